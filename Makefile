@@ -1,0 +1,81 @@
+# ipfsmon. `make` lists what can be made.
+
+GO      ?= go
+BIN     := bin/ipfsmon
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
+LDFLAGS := -X main.commit=$(COMMIT)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The packages that the race detector watches: all of ours, but for the tests in
+# test/, which run the program in processes of its own, and for the demo, which
+# runs many kubo nodes in one process: kubo writes variables of its packages
+# while it builds a node, and what it reports of them is kubo's own.
+RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
+
+.PHONY: help build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/ipfsmon
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ipfsmon
+
+run: build ## run a monitored node on the public network
+	$(BIN) run
+
+demo: build ## a monitored node in a private swarm on loopback, everything alive
+	$(BIN) demo $(ARGS)
+
+test: build ## all tests that need Go and a C compiler only, also under the race detector
+	$(GO) test ./... -count=1 -timeout 15m
+	$(MAKE) --no-print-directory race
+
+# Arrow, which the embedded InfluxDB brings, does not pass its pointer checks.
+race: ## our packages under the race detector
+	$(GO) test -race -gcflags='github.com/apache/arrow/go/arrow/...=-d=checkptr=0' -timeout 15m $(RACED)
+
+test-all: build plugin ## what make test leaves out: tests with other real programs, which it installs
+	@echo "test-all installs with apt-get what is missing of: influxdb prometheus"
+	command -v influxd >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends influxdb; }
+	command -v promtool >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends prometheus; }
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' ./test
+
+# The rows R1 to R27 of docs/durability.md that are the sink's. FAULTS=1 makes
+# them as long as they are meant to be.
+faults: build ## what disks, servers and networks do wrong; ends with "N passed, N failed"
+	@IPFSMON_BIN=$(abspath $(BIN)) FAULTS=1 $(GO) test -v -count=1 -timeout 30m -run 'Fault' ./influx/spool ./influx ./test > bin/faults.log 2>&1; code=$$?; \
+	grep -E '^ *--- (PASS|FAIL)|^(FAIL|ok)' bin/faults.log; \
+	p=$$(grep -c -- '^--- PASS' bin/faults.log); f=$$(grep -c -- '^--- FAIL' bin/faults.log); \
+	[ $$code = 0 ] || tail -n 60 bin/faults.log; echo "$$p passed, $$f failed"; exit $$code
+
+bench: ## benchmarks, each against the thing replaced in the same run
+	$(GO) test -run '^$$' -bench . -benchmem ./bus ./capture ./stream ./influx ./metrics
+
+bench-stream: ## the stream against the old exporter's design, with gates
+	$(GO) run ./stream/benchstream
+
+bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
+	$(GO) test -run '^$$' -bench 'Capture|Hostile|Sample' -benchtime 1x ./capture
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -run '^$$' -bench EndToEnd -benchtime 1x -timeout 30m ./test
+
+FUZZ ?= ./...
+fuzz: ## every fuzz target for 30 s; FUZZ="./capture ./event" for some packages
+	@for p in $$($(GO) list $(FUZZ)); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
+	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 1x $$p || exit 1; done; done
+
+lint: ## gofmt, vet, staticcheck, modules tidy and verified
+	@files=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$files" ] || { echo "gofmt: $$files"; exit 1; }
+	$(GO) vet -tags all ./...
+	$(GO) run $(STATICCHECK) -tags all ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+generate: ## make docs/schema.md and docs/prometheus.md from their lists
+	$(GO) generate ./influx ./metrics
+
+plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and modules
+	$(GO) build -buildmode=plugin -ldflags '$(LDFLAGS)' -o bin/ipfsmon.so ./cmd/plugin
+	chmod 0755 bin/ipfsmon.so
+
+clean: ## remove what was built
+	rm -rf bin

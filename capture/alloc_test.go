@@ -1,0 +1,45 @@
+//go:build !race
+
+package capture
+
+// The race detector makes sync.Pool forget at random, so allocations are
+// counted without it.
+
+import (
+	"testing"
+
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	blocks "github.com/ipfs/go-block-format"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+)
+
+func TestCaptureDoesNotAllocate(t *testing.T) {
+	cancel := bsmsg.New(false)
+	cancel.Cancel(testCID(1))
+	presences := bsmsg.New(false)
+	for i := range 16 {
+		presences.AddHave(testCID(i))
+	}
+	block := bsmsg.New(false)
+	block.AddBlock(blocks.NewBlock(make([]byte, 1<<10)))
+	f := func(name string, m bsmsg.BitSwapMessage, most float64) {
+		t.Helper()
+		b := bus.New(bus.Config{MaxEvents: 256})
+		defer b.Close()
+		stalled := b.Subscribe("stalled")
+		defer stalled.Close()
+		b.Live()
+		c := New(b, nil)
+		c.MessageReceived(testPeer, m)
+		if n := testing.AllocsPerRun(1000, func() { c.MessageReceived(testPeer, m) }); n > most {
+			t.Errorf("%s: %v allocations, at most %v allowed", name, n, most)
+		}
+	}
+	f("1 want", wantMessage(1), 0)
+	f("16 wants", wantMessage(16), 0)
+	f("256 wants", wantMessage(256), 0)
+	f("a cancel", cancel, 0)
+	f("16 presences", presences, 1)
+	f("a block", block, 1)
+}

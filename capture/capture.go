@@ -1,0 +1,134 @@
+// Package capture turns what happens at a node's border into events.
+//
+// In: Bitswap's tracer callbacks, the bytes that the node writes to Bitswap
+// streams (Tap), libp2p's connection notifications and identify events, and a
+// clock for the periodic totals. Out: events on a bus. Promised: a callback
+// copies under the limits of package event and returns; it never blocks on a
+// sink, never changes what it was handed, keeps no block data, and a panic in
+// it is caught, counted and logged, so that the node lives on.
+package capture
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// Capture watches one node. It is made before the node and its tracer works
+// from then on; connections and totals begin with Start.
+type Capture struct {
+	bus *bus.Bus
+	log *slog.Logger
+
+	clock   clock
+	arenas  sync.Pool // *arena
+	traffic [event.Directions]counters
+	conns   connTable
+
+	limited   atomic.Uint64 // messages without an event because of the peer's rate
+	undecoded atomic.Uint64 // sent wantlists that could not be read back
+	panics    atomic.Uint64
+	lastPanic atomic.Int64 // unix seconds of the last log line about one
+
+	stop    func() // ends what Start began; nil before
+	stopped sync.Once
+}
+
+// New makes a capture that publishes to b. A nil logger means slog's default.
+func New(b *bus.Bus, log *slog.Logger) *Capture {
+	if log == nil {
+		log = slog.Default()
+	}
+	c := &Capture{bus: b, log: log}
+	c.clock.set()
+	c.arenas.New = func() any { return new(arena) }
+	c.conns.init()
+	return c
+}
+
+// Panics is how many callbacks ended in a panic of our own so far.
+func (c *Capture) Panics() uint64 { return c.panics.Load() }
+
+// Limited is how many messages made no event because their peer was over its rate.
+func (c *Capture) Limited() uint64 { return c.limited.Load() }
+
+// Undecoded is how many messages of our own node the tap could not read.
+func (c *Capture) Undecoded() uint64 { return c.undecoded.Load() }
+
+// Traffic gives the Bitswap counters of one direction since the start.
+func (c *Capture) Traffic(d event.Direction) event.Traffic { return c.traffic[d].read() }
+
+// guard is deferred by every callback.
+func (c *Capture) guard(where string) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	n := c.panics.Add(1)
+	now, last := time.Now().Unix(), c.lastPanic.Load()
+	if now-last >= 10 && c.lastPanic.CompareAndSwap(last, now) {
+		c.log.Error("a panic in the monitor was caught; the node goes on",
+			"where", where, "panic", fmt.Sprint(r), "so_far", n, "stack", string(debug.Stack()))
+	}
+}
+
+// MessageReceived is called by Bitswap for every message that came in, before
+// Bitswap itself looks at it. It implements boxo's tracer.Tracer.
+func (c *Capture) MessageReceived(p peer.ID, m bsmsg.BitSwapMessage) {
+	defer c.guard("message received")
+	c.message(event.Received, p, m, c.clock.now(), 0)
+}
+
+// MessageSent is called by Bitswap's server for every message with blocks and
+// presences that it is about to send; wants and cancels go out another way,
+// which Tap watches. It implements boxo's tracer.Tracer.
+func (c *Capture) MessageSent(p peer.ID, m bsmsg.BitSwapMessage) {
+	defer c.guard("message sent")
+	c.message(event.Sent, p, m, c.clock.now(), 0)
+}
+
+// counters is a Traffic that callbacks may add to at the same time.
+type counters struct {
+	messages, wantBlock, wantHave, cancel, have, dontHave, blocks, blockBytes, truncated atomic.Uint64
+}
+
+// add counts t, leaving alone what did not change.
+func (c *counters) add(t *event.Traffic) {
+	c.messages.Add(t.Messages)
+	addTo := func(a *atomic.Uint64, n uint64) {
+		if n != 0 {
+			a.Add(n)
+		}
+	}
+	addTo(&c.wantBlock, t.WantBlock)
+	addTo(&c.wantHave, t.WantHave)
+	addTo(&c.cancel, t.Cancel)
+	addTo(&c.have, t.Have)
+	addTo(&c.dontHave, t.DontHave)
+	addTo(&c.blocks, t.Blocks)
+	addTo(&c.blockBytes, t.BlockBytes)
+	addTo(&c.truncated, t.Truncated)
+}
+
+func (c *counters) read() event.Traffic {
+	return event.Traffic{
+		Messages:   c.messages.Load(),
+		WantBlock:  c.wantBlock.Load(),
+		WantHave:   c.wantHave.Load(),
+		Cancel:     c.cancel.Load(),
+		Have:       c.have.Load(),
+		DontHave:   c.dontHave.Load(),
+		Blocks:     c.blocks.Load(),
+		BlockBytes: c.blockBytes.Load(),
+		Truncated:  c.truncated.Load(),
+	}
+}

@@ -1,0 +1,301 @@
+package capture
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// connTable knows every open connection and, without a lock for the hot path,
+// the addresses of each connected peer.
+type connTable struct {
+	peers     peerMap // connected peers; changed under mu
+	strangers bucket
+
+	mu       sync.Mutex // held while an event is published: the bus' lock comes after it
+	open     map[string]*openConn
+	origin   Origin              // nil: not asked for; immutable once Start was called
+	starting bool                // Start is still listing connections
+	gone     map[string]struct{} // closed while starting, before they were listed
+}
+
+// openConn is what is known of one open connection.
+type openConn struct {
+	peer    peer.ID
+	conn    network.Conn
+	event   event.Conn // as it was published when it opened
+	country string
+}
+
+// peerState is what is known of one connected peer.
+type peerState struct {
+	info     atomic.Pointer[peerInfo] // replaced, never changed
+	identity atomic.Pointer[identity] // likewise
+	bucket   bucket
+
+	conns []*openConn // oldest first; guarded by connTable.mu
+}
+
+// peerInfo is what every event about a peer carries.
+type peerInfo struct {
+	addrs   []event.Text
+	country string
+	gateway bool
+}
+
+// noInfo is of peers that are not connected.
+var noInfo peerInfo
+
+// Origin tells where a peer is from. Its methods are called in libp2p's
+// callbacks, once per connection, and must return at once.
+type Origin interface {
+	Country(ma.Multiaddr) string // ISO 3166-1 alpha-2; "" if not known or not a public address
+	Gateway(peer.ID) bool
+}
+
+func (t *connTable) init() {
+	t.open = make(map[string]*openConn)
+	t.gone = make(map[string]struct{})
+}
+
+// peer gives what is known of a peer, and the bucket for its messages; what it
+// points to is shared. All peers without a connection share one bucket.
+func (t *connTable) peer(p peer.ID) (*peerInfo, *bucket) {
+	s := t.peers.get(p)
+	if s == nil {
+		return &noInfo, &t.strangers
+	}
+	return s.info.Load(), &s.bucket
+}
+
+func newPeerState() *peerState {
+	s := new(peerState)
+	s.info.Store(&noInfo)
+	s.identity.Store(&noIdentity)
+	return s
+}
+
+// identity is what the samplers keep of a peer's identify.
+type identity struct {
+	agent     event.Text
+	protocols []event.Text
+}
+
+var noIdentity identity
+
+// setIdentity keeps what a connected peer told about itself.
+func (t *connTable) setIdentity(p peer.ID, id *event.Identify) {
+	if s := t.peers.get(p); s != nil {
+		s.identity.Store(&identity{id.Agent, id.Protocols})
+	}
+}
+
+// changeProtocols keeps what a connected peer told later of its protocols.
+func (t *connTable) changeProtocols(p peer.ID, added, removed []event.Text) {
+	s := t.peers.get(p)
+	if s == nil {
+		return
+	}
+	old := s.identity.Load()
+	var now []event.Text
+	for _, x := range old.protocols {
+		if !slices.Contains(removed, x) {
+			now = append(now, x)
+		}
+	}
+	for _, x := range added {
+		if len(now) < event.MaxProtocols && !slices.Contains(now, x) {
+			now = append(now, x)
+		}
+	}
+	s.identity.Store(&identity{old.agent, now})
+}
+
+// refresh renews what events carry after conns or the origin changed; the
+// table's mu is held. The country is that of the oldest connection that has one.
+func (s *peerState) refresh(p peer.ID, origin Origin) {
+	info := &peerInfo{addrs: make([]event.Text, 0, min(len(s.conns), event.MaxAddrs))}
+	for _, c := range s.conns {
+		if len(info.addrs) < event.MaxAddrs && !slices.Contains(info.addrs, c.event.Addr) {
+			info.addrs = append(info.addrs, c.event.Addr)
+		}
+		if info.country == "" {
+			info.country = c.country
+		}
+	}
+	if origin != nil {
+		info.gateway = origin.Gateway(p)
+	}
+	s.info.Store(info)
+}
+
+// SetOrigin has events carry countries and gateways from now on. Call it
+// before Start.
+func (c *Capture) SetOrigin(o Origin) { c.conns.origin = o }
+
+// OriginChanged looks up all connected peers anew.
+func (c *Capture) OriginChanged() {
+	defer c.guard("origin")
+	t := &c.conns
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p, s := range t.peers.all() {
+		s.refresh(p, t.origin)
+	}
+}
+
+// opened enters a connection and publishes it, once.
+func (c *Capture) opened(nc network.Conn, wasOpen bool) {
+	defer c.guard("connection opened")
+	info := connInfo(nc)
+	info.WasOpen = wasOpen
+	p := nc.RemotePeer()
+
+	t := &c.conns
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.open[info.ID]; known {
+		return
+	}
+	if _, gone := t.gone[info.ID]; gone {
+		return
+	}
+	s := t.peers.get(p)
+	if s == nil {
+		s = newPeerState()
+		t.peers.set(p, s)
+	}
+	oc := &openConn{peer: p, conn: nc, event: info}
+	if t.origin != nil && !info.Limited { // a relay's address is not the peer's
+		oc.country = t.origin.Country(nc.RemoteMultiaddr())
+	}
+	t.open[info.ID] = oc
+	s.conns = append(s.conns, oc)
+	s.refresh(p, t.origin)
+	c.publishConn(p, info, s, time.Now())
+}
+
+// closed takes a connection out and publishes that, with how long it lasted.
+func (c *Capture) closed(nc network.Conn) {
+	defer c.guard("connection closed")
+	now := time.Now()
+	p, id := nc.RemotePeer(), nc.ID()
+
+	t := &c.conns
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	oc, known := t.open[id]
+	if !known {
+		if t.starting {
+			t.gone[id] = struct{}{}
+		}
+		info := connInfo(nc)
+		info.Closed, info.Unmatched = true, true
+		info.Duration = since(info.Opened, now)
+		c.publishConn(p, info, nil, now)
+		return
+	}
+	delete(t.open, id)
+	info := oc.event
+	info.Closed, info.WasOpen = true, false
+	info.Duration = since(info.Opened, now)
+	info.Streams = 0
+
+	s := t.peers.get(p)
+	if s != nil {
+		s.conns = slices.DeleteFunc(s.conns, func(o *openConn) bool { return o == oc })
+		if len(s.conns) == 0 {
+			t.peers.set(p, nil) // with its info: the event still carries it
+		} else {
+			s.refresh(p, t.origin)
+		}
+	}
+	c.publishConn(p, info, s, now)
+}
+
+// since is never negative, whatever the clock did.
+func since(from, to time.Time) time.Duration {
+	if from.IsZero() {
+		return 0
+	}
+	return max(0, to.Sub(from))
+}
+
+// publishConn publishes a change of a connection; the table's mu is held, so
+// that the order on the bus is the order in the table.
+func (c *Capture) publishConn(p peer.ID, info event.Conn, s *peerState, at time.Time) {
+	e := &event.Event{Time: at.UnixNano(), Kind: event.KindConnection, Peer: p, Conn: &info}
+	info.TotalConns = len(c.conns.open)
+	if s != nil {
+		info.PeerConns = len(s.conns)
+		s.info.Load().fill(e)
+	}
+	c.bus.Publish(e)
+}
+
+// fill sets what every event about the peer carries.
+func (i *peerInfo) fill(e *event.Event) {
+	e.Addrs, e.Country, e.Gateway = i.addrs, i.country, i.gateway
+}
+
+// connInfo copies what libp2p knows of a connection.
+func connInfo(nc network.Conn) event.Conn {
+	st, cs := nc.Stat(), nc.ConnState()
+	return event.Conn{
+		ID:        nc.ID(),
+		Inbound:   st.Direction == network.DirInbound,
+		Limited:   st.Limited,
+		Addr:      addrText(nc.RemoteMultiaddr()),
+		Transport: oneOf(event.Transports, transportName(cs.Transport, nc.RemoteMultiaddr())),
+		Security:  oneOf(event.Securities, securities[string(cs.Security)]),
+		Muxer:     oneOf(event.Muxers, muxers[string(cs.StreamMultiplexer)]),
+		Opened:    st.Opened,
+		Streams:   st.NumStreams,
+	}
+}
+
+// transportName tells WebSockets apart, which libp2p's upgrader calls tcp.
+func transportName(name string, a ma.Multiaddr) string {
+	if name != "tcp" {
+		return name
+	}
+	for _, part := range a {
+		switch part.Protocol().Code {
+		case ma.P_WS:
+			name = "ws"
+		case ma.P_WSS, ma.P_TLS:
+			return "wss"
+		}
+	}
+	return name
+}
+
+// addrText is the text of an address that a peer may have chosen.
+func addrText(a ma.Multiaddr) event.Text {
+	if a == nil {
+		return ""
+	}
+	return event.Clean(a.String(), event.MaxAddrText)
+}
+
+// oneOf gives the name if it is in the closed set, else the set's last word.
+func oneOf(set []string, name string) string {
+	if slices.Contains(set, name) {
+		return name
+	}
+	return set[len(set)-1]
+}
+
+// The names that libp2p has for security and streams, and ours. QUIC,
+// WebTransport and WebRTC bring their own of both and leave the names empty.
+var (
+	securities = map[string]string{"": "none", "/tls/1.0.0": "tls", "/noise": "noise"}
+	muxers     = map[string]string{"": "none", "/yamux/1.0.0": "yamux"}
+)

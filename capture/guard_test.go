@@ -1,0 +1,79 @@
+package capture
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	lpevent "github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// brokenConn panics when anything is asked of it.
+type brokenConn struct{ network.Conn }
+
+// brokenOrigin panics when it is asked.
+type brokenOrigin struct{ Origin }
+
+// TestAPanicInAnyCallbackIsCaught injects one into each callback; the capture
+// must count it, hold no lock, and go on.
+func TestAPanicInAnyCallbackIsCaught(t *testing.T) {
+	h := newHost(t)
+	c, next := newTest(t)
+	n := uint64(0)
+	f := func(name string, callback func()) {
+		t.Helper()
+		require.NotPanics(t, callback, name)
+		n++
+		require.Equal(t, n, c.Panics(), name)
+	}
+	f("message received", func() { c.MessageReceived(testPeer, brokenMessage{}) })
+	f("message sent", func() { c.MessageSent(testPeer, brokenMessage{}) })
+	f("connection opened", func() { c.opened(brokenConn{}, false) })
+	f("connection closed", func() { c.closed(brokenConn{}) })
+	f("identify", func() {
+		c.conns.peers.set(testPeer, new(peerState)) // without its parts
+		c.identified(lpevent.EvtPeerIdentificationCompleted{Peer: testPeer})
+		c.conns.peers.set(testPeer, nil)
+	})
+	f("protocols", func() {
+		c.conns.peers.set(testPeer, new(peerState)) // without its parts
+		c.identified(lpevent.EvtPeerProtocolsUpdated{Peer: testPeer})
+		c.conns.peers.set(testPeer, nil)
+	})
+	f("known agent", func() { c.knownAgent(h, brokenConn{}) })
+	f("origin", func() {
+		c.SetOrigin(brokenOrigin{})
+		c.conns.peers.set(testPeer, newPeerState())
+		c.OriginChanged()
+		c.SetOrigin(nil)
+		c.conns.peers.set(testPeer, nil)
+	})
+	f("wantlist sent", func() {
+		raw, err := protoBytes(wantMessage(1))
+		require.NoError(t, err)
+		c.conns.peers.set(testPeer, new(peerState)) // without its parts
+		c.wantlistSent(testPeer, raw, c.clock.now())
+		c.conns.peers.set(testPeer, nil)
+	})
+	f("sample", func() {
+		var before [event.Directions]event.Traffic
+		last := time.Now()
+		c.publishSample(context.Background(), h, Sampling{
+			Interval: time.Second, Node: func(context.Context) event.Node { panic("broken") },
+		}, &before, &last)
+	})
+
+	// What it is for still works.
+	require.Equal(t, event.KindSample, next().Kind, "a sample is published though a part of it failed")
+	c.MessageReceived(testPeer, wantMessage(3))
+	require.Len(t, next().Wants, 3)
+	other := newHost(t)
+	require.NoError(t, c.Start(h, Sampling{Interval: time.Hour, AgentCutOff: 3}))
+	defer c.Close()
+	connect(t, h, other)
+	require.Equal(t, other.ID(), nextOf(next, event.KindConnection).Peer)
+}

@@ -1,0 +1,153 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	lpevent "github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	ma "github.com/multiformats/go-multiaddr"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// Sampling says how the periodic totals are taken.
+type Sampling struct {
+	Interval    time.Duration // more than 0
+	AgentCutOff int           // agents named in a sample; the rest is summed as "others"
+	// Node gives what the node tells about itself; nil: nothing. It is called
+	// once per sample and may take its time, up to the context's end.
+	Node func(context.Context) event.Node
+}
+
+// identifyBuffer is how many identify events libp2p may be ahead of us: a full
+// one would stall libp2p, and we only copy.
+const identifyBuffer = 4096
+
+// Start begins to watch the connections, identifications and totals of a
+// running host; connections that are open already become events too. Call it
+// once. Close ends it.
+func (c *Capture) Start(h host.Host, s Sampling) error {
+	sub, err := h.EventBus().Subscribe([]any{
+		new(lpevent.EvtPeerIdentificationCompleted),
+		new(lpevent.EvtPeerProtocolsUpdated),
+	}, eventbus.BufSize(identifyBuffer), eventbus.Name("ipfsmon"))
+	if err != nil {
+		return fmt.Errorf("capture: subscribe to identify events: %w", err)
+	}
+
+	notifee := &network.NotifyBundle{
+		ConnectedF:    func(_ network.Network, nc network.Conn) { c.opened(nc, false) },
+		DisconnectedF: func(_ network.Network, nc network.Conn) { c.closed(nc) },
+	}
+	c.conns.mu.Lock()
+	c.conns.starting = true
+	c.conns.mu.Unlock()
+	h.Network().Notify(notifee)
+	for _, nc := range h.Network().Conns() {
+		c.opened(nc, true)
+		c.knownAgent(h, nc)
+	}
+	c.conns.mu.Lock()
+	c.conns.starting = false
+	clear(c.conns.gone)
+	c.conns.mu.Unlock()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var g errgroup.Group
+	g.Go(func() error {
+		for e := range sub.Out() {
+			c.identified(e)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		c.sample(ctx, h, s)
+		return nil
+	})
+	c.stop = func() {
+		h.Network().StopNotify(notifee)
+		_ = sub.Close() // ends the range above; it has no other error than being closed
+		cancel()
+		_ = g.Wait()
+	}
+	return nil
+}
+
+// Close ends what Start began, after one last sample. It may be called again
+// and without Start.
+func (c *Capture) Close() {
+	c.stopped.Do(func() {
+		if c.stop != nil {
+			c.stop()
+		}
+	})
+}
+
+// identified publishes what a peer told about itself.
+func (c *Capture) identified(e any) {
+	defer c.guard("identify")
+	if u, ok := e.(lpevent.EvtPeerProtocolsUpdated); ok {
+		c.conns.changeProtocols(u.Peer, protocolTexts(u.Added), protocolTexts(u.Removed))
+		return
+	}
+	id, ok := e.(lpevent.EvtPeerIdentificationCompleted)
+	if !ok {
+		return
+	}
+	c.publishIdentify(id.Peer, &event.Identify{
+		Agent:           event.Clean(id.AgentVersion, event.MaxAgentText),
+		ProtocolVersion: event.Clean(id.ProtocolVersion, event.MaxProtocolText),
+		Protocols:       protocolTexts(id.Protocols),
+		ListenAddrs:     addrTexts(id.ListenAddrs),
+		ObservedAddr:    addrText(id.ObservedAddr),
+	})
+}
+
+// knownAgent publishes what the peerstore knows of a peer that was identified
+// before Start.
+func (c *Capture) knownAgent(h host.Host, nc network.Conn) {
+	defer c.guard("identify")
+	p := nc.RemotePeer()
+	v, err := h.Peerstore().Get(p, "AgentVersion")
+	agent, ok := v.(string)
+	if err != nil || !ok {
+		return // not identified yet: the event will come
+	}
+	protocols, _ := h.Peerstore().GetProtocols(p) // none known is none
+	c.publishIdentify(p, &event.Identify{
+		Agent:       event.Clean(agent, event.MaxAgentText),
+		Protocols:   protocolTexts(protocols),
+		ListenAddrs: addrTexts(h.Peerstore().Addrs(p)),
+	})
+}
+
+func (c *Capture) publishIdentify(p peer.ID, id *event.Identify) {
+	c.conns.setIdentity(p, id)
+	e := &event.Event{Time: time.Now().UnixNano(), Kind: event.KindIdentify, Peer: p, Identify: id}
+	info, _ := c.conns.peer(p)
+	info.fill(e)
+	c.bus.Publish(e)
+}
+
+func protocolTexts(in []protocol.ID) []event.Text {
+	out := make([]event.Text, 0, min(len(in), event.MaxProtocols))
+	for _, p := range in[:min(len(in), event.MaxProtocols)] {
+		out = append(out, event.Clean(string(p), event.MaxProtocolText))
+	}
+	return out
+}
+
+func addrTexts(in []ma.Multiaddr) []event.Text {
+	out := make([]event.Text, 0, min(len(in), event.MaxAddrs))
+	for _, a := range in[:min(len(in), event.MaxAddrs)] {
+		out = append(out, addrText(a))
+	}
+	return out
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/plugin"
+)
+
+// demoRepo is where the demo's node lives unless told otherwise, apart from
+// the user's own.
+func demoRepo() (string, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the home folder: %w; give a repository with --repo", err)
+	}
+	return filepath.Join(home, ".ipfsmon", "demo"), nil
+}
+
+func demoCommand() *cli.Command {
+	flags := []cli.Flag{
+		&cli.StringFlag{Name: "repo", Usage: "the demo node's repository", DefaultText: "~/.ipfsmon/demo"},
+		&cli.IntFlag{Name: "peers", Value: 6, Usage: "`NUMBER` of other nodes, 5 or more"},
+		&cli.Float64Flag{Name: "rate", Value: 5, Usage: "operations per second of the swarm"},
+		&cli.DurationFlag{Name: "duration", Usage: "end after so long, such as 30s (default: until Ctrl-C)"},
+		&cli.Int64Flag{Name: "seed", Value: 1, Usage: "the same seed makes the same sequence of operations"},
+	}
+	return &cli.Command{
+		Name:  "demo",
+		Usage: "a monitored node in a private swarm on loopback, everything alive",
+		Description: "Runs a monitored node as `ipfsmon run --isolated` does, and around it a swarm of real kubo nodes that add,\n" +
+			"fetch, want and cancel, leave and come back. Nothing leaves this machine.\n\n" +
+			"Example: ipfsmon demo\n" +
+			"         ipfsmon demo --duration 30s --rate 20 && ipfsmon query \"SELECT count(cid) FROM wants\"",
+		Flags: append(flags, runFlags()[1:]...), // all but --repo, which has another default
+		Action: func(c *cli.Context) error {
+			repo := c.String("repo")
+			if repo == "" {
+				var err error
+				if repo, err = demoRepo(); err != nil {
+					return err
+				}
+			}
+			repo, err := filepath.Abs(repo)
+			if err != nil {
+				return err
+			}
+			if err := demoOptions(c).Validate(); err != nil {
+				return fmt.Errorf("demo: %w", err)
+			}
+			return runDemo(c, repo)
+		},
+	}
+}
+
+// runDemo runs the monitored node here and the swarm in a child process, so
+// that what the node tells of its process is about the node alone.
+func runDemo(c *cli.Context, repo string) error {
+	r := newRunner(c)
+	var swarm swarmProcess
+	r.started = func(m *plugin.Monitor) {
+		// A node that was killed leaves its address behind; this one has not
+		// written its own yet.
+		_ = os.Remove(apiFile(repo))
+		swarm.wg.Go(func() {
+			swarm.err = swarm.run(c, repo, m.Done())
+			select {
+			case <-m.Done(): // the node ends already; a second Ctrl-C would cut it short
+			default:
+				// Ends the node as Ctrl-C would: kubo's command line has no other way.
+				_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+			}
+		})
+	}
+	err := r.run(c.Context, repo, true)
+	swarm.wg.Wait()
+	return errors.Join(err, swarm.err)
+}
+
+type swarmProcess struct {
+	wg  sync.WaitGroup
+	err error
+}
+
+// run starts the swarm once the node's RPC API answers, and ends it with the
+// monitor or after the duration that was asked for.
+func (s *swarmProcess) run(c *cli.Context, repo string, done <-chan struct{}) error {
+	api, err := waitForAPI(repo, done)
+	if err != nil || api == "" {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { // ends with run
+		select {
+		case <-done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	cmd := exec.CommandContext(ctx, self, "demo-swarm", "--api", api,
+		"--peers", strconv.Itoa(c.Int("peers")),
+		"--rate", strconv.FormatFloat(c.Float64("rate"), 'g', -1, 64),
+		"--duration", c.Duration("duration").String(),
+		"--seed", strconv.FormatInt(c.Int64("seed"), 10))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for this process
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	stdin, err := cmd.StdinPipe() // its end tells the swarm to end
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	cmd.Cancel = stdin.Close
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("the demo's swarm: %w", err)
+	}
+	return nil
+}
+
+// apiFile is where kubo writes the address of a running node's RPC API.
+func apiFile(repo string) string { return filepath.Join(repo, "api") }
+
+// waitForAPI gives the address of the node's RPC API as soon as there is one,
+// or "" if the monitor ended first.
+func waitForAPI(repo string, done <-chan struct{}) (string, error) {
+	for tick := time.Tick(50 * time.Millisecond); ; {
+		select {
+		case <-done:
+			return "", nil
+		case <-tick:
+		}
+		b, err := os.ReadFile(apiFile(repo))
+		if err == nil && len(b) > 0 {
+			return strings.TrimSpace(string(b)), nil
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", fmt.Errorf("find the node's RPC API: %w", err)
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/internal/demo"
+)
+
+// demoSwarmCommand is the other half of the demo, which the visible command
+// starts as a process of its own. It ends when its standard input does, so
+// that it never outlives its parent, not even one that was killed.
+func demoSwarmCommand() *cli.Command {
+	return &cli.Command{
+		Name:   "demo-swarm",
+		Usage:  "the swarm around the demo's node; ends with its standard input",
+		Hidden: true,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "api", Required: true, Usage: "RPC API of the monitored node, `ADDRESS` on loopback"},
+			&cli.IntFlag{Name: "peers", Value: demo.DefaultPeers, Usage: "`NUMBER` of other nodes"},
+			&cli.Float64Flag{Name: "rate", Value: demo.DefaultRate, Usage: "operations per second"},
+			&cli.DurationFlag{Name: "duration", Usage: "end after so long, 0 for never"},
+			&cli.Int64Flag{Name: "seed", Usage: "of identities, contents and decisions"},
+		},
+		Description: "Example: ipfsmon demo-swarm --api /ip4/127.0.0.1/tcp/5001 --duration 30s",
+		Action: func(c *cli.Context) error {
+			// quic-go would print advice about buffers that loopback does not need.
+			os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
+			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			go func() { // ends with the process
+				_, _ = io.Copy(io.Discard, os.Stdin)
+				cancel()
+			}()
+			o := demoOptions(c)
+			if o.API == "" {
+				return errors.New("demo-swarm: --api is empty")
+			}
+			o.Out = os.Stdout
+			return demo.Run(ctx, o)
+		},
+	}
+}
+
+// demoOptions reads the flags that both demo commands have, and --api where
+// it is one.
+func demoOptions(c *cli.Context) demo.Options {
+	return demo.Options{
+		Peers:    c.Int("peers"),
+		Rate:     c.Float64("rate"),
+		Duration: c.Duration("duration"),
+		Seed:     c.Int64("seed"),
+		API:      c.String("api"),
+	}
+}

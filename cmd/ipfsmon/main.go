@@ -1,0 +1,118 @@
+// Command ipfsmon is a kubo node with the monitor linked in, and the commands
+// around it. Each sub-command has a file of its own with flags and wiring.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	logging "github.com/ipfs/go-log/v2"
+	"github.com/ipfs/kubo/cmd/ipfs/kubo"
+	"github.com/ipfs/kubo/plugin/loader"
+	"github.com/urfave/cli/v2"
+
+	kuboversion "github.com/ipfs/kubo"
+
+	"github.com/ipfsmon/ipfsmon/plugin"
+)
+
+// commit is set by the Makefile; a plain go build leaves it to the build info.
+var commit string
+
+func main() {
+	telemetryOff()
+	logs()
+	if filepath.Base(os.Args[0]) == "ipfs" {
+		os.Exit(runKubo(plugin.New(plugin.Options{}), os.Args[1:]))
+	}
+	if err := app().Run(os.Args); err != nil {
+		var exit cli.ExitCoder
+		if errors.As(err, &exit) {
+			if msg := err.Error(); msg != "" {
+				fmt.Fprintln(os.Stderr, msg)
+			}
+			os.Exit(exit.ExitCode())
+		}
+		fmt.Fprintln(os.Stderr, "ipfsmon:", err)
+		os.Exit(1)
+	}
+}
+
+func app() *cli.App {
+	return &cli.App{
+		Name:  "ipfsmon",
+		Usage: "a monitor for your node's view of the IPFS network",
+		Description: "A kubo node that records its Bitswap traffic and connections in InfluxDB and streams them.\n\n" +
+			"Example: ipfsmon demo            everything alive on loopback, without Internet access\n" +
+			"         ipfsmon run             your node, monitored\n" +
+			"         ipfsmon query \"SELECT count(cid) FROM wants GROUP BY type, direction\"",
+		Version:              fmt.Sprintf("%s, commit %s, kubo %s", plugin.Version, buildCommit(), kuboversion.CurrentVersionNumber),
+		HideHelpCommand:      true,
+		EnableBashCompletion: true,
+		ExitErrHandler:       func(*cli.Context, error) {}, // main tells it, once
+		Commands: []*cli.Command{
+			runCommand(), demoCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), queryCommand(), configCommand(), storeCommand(), spoolCommand(),
+			demoSwarmCommand(),
+		},
+	}
+}
+
+// buildCommit is the commit that this program was built from.
+func buildCommit() string {
+	if commit != "" {
+		return commit
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value[:min(12, len(s.Value))]
+			}
+		}
+	}
+	return "unknown"
+}
+
+// telemetryOff keeps kubo's own telemetry plugin from sending anything unless
+// the user asks for it by the variable that kubo reads.
+func telemetryOff() {
+	const kuboVariable = "IPFS_TELEMETRY"
+	if os.Getenv(kuboVariable) == "" {
+		os.Setenv(kuboVariable, "off")
+	}
+}
+
+// logs sends our own log lines through kubo's logger, so that kubo's settings
+// apply to them (`ipfs log level ipfsmon debug`). Warnings are shown unless the
+// environment says otherwise: kubo's own default is errors only.
+func logs() {
+	slog.SetDefault(plugin.Logger())
+	if os.Getenv("GOLOG_LOG_LEVEL") == "" && os.Getenv("IPFS_LOGGING") == "" {
+		_ = logging.SetLogLevel(plugin.LogName, "warn") // fails only for a word that is no level
+	}
+}
+
+// runKubo runs kubo's command line in this process and gives its exit code.
+func runKubo(p *plugin.Plugin, args []string) int {
+	os.Args = append([]string{"ipfs"}, args...)
+	return kubo.Start(kubo.BuildEnv(func(l *loader.PluginLoader) error { return l.Load(p) }))
+}
+
+func ipfsCommand() *cli.Command {
+	return &cli.Command{
+		Name:            "ipfs",
+		Usage:           "kubo's own command line, with the monitor linked in",
+		ArgsUsage:       "ARGS...",
+		Description:     "Example: ipfsmon ipfs swarm peers\n\nThe same when this program is called by the name ipfs. All of kubo's help: ipfsmon ipfs --help",
+		SkipFlagParsing: true,
+		Action: func(c *cli.Context) error {
+			if code := runKubo(plugin.New(plugin.Options{}), c.Args().Slice()); code != 0 {
+				return cli.Exit("", code)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/influx"
+)
+
+// When the line of a progress appears, and how often it moves.
+const (
+	progressAfter = 500 * time.Millisecond
+	progressEvery = 100 * time.Millisecond
+)
+
+// progress shows on a terminal that a query is at work, once it takes longer.
+// It is the query's output and hands all on to another.
+type progress struct {
+	influx.Output
+	w      io.Writer
+	same   bool // the answer goes to a terminal too: its first row ends the line
+	rows   atomic.Int64
+	once   sync.Once
+	ending chan struct{}
+	done   chan struct{}
+}
+
+// newProgress begins to show; stop takes the line away.
+func newProgress(w io.Writer, to influx.Output, same bool) *progress {
+	p := &progress{Output: to, w: w, same: same, ending: make(chan struct{}), done: make(chan struct{})}
+	go p.show()
+	return p
+}
+
+func (p *progress) show() {
+	defer close(p.done)
+	begin := time.Now()
+	wait := time.NewTimer(progressAfter)
+	defer wait.Stop()
+	for i, shown := 0, false; ; i++ {
+		select {
+		case <-wait.C:
+			fmt.Fprintf(p.w, "\r\x1b[K%c asking, %d s, %d rows", []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")[i%10], int(time.Since(begin).Seconds()), p.rows.Load())
+			shown = true
+			wait.Reset(progressEvery)
+		case <-p.ending:
+			if shown {
+				fmt.Fprint(p.w, "\r\x1b[K")
+			}
+			return
+		}
+	}
+}
+
+func (p *progress) stop() {
+	p.once.Do(func() { close(p.ending) })
+	<-p.done
+}
+
+func (p *progress) Series(name string, labels []influx.Label, columns []string) error {
+	if p.same {
+		p.stop()
+	}
+	return p.Output.Series(name, labels, columns)
+}
+
+func (p *progress) Row(values []any) error {
+	p.rows.Add(1)
+	return p.Output.Row(values)
+}
+
+func (p *progress) Close() error {
+	p.stop()
+	return p.Output.Close()
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/kelseyhightower/envconfig"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/plugin"
+)
+
+// queryCommand asks the store.
+func queryCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "query",
+		Usage:     "ask the store in InfluxQL or Flux",
+		ArgsUsage: `NAME or "SELECT ..."`,
+		Description: "Asks, in this order: the server of --url; the data folder of --data; the InfluxDB that the node's\n" +
+			"configuration or IPFSMON_INFLUXDB_URL names; the data folder in the node's repository; the demo's.\n" +
+			"A data folder whose monitor runs is asked through it, another one is served for as long as the query takes.\n" +
+			"docs/schema.md lists what is stored, docs/queries.md and --list the queries that have a name.\n\n" +
+			"Example: ipfsmon query top-cids --since 6h\n" +
+			"         ipfsmon query wants --plot\n" +
+			"         ipfsmon query \"SELECT count(cid) FROM wants WHERE time > now() - 1h GROUP BY direction, type\"\n" +
+			"         ipfsmon query \"SELECT sum(blocks) FROM totals.traffic GROUP BY direction\" --format json\n" +
+			"         ipfsmon query --flux 'from(bucket: \"ipfsmon/history\") |> range(start: -1h)\n" +
+			"                   |> filter(fn: (r) => r._measurement == \"blocks\" and r._field == \"size\") |> sum()'",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "flux", Usage: "ask in Flux: `QUERY`, instead of InfluxQL"},
+			&cli.StringFlag{Name: "language", Value: "influxql", Usage: "`LANGUAGE` of a query with a name: influxql or flux"},
+			&cli.StringFlag{Name: "since", Usage: "ask about the last `TIME`, such as 90s, 6h or 7d: for {since} in the statement, or as a condition of a SELECT"},
+			&cli.BoolFlag{Name: "plot", Usage: "draw the answer with characters"},
+			&cli.BoolFlag{Name: "list", Usage: "list the queries that have a name"},
+			&cli.BoolFlag{Name: "print", Usage: "print the statement instead of asking"},
+			&cli.StringFlag{Name: "format", Usage: "table, csv or json (default: table on a terminal, csv elsewhere)"},
+			repoFlag(),
+			&cli.StringFlag{Name: "data", Usage: "`FOLDER` with the embedded InfluxDB of a monitor"},
+			&cli.StringFlag{Name: "url", Usage: "`URL` of an InfluxDB"},
+			&cli.StringFlag{Name: "database", Usage: "`NAME` of the database for InfluxQL (default: " + influx.DefaultDatabase + ")"},
+			&cli.StringFlag{Name: "username", Usage: "`NAME` for InfluxDB 1.x"},
+			&cli.StringFlag{Name: "password", Usage: "`PASSWORD` for InfluxDB 1.x; seen in the list of processes, better --password-file"},
+			&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password"},
+			&cli.StringFlag{Name: "org", Usage: "`NAME` of the organisation for InfluxDB 2"},
+			&cli.StringFlag{Name: "token", Usage: "`TOKEN` for InfluxDB 2; seen in the list of processes, better --token-file"},
+			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token"},
+		},
+		Action: func(c *cli.Context) error {
+			err := runQuery(c)
+			if refused := (*influx.QueryError)(nil); errors.As(err, &refused) {
+				return cli.Exit(refused.Message, 1) // the server's own words
+			}
+			return err
+		},
+	}
+}
+
+func runQuery(c *cli.Context) error {
+	args, err := flagsAfter(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("list") {
+		for _, q := range influx.Questions {
+			fmt.Printf("%-12s %s The last %s.\n", q.Name, q.Asks, q.Since)
+		}
+		return nil
+	}
+	statement, flux := strings.Join(args, " "), c.IsSet("flux")
+	if flux {
+		statement = c.String("flux")
+	}
+	if strings.TrimSpace(statement) == "" || len(args) > 1 || flux && len(args) > 0 {
+		return errors.New(`query: give a name (--list), or one statement in quotes, "SELECT ..." or --flux 'from(...)'`)
+	}
+	since := c.String("since")
+	if !flux && !strings.ContainsAny(statement, " \t\n") {
+		q, err := influx.Ask(statement)
+		if err != nil {
+			return fmt.Errorf("query: %w", err)
+		}
+		switch c.String("language") {
+		case "influxql":
+			statement = q.InfluxQL
+		case "flux":
+			statement, flux = q.Flux, true
+		default:
+			return fmt.Errorf("query: --language %q; allowed is influxql or flux", c.String("language"))
+		}
+		since = cmp.Or(since, q.Since)
+	}
+	var out influx.Output
+	if c.Bool("plot") {
+		width, _, err := term.GetSize(int(os.Stdout.Fd()))
+		if err != nil {
+			width = 80
+		}
+		out = influx.NewPlot(os.Stdout, width)
+	} else {
+		format := c.String("format")
+		if format == "" {
+			format = "csv"
+			if term.IsTerminal(int(os.Stdout.Fd())) {
+				format = "table"
+			}
+		}
+		if out, err = influx.NewOutput(format, os.Stdout); err != nil {
+			return fmt.Errorf("query: %w", err)
+		}
+	}
+	if since != "" { // tell what is wrong with it before a store is opened
+		if _, err := influx.Since(statement, since, "", flux); err != nil {
+			return fmt.Errorf("query: %w", err)
+		}
+	} else if strings.Contains(statement, "{since}") {
+		return errors.New("query: the statement has {since}; give --since, such as --since 6h")
+	}
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if term.IsTerminal(int(os.Stderr.Fd())) && !c.Bool("print") {
+		p := newProgress(os.Stderr, out, term.IsTerminal(int(os.Stdout.Fd())))
+		defer p.stop()
+		out = p
+	}
+	cfg, end, err := queryTarget(ctx, c)
+	if err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	defer end()
+	client, err := influx.NewClient(cfg)
+	if err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	defer client.Close()
+	if since != "" {
+		if statement, err = influx.Since(statement, since, client.BucketPrefix(), flux); err != nil {
+			return fmt.Errorf("query: %w", err)
+		}
+	}
+	if c.Bool("print") {
+		fmt.Println(statement)
+		return nil
+	}
+	return client.Query(ctx, statement, flux, out)
+}
+
+// flagsAfter takes the flags that come after the statement, where the command
+// line's own parsing does not look for them, and gives what is left.
+func flagsAfter(c *cli.Context) (rest []string, err error) {
+	args := c.Args().Slice()
+	for i := 0; i < len(args); i++ {
+		if len(rest) == 0 || !strings.HasPrefix(args[i], "--") {
+			rest = append(rest, args[i])
+			continue
+		}
+		name, value, ok := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
+		if !ok && (name == "plot" || name == "list" || name == "print") {
+			value = "true"
+		} else if !ok {
+			if i++; i == len(args) {
+				return nil, fmt.Errorf("query: --%s needs a value", name)
+			}
+			value = args[i]
+		}
+		if err := c.Set(name, value); err != nil {
+			return nil, fmt.Errorf("query: --%s: %w", name, err)
+		}
+	}
+	return rest, nil
+}
+
+// queryTarget finds the server to ask, and starts it where necessary; end
+// stops it again.
+func queryTarget(ctx context.Context, c *cli.Context) (cfg influx.Config, end func(), err error) {
+	end = func() {}
+	repo, err := repoPath(c.String("repo"))
+	if err != nil {
+		return cfg, end, err
+	}
+	data := c.String("data")
+	switch {
+	case c.IsSet("url"):
+		err = envconfig.Process("IPFSMON_INFLUXDB", &cfg)
+		cfg.URL = c.String("url")
+	case data == "":
+		cfg, data, err = configured(repo)
+	}
+	if err != nil {
+		return cfg, end, err
+	}
+	for flag, key := range map[string]*string{
+		"database": &cfg.Database, "username": &cfg.Username, "password": &cfg.Password,
+		"password-file": &cfg.PasswordFile, "org": &cfg.Org, "token": &cfg.Token, "token-file": &cfg.TokenFile,
+	} {
+		if c.IsSet(flag) {
+			*key = c.String(flag)
+		}
+	}
+	if cfg.URL != "" {
+		return cfg, end, nil
+	}
+	cfg.URL, end, err = store.OpenStore(ctx, data)
+	if errors.Is(err, os.ErrNotExist) && !c.IsSet("data") && !c.IsSet("repo") {
+		if url, stop, demo := demoStore(ctx); demo != "" {
+			fmt.Fprintf(os.Stderr, "No store in %s yet; this is the demo's, %s\n", data, demo)
+			cfg.URL, end, err = url, stop, nil
+		}
+	}
+	if err != nil {
+		return cfg, func() {}, err
+	}
+	return cfg, end, nil
+}
+
+// demoStore opens the demo's store; without one data is empty.
+func demoStore(ctx context.Context) (url string, stop func(), data string) {
+	repo, err := demoRepo()
+	if err != nil {
+		return "", nil, ""
+	}
+	_, data, err = configured(repo)
+	if err != nil {
+		return "", nil, ""
+	}
+	if url, stop, err = store.OpenStore(ctx, data); err != nil {
+		return "", nil, ""
+	}
+	return url, stop, data
+}
+
+// configured gives what a repository's configuration says of the store: an
+// InfluxDB with its URL, or the data folder of the embedded one.
+func configured(repo string) (cfg influx.Config, data string, err error) {
+	section, err := pluginSection(repo)
+	if err != nil {
+		return cfg, "", err
+	}
+	all, _, err := plugin.New(plugin.Options{Defaults: runDefaults}).Check(repo, section)
+	if err != nil {
+		return cfg, "", fmt.Errorf("configuration:\n%w", err)
+	}
+	if all.InfluxDB != nil {
+		cfg = *all.InfluxDB
+	}
+	return cfg, all.DataFolder, nil
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+// flushEvery is the most time of a recording that a kill costs.
+const flushEvery = 5 * time.Second
+
+func recordCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "record",
+		Usage:     "write what a monitor sees to hourly files",
+		ArgsUsage: "DIR",
+		Description: "Writes DIR/MONITOR/YYYY-MM-DD_HH-MM-SS_UTC.json.gz, a new file each hour, with a line of JSON for each event, as\n" +
+			"the tools of the old exporter read it: received messages and connections, unless filters or --all ask for\n" +
+			"something else. A file that is not finished ends in .tmp; one that a kill left is repaired at the next start.\n" +
+			"Connects again when the stream breaks; Ctrl-C ends it.\n\n" +
+			"Example: ipfsmon record traces\n" +
+			"         ipfsmon record --from monitor.example:8181 --ca monitor.pem --token-file token --all traces",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "from", Value: defaultStream, Usage: "`ADDR` of the monitor: host:port or unix:/path"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the folder (default: the monitor's name, or ADDR where it does not tell)"},
+			&cli.BoolFlag{Name: "all", Usage: "also sent messages, identifies and gaps, which other tools may not read"},
+			&cli.Uint64Flag{Name: "count", Usage: "end after `N` events (0: never)"},
+			&cli.BoolFlag{Name: "once", Usage: "do not connect again when the stream breaks"},
+		}, subscribeFlags()...),
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return fmt.Errorf("record: %d arguments given, want one folder, and flags before it", c.NArg())
+			}
+			options, err := subscribeOptions(c)
+			if err != nil {
+				return fmt.Errorf("record: %w", err)
+			}
+			f := &options.Filter
+			if !c.Bool("all") {
+				if len(f.Kinds) == 0 {
+					f.Kinds = []string{"message", "connection"}
+				}
+				if len(f.Directions) == 0 {
+					f.Directions = []string{"received"}
+				}
+			}
+			ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer cancel()
+			r := recording{options: options, from: c.String("from"), dir: c.Args().First(), name: c.String("name"),
+				gaps: c.Bool("all"), count: c.Uint64("count"), once: c.Bool("once")}
+			return r.run(ctx)
+		},
+	}
+}
+
+// recording is one run of the command.
+type recording struct {
+	options stream.Options
+	from    string
+	dir     string
+	name    string // of the folder; "": the monitor's
+	gaps    bool   // write gaps, too
+	count   uint64 // 0: without end
+	once    bool   // no second attempt
+
+	mu  sync.Mutex
+	out *stream.Recorder // nil before the first event
+}
+
+func (r *recording) run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		r.flush(ctx, cancel)
+	}()
+	defer func() {
+		cancel(nil)
+		<-flushed
+		if r.out != nil {
+			err = errors.Join(err, r.out.Close())
+			fmt.Fprintf(os.Stderr, "ipfsmon: %d events recorded in %s\n", r.out.Events, r.out.Dir())
+		}
+	}()
+	err = follow(ctx, r.options, r.from, r.once, r.add)
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	if why := context.Cause(ctx); err == nil && why != nil && !errors.Is(why, context.Canceled) {
+		return why
+	}
+	return err
+}
+
+// add writes an event.
+func (r *recording) add(e *stream.Event) error {
+	e.Clean()
+	if e.Gap != nil {
+		fmt.Fprintf(os.Stderr, "ipfsmon: %d events missed: %d because this client was too slow, %d because the monitor was\n",
+			e.Gap.Missed(), e.Gap.Slow, e.Gap.Bus)
+		if !r.gaps {
+			return nil
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.out == nil {
+		name := r.name
+		if name == "" {
+			name = e.Monitor
+		}
+		if name == "" {
+			name = r.from
+		}
+		out, err := stream.NewRecorder(r.dir, name)
+		if err != nil {
+			return err
+		}
+		r.out = out
+	}
+	e.Monitor = "" // the folder has it
+	if err := r.out.Add(e); err != nil {
+		return err
+	}
+	if r.out.Events == r.count {
+		return errEnough
+	}
+	return nil
+}
+
+// flush flushes every few seconds; an error, such as a full disk, ends the run.
+func (r *recording) flush(ctx context.Context, fail context.CancelCauseFunc) {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		r.mu.Lock()
+		var err error
+		if r.out != nil {
+			err = r.out.Flush()
+		}
+		r.mu.Unlock()
+		if err != nil {
+			fail(err)
+			return
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/klauspost/compress/gzip"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multihash"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+// seen is what a monitor sees: a message each way, a connection, an identify.
+func seen(t *testing.T, n int) []*event.Event {
+	t.Helper()
+	mh, err := multihash.Sum([]byte("block"), multihash.SHA2_256, -1)
+	require.NoError(t, err)
+	c := cid.NewCidV1(cid.Raw, mh)
+	at := int64(1_795_185_729_000_000_000) + int64(n)*1e9
+	return []*event.Event{
+		{Kind: event.KindMessage, Time: at, Peer: "\x00\x04peer", Wants: []event.Want{{CID: c, Priority: 1}}},
+		{Kind: event.KindMessage, Dir: event.Sent, Time: at + 1, Peer: "\x00\x04peer", Blocks: []event.Block{{CID: c, Size: 100}}},
+		{Kind: event.KindConnection, Time: at + 2, Peer: "\x00\x04peer", Conn: &event.Conn{
+			Addr: "/ip4/192.0.2.1/tcp/1", Transport: "tcp", Security: "noise", Muxer: "yamux"}},
+		{Kind: event.KindIdentify, Time: at + 3, Peer: "\x00\x04peer", Identify: &event.Identify{Agent: "kubo/0.43.0"}},
+	}
+}
+
+// record makes a recording of n times what seen gives.
+func record(t *testing.T, n int, change func(*recording)) string {
+	t.Helper()
+	b := bus.New(bus.Config{})
+	server, err := stream.New(stream.Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: "de1"})
+	require.NoError(t, err)
+	defer server.Close()
+	require.NoError(t, server.Listen())
+	reader := b.Subscribe("stream")
+	served := make(chan error, 1)
+	go func() { served <- server.Run(context.Background(), reader) }()
+	r := &recording{from: server.Addrs()[0].String(), dir: t.TempDir(), once: true, gaps: true}
+	if change != nil {
+		change(r)
+	}
+	done := make(chan error, 1)
+	go func() { done <- r.run(t.Context()) }()
+	require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 1 }, 10*time.Second, time.Millisecond)
+	for i := range n {
+		for _, e := range seen(t, i) {
+			b.Publish(e)
+		}
+	}
+	b.Close()
+	require.NoError(t, <-done)
+	require.NoError(t, <-served)
+	return r.dir
+}
+
+func TestRecordAndReplayToSubscribers(t *testing.T) {
+	dir := record(t, 50, nil)
+	files, err := stream.Recordings(dir)
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(dir, "de1"), filepath.Dir(files[0]))
+
+	addr := make(chan string, 1)
+	r := replay{files: files, name: "de1", listen: []string{"127.0.0.1:0"}, wait: true, log: io.Discard,
+		addrs: func(a []string) { addr <- a[0] }}
+	done := make(chan error, 1)
+	go func() { done <- r.run(t.Context()) }()
+	c, err := stream.Dial(t.Context(), <-addr)
+	require.NoError(t, err)
+	defer c.Close()
+	require.Equal(t, "de1", c.Monitor())
+	for i := range 50 {
+		for _, want := range seen(t, i) {
+			e, err := c.Next()
+			require.NoError(t, err)
+			got, err := e.ToEvent()
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
+	}
+	_, err = c.Next()
+	require.Equal(t, io.EOF, err)
+	require.NoError(t, <-done)
+}
+
+func TestRecordWhatOtherToolsRead(t *testing.T) {
+	dir := record(t, 2, func(r *recording) {
+		r.options.Version = 3
+		r.name = "named"
+	})
+	files, err := stream.Recordings(filepath.Join(dir, "named"))
+	require.NoError(t, err)
+	var lines []string
+	bad, err := stream.ReadRecording(files[0], func(e *stream.Event) error {
+		line, err := e.AppendJSON(nil)
+		lines = append(lines, string(line))
+		return err
+	})
+	require.NoError(t, err)
+	require.Zero(t, bad)
+	require.Len(t, lines, 4)
+	require.Contains(t, lines[0], `"want_type":0`)
+	require.True(t, strings.HasSuffix(lines[1], `"connection_event":{"remote":"/ip4/192.0.2.1/tcp/1","connection_event_type":0}}`+"\n"), lines[1])
+}
+
+func TestReplayToInflux(t *testing.T) {
+	dir := record(t, 3, nil)
+	var mu sync.Mutex
+	var body bytes.Buffer
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		in := io.Reader(req.Body)
+		if req.Header.Get("Content-Encoding") == "gzip" {
+			in, _ = gzip.NewReader(in)
+		}
+		data, _ := io.ReadAll(in)
+		if strings.HasSuffix(req.URL.Path, "/write") {
+			mu.Lock()
+			body.Write(data)
+			mu.Unlock()
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Influxdb-Version", "1.8.10")
+		_, _ = io.WriteString(w, `{"results":[{"statement_id":0}]}`)
+	}))
+	defer server.Close()
+	t.Setenv("IPFSMON_INFLUXDB_CREATE_DATABASE", "false")
+	var log bytes.Buffer
+	files, err := stream.Recordings(dir)
+	require.NoError(t, err)
+	r := replay{files: files, name: "de1", influx: server.URL, log: &log}
+	require.NoError(t, r.run(t.Context()))
+	require.Contains(t, log.String(), "12 events replayed")
+	require.Contains(t, log.String(), "0 refused by the server, 0 lost")
+	lines := strings.Split(strings.TrimSpace(body.String()), "\n")
+	require.Len(t, lines, 12)
+	for _, line := range lines {
+		require.Contains(t, line, "node=de1")
+		require.Contains(t, line, " 17951857", "its original time")
+	}
+}
+
+func TestRecordAndReplayArguments(t *testing.T) {
+	f := func(want string, args ...string) {
+		t.Helper()
+		require.ErrorContains(t, app().Run(append([]string{"ipfsmon"}, args...)), want)
+	}
+	f("record: 0 arguments given", "record")
+	f("record: codecs", "record", "--codec", "x", "dir")
+	f("connection refused", "record", "--once", "--from", "127.0.0.1:1", t.TempDir())
+	f("replay: 0 arguments given", "replay")
+	f("no such file", "replay", filepath.Join(t.TempDir(), "x"))
+	f("no *.json.gz", "replay", t.TempDir())
+	f(`--speed "-1"`, "replay", "--speed", "-1", t.TempDir())
+	f(`--speed "NaN"`, "replay", "--speed", "NaN", t.TempDir())
+	// A folder that cannot be made.
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	r := &recording{dir: file}
+	require.Error(t, r.add(&stream.Event{Peer: peer.ID("p").String(), Connection: &stream.Connection{}}))
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+func replayCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "replay",
+		Usage:     "feed a recording to subscribers or to InfluxDB",
+		ArgsUsage: "DIR",
+		Description: "DIR is a folder that ipfsmon record or a client of the old exporter has written: that of one monitor. Without\n" +
+			"--influxdb it serves the recording as a monitor would, from the first subscriber on, and ends when all is sent.\n" +
+			"With --influxdb it writes it there, with its original times, as fast as the server takes it; what is older than\n" +
+			"the retention of history is not kept by the server. Credentials as for ipfsmon run: IPFSMON_INFLUXDB_TOKEN_FILE ...\n\n" +
+			"Example: ipfsmon replay traces/de1\n" +
+			"         ipfsmon replay --speed 60 --listen 127.0.0.1:9000 traces/de1\n" +
+			"         IPFSMON_INFLUXDB_HISTORY_RETENTION=0s ipfsmon replay --influxdb http://127.0.0.1:8086 traces/de1",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "speed", Usage: "`N` times as fast as it was, or max (default: 1 for subscribers, max for InfluxDB)"},
+			&cli.StringSliceFlag{Name: "listen", Usage: "`ADDR` to serve the stream on: host:port or unix:/path (default: " + defaultStream + ")"},
+			&cli.BoolFlag{Name: "no-wait", Usage: "do not wait for the first subscriber"},
+			&cli.StringFlag{Name: "influxdb", Usage: "`URL` of an InfluxDB to write to, instead of serving"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the monitor (default: that of the folder)"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return fmt.Errorf("replay: %d arguments given, want one folder, and flags before it", c.NArg())
+			}
+			r := replay{name: c.String("name"), listen: c.StringSlice("listen"), wait: !c.Bool("no-wait"), influx: c.String("influxdb"), log: os.Stderr}
+			speed := c.String("speed")
+			if speed == "" && r.influx == "" {
+				speed = "1"
+			}
+			if speed != "" && speed != "max" {
+				n, err := strconv.ParseFloat(speed, 64)
+				if err != nil || !(n > 0 && n <= 1e9) {
+					return fmt.Errorf("replay: --speed %q: want a number above 0, or max", speed)
+				}
+				r.pace.Speed = n
+			}
+			if len(r.listen) == 0 {
+				r.listen = []string{defaultStream}
+			}
+			var err error
+			if r.files, err = stream.Recordings(c.Args().First()); err != nil {
+				return fmt.Errorf("replay: %w", err)
+			}
+			if r.name == "" {
+				r.name = filepath.Base(filepath.Dir(absolute(r.files[0])))
+			}
+			ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer cancel()
+			if err := r.run(ctx); err != nil {
+				return fmt.Errorf("replay: %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// replay is one run of the command.
+type replay struct {
+	files  []string
+	name   string
+	pace   stream.Pace
+	listen []string
+	wait   bool
+	influx string // URL; "": serve
+	log    io.Writer
+
+	addrs  func([]string) // told where it listens, if not nil
+	events int
+}
+
+// sink is where a recording goes.
+type sink struct {
+	run   func(context.Context, *bus.Reader) error
+	ready func(context.Context) error // waits until there is somebody to feed; may be nil
+	busy  func() bool                 // it has enough for now
+	rest  func(context.Context) error // waits until it has delivered; may be nil
+}
+
+func (r *replay) run(ctx context.Context) error {
+	b := bus.New(bus.Config{})
+	var to sink
+	var err error
+	if r.influx != "" {
+		to, err = r.toInflux()
+	} else {
+		var server *stream.Server
+		if server, err = r.toStream(&to); err == nil {
+			defer server.Close()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	reader := b.Subscribe("replay")
+	b.Live()
+	ended := make(chan error, 1)
+	go func() { ended <- to.run(ctx, reader) }()
+
+	if to.ready != nil {
+		err = to.ready(ctx)
+	}
+	if err == nil {
+		err = r.feed(ctx, b, to.busy)
+	}
+	if err == nil && to.rest != nil {
+		err = to.rest(ctx)
+	}
+	b.Close()
+	err = errors.Join(err, <-ended)
+	fmt.Fprintf(r.log, "ipfsmon: %d events replayed\n", r.events)
+	if errors.Is(err, context.Canceled) {
+		return nil // Ctrl-C
+	}
+	return err
+}
+
+// feed publishes the recording at its pace.
+func (r *replay) feed(ctx context.Context, b *bus.Bus, busy func() bool) error {
+	skipped := 0
+	for i, file := range r.files {
+		bad, err := stream.ReadRecording(file, func(e *stream.Event) error {
+			full, err := e.ToEvent()
+			if err != nil {
+				skipped++ // a gap, or nonsense
+				return nil
+			}
+			if err := r.pace.Wait(ctx, e.Timestamp); err != nil {
+				return err
+			}
+			if r.events++; r.events%64 == 0 {
+				for busy() || b.Stats().Held > 4096 {
+					if err := pause(ctx); err != nil {
+						return err
+					}
+				}
+			}
+			b.Publish(full)
+			return nil
+		})
+		skipped += bad
+		if damaged := (*stream.DamagedError)(nil); errors.As(err, &damaged) {
+			fmt.Fprintf(r.log, "ipfsmon: %v; going on with what follows (file %d of %d)\n", shown(err), i+1, len(r.files))
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if skipped > 0 {
+		fmt.Fprintf(r.log, "ipfsmon: %d lines passed over: gaps, or no events\n", skipped)
+	}
+	return nil
+}
+
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// toStream serves the recording as a monitor would.
+func (r *replay) toStream(to *sink) (*stream.Server, error) {
+	server, err := stream.New(stream.Config{ListenAddresses: r.listen, Monitor: r.name})
+	if err != nil {
+		return nil, err
+	}
+	if err := server.Listen(); err != nil {
+		server.Close()
+		return nil, err
+	}
+	var addrs []string
+	for _, a := range server.Addrs() {
+		addrs = append(addrs, a.String())
+	}
+	fmt.Fprintln(r.log, "ipfsmon: replaying on", addrs)
+	if r.addrs != nil {
+		r.addrs(addrs)
+	}
+	to.run = server.Run
+	to.busy = func() bool {
+		st := server.Stats()
+		for _, s := range st.Subscribers {
+			if s.QueuedBytes > s.QueueLimit/2 {
+				return true // one that takes nothing is closed by the server
+			}
+		}
+		return false
+	}
+	to.ready = func(ctx context.Context) error {
+		for r.wait && len(server.Stats().Subscribers) == 0 {
+			if err := pause(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return server, nil
+}
+
+// toInflux writes the recording to an InfluxDB.
+func (r *replay) toInflux() (to sink, err error) {
+	var cfg influx.Config
+	if err := envconfig.Process("IPFSMON_INFLUXDB", &cfg); err != nil {
+		return to, err
+	}
+	cfg.URL, cfg.Log = r.influx, slog.Default()
+	if cfg.QueueBytes == 0 {
+		cfg.QueueBytes = influx.DefaultQueueBytes
+	}
+	s, err := influx.New(cfg, r.name)
+	if err != nil {
+		return to, err
+	}
+	return sink{
+		run:  s.Run,
+		busy: func() bool { return s.Stats().Bytes > cfg.QueueBytes/2 },
+		rest: func(ctx context.Context) error {
+			for s.Stats().Events < uint64(r.events) || s.Stats().Queued > 0 {
+				if err := pause(ctx); err != nil {
+					st := s.Stats()
+					return fmt.Errorf("%d points were not stored: %s", st.Queued, st.LastErr)
+				}
+			}
+			st := s.Stats()
+			fmt.Fprintf(r.log, "ipfsmon: %d points stored, %d refused by the server, %d lost\n", st.Stored, st.Rejected, st.Dropped)
+			if st.Rejected+st.Dropped > 0 {
+				return fmt.Errorf("not all points were stored: %s", st.LastErr)
+			}
+			return nil
+		},
+	}, nil
+}

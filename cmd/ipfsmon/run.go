@@ -1,0 +1,329 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/ipfs/kubo/config"
+	serialize "github.com/ipfs/kubo/config/serialize"
+	"github.com/ipfs/kubo/repo/fsrepo"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/internal/loopback"
+	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+// Where "ipfsmon run" listens unless told otherwise.
+const (
+	defaultStream = "127.0.0.1:8181"
+	defaultHTTP   = "127.0.0.1:8432"
+	defaultStore  = "127.0.0.1:8086"
+)
+
+// statusEvery is how often the status is logged where there is no terminal.
+const statusEvery = 10 * time.Second
+
+func runFlags() []cli.Flag {
+	return []cli.Flag{
+		repoFlag(),
+		&cli.StringFlag{Name: "data", Usage: "folder for the embedded InfluxDB (default: ipfsmon in the repository)"},
+		&cli.StringSliceFlag{Name: "stream", Usage: "`HOST:PORT` of the event stream (default: " + defaultStream + ")"},
+		&cli.StringSliceFlag{Name: "http", Usage: "`HOST:PORT` of the HTTP API (default: " + defaultHTTP + ")"},
+		&cli.StringFlag{Name: "store", Usage: "`HOST:PORT` of the embedded InfluxDB (default: " + defaultStore + ")"},
+		&cli.StringFlag{Name: "influxdb", Usage: "`URL` of an InfluxDB to write to, in place of the embedded one; or udp://host:port, file:///path, stdout:"},
+		&cli.StringFlag{Name: "name", Usage: "the monitor's name, in the tag node (default: the host name)"},
+		&cli.IntFlag{Name: "interval", Usage: "`SECONDS` between two samples of the node's totals (default: 10)"},
+	}
+}
+
+func repoFlag() cli.Flag {
+	return &cli.StringFlag{Name: "repo", Usage: "the node's repository", EnvVars: []string{config.EnvDir}, DefaultText: "~/.ipfs"}
+}
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "run",
+		Usage: "run a monitored node",
+		Description: "Runs a kubo node with the monitor. The repository is made if there is none. Without an InfluxDB configured,\n" +
+			"history is kept in an embedded one under the data folder. The node joins the public IPFS network.\n\n" +
+			"Example: ipfsmon run\n" +
+			"         ipfsmon run --influxdb http://influx.example:8086 --name de1\n" +
+			"         ipfsmon run --isolated --repo /tmp/lab       never leaves this machine\n\n" +
+			"All other settings: `ipfsmon config --help`. Ctrl-C stores everything and ends; a second one ends at once.",
+		Flags: append(runFlags(),
+			&cli.BoolFlag{Name: "isolated", Usage: "keep the node on the loopback interface; needs a repository of its own"}),
+		Action: func(c *cli.Context) error {
+			r := newRunner(c)
+			repo, err := repoPath(c.String("repo"))
+			if err != nil {
+				return err
+			}
+			return r.run(c.Context, repo, c.Bool("isolated"))
+		},
+	}
+}
+
+// repoPath is the repository given, or that of IPFS_PATH or ~/.ipfs.
+func repoPath(given string) (string, error) {
+	if given != "" {
+		return filepath.Abs(given)
+	}
+	path, err := config.PathRoot()
+	if err != nil {
+		return "", fmt.Errorf("find the node's repository: %w; give it with --repo", err)
+	}
+	return filepath.Abs(path)
+}
+
+// runner runs one monitored node in this process.
+type runner struct {
+	flags   func(*plugin.Config)
+	out     io.Writer
+	started func(*plugin.Monitor) // besides the status, may be nil
+}
+
+// newRunner takes the flags of runFlags.
+func newRunner(c *cli.Context) *runner {
+	return &runner{out: os.Stdout, flags: func(cfg *plugin.Config) {
+		if c.IsSet("data") {
+			cfg.DataFolder = c.String("data")
+		}
+		if c.IsSet("stream") {
+			if cfg.TCPServerConfig == nil {
+				cfg.TCPServerConfig = new(stream.Config)
+			}
+			cfg.TCPServerConfig.ListenAddresses = c.StringSlice("stream")
+		}
+		if c.IsSet("http") {
+			if cfg.HTTPServerConfig == nil {
+				cfg.HTTPServerConfig = new(httpapi.Config)
+			}
+			cfg.HTTPServerConfig.ListenAddresses = c.StringSlice("http")
+		}
+		if c.IsSet("store") {
+			cfg.StoreListenAddress = c.String("store")
+		}
+		if c.IsSet("influxdb") {
+			if cfg.InfluxDB == nil {
+				cfg.InfluxDB = new(influx.Config)
+			}
+			cfg.InfluxDB.URL = c.String("influxdb")
+		}
+		if c.IsSet("name") {
+			cfg.MonitorName = c.String("name")
+		}
+		if c.IsSet("interval") {
+			cfg.PopulatePrometheusInterval = c.Int("interval")
+		}
+	}}
+}
+
+// runDefaults are the settings of "ipfsmon run" below kubo's section.
+func runDefaults(cfg *plugin.Config) {
+	cfg.TCPServerConfig = &stream.Config{ListenAddresses: []string{defaultStream}}
+	cfg.HTTPServerConfig = &httpapi.Config{ListenAddresses: []string{defaultHTTP}}
+	cfg.StoreListenAddress = defaultStore
+}
+
+// run runs the node until it is interrupted.
+func (r *runner) run(ctx context.Context, repo string, isolated bool) error {
+	if err := prepareRepo(ctx, repo, isolated, r.out); err != nil {
+		return err
+	}
+	var storeURL string // set once the embedded InfluxDB runs
+	var points *os.File // set where points go to standard output
+	p := plugin.New(plugin.Options{
+		Defaults: runDefaults,
+		Flags: func(cfg *plugin.Config) {
+			r.flags(cfg)
+			if points != nil {
+				cfg.InfluxDB.Stdout = points
+			}
+			if storeURL != "" {
+				if cfg.InfluxDB == nil {
+					cfg.InfluxDB = new(influx.Config)
+				}
+				cfg.InfluxDB.URL = storeURL
+			}
+		},
+		Started: r.monitorStarted,
+	})
+	section, err := pluginSection(repo)
+	if err != nil {
+		return err
+	}
+	cfg, _, err := p.Check(repo, section)
+	if err != nil {
+		return fmt.Errorf("configuration:\n%w", err)
+	}
+	if cfg.InfluxDB != nil && cfg.InfluxDB.URL == "stdout:" {
+		// Standard output is for points alone: what else is told there goes to
+		// standard error.
+		points = os.Stdout
+		r.out, os.Stdout = os.Stderr, os.Stderr
+	}
+
+	var child *store.Child
+	if cfg.InfluxDB == nil || cfg.InfluxDB.URL == "" {
+		if child, err = startStore(ctx, cfg); err != nil {
+			return err
+		}
+		storeURL = child.URL()
+		fmt.Fprintf(r.out, "InfluxDB listening on %s, data in %s\n", storeURL, cfg.DataFolder)
+	}
+	os.Setenv(config.EnvDir, repo)
+	code := runKubo(p, []string{"daemon"})
+	err = p.Close() // kubo has closed it if the daemon came up; then this only tells how it went
+	if child != nil {
+		err = errors.Join(err, child.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	if code != 0 {
+		return cli.Exit("", code)
+	}
+	fmt.Fprintln(r.out, "Everything is stored.")
+	return nil
+}
+
+// prepareRepo makes the repository if there is none, and sees to it that an
+// isolated node has one that says so: a node's repository is never changed
+// from public to isolated behind its owner's back.
+func prepareRepo(ctx context.Context, repo string, isolated bool, out io.Writer) error {
+	fresh := !fsrepo.IsInitialized(repo)
+	if fresh {
+		if err := os.MkdirAll(repo, 0o700); err != nil {
+			return fmt.Errorf("make the repository: %w", err)
+		}
+		if err := initRepo(ctx, repo); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "Made a repository in %s\n", repo)
+	}
+	if !isolated {
+		return nil
+	}
+	file := filepath.Join(repo, config.DefaultConfigFile)
+	cfg, err := serialize.Load(file)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	before, err := config.Marshal(cfg)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	loopback.Apply(cfg)
+	if fresh {
+		return serialize.WriteConfigFile(file, cfg)
+	}
+	after, err := config.Marshal(cfg)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	if !bytes.Equal(before, after) {
+		return fmt.Errorf("the repository %s is not of an isolated node; give another with --repo, it is made if there is none", repo)
+	}
+	return nil
+}
+
+// initRepo has kubo make the repository, in a process of its own: kubo's
+// command line is made to run once in a process.
+func initRepo(ctx context.Context, repo string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, self, "ipfs", "init")
+	cmd.Env = append(os.Environ(), config.EnvDir+"="+repo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make the repository %s: %w\n%s", repo, err, out)
+	}
+	return nil
+}
+
+// startStore starts the embedded InfluxDB in a process of its own.
+func startStore(ctx context.Context, cfg *plugin.Config) (*store.Child, error) {
+	if err := os.MkdirAll(cfg.DataFolder, 0o700); err != nil {
+		return nil, fmt.Errorf("%s.DataFolder: %w", plugin.Section, err)
+	}
+	child, err := store.Supervise(ctx, store.ChildConfig{
+		Data: cfg.DataFolder, Listen: cfg.StoreListenAddress, MaxBytes: cfg.StoreMaxBytes, MemoryLimit: cfg.StoreMemoryLimit,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded InfluxDB on %s: %w", cfg.StoreListenAddress, err)
+	}
+	return child, nil
+}
+
+// pluginSection reads the plugin's part of a repository's configuration, in
+// the form in which kubo hands it to plugins.
+func pluginSection(repo string) (any, error) {
+	file := filepath.Join(repo, config.DefaultConfigFile)
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the node's configuration: %w", err)
+	}
+	var cfg struct{ Plugins config.Plugins }
+	if err := json.Unmarshal(b, &cfg); err != nil {
+		return nil, fmt.Errorf("read the node's configuration %s: %w", file, err)
+	}
+	return cfg.Plugins.Plugins[plugin.Name].Config, nil
+}
+
+// monitorStarted begins the status line.
+func (r *runner) monitorStarted(m *plugin.Monitor) {
+	if err := m.Drift(); err != nil {
+		fmt.Fprintf(r.out, "Wants and cancels that this node sends are not captured: %v\n", err)
+	}
+	if r.started != nil {
+		r.started(m)
+	}
+	go r.status(m) // ends with the monitor
+}
+
+// status shows how the monitor stands: on a terminal a line that is renewed
+// each second, elsewhere a log line every statusEvery.
+func (r *runner) status(m *plugin.Monitor) {
+	every, begin, end := statusEvery, "", "\n"
+	if f, ok := r.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		every, begin, end = time.Second, "\r\x1b[K", ""
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last, lastMessages := time.Now(), uint64(0)
+	for {
+		select {
+		case <-m.Done():
+			if end == "" {
+				fmt.Fprintln(r.out)
+			}
+			return
+		case now := <-tick.C:
+			s := m.Status()
+			line := fmt.Sprintf("%d peers, %.1f messages/s, %d points stored, %d dropped",
+				s.Peers, float64(s.Messages-lastMessages)/now.Sub(last).Seconds(), s.Stored, s.Dropped)
+			if s.Err != "" {
+				line += fmt.Sprintf(", %d waiting for InfluxDB: %s", s.Queued, s.Err)
+			}
+			fmt.Fprint(r.out, begin, line, end)
+			last, lastMessages = now, s.Messages
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/spool"
+)
+
+// spoolCommand looks after the points that wait on disk for the server.
+func spoolCommand() *cli.Command {
+	flags := []cli.Flag{repoFlag(), &cli.StringFlag{Name: "dir", Usage: "`FOLDER` of the spool (default: that of the node's configuration)"}}
+	return &cli.Command{
+		Name:  "spool",
+		Usage: "the points that wait on disk for the server",
+		Description: "What the server has not taken yet is in files that outlive the node; docs/durability.md tells how.\n\n" +
+			"Example: ipfsmon spool ls\n" +
+			"         ipfsmon spool inspect > points.lp\n" +
+			"         ipfsmon spool verify\n" +
+			"         ipfsmon spool drain          while no node runs",
+		Subcommands: []*cli.Command{
+			{Name: "ls", Usage: "list the segments and what waits in each", Flags: flags, Action: spoolAction(spoolList)},
+			{Name: "inspect", Usage: "print the points that wait, as line protocol", Flags: flags, Action: spoolAction(spoolInspect)},
+			{Name: "verify", Usage: "read every byte; exit code 1 if any is damaged", Flags: flags, Action: spoolAction(spoolVerify)},
+			{Name: "drain", Usage: "deliver what waits, without a node", Flags: flags, Action: spoolDrain},
+		},
+	}
+}
+
+// spoolDir finds the folder of the spool and the configuration of its server.
+func spoolDir(c *cli.Context) (string, influx.Config, error) {
+	repo, err := repoPath(c.String("repo"))
+	if err != nil {
+		return "", influx.Config{}, err
+	}
+	cfg, data, err := configured(repo)
+	if err != nil && !c.IsSet("dir") {
+		return "", cfg, err
+	}
+	dir := filepath.Join(data, "spool")
+	if cfg.SpoolDir != "" {
+		dir = cfg.SpoolDir
+	}
+	if c.IsSet("dir") {
+		dir = c.String("dir")
+	}
+	dir, err = filepath.Abs(dir)
+	return dir, cfg, err
+}
+
+func spoolAction(do func(dir string, out io.Writer) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if c.Args().Present() {
+			return cli.Exit(fmt.Sprintf("ipfsmon spool: %q is not understood; it takes flags only", c.Args().First()), 2)
+		}
+		dir, _, err := spoolDir(c)
+		if err != nil {
+			return err
+		}
+		return do(dir, c.App.Writer)
+	}
+}
+
+// spoolList prints a line for each segment.
+func spoolList(dir string, out io.Writer) error {
+	segs, err := spool.Inspect(dir, false, nil)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "segment\tbytes\tbatches\tpoints\tnot delivered\tdamaged bytes\tfrom\tto\t")
+	for _, s := range segs {
+		points, waiting := 0, 0
+		var from, to time.Time
+		for _, f := range s.Frames {
+			points += f.Points
+			if !f.Delivered {
+				waiting += f.Points
+			}
+			if from.IsZero() || f.Since.Before(from) {
+				from = f.Since
+			}
+			if f.Since.After(to) {
+				to = f.Since
+			}
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t\n", s.Name, s.Bytes, len(s.Frames), points, waiting, s.Lost, stamp(from), stamp(to))
+	}
+	return w.Flush()
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// spoolInspect prints the lines that are not delivered, with a comment before
+// each batch.
+func spoolInspect(dir string, out io.Writer) error {
+	_, err := spool.Inspect(dir, true, func(f spool.FrameInfo, lines []byte) error {
+		if f.Delivered {
+			return nil
+		}
+		if _, err := fmt.Fprintf(out, "# batch %d, %s, %d points, %s\n", f.Number, influx.Kind(f.Kind), f.Points, stamp(f.Since)); err != nil {
+			return err
+		}
+		_, err := out.Write(lines)
+		return err
+	})
+	return err
+}
+
+// spoolVerify reads everything.
+func spoolVerify(dir string, out io.Writer) error {
+	segs, err := spool.Inspect(dir, true, nil)
+	if err != nil {
+		return err
+	}
+	frames, points, damaged, lost, stretches := 0, 0, 0, int64(0), 0
+	for _, s := range segs {
+		for _, f := range s.Frames {
+			if f.Damaged {
+				damaged++
+				fmt.Fprintf(out, "%s at %d: a batch of %d points is damaged\n", s.Name, f.Offset, f.Points)
+				continue
+			}
+			frames++
+			points += f.Points
+		}
+		if s.Holes > 0 {
+			fmt.Fprintf(out, "%s: %d bytes in %d places are no batch\n", s.Name, s.Lost, s.Holes)
+		}
+		lost += s.Lost
+		stretches += s.Holes
+	}
+	fmt.Fprintf(out, "%d segments, %d batches with %d points whole, %d damaged, %d bytes that are no batch\n", len(segs), frames, points, damaged, lost)
+	if damaged+stretches > 0 {
+		return cli.Exit("", 1)
+	}
+	return nil
+}
+
+// spoolDrain delivers what waits until it is interrupted.
+func spoolDrain(c *cli.Context) error {
+	dir, cfg, err := spoolDir(c)
+	if err != nil {
+		return err
+	}
+	if cfg.URL == "" {
+		return cli.Exit("ipfsmon spool drain: no InfluxDB is configured for this node; give IPFSMON_INFLUXDB_URL, or start the node, which drains the spool into its embedded one", 2)
+	}
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cfg.SpoolDir = dir
+	st, err := influx.Drain(ctx, cfg, func(st influx.Stats) {
+		fmt.Fprintf(os.Stderr, "%d points stored, %d to go\n", st.Stored, st.Queued)
+	})
+	if err != nil {
+		return cli.Exit(err, 1)
+	}
+	fmt.Fprintf(c.App.Writer, "%d points stored, %d rejected, %d lost\n", st.Stored, st.Rejected, st.Dropped)
+	return nil
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/influx/store"
+)
+
+// storeCommand runs the embedded InfluxDB on its own.
+func storeCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "store",
+		Usage: "run the embedded InfluxDB " + store.ServerVersion,
+		Description: `Serves a store until it is interrupted. ` + "`ipfsmon run`" + ` starts one by itself; run it
+alone to look at what a stopped monitor has stored, with Grafana or another program.
+It listens on this machine only, since it has no passwords.
+
+Example:
+   ipfsmon store --dir ~/.ipfs/ipfsmon/influxdb --listen 127.0.0.1:8086`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "dir", Usage: "folder of the store: `DIR`/influxdb of a data folder"},
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8086", Usage: "loopback `ADDRESS` and port; port 0 takes any"},
+			&cli.StringFlag{Name: "max-bytes", Usage: "bound of the data on disk, such as `20GiB`: beyond it the oldest goes"},
+			&cli.BoolFlag{Name: "with-parent", Hidden: true, Usage: "end when standard input ends"},
+		},
+		Subcommands: []*cli.Command{backupCommand(), restoreCommand()},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return cli.Exit(fmt.Sprintf("ipfsmon store: %q is not understood; it takes flags, backup or restore", c.Args().First()), 2)
+			}
+			if c.String("dir") == "" {
+				return cli.Exit("ipfsmon store: give the store's folder with --dir", 2)
+			}
+			most := int64(0)
+			if c.IsSet("max-bytes") {
+				var err error
+				if most, err = store.ParseBytes(c.String("max-bytes")); err != nil {
+					return cli.Exit(fmt.Sprintf("ipfsmon store: --max-bytes %v", err), 2)
+				}
+			}
+			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			if c.Bool("with-parent") {
+				parent, gone := context.WithCancel(ctx)
+				defer gone()
+				go func() { // ends with the process
+					_, _ = io.Copy(io.Discard, os.Stdin)
+					gone()
+				}()
+				ctx = parent
+			}
+			err := store.Serve(ctx, store.ServerConfig{
+				Dir:      c.String("dir"),
+				Listen:   c.String("listen"),
+				MaxBytes: most,
+				Ready:    func(addr string) { fmt.Println(store.ListeningLine + addr) },
+			})
+			if err != nil {
+				return cli.Exit(err, 1)
+			}
+			return nil
+		},
+	}
+}
+
+// dataFlags name the data folder whose store is meant.
+func dataFlags() []cli.Flag {
+	return []cli.Flag{repoFlag(), &cli.StringFlag{Name: "data", Usage: "`FOLDER` with the monitor's data (default: that of the node's configuration)"}}
+}
+
+// dataFolder is the folder that dataFlags name.
+func dataFolder(c *cli.Context) (string, error) {
+	if c.IsSet("data") {
+		return c.String("data"), nil
+	}
+	repo, err := repoPath(c.String("repo"))
+	if err != nil {
+		return "", err
+	}
+	_, data, err := configured(repo)
+	return data, err
+}
+
+func backupCommand() *cli.Command {
+	return &cli.Command{
+		Name: "backup", Usage: "write all that a store has into a file", ArgsUsage: "FILE or FOLDER",
+		Description: "The store may be running, and goes on. In a folder the file is named by the time.\n\n" +
+			"Example: ipfsmon store backup --data ~/.ipfs/ipfsmon /backups/",
+		Flags: dataFlags(),
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return cli.Exit("ipfsmon store backup: give the file or folder to write to, after the flags", 2)
+			}
+			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			data, err := dataFolder(c)
+			if err != nil {
+				return err
+			}
+			name, size, err := store.Backup(ctx, data, c.Args().First())
+			if err != nil {
+				return cli.Exit(err, 1)
+			}
+			fmt.Printf("%s, %d bytes\n", name, size)
+			return nil
+		},
+	}
+}
+
+func restoreCommand() *cli.Command {
+	return &cli.Command{
+		Name: "restore", Usage: "make a store out of a backup", ArgsUsage: "FILE",
+		Description: "The data folder must not have a store: move an old one away first. The monitor must not be running on it.\n\n" +
+			"Example: ipfsmon store restore --data ~/.ipfs/ipfsmon /backups/ipfsmon-20260102T030405Z.zip",
+		Flags: dataFlags(),
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return cli.Exit("ipfsmon store restore: give the backup's file, after the flags", 2)
+			}
+			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			data, err := dataFolder(c)
+			if err != nil {
+				return err
+			}
+			if err := store.Restore(ctx, data, c.Args().First()); err != nil {
+				return cli.Exit(err, 1)
+			}
+			fmt.Println("Restored into", data)
+			return nil
+		},
+	}
+}

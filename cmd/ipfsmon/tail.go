@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+func tailCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "tail",
+		Usage:     "subscribe to a monitor and print what it sees",
+		ArgsUsage: "[ADDR]",
+		Description: "ADDR is host:port or unix:/path, " + defaultStream + " if not given. Connects again when the stream breaks;\n" +
+			"Ctrl-C ends it. Filters of different kinds must all be met, of one kind any; --type, --cid and --codec are\n" +
+			"about the entries of messages.\n\n" +
+			"Example: ipfsmon tail\n" +
+			"         ipfsmon tail --stats\n" +
+			"         ipfsmon tail --count 100 --format json | jq -r .peer\n" +
+			"         ipfsmon tail --type want_block --codec dag-pb --format csv > wants.csv\n" +
+			"         ipfsmon tail --once 127.0.0.1:8181\n" +
+			"         ipfsmon tail --ca monitor.pem --token-file token monitor.example:8181",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "text (a line to read), json (a line of JSON for each event) or csv (a row for each entry)"},
+			&cli.Uint64Flag{Name: "count", Usage: "end after `N` events (0: never)"},
+			&cli.BoolFlag{Name: "once", Usage: "do not connect again when the stream breaks"},
+			&cli.BoolFlag{Name: "stats", Usage: "instead of events, a live table of rates by type, agent and country"},
+			&cli.DurationFlag{Name: "interval", Value: 2 * time.Second, Usage: "`TIME` between two tables of --stats"},
+		}, subscribeFlags()...),
+		Action: tail,
+	}
+}
+
+// subscribeFlags say how to subscribe and to what.
+func subscribeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "kind", Usage: "only these `KINDS`: message, connection, identify"},
+		&cli.StringSliceFlag{Name: "direction", Usage: "only messages that were received or sent: `DIRECTION`"},
+		&cli.StringSliceFlag{Name: "type", Usage: "only messages with these `TYPES`: want_block, want_have, cancel, have, dont_have, block"},
+		&cli.StringSliceFlag{Name: "cid", Usage: "only messages about this `CID`, of either version"},
+		&cli.StringSliceFlag{Name: "codec", Usage: "only messages about CIDs of this `CODEC`: raw, dag-pb, dag-cbor, dag-json, libp2p-key, 0x55"},
+		&cli.StringSliceFlag{Name: "peer", Usage: "only what is about this `PEER`"},
+		&cli.IntFlag{Name: "protocol", Usage: "`VERSION` of the protocol: 3 or 4 (default: 4 if the server speaks it)"},
+		&cli.StringFlag{Name: "encoding", Usage: "compression of version 4: zstd or gzip (default: zstd)"},
+		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the server wants"},
+		&cli.BoolFlag{Name: "tls", Usage: "speak TLS, and trust whom this system trusts"},
+		&cli.StringFlag{Name: "ca", Usage: "speak TLS, and trust the certificates in `FILE` (PEM) alone"},
+		&cli.StringFlag{Name: "tls-name", Usage: "`NAME` that the server's certificate must have (default: the host of ADDR)"},
+	}
+}
+
+// subscribeOptions reads subscribeFlags.
+func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
+	o.Version, o.Encoding = c.Int("protocol"), c.String("encoding")
+	if o.Version != 0 && o.Version != 3 && o.Version != 4 {
+		return o, fmt.Errorf("--protocol %d: want 3 or 4", o.Version)
+	}
+	if !slices.Contains([]string{"", "zstd", "gzip"}, o.Encoding) {
+		return o, fmt.Errorf("--encoding %q: want zstd or gzip", o.Encoding)
+	}
+	o.Filter = stream.Filter{
+		Kinds: c.StringSlice("kind"), Directions: c.StringSlice("direction"), Types: c.StringSlice("type"),
+		CIDs: c.StringSlice("cid"), Codecs: c.StringSlice("codec"), Peers: c.StringSlice("peer"),
+	}
+	if err := o.Filter.Validate(); err != nil {
+		return o, err
+	}
+	if path := c.String("token-file"); path != "" {
+		o.TokenFunc = func() (string, error) { return readToken(path) }
+		if _, err := o.TokenFunc(); err != nil {
+			return o, err
+		}
+	}
+	if ca := c.String("ca"); c.Bool("tls") || ca != "" || c.IsSet("tls-name") {
+		o.TLS = &tls.Config{ServerName: c.String("tls-name"), MinVersion: tls.VersionTLS12}
+		if ca != "" {
+			data, err := os.ReadFile(ca)
+			if err != nil {
+				return o, fmt.Errorf("--ca: %w", err)
+			}
+			o.TLS.RootCAs = x509.NewCertPool()
+			if !o.TLS.RootCAs.AppendCertsFromPEM(data) {
+				return o, fmt.Errorf("--ca: %s holds no certificate in PEM form", ca)
+			}
+		}
+	}
+	return o, nil
+}
+
+// readToken gives the first token of a file of tokens.
+func readToken(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			return line, nil
+		}
+	}
+	return "", fmt.Errorf("--token-file: %s holds no token", path)
+}
+
+// errEnough ends the tail after --count events.
+var errEnough = errors.New("enough")
+
+func tail(c *cli.Context) error {
+	address := defaultStream
+	switch {
+	case c.NArg() > 1:
+		return fmt.Errorf("tail: %d arguments given, want one address at most, and flags before it", c.NArg())
+	case c.NArg() == 1:
+		address = c.Args().First()
+	}
+	options, err := subscribeOptions(c)
+	if err != nil {
+		return fmt.Errorf("tail: %w", err)
+	}
+	t := tailer{options: options, address: address, format: c.String("format"), count: c.Uint64("count"), once: c.Bool("once")}
+	if !slices.Contains([]string{"text", "json", "csv"}, t.format) {
+		return fmt.Errorf("tail: --format %q: want text, json or csv", t.format)
+	}
+	if c.Bool("stats") {
+		if t.interval = c.Duration("interval"); t.interval < 100*time.Millisecond {
+			return fmt.Errorf("tail: --interval %v: want 100ms or more", t.interval)
+		}
+	}
+	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	return t.run(ctx, bufio.NewWriter(os.Stdout))
+}
+
+// tailer is one run of the command.
+type tailer struct {
+	options  stream.Options
+	address  string
+	format   string
+	count    uint64        // 0: without end
+	once     bool          // no second attempt
+	interval time.Duration // of tables of rates; 0: print events
+}
+
+// run writes events to out until ctx ends or count of them are written.
+func (t *tailer) run(ctx context.Context, out *bufio.Writer) error {
+	show := t.printer(out)
+	if t.interval > 0 {
+		table := newRates(out, t.interval, isTerminal(os.Stdout))
+		show = table.add
+		ticking, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			table.run(ticking)
+		}()
+		defer func() { stop(); <-done }()
+	}
+	var seen uint64
+	each := func(e *stream.Event) error {
+		e.Clean()
+		if e.Gap != nil {
+			fmt.Fprintf(os.Stderr, "ipfsmon: %d events missed here: %d because this client was too slow, %d because the monitor was\n",
+				e.Gap.Missed(), e.Gap.Slow, e.Gap.Bus)
+			if t.format == "text" && t.interval == 0 {
+				return nil // that was it
+			}
+		}
+		if err := show(e); err != nil {
+			return err
+		}
+		if e.Gap != nil {
+			return nil
+		}
+		if seen++; seen == t.count {
+			return errEnough
+		}
+		return nil
+	}
+	err := follow(ctx, t.options, t.address, t.once, each)
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// follow subscribes, again and again unless once, and tells on stderr why.
+func follow(ctx context.Context, o stream.Options, address string, once bool, each func(*stream.Event) error) error {
+	var err error
+	if once {
+		err = o.FollowOnce(ctx, address, each)
+	} else {
+		err = o.Follow(ctx, address, each, func(why error, wait time.Duration) {
+			fmt.Fprintf(os.Stderr, "ipfsmon: %v; trying again in %v, what happens until then is missed\n", shown(why), wait.Round(100*time.Millisecond))
+		})
+	}
+	if err == nil || errors.Is(err, errEnough) {
+		return err
+	}
+	return shown(err)
+}
+
+// printer gives the function that writes one event. It writes at once: an event
+// is shown when it happens.
+func (t *tailer) printer(out *bufio.Writer) func(*stream.Event) error {
+	var line []byte
+	switch t.format {
+	case "csv":
+		w := csv.NewWriter(out)
+		header := false
+		return func(e *stream.Event) error {
+			if !header {
+				header = true
+				if err := w.Write(stream.CSVHeader); err != nil {
+					return err
+				}
+			}
+			if err := w.WriteAll(e.CSV()); err != nil {
+				return err
+			}
+			return out.Flush()
+		}
+	case "json":
+		return func(e *stream.Event) error {
+			var err error
+			if line, err = e.AppendJSON(line[:0]); err != nil {
+				return err
+			}
+			return writeNow(out, line)
+		}
+	}
+	return func(e *stream.Event) error {
+		line = e.AppendText(line[:0])
+		return writeNow(out, line)
+	}
+}
+
+func writeNow(out *bufio.Writer, data []byte) error {
+	if _, err := out.Write(data); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// shown makes an error safe to show: it may quote what came from the server.
+func shown(err error) error {
+	return errors.New(string(event.Clean(err.Error(), 512)))
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// perSecond shows a rate.
+func perSecond(n uint64, in time.Duration) string {
+	return strconv.FormatFloat(float64(n)/in.Seconds(), 'f', 1, 64)
+}

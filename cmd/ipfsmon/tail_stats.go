@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+const (
+	// knownAgents is the most peers whose agent is remembered.
+	knownAgents = 50_000
+	// shownNames is the most agents, and the most countries, in a table; the
+	// rest is one line.
+	shownNames = 15
+)
+
+// rates counts events by type, agent and country and shows all three as a table.
+type rates struct {
+	out      *bufio.Writer
+	interval time.Duration
+	live     bool // on a terminal: each table in the place of the last
+
+	mu        sync.Mutex
+	events    uint64
+	missed    uint64
+	types     map[string]uint64
+	agents    map[string]uint64 // entries and connections of peers with this agent
+	known     map[string]string // agents by peer, from identify events
+	countries map[string]uint64 // the same entries and connections by country; Clean leaves two letters of it
+	err       error             // of writing
+}
+
+func newRates(out *bufio.Writer, interval time.Duration, live bool) *rates {
+	return &rates{
+		out: out, interval: interval, live: live,
+		types: map[string]uint64{}, agents: map[string]uint64{}, known: map[string]string{}, countries: map[string]uint64{},
+	}
+}
+
+// add counts an event, which must be clean. The error is that of the last table.
+func (r *rates) add(e *stream.Event) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.Gap != nil {
+		r.missed += e.Gap.Missed()
+		return r.err
+	}
+	r.events++
+	n := r.count(e)
+	if i := e.Identify; i != nil {
+		if len(r.known) >= knownAgents {
+			clear(r.known) // it fills again as peers come
+		}
+		r.known[e.Peer] = i.Agent
+	}
+	agent := r.known[e.Peer]
+	if agent == "" {
+		agent = "(not seen yet)"
+	}
+	if _, ok := r.agents[agent]; !ok && len(r.agents) >= knownAgents {
+		agent = string(event.OthersAgent)
+	}
+	r.agents[agent] += n
+	r.countries[cmp.Or(e.Country, "(not known)")] += n
+	return r.err
+}
+
+// count adds the parts of an event and gives their number.
+func (r *rates) count(e *stream.Event) uint64 {
+	switch {
+	case e.Connection != nil && e.Connection.Type == 1:
+		r.types["connection closed"]++
+	case e.Connection != nil:
+		r.types["connection opened"]++
+	case e.Identify != nil:
+		r.types["identify"]++
+	default:
+		return r.message(e.Message, "received ") + r.message(e.Sent, "sent ")
+	}
+	return 1
+}
+
+func (r *rates) message(m *stream.Message, direction string) (n uint64) {
+	if m == nil {
+		return 0
+	}
+	r.types[direction+"messages"]++
+	for i := range m.Wants {
+		w := event.Want{Type: event.WantType(m.Wants[i].WantType), Cancel: m.Wants[i].Cancel}
+		r.types[direction+w.TypeName()]++
+	}
+	for _, p := range m.Presences {
+		r.types[direction+event.PresenceType(p.Type).String()]++
+	}
+	r.types[direction+"block"] += uint64(len(m.Blocks))
+	return uint64(len(m.Wants) + len(m.Presences) + len(m.Blocks))
+}
+
+// run shows a table every interval until ctx ends, and one at the end.
+func (r *rates) run(ctx context.Context) {
+	tick := time.NewTicker(r.interval)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case now := <-tick.C:
+			r.show(now.Sub(last))
+			last = now
+		case <-ctx.Done():
+			r.show(max(time.Since(last), time.Millisecond))
+			return
+		}
+	}
+}
+
+// show writes the rates of the time since the last table and begins anew.
+func (r *rates) show(in time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.live {
+		fmt.Fprint(r.out, "\x1b[H\x1b[2J")
+	}
+	fmt.Fprintf(r.out, "%s  %s events/s, %d missed\n\n", time.Now().Format(time.TimeOnly), perSecond(r.events, in), r.missed)
+	fmt.Fprintf(r.out, "%-36s %12s\n", "type", "per second")
+	for _, k := range sorted(r.types) {
+		if r.types[k] > 0 {
+			fmt.Fprintf(r.out, "%-36s %12s\n", k, perSecond(r.types[k], in))
+		}
+	}
+	r.most("agent", r.agents, in)
+	r.most("country", r.countries, in)
+	fmt.Fprintln(r.out)
+	if err := r.out.Flush(); err != nil && r.err == nil {
+		r.err = err
+	}
+	r.events = 0
+	clear(r.types)
+	clear(r.agents)
+	clear(r.countries)
+}
+
+// most writes the rates of the most frequent names, and of all others together.
+func (r *rates) most(of string, counts map[string]uint64, in time.Duration) {
+	fmt.Fprintf(r.out, "\n%-36s %12s\n", of+" (entries and events)", "per second")
+	var rest uint64
+	for i, k := range sorted(counts) {
+		if i >= shownNames || k == string(event.OthersAgent) {
+			rest += counts[k]
+			continue
+		}
+		name := []rune(k)
+		fmt.Fprintf(r.out, "%-36s %12s\n", string(name[:min(len(name), 36)]), perSecond(counts[k], in))
+	}
+	if rest > 0 {
+		fmt.Fprintf(r.out, "%-36s %12s\n", "others", perSecond(rest, in))
+	}
+}
+
+// sorted gives the names, the most frequent first.
+func sorted(counts map[string]uint64) []string {
+	var names []string
+	for k := range counts {
+		names = append(names, k)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	return names
+}

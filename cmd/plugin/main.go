@@ -1,0 +1,16 @@
+// Command plugin is the monitor as a Go plugin for a stock ipfs: built with
+// -buildmode=plugin and put into the folder plugins of the node's repository.
+// The ipfs that loads it must be built from the same modules, by the same Go,
+// with the same flags.
+package main
+
+import (
+	kuboplugin "github.com/ipfs/kubo/plugin"
+
+	"github.com/ipfsmon/ipfsmon/plugin"
+)
+
+// Plugins is what kubo looks for.
+var Plugins = []kuboplugin.Plugin{plugin.New(plugin.Options{})}
+
+func main() {}

@@ -1,0 +1,305 @@
+package derive
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// running is a Deriver on a bus of its own, and what it published there.
+type running struct {
+	*Deriver
+	bus    *bus.Bus
+	reader *bus.Reader
+	cancel context.CancelFunc
+	done   chan error
+
+	mu  sync.Mutex
+	out []*event.Event
+}
+
+// run starts a Deriver. In a synctest bubble time costs nothing.
+func run(cfg Config, busCfg bus.Config) *running {
+	r := &running{bus: bus.New(busCfg), done: make(chan error, 1)}
+	r.Deriver = New(cfg, func(e *event.Event) bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.out = append(r.out, e)
+		return r.bus.Publish(e)
+	})
+	r.reader = r.bus.Subscribe("derive")
+	r.bus.Live()
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	go func() { r.done <- r.Run(ctx, r.reader) }()
+	return r
+}
+
+// end closes the reader, waits for Run, and closes the bus.
+func (r *running) end(t *testing.T) {
+	t.Helper()
+	r.reader.Close()
+	if err := <-r.done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	r.cancel()
+	r.bus.Close()
+}
+
+func (r *running) published(k event.Kind) (out []*event.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.out {
+		if e.Kind == k {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func TestRunSumsUpEachIntervalAndAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(Config{Interval: 10 * time.Second}, bus.Config{})
+		for i := range 25 {
+			e := wants(message(event.Received, 1, 0), event.WantHave, uint64(i))
+			e.Time = time.Now().UnixNano()
+			r.bus.Publish(e)
+			time.Sleep(time.Second)
+		}
+		r.end(t)
+		all := r.published(event.KindSummary)
+		if len(all) != 3 {
+			t.Fatalf("%d summaries", len(all))
+		}
+		var wants, seconds uint64
+		for _, e := range all {
+			wants += e.Summary.Codecs[0].N
+			seconds += uint64(e.Summary.Interval.Round(time.Second) / time.Second)
+			if e.Peer != "" || e.Seq == 0 || e.Summary.Missed != 0 {
+				t.Errorf("%+v", e)
+			}
+		}
+		if wants != 25 || seconds != 25 {
+			t.Errorf("%d wants in %d s", wants, seconds)
+		}
+		if s := r.Stats(); s.Events != 25 || s.Wants != 25 || s.Refused != 0 || s.Held != 0 {
+			t.Errorf("what was derived was counted itself: %+v", s)
+		}
+	})
+}
+
+// TestAnAnswerReadBeforeItsWant: events are put in order of their time, both
+// when more follow and when none does.
+func TestAnAnswerReadBeforeItsWant(t *testing.T) {
+	for _, more := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := run(Config{HistoryLatency: true}, bus.Config{})
+			now := time.Duration(time.Now().UnixNano() - start)
+			r.bus.Publish(blocks(message(event.Received, 1, now+5*ms), 1))
+			time.Sleep(20 * ms) // so that they are surely read apart
+			r.bus.Publish(wants(message(event.Sent, 1, now), event.WantBlock, 1))
+			if more {
+				r.bus.Publish(message(event.Received, 2, now+100*ms))
+				time.Sleep(20 * ms)
+			} else {
+				time.Sleep(200 * ms)
+			}
+			if s := r.Stats(); s.Matched != 1 || s.Held != 0 && !more {
+				t.Errorf("more %v: %+v", more, s)
+			}
+			if out := r.published(event.KindLatency); len(out) != 1 || out[0].Latency.Elapsed != 5*ms {
+				t.Errorf("more %v: published %+v", more, out)
+			}
+			r.end(t)
+		})
+	}
+}
+
+func TestWhatIsHeldIsBounded(t *testing.T) {
+	d := quiet(Config{})
+	for range 3 * maxHeldEvents {
+		d.hold(message(event.Received, 1, 0))
+		d.count(false)
+	}
+	if s := d.Stats(); s.Held > maxHeldEvents+1 || s.Events < maxHeldEvents {
+		t.Errorf("%+v", s)
+	}
+	d.count(true)
+	heavy := message(event.Received, 1, 0)
+	heavy.Wants = make([]event.Want, event.MaxEntries)
+	for range 1000 {
+		d.hold(heavy)
+		d.count(false)
+	}
+	if d.order.weight > maxHeldBytes+heavy.Weight() {
+		t.Errorf("%d bytes held", d.order.weight)
+	}
+	d.count(true)
+	if d.order.weight != 0 || d.order.len() != 0 {
+		t.Errorf("%d bytes and %d events held by none", d.order.weight, d.order.len())
+	}
+}
+
+func TestAClockSetBackDelaysNothing(t *testing.T) {
+	d := quiet(Config{})
+	d.hold(message(event.Received, 1, time.Hour))
+	for i := range 100 {
+		d.hold(message(event.Received, 1, time.Duration(i)*ms))
+		d.count(false)
+	}
+	if s := d.Stats(); s.Held > 51 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestMissedIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bus.New(bus.Config{MaxEvents: 10})
+		reader := b.Subscribe("derive")
+		b.Live()
+		for range 100 {
+			b.Publish(message(event.Received, 1, 0))
+		}
+		var last *event.Summary
+		d := New(Config{}, func(e *event.Event) bool { last = e.Summary; return false })
+		b.Close()
+		if err := d.Run(t.Context(), reader); err != nil {
+			t.Error(err)
+		}
+		if s := d.Stats(); last == nil || last.Missed != 90 || s.Missed != 90 || s.Events != 10 || s.Refused != 1 {
+			t.Errorf("%+v %+v", last, s)
+		}
+		if err := d.Run(t.Context(), reader); err == nil {
+			t.Error("Run may be called twice")
+		}
+	})
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(Config{}, bus.Config{})
+		e := wants(message(event.Received, 1, 0), event.WantHave, 1)
+		r.bus.Publish(e)
+		time.Sleep(10 * ms) // read, and held to be put in order
+		r.cancel()
+		if err := <-r.done; err != nil {
+			t.Error(err)
+		}
+		if all := r.published(event.KindSummary); len(all) != 1 || len(all[0].Summary.TopCIDs) != 1 {
+			t.Errorf("the last summary: %v", all)
+		}
+		r.reader.Close()
+		r.bus.Close()
+	})
+}
+
+// TestAPanicCostsOneEvent: an event that breaks its own promises, and a
+// publish that panics.
+func TestAPanicCostsOneEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		b := bus.New(bus.Config{})
+		reader := b.Subscribe("derive")
+		b.Live()
+		d := New(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(e *event.Event) bool { panic("publish") })
+		done := make(chan error)
+		go func() { done <- d.Run(t.Context(), reader) }()
+		for range 5 {
+			b.Publish(&event.Event{Kind: event.KindIdentify, Time: start}) // no Identify
+			b.Publish(wants(message(event.Received, 1, 0), event.WantHave, 1))
+		}
+		time.Sleep(time.Second)
+		b.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if s := d.Stats(); s.Panics != 6 || s.Wants != 5 || s.Refused != 1 {
+			t.Errorf("%+v", s)
+		}
+		if n := strings.Count(log.String(), "panic"); strings.Count(log.String(), "\n") != 1 || n == 0 {
+			t.Errorf("logged: %s", log.String())
+		}
+	})
+}
+
+func TestLatencyEventsAreLimitedAndOptional(t *testing.T) {
+	answerAll := func(cfg Config) *Deriver {
+		d := quiet(cfg)
+		for i := range 2 * 100 {
+			at := time.Duration(i) * 10 * ms // two seconds
+			d.feed(wants(message(event.Received, 1, at), event.WantHave, uint64(i)))
+			d.feed(presences(message(event.Sent, 1, at+ms), event.DontHave, uint64(i)))
+		}
+		return d
+	}
+	d := answerAll(Config{HistoryLatency: true, MaxLatencies: 30})
+	if s := d.Stats(); s.Latencies != 60 || s.LatenciesHeld != 140 || s.Matched != 200 || len(d.out) != 60 {
+		t.Errorf("%+v", s)
+	}
+	if d = answerAll(Config{}); len(d.out) != 0 || d.cut().Latency[event.Received][event.AnswerDontHave].Count != 200 {
+		t.Errorf("%d events without HistoryLatency", len(d.out))
+	}
+}
+
+func TestTop(t *testing.T) {
+	d := quiet(Config{TopN: 5})
+	for i := range 10 {
+		for j := range i + 1 {
+			d.feed(wants(message(event.Received, j, 0), event.WantHave, uint64(i)))
+		}
+	}
+	got, err := d.Top("cids", 3)
+	if err != nil || len(got.Running.CIDs) != 3 || got.Running.CIDs[0].CID != testCID(9) || got.Running.CIDsByPeers[0].Peers != 10 ||
+		got.Running.Peers != nil || got.Last.Seconds != 0 || len(got.Last.CIDs) != 0 {
+		t.Errorf("%+v %v", got, err)
+	}
+	d.cut()
+	got, err = d.Top("peers", 100)
+	if err != nil || len(got.Last.Peers) != 5 || got.Last.Peers[0].Peer != testPeer(0) || got.Last.Peers[0].Wants != 10 ||
+		len(got.Running.Peers) != 0 || got.Last.CIDs != nil || got.Last.Until.IsZero() {
+		t.Errorf("%+v %v", got, err)
+	}
+	if got, err = d.Top("cids", 0); err != nil || len(got.Last.CIDs) != 5 || len(got.Last.CIDsByPeers) != 5 {
+		t.Errorf("%+v %v", got, err)
+	}
+	if _, err = d.Top("agents", 1); err == nil || !strings.Contains(err.Error(), "must be cids or peers") {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// TestStatsAndTopWhileRunning is for the race detector.
+func TestStatsAndTopWhileRunning(t *testing.T) {
+	r := run(Config{Interval: 5 * ms, Hold: ms, HistoryLatency: true}, bus.Config{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range 50 {
+				r.Stats()
+				for _, kind := range []string{TopKindCIDs, TopKindPeers} {
+					if _, err := r.Top(kind, 10); err != nil {
+						t.Error(err)
+					}
+				}
+				time.Sleep(ms)
+			}
+		})
+	}
+	for i := range 2000 {
+		now := time.Duration(time.Now().UnixNano() - start)
+		r.bus.Publish(wants(message(event.Received, i%10, now), event.WantBlock, uint64(i)))
+		r.bus.Publish(blocks(message(event.Sent, i%10, now+1), uint64(i)))
+	}
+	wg.Wait()
+	r.end(t)
+	if s := r.Stats(); s.Matched != 2000 || s.Panics != 0 || int(s.Latencies) != len(r.published(event.KindLatency)) {
+		t.Errorf("%+v", s)
+	}
+}

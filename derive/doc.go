@@ -1,0 +1,51 @@
+// Package derive computes figures from the events on the bus while they pass,
+// in bounded memory, and publishes them as events of their own.
+//
+// In: a bus.Reader. Out: an event of KindSummary for every interval, and, with
+// HistoryLatency, one of KindLatency for every answer to a want; Stats and Top
+// for whoever asks. Events of KindLatency, KindSummary and KindSample are not
+// counted, so that nothing is derived from what was derived.
+//
+// Promised: memory does not grow with what peers send. Every table has its
+// size from Config and is keyed by hashes under a secret of this process, so
+// that no peer can choose which entries meet. Not promised: exact figures.
+// Their errors, with N the wants received in the interval:
+//
+//   - Latency: Count, Sum and Max are exact. P50, P90 and P99 are within 3.2 %
+//     (buckets of a sixteenth of their lower bound, told by their middle). A
+//     want and an answer that come in the wrong order are matched if they are
+//     less than Hold apart. A want goes unanswered here when it is older than
+//     Expiry, or lost, which is counted, when its bucket of MaxPending is full.
+//   - Duplicates, Rebroadcasts: never too high but for hashes that meet, less
+//     than one in 10^8 wants. Too low by at most Stats.RepeatsLost.
+//   - UniqueCIDs, UniquePeers: HyperLogLog with 2^14 registers, standard error
+//     0.81 %; within 4 % in all but one of a million intervals.
+//   - TopCIDs: Space-Saving. Wants is too high by at most Error, and Error is
+//     at most N/MaxCIDsTracked; every CID with more wants than that is tracked.
+//     Peers is too low by at most Error.
+//   - TopCIDsByPeers: Space-Saving over the first want of each peer for a CID.
+//     Peers is too low by at most n/MaxCIDsTracked, n the number of such first
+//     wants. Wants is too high by at most Error.
+//   - In both, Peers is too high only where a first want is taken for one
+//     again because its entry of MaxRepeats was lost: at most
+//     Stats.RepeatsLost in all lists and intervals together.
+//   - TopPeers: Space-Saving. Wants is too high by at most Error, and Error is
+//     at most N/MaxPeersTracked.
+//   - Codecs, Versions, Hashes: exact, what is not in the set is "other".
+//
+// All of them lack what the reader missed on the bus, which Missed tells.
+//
+// The lists of CIDs and peers are ordered by what is certain (Wants less
+// Error): in a flood of CIDs that are asked for once each, the estimates of
+// all rise, and what is certain does not.
+//
+// A repeated want is one with the same peer, direction, CID and type as one
+// before it that was not cancelled since. Within the window of 31 s it is a
+// duplicate. Bitswap asks again for what it has waited for 30 s, and looks
+// every 15 s: a repeat after 29 to 46 s counts as a re-broadcast. At about 30 s
+// it is both.
+//
+// A want waits from its first sending. HAVE answers a want-have, which then
+// waits on for its block; a block and DONT_HAVE end the waiting for the CID. An
+// unknown type of want is handled as a want for a block, as Bitswap does.
+package derive

@@ -1,0 +1,119 @@
+package derive
+
+// counter counts one key. The true count is between count-err and count.
+type counter[K any] struct {
+	key        K
+	hash       uint64
+	count, err uint64
+	other      uint64 // whatever else is counted for the key since it is tracked
+	pos        int    // in heap
+}
+
+// certain is what the key was counted at least.
+func (c *counter[K]) certain() uint64 { return c.count - c.err }
+
+// heavy finds the most frequent keys with a fixed number of counters, by
+// Space-Saving (Metwally, Agrawal, El Abbadi, 2005): a key without a counter
+// takes that with the least count and goes on from there. With m counters and
+// n keys counted, no count is too high by more than n/m, and every key with
+// more than n/m has a counter. Keys are told apart by a 64-bit hash.
+type heavy[K any] struct {
+	slots []counter[K]
+	heap  []int32 // of slots, that with the least count first
+	index map[uint64]int32
+	total uint64
+}
+
+func newHeavy[K any](counters int) *heavy[K] {
+	return &heavy[K]{
+		slots: make([]counter[K], 0, counters),
+		heap:  make([]int32, 0, counters),
+		index: make(map[uint64]int32, counters),
+	}
+}
+
+// add counts a key once and gives its counter, valid until the next call.
+func (h *heavy[K]) add(hash uint64, key K) *counter[K] {
+	h.total++
+	if i, ok := h.index[hash]; ok {
+		c := &h.slots[i]
+		c.count++
+		h.down(c.pos)
+		return c
+	}
+	if len(h.slots) < cap(h.slots) {
+		i := int32(len(h.slots))
+		h.slots = append(h.slots, counter[K]{key: key, hash: hash, count: 1, pos: len(h.heap)})
+		h.heap = append(h.heap, i)
+		h.index[hash] = i
+		h.up(len(h.heap) - 1)
+		return &h.slots[i]
+	}
+	i := h.heap[0]
+	c := &h.slots[i]
+	delete(h.index, c.hash)
+	h.index[hash] = i
+	*c = counter[K]{key: key, hash: hash, count: c.count + 1, err: c.count}
+	h.down(0)
+	return c
+}
+
+// get is the key's counter, nil if it has none.
+func (h *heavy[K]) get(hash uint64) *counter[K] {
+	if i, ok := h.index[hash]; ok {
+		return &h.slots[i]
+	}
+	return nil
+}
+
+// least is what a key without a counter was counted at most.
+func (h *heavy[K]) least() uint64 {
+	if len(h.slots) < cap(h.slots) {
+		return 0
+	}
+	return h.slots[h.heap[0]].count
+}
+
+// reset forgets all keys and keeps the memory.
+func (h *heavy[K]) reset() {
+	clear(h.slots)
+	clear(h.index)
+	h.slots, h.heap, h.total = h.slots[:0], h.heap[:0], 0
+}
+
+func (h *heavy[K]) less(a, b int) bool {
+	return h.slots[h.heap[a]].count < h.slots[h.heap[b]].count
+}
+
+func (h *heavy[K]) swap(a, b int) {
+	h.heap[a], h.heap[b] = h.heap[b], h.heap[a]
+	h.slots[h.heap[a]].pos, h.slots[h.heap[b]].pos = a, b
+}
+
+func (h *heavy[K]) up(i int) {
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !h.less(i, parent) {
+			return
+		}
+		h.swap(i, parent)
+		i = parent
+	}
+}
+
+func (h *heavy[K]) down(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(h.heap) {
+			return
+		}
+		if child+1 < len(h.heap) && h.less(child+1, child) {
+			child++
+		}
+		if !h.less(child, i) {
+			return
+		}
+		h.swap(i, child)
+		i = child
+	}
+}

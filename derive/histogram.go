@@ -1,0 +1,72 @@
+package derive
+
+import (
+	"math"
+	"math/bits"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// A histogram has 16 buckets for each power of two of nanoseconds: a bucket is
+// at most 1/16 of its lower bound wide, and its middle is at most 1/32 off.
+const (
+	subBits     = 4
+	subBuckets  = 1 << subBits
+	histBuckets = (63 - subBits + 1) * subBuckets
+)
+
+type histogram struct {
+	count  uint64
+	sum    time.Duration
+	max    time.Duration
+	bucket [histBuckets]uint64
+}
+
+// add counts a duration, which is not negative.
+func (h *histogram) add(d time.Duration) {
+	h.count++
+	h.sum += d
+	h.max = max(h.max, d)
+	h.bucket[bucketOf(uint64(d))]++
+}
+
+func bucketOf(v uint64) int {
+	if v < subBuckets {
+		return int(v)
+	}
+	e := bits.Len64(v) - subBits - 1
+	return (e+1)<<subBits | int(v>>e)&(subBuckets-1)
+}
+
+// middle is the value told for what is in bucket i.
+func middle(i int) time.Duration {
+	if i < subBuckets {
+		return time.Duration(i)
+	}
+	e := i>>subBits - 1
+	lower := uint64(subBuckets|i&(subBuckets-1)) << e
+	return time.Duration(lower + (1<<e)/2)
+}
+
+// quantile is the duration that a part q of all does not exceed (nearest rank).
+func (h *histogram) quantile(q float64) time.Duration {
+	if h.count == 0 {
+		return 0
+	}
+	rank := max(1, uint64(math.Ceil(q*float64(h.count))))
+	for i, n := range h.bucket {
+		if n >= rank {
+			return min(middle(i), h.max)
+		}
+		rank -= n
+	}
+	return h.max
+}
+
+func (h *histogram) stats() event.LatencyStats {
+	return event.LatencyStats{
+		Count: h.count, Sum: h.sum, Max: h.max,
+		P50: h.quantile(0.5), P90: h.quantile(0.9), P99: h.quantile(0.99),
+	}
+}

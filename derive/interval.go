@@ -1,0 +1,268 @@
+package derive
+
+import (
+	"cmp"
+	"hash/maphash"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/axiomhq/hyperloglog"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// interval is what is counted between two summaries.
+type interval struct {
+	number  uint32 // from 1
+	started time.Time
+	missed  uint64
+	lost    uint64 // of pending, at its start
+
+	uniqueCIDs, uniquePeers  [event.Directions]*hyperloglog.Sketch
+	duplicates, rebroadcasts [event.Directions]uint64
+	shares                   shares
+	latency                  [event.Directions][event.AnswerTypes]histogram
+
+	byWants *heavy[cid.Cid] // other: distinct peers
+	byPeers *heavy[cid.Cid] // counts the first want of each peer; other: wants
+	peers   *heavy[peer.ID]
+}
+
+func newInterval(cfg Config, now time.Time) *interval {
+	return (&interval{
+		byWants: newHeavy[cid.Cid](cfg.MaxCIDsTracked),
+		byPeers: newHeavy[cid.Cid](cfg.MaxCIDsTracked),
+		peers:   newHeavy[peer.ID](cfg.MaxPeersTracked),
+	}).next(now, 0)
+}
+
+// next begins the interval after this one, in the same memory.
+func (v *interval) next(now time.Time, lost uint64) *interval {
+	v.byWants.reset()
+	v.byPeers.reset()
+	v.peers.reset()
+	n := &interval{number: v.number + 1, started: now, lost: lost, byWants: v.byWants, byPeers: v.byPeers, peers: v.peers}
+	for dir := range event.Directions {
+		// Not the library's sparse form: it allocates with each new CID.
+		n.uniqueCIDs[dir], n.uniquePeers[dir] = hyperloglog.NewNoSparse(), hyperloglog.NewNoSparse()
+	}
+	return n
+}
+
+// event counts one event. A panic costs that event, not the node.
+func (d *Deriver) event(e *event.Event) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.panicked("count an event", p)
+		}
+	}()
+	d.stats.Events++
+	d.clock = max(d.clock, e.Time)
+	if e.Time < d.clock-stepBack {
+		d.clock = e.Time
+	}
+	switch e.Kind {
+	case event.KindMessage:
+		d.message(e)
+	case event.KindIdentify:
+		d.agents.set(e.Peer, e.Identify.Agent)
+	case event.KindConnection:
+		if e.Conn.Closed && e.Conn.PeerConns == 0 {
+			d.agents.drop(e.Peer)
+		}
+	}
+}
+
+// key is that of a peer and a CID: their hashes under the seed, mixed so that
+// neither can be seen in it. It is never 0.
+func key(p, c uint64, dir event.Direction) uint64 {
+	hi, lo := bits.Mul64(p^(0x9E3779B97F4A7C15*uint64(dir+1)), c^0xD1B54A32D192ED03)
+	return max(1, hi^lo)
+}
+
+func (d *Deriver) message(e *event.Event) {
+	dir := e.Dir
+	if dir >= event.Directions {
+		return
+	}
+	v := d.now
+	from := maphash.String(d.seed, string(e.Peer))
+	v.uniquePeers[dir].InsertHash(from)
+	for i := range e.Wants {
+		w := &e.Wants[i]
+		c := maphash.String(d.seed, w.CID.KeyString())
+		k := key(from, c, dir)
+		if w.Cancel {
+			d.pending.cancel(k)
+			d.repeats.cancel(k, e.Time)
+			continue
+		}
+		d.stats.Wants++
+		d.pending.want(k, w.Type, e.Time)
+		duplicate, rebroadcast, first := d.repeats.want(k, w.Type, e.Time, v.number)
+		if duplicate {
+			v.duplicates[dir]++
+		}
+		if rebroadcast {
+			v.rebroadcasts[dir]++
+		}
+		v.uniqueCIDs[dir].InsertHash(c)
+		if dir == event.Received {
+			v.shares.add(w.CID)
+			v.rank(w.CID, c, first)
+			v.peers.add(from, e.Peer)
+		}
+	}
+	asked := event.Received // the direction of the wants that this message answers
+	if dir == event.Received {
+		asked = event.Sent
+	}
+	for i := range e.Blocks {
+		d.answer(e, from, e.Blocks[i].CID, event.AnswerBlock, asked)
+	}
+	for i := range e.Presences {
+		switch p := &e.Presences[i]; p.Type {
+		case event.Have:
+			d.answer(e, from, p.CID, event.AnswerHave, asked)
+		case event.DontHave:
+			d.answer(e, from, p.CID, event.AnswerDontHave, asked)
+		}
+	}
+}
+
+// rank counts a received want in the two rankings of CIDs.
+func (v *interval) rank(c cid.Cid, hash uint64, first bool) {
+	wants := v.byWants.add(hash, c)
+	var peers *counter[cid.Cid]
+	if first {
+		wants.other++
+		peers = v.byPeers.add(hash, c)
+	} else {
+		peers = v.byPeers.get(hash)
+	}
+	if peers != nil {
+		peers.other++
+	}
+}
+
+func (d *Deriver) answer(e *event.Event, from uint64, c cid.Cid, a event.AnswerType, asked event.Direction) {
+	t, elapsed, ok := d.pending.answer(key(from, maphash.String(d.seed, c.KeyString()), asked), a, e.Time)
+	if !ok {
+		d.stats.Unmatched++
+		return
+	}
+	d.stats.Matched++
+	d.now.latency[asked][a].add(elapsed)
+	if !d.cfg.HistoryLatency {
+		return
+	}
+	if s := e.Time / int64(time.Second); s != d.second {
+		d.second, d.inSec = s, 0
+	}
+	if d.inSec >= d.cfg.MaxLatencies {
+		d.stats.LatenciesHeld++
+		return
+	}
+	d.inSec++
+	d.stats.Latencies++
+	d.out = append(d.out, &event.Event{
+		Time: e.Time, Kind: event.KindLatency, Dir: asked, Peer: e.Peer, Country: e.Country, Gateway: e.Gateway,
+		Latency: &event.Latency{CID: c, Want: t, Answer: a, Elapsed: elapsed},
+	})
+}
+
+// summarize ends the interval and begins the next. The caller holds mu.
+func (d *Deriver) summarize(now time.Time) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.panicked("sum up an interval", p)
+			d.now = d.now.next(now, d.pending.lost)
+		}
+	}()
+	v := d.now
+	s := &event.Summary{
+		Interval: now.Sub(v.started), Missed: v.missed,
+		Duplicates: v.duplicates, Rebroadcasts: v.rebroadcasts,
+		TopCIDs:        v.topCIDs(d.cfg.TopN),
+		TopCIDsByPeers: v.topCIDsByPeers(d.cfg.TopN),
+		TopPeers:       v.topPeers(d.cfg.TopN, &d.agents),
+		Codecs:         named(Codecs, v.shares.codecs[:]),
+		Versions:       named(Versions, v.shares.versions[:]),
+		Hashes:         named(Hashes, v.shares.hashes[:]),
+		Pending:        d.pending.sweep(d.clock),
+		Lost:           d.pending.lost - v.lost,
+	}
+	for dir := range event.Directions {
+		s.UniqueCIDs[dir] = v.uniqueCIDs[dir].Estimate()
+		s.UniquePeers[dir] = v.uniquePeers[dir].Estimate()
+		for a := range event.AnswerTypes {
+			s.Latency[dir][a] = v.latency[dir][a].stats()
+		}
+	}
+	d.last, d.lastEnd = s, now
+	d.now = v.next(now, d.pending.lost)
+	d.out = append(d.out, &event.Event{Time: now.UnixNano(), Kind: event.KindSummary, Summary: s})
+}
+
+// top gives at most n counters, those that are certain of most first.
+func top[K any](h *heavy[K], n int) []*counter[K] {
+	all := make([]*counter[K], len(h.slots))
+	for i := range h.slots {
+		all[i] = &h.slots[i]
+	}
+	slices.SortFunc(all, func(a, b *counter[K]) int {
+		return cmp.Or(cmp.Compare(b.certain(), a.certain()), cmp.Compare(b.count, a.count), cmp.Compare(a.hash, b.hash))
+	})
+	return all[:min(n, len(all))]
+}
+
+func (v *interval) topCIDs(n int) (out []event.TopCID) {
+	for _, c := range top(v.byWants, n) {
+		out = append(out, event.TopCID{CID: c.key, Wants: c.count, Error: c.err, Peers: c.other})
+	}
+	return out
+}
+
+func (v *interval) topCIDsByPeers(n int) (out []event.TopCID) {
+	for _, c := range top(v.byPeers, n) {
+		t := event.TopCID{CID: c.key, Peers: c.certain()}
+		if w := v.byWants.get(c.hash); w != nil {
+			t.Wants, t.Error = w.count, w.err
+		} else {
+			// A CID without a counter was wanted at most as often as the least
+			// of those that have one, and at least as often as was seen here.
+			t.Wants = v.byWants.least()
+			t.Error = t.Wants - c.other
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+func (v *interval) topPeers(n int, agents *agents) (out []event.TopPeer) {
+	for _, p := range top(v.peers, n) {
+		out = append(out, event.TopPeer{Peer: p.key, Agent: agents.of[string(p.key)], Wants: p.count, Error: p.err})
+	}
+	return out
+}
+
+// agents remembers what connected peers call themselves.
+type agents struct {
+	of    map[string]event.Text
+	limit int
+}
+
+func (a *agents) set(p peer.ID, agent event.Text) {
+	if _, known := a.of[string(p)]; !known && len(a.of) >= a.limit {
+		for old := range a.of { // any: an agent is a label, not a count
+			delete(a.of, old)
+			break
+		}
+	}
+	a.of[string(p)] = agent
+}
+
+func (a *agents) drop(p peer.ID) { delete(a.of, string(p)) }

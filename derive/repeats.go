@@ -1,0 +1,101 @@
+package derive
+
+import (
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// After how long Bitswap sends a want again: 30 s at least, and it looks every
+// 15 s; a second is allowed on both sides for the network and the clock.
+const (
+	rebroadcastFrom = 29 * time.Second
+	rebroadcastTo   = 46 * time.Second
+)
+
+// repeats remembers the wants of the last window.
+type repeats struct {
+	slots  []wanted
+	mask   uint64
+	window int32 // ms
+	keep   int32 // ms
+	lost   uint64
+}
+
+// wanted is a CID that one side wanted from the other. Times are milliseconds
+// in 32 bits, compared by their difference: they come around after 49 days.
+type wanted struct {
+	tag         uint32 // of peer, direction and CID; 0: free
+	last        uint32 // when it was last wanted or cancelled
+	have, block uint32 // when it was last wanted so, and not cancelled since; 0: not
+	counted     uint32 // the last interval in which its peer was counted
+}
+
+func newRepeats(places int, window time.Duration) *repeats {
+	n := buckets(places)
+	return &repeats{
+		slots: make([]wanted, n*ways), mask: uint64(n - 1),
+		window: int32(window.Milliseconds()), keep: int32(max(window, rebroadcastTo).Milliseconds()),
+	}
+}
+
+func (r *repeats) find(key uint64) (*wanted, []wanted, uint32) {
+	i := (key & r.mask) * ways
+	b := r.slots[i : i+ways : i+ways]
+	tag := uint32(key>>32) | 1
+	for i := range b {
+		if b[i].tag == tag {
+			return &b[i], b, tag
+		}
+	}
+	return nil, b, tag
+}
+
+// want tells what a want repeats. first: it is the first of this peer for this
+// CID in the interval.
+func (r *repeats) want(key uint64, t event.WantType, now int64, interval uint32) (duplicate, rebroadcast, first bool) {
+	ms := uint32(now/int64(time.Millisecond)) | 1 // not 0
+	w, bucket, tag := r.find(key)
+	if w == nil {
+		w = &bucket[0]
+		for i := range bucket {
+			if bucket[i].tag == 0 {
+				w = &bucket[i]
+				break
+			}
+			if int32(bucket[i].last-w.last) < 0 {
+				w = &bucket[i]
+			}
+		}
+		if w.tag != 0 && (age(ms, w.last) <= r.keep || w.counted == interval) {
+			r.lost++
+		}
+		*w = wanted{tag: tag}
+	}
+	at := &w.block
+	if t == event.WantHave {
+		at = &w.have
+	}
+	if *at != 0 {
+		old := age(ms, *at)
+		duplicate = old <= r.window
+		rebroadcast = old >= int32(rebroadcastFrom.Milliseconds()) && old <= int32(rebroadcastTo.Milliseconds())
+	}
+	first = w.counted != interval
+	*at, w.last, w.counted = ms, ms, interval
+	return duplicate, rebroadcast, first
+}
+
+// cancel makes the next want a new one.
+func (r *repeats) cancel(key uint64, now int64) {
+	if w, _, _ := r.find(key); w != nil {
+		w.have, w.block = 0, 0
+		w.last = uint32(now/int64(time.Millisecond)) | 1
+	}
+}
+
+// age is how long ago then was, in ms; 0 if it is a little in the future, and
+// very long if it is more than 24 days away.
+func age(now, then uint32) int32 {
+	return max(0, int32(now-then))
+}

@@ -1,0 +1,199 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/julienschmidt/httprouter"
+)
+
+const base = "/metric_plugin/v1"
+
+// methods is what base answers with, letter for letter that of the old exporter.
+const methods = `Methods:
+GET  /metric_plugin/v1/ping no-op
+GET  /metric_plugin/v1/monitoring_addresses returns a list of addresses on which the monitor is listening for Bitswap monitoring connections`
+
+// envelope is the form of every answer but the two texts. Status repeats the
+// HTTP status.
+type envelope struct {
+	Status int    `json:"status"`
+	Result any    `json:"result,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// handler is the whole API: what applies to every request, then the routes.
+func (s *Server) handler() http.Handler {
+	// The defaults of httprouter are part of the API: 404 and 405 as text,
+	// redirects of trailing slashes, answers to OPTIONS.
+	r := httprouter.New()
+	s.routes(func(method, route string, h httprouter.Handle) {
+		r.Handle(method, route, func(w http.ResponseWriter, q *http.Request, p httprouter.Params) {
+			if rw, ok := w.(*response); ok {
+				rw.route = route
+			}
+			h(w, q, p)
+		})
+	})
+
+	return http.HandlerFunc(func(inner http.ResponseWriter, q *http.Request) {
+		w := &response{ResponseWriter: inner, route: "other"}
+		defer func() { s.requests.add(w.route, w.status) }()
+		defer s.recovered(w)
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		if s.closing.Load() {
+			h.Set("Connection", "close")
+			answer(w, envelope{Status: http.StatusServiceUnavailable, Error: "server closing"})
+			return
+		}
+		if err := s.foreign(q); err != nil {
+			answer(w, envelope{Status: http.StatusForbidden, Error: err.Error()})
+			return
+		}
+		if needs, _ := q.Context().Value(needsToken{}).(bool); needs && !s.showsToken(q) {
+			unauthorized(w)
+			return
+		}
+		if q.Body != nil {
+			q.Body = http.MaxBytesReader(w, q.Body, maxBodyBytes)
+		}
+		r.ServeHTTP(w, q)
+	})
+}
+
+// routes gives every route of the API to add. docs/openapi.yaml describes them.
+func (s *Server) routes(add func(method, route string, h httprouter.Handle)) {
+	get := func(route string, f func(*http.Request) (any, error)) { add(http.MethodGet, base+route, s.method(f)) }
+	add(http.MethodGet, "/", text("check out "+base+"\n"))
+	add(http.MethodGet, base, text(methods))
+	add(http.MethodGet, "/metrics", s.metrics)
+	get("/ping", func(*http.Request) (any, error) { return struct{}{}, nil })
+	get("/monitoring_addresses", s.monitoringAddresses)
+	get("/health", func(*http.Request) (any, error) { return map[string]bool{"healthy": true}, nil })
+	get("/ready", s.ready)
+	get("/version", s.version)
+	get("/pipeline", s.pipeline)
+	get("/top", s.top)
+	get("/subscribers", s.subscribers)
+	add(http.MethodDelete, base+"/subscribers/:id", s.withToken(s.kick))
+	add(http.MethodGet, base+"/sample_peer_metadata", s.samplePeerMetadata)
+	add(http.MethodPost, base+"/broadcast_want", s.broadcast(s.want))
+	add(http.MethodPost, base+"/broadcast_cancel", s.broadcast(s.cancel))
+	add(http.MethodPost, base+"/broadcast_want_cancel", s.broadcast(s.wantCancel))
+}
+
+func text(body string) httprouter.Handle {
+	return func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte(body)) // the client has gone if that fails
+	}
+}
+
+// method makes a route of a function that gives a result. An *Error is the
+// client's; another is for the log, and the client is told no more than that
+// there was one.
+func (s *Server) method(f func(*http.Request) (any, error)) httprouter.Handle {
+	return func(w http.ResponseWriter, q *http.Request, _ httprouter.Params) {
+		result, err := f(q)
+		s.answer(w, q, result, err)
+	}
+}
+
+func (s *Server) answer(w http.ResponseWriter, q *http.Request, result any, err error) {
+	var known *Error
+	switch {
+	case errors.As(err, &known):
+		answer(w, envelope{Status: known.Status, Error: known.Reason})
+	case err != nil:
+		if held, ok := s.failLine.Allow(); ok {
+			s.log.Warn("httpapi: request failed", "path", q.URL.Path, "err", err.Error(), "held_back", held)
+		}
+		answer(w, envelope{Status: http.StatusInternalServerError, Error: "internal server error"})
+	default:
+		answer(w, envelope{Status: http.StatusOK, Result: result})
+	}
+}
+
+func (s *Server) monitoringAddresses(*http.Request) (any, error) {
+	addresses := []string{} // never null
+	if s.deps.MonitoringAddresses != nil {
+		addresses = append(addresses, s.deps.MonitoringAddresses()...)
+	}
+	return map[string][]string{"addresses": addresses}, nil
+}
+
+func answer(w http.ResponseWriter, e envelope) {
+	body, err := json.Marshal(e)
+	if err != nil {
+		panic(fmt.Errorf("httpapi: encode an answer: %w", err))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(e.Status)
+	_, _ = w.Write(append(body, '\n')) // the client has gone if that fails
+}
+
+// recovered answers a request whose handler panicked, or breaks the connection
+// if its answer has begun: half an answer must not look like a whole one.
+func (s *Server) recovered(w *response) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	s.panics.Add(1)
+	if held, ok := s.panicLine.Allow(); ok {
+		s.log.Error("httpapi: an error in ipfsmon itself", "panic", fmt.Sprint(p), "held_back", held)
+	}
+	if w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	answer(w, envelope{Status: http.StatusInternalServerError, Error: "internal server error"})
+}
+
+var (
+	errHost   = errors.New("host not allowed: use an IP address or localhost, or add the name to AllowedHosts")
+	errOrigin = errors.New("origin not allowed: only pages of this server may call it")
+)
+
+// foreign says why a request may be that of a web page from elsewhere.
+func (s *Server) foreign(q *http.Request) error {
+	host := hostOf(q.Host)
+	// Without a Host it is HTTP/1.0, which no browser speaks.
+	if q.Host != "" && !isAddress(host) && !strings.EqualFold(host, "localhost") &&
+		!slices.ContainsFunc(s.cfg.AllowedHosts, func(h string) bool { return strings.EqualFold(h, host) }) {
+		return errHost
+	}
+	for _, origin := range q.Header.Values("Origin") {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || !strings.EqualFold(u.Host, q.Host) || u.Scheme != "http" && u.Scheme != "https" {
+			return errOrigin
+		}
+	}
+	// Following a link is allowed, and what a page does itself is not.
+	switch q.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+	default:
+		if q.Header.Get("Sec-Fetch-Mode") != "navigate" || q.Method != http.MethodGet {
+			return errOrigin
+		}
+	}
+	return nil
+}
+
+// hostOf gives the host of "host", "host:port", "[v6]" or "[v6]:port".
+func hostOf(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
+}

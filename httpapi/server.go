@@ -1,0 +1,233 @@
+// Package httpapi is the HTTP API of the monitor, under /metric_plugin/v1.
+//
+// In: requests, and functions that know the answers. Out: for each method an
+// envelope of JSON with the status, and the result or an error; paths and
+// bodies are those of the old metrics exporter. Promised: a request is bounded
+// in time and size, whatever it is; an error of our own is answered with 500
+// and goes no further; a web page from elsewhere gets nothing, by its name
+// (Host) nor by a browser's request on its behalf (Origin); what comes from
+// beyond the loopback interface shows a token (package access), and so does
+// everything that acts, from wherever it comes. Not promised: that callers are
+// told apart; a token allows all that there is.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/access"
+	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
+)
+
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = time.Minute
+	maxHeaderBytes    = 16 << 10
+	maxBodyBytes      = 1 << 20
+	// maxConns is the most connections at once; more are closed as they come.
+	maxConns = 256
+	// shutdownTime is how long requests under way have at the end.
+	shutdownTime = 2 * time.Second
+	// maxLong is the most requests at once of those that take long or much:
+	// broadcasts, and all peers.
+	maxLong = 4
+)
+
+// Server serves the API. All methods may be called from any goroutine.
+type Server struct {
+	cfg  Config
+	deps Deps
+	log  *slog.Logger
+	http *http.Server
+	gate *access.Gate
+	long chan struct{} // cap maxLong; one in it for each long request under way
+
+	closing atomic.Bool
+	stop    context.CancelFunc // by Close
+	stopped context.Context
+	conns   atomic.Int64
+	panics  atomic.Uint64
+
+	requests requests
+
+	mu        sync.Mutex
+	listeners []*access.Listener
+	running   chan struct{} // closed when Run has ended; nil before it starts
+	closed    bool
+
+	panicLine, libraryLine, failLine throttle.Line
+}
+
+// New makes a server; it reads the files that the configuration names. Close it when it is no longer needed.
+func New(cfg Config, deps Deps) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	gate, err := access.New(cfg.access())
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, deps: deps, log: cfg.Logger, gate: gate, long: make(chan struct{}, maxLong)}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	s.stopped, s.stop = context.WithCancel(context.Background())
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		// The library adds 4096 bytes to what it is told.
+		MaxHeaderBytes: maxHeaderBytes - 4096,
+		ConnState:      s.count,
+		BaseContext: func(l net.Listener) context.Context {
+			a, ok := l.(*access.Listener)
+			return context.WithValue(context.Background(), needsToken{}, ok && a.NeedsToken)
+		},
+		ErrorLog: slog.NewLogLogger(quiet{s.log.Handler(), &s.libraryLine}, slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// count keeps the number of connections under maxConns.
+func (s *Server) count(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if s.conns.Add(1) > maxConns {
+			c.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		s.conns.Add(-1)
+	}
+}
+
+// quiet keeps what the HTTP library has to say, of accepts that fail for
+// example, to a line in ten seconds.
+type quiet struct {
+	slog.Handler
+	line *throttle.Line
+}
+
+func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	held, ok := q.line.Allow()
+	if !ok {
+		return nil
+	}
+	r.AddAttrs(slog.Uint64("held_back", held))
+	return q.Handler.Handle(ctx, r)
+}
+
+// Listen binds all addresses, or none if one of them cannot be bound. Clients
+// can connect from then on and are served once Run is called.
+func (s *Server) Listen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	if s.listeners != nil {
+		return errors.New("httpapi: Listen was called twice")
+	}
+	l, err := s.gate.Listen(s.cfg.ListenAddresses)
+	s.listeners = l
+	return err
+}
+
+// Addrs gives the addresses that are listened on, with their real ports.
+func (s *Server) Addrs() []net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addrs := make([]net.Addr, 0, len(s.listeners))
+	for _, l := range s.listeners {
+		addrs = append(addrs, l.Addr())
+	}
+	return addrs
+}
+
+// Run serves until ctx ends or Close is called. Requests under way have two
+// seconds then; new ones on open connections are answered with 503. It may be
+// called once, after Listen. The error is that of a listener that failed.
+func (s *Server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	switch {
+	case s.closed:
+		s.mu.Unlock()
+		return nil
+	case s.running != nil:
+		s.mu.Unlock()
+		return errors.New("httpapi: Run was called twice")
+	case s.listeners == nil:
+		s.mu.Unlock()
+		return errors.New("httpapi: Run needs Listen before it")
+	}
+	s.running = make(chan struct{})
+	defer close(s.running)
+	failed := make(chan error, len(s.listeners))
+	var wg sync.WaitGroup
+	for _, l := range s.listeners {
+		wg.Go(func() {
+			if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
+	wg.Go(func() { s.gate.Run(s.stopped, s.listeners) })
+	s.mu.Unlock()
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-s.stopped.Done():
+	case err = <-failed:
+	}
+	s.closing.Store(true)
+	s.stop() // long requests come to their end
+	grace, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	if s.http.Shutdown(grace) != nil {
+		s.http.Close()
+	}
+	wg.Wait()
+	for range maxLong {
+		s.long <- struct{}{} // each that is under way leaves its place when it ends
+	}
+	return err
+}
+
+// Close ends the server and waits for Run. It may be called again and before
+// Run.
+func (s *Server) Close() error {
+	s.closing.Store(true)
+	s.stop()
+	s.mu.Lock()
+	s.closed = true
+	running := s.running
+	if running == nil {
+		for _, l := range s.listeners {
+			l.Close()
+		}
+	}
+	s.mu.Unlock()
+	if running != nil {
+		<-running
+	}
+	return nil
+}
+
+// Panics is the number of errors of our own that were answered with 500.
+func (s *Server) Panics() uint64 { return s.panics.Load() }
+
+// Stats tells how the server stands.
+func (s *Server) Stats() status.HTTP {
+	return status.HTTP{Requests: s.requests.list(), Connections: uint64(max(s.conns.Load(), 0)), Panics: s.panics.Load()}
+}

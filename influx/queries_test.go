@@ -1,0 +1,73 @@
+package influx
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestQueriesDoc(t *testing.T) {
+	generated(t, filepath.Join("..", "docs", "queries.md"), QueriesDoc())
+	if len(Questions) < 10 {
+		t.Errorf("%d questions", len(Questions))
+	}
+	for _, q := range Questions {
+		if got, err := Ask(q.Name); err != nil || got.Asks != q.Asks {
+			t.Errorf("%s: %v, %v", q.Name, got, err)
+		}
+		for _, s := range []string{q.InfluxQL, q.Flux} {
+			if !strings.Contains(s, "{since}") {
+				t.Errorf("%s: no time in %s", q.Name, s)
+			}
+		}
+	}
+	if _, err := Ask("top-dogs"); err == nil || !strings.Contains(err.Error(), "top-cids") {
+		t.Errorf("a name that is none: %v", err)
+	}
+}
+
+func TestSince(t *testing.T) {
+	f := func(statement, want string) {
+		t.Helper()
+		if got, err := Since(statement, "6h", "b", false); err != nil || got != want {
+			t.Errorf("%s\n got  %s, %v\n want %s", statement, got, err, want)
+		}
+	}
+	f("SELECT count(cid) FROM wants", "SELECT count(cid) FROM wants WHERE time > now() - 6h")
+	f("select cid from wants limit 5;", "select cid from wants WHERE time > now() - 6h limit 5")
+	f("SELECT cid FROM wants WHERE type='have' OR x = 1 GROUP BY time(1m), \"where\" LIMIT 1",
+		"SELECT cid FROM wants WHERE time > now() - 6h AND (type='have' OR x = 1) GROUP BY time(1m), \"where\" LIMIT 1")
+	f("SELECT sum(n) FROM (SELECT count(cid) AS n FROM wants WHERE x='y' GROUP BY peer) GROUP BY time(1m)",
+		"SELECT sum(n) FROM (SELECT count(cid) AS n FROM wants WHERE x='y' GROUP BY peer) WHERE time > now() - 6h GROUP BY time(1m)")
+	f("SELECT a FROM /where time/ WHERE b = 'group by time; it\\'s' ORDER BY time DESC", "SELECT a FROM /where time/ WHERE time > now() - 6h AND (b = 'group by time; it\\'s') ORDER BY time DESC")
+	f("SELECT time, a FROM m", "SELECT time, a FROM m WHERE time > now() - 6h")
+	f("SELECT a FROM m WHERE time > now() - {since} GROUP BY time({every})", "SELECT a FROM m WHERE time > now() - 6h GROUP BY time(5m)")
+
+	bad := func(statement, since string, flux bool, want string) {
+		t.Helper()
+		if got, err := Since(statement, since, "b", flux); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, %v, want %q", statement, got, err, want)
+		}
+	}
+	bad("SELECT a FROM m WHERE time > 0", "1h", false, "time of its own")
+	bad("SELECT a FROM m WHERE x = 1 AND (\"time\" > 0)", "1h", false, "time of its own")
+	bad("SELECT a FROM m; SELECT b FROM m", "1h", false, "one SELECT")
+	bad("SELECT a INTO n FROM m", "1h", false, "only reads")
+	bad("SHOW MEASUREMENTS", "1h", false, "one SELECT")
+	bad("from(bucket: \"b\") |> range(start: -1h)", "1h", true, "{since}")
+	for _, s := range []string{"", "1", "h", "-1h", "1h; DROP", "1y", "0h", "99999999999w", "1.5h"} {
+		bad("SELECT a FROM m", s, false, "allowed")
+	}
+	if got, err := Since(`from(bucket: "{bucket}/x") |> range(start: -{since})`, "1h30m", "b", true); err != nil || got != `from(bucket: "b/x") |> range(start: -1h30m)` {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestEvery(t *testing.T) {
+	for since, want := range map[string]string{"1m": "1s", "5m": "5s", "1h": "1m", "1d": "30m", "7d": "3h", "30d": "12h", "52w": "7d"} {
+		d, err := parseSpan(since)
+		if got := every(d); err != nil || got != want {
+			t.Errorf("%s: a step of %s, want %s", since, got, want)
+		}
+	}
+}

@@ -1,0 +1,261 @@
+package influx
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sort"
+	"strings"
+
+	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
+	influxhttp "github.com/influxdata/influxdb-client-go/v2/api/http"
+	"github.com/influxdata/influxdb-client-go/v2/domain"
+)
+
+// Client asks an InfluxDB. It is made of the same Config as a Sink.
+type Client struct {
+	set  *settings
+	http *http.Client
+}
+
+// NewClient makes a client without connecting. Close it when it is no longer
+// needed.
+func NewClient(cfg Config) (*Client, error) {
+	set, err := cfg.resolve()
+	if err != nil {
+		return nil, err
+	}
+	if set.base.Scheme != "http" && set.base.Scheme != "https" {
+		return nil, fmt.Errorf("influx: %s cannot be asked; give the URL of a server, http://host:port", set.base.Redacted())
+	}
+	return &Client{set: &set, http: newClient(0)}, nil // a query takes as long as its context allows
+}
+
+// BucketPrefix is how the names of the buckets for Flux begin, before /history
+// and /totals; of an InfluxDB 1.x the database's name.
+func (c *Client) BucketPrefix() string {
+	if c.set.v2 {
+		return c.set.Bucket
+	}
+	return c.set.Database
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// QueryError is what the server said to a statement that it refused.
+type QueryError struct {
+	Status  int // of HTTP
+	Message string
+}
+
+func (e *QueryError) Error() string { return e.Message }
+
+// Label is a tag of a series in an answer.
+type Label struct{ Key, Value string }
+
+// Output takes an answer: series, each followed by its rows. A value is nil,
+// bool, string, or json.Number. Close comes last, if there was no error.
+type Output interface {
+	Series(name string, labels []Label, columns []string) error
+	Row(values []any) error
+	Close() error
+}
+
+// Query runs a statement, InfluxQL or Flux, and writes the answer to out as it
+// comes. The error of a refused statement is a *QueryError.
+func (c *Client) Query(ctx context.Context, statement string, flux bool, out Output) error {
+	run := c.influxQL
+	if flux {
+		run = c.flux
+	}
+	if err := run(ctx, statement, out); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// answer is one chunk of an answer to InfluxQL.
+type answer struct {
+	Results []struct {
+		Series []struct {
+			Name    string
+			Tags    map[string]string
+			Columns []string
+			Values  [][]any
+		}
+		Error string
+	}
+	Error string
+}
+
+func (c *Client) influxQL(ctx context.Context, statement string, out Output) error {
+	u := c.set.base.JoinPath("query")
+	form := url.Values{"q": {statement}, "db": {c.set.Database}, "chunked": {"true"}}
+	if c.set.v2 {
+		// 2.x takes these from the URL only, and wants the organisation.
+		form.Set("org", c.set.Org)
+	}
+	u.RawQuery = form.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), nil)
+	if err != nil {
+		return err
+	}
+	c.set.authorize(req)
+	res, err := c.http.Do(req)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) { // its text would repeat the whole statement, encoded
+			err = fmt.Errorf("ask %s: %w", c.set.base.Redacted(), ue.Err)
+		}
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+		if err != nil {
+			return err
+		}
+		msg := errorText(b)
+		if msg == "" {
+			msg = res.Status
+		}
+		return &QueryError{Status: res.StatusCode, Message: msg}
+	}
+	dec := json.NewDecoder(res.Body)
+	dec.UseNumber()
+	last := ""
+	for {
+		var a answer
+		if err := dec.Decode(&a); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read the answer of %s: %w", c.set.base.Redacted(), err)
+		}
+		if a.Error != "" {
+			return &QueryError{Status: res.StatusCode, Message: a.Error}
+		}
+		for _, r := range a.Results {
+			for _, s := range r.Series {
+				labels := make([]Label, 0, len(s.Tags))
+				for k, v := range s.Tags {
+					labels = append(labels, Label{k, v})
+				}
+				sort.Slice(labels, func(i, j int) bool { return labels[i].Key < labels[j].Key })
+				if id := fmt.Sprint(s.Name, labels, s.Columns); id != last {
+					last = id
+					if err := out.Series(s.Name, labels, s.Columns); err != nil {
+						return err
+					}
+				}
+				for _, row := range s.Values {
+					if err := out.Row(row); err != nil {
+						return err
+					}
+				}
+			}
+			if r.Error != "" {
+				return &QueryError{Status: res.StatusCode, Message: r.Error}
+			}
+		}
+	}
+}
+
+// flux asks through influxdb-client-go. Each block of the answer's CSV becomes
+// one series without labels.
+func (c *Client) flux(ctx context.Context, statement string, out Output) error {
+	token := c.set.token
+	if !c.set.v2 && c.set.Username != "" {
+		token = c.set.Username + ":" + c.set.password // as 1.8 takes it
+	}
+	client := influxdb2.NewClientWithOptions(c.set.base.String(), token, influxdb2.DefaultOptions().SetHTTPClient(c.http))
+	defer client.Close()
+	header, annotations := true, []domain.DialectAnnotations{domain.DialectAnnotationsDatatype}
+	text, err := client.QueryAPI(c.set.Org).QueryRaw(ctx, statement, &domain.Dialect{Header: &header, Annotations: &annotations})
+	if err != nil {
+		var e *influxhttp.Error
+		if errors.As(err, &e) && e.StatusCode != 0 {
+			return &QueryError{Status: e.StatusCode, Message: strings.TrimPrefix(e.Error(), e.Code+": ")}
+		}
+		return err
+	}
+	for block := range strings.SplitSeq(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n") {
+		if strings.TrimSpace(block) == "" {
+			continue
+		}
+		r := csv.NewReader(strings.NewReader(block))
+		r.FieldsPerRecord = -1
+		records, err := r.ReadAll()
+		if err != nil {
+			return fmt.Errorf("read the answer of %s: %w", c.set.base.Redacted(), err)
+		}
+		if err := fluxBlock(records, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fluxBlock hands on a header and its rows, without the columns that only
+// number the tables. Lines that begin with # are about the columns.
+func fluxBlock(records [][]string, out Output) error {
+	var types []string
+	for len(records) > 0 && strings.HasPrefix(records[0][0], "#") {
+		if records[0][0] == "#datatype" {
+			types = records[0]
+		}
+		records = records[1:]
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	var keep []int
+	var columns []string
+	for i, name := range records[0] {
+		if name == "error" && len(records) > 1 && len(records[1]) > i {
+			return &QueryError{Status: http.StatusOK, Message: records[1][i]}
+		}
+		if name != "" && name != "result" && name != "table" {
+			keep = append(keep, i)
+			columns = append(columns, name)
+		}
+	}
+	if err := out.Series("", nil, columns); err != nil {
+		return err
+	}
+	for _, record := range records[1:] {
+		row := make([]any, len(keep))
+		for i, at := range keep {
+			if at < len(record) && at < len(types) {
+				row[i] = fluxValue(record[at], types[at])
+			}
+		}
+		if err := out.Row(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fluxValue gives a value its type. What JSON cannot hold stays text.
+func fluxValue(text, datatype string) any {
+	switch datatype {
+	case "long", "unsignedLong", "double":
+		if text == "" {
+			return nil
+		}
+		if json.Valid([]byte(text)) {
+			return json.Number(text)
+		}
+	case "boolean":
+		if text == "true" || text == "false" {
+			return text == "true"
+		}
+	}
+	return text
+}

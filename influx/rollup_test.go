@@ -1,0 +1,156 @@
+package influx
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
+)
+
+// The server keeps what the definition says: its continuous queries and the
+// Flux of the tasks give the same points, and those of the events.
+func TestRollups(t *testing.T) {
+	t.Parallel()
+	server := storetest.Start(t)
+	no := false
+	cfg := Config{URL: server.URL(), Rollups: &no}
+	minute := time.Now().Truncate(time.Minute)
+	var events []*event.Event
+	const n = 10
+	for back := 2; back <= 4; back++ { // three whole minutes that are over
+		for i := range n {
+			for _, ev := range hostileEvents(i*7, minute.Add(-time.Duration(back)*time.Minute+time.Duration(i)*time.Second).UnixNano()) {
+				if ev.Conn != nil {
+					ev.Conn.Duration = time.Duration(i) * time.Second
+				}
+				if ev.Latency != nil {
+					ev.Latency.Elapsed = time.Duration(i) * time.Millisecond
+				}
+				for b := range ev.Blocks {
+					ev.Blocks[b].Size = int32(i)
+				}
+				events = append(events, ev)
+			}
+		}
+	}
+	if st, err := publish(t, cfg, events); err != nil || st.Stored != st.Accepted {
+		t.Fatalf("%v, %+v", err, st)
+	}
+	cfg.Rollups = nil
+	if err := Setup(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := Setup(t.Context(), cfg); err != nil { // again: nothing changes
+		t.Fatal(err)
+	}
+	there := ask(t, cfg, "SHOW CONTINUOUS QUERIES", false)
+	for _, r := range Rollups() {
+		if !strings.Contains(there, ","+r.Name()+",") && !strings.Contains(there, "\n"+r.Name()+",") {
+			t.Errorf("no continuous query %s in %s", r.Name(), there)
+		}
+		if r.Every != time.Minute {
+			continue
+		}
+		waitFor(t, r.Name(), func() bool {
+			return strings.Count(ask(t, cfg, fmt.Sprintf("SELECT * FROM totals.%s", r.Name()), false), "\n") > 1
+		})
+		// Every sum over all tags and the three minutes, both ways.
+		for _, s := range r.Of.Rollup {
+			if s.Func != "count" && s.Func != "sum" {
+				continue
+			}
+			kept := ask(t, cfg, fmt.Sprintf("SELECT sum(%q) AS x FROM totals.%s", s.As, r.Name()), false)
+			raw := ask(t, cfg, fmt.Sprintf("SELECT %s(%q) AS x FROM %s", s.Func, s.Of, r.Of.Name), false)
+			if last(kept) != last(raw) {
+				t.Errorf("%s: sum of %s is %s, history has %s", r.Name(), s.As, last(kept), last(raw))
+			}
+		}
+		start, stop := minute.Add(-4*time.Minute).UTC().Format(time.RFC3339), minute.Add(-time.Minute).UTC().Format(time.RFC3339)
+		for i, q := range r.flux("ipfsmon/history", start, stop) {
+			s := r.Of.Rollup[i]
+			in := map[string]string{}
+			c, err := NewClient(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var rows rowCollector
+			if err := c.Query(t.Context(), q, true, &rows); err != nil {
+				t.Fatalf("%s: %v\n%s", r.Name(), err, q)
+			}
+			for _, row := range rows.all {
+				if row["_measurement"] != r.Name() || row["_field"] != s.As {
+					t.Fatalf("%s: Flux makes %v", r.Name(), row)
+				}
+				in[series(row, r.By())] = fmt.Sprint(row["_value"])
+			}
+			rows = rowCollector{}
+			if err := c.Query(t.Context(), fmt.Sprintf("SELECT %q FROM totals.%s GROUP BY *", s.As, r.Name()), false, &rows); err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range rows.all {
+				row["_time"] = row["time"]
+				key := series(row, r.By())
+				if in[key] != fmt.Sprint(row[s.As]) {
+					t.Errorf("%s %s: InfluxQL has %v, Flux %q", r.Name(), key, row[s.As], in[key])
+				}
+				delete(in, key)
+			}
+			if len(in) > 0 || len(rows.all) == 0 {
+				t.Errorf("%s %s: %d rows; only in Flux %v", r.Name(), s.As, len(rows.all), in)
+			}
+			c.Close()
+		}
+	}
+}
+
+// last is the last cell of CSV.
+func last(csv string) string {
+	csv = strings.TrimSpace(csv)
+	return csv[strings.LastIndexAny(csv, ",\n")+1:]
+}
+
+// series names the point of a row.
+func series(row map[string]any, by []string) string {
+	at, _ := time.Parse(time.RFC3339, fmt.Sprint(row["_time"]))
+	out := at.UTC().Format(time.RFC3339)
+	for _, tag := range by {
+		out += fmt.Sprintf(" %s=%v", tag, row[tag])
+	}
+	return out
+}
+
+// rowCollector is an Output that keeps all rows, with the labels in them.
+type rowCollector struct {
+	labels  []Label
+	columns []string
+	all     []map[string]any
+}
+
+func (c *rowCollector) Series(_ string, labels []Label, columns []string) error {
+	c.labels, c.columns = labels, columns
+	return nil
+}
+
+func (c *rowCollector) Row(values []any) error {
+	row := map[string]any{}
+	for _, l := range c.labels {
+		row[l.Key] = l.Value
+	}
+	for i, v := range values {
+		row[c.columns[i]] = v
+	}
+	c.all = append(c.all, row)
+	return nil
+}
+
+func (c *rowCollector) Close() error { return nil }
+
+// The script of a task, whole, for who looks at it in InfluxDB 2.
+func TestTask(t *testing.T) {
+	got := blocks.Rollups()[0].Task("org", "ipfsmon")
+	generated(t, "testdata/task.golden", got)
+	generated(t, "testdata/continuous.golden", blocks.Rollups()[1].ContinuousQuery("ipfsmon")+"\n")
+}

@@ -1,0 +1,235 @@
+package influx
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+
+	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
+)
+
+// Set-up may be run again, changes how long history is kept, and leaves an
+// operator's own retention of totals alone.
+func TestSetup(t *testing.T) {
+	store := storetest.Start(t)
+	cfg := Config{URL: store.URL(), Database: "two"}
+	setup := func(retention string) {
+		t.Helper()
+		cfg.HistoryRetention = retention
+		if err := Setup(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has := func(want ...string) {
+		t.Helper()
+		got := ask(t, cfg, "SHOW RETENTION POLICIES ON two", false)
+		for _, w := range want {
+			if !strings.Contains(got, w) {
+				t.Errorf("retention policies %q, want %q", got, w)
+			}
+		}
+	}
+	setup("")
+	has("history,168h0m0s", "1,true", "totals,0s")
+	setup("0s")
+	has("history,0s")
+	setup("36h")
+	setup("36h")
+	has("history,36h0m0s")
+	ask(t, cfg, `ALTER RETENTION POLICY totals ON two DURATION 1000h`, false)
+	setup("90m")
+	has("history,1h30m0s", "totals,1000h0m0s")
+
+	// A database that somebody else made.
+	ask(t, cfg, `CREATE DATABASE three`, false)
+	cfg.Database = "three"
+	if err := Setup(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, cfg, "SHOW RETENTION POLICIES ON three", false); !strings.Contains(got, "history,1h30m0s,1h0m0s,1,true") || !strings.Contains(got, "autogen,0s,168h0m0s,1,false") {
+		t.Errorf("retention policies %q", got)
+	}
+}
+
+// The database may be missing at the start, or go away: the points wait, the
+// error says what to create, and then all are stored.
+func TestMissingDatabase(t *testing.T) {
+	store := storetest.Start(t)
+	f := func(create bool) {
+		t.Helper()
+		cfg := Config{URL: store.URL(), Database: fmt.Sprint("db", create), CreateDatabase: &create, FlushInterval: "10ms"}
+		sink, err := New(cfg, "n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := bus.New(bus.Config{})
+		r := b.Subscribe("influx")
+		b.Live()
+		done := make(chan error)
+		go func() { done <- sink.Run(context.WithoutCancel(t.Context()), r) }()
+		publish := func(from, to uint64) {
+			for _, e := range messages(int(to))[from:] {
+				b.Publish(e)
+			}
+			if create {
+				waitFor(t, "storing", func() bool { return sink.Stats().Stored == to })
+			}
+		}
+		publish(0, 100)
+		if create {
+			ask(t, cfg, "DROP DATABASE "+cfg.Database, false)
+			publish(100, 200)
+		} else {
+			waitFor(t, "failure", func() bool { return sink.Stats().Failing })
+			if st := sink.Stats(); !strings.Contains(st.LastErr, `CREATE DATABASE "dbfalse" WITH DURATION 168h REPLICATION 1 NAME "history"`) ||
+				!strings.Contains(st.LastErr, `CREATE RETENTION POLICY "totals"`) || st.Queued != 100 {
+				t.Errorf("stats %+v, want the statements to run", st)
+			}
+			for _, q := range []string{`CREATE DATABASE "dbfalse" WITH DURATION 168h REPLICATION 1 NAME "history"`, `CREATE RETENTION POLICY "totals" ON "dbfalse" DURATION INF REPLICATION 1`} {
+				ask(t, cfg, q, false)
+			}
+		}
+		b.Close()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if st := sink.Stats(); st.Stored != st.Accepted || st.Dropped != 0 {
+			t.Errorf("create %v: %+v", create, st)
+		}
+		if got := ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",100\n") {
+			t.Errorf("create %v: counted %q, want 100", create, got)
+		}
+	}
+	f(true)
+	f(false)
+}
+
+// fake2 is as much of an InfluxDB 2 as set-up needs.
+type fake2 struct {
+	*httptest.Server
+	readOnly bool
+
+	mu      sync.Mutex
+	buckets []map[string]any
+	dbrps   []map[string]any
+	lines   int
+}
+
+func (f *fake2) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	reply := func(status int, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	var body map[string]any
+	if r.Method == http.MethodPost && r.URL.Path != "/api/v2/write" || r.Method == http.MethodPatch {
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		if f.readOnly {
+			reply(403, map[string]any{"code": "forbidden", "message": "insufficient permissions"})
+			return
+		}
+	}
+	if r.Header.Get("Authorization") != "Token t" {
+		reply(401, map[string]any{"code": "unauthorized", "message": "unauthorized access"})
+		return
+	}
+	switch r.Method + " " + r.URL.Path {
+	case "GET /api/v2/orgs":
+		if r.URL.Query().Get("org") != "acme" {
+			reply(404, map[string]any{"code": "not found", "message": "organization name not found"})
+			return
+		}
+		reply(200, map[string]any{"orgs": []any{map[string]any{"id": "0o", "name": "acme"}}})
+	case "GET /api/v2/dbrps":
+		reply(200, map[string]any{"content": f.dbrps})
+	case "GET /api/v2/buckets":
+		found := []map[string]any{}
+		for _, b := range f.buckets {
+			if b["name"] == r.URL.Query().Get("name") {
+				found = append(found, b)
+			}
+		}
+		if len(found) == 0 {
+			reply(404, map[string]any{"code": "not found", "message": "bucket not found"})
+			return
+		}
+		reply(200, map[string]any{"buckets": found})
+	case "POST /api/v2/buckets":
+		body["id"] = fmt.Sprint("b", len(f.buckets))
+		f.buckets = append(f.buckets, body)
+		reply(201, body)
+	case "PATCH /api/v2/buckets/b0":
+		f.buckets[0]["retentionRules"] = body["retentionRules"]
+		reply(200, f.buckets[0])
+	case "POST /api/v2/dbrps":
+		f.dbrps = append(f.dbrps, body)
+		reply(201, body)
+	case "POST /api/v2/write":
+		for _, b := range f.buckets {
+			if b["name"] == r.URL.Query().Get("bucket") {
+				f.lines++
+				w.WriteHeader(204)
+				return
+			}
+		}
+		reply(404, map[string]any{"code": "not found", "message": "bucket not found"})
+	default:
+		reply(404, map[string]any{"code": "not found", "message": r.Method + " " + r.URL.Path})
+	}
+}
+
+func TestSetup2(t *testing.T) {
+	f := &fake2{}
+	f.Server = httptest.NewServer(f)
+	defer f.Close()
+	cfg := Config{URL: f.URL, Org: "acme", Token: "t"}
+	for range 2 {
+		if err := Setup(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := fmt.Sprint(f.buckets)
+	if len(f.buckets) != 2 || !strings.Contains(got, "ipfsmon/history") || !strings.Contains(got, "ipfsmon/totals") || !strings.Contains(got, "everySeconds:604800") {
+		t.Errorf("buckets %v", got)
+	}
+	if len(f.dbrps) != 2 || f.dbrps[0]["database"] != "ipfsmon" || f.dbrps[0]["retention_policy"] != "history" || f.dbrps[0]["default"] != true || f.dbrps[1]["default"] != false {
+		t.Errorf("mappings %v", f.dbrps)
+	}
+	cfg.HistoryRetention = "24h"
+	if err := Setup(t.Context(), cfg); err != nil || !strings.Contains(fmt.Sprint(f.buckets[0]), "everySeconds:86400") {
+		t.Errorf("%v, history %v", err, f.buckets[0])
+	}
+
+	bad := cfg
+	bad.Org = "other"
+	if err := Setup(t.Context(), bad); err == nil || !strings.Contains(err.Error(), `"other"`) {
+		t.Errorf("another organisation: %v", err)
+	}
+	f.readOnly = true
+	f.buckets = nil
+	err := Setup(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), `insufficient permissions`) || !strings.Contains(err.Error(), `influx bucket create --org "acme" --name "ipfsmon/history" --retention 24h`) {
+		t.Errorf("without the right to create: %v", err)
+	}
+	// Writing goes on without that right, once the buckets are there.
+	time.AfterFunc(300*time.Millisecond, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.buckets = []map[string]any{{"id": "b0", "name": "ipfsmon/history"}, {"id": "b1", "name": "ipfsmon/totals"}}
+	})
+	st, err := publish(t, cfg, append(messages(10), &event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
+	if err != nil || st.Stored != st.Accepted || f.lines != 2 {
+		t.Errorf("%v, %+v, %d requests", err, st, f.lines)
+	}
+}

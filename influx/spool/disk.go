@@ -1,0 +1,340 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Names in the folder.
+const (
+	suffix         = ".seg"
+	cursorName     = "cursor"
+	lockName       = "lock"
+	quarantineName = "quarantine"
+	maxQuarantine  = 64 << 20
+	retryDisk      = time.Second
+)
+
+func (s *Spool) path(name string) string { return filepath.Join(s.cfg.Dir, name) }
+
+// segmentNumber reads a number from a segment's name, which is 16 hexadecimal
+// digits and .seg.
+func segmentNumber(name string) (uint64, bool) {
+	hex, ok := strings.CutSuffix(name, suffix)
+	if !ok || len(hex) != 16 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(hex, 16, 64)
+	return n, err == nil && n < maxSeq
+}
+
+// attach takes the folder and finds what is in it. The caller holds disk.
+func (s *Spool) attach() error {
+	fsys := s.cfg.FS
+	if err := fsys.MkdirAll(s.cfg.Dir); err != nil {
+		return err
+	}
+	if s.lock == nil {
+		lock, err := fsys.Lock(s.path(lockName))
+		if err != nil {
+			return err
+		}
+		s.lock = lock
+	}
+	entries, err := fsys.ReadDir(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	var nums []uint64
+	for _, e := range entries {
+		if n, ok := segmentNumber(e.Name()); ok {
+			s.nextSeg = max(s.nextSeg, n+1)
+			if e.Type().IsRegular() {
+				nums = append(nums, n)
+			}
+		}
+	}
+	s.nextSeg = max(s.nextSeg, 1)
+	slices.Sort(nums)
+	next, delivered, err := s.readCursor()
+	if err != nil {
+		return err
+	}
+
+	var onDisk ranges
+	var segs []*segment
+	var st Stats
+	for _, n := range nums {
+		g, refs, holes, err := s.openSegment(n)
+		if err != nil {
+			return err // all or nothing: what was found so far is found again
+		}
+		for _, r := range refs {
+			next = max(next, r.seq+1)
+			if onDisk.has(r.seq) {
+				continue // a copy
+			}
+			onDisk.add(r.seq, r.seq)
+			if delivered.has(r.seq) {
+				continue
+			}
+			g.frames++
+			g.points += int(r.points)
+			g.bytes += int64(r.length)
+		}
+		for _, h := range holes {
+			st.Holes++
+			st.HoleBytes += uint64(h.to - h.from)
+			s.quarantine(g, h.from, h.to)
+		}
+		st.Points += g.points
+		st.Frames += g.frames
+		segs = append(segs, g)
+	}
+	slices.SortStableFunc(segs, func(a, b *segment) int {
+		if a.first < b.first {
+			return -1
+		}
+		return min(1, int(a.first-b.first))
+	})
+	// Numbers that no segment has need no delivery; nor do the delivered.
+	done := delivered
+	at := uint64(1)
+	for _, d := range onDisk {
+		done.add(at, d.first-1)
+		at = d.last + 1
+	}
+	next = max(next, 1)
+	done.add(at, next-1)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// What came before the folder could be read follows what is in it.
+	shift := next - 1
+	for _, d := range s.done {
+		done.add(d.first+shift, d.last+shift)
+	}
+	clear(s.leased)
+	for _, f := range s.mem {
+		f.seq += shift
+		if f.leased {
+			s.leased[f.seq] = f
+		}
+	}
+	s.mark, s.next, s.done = s.mark+shift, s.next+shift, done
+	s.segs, s.attached, s.dirty = segs, true, true
+	s.st.Points += st.Points
+	s.st.Frames += st.Frames
+	s.st.Restored += uint64(st.Points)
+	s.st.Holes += st.Holes
+	s.st.HoleBytes += st.HoleBytes
+	s.st.Err = nil
+	s.signal(Backlog)
+	if st.Holes > 0 {
+		s.cfg.Log.Warn("spool: stretches of segments are damaged, or were written in part; they are kept in "+quarantineName,
+			"dir", s.cfg.Dir, "stretches", st.Holes, "bytes", st.HoleBytes)
+	}
+	return nil
+}
+
+func (s *Spool) readCursor() (next uint64, done ranges, err error) {
+	f, err := s.cfg.FS.Open(s.path(cursorName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil, nil
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err == nil && size <= 64+16*maxSpans {
+		b := make([]byte, size)
+		if _, err := f.ReadAt(b, 0); err == nil || err == io.EOF {
+			if next, done, ok := decodeCursor(b); ok {
+				return next, done, nil
+			}
+		}
+	}
+	s.cfg.Log.Warn("spool: the cursor is damaged; what is in the spool is delivered again", "path", s.path(cursorName))
+	return 0, nil, nil
+}
+
+// openSegment reads a segment's frames.
+func (s *Spool) openSegment(num uint64) (*segment, []ref, []hole, error) {
+	g := &segment{num: num, path: s.path(fmt.Sprintf("%016x%s", num, suffix))}
+	f, err := s.cfg.FS.Open(g.path)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer f.Close()
+	if g.size, err = f.Size(); err != nil {
+		return nil, nil, nil, err
+	}
+	refs, holes, err := scan(f, g.size)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("read %s: %w", g.path, err)
+	}
+	for _, r := range refs {
+		g.note(r)
+	}
+	return g, refs, holes, nil
+}
+
+// note widens what is known of a segment by a frame.
+func (g *segment) note(r ref) {
+	if g.first == 0 || r.seq < g.first {
+		g.first = r.seq
+	}
+	g.last = max(g.last, r.seq)
+	if g.oldest == 0 || r.since < g.oldest {
+		g.oldest = r.since
+	}
+	g.newest = max(g.newest, r.since)
+}
+
+// load reads the list of a segment's frames, and lets go those of segments that
+// are done with.
+func (s *Spool) load(g *segment) {
+	_, refs, _, err := s.openSegment(g.num)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && slices.Contains(s.segs, g):
+		s.lose(g) // somebody removed it
+		return
+	case err != nil:
+		g.unread = true
+		s.st.DiskErrors++
+		s.st.Err = err
+		return
+	}
+	for _, o := range s.segs {
+		if o != s.current && (o.frames == 0 || o.skip == len(o.refs)) {
+			o.refs, o.skip = nil, 0
+		}
+	}
+	g.refs, g.skip = refs, 0
+	if len(refs) == 0 { // it had some before
+		s.lose(g)
+	}
+}
+
+// lose counts a segment's pending frames as damaged, without having their
+// list. The caller holds mu.
+func (s *Spool) lose(g *segment) {
+	s.st.Damaged += uint64(g.points)
+	s.st.Points -= g.points
+	s.st.Frames -= g.frames
+	g.frames, g.points, g.bytes = 0, 0, 0
+	for n := g.first; n <= g.last; n++ {
+		if s.leased[n] == nil && s.inMemory(n) < 0 {
+			s.done.add(n, n)
+		}
+	}
+	s.dirty = true
+}
+
+// read makes a batch of leased frames; nil if none of them could be read.
+func (s *Spool) read(frames []*frame) *Batch {
+	b := &Batch{Kind: frames[0].kind}
+	var open File
+	var of *segment
+	defer func() {
+		if open != nil {
+			open.Close()
+		}
+	}()
+	for i, f := range frames {
+		data := f.data
+		if data == nil {
+			ok := false
+			var err error
+			if of != f.seg {
+				if open != nil {
+					open.Close()
+				}
+				of, open = f.seg, nil
+				if open, err = s.cfg.FS.Open(f.seg.path); err != nil {
+					open = nil
+				}
+			}
+			if open != nil {
+				data, ok, err = readFrame(open, f.ref)
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				s.mu.Lock()
+				s.release(frames[i:])
+				f.seg.unread = true
+				s.st.DiskErrors++
+				s.st.Err = err
+				s.mu.Unlock()
+				break
+			}
+			if !ok {
+				s.damaged(f)
+				continue
+			}
+		}
+		if len(frames) == 1 {
+			b.Data = data
+		} else {
+			b.Data = append(b.Data, data...)
+		}
+		if t := time.Unix(0, f.since); b.Since.IsZero() || t.Before(b.Since) {
+			b.Since = t
+		}
+		b.Points += int(f.points)
+		b.frames = append(b.frames, f)
+	}
+	if len(b.frames) == 0 {
+		return nil
+	}
+	return b
+}
+
+// damaged gives up one frame, whose bytes on disk are not what was written.
+func (s *Spool) damaged(f *frame) {
+	s.disk.Lock()
+	s.quarantine(f.seg, f.off, f.end())
+	s.disk.Unlock()
+	s.mu.Lock()
+	s.settle(f)
+	s.st.Damaged += uint64(f.points)
+	s.mu.Unlock()
+	s.cfg.Log.Warn("spool: a frame is damaged; its points are lost, its bytes are in "+quarantineName,
+		"segment", f.seg.path, "offset", f.off, "points", f.points)
+}
+
+// quarantine keeps a copy of bytes that are no frame, for people; what cannot
+// be kept is only counted. The caller holds disk.
+func (s *Spool) quarantine(g *segment, from, to int64) {
+	dir := s.path(quarantineName)
+	kept := int64(0)
+	entries, _ := s.cfg.FS.ReadDir(dir)
+	for _, e := range entries {
+		if i, err := e.Info(); err == nil {
+			kept += i.Size()
+		}
+	}
+	if kept+to-from > maxQuarantine || s.cfg.FS.MkdirAll(dir) != nil {
+		return
+	}
+	in, err := s.cfg.FS.Open(g.path)
+	if err != nil {
+		return
+	}
+	defer in.Close()
+	out, err := s.cfg.FS.Create(filepath.Join(dir, fmt.Sprintf("%016x-%d.bad", g.num, from)))
+	if err != nil {
+		return // kept already, when the segment was opened before
+	}
+	defer out.Close()
+	_, _ = io.Copy(out, io.NewSectionReader(in, from, to-from))
+}

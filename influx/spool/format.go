@@ -1,0 +1,169 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+)
+
+// A frame on disk, all numbers little-endian:
+//
+//	0  4  magic, F5 'S' 'P' F6
+//	4  1  version, 1
+//	5  1  kind of the batch
+//	6  2  zero
+//	8  8  number of the frame, from 1, never used twice
+//	16 8  when its first point was accepted, Unix nanoseconds
+//	24 4  points
+//	28 4  length of the payload
+//	32 4  CRC32C of bytes 0 to 31
+//	36 .. payload
+//	   4  CRC32C of everything before it
+const (
+	version    = 1
+	headerSize = 36
+	frameExtra = headerSize + 4
+	// MaxFrame bounds the payload of one batch, in bytes.
+	MaxFrame = 64 << 20
+)
+
+var (
+	magic      = []byte{0xF5, 'S', 'P', 0xF6} // no text has these bytes
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+)
+
+// ref is a frame's header and where it is in its segment.
+type ref struct {
+	seq    uint64
+	off    int64
+	since  int64 // Unix nanoseconds
+	points uint32
+	length uint32
+	kind   byte
+}
+
+func (r ref) end() int64 { return r.off + int64(r.length) + frameExtra }
+
+// appendFrame adds a frame to dst.
+func appendFrame(dst []byte, r ref, payload []byte) []byte {
+	start := len(dst)
+	dst = append(dst, magic...)
+	dst = append(dst, version, r.kind, 0, 0)
+	dst = binary.LittleEndian.AppendUint64(dst, r.seq)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.since))
+	dst = binary.LittleEndian.AppendUint32(dst, r.points)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(payload)))
+	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+	dst = append(dst, payload...)
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+// parseHeader reads a header; ok is false for anything that is not a whole one
+// of this version.
+func parseHeader(b []byte, off int64) (r ref, ok bool) {
+	if len(b) < headerSize || !bytes.Equal(b[:4], magic) || b[4] != version ||
+		binary.LittleEndian.Uint32(b[32:]) != crc32.Checksum(b[:32], castagnoli) {
+		return ref{}, false
+	}
+	r = ref{
+		seq: binary.LittleEndian.Uint64(b[8:]), off: off, since: int64(binary.LittleEndian.Uint64(b[16:])),
+		points: binary.LittleEndian.Uint32(b[24:]), length: binary.LittleEndian.Uint32(b[28:]), kind: b[5],
+	}
+	return r, r.seq > 0 && r.seq < maxSeq && r.length <= MaxFrame
+}
+
+// maxSeq keeps numbers far from overflow, whatever a file says.
+const maxSeq = 1 << 62
+
+// readFrame reads the payload of a frame and checks every byte of it.
+func readFrame(f io.ReaderAt, want ref) ([]byte, bool, error) {
+	b := make([]byte, want.end()-want.off)
+	if n, err := f.ReadAt(b, want.off); n < len(b) {
+		if err == io.EOF {
+			return nil, false, nil
+		}
+		return nil, false, err
+	}
+	r, ok := parseHeader(b, want.off)
+	if !ok || r != want {
+		return nil, false, nil
+	}
+	at := len(b) - 4
+	if binary.LittleEndian.Uint32(b[at:]) != crc32.Checksum(b[:at], castagnoli) {
+		return nil, false, nil
+	}
+	return b[headerSize:at:at], true, nil
+}
+
+// hole is a stretch of a segment that is no frame.
+type hole struct{ from, to int64 }
+
+// scan finds the frames of a segment of that size. A segment that is frames
+// from end to end is read by its headers alone; one that is not is read whole,
+// and only frames that are right in every byte count.
+func scan(f io.ReaderAt, size int64) (refs []ref, holes []hole, err error) {
+	var head [headerSize]byte
+	off := int64(0)
+	for off < size {
+		n, err := f.ReadAt(head[:], off)
+		if err != nil && err != io.EOF {
+			return nil, nil, err
+		}
+		r, ok := parseHeader(head[:n], off)
+		if !ok || r.end() > size {
+			return scanAll(f, size)
+		}
+		refs = append(refs, r)
+		off = r.end()
+	}
+	return refs, nil, nil
+}
+
+// scanAll looks for frames at every place where one may begin.
+func scanAll(f io.ReaderAt, size int64) (refs []ref, holes []hole, err error) {
+	const chunk = 256 << 10
+	buf := make([]byte, 0, chunk)
+	from := int64(0) // of the hole that grows, if any
+	off := int64(0)
+	for off < size {
+		buf = buf[:min(chunk, size-off)]
+		n, err := f.ReadAt(buf, off)
+		if err != nil && err != io.EOF {
+			return nil, nil, err
+		}
+		if n == 0 {
+			break // shorter than it was
+		}
+		at := bytes.Index(buf[:n], magic)
+		if at < 0 {
+			off += int64(max(n-len(magic)+1, 1))
+			continue
+		}
+		off += int64(at)
+		var head [headerSize]byte
+		if n, err = f.ReadAt(head[:], off); err != nil && err != io.EOF {
+			return nil, nil, err
+		}
+		r, ok := parseHeader(head[:n], off)
+		if ok = ok && r.end() <= size; ok {
+			if _, ok, err = readFrame(f, r); err != nil {
+				return nil, nil, err
+			}
+		}
+		if !ok {
+			off++
+			continue
+		}
+		if off > from {
+			holes = append(holes, hole{from, off})
+		}
+		refs = append(refs, r)
+		off = r.end()
+		from = off
+	}
+	if from < size {
+		holes = append(holes, hole{from, size})
+	}
+	return refs, holes, nil
+}

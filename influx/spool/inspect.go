@@ -1,0 +1,99 @@
+package spool
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// SegmentInfo is what one segment holds.
+type SegmentInfo struct {
+	Name    string
+	Bytes   int64
+	Frames  []FrameInfo
+	Holes   int   // stretches that are no frame
+	Lost    int64 // their bytes
+	Damaged int   // frames whose payload is not what was written; found by verifying only
+}
+
+// FrameInfo is one batch on disk.
+type FrameInfo struct {
+	Number    uint64
+	Offset    int64
+	Kind      byte
+	Points    int
+	Bytes     int
+	Since     time.Time
+	Delivered bool
+	Damaged   bool
+}
+
+// Inspect looks at a spool without changing it and without its lock, so what it
+// says of one that is in use may be a moment old. With verify it reads every
+// byte, else headers only. Each frame whose payload was read is given to data,
+// which may be nil.
+func Inspect(dir string, verify bool, data func(FrameInfo, []byte) error) ([]SegmentInfo, error) {
+	s := &Spool{cfg: Config{Dir: dir, FS: OS{}}}
+	entries, err := s.cfg.FS.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	delivered := ranges{}
+	if f, err := s.cfg.FS.Open(s.path(cursorName)); err == nil {
+		b := make([]byte, 64+16*maxSpans)
+		n, _ := f.ReadAt(b, 0) // a cursor that cannot be read says nothing
+		f.Close()
+		if _, d, ok := decodeCursor(b[:n]); ok {
+			delivered = d
+		}
+	}
+	var out []SegmentInfo
+	for _, e := range entries {
+		n, ok := segmentNumber(e.Name())
+		if !ok || !e.Type().IsRegular() {
+			continue
+		}
+		g, refs, holes, err := s.openSegment(n)
+		if err != nil {
+			return out, fmt.Errorf("spool: %w", err)
+		}
+		info := SegmentInfo{Name: filepath.Base(g.path), Bytes: g.size, Holes: len(holes)}
+		for _, h := range holes {
+			info.Lost += h.to - h.from
+		}
+		f, err := s.cfg.FS.Open(g.path)
+		if err != nil {
+			return out, fmt.Errorf("spool: %w", err)
+		}
+		for _, r := range refs {
+			frame := FrameInfo{Number: r.seq, Offset: r.off, Kind: r.kind, Points: int(r.points), Bytes: int(r.length),
+				Since: time.Unix(0, r.since), Delivered: delivered.has(r.seq)}
+			if verify {
+				payload, ok, e := readFrame(f, r)
+				if e == nil && !ok {
+					frame.Damaged = true
+					info.Damaged++
+				} else if e == nil && data != nil {
+					e = data(frame, payload)
+				}
+				if e != nil {
+					f.Close()
+					return out, e
+				}
+			}
+			info.Frames = append(info.Frames, frame)
+		}
+		f.Close()
+		out = append(out, info)
+	}
+	slices.SortFunc(out, func(a, b SegmentInfo) int { return int(min(1, max(-1, int64(first(a))-int64(first(b))))) })
+	return out, nil
+}
+
+func first(s SegmentInfo) uint64 {
+	if len(s.Frames) == 0 {
+		return 0
+	}
+	return s.Frames[0].Number
+}

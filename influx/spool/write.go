@@ -1,0 +1,396 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// write does all that the disk is needed for: puts frames on it, keeps the
+// bounds, removes what is delivered, writes the cursor. The caller holds disk.
+func (s *Spool) write() {
+	if s.closed || time.Now().Before(s.retryAt) {
+		return
+	}
+	if err := s.tryWrite(); err != nil {
+		s.fail(err)
+	} else {
+		s.mu.Lock()
+		s.st.Err = nil
+		s.mu.Unlock()
+	}
+}
+
+// fail notes why the disk is not used; the next try is in a second.
+func (s *Spool) fail(err error) {
+	s.retryAt = time.Now().Add(retryDisk)
+	s.mu.Lock()
+	first := s.st.Err == nil
+	s.st.Err = err
+	s.st.DiskErrors++
+	s.mu.Unlock()
+	if first {
+		s.cfg.Log.Warn("spool: the disk is not usable, batches are kept in memory", "dir", s.cfg.Dir, "error", err)
+	}
+}
+
+func (s *Spool) tryWrite() error {
+	s.mu.Lock()
+	attached := s.attached
+	again := false
+	for _, g := range s.segs {
+		again = again || g.unread
+		g.unread = false
+	}
+	s.mu.Unlock()
+	if again {
+		s.signal(Fresh)
+		s.signal(Backlog)
+	}
+	if !attached {
+		if err := s.attach(); err != nil {
+			return err
+		}
+	}
+	if err := s.tidy(); err != nil {
+		return err
+	}
+	if err := s.writeFrames(); err != nil {
+		return err
+	}
+	return s.writeCursor()
+}
+
+// writeFrames puts the frames that are in memory only on disk.
+func (s *Spool) writeFrames() error {
+	s.mu.Lock()
+	var todo []*frame
+	for _, f := range s.mem {
+		if f.seg == nil {
+			f.writing = true
+			todo = append(todo, f)
+		}
+	}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		for _, f := range todo {
+			f.writing = false
+			if s.done.has(f.seq) && f.data != nil { // settled meanwhile
+				if s.cfg.Release != nil {
+					s.cfg.Release(f.data)
+				}
+				f.data = nil
+			}
+		}
+		s.mu.Unlock()
+	}()
+
+	var written []*frame
+	var refs []ref
+	commit := func() error {
+		if len(written) == 0 {
+			return nil
+		}
+		if err := s.active.Sync(); err != nil {
+			s.mu.Lock()
+			s.st.SyncErrors++
+			s.mu.Unlock()
+			s.abandon()
+			return fmt.Errorf("sync %s: %w", s.current.path, err)
+		}
+		s.commit(written, refs)
+		written, refs = written[:0], refs[:0]
+		return nil
+	}
+	size := func() int64 {
+		n := s.current.size
+		for _, r := range refs {
+			n += r.end() - r.off
+		}
+		return n
+	}
+	for _, f := range todo {
+		s.mu.Lock()
+		settled := s.done.has(f.seq)
+		s.mu.Unlock()
+		if settled {
+			continue
+		}
+		need := int64(len(f.data)) + frameExtra
+		if need > s.cfg.MaxBytes || len(f.data) > MaxFrame {
+			s.mu.Lock()
+			s.drop(f)
+			s.mu.Unlock()
+			continue
+		}
+		if s.active != nil && size() > 0 && size()+need > s.segmentBytes() {
+			if err := commit(); err != nil {
+				return err
+			}
+			s.roll()
+		}
+		pending := int64(0)
+		if s.active != nil {
+			pending = size() - s.current.size
+		}
+		if err := s.makeRoom(need + pending); err != nil {
+			return err
+		}
+		if s.active == nil {
+			if err := s.create(); err != nil {
+				return err
+			}
+		}
+		r := f.ref
+		r.off = size()
+		s.buf = appendFrame(s.buf[:0], r, f.data)
+		if _, err := s.active.Write(s.buf); err != nil {
+			err = fmt.Errorf("append to %s: %w", s.current.path, err)
+			if e := commit(); e != nil { // the whole frames before it
+				return errors.Join(err, e)
+			}
+			s.abandon()
+			return err
+		}
+		written, refs = append(written, f), append(refs, r)
+	}
+	if cap(s.buf) > segmentBytes {
+		s.buf = nil
+	}
+	return commit()
+}
+
+// segmentBytes is small beside MaxBytes, so that a drop is small.
+func (s *Spool) segmentBytes() int64 { return min(segmentBytes, s.cfg.MaxBytes/8) }
+
+// create begins a segment.
+func (s *Spool) create() error {
+	g := &segment{num: s.nextSeg, path: s.path(fmt.Sprintf("%016x%s", s.nextSeg, suffix)), refs: []ref{}}
+	s.nextSeg++
+	f, err := s.cfg.FS.Create(g.path)
+	if err != nil {
+		return err
+	}
+	if err := s.cfg.FS.SyncDir(s.cfg.Dir); err != nil {
+		f.Close()
+		_ = s.cfg.FS.Remove(g.path)
+		return fmt.Errorf("sync %s: %w", s.cfg.Dir, err)
+	}
+	s.active = f
+	s.mu.Lock()
+	s.current = g
+	s.mu.Unlock()
+	return nil
+}
+
+// commit says that frames are on disk.
+func (s *Spool) commit(written []*frame, refs []ref) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.current
+	if g.size == 0 {
+		s.segs = append(s.segs, g)
+	}
+	for i, f := range written {
+		r := refs[i]
+		g.size = r.end()
+		g.note(r)
+		g.refs = append(g.refs, r)
+		f.off = r.off
+		if s.done.has(f.seq) { // settled while it was written
+			continue
+		}
+		g.frames++
+		g.points += int(r.points)
+		g.bytes += int64(r.length)
+		f.seg = g
+		s.unsynced -= len(f.data)
+		f.writing = false
+	}
+	s.evict(s.cfg.MaxMemory / 4)
+}
+
+// roll ends the segment that is written to; all in it is synced.
+func (s *Spool) roll() {
+	if s.active != nil {
+		s.active.Close()
+		s.active = nil
+	}
+	s.mu.Lock()
+	s.current = nil
+	s.mu.Unlock()
+}
+
+// abandon ends a segment that could not be written: what is synced in it stays,
+// the rest is cut off and goes to another file, since nobody knows what an
+// fsync that failed has left.
+func (s *Spool) abandon() {
+	if s.active == nil {
+		return
+	}
+	s.mu.Lock()
+	g := s.current
+	s.mu.Unlock()
+	_ = s.active.Truncate(g.size) // if not: the frames are found twice, and known by their numbers
+	s.active.Close()
+	s.active = nil
+	if g.size == 0 {
+		_ = s.cfg.FS.Remove(g.path)
+	}
+}
+
+// makeRoom drops the oldest segments until so many bytes fit.
+func (s *Spool) makeRoom(need int64) error {
+	for {
+		s.mu.Lock()
+		total := need
+		for _, g := range s.segs {
+			total += g.size
+		}
+		var old *segment
+		if len(s.segs) > 0 {
+			old = s.segs[0]
+		}
+		only := old != nil && old == s.current
+		s.mu.Unlock()
+		if total <= s.cfg.MaxBytes || old == nil || only {
+			return nil
+		}
+		if err := s.dropSegment(old); err != nil {
+			return err
+		}
+	}
+}
+
+// dropSegment removes a segment; what is pending in it is lost and counted.
+func (s *Spool) dropSegment(g *segment) error {
+	s.mu.Lock()
+	refs, pending := g.refs, g.frames
+	s.mu.Unlock()
+	if refs == nil && pending > 0 {
+		var err error
+		if _, refs, _, err = s.openSegment(g.num); err != nil {
+			s.mu.Lock()
+			s.lose(g)
+			s.mu.Unlock()
+		}
+	}
+	s.mu.Lock()
+	points := 0
+	for _, r := range refs {
+		if s.done.has(r.seq) || g.frames == 0 {
+			continue
+		}
+		if f := s.leased[r.seq]; f != nil {
+			f.seg = nil // its delivery goes on, from memory
+			if i := s.inMemory(r.seq); i >= 0 {
+				s.unsynced += len(f.data)
+			}
+			continue
+		}
+		f := &frame{ref: r, seg: g}
+		s.drop(f)
+		points += int(r.points)
+	}
+	g.frames = 0
+	s.segs = slices.DeleteFunc(s.segs, func(o *segment) bool { return o == g })
+	s.mu.Unlock()
+	if points > 0 {
+		s.cfg.Log.Warn("spool: the oldest points are dropped, the bound is reached", "points", points, "MaxBytes", s.cfg.MaxBytes, "MaxAge", s.cfg.MaxAge)
+	}
+	return s.cfg.FS.Remove(g.path)
+}
+
+// tidy removes segments that are delivered or too old.
+func (s *Spool) tidy() error {
+	limit := int64(0)
+	if s.cfg.MaxAge > 0 {
+		limit = s.cfg.Now().Add(-s.cfg.MaxAge).UnixNano()
+	}
+	s.mu.Lock()
+	var gone []*segment
+	rolled := false
+	for _, g := range s.segs {
+		if old := g.newest < limit; old || g.frames == 0 && g != s.current {
+			gone = append(gone, g)
+			rolled = rolled || g == s.current
+		}
+	}
+	s.mu.Unlock()
+	if rolled {
+		s.roll()
+	}
+	for _, g := range gone {
+		if err := s.dropSegment(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeCursor replaces the cursor file if it says something else. While there
+// is no segment it has nothing to say: with a server that answers, the disk is
+// left alone.
+func (s *Spool) writeCursor() error {
+	s.mu.Lock()
+	if len(s.segs) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	dirty := s.dirty
+	b := encodeCursor(s.next, s.done)
+	s.dirty = false
+	s.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	err := s.replace(cursorName, b)
+	if err != nil {
+		s.mu.Lock()
+		s.dirty = true
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// replace writes a file so that a crash leaves the old or the new one.
+func (s *Spool) replace(name string, b []byte) error {
+	tmp := s.path(name + ".tmp")
+	_ = s.cfg.FS.Remove(tmp) // of a crash
+	f, err := s.cfg.FS.Create(tmp)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = s.cfg.FS.Rename(tmp, s.path(name))
+	}
+	if err != nil {
+		_ = s.cfg.FS.Remove(tmp)
+		return fmt.Errorf("write %s: %w", s.path(name), err)
+	}
+	return s.cfg.FS.SyncDir(s.cfg.Dir)
+}
+
+// end closes the files. What is delivered leaves no segment behind.
+func (s *Spool) end() {
+	s.closed = true
+	s.roll()
+	s.mu.Lock()
+	attached := s.attached
+	s.mu.Unlock()
+	if attached {
+		_ = s.tidy() // the next Open does it otherwise
+	}
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}

@@ -1,0 +1,98 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// pingTimeout is how long a store on this machine may take to answer /ping.
+const pingTimeout = 2 * time.Second
+
+// FindStore gives the URL of the running store of a data folder. The error is
+// os.ErrNotExist if none runs.
+func FindStore(ctx context.Context, data string) (url string, err error) {
+	path := filepath.Join(StoreDir(data), addressFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("find the store of %s: %w", data, err)
+	}
+	addr, id, ok := strings.Cut(strings.TrimSpace(string(b)), " ")
+	if !ok {
+		return "", fmt.Errorf("find the store of %s: %s is damaged: %w", data, addressFile, os.ErrNotExist)
+	}
+	url = "http://" + addr
+	if got, err := ping(ctx, url); err != nil || got != id {
+		return "", fmt.Errorf("find the store of %s: it does not answer on %s: %w", data, addr, os.ErrNotExist)
+	}
+	return url, nil
+}
+
+// ping asks a server whether it is there, and for its storeHeader.
+func ping(ctx context.Context, url string) (id string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/ping", nil)
+	if err != nil {
+		return "", err
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: pingTimeout}
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusNoContent {
+		return "", fmt.Errorf("ping %s: %s", url, res.Status)
+	}
+	return res.Header.Get(storeHeader), nil
+}
+
+// OpenStore gives the URL of a data folder's store: of the running one, or of
+// one that it starts in this process and stop ends again.
+func OpenStore(ctx context.Context, data string) (url string, stop func(), err error) {
+	dir := StoreDir(data)
+	if _, err := os.Stat(filepath.Join(dir, "meta")); err != nil {
+		return "", nil, fmt.Errorf("open the store of %s: %w; `ipfsmon run` makes one there, or name another folder or a URL", data, err)
+	}
+	// A store that holds its lock but does not answer yet is about to.
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if url, err := FindStore(ctx, data); err == nil {
+			return url, func() {}, nil
+		}
+		url, stop, err := startHere(dir)
+		if err == nil {
+			return url, stop, nil
+		}
+		if !errors.Is(err, ErrLocked) || time.Now().After(deadline) {
+			return "", nil, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return "", nil, ctx.Err()
+		}
+	}
+}
+
+func startHere(dir string) (url string, stop func(), err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan string, 1), make(chan error, 1)
+	go func() {
+		done <- Serve(ctx, ServerConfig{Dir: dir, Listen: "127.0.0.1:0", LogTo: io.Discard, Ready: func(addr string) { ready <- addr }})
+	}()
+	select {
+	case addr := <-ready:
+		return "http://" + addr, func() { cancel(); <-done }, nil
+	case err := <-done:
+		cancel()
+		return "", nil, err
+	}
+}

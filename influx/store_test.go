@@ -1,0 +1,447 @@
+package influx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+
+	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
+)
+
+// Every measurement is stored, answered in InfluxQL under its documented name
+// by its documented query, and in Flux.
+func TestStoreAnswers(t *testing.T) {
+	t.Parallel()
+	server := storetest.Start(t)
+	cfg := Config{URL: server.URL()}
+	events := testEvents()
+	for _, e := range events {
+		e.Time = time.Now().UnixNano()
+	}
+	st, err := publish(t, cfg, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Stored != st.Accepted || st.Rejected != 0 {
+		t.Errorf("stats %+v", st)
+	}
+	want := map[string]int{}
+	for _, p := range decode(t, encode(testEncoder(true), events...)) {
+		want[p.name]++
+	}
+	for _, m := range Schema {
+		from := m.Name
+		if m.Kind == Totals {
+			from = "totals." + m.Name
+		}
+		got := ask(t, cfg, fmt.Sprintf("SELECT count(%s) FROM %s", m.Fields[0].Key, from), false)
+		if !strings.HasSuffix(got, fmt.Sprintf(",%d\n", want[m.Name])) {
+			t.Errorf("%s: counted %q, want %d", m.Name, got, want[m.Name])
+		}
+		if got := ask(t, cfg, m.Query, false); strings.Count(got, "\n") < 2 {
+			t.Errorf("%s: its documented query finds nothing: %q", m.Name, got)
+		}
+	}
+	flux := `from(bucket: "ipfsmon/history") |> range(start: -1h) |> filter(fn: (r) => r._measurement == "wants" and r._field == "cid") |> group() |> count()`
+	if got := ask(t, cfg, flux, true); !strings.Contains(got, fmt.Sprint(want["wants"])) {
+		t.Errorf("Flux counted %q, want %d", got, want["wants"])
+	}
+	for _, q := range Questions {
+		for _, flux := range []bool{false, true} {
+			statement := q.InfluxQL
+			if flux {
+				statement = q.Flux
+			}
+			statement, err := Fill(statement, q.Since, "ipfsmon")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := ask(t, cfg, statement, flux); strings.Count(got, "\n") < 2 {
+				t.Errorf("%s (Flux: %v) finds nothing: %q", q.Name, flux, got)
+			}
+		}
+	}
+	policies := ask(t, cfg, "SHOW RETENTION POLICIES ON ipfsmon", false)
+	for _, p := range []string{"history,168h0m0s,24h0m0s,1,true", "totals,0s,168h0m0s,1,false"} {
+		if !strings.Contains(policies, p) {
+			t.Errorf("retention policies %q, want %q among them", policies, p)
+		}
+	}
+	if strings.Contains(policies, "autogen") {
+		t.Errorf("retention policies %q, want no others", policies)
+	}
+	if names := ask(t, cfg, "SHOW DATABASES", false); strings.Contains(names, "_internal") {
+		t.Errorf("the server watches itself into a database: %q", names)
+	}
+}
+
+// The strings of peers that break other writers are stored as they are, and
+// nothing else appears.
+func TestHostileStrings(t *testing.T) {
+	server := storetest.Start(t)
+	cfg := Config{URL: server.URL()}
+	var eighteenHundred []string // protocols of one peer
+	for i := range 1800 {
+		eighteenHundred = append(eighteenHundred, fmt.Sprint("/made/up/", i))
+	}
+	hostile := []string{strings.Join(eighteenHundred, ","), "<img src=x onerror=>", "javascript:", strings.Repeat("k", 64<<10+1), "time", "\x00\x01\x7f", "kubo\\,\n",
+		`kubo\`, `\`, "", strings.Repeat("x", 8192), "a v=1i 1\nforged,who=me v=666i 1", "a\r\nb", ",=", " ", `"'`,
+		"<script>alert(1)</script>", "${jndi:ldap://x}", "{{constructor}}", "\x1b[31m", "\u202eevil", "\u200b", "\x00", "\xff\xfe", "a\u0301\u0301\u0301\u0301",
+		"=cmd|' /C calc'!A0", "%s%n", "../../etc/passwd", `\\" v=1`, `x\,y\ z`}
+	at := time.Now().UnixNano()
+	var events []*event.Event
+	sample, summary := &event.Sample{}, &event.Summary{}
+	for i, s := range hostile {
+		agent, protocol, addr := event.Clean(s, event.MaxAgentText), event.Clean(s, event.MaxProtocolText), event.Clean(s, event.MaxAddrText)
+		events = append(events,
+			&event.Event{Time: at, Kind: event.KindIdentify, Peer: testPeer(i), Country: s, Identify: &event.Identify{Agent: agent, ProtocolVersion: protocol, ObservedAddr: addr}},
+			&event.Event{Time: at, Kind: event.KindConnection, Peer: testPeer(i), Conn: &event.Conn{Addr: addr, Transport: s, Security: s, Muxer: s}})
+		sample.Agents = append(sample.Agents, event.AgentCount{Agent: agent, Peers: 1})
+		sample.Protocols = append(sample.Protocols, event.ProtocolCount{Protocol: protocol, Peers: 1})
+		sample.Streams = append(sample.Streams, event.StreamCount{Protocol: protocol, Direction: s, Streams: 1})
+		sample.Node.Bandwidth = append(sample.Node.Bandwidth, event.Bandwidth{Protocol: protocol, InBytes: 1, InRate: math.NaN(), OutRate: math.Inf(-1)})
+		sample.Node.Routing = append(sample.Node.Routing, event.RoutingTable{Name: s})
+		summary.TopPeers = append(summary.TopPeers, event.TopPeer{Peer: testPeer(i), Agent: agent, Wants: math.MaxUint64})
+		summary.Codecs = append(summary.Codecs, event.Share{Name: s, N: math.MaxUint64})
+	}
+	events = append(events, &event.Event{Time: at, Kind: event.KindSummary, Summary: summary},
+		&event.Event{Time: math.MinInt64, Kind: event.KindSummary, Summary: summary}, &event.Event{Time: math.MaxInt64, Kind: event.KindSummary, Summary: summary})
+	events = append(events, &event.Event{Time: at, Kind: event.KindSample, Sample: sample})
+	st, err := publish(t, cfg, events)
+	if err != nil || st.Stored != st.Accepted || st.Rejected != 0 {
+		t.Fatalf("%v, %+v", err, st)
+	}
+	known := map[string]*Measurement{}
+	for _, m := range Schema {
+		known[m.Name] = m
+	}
+	c, err := NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	measurements, err := c.column(t.Context(), "SHOW MEASUREMENTS ON ipfsmon", "name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range measurements {
+		m := known[name]
+		if m == nil {
+			t.Errorf("a measurement %q, which is not in the schema", name)
+			continue
+		}
+		tags, err := c.column(t.Context(), fmt.Sprintf("SHOW TAG KEYS ON ipfsmon FROM %s.%s", m.Kind, name), "tagKey")
+		if err != nil || len(tags) != len(m.Tags) {
+			t.Errorf("%s: tags %v, %v; want those of the schema", name, tags, err)
+		}
+		fields, err := c.column(t.Context(), fmt.Sprintf("SHOW FIELD KEYS ON ipfsmon FROM %s.%s", m.Kind, name), "fieldKey")
+		if err != nil || len(fields) != len(m.Fields) {
+			t.Errorf("%s: fields %v, %v; want those of the schema", name, fields, err)
+		}
+	}
+	rows, err := c.column(t.Context(), "SELECT agent, observed_addr, peer FROM identifies", "peer")
+	if err != nil || len(rows) != len(hostile) {
+		t.Fatalf("%v, %d rows, want %d", err, len(rows), len(hostile))
+	}
+	for i, s := range hostile {
+		want := string(event.Clean(s, event.MaxAgentText))
+		if got := rows[testPeer(i).String()]["agent"]; got != want {
+			t.Errorf("agent %q is stored as %q", want, got)
+		}
+	}
+	agents, err := c.column(t.Context(), `SHOW TAG VALUES ON ipfsmon FROM totals.agent_versions WITH KEY = "agent"`, "value")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"kubo", "unknown", ",=", `x\,y\ z`, `"'`} {
+		if _, ok := agents[want]; !ok {
+			t.Errorf("no agent %q among %q", want, agents)
+		}
+	}
+}
+
+// Hostile events make few series on a real server too.
+func TestStoreSeries(t *testing.T) {
+	server := storetest.Start(t)
+	var events []*event.Event
+	at := time.Now().UnixNano()
+	for i := range 5000 {
+		events = append(events, hostileEvents(i, at+int64(i))...)
+	}
+	cfg := Config{URL: server.URL()}
+	if st, err := publish(t, cfg, events); err != nil || st.Stored != st.Accepted {
+		t.Fatalf("%v, %+v", err, st)
+	}
+	estimate := ask(t, cfg, "SHOW SERIES CARDINALITY ON ipfsmon", false)
+	var estimated int
+	if _, err := fmt.Sscan(estimate[strings.LastIndexAny(strings.TrimSpace(estimate), ",\n")+1:], &estimated); err != nil {
+		t.Fatalf("SHOW SERIES CARDINALITY: %q: %v", estimate, err)
+	}
+	if estimated < 1000 || estimated >= 5000 {
+		t.Errorf("%d series of 30,000 hostile events; want at least 1000, which the limits allow, and fewer than 5000", estimated)
+	}
+}
+
+// What was answered for is there after kill -9, and the next store opens.
+func TestKillNine(t *testing.T) {
+	data := t.TempDir()
+	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	cfg := Config{URL: child.URL()}
+	if st, err := publish(t, cfg, messages(1000)); err != nil || st.Stored != 1000 {
+		t.Fatalf("%v, %+v", err, st)
+	}
+	pid, addr := child.PID(), child.Addr()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "restart", func() bool { return child.PID() != 0 && child.PID() != pid })
+	waitFor(t, "answer", func() bool { _, err := pingStore(t.Context(), child.URL()); return err == nil })
+	if child.Addr() != addr || child.Restarts() != 1 {
+		t.Errorf("restarted %d times at %s, want once at %s", child.Restarts(), child.Addr(), addr)
+	}
+	if got := ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",1000\n") {
+		t.Errorf("after kill -9: %q, want 1000", got)
+	}
+}
+
+// A MANIFEST that a kill left empty does not lose a shard.
+func TestHalfWrittenIndex(t *testing.T) {
+	data := t.TempDir()
+	session := func(f func(cfg Config)) {
+		t.Helper()
+		child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer child.Close()
+		f(Config{URL: child.URL()})
+	}
+	add := func(cfg Config) {
+		t.Helper()
+		if st, err := publish(t, cfg, messages(100)); err != nil || st.Stored != 100 {
+			t.Fatalf("%v, %+v", err, st)
+		}
+	}
+	session(add)
+	for i, content := range []string{"", `{"levels": [`} {
+		found, err := filepath.Glob(filepath.Join(store.StoreDir(data), "data", "ipfsmon", "history", "*", "index", "*", "MANIFEST"))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no MANIFEST to damage: %v", err)
+		}
+		if err := os.WriteFile(found[0], []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		session(func(cfg Config) {
+			add(cfg)
+			want := 200 + 100*i
+			if got := ask(t, cfg, "SELECT count(cid) FROM wants WHERE direction = 'received'", false); !strings.HasSuffix(got, fmt.Sprintf(",%d\n", want)) {
+				t.Errorf("after a MANIFEST of %q: counted %q, want %d", content, got, want)
+			}
+		})
+	}
+}
+
+// While the store is away nothing is lost, and it goes on when it is back.
+func TestStoreDiesUnderLoad(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	cfg := Config{URL: child.URL(), FlushInterval: "10ms", BatchSize: 500}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 3 {
+			time.Sleep(200 * time.Millisecond)
+			if pid := child.PID(); pid != 0 {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	}()
+	st, err := publishOver(t, cfg, messages(20_000), time.Second, 30*time.Second)
+	<-done
+	if err != nil || st.Stored != 20_000 || st.Dropped != 0 {
+		t.Fatalf("%v, %+v", err, st)
+	}
+	if got := ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",20000\n") {
+		t.Errorf("counted %q, want 20000", got)
+	}
+}
+
+// All files are for their user alone.
+func TestFilesArePrivate(t *testing.T) {
+	data := t.TempDir()
+	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	if _, err := publish(t, Config{URL: child.URL()}, testEvents()); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err = filepath.WalkDir(store.StoreDir(data), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		n++
+		return nil
+	})
+	if err != nil || n < 10 {
+		t.Errorf("%d files seen, %v", n, err)
+	}
+}
+
+// Two stores in one folder, addresses beyond this machine, taken ports: refused
+// with the reason.
+func TestServeRefuses(t *testing.T) {
+	data := t.TempDir()
+	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	f := func(dir, listen, want string) {
+		t.Helper()
+		err := store.Serve(t.Context(), store.ServerConfig{Dir: dir, Listen: listen, Ready: func(string) { t.Error("it serves") }})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s on %s: %v, want %q", dir, listen, err, want)
+		}
+	}
+	f(store.StoreDir(data), "127.0.0.1:0", "in use by another ipfsmon store")
+	f(t.TempDir(), "0.0.0.0:0", "not a loopback address")
+	f(t.TempDir(), "example.com:8086", "not a loopback address")
+	f(t.TempDir(), "8086", "allowed is a loopback address and a port")
+	f(t.TempDir(), child.Addr(), "address already in use")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f(file, "127.0.0.1:0", "not a directory")
+
+	_, err = store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	if err == nil || !strings.Contains(err.Error(), "in use by another ipfsmon store") {
+		t.Errorf("a second child: %v", err)
+	}
+}
+
+// Web pages do not get in: neither by their origin nor by a rebound name.
+func TestGuard(t *testing.T) {
+	server := storetest.Start(t)
+	f := func(host, origin string, want int) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodGet, server.URL()+"/ping", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		if origin != "" {
+			req.Header.Set("Origin", origin)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("Host %q, Origin %q: %d, want %d", host, origin, res.StatusCode, want)
+		}
+	}
+	f("", "", 204)
+	f("localhost:1", "", 204)
+	f("[::1]:8086", "", 204)
+	f("evil.example:8086", "", 403)
+	f("127.0.0.1.evil.example", "", 403)
+	f("", "http://evil.example", 403)
+	f("", "null", 403)
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// A store that runs is found by its data folder; one that does not is opened
+// for a while; one that is not there is refused.
+func TestOpenStore(t *testing.T) {
+	data := t.TempDir()
+	if _, _, err := store.OpenStore(t.Context(), data); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an empty folder: %v", err)
+	}
+	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := publish(t, Config{URL: child.URL()}, messages(10)); err != nil || st.Stored != 10 {
+		t.Fatalf("%v, %+v", err, st)
+	}
+	url, stop, err := store.OpenStore(t.Context(), data)
+	if err != nil || url != child.URL() {
+		t.Fatalf("running: %s, %v, want %s", url, err, child.URL())
+	}
+	stop()
+	child.Close()
+	if _, err := store.FindStore(t.Context(), data); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after Close it is still found: %v", err)
+	}
+	// A stale address file, as after kill -9, whose port is another server's.
+	other := newFaulty(t, func(int, *http.Request, []string) (int, string, []string) { return 204, "", nil })
+	if err := os.WriteFile(filepath.Join(store.StoreDir(data), "address"), []byte(strings.TrimPrefix(other.URL, "http://")+" stale\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url, stop, err = store.OpenStore(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, Config{URL: url}, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",10\n") {
+		t.Errorf("stopped: counted %q, want 10", got)
+	}
+	stop()
+	if _, err := pingStore(context.Background(), url); err == nil {
+		t.Error("it still runs after stop")
+	}
+}
+
+func waitFor(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s within 20 s", what)
+		}
+	}
+}
+
+// pingStore tells whether a server answers.
+func pingStore(ctx context.Context, url string) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/ping", nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return 0, err
+	}
+	return res.StatusCode, res.Body.Close()
+}

@@ -1,0 +1,330 @@
+package influx
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// faulty is a server that stores lines by its own rules: for answers that no
+// real server gives on demand.
+type faulty struct {
+	*httptest.Server
+	rule func(n int, r *http.Request, lines []string) (status int, answer string, keep []string)
+
+	mu       sync.Mutex
+	requests int
+	stored   map[string]int
+}
+
+func newFaulty(t *testing.T, rule func(n int, r *http.Request, lines []string) (int, string, []string)) *faulty {
+	f := &faulty{rule: rule, stored: make(map[string]int)}
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(f.Close)
+	return f
+}
+
+func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), 400)
+			return
+		}
+		body = z
+	}
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return
+	}
+	lines := strings.SplitAfter(string(b), "\n")
+	lines = lines[:len(lines)-1]
+	f.mu.Lock()
+	f.requests++
+	n := f.requests
+	f.mu.Unlock()
+	status, answer, keep := f.rule(n, r, lines)
+	f.mu.Lock()
+	for _, l := range keep {
+		f.stored[l]++
+	}
+	f.mu.Unlock()
+	if status == 429 || status == 503 {
+		w.Header().Set("Retry-After", answer)
+	}
+	w.WriteHeader(status)
+	io.WriteString(w, answer)
+}
+
+// config is a Config for the server that goes straight to writing.
+func (f *faulty) config() Config {
+	no := false
+	return Config{URL: f.URL, CreateDatabase: &no, FlushInterval: "10ms", Timeout: "10s"}
+}
+
+// messages are n events of one want each, with CIDs 0 to n-1, all of the same
+// time.
+func messages(n int) []*event.Event {
+	events, now := make([]*event.Event, n), time.Now().UnixNano()
+	for i := range events {
+		events[i] = &event.Event{Time: now, Kind: event.KindMessage, Wants: []event.Want{{CID: testCID(i)}}}
+	}
+	return events
+}
+
+func bad(lines []string, n ...int) (good []string, found int) {
+	for _, l := range lines {
+		is := false
+		for _, i := range n {
+			is = is || strings.Contains(l, testCID(i).String())
+		}
+		if is {
+			found++
+		} else {
+			good = append(good, l)
+		}
+	}
+	return good, found
+}
+
+// Each answer and what becomes of the points: everything that can be stored
+// is, by count, and only the lines that the server refuses are rejected.
+func TestAnswers(t *testing.T) {
+	const n = 1000
+	f := func(name string, rejected, maxRequests int, rule func(n int, r *http.Request, lines []string) (int, string, []string)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newFaulty(t, rule)
+			cfg, settle := s.config(), 30*time.Second
+			cfg.BatchSize, cfg.FlushInterval = n, "1m" // one batch, however slow the machine is
+			switch name {
+			case "answer lost after it is stored":
+				cfg.Timeout = "500ms"
+			case "429 99999999": // ten minutes, unless the end comes
+				settle = time.Second
+			}
+			st, err := publishOver(t, cfg, messages(n), 0, settle)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st.Accepted != n || st.Stored != uint64(n-rejected) || st.Rejected != uint64(rejected) || st.Dropped != 0 || st.Queued != 0 || st.Failing {
+				t.Errorf("stats %+v, want %d rejected of %d", st, rejected, n)
+			}
+			s.Close() // waits for the answers that nobody waited for
+			if len(s.stored) != n-rejected {
+				t.Errorf("%d different lines stored, want %d", len(s.stored), n-rejected)
+			}
+			if s.requests > maxRequests {
+				t.Errorf("%d requests, want at most %d", s.requests, maxRequests)
+			}
+		})
+	}
+	first := func(status int, answer string) func(int, *http.Request, []string) (int, string, []string) {
+		return func(n int, _ *http.Request, lines []string) (int, string, []string) {
+			if n <= 2 {
+				return status, answer, nil
+			}
+			return 204, "", lines
+		}
+	}
+	f("good", 0, 1, func(_ int, _ *http.Request, lines []string) (int, string, []string) { return 204, "", lines })
+	f("200 with a body", 0, 1, func(_ int, _ *http.Request, lines []string) (int, string, []string) { return 200, "<html>", lines })
+	for _, status := range []int{401, 403, 404, 408, 425, 500, 502, 504, 302, 418} {
+		f(fmt.Sprint(status), 0, 3, first(status, `{"error":"try later"}`))
+	}
+	for _, after := range []string{"1", "99999999", "-1", "soon"} {
+		f("429 "+after, 0, 3, first(429, after))
+	}
+	f("partial write of 1.x, dropped", 7, 1, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
+		good, n := bad(lines, 1, 2, 3, 500, 501, 998, 999)
+		return 400, fmt.Sprintf(`{"error":"partial write: field type conflict: ... dropped=%d"}`, n), good
+	})
+	f("partial write of 1.x, unparsable", 2, 1, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
+		good, _ := bad(lines, 1, 2)
+		return 400, `{"error":"partial write: unable to parse 'x': missing fields\nunable to parse 'y': missing fields dropped=0"}`, good
+	})
+	f("400 for a whole batch: the bad line is found", 1, 2*10+2, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
+		if _, n := bad(lines, 637); n > 0 {
+			return 400, `{"code":"invalid","message":"unable to parse 'x': missing fields"}`, nil
+		}
+		return 204, "", lines
+	})
+	f("422 for a whole batch, first and last line bad", 2, 4*10+2, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
+		if _, n := bad(lines, 0, 999); n > 0 {
+			return 422, `{"code":"unprocessable entity","message":"field type conflict"}`, nil
+		}
+		return 204, "", lines
+	})
+	f("413", 0, 40, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
+		if len(lines) > 100 {
+			return 413, "", nil
+		}
+		return 204, "", lines
+	})
+	f("answer lost after it is stored", 0, 3, func(n int, r *http.Request, lines []string) (int, string, []string) {
+		if n == 1 {
+			time.Sleep(700 * time.Millisecond) // over the client's timeout
+		}
+		return 204, "", lines
+	})
+}
+
+// A token that is changed in its file is taken up without loss.
+func TestTokenIsReadAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	token := func(s string) {
+		if err := os.WriteFile(file, []byte(s+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	token("old")
+	s := newFaulty(t, func(n int, r *http.Request, lines []string) (int, string, []string) {
+		if n == 1 {
+			token("new")
+		}
+		if r.URL.Path != "/api/v2/write" || r.URL.Query().Get("org") != "o" || r.URL.Query().Get("bucket") != "b/history" {
+			t.Errorf("request to %s", r.URL)
+		}
+		if r.Header.Get("Authorization") != "Token new" {
+			return 401, `{"code":"unauthorized","message":"unauthorized access"}`, nil
+		}
+		return 204, "", lines
+	})
+	cfg := s.config()
+	cfg.Org, cfg.Bucket, cfg.TokenFile, cfg.Gzip = "o", "b", file, "on"
+	st, err := publish(t, cfg, messages(100))
+	if err != nil || st.Stored != 100 || len(s.stored) != 100 {
+		t.Errorf("%v, %+v", err, st)
+	}
+}
+
+// While the server hangs the bus is read all the same, memory stays bounded,
+// and every point is stored, waiting, or counted as dropped.
+func TestHangingServer(t *testing.T) {
+	release := make(chan struct{})
+	s := newFaulty(t, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
+		<-release
+		return 204, "", lines
+	})
+	cfg := s.config()
+	cfg.Timeout, cfg.QueueBytes, cfg.BatchSize = "1m", 1<<20, 100
+	sink, err := New(cfg, "n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bus.New(bus.Config{MaxEvents: 50_001, MaxBytes: 1 << 30})
+	r := b.Subscribe("influx")
+	b.Live()
+	done := make(chan error)
+	go func() { done <- sink.Run(context.WithoutCancel(t.Context()), r) }()
+	const n = 50_000
+	for _, e := range messages(n) {
+		b.Publish(e)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for st := sink.Stats(); st.Accepted+st.Missed < n; st = sink.Stats() {
+		if time.Now().After(deadline) {
+			t.Fatalf("the bus is not read: %+v", st)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	st := sink.Stats()
+	if st.Dropped == 0 || st.Bytes > 2<<20 || st.Stored != 0 || st.Lag <= 0 || st.Accepted != st.Dropped+uint64(st.Queued) {
+		t.Errorf("while it hangs: %+v", st)
+	}
+	close(release)
+	b.Close()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	st = sink.Stats()
+	if st.Stored+st.Dropped != st.Accepted || int(st.Stored) != len(s.stored) || st.Queued != 0 || st.Missed != 0 {
+		t.Errorf("in the end: %+v, %d lines at the server", st, len(s.stored))
+	}
+}
+
+// The end does not wait for ever, and says what it could not store.
+func TestEndWithoutServer(t *testing.T) {
+	t.Parallel()
+	s := newFaulty(t, nil)
+	cfg := s.config()
+	s.Close()
+	sink, err := New(cfg, "n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bus.New(bus.Config{})
+	r := b.Subscribe("influx")
+	for _, e := range messages(300) {
+		b.Publish(e)
+	}
+	b.Close()
+	start := time.Now()
+	err = sink.Run(t.Context(), r)
+	st := sink.Stats()
+	if err == nil || !strings.Contains(err.Error(), "300 points were not stored") || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("error %v, want 300 points and the reason", err)
+	}
+	if d := time.Since(start); d < closeTimeout || d > closeTimeout+2*time.Second {
+		t.Errorf("it took %v, want about %v", d, closeTimeout)
+	}
+	if st.Dropped != 300 || st.Stored != 0 || !st.Failing || st.LastErr == "" {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+// A panic while encoding costs one event, not the node.
+func TestPanicCostsOneEvent(t *testing.T) {
+	s := newFaulty(t, func(_ int, _ *http.Request, lines []string) (int, string, []string) { return 204, "", lines })
+	events := messages(10)
+	events[4] = &event.Event{Time: testTime, Kind: event.KindSample, Sample: &event.Sample{Peers: []event.PeerCount{{}}}}
+	sink, err := New(s.config(), "n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink.enc.seen[1] = nil // a fault of our own
+	b := bus.New(bus.Config{})
+	r := b.Subscribe("influx")
+	for _, e := range events {
+		b.Publish(e)
+	}
+	b.Close()
+	if err := sink.Run(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if st := sink.Stats(); st.Panics != 1 || st.Stored != 9 || len(s.stored) != 9 {
+		t.Errorf("stats %+v, want one panic and 9 points", st)
+	}
+}
+
+func TestSplit(t *testing.T) {
+	f := func(lines string) {
+		t.Helper()
+		p := part{lines: []byte(lines), points: bytes.Count([]byte(lines), []byte{'\n'})}
+		a, b := p.split()
+		if string(a.lines)+string(b.lines) != lines || a.points+b.points != p.points || a.points < 1 || b.points < 1 ||
+			bytes.Count(a.lines, []byte{'\n'}) != a.points {
+			t.Errorf("%q: %d %q and %d %q", lines, a.points, a.lines, b.points, b.lines)
+		}
+	}
+	f("a\nb\n")
+	f("a\nbbbbbbbbbbbbbbbbbb\n")
+	f("aaaaaaaaaaaaaaaaaa\nb\n")
+	f("a\nb\nccccccccccccccc\n")
+	f("a\nb\nc\nd\ne\n")
+}

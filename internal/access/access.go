@@ -1,0 +1,242 @@
+// Package access decides who may use a listener: the one rule that the stream
+// and the HTTP API share.
+//
+// In: paths of a certificate, its key and files with tokens, and addresses.
+// Out: listeners, each with whether its clients must show a token, and a check
+// of tokens. Promised: beyond the loopback interface nothing is served without
+// TLS and a token, unless AllowInsecure says so, and then the log says so each
+// hour; a token is compared in a time that does not depend on it; a file that
+// changes is read anew within a second of its next use. On loopback and on unix
+// sockets nothing is encrypted and no token is asked for, for the sake of old
+// clients, but for what their packages keep behind a token always.
+package access
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/listen"
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
+)
+
+const (
+	// rereadEvery is how long what was read of the files is taken for true.
+	rereadEvery = time.Second
+	// insecureEvery is how often the log tells that anyone may come in.
+	insecureEvery = time.Hour
+)
+
+// Config is the part of a listener's configuration that is about access. Its
+// owner has keys of the same names.
+type Config struct {
+	// TLSCertFile and TLSKeyFile are PEM files: the certificate with its chain,
+	// and its key, which others may not read. Both or none.
+	TLSCertFile, TLSKeyFile string
+	// TokenFiles hold a token on each line. All tokens of all files are good,
+	// so that one can be replaced without a moment in which none is.
+	TokenFiles []string
+	// AllowInsecure allows listeners beyond loopback without TLS and tokens.
+	AllowInsecure bool
+	// Logger is slog.Default() if nil.
+	Logger *slog.Logger
+}
+
+func (c Config) tls() bool { return c.TLSCertFile != "" && c.TLSKeyFile != "" }
+
+// protected says whether what is beyond loopback is encrypted and needs a token.
+func (c Config) protected() bool { return c.tls() && len(c.TokenFiles) > 0 }
+
+// Check says all that is wrong with the configuration for these addresses. It
+// opens nothing.
+func (c Config) Check(addresses []string) error {
+	var errs []error
+	if err := listen.Check(addresses, c.AllowInsecure || c.protected()); err != nil {
+		errs = append(errs, err)
+	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		errs = append(errs, errors.New("TLSCertFile and TLSKeyFile: want both or none"))
+	} else if c.tls() && !anyBeyond(addresses) {
+		errs = append(errs, errors.New("TLSCertFile: all addresses are on loopback or unix sockets, where TLS is not spoken; remove TLSCertFile and TLSKeyFile"))
+	}
+	for _, f := range c.TokenFiles {
+		if f == "" {
+			errs = append(errs, errors.New("TokenFiles: an empty path; want paths of files with a token on each line"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func anyBeyond(addresses []string) bool {
+	for _, a := range addresses {
+		if !listen.Local(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// Gate holds the certificate and the tokens that are good now. All methods may
+// be called from any goroutine.
+type Gate struct {
+	cfg Config
+	log *slog.Logger
+
+	reading  sync.Mutex   // held by the one who reads the files again
+	lastRead atomic.Int64 // monotonic nanoseconds since began
+	began    time.Time
+	tokens   atomic.Pointer[[][sha256.Size]byte]
+	cert     atomic.Pointer[certificate]
+
+	tokenLine, certLine throttle.Line
+}
+
+// New reads the files. The error names the file that is wrong, and why.
+func New(cfg Config) (*Gate, error) {
+	g := &Gate{cfg: cfg, log: cfg.Logger, began: time.Now()}
+	if g.log == nil {
+		g.log = slog.Default()
+	}
+	tokens, err := readTokens(cfg.TokenFiles)
+	if err != nil {
+		return nil, err
+	}
+	g.tokens.Store(&tokens)
+	if cfg.tls() {
+		c, err := readCertificate(cfg.TLSCertFile, cfg.TLSKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		g.cert.Store(c)
+	}
+	return g, nil
+}
+
+// HasTokens says whether there are token files, so that a token can be asked for.
+func (g *Gate) HasTokens() bool { return len(g.cfg.TokenFiles) > 0 }
+
+// Allowed says whether a token is one of those in the files. Without files none
+// is.
+func (g *Gate) Allowed(token string) bool {
+	g.refresh()
+	sum := sha256.Sum256([]byte(token))
+	good := 0
+	for _, t := range *g.tokens.Load() {
+		good |= subtle.ConstantTimeCompare(sum[:], t[:])
+	}
+	return good == 1
+}
+
+// refresh reads the files again if that was long ago. A token file that is
+// wrong now gives no tokens: what an operator took out must not stay good. A
+// certificate that is wrong now leaves the one before: it and its key cannot be
+// replaced in one step.
+func (g *Gate) refresh() {
+	now := int64(time.Since(g.began))
+	if now-g.lastRead.Load() < int64(rereadEvery) || !g.reading.TryLock() {
+		return
+	}
+	defer g.reading.Unlock()
+	g.lastRead.Store(now)
+	if g.HasTokens() {
+		tokens, err := readTokens(g.cfg.TokenFiles)
+		if err != nil {
+			if held, ok := g.tokenLine.Allow(); ok {
+				g.log.Error("a token file cannot be used, its tokens are refused", "err", err, "held_back", held)
+			}
+		}
+		if old := *g.tokens.Load(); !sameTokens(old, tokens) {
+			g.log.Info("tokens were read anew", "before", len(old), "now", len(tokens))
+		}
+		g.tokens.Store(&tokens)
+	}
+	if g.cfg.tls() {
+		c, err := readCertificate(g.cfg.TLSCertFile, g.cfg.TLSKeyFile)
+		switch {
+		case err != nil:
+			if held, ok := g.certLine.Allow(); ok {
+				g.log.Error("the certificate cannot be read anew, the one before is kept", "err", err, "held_back", held)
+			}
+		case c.sum != g.cert.Load().sum:
+			g.log.Info("the certificate was read anew", "not_after", c.pair.Leaf.NotAfter)
+			g.cert.Store(c)
+		}
+	}
+}
+
+// Listener is a bound listener and what its clients must do.
+type Listener struct {
+	net.Listener
+	// Beyond: it is not on loopback and not a unix socket.
+	Beyond bool
+	// NeedsToken: whoever comes this way must show a token, whatever it wants.
+	NeedsToken bool
+}
+
+// Listen binds the addresses, all or none, as listen.All does. With a
+// certificate, those beyond loopback give connections of type *tls.Conn, whose
+// handshake is done by the first read or write: set a deadline before.
+func (g *Gate) Listen(addresses []string) ([]*Listener, error) {
+	if err := g.cfg.Check(addresses); err != nil {
+		return nil, err
+	}
+	bound, err := listen.All(addresses, g.cfg.AllowInsecure || g.cfg.protected())
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*Listener, 0, len(bound))
+	for _, b := range bound {
+		l := &Listener{Listener: b, Beyond: !listen.LocalAddr(b.Addr())}
+		if l.Beyond {
+			l.NeedsToken = g.HasTokens()
+			if g.cfg.tls() {
+				l.Listener = tls.NewListener(b, g.tlsConfig())
+			}
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func (g *Gate) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			g.refresh()
+			return g.cert.Load().pair, nil
+		},
+	}
+}
+
+// Run tells the log, now and each hour until ctx ends, which of the listeners
+// are open to anyone. It returns at once if none is.
+func (g *Gate) Run(ctx context.Context, listeners []*Listener) {
+	var open []string
+	for _, l := range listeners {
+		if l.Beyond && !g.cfg.protected() {
+			open = append(open, l.Addr().String())
+		}
+	}
+	if len(open) == 0 {
+		return
+	}
+	tick := time.NewTicker(insecureEvery)
+	defer tick.Stop()
+	for {
+		g.log.Warn("listening beyond loopback without TLS and a token, because AllowInsecure is set: whoever reaches these addresses can use them",
+			"addresses", fmt.Sprint(open))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

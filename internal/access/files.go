@@ -1,0 +1,119 @@
+package access
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"syscall"
+)
+
+const (
+	// A token shorter than minToken can be guessed; one longer than maxToken is
+	// a file of another kind. In bytes.
+	minToken = 16
+	maxToken = 512
+	// maxFile is the most that is read of any file, in bytes.
+	maxFile = 256 << 10
+)
+
+// readTokens gives the SHA-256 of each token. With an error it still gives
+// those of the files that are good.
+func readTokens(paths []string) ([][sha256.Size]byte, error) {
+	var all [][sha256.Size]byte
+	var errs []error
+	for _, path := range paths {
+		tokens, err := readTokenFile(path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("TokenFiles: %w", err))
+			continue
+		}
+		all = append(all, tokens...)
+	}
+	return all, errors.Join(errs...)
+}
+
+// readTokenFile never puts a token, or a part of one, into its error.
+func readTokenFile(path string) ([][sha256.Size]byte, error) {
+	b, err := readSecret(path)
+	if err != nil {
+		return nil, err
+	}
+	var out [][sha256.Size]byte
+	line := 0
+	for l := range bytes.Lines(b) {
+		line++
+		l = bytes.TrimSpace(l)
+		if len(l) == 0 {
+			continue
+		}
+		if len(l) < minToken || len(l) > maxToken || slices.ContainsFunc(l, func(c byte) bool { return c <= ' ' || c > '~' }) {
+			return nil, fmt.Errorf("%s: line %d (%d bytes) is no token: want %d to %d printable ASCII characters without spaces, as `openssl rand -hex 32` makes them",
+				path, line, len(l), minToken, maxToken)
+		}
+		out = append(out, sha256.Sum256(l))
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: is empty; want a token on each line, as `openssl rand -hex 32` makes them", path)
+	}
+	return out, nil
+}
+
+// sameTokens says whether two lists hold the same tokens in the same order.
+func sameTokens(a, b [][sha256.Size]byte) bool { return slices.Equal(a, b) }
+
+// certificate is a certificate with its key, and what it was made of.
+type certificate struct {
+	pair *tls.Certificate
+	sum  [sha256.Size]byte
+}
+
+func readCertificate(certFile, keyFile string) (*certificate, error) {
+	cert, err := readFile(certFile, false)
+	if err != nil {
+		return nil, fmt.Errorf("TLSCertFile: %w", err)
+	}
+	key, err := readSecret(keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("TLSKeyFile: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("TLSCertFile %s with TLSKeyFile %s: %w", certFile, keyFile, err)
+	}
+	return &certificate{&pair, sha256.Sum256(slices.Concat(cert, key))}, nil
+}
+
+// readSecret reads a file that not everyone may read or write.
+func readSecret(path string) ([]byte, error) { return readFile(path, true) }
+
+func readFile(path string, secret bool) ([]byte, error) {
+	// A FIFO would wait for someone to write to it.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: is not a regular file", path)
+	case secret && info.Mode().Perm()&0o007 != 0:
+		return nil, fmt.Errorf("%s: has mode %04o, open to everyone on this machine; want 0600 or 0640 (chmod 600 it, and make a new secret)",
+			path, info.Mode().Perm())
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("%s: is longer than %d bytes", path, maxFile)
+	}
+	return b, nil
+}

@@ -1,0 +1,143 @@
+// Package demo is the swarm of other nodes that gives a monitored kubo node
+// something to see.
+//
+// In: the RPC API of one kubo node that keeps to loopback (see package
+// loopback), and how much shall happen. Out: a handful of real kubo nodes in
+// this process, with their blocks in memory, connected with each other and
+// with the monitored node, with a DHT among them; files added, fetched,
+// cancelled and looked for in vain by all of them, the monitored node
+// included; peers that leave and come back.
+//
+// Promise: an opening sequence makes every kind of Bitswap message and of
+// connection event occur at the monitored node, in both directions, within
+// about 15 seconds; the random load after it goes on for hours in bounded
+// memory. Nothing but loopback is ever dialled, neither by the nodes nor for
+// the RPC API. Not promised: the same events for the same seed. The seed
+// fixes identities, contents and the order of decisions, but the nodes run
+// freely.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Limits and defaults of Options.
+const (
+	MinPeers     = 5
+	MaxPeers     = 32 // all of them connect with each other through the DHT: more take too long to start and stop
+	DefaultPeers = 6
+	MaxRate      = 1000.0
+	DefaultRate  = 5.0
+)
+
+// Options say what the swarm is like. The zero value of a field means its default.
+type Options struct {
+	Peers    int           // nodes beside the monitored one, 5 to 32, default 6
+	Rate     float64       // operations per second of the random load, up to 1000, default 5
+	Duration time.Duration // of the whole run, default 0: until the context ends
+	Seed     int64         // of identities, contents and decisions
+	API      string        // RPC API of the monitored node, multiaddr or http URL, on loopback
+	Out      io.Writer     // gets a line of progress every 5 s, default none
+	Log      *slog.Logger  // default slog.Default()
+
+	patience time.Duration // instead of apiPatience, in tests
+}
+
+func (o Options) withDefaults() Options {
+	if o.Peers == 0 {
+		o.Peers = DefaultPeers
+	}
+	if o.Rate == 0 {
+		o.Rate = DefaultRate
+	}
+	if o.Out == nil {
+		o.Out = io.Discard
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.patience == 0 {
+		o.patience = apiPatience
+	}
+	return o
+}
+
+// Validate reports everything that is wrong with the options at once. An empty
+// API is left to Run: who checks flags early may not know it yet.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	var errs []error
+	if o.Peers < MinPeers || o.Peers > MaxPeers {
+		errs = append(errs, fmt.Errorf("peers %d: must be %d to %d", o.Peers, MinPeers, MaxPeers))
+	}
+	if !(o.Rate > 0 && o.Rate <= MaxRate) || math.IsNaN(o.Rate) {
+		errs = append(errs, fmt.Errorf("rate %g: must be above 0 and at most %g operations per second", o.Rate, MaxRate))
+	}
+	if o.Duration < 0 {
+		errs = append(errs, fmt.Errorf("duration %s: must be 0 (no end) or more", o.Duration))
+	}
+	if _, err := apiURL(o.API); err != nil && o.API != "" {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+const (
+	// apiPatience is how long the monitored node's API may be away, at the
+	// start and later, before the demo gives up.
+	apiPatience = 10 * time.Second
+	// stopTime is how long one of our nodes may take to stop; the rest of the
+	// three seconds that Run may take to return is for what runs before.
+	stopTime = 2 * time.Second
+)
+
+// Run starts the swarm, puts it under load until the context or the duration
+// ends, and stops it, which takes at most about 3 s. An end in time is no
+// error; neither is a single operation that fails, which is only counted. It
+// fails when the swarm cannot be started or the monitored node's API is gone
+// for 10 s.
+func Run(ctx context.Context, o Options) error {
+	o = o.withDefaults()
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	if o.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Duration)
+		defer cancel()
+	}
+	s, err := newSwarm(o)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	defer s.close()
+
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.watch(gctx) })
+	g.Go(func() error {
+		if err := s.start(gctx); err != nil {
+			return err
+		}
+		s.opening(gctx)
+		s.load(gctx)
+		return nil
+	})
+	g.Go(func() error { s.report(gctx); return nil })
+	err = g.Wait()
+	if ctx.Err() != nil {
+		err = nil // whatever failed then failed because of the end
+	}
+	fmt.Fprintln(o.Out, s.line("demo ends"))
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	return nil
+}

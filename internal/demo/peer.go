@@ -1,0 +1,238 @@
+package demo
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"sync"
+	"unsafe"
+
+	"github.com/ipfsmon/ipfsmon/internal/loopback"
+
+	"github.com/ipfs/boxo/blockstore"
+	"github.com/ipfs/boxo/files"
+	"github.com/ipfs/boxo/keystore"
+	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/go-cid"
+	ds "github.com/ipfs/go-datastore"
+	"github.com/ipfs/go-datastore/query"
+	dssync "github.com/ipfs/go-datastore/sync"
+	"github.com/ipfs/kubo/config"
+	"github.com/ipfs/kubo/core"
+	"github.com/ipfs/kubo/core/coreapi"
+	iface "github.com/ipfs/kubo/core/coreiface"
+	kubop2p "github.com/ipfs/kubo/core/node/libp2p"
+	"github.com/ipfs/kubo/repo"
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p-kad-dht/records"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+)
+
+// agents are what our nodes call themselves, in turn: what a node of the
+// public network meets.
+var agents = []string{
+	"kubo/0.43.0/desktop",
+	"kubo/0.39.0/2896aed/docker",
+	"go-ipfs/0.8.0/48f94e2",
+	"rainbow/v1.18.0",
+	"someguy/v0.10.0",
+	"kubo/0.34.1/4649554",
+	"go-ipfs/0.12.2/0e8b121",
+	"kubo/0.18.1/675f8bd/docker",
+}
+
+// maxProviderRecords is how many DHT provider records one of our nodes keeps
+// in memory; they would expire only after two days.
+const maxProviderRecords = 20_000
+
+// ownPeer is one of our nodes. It keeps its identity and its blocks while it
+// is away.
+type ownPeer struct {
+	number int
+	cfg    config.Config
+	store  ds.Batching
+	agent  string
+	client bool // of the DHT: asks, but does not serve
+
+	use  sync.RWMutex // read: held by operations; write: leaving or coming back
+	node *core.IpfsNode
+	core iface.CoreAPI
+	info peer.AddrInfo // id for ever, addresses of this stay
+}
+
+func newPeer(seed int64, number int) (*ownPeer, error) {
+	sum := sha256.Sum256(fmt.Appendf(nil, "ipfsmon demo peer %d %d", seed, number))
+	key, err := crypto.UnmarshalEd25519PrivateKey(ed25519.NewKeyFromSeed(sum[:]))
+	if err != nil {
+		return nil, fmt.Errorf("make the identity of peer %d: %w", number, err)
+	}
+	raw, err := crypto.MarshalPrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("make the identity of peer %d: %w", number, err)
+	}
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("make the identity of peer %d: %w", number, err)
+	}
+	p := &ownPeer{
+		number: number,
+		store:  dssync.MutexWrap(ds.NewMapDatastore()),
+		agent:  agents[number%len(agents)],
+		client: number%5 == 4,
+		info:   peer.AddrInfo{ID: id},
+	}
+	p.cfg.Identity = config.Identity{PeerID: id.String(), PrivKey: base64.StdEncoding.EncodeToString(raw)}
+	loopback.Apply(&p.cfg)
+	p.cfg.Swarm.ConnMgr.Type = config.NewOptionalString("none")
+	p.cfg.Swarm.ResourceMgr.Enabled = config.False
+	// Only what an operation provides is provided: the records of every block
+	// of every node would be most of what the process holds.
+	p.cfg.Provide.Enabled = config.False
+	return p, nil
+}
+
+// building is held for writing while kubo builds a node of this process, and
+// for reading by what reads the same variables of its packages: adding files.
+var building sync.RWMutex
+
+// start makes the node if it is not there. The caller holds use for writing,
+// or nobody else knows the peer yet.
+func (p *ownPeer) start(ctx context.Context) error {
+	if p.node != nil {
+		return nil
+	}
+	routing := kubop2p.DHTServerOption
+	if p.client {
+		routing = kubop2p.DHTClientOption
+	}
+	// kubo writes to variables of its packages while it builds a node, so one
+	// at a time. The node ends when stop says so, not with the operation that
+	// started it.
+	building.Lock()
+	n, err := core.NewNode(context.WithoutCancel(ctx), &core.BuildCfg{
+		Online:  true,
+		Routing: routing,
+		Host: func(id peer.ID, ps peerstore.Peerstore, opts ...libp2p.Option) (host.Host, error) {
+			return kubop2p.DefaultHostOption(id, ps, append(opts, libp2p.UserAgent(p.agent))...)
+		},
+		Repo:            &repo.Mock{C: p.cfg, D: p.store, K: keystore.NewMemKeystore()},
+		ShutdownTimeout: stopTime,
+	})
+	building.Unlock()
+	if err != nil {
+		return fmt.Errorf("start peer %d: %w", p.number, err)
+	}
+	api, err := coreapi.NewCoreAPI(n)
+	if err != nil {
+		return errors.Join(fmt.Errorf("start peer %d: %w", p.number, err), n.Close())
+	}
+	p.node, p.core, p.info.Addrs = n, api, n.PeerHost.Addrs()
+	return nil
+}
+
+// stop ends the node, which takes at most stopTime. Same rule as for start.
+func (p *ownPeer) stop() error {
+	n := p.node
+	if n == nil {
+		return nil
+	}
+	p.node, p.core = nil, nil
+	var errs []error
+	if n.Bootstrapper != nil { // node.Close does not end it
+		errs = append(errs, n.Bootstrapper.Close())
+	}
+	err := n.Close()
+	if finder := providerFinder(n); finder != nil {
+		finder.Close()
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// providerFinder digs out the provider query manager that kubo makes for
+// Bitswap and never closes. Left alone it keeps all of a closed node in
+// memory, a few megabytes each time a peer leaves. Nil where the field is not
+// what it was in boxo 0.42; a test looks.
+func providerFinder(n *core.IpfsNode) interface{ Close() } {
+	if n.Bitswap == nil || n.Bitswap.Client == nil {
+		return nil
+	}
+	f := reflect.ValueOf(n.Bitswap.Client).Elem().FieldByName("providerFinder")
+	if !f.IsValid() || f.Kind() != reflect.Interface {
+		return nil
+	}
+	finder, _ := reflect.NewAt(f.Type(), unsafe.Pointer(f.UnsafeAddr())).Elem().Interface().(interface{ Close() })
+	return finder
+}
+
+func (p *ownPeer) hold() bool {
+	if !p.use.TryRLock() {
+		return false
+	}
+	if p.node == nil {
+		p.use.RUnlock()
+		return false
+	}
+	return true
+}
+
+func (p *ownPeer) release()           { p.use.RUnlock() }
+func (p *ownPeer) api() iface.CoreAPI { return p.core }
+
+func (p *ownPeer) read(ctx context.Context, root cid.Cid, w io.Writer) error {
+	n, err := p.core.Unixfs().Get(ctx, path.FromCid(root))
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	f, ok := n.(files.File)
+	if !ok {
+		return fmt.Errorf("%s is no file", root)
+	}
+	_, err = io.Copy(w, f)
+	return err
+}
+
+func (p *ownPeer) provide(ctx context.Context, c cid.Cid) error {
+	return p.node.DHT.Provide(ctx, c, true)
+}
+
+func (p *ownPeer) drop(ctx context.Context, cids []cid.Cid) error {
+	p.use.RLock()
+	defer p.use.RUnlock()
+	var blocks blockstore.Blockstore
+	if p.node != nil {
+		blocks = p.node.Blockstore // has a cache that must know
+	} else {
+		blocks = blockstore.NewBlockstore(p.store)
+	}
+	var errs []error
+	for _, c := range cids {
+		errs = append(errs, blocks.DeleteBlock(ctx, c))
+	}
+	return errors.Join(errs...)
+}
+
+// dropProviders deletes DHT provider records beyond limit, no matter which.
+func (p *ownPeer) dropProviders(ctx context.Context, limit int) error {
+	found, err := p.store.Query(ctx, query.Query{Prefix: records.ProvidersKeyPrefix, KeysOnly: true})
+	if err != nil {
+		return err
+	}
+	keys, err := found.Rest()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, k := range keys[min(limit, len(keys)):] {
+		errs = append(errs, p.store.Delete(ctx, ds.NewKey(k.Key)))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,206 @@
+// Package origin tells where a peer comes from: the country of an address,
+// from a MaxMind DB file, and whether a peer is a known gateway, from a list.
+//
+// In: two files, both optional. Out: a Lookup that answers from memory.
+// Promised: nothing is asked of and nothing is sent to anybody; an address
+// that is not public, or that is a relay's, has no country; a gateway list
+// that became unreadable leaves the old one in place. Not promised: that the
+// files are right.
+package origin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+	"github.com/oschwald/maxminddb-golang"
+)
+
+const (
+	// PollInterval is how often the gateway list is looked at for a change.
+	PollInterval = 5 * time.Second
+	// MaxDatabase and MaxList are the largest files that are read, in bytes:
+	// both are held in memory.
+	MaxDatabase = 256 << 20
+	MaxList     = 16 << 20
+)
+
+// Config names the files. Its zero value is a Lookup that knows nothing.
+type Config struct {
+	// GeoIPDatabase is the path of a MaxMind DB file whose records hold
+	// country.iso_code, as GeoLite2-Country and GeoLite2-City do. It is read
+	// once.
+	GeoIPDatabase string
+	// GatewayList is the path of a text file with a peer ID on each line; what
+	// follows a # is a comment. It is read again when it changes.
+	GatewayList string
+
+	PollInterval time.Duration // 0 means PollInterval
+	Logger       *slog.Logger  // nil means slog.Default()
+}
+
+// Lookup answers from memory. All methods may be called from any goroutine.
+type Lookup struct {
+	cfg      Config
+	database *maxminddb.Reader // nil without one; immutable once set
+	gateways atomic.Pointer[map[peer.ID]struct{}]
+	changed  chan struct{} // cap 1
+
+	stop    chan struct{}
+	closing sync.Once
+	running sync.WaitGroup // watch
+}
+
+// Open reads the files and watches the list until Close. The error names the
+// file, and the line of the list, that is wrong.
+func Open(cfg Config) (*Lookup, error) {
+	if cfg.PollInterval <= 0 {
+		cfg.PollInterval = PollInterval
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	l := &Lookup{cfg: cfg, changed: make(chan struct{}, 1), stop: make(chan struct{})}
+	if cfg.GeoIPDatabase != "" {
+		if err := l.openDatabase(cfg.GeoIPDatabase); err != nil {
+			return nil, fmt.Errorf("GeoIPDatabase: %w", err)
+		}
+	}
+	if cfg.GatewayList != "" {
+		list, seen, err := readList(cfg.GatewayList)
+		if err != nil {
+			return nil, fmt.Errorf("GatewayList: %w", err)
+		}
+		l.gateways.Store(&list)
+		l.running.Go(func() { l.watch(seen) })
+	}
+	return l, nil
+}
+
+// openDatabase reads the file into memory. It is not mapped: a mapped file
+// that somebody shortens in place kills the process that reads it.
+func (l *Lookup) openDatabase(path string) error {
+	b, _, err := readFile(path, MaxDatabase)
+	if err != nil {
+		return err
+	}
+	l.database, err = maxminddb.FromBytes(b)
+	if err != nil {
+		return fmt.Errorf("%s: is no MaxMind DB file (%w); want one with countries, as GeoLite2-Country.mmdb", path, err)
+	}
+	return nil
+}
+
+// Country gives the country of an address, ISO 3166-1 alpha-2. It is "" if
+// the database does not know it or there is none, if the address is not public
+// or has no IP, and if it leads over a relay, whose address it then is.
+func (l *Lookup) Country(addr ma.Multiaddr) (country string) {
+	if l.database == nil || len(addr) == 0 {
+		return ""
+	}
+	for i := range addr {
+		if addr[i].Protocol().Code == ma.P_CIRCUIT {
+			return ""
+		}
+	}
+	if !manet.IsPublicAddr(addr) {
+		return ""
+	}
+	ip, err := manet.ToIP(addr)
+	if err != nil {
+		return "" // a name
+	}
+	return l.countryOf(ip)
+}
+
+func (l *Lookup) countryOf(ip net.IP) (country string) {
+	// A damaged database may do anything, but only to its own answers.
+	defer func() {
+		if recover() != nil {
+			country = ""
+		}
+	}()
+	var record struct {
+		Country struct {
+			Code string `maxminddb:"iso_code"`
+		} `maxminddb:"country"`
+	}
+	if err := l.database.Lookup(ip, &record); err != nil {
+		return ""
+	}
+	code := record.Country.Code
+	if len(code) != 2 || !upper(code[0]) || !upper(code[1]) {
+		return ""
+	}
+	return code
+}
+
+func upper(c byte) bool { return c >= 'A' && c <= 'Z' }
+
+// Gateway says whether the peer is in the list.
+func (l *Lookup) Gateway(p peer.ID) bool {
+	list := l.gateways.Load()
+	if list == nil {
+		return false
+	}
+	_, ok := (*list)[p]
+	return ok
+}
+
+// Gateways is the number of peers in the list.
+func (l *Lookup) Gateways() int {
+	if list := l.gateways.Load(); list != nil {
+		return len(*list)
+	}
+	return 0
+}
+
+// Changed has a value after the list was read anew; several changes may be
+// one value. It is for one receiver and is never closed.
+func (l *Lookup) Changed() <-chan struct{} { return l.changed }
+
+// Close ends the watching; answers stay as they are. It may be called again.
+func (l *Lookup) Close() error {
+	l.closing.Do(func() { close(l.stop) })
+	l.running.Wait()
+	return nil
+}
+
+// readFile reads a regular file of at most limit bytes, and what it looked
+// like before it was read.
+func readFile(path string, limit int64) ([]byte, os.FileInfo, error) {
+	// A FIFO would wait for someone to write to it.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s: is not a regular file", path)
+	}
+	if info.Size() > limit {
+		return nil, nil, fmt.Errorf("%s: has %d bytes; at most %d are read", path, info.Size(), limit)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = errors.New("grew beyond the limit while it was read")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return b, info, nil
+}

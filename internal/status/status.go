@@ -1,0 +1,114 @@
+// Package status is how the monitor itself stands, in plain numbers: what the
+// HTTP API answers with at /pipeline and what Prometheus gets are made of it.
+//
+// In: one reading of every part's counters, by the one who knows the parts.
+// Out: Pipeline. Promised: its JSON names stay.
+package status
+
+// Pipeline follows the way of the data: capture, bus, sinks. A sink that is off
+// is nil. Counters are since the start of the monitor.
+type Pipeline struct {
+	Capture Capture `json:"capture"`
+	Bus     Bus     `json:"bus"`
+	Stream  *Stream `json:"stream"`
+	Influx  *Influx `json:"influx"`
+	HTTP    *HTTP   `json:"http"`
+}
+
+// Capture is what was seen at the node's border.
+type Capture struct {
+	Received  Traffic `json:"received"`
+	Sent      Traffic `json:"sent"`
+	Limited   uint64  `json:"limited"`   // messages without an event because of their peer's rate
+	Undecoded uint64  `json:"undecoded"` // sent messages that could not be read back
+	Panics    uint64  `json:"panics"`    // callbacks that ended in a fault of our own
+}
+
+// Traffic is the Bitswap traffic of one direction.
+type Traffic struct {
+	Messages   uint64 `json:"messages"`
+	WantBlock  uint64 `json:"want_block"`
+	WantHave   uint64 `json:"want_have"`
+	Cancel     uint64 `json:"cancel"`
+	Have       uint64 `json:"have"`
+	DontHave   uint64 `json:"dont_have"`
+	Blocks     uint64 `json:"blocks"`
+	BlockBytes uint64 `json:"block_bytes"`
+	Truncated  uint64 `json:"truncated"` // entries counted, but left out of their event
+}
+
+// Bus is the queue between capture and the sinks.
+type Bus struct {
+	Published uint64   `json:"published"` // events taken
+	Held      uint64   `json:"held"`      // events in the queue now
+	HeldBytes uint64   `json:"held_bytes"`
+	Readers   []Reader `json:"readers"`
+}
+
+// Reader is one sink's place in the queue.
+type Reader struct {
+	Name   string `json:"name"`
+	Read   uint64 `json:"read"`   // events given to it
+	Missed uint64 `json:"missed"` // events that went before it read them
+	Behind uint64 `json:"behind"` // events that wait for it
+}
+
+// Stream is the TCP stream. Its totals include subscribers that have gone.
+type Stream struct {
+	Subscribers      uint64 `json:"subscribers"` // now
+	Accepted         uint64 `json:"accepted"`    // connections
+	Refused          uint64 `json:"refused"`     // of these, because of a limit
+	FailedHandshakes uint64 `json:"failed_handshakes"`
+	FailedTokens     uint64 `json:"failed_tokens"`     // of the failed handshakes
+	Events           uint64 `json:"events"`            // encoded for version 3, each once
+	BatchedEvents    uint64 `json:"batched_events"`    // put into batches of version 4, once for each filter in use
+	OfferedRawBytes  uint64 `json:"offered_raw_bytes"` // for each subscriber, whether it got them or not, before compression
+	OfferedBytes     uint64 `json:"offered_bytes"`     // the same after compression
+	SentFrames       uint64 `json:"sent_frames"`
+	SentBytes        uint64 `json:"sent_bytes"`
+	SentEvents       uint64 `json:"sent_events"`
+	DroppedFrames    uint64 `json:"dropped_frames"` // because a subscriber was too slow
+	DroppedEvents    uint64 `json:"dropped_events"`
+	Kicked           uint64 `json:"kicked"` // subscribers
+	Panics           uint64 `json:"panics"`
+	Slow             []Slow `json:"slow"` // connected subscribers that did not get all: those with most events dropped, MaxSlow at most
+}
+
+// MaxSlow is how many slow subscribers are named.
+const MaxSlow = 16
+
+// Slow is a subscriber that did not get all that it asked for.
+type Slow struct {
+	ID            string `json:"id"` // as the HTTP API's list of subscribers has it
+	DroppedFrames uint64 `json:"dropped_frames"`
+	DroppedEvents uint64 `json:"dropped_events"`
+}
+
+// Influx is what goes to InfluxDB.
+type Influx struct {
+	Events     uint64  `json:"events"`      // read from the bus
+	Accepted   uint64  `json:"accepted"`    // points encoded and taken
+	Stored     uint64  `json:"stored"`      // points that the server has
+	Dropped    uint64  `json:"dropped"`     // points lost: no room, or no time at the end
+	Rejected   uint64  `json:"rejected"`    // points that the server refused for good
+	Queued     uint64  `json:"queued"`      // points that wait now
+	QueueBytes uint64  `json:"queue_bytes"` // their memory
+	LagSeconds float64 `json:"lag_seconds"` // age of the oldest of them
+	Failing    bool    `json:"failing"`     // the last request failed and is tried again
+	LastError  string  `json:"last_error,omitempty"`
+	Panics     uint64  `json:"panics"`
+}
+
+// HTTP is the HTTP API.
+type HTTP struct {
+	Requests    []Requests `json:"requests"` // by route and status, in that order
+	Connections uint64     `json:"connections"`
+	Panics      uint64     `json:"panics"`
+}
+
+// Requests counts the requests of one route that got one status.
+type Requests struct {
+	Route string `json:"route"` // as in the API's description, or other
+	Code  int    `json:"code"`
+	Count uint64 `json:"count"`
+}

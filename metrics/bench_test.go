@@ -1,0 +1,35 @@
+package metrics
+
+import (
+	"testing"
+	"time"
+)
+
+// scrapeGate is the longest that a scrape may take with 50,000 peers.
+const scrapeGate = 50 * time.Millisecond
+
+// BenchmarkScrape50kPeers is a scrape after a sample of 50,000 peers of which
+// each has an agent and a protocol of its own and three streams, which capture
+// would not even let through. It fails if a scrape is too slow.
+func BenchmarkScrape50kPeers(b *testing.B) {
+	m := newTest(b, Config{Pipeline: pipeline})
+	m.take(invented(50_000))
+	h := m.Handler()
+	b.ReportAllocs()
+	for b.Loop() {
+		b.SetBytes(int64(scrape(h).Body.Len()))
+	}
+	if each := b.Elapsed() / time.Duration(b.N); each > scrapeGate {
+		b.Fatalf("a scrape takes %v, want less than %v", each, scrapeGate)
+	}
+}
+
+// BenchmarkSample50kPeers is what is done once for each such sample.
+func BenchmarkSample50kPeers(b *testing.B) {
+	m := newTest(b, Config{})
+	e := invented(50_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		m.take(e)
+	}
+}

@@ -1,0 +1,259 @@
+package metrics
+
+//go:generate go test -run TestDoc -update .
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/status"
+)
+
+// Kind is what Prometheus calls the type of a metric.
+type Kind string
+
+// The kinds that are used here.
+const (
+	Counter Kind = "counter"
+	Gauge   Kind = "gauge"
+)
+
+func (k Kind) valueType() prometheus.ValueType {
+	if k == Counter {
+		return prometheus.CounterValue
+	}
+	return prometheus.GaugeValue
+}
+
+// Label is a label of a family, and which values it can have.
+type Label struct{ Name, Values string }
+
+// Family is all metrics of one name. families is the one list of them: the
+// collector, its golden file and docs/prometheus.md are made from it.
+type Family struct {
+	Name   string
+	Help   string
+	Kind   Kind
+	Labels []Label
+
+	// Where the values come from: one of these.
+	sample   func(*event.Sample, emit)
+	pipeline func(*status.Pipeline, emit)
+	self     func(*Metrics, emit)
+}
+
+func (f *Family) labels() []string {
+	var out []string
+	for _, l := range f.Labels {
+		out = append(out, l.Name)
+	}
+	return out
+}
+
+// The labels that are used more than once.
+var (
+	direction = Label{"direction", "received, sent"}
+	reader    = Label{"reader", "the monitor's sinks"}
+)
+
+// Families lists every metric, those of the old exporter first.
+func Families() []Family { return append([]Family(nil), families...) }
+
+var families = append(append(oldFamilies, captureFamilies...), sinkFamilies...)
+
+// oldFamilies are the metrics of the old exporter, with its names and meaning.
+var oldFamilies = []Family{
+	{Name: "plugin_metric_export_peers_supported_protocols", Kind: Gauge,
+		Help:   "Connected peers that speak a protocol; a peer counts for each of its protocols.",
+		Labels: []Label{{"protocol", "the most frequent, at most " + strconv.Itoa(maxProtocols) + ", and others"}},
+		sample: supportedProtocols},
+	{Name: "plugin_metric_export_peers_by_agent_version", Kind: Gauge,
+		Help:   "Connected peers by the agent version that they tell.",
+		Labels: []Label{{"agent_version", "the most frequent, AgentVersionCutOff of them and at most " + strconv.Itoa(maxAgents) + ", and others"}},
+		sample: agentVersions},
+	{Name: "plugin_metric_export_open_streams", Kind: Gauge,
+		Help: "Open streams by protocol and by who opened them.",
+		Labels: []Label{{"protocol", "those with most streams, at most " + strconv.Itoa(maxProtocols) + ", and others; empty: not agreed on yet"},
+			{"direction", strings.Join(event.StreamDirections, ", ")}},
+		sample: openStreams},
+	{Name: "plugin_metric_export_bitswap_senders", Kind: Gauge,
+		Help:   "Open streams on which the node can send Bitswap messages.",
+		sample: bitswapSenders},
+	{Name: "plugin_metric_export_wiretap_peers", Kind: Gauge,
+		Help:   "Connected peers, as counted from connection events.",
+		sample: wiretapPeers},
+	{Name: "plugin_metric_export_wiretap_connections", Kind: Gauge,
+		Help:   "Open connections, as counted from connection events.",
+		sample: func(s *event.Sample, out emit) { out(float64(s.Conns)) }},
+	{Name: "plugin_metric_export_wiretap_sent_bytes", Kind: Counter,
+		Help:   "Bytes of events given to stream subscribers, before and after compression; what a slow one did not get is included.",
+		Labels: []Label{{"compressed", "true, false"}},
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.Stream != nil {
+				out(float64(p.Stream.OfferedBytes), "true")
+				out(float64(p.Stream.OfferedRawBytes), "false")
+			}
+		}},
+}
+
+var captureFamilies = []Family{
+	{Name: "ipfsmon_info", Kind: Gauge, Help: "What this monitor is made of; the value is 1.",
+		Labels: []Label{{"version", "of ipfsmon"}, {"kubo", "its version"}, {"monitor", "the name of this one"}},
+		self:   func(m *Metrics, out emit) { out(1, m.cfg.Version, m.cfg.Kubo, m.cfg.Monitor) }},
+	{Name: "ipfsmon_peers", Kind: Gauge, Help: "Connected peers by who connected and over what, each by its oldest connection.",
+		Labels: []Label{{"direction", "inbound, outbound"}, {"transport", strings.Join(event.Transports, ", ")}},
+		sample: func(s *event.Sample, out emit) {
+			for _, p := range s.Peers {
+				way := "outbound"
+				if p.Inbound {
+					way = "inbound"
+				}
+				out(float64(p.Peers), way, p.Transport)
+			}
+		}},
+	{Name: "ipfsmon_known_peers", Kind: Gauge, Help: "Peers that the node has an address of.",
+		sample: func(s *event.Sample, out emit) { out(float64(s.Known)) }},
+
+	perDirection("ipfsmon_capture_messages_total", "Bitswap messages.", func(t *status.Traffic) uint64 { return t.Messages }),
+	{Name: "ipfsmon_capture_entries_total", Kind: Counter, Help: "Wants, cancels, presences and blocks in Bitswap messages.",
+		Labels: []Label{direction, {"type", "want_block, want_have, cancel, have, dont_have, block"}},
+		pipeline: func(p *status.Pipeline, out emit) {
+			traffic(p, func(way string, t *status.Traffic) {
+				out(float64(t.WantBlock), way, "want_block")
+				out(float64(t.WantHave), way, "want_have")
+				out(float64(t.Cancel), way, "cancel")
+				out(float64(t.Have), way, "have")
+				out(float64(t.DontHave), way, "dont_have")
+				out(float64(t.Blocks), way, "block")
+			})
+		}},
+	perDirection("ipfsmon_capture_block_bytes_total", "Bytes of blocks in Bitswap messages.", func(t *status.Traffic) uint64 { return t.BlockBytes }),
+	perDirection("ipfsmon_capture_truncated_entries_total", "Entries that were counted and left out of their event, because it had too many.", func(t *status.Traffic) uint64 { return t.Truncated }),
+	ofCapture("ipfsmon_capture_limited_messages_total", "Messages that were counted and became no event, because their peer sent too many.", func(c *status.Capture) uint64 { return c.Limited }),
+	ofCapture("ipfsmon_capture_undecoded_messages_total", "Sent messages that could not be read back.", func(c *status.Capture) uint64 { return c.Undecoded }),
+	ofCapture("ipfsmon_capture_panics_total", "Faults of our own while something was captured.", func(c *status.Capture) uint64 { return c.Panics }),
+
+	{Name: "ipfsmon_bus_published_events_total", Kind: Counter, Help: "Events that the queue has taken.",
+		pipeline: func(p *status.Pipeline, out emit) { out(float64(p.Bus.Published)) }},
+	{Name: "ipfsmon_bus_held_events", Kind: Gauge, Help: "Events in the queue.",
+		pipeline: func(p *status.Pipeline, out emit) { out(float64(p.Bus.Held)) }},
+	{Name: "ipfsmon_bus_held_bytes", Kind: Gauge, Help: "Memory of the events in the queue.",
+		pipeline: func(p *status.Pipeline, out emit) { out(float64(p.Bus.HeldBytes)) }},
+	perReader("ipfsmon_bus_read_events_total", Counter, "Events that a sink has read.", func(r *status.Reader) uint64 { return r.Read }),
+	perReader("ipfsmon_bus_missed_events_total", Counter, "Events that went before a sink read them, because it was too slow.", func(r *status.Reader) uint64 { return r.Missed }),
+	perReader("ipfsmon_bus_behind_events", Gauge, "Events that wait for a sink.", func(r *status.Reader) uint64 { return r.Behind }),
+}
+
+var sinkFamilies = []Family{
+	ofStream("ipfsmon_stream_subscribers", Gauge, "Subscribers of the stream.", func(s *status.Stream) uint64 { return s.Subscribers }),
+	ofStream("ipfsmon_stream_connections_total", Counter, "Connections to the stream.", func(s *status.Stream) uint64 { return s.Accepted }),
+	ofStream("ipfsmon_stream_refused_connections_total", Counter, "Connections that were closed because of a limit.", func(s *status.Stream) uint64 { return s.Refused }),
+	ofStream("ipfsmon_stream_failed_handshakes_total", Counter, "Connections that were closed because of what they said, or did not say in time.", func(s *status.Stream) uint64 { return s.FailedHandshakes }),
+	ofStream("ipfsmon_stream_failed_tokens_total", Counter, "Failed handshakes because of a token that is not one of ours, or none.", func(s *status.Stream) uint64 { return s.FailedTokens }),
+	ofStream("ipfsmon_stream_kicked_subscribers_total", Counter, "Subscribers that were closed through the HTTP API.", func(s *status.Stream) uint64 { return s.Kicked }),
+	ofStream("ipfsmon_stream_encoded_events_total", Counter, "Events encoded for subscribers of version 3, each once for all of them.", func(s *status.Stream) uint64 { return s.Events }),
+	ofStream("ipfsmon_stream_batched_events_total", Counter, "Events put into batches of version 4, once for each filter in use.", func(s *status.Stream) uint64 { return s.BatchedEvents }),
+	ofStream("ipfsmon_stream_sent_frames_total", Counter, "Frames sent to subscribers.", func(s *status.Stream) uint64 { return s.SentFrames }),
+	ofStream("ipfsmon_stream_sent_events_total", Counter, "Events sent to subscribers.", func(s *status.Stream) uint64 { return s.SentEvents }),
+	ofStream("ipfsmon_stream_sent_bytes_total", Counter, "Bytes sent to subscribers.", func(s *status.Stream) uint64 { return s.SentBytes }),
+	ofStream("ipfsmon_stream_dropped_frames_total", Counter, "Frames not sent, because their subscriber was too slow.", func(s *status.Stream) uint64 { return s.DroppedFrames }),
+	ofStream("ipfsmon_stream_dropped_events_total", Counter, "Events not sent, because their subscriber was too slow.", func(s *status.Stream) uint64 { return s.DroppedEvents }),
+	{Name: "ipfsmon_stream_slow_subscriber_dropped_events_total", Kind: Counter,
+		Help:   "Events not sent to a connected subscriber, because it was too slow.",
+		Labels: []Label{{"subscriber", "those with most events dropped, 16 at most"}},
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.Stream != nil {
+				for _, s := range p.Stream.Slow {
+					out(float64(s.DroppedEvents), s.ID)
+				}
+			}
+		}},
+	ofStream("ipfsmon_stream_panics_total", Counter, "Faults of our own in the stream.", func(s *status.Stream) uint64 { return s.Panics }),
+
+	ofInflux("ipfsmon_influx_events_total", Counter, "Events read for InfluxDB.", func(i *status.Influx) float64 { return float64(i.Events) }),
+	ofInflux("ipfsmon_influx_accepted_points_total", Counter, "Points encoded and taken.", func(i *status.Influx) float64 { return float64(i.Accepted) }),
+	ofInflux("ipfsmon_influx_stored_points_total", Counter, "Points that InfluxDB has taken.", func(i *status.Influx) float64 { return float64(i.Stored) }),
+	ofInflux("ipfsmon_influx_dropped_points_total", Counter, "Points lost: there was no room for them, or no time at the end.", func(i *status.Influx) float64 { return float64(i.Dropped) }),
+	ofInflux("ipfsmon_influx_rejected_points_total", Counter, "Points that InfluxDB refused for good.", func(i *status.Influx) float64 { return float64(i.Rejected) }),
+	ofInflux("ipfsmon_influx_queued_points", Gauge, "Points that wait for InfluxDB.", func(i *status.Influx) float64 { return float64(i.Queued) }),
+	ofInflux("ipfsmon_influx_queued_bytes", Gauge, "What the points that wait take.", func(i *status.Influx) float64 { return float64(i.QueueBytes) }),
+	ofInflux("ipfsmon_influx_lag_seconds", Gauge, "How long the oldest point has waited.", func(i *status.Influx) float64 { return i.LagSeconds }),
+	ofInflux("ipfsmon_influx_failing", Gauge, "1 while the last request to InfluxDB has failed, else 0.", func(i *status.Influx) float64 {
+		if i.Failing {
+			return 1
+		}
+		return 0
+	}),
+	ofInflux("ipfsmon_influx_panics_total", Counter, "Faults of our own on the way to InfluxDB.", func(i *status.Influx) float64 { return float64(i.Panics) }),
+
+	{Name: "ipfsmon_http_requests_total", Kind: Counter, Help: "Requests to the HTTP API by route and status.",
+		Labels: []Label{{"route", "the routes of the API, and other"}, {"code", "the statuses of the API"}},
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.HTTP != nil {
+				for _, r := range p.HTTP.Requests {
+					out(float64(r.Count), r.Route, strconv.Itoa(r.Code))
+				}
+			}
+		}},
+	{Name: "ipfsmon_http_connections", Kind: Gauge, Help: "Open connections to the HTTP API.",
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.HTTP != nil {
+				out(float64(p.HTTP.Connections))
+			}
+		}},
+	{Name: "ipfsmon_http_panics_total", Kind: Counter, Help: "Faults of our own in the HTTP API.",
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.HTTP != nil {
+				out(float64(p.HTTP.Panics))
+			}
+		}},
+	{Name: "ipfsmon_metrics_panics_total", Kind: Counter, Help: "Faults of our own in these metrics.",
+		self: func(m *Metrics, out emit) { out(float64(m.panics.Load())) }},
+}
+
+func traffic(p *status.Pipeline, f func(direction string, t *status.Traffic)) {
+	f(event.Received.String(), &p.Capture.Received)
+	f(event.Sent.String(), &p.Capture.Sent)
+}
+
+func perDirection(name, help string, value func(*status.Traffic) uint64) Family {
+	return Family{Name: name, Kind: Counter, Help: help, Labels: []Label{direction},
+		pipeline: func(p *status.Pipeline, out emit) {
+			traffic(p, func(way string, t *status.Traffic) { out(float64(value(t)), way) })
+		}}
+}
+
+func ofCapture(name, help string, value func(*status.Capture) uint64) Family {
+	return Family{Name: name, Kind: Counter, Help: help,
+		pipeline: func(p *status.Pipeline, out emit) { out(float64(value(&p.Capture))) }}
+}
+
+func perReader(name string, kind Kind, help string, value func(*status.Reader) uint64) Family {
+	return Family{Name: name, Kind: kind, Help: help, Labels: []Label{reader},
+		pipeline: func(p *status.Pipeline, out emit) {
+			for i := range p.Bus.Readers {
+				out(float64(value(&p.Bus.Readers[i])), p.Bus.Readers[i].Name)
+			}
+		}}
+}
+
+func ofStream(name string, kind Kind, help string, value func(*status.Stream) uint64) Family {
+	return Family{Name: name, Kind: kind, Help: help,
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.Stream != nil {
+				out(float64(value(p.Stream)))
+			}
+		}}
+}
+
+func ofInflux(name string, kind Kind, help string, value func(*status.Influx) float64) Family {
+	return Family{Name: name, Kind: kind, Help: help,
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.Influx != nil {
+				out(value(p.Influx))
+			}
+		}}
+}

@@ -1,0 +1,125 @@
+package metrics
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// The most values of a label that peers choose, beside others.
+const (
+	maxProtocols = 200
+	maxAgents    = 200
+)
+
+const others = string(event.Others)
+
+// bitswapPrefix begins the name of every version of Bitswap.
+const bitswapPrefix = "/ipfs/bitswap"
+
+// tally sums by name. A peer may call itself, or a protocol, others.
+type tally struct {
+	name  string
+	count int
+}
+
+// capped gives the largest sums, at most limit of them and ties by name, and
+// others for what is beyond, if there is any or always says so.
+func capped(all []tally, limit int, always bool) []tally {
+	sums := make(map[string]int, len(all))
+	rest, beyond := 0, always
+	for _, t := range all {
+		if t.name == others {
+			rest += t.count
+			beyond = true
+			continue
+		}
+		sums[t.name] += t.count
+	}
+	out := make([]tally, 0, len(sums)+1)
+	for name, n := range sums {
+		out = append(out, tally{name, n})
+	}
+	slices.SortFunc(out, func(a, b tally) int {
+		return cmp.Or(cmp.Compare(b.count, a.count), strings.Compare(a.name, b.name))
+	})
+	for _, t := range out[min(limit, len(out)):] {
+		rest += t.count
+		beyond = true
+	}
+	out = out[:min(limit, len(out))]
+	if beyond {
+		out = append(out, tally{others, rest})
+	}
+	return out
+}
+
+func supportedProtocols(s *event.Sample, out emit) {
+	all := make([]tally, 0, len(s.Protocols))
+	for _, p := range s.Protocols {
+		all = append(all, tally{string(p.Protocol), p.Peers})
+	}
+	for _, t := range capped(all, maxProtocols, false) {
+		out(float64(t.count), t.name)
+	}
+}
+
+// agentVersions always gives others, as the old exporter does.
+func agentVersions(s *event.Sample, out emit) {
+	all := make([]tally, 0, len(s.Agents))
+	for _, a := range s.Agents {
+		all = append(all, tally{string(a.Agent), a.Peers})
+	}
+	for _, t := range capped(all, maxAgents, true) {
+		out(float64(t.count), t.name)
+	}
+}
+
+// openStreams leaves out zero counts, as the old exporter does.
+func openStreams(s *event.Sample, out emit) {
+	all := make([]tally, 0, len(s.Streams))
+	for _, st := range s.Streams {
+		all = append(all, tally{string(st.Protocol), st.Streams})
+	}
+	kept := make(map[string]bool)
+	for _, t := range capped(all, maxProtocols, false) {
+		kept[t.name] = true
+	}
+	type key struct{ protocol, direction string }
+	sums := make(map[key]int)
+	for _, st := range s.Streams {
+		k := key{string(st.Protocol), st.Direction}
+		if !kept[k.protocol] {
+			k.protocol = others
+		}
+		if !slices.Contains(event.StreamDirections, k.direction) {
+			k.direction = "unknown"
+		}
+		sums[k] += st.Streams
+	}
+	for k, n := range sums {
+		if n != 0 {
+			out(float64(n), k.protocol, k.direction)
+		}
+	}
+}
+
+func bitswapSenders(s *event.Sample, out emit) {
+	n := 0
+	for _, st := range s.Streams {
+		if st.Direction == "outbound" && strings.HasPrefix(string(st.Protocol), bitswapPrefix) {
+			n += st.Streams
+		}
+	}
+	out(float64(n))
+}
+
+func wiretapPeers(s *event.Sample, out emit) {
+	n := 0
+	for _, p := range s.Peers {
+		n += p.Peers
+	}
+	out(float64(n))
+}

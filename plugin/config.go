@@ -1,0 +1,422 @@
+package plugin
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/privacy"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+// Name is the plugin's name in kubo's configuration, as the plugin before this
+// one had it, so that a node keeps its settings.
+const Name = "metric-export-plugin"
+
+// Section is where kubo's configuration holds ours.
+const Section = "Plugins.Plugins." + Name + ".Config"
+
+// envPrefix begins the names of environment variables: IPFSMON_MONITOR_NAME.
+const envPrefix = "IPFSMON"
+
+// Defaults of Config.
+const (
+	DefaultInterval    = 10 // seconds
+	DefaultAgentCutOff = 20
+)
+
+// Config is all that can be set. The first four keys are those of the old
+// metrics exporter and mean the same; a part that is null or absent is off.
+type Config struct {
+	// PopulatePrometheusInterval is the seconds between two samples of the
+	// node's totals. Missing, 0 or negative means 10, with a warning.
+	PopulatePrometheusInterval int `split_words:"true"`
+	// AgentVersionCutOff is how many agent versions are told apart; the rest
+	// is "others". Missing, 0 or negative means 20, with a warning.
+	AgentVersionCutOff int `split_words:"true"`
+	// TCPServerConfig is the event stream.
+	TCPServerConfig *stream.Config `envconfig:"TCP"`
+	// HTTPServerConfig is the HTTP API.
+	HTTPServerConfig *httpapi.Config `envconfig:"HTTP"`
+
+	// MonitorName tells this node from others: the tag "node". Default: the
+	// machine's host name.
+	MonitorName string `split_words:"true"`
+	// InfluxDB is where points go; without a URL none are written.
+	InfluxDB *influx.Config `envconfig:"INFLUXDB"`
+	// DataFolder is where "ipfsmon run" keeps its embedded InfluxDB. Default:
+	// the folder ipfsmon in the node's repository.
+	DataFolder string `split_words:"true"`
+	// StoreListenAddress is where the embedded InfluxDB of "ipfsmon run"
+	// listens, host:port on loopback. Default: 127.0.0.1:8086.
+	StoreListenAddress string `split_words:"true"`
+	// StoreMaxBytes bounds the data of the embedded InfluxDB on disk, in bytes,
+	// 64 MiB or more: beyond it the oldest goes. Default: 0, no bound but
+	// HistoryRetention.
+	StoreMaxBytes int64 `json:",omitempty" split_words:"true"`
+	// StoreMemoryLimit is how much memory the embedded InfluxDB's process tries
+	// to stay under, in bytes, 64 MiB or more. Default: 0, no limit.
+	StoreMemoryLimit int64 `json:",omitempty" split_words:"true"`
+
+	// Privacy is how much the sinks get to see of peers and CIDs: raw,
+	// pseudonym or aggregate (docs/privacy.md). Default: raw.
+	Privacy privacy.Mode `split_words:"true"`
+	// InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default:
+	// what Privacy says.
+	InfluxDBPrivacy privacy.Mode `split_words:"true"`
+	StreamPrivacy   privacy.Mode `split_words:"true"`
+	// GeoIPDatabase is the path of a MaxMind DB file with countries. Default:
+	// none, and events have no country.
+	GeoIPDatabase string `split_words:"true"`
+	// GatewayList is the path of a file with the peer IDs of gateways, one on
+	// each line, # before comments; read again when it changes. Default: none.
+	GatewayList string `split_words:"true"`
+}
+
+// Layers are what a configuration is made of, lowest first: defaults, the
+// plugin's section of kubo's configuration, the environment, flags.
+type Layers struct {
+	Defaults func(*Config) // nil: none beyond those of Config
+	Section  any           // as kubo hands it to plugins
+	Flags    func(*Config) // nil: none
+}
+
+// Source names for Effective.
+const (
+	FromDefault = "default"
+	FromKubo    = "kubo config"
+	FromEnv     = "environment"
+	FromFlag    = "flag"
+)
+
+// Effective puts the layers together and checks the result. sources tells for
+// each key (TCPServerConfig.ListenAddresses) the layer that set it last. The
+// error names every key that is wrong, with what is allowed.
+func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) {
+	cfg, sources = new(Config), make(map[string]string)
+	seen := map[string]string{}
+	mark := func(source string) {
+		now := flatten(cfg)
+		for key, v := range now {
+			if old, ok := seen[key]; !ok || old != v {
+				sources[key] = source
+			}
+		}
+		seen = now
+	}
+	if l.Defaults != nil {
+		l.Defaults(cfg)
+	}
+	mark(FromDefault)
+	if err := decodeSection(l.Section, cfg); err != nil {
+		return nil, nil, err
+	}
+	mark(FromKubo)
+	if err := fromEnvironment(cfg); err != nil {
+		return nil, nil, err
+	}
+	mark(FromEnv)
+	if l.Flags != nil {
+		l.Flags(cfg)
+	}
+	mark(FromFlag)
+	cfg.fill()
+	mark(FromDefault)
+	return cfg, sources, cfg.validate()
+}
+
+// fill sets what is missing.
+func (c *Config) fill() {
+	if c.PopulatePrometheusInterval <= 0 {
+		c.PopulatePrometheusInterval = DefaultInterval
+	}
+	if c.AgentVersionCutOff <= 0 {
+		c.AgentVersionCutOff = DefaultAgentCutOff
+	}
+	if c.MonitorName == "" {
+		c.MonitorName, _ = os.Hostname() // validate refuses an empty one
+	}
+	c.Privacy = cmp.Or(c.Privacy, privacy.Raw)
+	c.InfluxDBPrivacy = cmp.Or(c.InfluxDBPrivacy, c.Privacy)
+	c.StreamPrivacy = cmp.Or(c.StreamPrivacy, c.Privacy)
+}
+
+// warnings logs what the old exporter only complained about.
+func (l Layers) warnings(log *slog.Logger) {
+	section, _ := l.Section.(map[string]any)
+	for _, key := range []string{"PopulatePrometheusInterval", "AgentVersionCutOff"} {
+		if n, ok := section[key].(float64); ok && n <= 0 {
+			log.Warn("a value that is not positive is ignored, the default is used", "key", Section+"."+key, "value", n)
+		}
+	}
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	add := func(key string, err error) {
+		for _, e := range split(err) {
+			errs = append(errs, fmt.Errorf("%s.%s: %w", Section, key, e))
+		}
+	}
+	if c.MonitorName == "" {
+		add("MonitorName", errors.New("is empty and the machine has no host name: give this monitor a name"))
+	} else if strings.ContainsFunc(c.MonitorName, func(r rune) bool { return r < ' ' || r == '\\' }) || len(c.MonitorName) > 128 {
+		add("MonitorName", fmt.Errorf("%q: want 1 to 128 bytes without control characters and backslashes", c.MonitorName))
+	}
+	if c.TCPServerConfig != nil {
+		add("TCPServerConfig", c.TCPServerConfig.Validate())
+	}
+	if c.HTTPServerConfig != nil {
+		add("HTTPServerConfig", c.HTTPServerConfig.Validate())
+	}
+	if c.InfluxDB != nil {
+		add("InfluxDB", c.InfluxDB.Validate())
+	}
+	for key, n := range map[string]int64{"StoreMaxBytes": c.StoreMaxBytes, "StoreMemoryLimit": c.StoreMemoryLimit} {
+		if n != 0 && n < 64<<20 {
+			add(key, fmt.Errorf("%d: want 0 for none, or 67108864 (64 MiB) or more", n))
+		}
+	}
+	add("Privacy", c.Privacy.Check())
+	if c.InfluxDBPrivacy != c.Privacy { // else it is named already
+		add("InfluxDBPrivacy", c.InfluxDBPrivacy.Check())
+	}
+	if c.StreamPrivacy != c.Privacy {
+		add("StreamPrivacy", c.StreamPrivacy.Check())
+	}
+	if c.pseudonyms() && c.DataFolder == "" {
+		add("DataFolder", errors.New("is empty: pseudonyms need a folder for their key"))
+	}
+	add("GeoIPDatabase", readable(c.GeoIPDatabase))
+	add("GatewayList", readable(c.GatewayList))
+	return errors.Join(errs...)
+}
+
+// pseudonyms says whether any sink that is on gives pseudonyms.
+func (c *Config) pseudonyms() bool {
+	return c.TCPServerConfig != nil && c.StreamPrivacy == privacy.Pseudonym ||
+		c.InfluxDB != nil && c.InfluxDB.URL != "" && c.InfluxDBPrivacy == privacy.Pseudonym
+}
+
+// readable says why a file that was named cannot be read.
+func readable(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err != nil {
+		return fmt.Errorf("want a file that can be read: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return fmt.Errorf("want a file that can be read: %s is not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("want a file that can be read: %w", err)
+	}
+	return f.Close()
+}
+
+// split takes apart what errors.Join put together.
+func split(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	return []error{err}
+}
+
+// decodeSection reads the plugin's section over what cfg holds already.
+func decodeSection(section any, cfg *Config) error {
+	if section == nil {
+		return nil
+	}
+	obj, ok := section.(map[string]any)
+	if !ok {
+		return fmt.Errorf("%s: want an object, got %s", Section, jsonKind(section))
+	}
+	if errs := unknownKeys(Section, obj, reflect.TypeFor[Config]()); len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	b, err := json.Marshal(section)
+	if err != nil {
+		return fmt.Errorf("%s: %w", Section, err)
+	}
+	err = json.NewDecoder(bytes.NewReader(b)).Decode(cfg)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return fmt.Errorf("%s.%s: want %s, got %s", Section, wrong.Field, typeName(wrong.Type), wrong.Value)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", Section, err)
+	}
+	return nil
+}
+
+// unknownKeys finds the keys of a JSON object that a struct has no field for.
+// Keys match without regard to case, as in encoding/json.
+func unknownKeys(path string, obj map[string]any, t reflect.Type) []error {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	known := jsonFields(t)
+	names := make([]string, 0, len(known))
+	for _, f := range known {
+		names = append(names, f.name)
+	}
+	var errs []error
+	for key, v := range obj {
+		i := slices.IndexFunc(known, func(f jsonField) bool { return strings.EqualFold(f.name, key) })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("%s.%s: unknown key; known are %s", path, key, strings.Join(names, ", ")))
+			continue
+		}
+		if inner, ok := v.(map[string]any); ok {
+			errs = append(errs, unknownKeys(path+"."+known[i].name, inner, known[i].typ)...)
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errs
+}
+
+type jsonField struct {
+	name string
+	typ  reflect.Type
+}
+
+// jsonFields lists the fields of a struct that encoding/json reads.
+func jsonFields(t reflect.Type) []jsonField {
+	var out []jsonField
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" || !f.IsExported() {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		out = append(out, jsonField{name, f.Type})
+	}
+	return out
+}
+
+func jsonKind(v any) string {
+	switch v.(type) {
+	case string:
+		return "string"
+	case float64:
+		return "number"
+	case bool:
+		return "bool"
+	case []any:
+		return "array"
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+// typeName says what JSON a Go type is written as.
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map, reflect.Pointer:
+		return "an object"
+	}
+	return "a whole number"
+}
+
+// fromEnvironment reads IPFSMON_* over what cfg holds. A part that was off
+// stays off unless a variable sets something in it.
+func fromEnvironment(cfg *Config) error {
+	v := reflect.ValueOf(cfg).Elem()
+	var off []reflect.Value
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Pointer && f.IsNil() {
+			off = append(off, f)
+		}
+	}
+	err := envconfig.Process(envPrefix, cfg) // makes every nil part
+	var parse *envconfig.ParseError
+	if errors.As(err, &parse) {
+		return fmt.Errorf("%s=%q: want %s", parse.KeyName, os.Getenv(parse.KeyName), parse.TypeName)
+	}
+	if err != nil {
+		return fmt.Errorf("environment: %w", err)
+	}
+	for _, f := range off {
+		if f.Elem().IsZero() {
+			f.SetZero()
+		}
+	}
+	return nil
+}
+
+// secretKeys are shown masked.
+var secretKeys = []string{"Token", "Password"}
+
+// flatten gives every key that is set with its value as JSON, secrets whole.
+func flatten(cfg *Config) map[string]string {
+	out := make(map[string]string)
+	b, err := json.Marshal(cfg)
+	if err != nil {
+		return out // only plain data in it
+	}
+	var obj map[string]any
+	if json.Unmarshal(b, &obj) == nil {
+		flattenInto(out, "", obj)
+	}
+	return out
+}
+
+func flattenInto(out map[string]string, path string, obj map[string]any) {
+	for key, v := range obj {
+		switch v := v.(type) {
+		case nil:
+		case map[string]any:
+			flattenInto(out, path+key+".", v)
+		default:
+			if b, err := json.Marshal(v); err == nil && string(b) != `""` {
+				out[path+key] = string(b)
+			}
+		}
+	}
+}
+
+// Entry is one key of the effective configuration for people and programs.
+type Entry struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"` // JSON; secrets masked
+	Source string `json:"source"`
+}
+
+// Entries lists a configuration by key, secrets masked.
+func Entries(cfg *Config, sources map[string]string) []Entry {
+	var out []Entry
+	for key, v := range flatten(cfg) {
+		if slices.Contains(secretKeys, key[strings.LastIndexByte(key, '.')+1:]) {
+			v = `"***"`
+		}
+		out = append(out, Entry{key, v, sources[key]})
+	}
+	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
+	return out
+}

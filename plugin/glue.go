@@ -1,0 +1,160 @@
+package plugin
+
+import (
+	"cmp"
+	"errors"
+	"iter"
+	"runtime"
+	"slices"
+
+	ipfs "github.com/ipfs/kubo"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/privacy"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+// deps gives the HTTP API its answers: it knows none of the other parts.
+func (m *Monitor) deps() httpapi.Deps {
+	d := httpapi.Deps{
+		MonitoringAddresses: m.StreamAddresses,
+		Ready:               m.ready,
+		Version: func() httpapi.Version {
+			return httpapi.Version{Version: Version, Plugin: Name, Kubo: ipfs.CurrentVersionNumber,
+				Go: runtime.Version(), Monitor: m.Config.MonitorName}
+		},
+		Pipeline: m.pipeline,
+		Metrics:  m.metrics.Handler(),
+	}
+	if m.stream != nil {
+		d.Subscribers, d.Kick = m.subscribers, m.stream.Kick
+	}
+	// What names peers and CIDs is there only where the stream may name them.
+	named := m.Config.StreamPrivacy == privacy.Raw
+	if named {
+		d.Top = m.top
+	}
+	if h := m.node.PeerHost; h != nil { // a daemon that is offline has none
+		if named {
+			d.Peers = func(onlyConnected bool) (int, iter.Seq[httpapi.PeerMetadata]) { return peerMetadata(h, onlyConnected) }
+		}
+		d.Broadcaster = &broadcaster{host: m.capture.Tap(h), log: m.log}
+	}
+	return d
+}
+
+func (m *Monitor) ready() error {
+	select {
+	case <-m.done:
+		return errors.New("the monitor is closing")
+	default:
+	}
+	if m.node.PeerHost == nil {
+		return errors.New("the node is offline: it was started without a network")
+	}
+	return nil
+}
+
+func (m *Monitor) subscribers() []httpapi.Subscriber {
+	all := m.stream.Stats().Subscribers
+	out := make([]httpapi.Subscriber, 0, len(all))
+	for _, s := range all {
+		out = append(out, httpapi.Subscriber{
+			ID: s.ID, Since: s.Since.UTC(), Version: s.Version, Encoding: s.Encoding, Filter: event.Clean(s.Filter, maxFilterText),
+			QueuedBytes: uint64(s.QueuedBytes), QueueLimit: uint64(s.QueueLimit),
+			SentFrames: s.SentFrames, SentBytes: s.SentBytes, SentEvents: s.SentEvents,
+			DroppedFrames: s.DroppedFrames, DroppedEvents: s.DroppedEvents,
+		})
+	}
+	return out
+}
+
+// maxFilterText bounds what is told of a subscriber's filter, in bytes.
+const maxFilterText = 4 << 10
+
+// pipeline reads the counters of every part.
+func (m *Monitor) pipeline() status.Pipeline {
+	b := m.bus.Stats()
+	p := status.Pipeline{
+		Capture: status.Capture{
+			Received: status.Traffic(m.capture.Traffic(event.Received)),
+			Sent:     status.Traffic(m.capture.Traffic(event.Sent)),
+			Limited:  m.capture.Limited(), Undecoded: m.capture.Undecoded(), Panics: m.capture.Panics(),
+		},
+		Bus: status.Bus{Published: b.Published, Held: uint64(b.Held), HeldBytes: uint64(b.Bytes), Readers: []status.Reader{}},
+	}
+	for _, r := range b.Readers {
+		p.Bus.Readers = append(p.Bus.Readers, status.Reader{Name: r.Name, Read: r.Read, Missed: r.Missed, Behind: r.Behind})
+	}
+	if m.stream != nil {
+		s := m.stream.Stats()
+		p.Stream = &status.Stream{
+			Subscribers: uint64(len(s.Subscribers)), Accepted: s.Accepted, Refused: s.Refused,
+			FailedHandshakes: s.FailedHandshakes, FailedTokens: s.FailedTokens, Events: s.Events, BatchedEvents: s.BatchedEvents,
+			OfferedRawBytes: s.OfferedRawBytes, OfferedBytes: s.OfferedBytes,
+			SentFrames: s.SentFrames, SentBytes: s.SentBytes, SentEvents: s.SentEvents,
+			DroppedFrames: s.DroppedFrames, DroppedEvents: s.DroppedEvents, Kicked: s.Kicked, Panics: s.Panics,
+			Slow: slow(s.Subscribers),
+		}
+	}
+	if m.influx != nil {
+		i := m.influx.Stats()
+		p.Influx = &status.Influx{
+			Events: i.Events, Accepted: i.Accepted, Stored: i.Stored, Dropped: i.Dropped, Rejected: i.Rejected,
+			Queued: uint64(i.Queued), QueueBytes: uint64(i.Bytes), LagSeconds: i.Lag.Seconds(),
+			Failing: i.Failing, LastError: i.LastErr, Panics: i.Panics,
+		}
+	}
+	if m.http != nil {
+		h := m.http.Stats()
+		p.HTTP = &h
+	}
+	return p
+}
+
+// slow names the subscribers that did not get all.
+func slow(all []stream.SubscriberStats) []status.Slow {
+	out := []status.Slow{} // never null in JSON
+	for _, s := range all {
+		if s.DroppedFrames > 0 || s.DroppedEvents > 0 {
+			out = append(out, status.Slow{ID: s.ID, DroppedFrames: s.DroppedFrames, DroppedEvents: s.DroppedEvents})
+		}
+	}
+	slices.SortFunc(out, func(a, b status.Slow) int {
+		return cmp.Or(cmp.Compare(b.DroppedEvents, a.DroppedEvents), cmp.Compare(a.ID, b.ID))
+	})
+	return out[:min(len(out), status.MaxSlow)]
+}
+
+// topEntry is one row of the HTTP API's /top.
+type topEntry struct {
+	CID   string `json:"cid,omitempty"`
+	Peer  string `json:"peer,omitempty"`
+	Agent string `json:"agent,omitempty"`
+	Wants uint64 `json:"wants"`
+	Error uint64 `json:"error"` // wants may be too high by this
+	Peers uint64 `json:"peers,omitempty"`
+}
+
+// top gives what was wanted most, or who wanted most, in the last complete
+// interval, and before there is one in the running one.
+func (m *Monitor) top(kind string, n int) (any, error) {
+	t, err := m.derive.Top(kind, n)
+	if err != nil {
+		return nil, err
+	}
+	r := t.Last
+	if r.Until.IsZero() {
+		r = t.Running
+	}
+	out := make([]topEntry, 0, len(r.CIDs)+len(r.Peers))
+	for _, c := range r.CIDs {
+		out = append(out, topEntry{CID: c.CID.String(), Wants: c.Wants, Error: c.Error, Peers: c.Peers})
+	}
+	for _, p := range r.Peers {
+		out = append(out, topEntry{Peer: p.Peer.String(), Agent: string(p.Agent), Wants: p.Wants, Error: p.Error})
+	}
+	return out, nil
+}

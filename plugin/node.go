@@ -1,0 +1,125 @@
+package plugin
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ipfs/kubo/core"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// maxBandwidths is how many protocols a sample tells the bandwidth of; the
+// rest is summed.
+const maxBandwidths = 30
+
+// repoEvery is how often the repository's size is asked for: it may walk
+// through the datastore.
+const repoEvery = time.Minute
+
+// nodeSampler gives what a node tells about itself for each sample.
+type nodeSampler struct {
+	node *core.IpfsNode
+
+	// of the one goroutine that samples
+	repoSize int64
+	repoNext time.Time
+}
+
+func newNodeSampler(n *core.IpfsNode) *nodeSampler { return &nodeSampler{node: n, repoSize: -1} }
+
+// sample reads counters that kubo and libp2p keep anyway.
+func (s *nodeSampler) sample(ctx context.Context) event.Node {
+	out := event.Node{RepoBytes: s.repo(ctx), Process: process()}
+	n := s.node
+	if n.Reporter != nil {
+		total := n.Reporter.GetBandwidthTotals()
+		out.BandwidthTotal = event.Bandwidth{InBytes: total.TotalIn, OutBytes: total.TotalOut, InRate: total.RateIn, OutRate: total.RateOut}
+		rest := event.Bandwidth{Protocol: event.Others}
+		for p, b := range n.Reporter.GetBandwidthByProtocol() {
+			out.Bandwidth = append(out.Bandwidth, event.Bandwidth{
+				Protocol: event.Clean(string(p), event.MaxProtocolText),
+				InBytes:  b.TotalIn, OutBytes: b.TotalOut, InRate: b.RateIn, OutRate: b.RateOut,
+			})
+		}
+		slices.SortFunc(out.Bandwidth, func(a, b event.Bandwidth) int {
+			return cmp.Or(cmp.Compare(b.InBytes+b.OutBytes, a.InBytes+a.OutBytes), cmp.Compare(a.Protocol, b.Protocol))
+		})
+		keep := min(maxBandwidths, len(out.Bandwidth))
+		for _, b := range out.Bandwidth[keep:] {
+			rest.InBytes += b.InBytes
+			rest.OutBytes += b.OutBytes
+			rest.InRate += b.InRate
+			rest.OutRate += b.OutRate
+		}
+		out.Bandwidth = append(out.Bandwidth[:keep], rest)
+	}
+	if n.DHT != nil {
+		if n.DHT.WAN != nil {
+			out.Routing = append(out.Routing, event.RoutingTable{Name: "wan", Peers: n.DHT.WAN.RoutingTable().Size()})
+		}
+		if n.DHT.LAN != nil {
+			out.Routing = append(out.Routing, event.RoutingTable{Name: "lan", Peers: n.DHT.LAN.RoutingTable().Size()})
+		}
+	}
+	if n.Bitswap != nil {
+		out.Wantlist = len(n.Bitswap.GetWantlist())
+		if n.Bitswap.Server != nil {
+			if stat, err := n.Bitswap.Server.Stat(); err == nil {
+				out.Ledgers = len(stat.Peers)
+			}
+		}
+	}
+	return out
+}
+
+// repo gives the repository's size in bytes, as it was at most repoEvery and
+// the time of one reading ago; -1 before the first.
+func (s *nodeSampler) repo(ctx context.Context) int64 {
+	if time.Now().Before(s.repoNext) || ctx.Err() != nil {
+		return s.repoSize
+	}
+	size, err := s.node.Repo.GetStorageUsage(ctx)
+	if err == nil {
+		s.repoSize = int64(size)
+	}
+	s.repoNext = time.Now().Add(repoEvery)
+	return s.repoSize
+}
+
+// process reads what this process costs.
+func process() event.Process {
+	out := event.Process{Goroutines: runtime.NumGoroutine(), OpenFiles: -1}
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) == nil {
+		out.CPUSeconds = time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	}
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(heap)
+	if heap[0].Value.Kind() == metrics.KindUint64 {
+		out.HeapBytes = int64(heap[0].Value.Uint64())
+	}
+	// The resident pages are the second figure of statm (proc(5)).
+	if b, err := os.ReadFile("/proc/self/statm"); err == nil {
+		if f := strings.Fields(string(b)); len(f) > 1 {
+			if pages, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+				out.ResidentMem = pages * int64(os.Getpagesize())
+			}
+		}
+	}
+	if d, err := os.Open("/proc/self/fd"); err == nil {
+		if names, err := d.Readdirnames(-1); err == nil {
+			out.OpenFiles = len(names) - 1 // without the one just opened
+		}
+		d.Close()
+	}
+	return out
+}

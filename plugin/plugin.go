@@ -1,0 +1,148 @@
+// Package plugin is the glue between kubo and the monitor: it hooks capture
+// into the node, reads the configuration, and starts and stops the sinks in
+// the right order.
+//
+// In: kubo's plugin calls. Out: a running monitor. Promised: a wrong
+// configuration breaks nothing but the daemon's start, so that the node's own
+// commands still work to repair it; Init and Options, which run for every
+// command, touch neither disk nor network; Close stores everything that was
+// accepted, within CloseTimeout.
+package plugin
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/ipfs/boxo/bitswap"
+	"github.com/ipfs/kubo/config"
+	"github.com/ipfs/kubo/core"
+	kuboplugin "github.com/ipfs/kubo/plugin"
+	"go.uber.org/fx"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/capture"
+)
+
+// Version is the plugin's version, and ipfsmon's.
+const Version = "0.1.0"
+
+// Options are what a program that links the plugin may add.
+type Options struct {
+	Defaults func(*Config)  // below kubo's section
+	Flags    func(*Config)  // above the environment
+	Started  func(*Monitor) // called once when the monitor runs; must return soon
+}
+
+// Plugin is the kubo plugin. One value serves one node.
+type Plugin struct {
+	opts    Options
+	log     *slog.Logger
+	layers  Layers
+	bus     *bus.Bus
+	capture *capture.Capture
+
+	mu      sync.Mutex
+	monitor *Monitor
+}
+
+var (
+	_ kuboplugin.PluginFx             = (*Plugin)(nil)
+	_ kuboplugin.PluginDaemonInternal = (*Plugin)(nil)
+)
+
+// New makes the plugin; Init must come before anything else.
+func New(opts Options) *Plugin { return &Plugin{opts: opts} }
+
+// Name is the plugin's name in kubo's configuration.
+func (*Plugin) Name() string { return Name }
+
+// Version is the plugin's version.
+func (*Plugin) Version() string { return Version }
+
+// Init keeps what kubo hands over. It runs for every command of the node and
+// never fails: Start checks the configuration.
+func (p *Plugin) Init(env *kuboplugin.Environment) error {
+	p.log = Logger()
+	p.layers = Layers{
+		Defaults: func(c *Config) {
+			c.DataFolder = DataFolder(env.Repo)
+			if p.opts.Defaults != nil {
+				p.opts.Defaults(c)
+			}
+		},
+		Section: env.Config,
+		Flags:   p.opts.Flags,
+	}
+	p.bus = bus.New(bus.Config{})
+	p.capture = capture.New(p.bus, p.log)
+	return nil
+}
+
+// Options adds the capture to the node's parts: a tracer for what comes in
+// and what the server sends, and a tap for what the client sends. If kubo's
+// constructor is not the one that the tap was made for, the node runs with
+// the tracer alone and says so.
+func (p *Plugin) Options(info core.FXNodeInfo) ([]fx.Option, error) {
+	opts := append(info.FXOptions, fx.Provide(fx.Annotate(
+		func() bitswap.Option { return bitswap.WithTracer(p.capture) },
+		fx.ResultTags(`group:"bitswap-options"`),
+	)))
+	if err := p.drift(); err != nil {
+		p.log.Error("wants and cancels that this node sends are not captured", "reason", err)
+		return opts, nil
+	}
+	return append(opts, fx.Decorate(tapBitswap(p.capture.Tap))), nil
+}
+
+// drift says why the tap cannot be used with the kubo that is linked in.
+func (p *Plugin) drift() error {
+	return checkConstructor(constructor(&config.Config{}).Type())
+}
+
+// Start runs the monitor beside a node. It fails, and with it the daemon, if
+// the configuration is wrong or an address cannot be had; nothing is left
+// running then.
+func (p *Plugin) Start(n *core.IpfsNode) error {
+	cfg, _, err := p.layers.Effective()
+	if err != nil {
+		return fmt.Errorf("ipfsmon: configuration: %w", err)
+	}
+	p.layers.warnings(p.log)
+	m, err := start(cfg, n, p.bus, p.capture, p.log)
+	if err != nil {
+		p.bus.Close()
+		return fmt.Errorf("ipfsmon: %w", err)
+	}
+	m.drift = p.drift()
+	p.mu.Lock()
+	p.monitor = m
+	p.mu.Unlock()
+	m.announce(os.Stdout)
+	if p.opts.Started != nil {
+		p.opts.Started(m)
+	}
+	return nil
+}
+
+// Close stores what was accepted and stops the monitor. It may be called
+// again, and without Start.
+func (p *Plugin) Close() error {
+	p.mu.Lock()
+	m := p.monitor
+	p.mu.Unlock()
+	if m == nil {
+		return nil
+	}
+	return m.Close()
+}
+
+// Check gives the effective configuration of a node whose plugin section is
+// given, with the sources of its keys; the error names all that is wrong.
+func (p *Plugin) Check(repo string, section any) (*Config, map[string]string, error) {
+	if err := p.Init(&kuboplugin.Environment{Repo: repo, Config: section}); err != nil {
+		return nil, nil, err
+	}
+	return p.layers.Effective()
+}

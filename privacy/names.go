@@ -1,0 +1,138 @@
+package privacy
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"slices"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	mh "github.com/multiformats/go-multihash"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// remembered is how many pseudonyms of each sort a sink keeps, so that the
+// same few peers and CIDs are not hashed again and again. With the longest
+// CIDs that is about 10 MB, with ordinary ones 4.
+const remembered = 1 << 14
+
+// What is hashed begins with one of these: a CID can hold a peer ID, and the
+// two must not have the same digest.
+const (
+	ofPeer = 'p'
+	ofCID  = 'c'
+	ofConn = 'n'
+)
+
+// names makes the pseudonyms of one day. It is for one goroutine.
+type names struct {
+	day uint64 // of the key in mac; 0: none yet
+	mac hash.Hash
+	in  []byte // scratch
+
+	peers     *simplelru.LRU[peer.ID, peer.ID]
+	cids      *simplelru.LRU[cid.Cid, cid.Cid]
+	addresses *simplelru.LRU[event.Text, event.Text]
+}
+
+// use takes the key of an event, and forgets all names under another.
+func (n *names) use(k dayKey) {
+	if n.day == k.number {
+		return
+	}
+	n.day = k.number
+	n.mac = hmac.New(sha256.New, k.secret[:])
+	n.peers = lru[peer.ID, peer.ID]()
+	n.cids = lru[cid.Cid, cid.Cid]()
+	n.addresses = lru[event.Text, event.Text]()
+}
+
+func lru[K comparable, V any]() *simplelru.LRU[K, V] {
+	l, err := simplelru.NewLRU[K, V](remembered, nil)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
+	return l
+}
+
+// multihash gives a sha2-256 multihash with the HMAC of n.in as its digest.
+func (n *names) multihash() []byte {
+	n.mac.Reset()
+	n.mac.Write(n.in)
+	return n.mac.Sum([]byte{mh.SHA2_256, sha256.Size})
+}
+
+// peer gives a peer ID of the old form, Qm..., whatever the form of p.
+func (n *names) peer(p peer.ID) peer.ID {
+	if p == "" {
+		return ""
+	}
+	if name, ok := n.peers.Get(p); ok {
+		return name
+	}
+	n.in = append(append(n.in[:0], ofPeer), p...)
+	name := peer.ID(n.multihash())
+	n.peers.Add(p, name)
+	return name
+}
+
+// cid gives a CID of the same version and codec; its multihash is sha2-256,
+// also for one that held its data itself. The two versions of a CID get the
+// same multihash.
+func (n *names) cid(c cid.Cid) cid.Cid {
+	if !c.Defined() {
+		return c
+	}
+	if name, ok := n.cids.Get(c); ok {
+		return name
+	}
+	codec := c.Type()
+	n.in = append(n.in[:0], ofCID, byte(codec), byte(codec>>8), byte(codec>>16), byte(codec>>24),
+		byte(codec>>32), byte(codec>>40), byte(codec>>48), byte(codec>>56))
+	n.in = append(n.in, c.Hash()...)
+	name := cid.NewCidV1(codec, n.multihash())
+	if c.Version() == 0 {
+		name = cid.NewCidV0(name.Hash())
+	}
+	n.cids.Add(c, name)
+	return name
+}
+
+// conn gives a name for a connection. libp2p's own begins with the peer's ID.
+func (n *names) conn(id string) string {
+	if id == "" {
+		return ""
+	}
+	n.in = append(append(n.in[:0], ofConn), id...)
+	return hex.EncodeToString(n.multihash()[2:10])
+}
+
+func (n *names) addr(a event.Text) event.Text {
+	if a == "" {
+		return ""
+	}
+	if cut, ok := n.addresses.Get(a); ok {
+		return cut
+	}
+	cut := cutAddr(a)
+	n.addresses.Add(a, cut)
+	return cut
+}
+
+// addrs cuts a list of addresses; what is the same afterwards is there once.
+func (n *names) addrs(in []event.Text) []event.Text {
+	var out []event.Text
+	for _, a := range in {
+		if cut := n.addr(a); cut != "" && !slices.Contains(out, cut) {
+			if out == nil {
+				out = make([]event.Text, 0, len(in))
+			}
+			out = append(out, cut)
+		}
+	}
+	return out
+}

@@ -1,0 +1,310 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// payload is what a frame of version 3 has in it.
+type payload struct {
+	Event *Event `json:"event,omitempty"`
+}
+
+const (
+	// maxInflated is the most that one frame may be when decompressed.
+	maxInflated = 64 << 20
+	// A frame may inflate to maxRatio times its size, or to freeInflated if
+	// that is more: small frames of much the same may be honest.
+	maxRatio     = 200
+	freeInflated = 1 << 20
+)
+
+// Client is a subscriber's end of the stream. Its methods are for one
+// goroutine, but Close may be called from any.
+type Client struct {
+	conn    net.Conn
+	version int
+	monitor string
+	match   *matcher // what version 3 cannot filter is filtered here
+	dec     decoder
+	batches batchDecoder
+}
+
+// Options says how to subscribe. The zero value asks for everything, by version
+// 4 of the protocol if the server speaks it and else by version 3.
+type Options struct {
+	// Version is 3 or 4 for that alone, 0 for what the server has.
+	Version int
+	// Filter says which events to get. With version 3 everything comes over
+	// the wire and is filtered by the client.
+	Filter Filter
+	// Encoding of version 4: zstd (the default) or gzip.
+	Encoding string
+	// Token for servers that want one.
+	Token string
+	// TokenFunc gives the token anew for each connection, instead of Token.
+	TokenFunc func() (string, error)
+	// TLS is for servers that speak it; nil: no TLS. Without a ServerName it
+	// takes the host of the address.
+	TLS *tls.Config
+}
+
+// ErrRefused is the error when a server of version 4 does not want the client;
+// its text has the reason.
+var ErrRefused = errors.New("the server refuses")
+
+// Dial subscribes to everything: Options{}.Dial.
+func Dial(ctx context.Context, address string) (*Client, error) {
+	return Options{}.Dial(ctx, address)
+}
+
+// Dial connects to a server at "host:port" or "unix:/path" and subscribes. ctx
+// bounds the dialling and the handshake, nothing after; without a deadline of
+// its own it has DefaultHandshakeTimeout for each.
+func (o Options) Dial(ctx context.Context, address string) (*Client, error) {
+	c, err := o.dial(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("stream: subscribe to %s: %w", address, err)
+	}
+	return c, nil
+}
+
+func (o Options) dial(ctx context.Context, address string) (*Client, error) {
+	match, err := o.Filter.compile()
+	if err != nil {
+		return nil, err
+	}
+	if o.TokenFunc != nil {
+		if o.Token, err = o.TokenFunc(); err != nil {
+			return nil, err
+		}
+	}
+	if o.Version != 0 && o.Version != version && o.Version != version4 {
+		return nil, fmt.Errorf("version %d of the protocol: want 3 or 4, or 0 for either", o.Version)
+	}
+	if o.Version != version {
+		c := &Client{version: version4}
+		err := o.connect(ctx, address, c, o.greetV4)
+		if err == nil {
+			return c, nil
+		}
+		if o.Version == version4 || !errors.Is(err, errNoV4) {
+			return nil, err
+		}
+	}
+	c := &Client{version: version, match: match}
+	if err := o.connect(ctx, address, c, greetV3); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// errNoV4 is the error when the server has closed the connection on hearing of
+// version 4.
+var errNoV4 = errors.New("the server does not speak version 4 of the protocol")
+
+// connect dials and greets.
+func (o Options) connect(ctx context.Context, address string, c *Client, hello func(*Client) error) error {
+	network, target := "tcp", address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, target = "unix", path
+	}
+	d := net.Dialer{Timeout: DefaultHandshakeTimeout}
+	conn, err := d.DialContext(ctx, network, target)
+	if err != nil {
+		return err
+	}
+	if o.TLS != nil {
+		cfg := o.TLS.Clone()
+		if host, _, err := net.SplitHostPort(address); err == nil && cfg.ServerName == "" {
+			cfg.ServerName = host
+		}
+		conn = tls.Client(conn, cfg)
+	}
+	c.conn = conn
+	if err := greet(ctx, c, hello); err != nil {
+		conn.Close()
+		return err
+	}
+	return nil
+}
+
+// greet is the client's half of the handshake.
+func greet(ctx context.Context, c *Client, hello func(*Client) error) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(DefaultHandshakeTimeout)
+	}
+	if err := c.conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := hello(c); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	if !stop() {
+		return ctx.Err()
+	}
+	return c.conn.SetDeadline(time.Time{})
+}
+
+func greetV3(c *Client) error {
+	if _, err := c.conn.Write(helloFrame); err != nil {
+		return err
+	}
+	_, err := readHello(c.conn, version)
+	return err
+}
+
+func (o Options) greetV4(c *Client) error {
+	v := uint16(version4)
+	frame := jsonFrame(hello{Version: &v, Token: o.Token, Encoding: o.Encoding, Filter: o.Filter})
+	if n := len(frame) - headerBytes; n > maxHandshakeBytes {
+		return fmt.Errorf("the filter and the token take %d bytes: allowed are %d", n, maxHandshakeBytes)
+	}
+	if _, err := c.conn.Write(frame); err != nil {
+		return err
+	}
+	if _, err := readHello(c.conn, version); err != nil {
+		return err
+	}
+	// A server that does not know version 4 closes the connection here.
+	answer, err := readFrame(c.conn, nil, maxHandshakeBytes)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return errNoV4
+	}
+	if err != nil {
+		return err
+	}
+	var w welcome
+	if err := json.Unmarshal(answer, &w); err != nil {
+		return fmt.Errorf("the server's answer: %w", err)
+	}
+	if w.Error != "" {
+		return fmt.Errorf("%w: %s", ErrRefused, w.Error)
+	}
+	if w.Version != version4 {
+		return fmt.Errorf("the server answers with version %d of the protocol: want %d", w.Version, version4)
+	}
+	c.monitor = string(event.Clean(w.Monitor, event.MaxAgentText))
+	return nil
+}
+
+// Version is the version of the protocol that is spoken: 3 or 4.
+func (c *Client) Version() int { return c.version }
+
+// Monitor is the monitor's name, which version 3 does not tell.
+func (c *Client) Monitor() string { return c.monitor }
+
+// Next waits for the next event. With version 4 it may be a gap (Event.Gap):
+// some were missed at this place. The error is io.EOF when the server has
+// closed the stream between two frames. After an error the client is of no
+// more use.
+func (c *Client) Next() (*Event, error) {
+	for {
+		if c.version == version {
+			e, err := c.dec.next(c.conn)
+			if err != nil {
+				return nil, err
+			}
+			if e != nil && c.wanted(e) {
+				return e, nil
+			}
+			continue
+		}
+		e, err := c.batches.next(c.conn)
+		if err != nil {
+			c.batches.close()
+			return nil, err
+		}
+		if e.known() {
+			e.Monitor = c.monitor
+			return e, nil
+		}
+	}
+}
+
+// wanted says whether an event of version 3 passes the filter. One that cannot
+// be made sense of passes.
+func (c *Client) wanted(e *Event) bool {
+	if c.match == nil || c.match.key == "{}" {
+		return true
+	}
+	full, err := e.ToEvent()
+	return err != nil || c.match.match(full)
+}
+
+// known is false for a line of a kind that is not known here.
+func (e *Event) known() bool {
+	return e.Message != nil || e.Sent != nil || e.Connection != nil || e.Identify != nil || e.Gap != nil
+}
+
+// Close ends the subscription; a Next that waits returns an error. It may be
+// called again.
+func (c *Client) Close() error {
+	err := c.conn.Close()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// decoder reads the frames of version 3. Its buffers grow with the frames and stay.
+type decoder struct {
+	frame []byte
+	plain bytes.Buffer
+	gz    gzip.Reader
+}
+
+// next reads one frame; the event is nil if the frame has none.
+func (d *decoder) next(r io.Reader) (*Event, error) {
+	frame, err := readFrame(r, d.frame, maxFrameBytes)
+	if err != nil {
+		return nil, err
+	}
+	d.frame = frame
+	if err := d.inflate(); err != nil {
+		return nil, fmt.Errorf("stream: inflate a frame of %d bytes: %w", len(frame), err)
+	}
+	var p payload
+	if err := json.Unmarshal(d.plain.Bytes(), &p); err != nil {
+		return nil, fmt.Errorf("stream: decode an event of %d bytes: %w", d.plain.Len(), err)
+	}
+	return p.Event, nil
+}
+
+// inflate fills plain with the one gzip stream that is the frame.
+func (d *decoder) inflate() error {
+	in := bytes.NewReader(d.frame)
+	if err := d.gz.Reset(in); err != nil {
+		return err
+	}
+	d.gz.Multistream(false)
+	limit := min(maxInflated, max(freeInflated, maxRatio*int64(len(d.frame))))
+	d.plain.Reset()
+	n, err := d.plain.ReadFrom(io.LimitReader(&d.gz, limit+1))
+	if err != nil {
+		return err
+	}
+	if n > limit {
+		return fmt.Errorf("it becomes more than %d bytes", limit)
+	}
+	if in.Len() > 0 {
+		return fmt.Errorf("%d bytes after the end of the gzip stream", in.Len())
+	}
+	return nil
+}

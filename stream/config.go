@@ -1,0 +1,111 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/access"
+)
+
+// Defaults of Config.
+const (
+	DefaultMaxClients           = 64
+	DefaultMaxClientsPerAddress = 8
+	DefaultQueueBytes           = 1 << 20
+	DefaultHandshakeTimeout     = 5 * time.Second
+	DefaultWriteTimeout         = 10 * time.Second
+)
+
+// MinQueueBytes is the smallest queue allowed: a quarter of the default still
+// takes the frame of any ordinary event.
+const MinQueueBytes = 256 << 10
+
+// Config says where the server listens and what a subscriber may cost. Its
+// JSON form is the section TCPServerConfig of the plugin's configuration. Zero
+// values mean the defaults, but ListenAddresses must be there.
+type Config struct {
+	// ListenAddresses are "host:port" or "unix:/path". Port 0 takes any that is free.
+	ListenAddresses []string `split_words:"true"`
+	// TLSCertFile and TLSKeyFile are PEM files, for the addresses beyond the
+	// loopback interface. They are read again when they change.
+	TLSCertFile string `json:",omitempty" split_words:"true"`
+	TLSKeyFile  string `json:",omitempty" split_words:"true"`
+	// TokenFiles have a token on each line; all are good. Beyond the loopback
+	// interface a client must show one, which only version 4 can: version 3
+	// is not served there. They are read again when they change.
+	TokenFiles []string `json:",omitempty" split_words:"true"`
+	// AllowInsecure allows addresses beyond the loopback interface without
+	// TLS and tokens, though whoever reaches them reads all that the node sees.
+	AllowInsecure bool `json:",omitempty" split_words:"true"`
+	// MaxClients is the most subscribers, and also the most connections that
+	// are in their handshake.
+	MaxClients int `json:",omitempty" split_words:"true"`
+	// MaxClientsPerAddress is the most connections from one IP address.
+	// Loopback and unix sockets are exempt: a proxy or a tunnel ends there.
+	MaxClientsPerAddress int `json:",omitempty" split_words:"true"`
+	// QueueBytes bounds the frames that wait for one subscriber, at least MinQueueBytes.
+	QueueBytes int `json:",omitempty" split_words:"true"`
+
+	// Monitor is the name of this monitor, which clients of version 4 are told.
+	Monitor string `json:"-" ignored:"true"`
+	// HandshakeTimeout is how long a client has to say its version.
+	HandshakeTimeout time.Duration `json:"-" ignored:"true"`
+	// WriteTimeout is how long a subscriber may take nothing at all before it
+	// is closed.
+	WriteTimeout time.Duration `json:"-" ignored:"true"`
+	// Logger is slog.Default() if nil.
+	Logger *slog.Logger `json:"-" ignored:"true"`
+}
+
+// Validate says all that is wrong with the configuration.
+func (c Config) Validate() error {
+	var errs []error
+	if err := c.access().Check(c.ListenAddresses); err != nil {
+		errs = append(errs, err)
+	}
+	for _, f := range []struct {
+		key   string
+		value int
+	}{{"MaxClients", c.MaxClients}, {"MaxClientsPerAddress", c.MaxClientsPerAddress}} {
+		if f.value < 0 || f.value > 1<<16 {
+			errs = append(errs, fmt.Errorf("%s is %d: want 1 to 65536, or 0 for the default", f.key, f.value))
+		}
+	}
+	if q := c.QueueBytes; q != 0 && (q < MinQueueBytes || q > 1<<30) {
+		errs = append(errs, fmt.Errorf("QueueBytes is %d: want %d to %d, or 0 for the default", q, MinQueueBytes, 1<<30))
+	}
+	if c.HandshakeTimeout < 0 || c.WriteTimeout < 0 {
+		errs = append(errs, errors.New("timeouts must not be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) access() access.Config {
+	return access.Config{
+		TLSCertFile: c.TLSCertFile, TLSKeyFile: c.TLSKeyFile, TokenFiles: c.TokenFiles,
+		AllowInsecure: c.AllowInsecure, Logger: c.Logger,
+	}
+}
+
+func (c Config) withDefaults() Config {
+	set := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&c.MaxClients, DefaultMaxClients)
+	set(&c.MaxClientsPerAddress, DefaultMaxClientsPerAddress)
+	set(&c.QueueBytes, DefaultQueueBytes)
+	if c.HandshakeTimeout == 0 {
+		c.HandshakeTimeout = DefaultHandshakeTimeout
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = DefaultWriteTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}

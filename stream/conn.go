@@ -1,0 +1,252 @@
+package stream
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/access"
+)
+
+// kernelBytes is what the operating system may hold for a subscriber beside
+// its queue; left alone it would take several times the queue for a slow one.
+const kernelBytes = 256 << 10
+
+// accept takes connections until the listener is closed. No error ends it: a
+// node with a hundred thousand connections runs out of file descriptors at
+// times, and then has some again.
+func (s *Server) accept(l *access.Listener) {
+	wait := acceptWaitMin
+	for {
+		conn, err := l.Accept()
+		if err == nil {
+			wait = acceptWaitMin
+			s.admit(conn, l.NeedsToken)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		s.mu.Lock()
+		s.stats.AcceptErrors++
+		s.mu.Unlock()
+		if held, ok := s.acceptLine.Allow(); ok {
+			s.cfg.Logger.Warn("stream: cannot accept a connection, trying again", "listener", l.Addr().String(), "err", err.Error(), "held_back", held)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+			timer.Stop()
+			return
+		}
+		wait = min(2*wait, acceptWaitMax)
+	}
+}
+
+// admit starts the handshake of a connection, or closes it because of a limit.
+// When too many are in their handshake the oldest of them has to go: an
+// honest client needs a moment for it, so those that wait are not honest.
+func (s *Server) admit(conn net.Conn, needsToken bool) {
+	defer s.caught("admit a connection")
+	source, limited := sourceOf(conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Accepted++
+	if s.ending {
+		conn.Close()
+		return
+	}
+	if limited && s.sources[source] >= s.cfg.MaxClientsPerAddress {
+		s.stats.Refused++
+		conn.Close()
+		return
+	}
+	if len(s.pending) >= s.cfg.MaxClients {
+		s.pending[0].Close()
+		s.pending = slices.Delete(s.pending, 0, 1)
+	}
+	if limited {
+		s.sources[source]++
+	}
+	s.pending = append(s.pending, conn)
+	plain := conn
+	if c, ok := conn.(*tls.Conn); ok {
+		plain = c.NetConn()
+	}
+	if c, ok := plain.(interface{ SetWriteBuffer(int) error }); ok {
+		_ = c.SetWriteBuffer(kernelBytes) // it works without, too
+	}
+	s.wg.Go(func() {
+		defer func() {
+			conn.Close()
+			s.mu.Lock()
+			if limited {
+				if s.sources[source]--; s.sources[source] == 0 {
+					delete(s.sources, source)
+				}
+			}
+			s.mu.Unlock()
+		}()
+		s.serve(conn, needsToken)
+	})
+}
+
+// sourceOf gives what the limit per address counts by: the address, or for
+// IPv6 the network of 64 bits, which is what one subscriber of a provider has.
+// limited is false for loopback and unix sockets.
+func sourceOf(conn net.Conn) (source netip.Addr, limited bool) {
+	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	ip := tcp.AddrPort().Addr().Unmap()
+	if ip.IsLoopback() {
+		return netip.Addr{}, false
+	}
+	if ip.Is6() {
+		if p, err := ip.WithZone("").Prefix(64); err == nil {
+			ip = p.Addr()
+		}
+	}
+	return ip, true
+}
+
+// serve is the life of a connection.
+func (s *Server) serve(conn net.Conn, needsToken bool) {
+	defer s.caught("serve a connection")
+	g, err := s.handshake(conn, needsToken)
+
+	s.mu.Lock()
+	if i := slices.Index(s.pending, conn); i >= 0 {
+		s.pending = slices.Delete(s.pending, i, i+1)
+	}
+	if err != nil {
+		s.stats.FailedHandshakes++
+		if errors.Is(err, errToken) {
+			s.stats.FailedTokens++
+		}
+		s.mu.Unlock()
+		s.cfg.Logger.Debug("stream: handshake failed", "remote", remoteName(conn), "err", err.Error())
+		return
+	}
+	if s.ending || len(s.subs) >= s.cfg.MaxClients {
+		s.stats.Refused++
+		s.mu.Unlock()
+		if g != nil {
+			_ = s.refuse(conn, errFull)
+		}
+		return
+	}
+	sub := newSubscriber(s.subscriberID(conn), conn, g, s.cfg.QueueBytes)
+	if g != nil {
+		sub.enqueue(batch{data: jsonFrame(welcome{Version: version4, Monitor: s.cfg.Monitor, Encoding: encodingName(g.encoding)})})
+		sub.signal()
+	}
+	s.join(sub)
+	s.mu.Unlock()
+
+	written := make(chan struct{})
+	s.wg.Go(func() {
+		defer close(written)
+		defer sub.close(errEnding) // if write panics
+		defer s.caught("write to a subscriber")
+		sub.close(sub.write(s.cfg.WriteTimeout))
+	})
+	sub.close(discard(conn))
+	<-written
+	s.leave(sub)
+}
+
+var (
+	errToken = errors.New("stream: a token that is good here is wanted, and version 4 of the protocol with it")
+	errFull  = errors.New("stream: there are as many subscribers as are allowed")
+)
+
+// handshake says our version and hears the other's. The group is nil for
+// version 3. A client of version 4 is told why it is refused.
+func (s *Server) handshake(conn net.Conn, needsToken bool) (*group, error) {
+	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(helloFrame); err != nil {
+		return nil, err
+	}
+	h, err := readHello(conn, version, version4)
+	if err != nil {
+		if bad := (badHello{}); errors.As(err, &bad) {
+			return nil, s.refuse(conn, err)
+		}
+		return nil, err
+	}
+	if *h.Version == version {
+		if needsToken {
+			return nil, errToken
+		}
+		return nil, conn.SetDeadline(time.Time{})
+	}
+	if needsToken && !s.gate.Allowed(h.Token) {
+		return nil, s.refuse(conn, errToken)
+	}
+	encoding, ok := encodings[h.Encoding]
+	if !ok {
+		return nil, s.refuse(conn, fmt.Errorf("stream: encoding %q: want zstd or gzip", h.Encoding))
+	}
+	match, err := h.Filter.compile()
+	if err != nil {
+		return nil, s.refuse(conn, fmt.Errorf("stream: the filter: %w", err))
+	}
+	g := &group{match: match, encoding: encoding, key: string(rune('0'+encoding)) + match.key}
+	return g, conn.SetDeadline(time.Time{})
+}
+
+// refuse tells a client of version 4 why it is not served, and gives the
+// reason back.
+func (s *Server) refuse(conn net.Conn, why error) error {
+	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err == nil {
+		_, _ = conn.Write(jsonFrame(welcome{Error: string(event.Clean(why.Error(), maxReason))}))
+	}
+	return why
+}
+
+// maxReason is the longest reason given to a client, in bytes.
+const maxReason = 1024
+
+// subscriberID names a connection. Those over unix sockets have no address;
+// they are counted. The caller holds mu.
+func (s *Server) subscriberID(conn net.Conn) string {
+	if _, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		return "tcp-" + conn.RemoteAddr().String()
+	}
+	s.nextUnix++
+	return fmt.Sprintf("unix-%d", s.nextUnix)
+}
+
+func remoteName(conn net.Conn) string {
+	if a := conn.RemoteAddr(); a != nil && a.String() != "" {
+		return a.String()
+	}
+	return "unix socket"
+}
+
+// leave takes a subscriber out and keeps its totals.
+func (s *Server) leave(sub *subscriber) {
+	s.mu.Lock()
+	s.part(sub)
+	last := sub.stats()
+	s.stats.add(last)
+	ending := s.ending
+	s.mu.Unlock()
+	if ending {
+		return
+	}
+	if held, ok := s.closeLine.Allow(); ok {
+		s.cfg.Logger.Info("stream: a subscriber has gone", "subscriber", sub.id, "sent", last.SentEvents,
+			"dropped", last.DroppedEvents, "reason", fmt.Sprint(sub.why), "held_back", held)
+	}
+}

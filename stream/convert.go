@@ -1,0 +1,132 @@
+package stream
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// ToEvent gives the event as the monitor had it, under the limits that capture
+// keeps, so that it can be published on a bus again. What version 3 does not
+// tell is left empty, or "other" where an empty word is none of its set. A gap
+// has no such form; nor has what is not an event at all.
+func (e *Event) ToEvent() (*event.Event, error) {
+	out := &event.Event{Time: e.Timestamp.UnixNano(), Country: countryCode(e.Country), Gateway: e.Gateway}
+	var err error
+	if out.Peer, err = peer.Decode(e.Peer); err != nil {
+		return nil, fmt.Errorf("stream: an event of %q, which is not a peer ID: %w", e.Peer, err)
+	}
+	if y := e.Timestamp.Year(); y < 1970 || y > 2261 {
+		return nil, fmt.Errorf("stream: an event of the year %d: want 1970 to 2261", y)
+	}
+	switch {
+	case e.Message != nil:
+		out.Kind = event.KindMessage
+		e.Message.fill(out)
+	case e.Sent != nil:
+		out.Kind, out.Dir = event.KindMessage, event.Sent
+		e.Sent.fill(out)
+	case e.Connection != nil:
+		out.Kind = event.KindConnection
+		out.Conn = e.Connection.conn()
+	case e.Identify != nil:
+		out.Kind = event.KindIdentify
+		out.Identify = e.Identify.identify()
+	default:
+		return nil, fmt.Errorf("stream: neither a message nor a connection nor an identify")
+	}
+	return out, nil
+}
+
+func (m *Message) fill(out *event.Event) {
+	out.Full, out.PendingBytes, out.WireSize = m.Full, m.PendingBytes, m.WireSize
+	out.Truncated, out.OversizeCID = m.Truncated, m.OversizeCID
+	left := func(n int) int {
+		if n > event.MaxEntries {
+			out.Truncated += uint32(n - event.MaxEntries)
+			return event.MaxEntries
+		}
+		return n
+	}
+	for _, w := range m.Wants[:left(len(m.Wants))] {
+		out.Wants = append(out.Wants, event.Want{
+			CID: keep(w.Cid, out), Priority: w.Priority, Type: event.WantType(w.WantType), Cancel: w.Cancel, SendDontHave: w.SendDontHave,
+		})
+	}
+	for i, c := range m.Blocks[:left(len(m.Blocks))] {
+		b := event.Block{CID: keep(c, out)}
+		if i < len(m.BlockSizes) {
+			b.Size = m.BlockSizes[i]
+		}
+		out.Blocks = append(out.Blocks, b)
+	}
+	for _, p := range m.Presences[:left(len(m.Presences))] {
+		out.Presences = append(out.Presences, event.Presence{CID: keep(p.Cid, out), Type: event.PresenceType(p.Type)})
+	}
+	out.Addrs = texts(m.Addrs, event.MaxAddrs, event.MaxAddrText)
+}
+
+// keep gives the CID, or none if it is longer than an event may have.
+func keep(c cid.Cid, out *event.Event) cid.Cid {
+	if n := c.ByteLen(); n > event.MaxCIDBytes {
+		out.OversizeCID = max(out.OversizeCID, uint32(n))
+		return cid.Undef
+	}
+	return c
+}
+
+func (c *Connection) conn() *event.Conn {
+	out := &event.Conn{
+		ID: string(event.Clean(c.ID, event.MaxProtocolText)), Closed: c.Type == 1, Inbound: c.Direction == "inbound", Limited: c.Limited,
+		Addr:      event.Clean(c.Remote, event.MaxAddrText),
+		Transport: word(c.Transport, event.Transports), Security: word(c.Security, event.Securities), Muxer: word(c.Muxer, event.Muxers),
+		Duration: time.Duration(max(c.DurationNS, 0)), Streams: c.Streams, WasOpen: c.WasOpen, Unmatched: c.Unmatched,
+		PeerConns: c.PeerConns, TotalConns: c.TotalConns,
+	}
+	if c.Opened != nil {
+		out.Opened = *c.Opened
+	}
+	return out
+}
+
+// word gives w if it is in the set, else the set's last, which stands for all
+// others.
+func word(w string, set []string) string {
+	if slices.Contains(set, w) {
+		return w
+	}
+	return set[len(set)-1]
+}
+
+// countryCode gives s if it has the form of ISO 3166-1 alpha-2, else "": so
+// countries are few, whoever names them.
+func countryCode(s string) string {
+	upper := func(c byte) bool { return c >= 'A' && c <= 'Z' }
+	if len(s) == 2 && upper(s[0]) && upper(s[1]) {
+		return s
+	}
+	return ""
+}
+
+func (i *Identify) identify() *event.Identify {
+	return &event.Identify{
+		Agent:           event.Clean(i.Agent, event.MaxAgentText),
+		ProtocolVersion: event.Clean(i.ProtocolVersion, event.MaxProtocolText),
+		Protocols:       texts(i.Protocols, event.MaxProtocols, event.MaxProtocolText),
+		ListenAddrs:     texts(i.ListenAddrs, event.MaxAddrs, event.MaxAddrText),
+		ObservedAddr:    event.Clean(i.ObservedAddr, event.MaxAddrText),
+	}
+}
+
+func texts(all []string, most, limit int) []event.Text {
+	var out []event.Text
+	for _, s := range all[:min(len(all), most)] {
+		out = append(out, event.Clean(s, limit))
+	}
+	return out
+}

@@ -1,0 +1,156 @@
+package stream
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// hasV4 says whether version 4 has a place for the event. Samples have none:
+// they are totals of the node, which Prometheus and InfluxDB have, and not
+// something that happened.
+func hasV4(e *event.Event) bool {
+	switch e.Kind {
+	case event.KindMessage:
+		return true
+	case event.KindConnection:
+		return e.Conn != nil
+	case event.KindIdentify:
+		return e.Identify != nil
+	}
+	return false
+}
+
+// appendV4 appends the event as one line of JSON, byte for byte what
+// encoding/json makes of Event. The event must have passed hasV4. Names never
+// change; new ones may come.
+func appendV4(dst []byte, e *event.Event) []byte {
+	dst = append(dst, `{"timestamp":"`...)
+	dst = time.Unix(0, e.Time).UTC().AppendFormat(dst, time.RFC3339Nano)
+	dst = append(dst, `","peer":"`...)
+	dst = appendPeer(dst, e.Peer)
+	dst = append(dst, '"')
+	switch e.Kind {
+	case event.KindMessage:
+		if e.Dir == event.Sent {
+			dst = append(dst, `,"sent_message":`...)
+		} else {
+			dst = append(dst, `,"bitswap_message":`...)
+		}
+		dst = appendMessage(dst, e)
+	case event.KindConnection:
+		dst = append(dst, `,"connection_event":`...)
+		dst = appendConn(dst, e.Conn)
+	case event.KindIdentify:
+		dst = append(dst, `,"identify":`...)
+		dst = appendIdentify(dst, e.Identify)
+	}
+	dst = appendInt(dst, "seq", int64(e.Seq))
+	dst = appendString(dst, "country", e.Country)
+	dst = appendTrue(dst, "gateway", e.Gateway)
+	return append(dst, "}\n"...)
+}
+
+func appendMessage(dst []byte, e *event.Event) []byte {
+	dst = appendBody(dst, e, &wantNamesV4)
+	if len(e.Blocks) > 0 {
+		dst = append(dst, `,"block_sizes":[`...)
+		for i := range e.Blocks {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = strconv.AppendInt(dst, int64(e.Blocks[i].Size), 10)
+		}
+		dst = append(dst, ']')
+	}
+	dst = appendInt(dst, "pending_bytes", int64(e.PendingBytes))
+	dst = appendInt(dst, "wire_size", int64(e.WireSize))
+	dst = appendInt(dst, "truncated", int64(e.Truncated))
+	dst = appendInt(dst, "oversize_cid", int64(e.OversizeCID))
+	return append(dst, '}')
+}
+
+func appendConn(dst []byte, c *event.Conn) []byte {
+	dst = append(dst, `{"remote":`...)
+	dst = appendJSONString(dst, string(c.Addr))
+	dst = append(dst, `,"connection_event_type":`...)
+	if c.Closed {
+		dst = append(dst, '1')
+	} else {
+		dst = append(dst, '0')
+	}
+	dst = appendString(dst, "id", c.ID)
+	dst = appendString(dst, "direction", c.DirectionName())
+	dst = appendString(dst, "transport", c.Transport)
+	dst = appendString(dst, "security", c.Security)
+	dst = appendString(dst, "muxer", c.Muxer)
+	dst = appendTrue(dst, "limited", c.Limited)
+	if !c.Opened.IsZero() {
+		dst = append(dst, `,"opened":"`...)
+		dst = c.Opened.UTC().AppendFormat(dst, time.RFC3339Nano)
+		dst = append(dst, '"')
+	}
+	dst = appendInt(dst, "duration_ns", int64(c.Duration))
+	dst = appendInt(dst, "streams", int64(c.Streams))
+	dst = appendTrue(dst, "was_open", c.WasOpen)
+	dst = appendTrue(dst, "unmatched", c.Unmatched)
+	dst = appendInt(dst, "peer_connections", int64(c.PeerConns))
+	dst = appendInt(dst, "total_connections", int64(c.TotalConns))
+	return append(dst, '}')
+}
+
+func appendIdentify(dst []byte, i *event.Identify) []byte {
+	dst = append(dst, `{"agent":`...)
+	dst = appendJSONString(dst, string(i.Agent))
+	dst = append(dst, `,"protocol_version":`...)
+	dst = appendJSONString(dst, string(i.ProtocolVersion))
+	dst = append(dst, `,"protocols":`...)
+	dst = appendTexts(dst, i.Protocols)
+	dst = append(dst, `,"listen_addresses":`...)
+	dst = appendTexts(dst, i.ListenAddrs)
+	dst = append(dst, `,"observed_address":`...)
+	dst = appendJSONString(dst, string(i.ObservedAddr))
+	return append(dst, '}')
+}
+
+func appendTexts(dst []byte, texts []event.Text) []byte {
+	dst = append(dst, '[')
+	for i, s := range texts {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendJSONString(dst, string(s))
+	}
+	return append(dst, ']')
+}
+
+// The following append a member of an object unless its value is the zero
+// value: omitempty.
+
+func appendName(dst []byte, name string) []byte {
+	dst = append(dst, `,"`...)
+	dst = append(dst, name...)
+	return append(dst, `":`...)
+}
+
+func appendInt(dst []byte, name string, v int64) []byte {
+	if v == 0 {
+		return dst
+	}
+	return strconv.AppendInt(appendName(dst, name), v, 10)
+}
+
+func appendString(dst []byte, name, v string) []byte {
+	if v == "" {
+		return dst
+	}
+	return appendJSONString(appendName(dst, name), v)
+}
+
+func appendTrue(dst []byte, name string, v bool) []byte {
+	if !v {
+		return dst
+	}
+	return append(appendName(dst, name), "true"...)
+}

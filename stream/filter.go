@@ -1,0 +1,218 @@
+package stream
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// Filter says which events a subscriber wants. An empty list allows all; of
+// lists that are not empty an event must pass each. Its JSON is part of
+// version 4 of the protocol.
+type Filter struct {
+	// Kinds: message, connection, identify.
+	Kinds []string `json:"kinds,omitempty"`
+	// Directions of messages: received, sent. Other kinds have none and pass.
+	Directions []string `json:"directions,omitempty"`
+	// Peers as base58 or CIDs.
+	Peers []string `json:"peers,omitempty"`
+
+	// The rest is about a message's entries: one of them must pass all three
+	// for the message to pass, whole. Other kinds of events do not pass.
+
+	// Types: want_block, want_have, cancel, have, dont_have, block.
+	Types []string `json:"types,omitempty"`
+	// CIDs, of any version: the hash is what counts.
+	CIDs []string `json:"cids,omitempty"`
+	// Codecs of CIDs: raw, dag-pb, dag-cbor, dag-json, libp2p-key, or a number such as 0x55.
+	Codecs []string `json:"codecs,omitempty"`
+}
+
+// Validate says all that is wrong with the filter.
+func (f Filter) Validate() error {
+	_, err := f.compile()
+	return err
+}
+
+// The words of Filter.Types, as bits.
+const (
+	typeWantBlock = 1 << iota
+	typeWantHave
+	typeCancel
+	typeHave
+	typeDontHave
+	typeBlock
+	typeOther
+)
+
+var (
+	kindNames      = []string{"message", "connection", "identify"}
+	kindValues     = []event.Kind{event.KindMessage, event.KindConnection, event.KindIdentify}
+	directionNames = []string{"received", "sent"}
+	typeNames      = []string{"want_block", "want_have", "cancel", "have", "dont_have", "block"}
+	codecNames     = map[string]uint64{
+		"raw": cid.Raw, "dag-pb": cid.DagProtobuf, "dag-cbor": cid.DagCBOR, "dag-json": cid.DagJSON, "libp2p-key": cid.Libp2pKey,
+	}
+)
+
+// matcher is a Filter made ready. It is never changed.
+type matcher struct {
+	key        string // the same for filters that are the same
+	kinds      uint   // bits by event.Kind
+	directions uint   // bits by event.Direction
+	types      uint   // bits; all if there was no list
+	peers      map[peer.ID]bool
+	hashes     map[string]bool
+	codecs     map[uint64]bool
+	entries    bool // one of the lists about entries is there
+}
+
+func (f Filter) compile() (*matcher, error) {
+	var errs []error
+	bits := func(name string, words, allowed []string) (set uint) {
+		for _, w := range words {
+			i := slices.Index(allowed, w)
+			if i < 0 {
+				errs = append(errs, fmt.Errorf("%s: %q: want one of %s", name, w, strings.Join(allowed, ", ")))
+				continue
+			}
+			set |= 1 << i
+		}
+		if len(words) == 0 {
+			set = ^uint(0)
+		}
+		return set
+	}
+	m := &matcher{entries: len(f.Types)+len(f.CIDs)+len(f.Codecs) > 0}
+	kinds := bits("kinds", f.Kinds, kindNames)
+	for i, k := range kindValues {
+		m.kinds |= kinds >> i & 1 << k
+	}
+	m.directions = bits("directions", f.Directions, directionNames)
+	m.types = bits("types", f.Types, typeNames)
+	for _, s := range f.Peers {
+		p, err := peer.Decode(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("peers: %q is not a peer ID", s))
+			continue
+		}
+		if m.peers == nil {
+			m.peers = make(map[peer.ID]bool)
+		}
+		m.peers[p] = true
+	}
+	for _, s := range f.CIDs {
+		c, err := cid.Decode(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cids: %q is not a CID", s))
+			continue
+		}
+		if m.hashes == nil {
+			m.hashes = make(map[string]bool)
+		}
+		m.hashes[hashOf(c)] = true
+	}
+	for _, s := range f.Codecs {
+		code, ok := codecNames[s]
+		if !ok {
+			var err error
+			if code, err = strconv.ParseUint(s, 0, 64); err != nil {
+				errs = append(errs, fmt.Errorf("codecs: %q: want raw, dag-pb, dag-cbor, dag-json, libp2p-key or a number such as 0x55", s))
+				continue
+			}
+		}
+		if m.codecs == nil {
+			m.codecs = make(map[uint64]bool)
+		}
+		m.codecs[code] = true
+	}
+	key, err := json.Marshal(f)
+	m.key = string(key)
+	return m, errors.Join(append(errs, err)...)
+}
+
+// match says whether the event passes. It does not allocate.
+func (m *matcher) match(e *event.Event) bool {
+	if m.kinds>>e.Kind&1 == 0 || m.peers != nil && !m.peers[e.Peer] {
+		return false
+	}
+	if e.Kind != event.KindMessage {
+		return !m.entries
+	}
+	if m.directions>>e.Dir&1 == 0 {
+		return false
+	}
+	return !m.entries || m.matchEntries(e)
+}
+
+func (m *matcher) matchEntries(e *event.Event) bool {
+	for i := range e.Wants {
+		w := &e.Wants[i]
+		t := uint(typeOther)
+		switch {
+		case w.Cancel:
+			t = typeCancel
+		case w.Type == event.WantBlock:
+			t = typeWantBlock
+		case w.Type == event.WantHave:
+			t = typeWantHave
+		}
+		if m.types&t != 0 && m.matchCID(w.CID) {
+			return true
+		}
+	}
+	for i := range e.Presences {
+		p := &e.Presences[i]
+		t := uint(typeOther)
+		switch p.Type {
+		case event.Have:
+			t = typeHave
+		case event.DontHave:
+			t = typeDontHave
+		}
+		if m.types&t != 0 && m.matchCID(p.CID) {
+			return true
+		}
+	}
+	for i := range e.Blocks {
+		if m.types&typeBlock != 0 && m.matchCID(e.Blocks[i].CID) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *matcher) matchCID(c cid.Cid) bool {
+	if m.hashes == nil && m.codecs == nil {
+		return true
+	}
+	if !c.Defined() || m.codecs != nil && !m.codecs[c.Type()] {
+		return false
+	}
+	return m.hashes == nil || m.hashes[hashOf(c)]
+}
+
+// hashOf gives the multihash of a defined CID without an allocation.
+func hashOf(c cid.Cid) string {
+	key := c.KeyString()
+	if c.Version() == 0 {
+		return key
+	}
+	for range 2 { // version and codec, each ends with the first byte below 0x80
+		for i := 0; i < len(key); i++ {
+			if key[i] < 0x80 {
+				key = key[i+1:]
+				break
+			}
+		}
+	}
+	return key
+}

@@ -1,0 +1,173 @@
+package stream
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// maxLine is the longest line of a recording, in bytes.
+const maxLine = 16 << 20
+
+// Recordings gives the finished files of a recording in the order of their
+// time. dir is that of one monitor, or one above it if it has one monitor only.
+func Recordings(dir string) ([]string, error) {
+	files, err := recordingsIn(dir)
+	if err != nil || len(files) > 0 {
+		return files, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var monitors []string
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		inner, err := recordingsIn(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		if len(inner) > 0 {
+			monitors = append(monitors, e.Name())
+			files = inner
+		}
+	}
+	switch len(monitors) {
+	case 0:
+		return nil, fmt.Errorf("recording: no *%s in %s or in a folder in it", recordingSuffix, dir)
+	case 1:
+		return files, nil
+	}
+	return nil, fmt.Errorf("recording: %s has several monitors: name one of the folders %s", dir, strings.Join(monitors, ", "))
+}
+
+func recordingsIn(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, e := range entries {
+		if e.Type().IsRegular() && strings.HasSuffix(e.Name(), recordingSuffix) {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	slices.Sort(files) // their names are times
+	return files, nil
+}
+
+// ReadRecording calls each with the events of a file, in their order, until it
+// returns an error. Lines may be those of a Recorder, or of the Rust client of
+// the old exporter, in either spelling, or the frames of version 3. Lines that
+// are none are counted in bad. What comes before the place where a file is
+// damaged is given; then the error is a *DamagedError.
+func ReadRecording(path string, each func(*Event) error) (bad int, err error) {
+	err = readLines(path, func(line []byte) error {
+		if len(bytes.TrimSpace(line)) == 0 {
+			return nil
+		}
+		var l struct {
+			Event
+			Framed *Event `json:"event"`
+		}
+		if json.Unmarshal(line, &l) != nil {
+			bad++
+			return nil
+		}
+		e := l.Framed
+		if e == nil {
+			e = &l.Event
+		}
+		if !e.known() {
+			bad++
+			return nil
+		}
+		return each(e)
+	})
+	return bad, err
+}
+
+// readLines calls each with the lines of a file, with their ends.
+func readLines(path string, each func(line []byte) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	unzip, err := gzip.NewReader(bufio.NewReaderSize(f, 64<<10))
+	if err != nil {
+		return &DamagedError{path, err}
+	}
+	in := bufio.NewReaderSize(unzip, 64<<10)
+	var long []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			if len(long)+len(part) > maxLine {
+				return &DamagedError{path, fmt.Errorf("a line of more than %d bytes", maxLine)}
+			}
+			long = append(long, part...)
+			continue
+		}
+		if len(long) > 0 {
+			part = append(long, part...)
+			long = long[:0]
+		}
+		if len(part) > 0 {
+			if err := each(part); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return &DamagedError{path, err}
+		}
+	}
+}
+
+// Pace waits so that events come as far apart as they were, divided by a
+// speed. The zero value does not wait.
+type Pace struct {
+	Speed float64 // 1: as it was; 0: no waiting
+
+	begin time.Time // when the first event came
+	first time.Time // the time of the first event
+}
+
+// Wait waits until it is time for an event. The error is ctx's.
+func (p *Pace) Wait(ctx context.Context, at time.Time) error {
+	if p.Speed <= 0 {
+		return ctx.Err()
+	}
+	if p.begin.IsZero() {
+		p.begin, p.first = time.Now(), at
+	}
+	due := p.begin.Add(time.Duration(float64(at.Sub(p.first)) / p.Speed))
+	left := time.Until(due)
+	if left <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,259 @@
+package stream
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// shownEntries is the most entries of a message that AppendText names.
+const shownEntries = 4
+
+// Clean makes the texts of the event safe to show: control characters,
+// invisible ones and such are replaced, what is too long is cut, and what is no
+// country code is left out. A server of ours sends nothing else; another one may.
+func (e *Event) Clean() {
+	clean := func(limit int, all ...*string) {
+		for _, s := range all {
+			*s = string(event.Clean(*s, limit))
+		}
+	}
+	list := func(limit int, s []string) {
+		for i := range s {
+			clean(limit, &s[i])
+		}
+	}
+	clean(event.MaxAddrText, &e.Peer)
+	clean(event.MaxAgentText, &e.Monitor)
+	e.Country = countryCode(e.Country)
+	for _, m := range []*Message{e.Message, e.Sent} {
+		if m != nil {
+			list(event.MaxAddrText, m.Addrs)
+		}
+	}
+	if c := e.Connection; c != nil {
+		clean(event.MaxAddrText, &c.Remote)
+		clean(event.MaxProtocolText, &c.ID, &c.Direction, &c.Transport, &c.Security, &c.Muxer)
+	}
+	if i := e.Identify; i != nil {
+		clean(event.MaxAgentText, &i.Agent)
+		clean(event.MaxProtocolText, &i.ProtocolVersion)
+		clean(event.MaxAddrText, &i.ObservedAddr)
+		list(event.MaxProtocolText, i.Protocols)
+		list(event.MaxAddrText, i.ListenAddrs)
+	}
+}
+
+// AppendText appends the event, which should be clean, as a line to read.
+func (e *Event) AppendText(dst []byte) []byte {
+	if g := e.Gap; g != nil {
+		return fmt.Appendf(dst, "-- %d events missed here: %d because this client was too slow, %d because the monitor was\n", g.Missed(), g.Slow, g.Bus)
+	}
+	dst = e.Timestamp.Local().AppendFormat(dst, "2006-01-02 15:04:05.000")
+	dst = append(dst, ' ')
+	dst = append(dst, e.Peer...)
+	switch {
+	case e.Country != "" && e.Gateway:
+		dst = append(dst, " ("+e.Country+", gateway)"...)
+	case e.Country != "":
+		dst = append(dst, " ("+e.Country+")"...)
+	case e.Gateway:
+		dst = append(dst, " (gateway)"...)
+	}
+	switch {
+	case e.Connection != nil:
+		word := " opened "
+		if e.Connection.Type == 1 {
+			word = " closed "
+		}
+		dst = append(dst, word...)
+		dst = append(dst, e.Connection.Remote...)
+		if d := e.Connection.DurationNS; d > 0 {
+			dst = append(dst, " after "...)
+			dst = append(dst, time.Duration(d).Round(time.Millisecond).String()...)
+		}
+	case e.Identify != nil:
+		dst = append(dst, " is "...)
+		dst = append(dst, e.Identify.Agent...)
+		dst = append(dst, ", "...)
+		dst = strconv.AppendInt(dst, int64(len(e.Identify.Protocols)), 10)
+		dst = append(dst, " protocols"...)
+	case e.Message != nil:
+		dst = e.Message.appendText(dst)
+	case e.Sent != nil:
+		dst = append(dst, " is sent"...)
+		dst = e.Sent.appendText(dst)
+	default:
+		dst = append(dst, " (of a kind that is not known here)"...)
+	}
+	return append(dst, '\n')
+}
+
+func (m *Message) appendText(dst []byte) []byte {
+	if m.Full {
+		dst = append(dst, " full"...)
+	}
+	left := shownEntries
+	entry := func(word string, c cid.Cid) {
+		if left--; left < 0 {
+			return
+		}
+		dst = append(dst, ' ')
+		dst = append(dst, word...)
+		dst = append(dst, ' ')
+		if c.Defined() {
+			dst = appendCID(dst, c)
+		} else {
+			dst = append(dst, '-')
+		}
+	}
+	for i := range m.Wants {
+		entry(m.Wants[i].word(), m.Wants[i].Cid)
+	}
+	for _, c := range m.Blocks {
+		entry("block", c)
+	}
+	for _, p := range m.Presences {
+		entry(event.PresenceType(p.Type).String(), p.Cid)
+	}
+	if left == shownEntries {
+		dst = append(dst, " empty"...)
+	}
+	if left < 0 {
+		dst = append(dst, " and "...)
+		dst = strconv.AppendInt(dst, int64(-left), 10)
+		dst = append(dst, " more"...)
+	}
+	if len(m.Addrs) > 0 {
+		dst = append(dst, " from "...)
+		dst = append(dst, m.Addrs[0]...)
+	}
+	return dst
+}
+
+// word names the entry as it is named in the store.
+func (w *Want) word() string {
+	e := event.Want{Type: event.WantType(w.WantType), Cancel: w.Cancel}
+	return e.TypeName()
+}
+
+// AppendJSON appends the event as a line of JSON: that of version 4 and of
+// recordings, whatever the server speaks. Arrays are never null.
+func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
+	if e.Message != nil || e.Sent != nil || e.Identify != nil {
+		whole := *e
+		whole.Message, whole.Sent = e.Message.whole(), e.Sent.whole()
+		if e.Identify != nil {
+			i := *e.Identify
+			i.Protocols, i.ListenAddrs = orEmpty(i.Protocols), orEmpty(i.ListenAddrs)
+			whole.Identify = &i
+		}
+		e = &whole
+	}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return dst, err
+	}
+	dst = append(dst, line...)
+	return append(dst, '\n'), nil
+}
+
+// whole is the message with empty arrays where there are none.
+func (m *Message) whole() *Message {
+	if m == nil {
+		return nil
+	}
+	out := *m
+	out.Wants, out.Blocks, out.Presences, out.Addrs = orEmpty(m.Wants), orEmpty(m.Blocks), orEmpty(m.Presences), orEmpty(m.Addrs)
+	return &out
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// CSVHeader names the columns of CSV.
+var CSVHeader = []string{"timestamp", "monitor", "seq", "kind", "direction", "peer", "type", "cid", "priority", "send_dont_have", "size",
+	"address", "agent", "country", "gateway"}
+
+// CSV gives the event, which should be clean, as rows with the columns of
+// CSVHeader: one for each entry of a message, one for another event. A cell
+// that a spreadsheet would take for a formula begins with an apostrophe.
+func (e *Event) CSV() [][]string {
+	var rows [][]string
+	gateway := "" // not known, or no gateway
+	if e.Gateway {
+		gateway = "true"
+	}
+	row := func(kind, direction, typ, cid, priority, sdh, size, address, agent string) {
+		cells := []string{e.Timestamp.UTC().Format(time.RFC3339Nano), e.Monitor, strconv.FormatUint(e.Seq, 10), kind, direction, e.Peer,
+			typ, cid, priority, sdh, size, address, agent, e.Country, gateway}
+		for i, c := range cells {
+			if c != "" && i != csvPriority && strings.ContainsRune("=+-@", rune(c[0])) {
+				cells[i] = "'" + c
+			}
+		}
+		rows = append(rows, cells)
+	}
+	message := func(m *Message, direction string) {
+		if m == nil {
+			return
+		}
+		address := ""
+		if len(m.Addrs) > 0 {
+			address = m.Addrs[0]
+		}
+		for i := range m.Wants {
+			w := &m.Wants[i]
+			row("message", direction, w.word(), cidText(w.Cid), strconv.Itoa(int(w.Priority)), strconv.FormatBool(w.SendDontHave), "", address, "")
+		}
+		for i, c := range m.Blocks {
+			size := ""
+			if i < len(m.BlockSizes) {
+				size = strconv.Itoa(int(m.BlockSizes[i]))
+			}
+			row("message", direction, "block", cidText(c), "", "", size, address, "")
+		}
+		for _, p := range m.Presences {
+			row("message", direction, event.PresenceType(p.Type).String(), cidText(p.Cid), "", "", "", address, "")
+		}
+		if len(m.Wants)+len(m.Blocks)+len(m.Presences) == 0 {
+			row("message", direction, "empty", "", "", "", "", address, "")
+		}
+	}
+	message(e.Message, "received")
+	message(e.Sent, "sent")
+	if c := e.Connection; c != nil {
+		typ := "opened"
+		if c.Type == 1 {
+			typ = "closed"
+		}
+		row("connection", c.Direction, typ, "", "", "", "", c.Remote, "")
+	}
+	if i := e.Identify; i != nil {
+		row("identify", "", "", "", "", "", "", i.ObservedAddr, i.Agent)
+	}
+	if g := e.Gap; g != nil {
+		row("gap", "", "", "", "", "", strconv.FormatUint(g.Missed(), 10), "", "")
+	}
+	return rows
+}
+
+// csvPriority is the column that may honestly begin with a minus.
+const csvPriority = 8
+
+func cidText(c cid.Cid) string {
+	if !c.Defined() {
+		return ""
+	}
+	return c.String()
+}

@@ -1,0 +1,243 @@
+package stream
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// batch is some frames, one after the other. It is shared by all subscribers
+// of a group and never changed.
+type batch struct {
+	data        []byte
+	frames      int
+	events      int
+	first, last uint64 // Seq of the first and the last event, for version 4
+}
+
+// cost is what a batch takes in a queue, in bytes, with the queue's own part.
+func (b *batch) cost() int { return len(b.data) + 64 }
+
+const (
+	// writeBytes is about the most that goes into one write: little enough
+	// that the queue shrinks while a slow connection takes it.
+	writeBytes = 256 << 10
+	// maxClientBytes is what a client may send after its hello before it is
+	// closed. There is nothing that it should send.
+	maxClientBytes = 64 << 10
+)
+
+// subscriber is a client that gets frames. Its queue is filled by the
+// server's one encoder and emptied by its own writer.
+type subscriber struct {
+	id    string
+	conn  net.Conn
+	since time.Time
+	group *group // what it asked for; nil for version 3
+
+	mu      sync.Mutex
+	queue   []batch
+	queued  int // bytes in queue or in the write under way
+	limit   int
+	ending  bool // nothing more will be queued: the writer empties the queue and ends
+	frames  uint64
+	bytes   uint64
+	events  uint64
+	dropped uint64 // events
+	lost    uint64 // frames
+	gap     gap    // of version 4: goes behind what is in queue
+
+	wake chan struct{} // cap 1: queue or ending has changed
+	gone chan struct{} // closed when the connection is
+	once sync.Once
+	why  error // set before gone is closed: nil if all was sent
+}
+
+func newSubscriber(id string, conn net.Conn, g *group, limit int) *subscriber {
+	return &subscriber{
+		id: id, conn: conn, since: time.Now(), group: g, limit: limit,
+		wake: make(chan struct{}, 1), gone: make(chan struct{}),
+	}
+}
+
+// push queues a batch, or counts its events as dropped if it does not fit. It
+// never waits. It gives the number of events dropped.
+func (s *subscriber) push(b batch) (dropped int) {
+	s.mu.Lock()
+	if s.gap.any() && s.queued+b.cost()+2*gapCost <= s.limit {
+		s.enqueueGap()
+	}
+	if s.queued+b.cost() > s.limit || s.gap.any() {
+		s.dropped += uint64(b.events)
+		s.lost += uint64(b.frames)
+		if s.group != nil {
+			s.gap.add(uint64(b.events), 0, b.first, b.last)
+		}
+		s.mu.Unlock()
+		return b.events
+	}
+	s.enqueue(b)
+	s.mu.Unlock()
+	s.signal()
+	return 0
+}
+
+// gapCost is more than the frame of a gap costs.
+const gapCost = 256
+
+// enqueue adds to the queue. The caller holds mu.
+func (s *subscriber) enqueue(b batch) {
+	s.queue = append(s.queue, b)
+	s.queued += b.cost()
+}
+
+// enqueueGap adds the record of the gap to the queue. The caller holds mu.
+func (s *subscriber) enqueueGap() {
+	s.enqueue(batch{data: s.gap.frame(), frames: 1})
+	s.gap = gap{}
+}
+
+// missed tells a subscriber of version 4 that the monitor lost events before
+// they could be sent to anyone.
+func (s *subscriber) missed(n, first, last uint64) {
+	s.mu.Lock()
+	s.gap.add(0, n, first, last)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *subscriber) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// finish makes the writer end when the queue is empty.
+func (s *subscriber) finish() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	s.signal()
+}
+
+// close ends the connection and with it the reader and the writer. It may be
+// called again and from any goroutine; the first reason counts.
+func (s *subscriber) close(why error) {
+	s.once.Do(func() {
+		s.why = why
+		close(s.gone)
+		s.conn.Close()
+	})
+}
+
+// take moves up to about writeBytes from the queue to bufs. done is true when
+// there is nothing and will be nothing.
+func (s *subscriber) take(bufs net.Buffers) (_ net.Buffers, took taken, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 && s.gap.any() {
+		s.enqueueGap()
+	}
+	n := 0
+	for n < len(s.queue) && took.cost < writeBytes {
+		bufs = append(bufs, s.queue[n].data)
+		took.cost += s.queue[n].cost()
+		took.frames += s.queue[n].frames
+		took.events += s.queue[n].events
+		n++
+	}
+	// What has been taken must not be kept alive by the queue's array.
+	rest := copy(s.queue, s.queue[n:])
+	clear(s.queue[rest:])
+	s.queue = s.queue[:rest]
+	return bufs, took, n == 0 && s.ending
+}
+
+// taken is what has been taken from the queue at once.
+type taken struct{ frames, events, cost int }
+
+// write sends what is queued until the subscriber is closed, or ending and
+// the queue empty. A connection that takes nothing for timeout is given up.
+func (s *subscriber) write(timeout time.Duration) error {
+	var scratch net.Buffers
+	for {
+		bufs, took, done := s.take(scratch[:0])
+		if done {
+			return nil
+		}
+		if len(bufs) == 0 {
+			select {
+			case <-s.wake:
+			case <-s.gone:
+				return nil
+			}
+			continue
+		}
+		scratch = bufs
+		sent, err := writeAll(s.conn, bufs, timeout)
+		clear(scratch)
+		s.mu.Lock()
+		s.queued -= took.cost
+		s.bytes += uint64(sent)
+		if err == nil {
+			s.frames += uint64(took.frames)
+			s.events += uint64(took.events)
+		}
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// writeAll writes all of bufs as long as something is taken within timeout.
+func writeAll(conn net.Conn, bufs net.Buffers, timeout time.Duration) (sent int64, err error) {
+	for len(bufs) > 0 {
+		if err := conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+			return sent, err
+		}
+		n, err := bufs.WriteTo(conn)
+		sent += n
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// Reasons for closing a subscriber.
+var (
+	errTalkative = errors.New("stream: the client sent more than it should after its hello")
+	errKicked    = errors.New("stream: kicked")
+	errEnding    = errors.New("stream: the server ends")
+)
+
+// discard reads what the client sends until it goes away: that is how we
+// learn of it while there is nothing to write.
+func discard(conn net.Conn) error {
+	var buf [512]byte
+	for left := maxClientBytes; left > 0; {
+		n, err := conn.Read(buf[:])
+		if err != nil {
+			return err
+		}
+		left -= n
+	}
+	return errTalkative
+}
+
+func (s *subscriber) stats() SubscriberStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := SubscriberStats{
+		ID: s.id, Since: s.since, Version: version, QueuedBytes: s.queued, QueueLimit: s.limit,
+		SentFrames: s.frames, SentBytes: s.bytes, SentEvents: s.events, DroppedFrames: s.lost, DroppedEvents: s.dropped,
+	}
+	if s.group != nil {
+		st.Version, st.Encoding, st.Filter = version4, encodingName(s.group.encoding), s.group.match.key
+	}
+	return st
+}

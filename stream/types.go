@@ -1,0 +1,121 @@
+package stream
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/ipfs/go-cid"
+)
+
+// Event is something that a monitor saw, as the client gives it, as a line of
+// a version 4 batch has it and as a line of a recording has it. It is the event
+// of version 3 with more in it, which version 3 leaves empty. One of Message,
+// Sent, Connection, Identify and Gap is there. Its strings come from the
+// network: Clean them before showing them.
+type Event struct {
+	Timestamp  time.Time   `json:"timestamp"`
+	Peer       string      `json:"peer"`                      // base58
+	Message    *Message    `json:"bitswap_message,omitempty"` // received
+	Connection *Connection `json:"connection_event,omitempty"`
+
+	// What version 3 has not.
+	Sent     *Message  `json:"sent_message,omitempty"` // by the node, to Peer
+	Identify *Identify `json:"identify,omitempty"`
+	Gap      *Gap      `json:"gap,omitempty"`
+	Seq      uint64    `json:"seq,omitempty"`     // of the monitor's events: 1 for the first of its run
+	Country  string    `json:"country,omitempty"` // of Peer's first public address: ISO 3166-1 alpha-2, "" where not known
+	Gateway  bool      `json:"gateway,omitempty"` // Peer is in the monitor's list of gateways
+	Monitor  string    `json:"monitor,omitempty"` // its name; not on the wire but in the handshake
+}
+
+// Message is a Bitswap message.
+type Message struct {
+	Wants     []Want     `json:"wantlist_entries"`
+	Full      bool       `json:"full_wantlist"`
+	Blocks    []cid.Cid  `json:"blocks"`
+	Presences []Presence `json:"block_presences"`
+	Addrs     []string   `json:"connected_addresses"` // of the peer's open connections
+
+	// What version 3 has not.
+	BlockSizes   []int32 `json:"block_sizes,omitempty"`   // bytes, one for each of Blocks
+	PendingBytes int32   `json:"pending_bytes,omitempty"` // what the sender holds back
+	WireSize     int32   `json:"wire_size,omitempty"`     // bytes of the message, 0 where unknown
+	Truncated    uint32  `json:"truncated,omitempty"`     // entries left out by the monitor
+	OversizeCID  uint32  `json:"oversize_cid,omitempty"`  // bytes of the longest CID replaced by its hash
+}
+
+// Want is an entry of a wantlist.
+type Want struct {
+	Cid          cid.Cid `json:"cid"`
+	Priority     int32   `json:"priority"`
+	WantType     int32   `json:"want_type"` // 0: the block, 1: whether the peer has it
+	Cancel       bool    `json:"cancel"`
+	SendDontHave bool    `json:"send_dont_have"`
+}
+
+// UnmarshalJSON reads both spellings of the names: those of version 3, which
+// are Go's, and those of version 4 and of recordings.
+func (w *Want) UnmarshalJSON(data []byte) error {
+	var v struct {
+		Cid          cid.Cid `json:"cid"` // "Cid" too: encoding/json does not mind the case
+		Priority     int32   `json:"priority"`
+		Cancel       bool    `json:"cancel"`
+		WantType     int32   `json:"want_type"`
+		SendDontHave bool    `json:"send_dont_have"`
+		V3WantType   int32   `json:"WantType"`
+		V3SDH        bool    `json:"SendDontHave"`
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	*w = Want{Cid: v.Cid, Priority: v.Priority, WantType: v.WantType | v.V3WantType, Cancel: v.Cancel, SendDontHave: v.SendDontHave || v.V3SDH}
+	return nil
+}
+
+// Presence says that a peer has a block (Type 0) or has not (Type 1).
+type Presence struct {
+	Cid  cid.Cid `json:"cid"`
+	Type int32   `json:"block_presence_type"`
+}
+
+// Connection is a connection that was opened (Type 0) or closed (Type 1).
+type Connection struct {
+	Remote string `json:"remote"`
+	Type   int32  `json:"connection_event_type"`
+
+	// What version 3 has not.
+	ID         string     `json:"id,omitempty"`        // unique in a run of the monitor
+	Direction  string     `json:"direction,omitempty"` // inbound or outbound
+	Transport  string     `json:"transport,omitempty"`
+	Security   string     `json:"security,omitempty"`
+	Muxer      string     `json:"muxer,omitempty"`
+	Limited    bool       `json:"limited,omitempty"` // through a relay
+	Opened     *time.Time `json:"opened,omitempty"`
+	DurationNS int64      `json:"duration_ns,omitempty"`       // open for so long
+	Streams    int        `json:"streams,omitempty"`           // open at that time
+	WasOpen    bool       `json:"was_open,omitempty"`          // it was there before the monitor
+	Unmatched  bool       `json:"unmatched,omitempty"`         // closed, but its opening was not seen
+	PeerConns  int        `json:"peer_connections,omitempty"`  // to this peer after this event
+	TotalConns int        `json:"total_connections,omitempty"` // of the node after this event
+}
+
+// Identify is what a peer told of itself.
+type Identify struct {
+	Agent           string   `json:"agent"`
+	ProtocolVersion string   `json:"protocol_version"`
+	Protocols       []string `json:"protocols"`
+	ListenAddrs     []string `json:"listen_addresses"`
+	ObservedAddr    string   `json:"observed_address"`
+}
+
+// Gap says that the subscriber missed events at this place of the stream.
+type Gap struct {
+	Slow  uint64 `json:"slow"`  // events that it asked for and was too slow to take
+	Bus   uint64 `json:"bus"`   // events of any kind that the monitor was too slow to send to anyone
+	First uint64 `json:"first"` // Seq of the first that was missed
+	Last  uint64 `json:"last"`  // Seq of the last; those between that it got or did not ask for are not counted
+}
+
+// Missed is how many events were missed: at most that many, where Bus is not 0
+// and there is a filter.
+func (g *Gap) Missed() uint64 { return g.Slow + g.Bus }

@@ -1,0 +1,583 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// goldenEventsV4 are one of each thing that version 4 can say.
+func goldenEventsV4() []*event.Event {
+	all := goldenEvents()
+	sent := message(8, 2)
+	sent.Dir = event.Sent
+	sent.Blocks = []event.Block{{CID: testCID(0, 3), Size: 1000}, {CID: testCID(1, 4), Size: 1 << 20}}
+	sent.PendingBytes, sent.WireSize, sent.Truncated, sent.OversizeCID = 5000, 1234, 7, 1_677_733
+	closed := connection(9, true)
+	*closed.Conn = event.Conn{
+		ID: "conn-9", Closed: true, Inbound: true, Limited: true, Addr: "/ip4/192.0.2.1/tcp/4001", Transport: "tcp", Security: "noise",
+		Muxer: "yamux", Opened: time.Unix(1_795_185_000, 5), Duration: 90 * time.Second, Streams: 3, WasOpen: true, Unmatched: true,
+		PeerConns: 1, TotalConns: 50,
+	}
+	identify := &event.Event{Kind: event.KindIdentify, Time: 1_795_185_730_000_000_000, Peer: testPeer(9), Identify: &event.Identify{
+		Agent: "kubo/0.43.0/<b>\"x\"", ProtocolVersion: "ipfs/0.1.0", Protocols: []event.Text{"/ipfs/bitswap/1.2.0", "/ipfs/id/1.0.0"},
+		ListenAddrs: []event.Text{"/ip4/192.0.2.1/tcp/4001"}, ObservedAddr: "/ip4/192.0.2.7/tcp/9",
+	}}
+	none := &event.Event{Kind: event.KindIdentify, Peer: testPeer(9), Identify: &event.Identify{}}
+	all[0].Country, all[0].Gateway = "NZ", true // an event that version 3 gets without them
+	sent.Country, closed.Gateway, identify.Country, identify.Gateway = "DE", true, "FR", true
+	all = append(all, sent, closed, identify, none)
+	for i, e := range all {
+		e.Seq = uint64(i + 10)
+	}
+	return all
+}
+
+func TestGoldenJSONV4(t *testing.T) {
+	var all []byte
+	for _, e := range goldenEventsV4() {
+		require.True(t, hasV4(e))
+		line := appendV4(nil, e)
+		want, err := json.Marshal(asClient(e))
+		require.NoError(t, err)
+		require.Equal(t, string(want)+"\n", string(line))
+		all = append(all, line...)
+
+		// And back again.
+		var got Event
+		require.NoError(t, json.Unmarshal(line, &got))
+		require.Equal(t, asClient(e), &got)
+		again, err := got.AppendJSON(nil)
+		require.NoError(t, err)
+		require.Equal(t, string(line), string(again))
+	}
+	require.Equal(t, string(golden(t, "v4.jsonl", all)), string(all))
+	require.False(t, hasV4(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
+}
+
+func TestEventsComeBack(t *testing.T) {
+	for _, in := range goldenEventsV4()[5:] {
+		out, err := asClient(in).ToEvent()
+		require.NoError(t, err)
+		want := *in
+		want.Seq = 0
+		if want.Conn != nil {
+			c := *want.Conn
+			c.Opened, out.Conn.Opened = time.Time{}, time.Time{}
+			c.Transport, c.Security, c.Muxer = word(c.Transport, event.Transports), word(c.Security, event.Securities), word(c.Muxer, event.Muxers)
+			want.Conn = &c
+		}
+		require.Equal(t, &want, out)
+	}
+	for _, e := range []*Event{{}, {Peer: "x"}, {Peer: testPeer(1).String(), Timestamp: time.Unix(0, 0)}, {Gap: &Gap{}},
+		{Peer: testPeer(1).String(), Connection: &Connection{}}} {
+		_, err := e.ToEvent()
+		require.Error(t, err)
+	}
+	for in, want := range map[string]string{"NZ": "NZ", "nz": "", "NZL": "", "N": "", "\x1b[": "", "": ""} {
+		e := &Event{Peer: testPeer(1).String(), Timestamp: time.Unix(5, 0), Country: in, Gateway: true, Connection: &Connection{}}
+		out, err := e.ToEvent()
+		require.NoError(t, err)
+		require.Equal(t, want, out.Country, "%q", in)
+		require.True(t, out.Gateway)
+		e.Clean()
+		require.Equal(t, want, e.Country, "%q", in)
+	}
+	flood := &Event{Peer: testPeer(1).String(), Timestamp: time.Unix(5, 0), Message: &Message{Wants: make([]Want, event.MaxEntries+5)}}
+	out, err := flood.ToEvent()
+	require.NoError(t, err)
+	require.Len(t, out.Wants, event.MaxEntries)
+	require.EqualValues(t, 5, out.Truncated)
+}
+
+// sessionV4 is what a server writes to a client of version 4.
+func sessionV4(encoding byte) []byte {
+	out := append([]byte{}, helloFrame...)
+	out = append(out, jsonFrame(welcome{Version: version4, Monitor: "here", Encoding: encodingName(encoding)})...)
+	var lines []byte
+	var comp batchCompressor
+	for _, e := range goldenEventsV4()[:4] {
+		lines = appendV4(lines, e)
+	}
+	out = append(out, comp.frame(lines, encoding)...)
+	g := gap{slow: 2, bus: 1, first: 14, last: 16}
+	out = append(out, g.frame()...)
+	lines = lines[:0]
+	for _, e := range goldenEventsV4()[4:] {
+		lines = appendV4(lines, e)
+	}
+	return append(out, comp.frame(lines, encoding)...)
+}
+
+// TestGoldenSessionV4 reads the bytes of a server of this version of the format.
+func TestGoldenSessionV4(t *testing.T) {
+	for name, encoding := range map[string]byte{"zstd": encodingZstd, "gzip": encodingGzip} {
+		t.Run(name, func(t *testing.T) {
+			here, there := net.Pipe()
+			in := golden(t, "v4-"+name+".session", sessionV4(encoding))
+			done := make(chan []byte, 1)
+			go func() {
+				hello, _ := readFrame(there, nil, maxHandshakeBytes)
+				_, _ = there.Write(in)
+				there.Close()
+				done <- hello
+			}()
+			c := &Client{conn: here, version: version4}
+			defer c.Close()
+			o := Options{Token: "secret", Encoding: name, Filter: Filter{Kinds: []string{"message"}}}
+			require.NoError(t, o.greetV4(c))
+			require.Equal(t, "here", c.Monitor())
+			want := goldenEventsV4()
+			for i, e := range want {
+				if i == 4 {
+					g, err := c.Next()
+					require.NoError(t, err)
+					require.Equal(t, &Gap{Slow: 2, Bus: 1, First: 14, Last: 16}, g.Gap)
+					require.EqualValues(t, 3, g.Gap.Missed())
+				}
+				got, err := c.Next()
+				require.NoError(t, err)
+				w := asClient(e)
+				w.Monitor = "here"
+				require.Equal(t, w, got)
+			}
+			_, err := c.Next()
+			require.Equal(t, io.EOF, err)
+			require.JSONEq(t, fmt.Sprintf(`{"version":4,"token":"secret","encoding":%q,"filter":{"kinds":["message"]}}`, name), string(<-done))
+		})
+	}
+}
+
+// subscribeV4 subscribes and waits until the server knows.
+func (r *running) subscribeV4(t testing.TB, o Options) *Client {
+	t.Helper()
+	o.Version = 4
+	before := len(r.Stats().Subscribers)
+	c, err := o.Dial(context.Background(), r.addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	r.await(t, func(s Stats) bool { return len(s.Subscribers) == before+1 })
+	return c
+}
+
+func TestSessionV4(t *testing.T) {
+	s := start(t, func(c *Config) { c.Monitor = "mon" })
+	all := s.subscribeV4(t, Options{})
+	zip := s.subscribeV4(t, Options{Encoding: "gzip"})
+	same := s.subscribeV4(t, Options{})
+	old := s.subscribe(t, 1)[0]
+	require.Equal(t, 4, all.Version())
+	require.Equal(t, "mon", all.Monitor())
+	require.Equal(t, 3, old.Version())
+	for _, e := range goldenEventsV4() {
+		s.bus.Publish(e)
+	}
+	s.bus.Publish(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}})
+	s.bus.Close() // what waits for its batch to fill is sent
+	for _, c := range []*Client{all, zip, same} {
+		for i, e := range goldenEventsV4() {
+			got, err := c.Next()
+			require.NoError(t, err)
+			want := asClient(e)
+			want.Monitor, want.Seq = "mon", uint64(i+1)
+			require.Equal(t, want, got)
+		}
+		_, err := c.Next()
+		require.Equal(t, io.EOF, err)
+	}
+	for _, e := range goldenEvents() {
+		got, err := old.Next()
+		require.NoError(t, err)
+		require.Equal(t, ofV3(e), got)
+	}
+	require.NoError(t, <-s.done)
+	n := uint64(len(goldenEventsV4()))
+	st := s.Stats()
+	require.EqualValues(t, 2*n, st.BatchedEvents, "once for the two that asked for the same")
+	require.EqualValues(t, 3*n+uint64(len(goldenEvents()))+1, st.SentEvents, "version 3 has the second closed connection too")
+	require.Zero(t, st.DroppedEvents)
+}
+
+func TestBatchesAreNotHeldForLong(t *testing.T) {
+	s := start(t, nil)
+	c := s.subscribeV4(t, Options{})
+	for n := range 3 {
+		s.bus.Publish(message(n, 1))
+		begin := time.Now()
+		e, err := c.Next()
+		require.NoError(t, err)
+		require.EqualValues(t, n+1, e.Seq)
+		require.Less(t, time.Since(begin), 10*holdTime)
+	}
+}
+
+func TestFilter(t *testing.T) {
+	events := goldenEventsV4()
+	pass := func(f Filter) (out []int) {
+		m, err := f.compile()
+		require.NoError(t, err)
+		for i, e := range events {
+			if m.match(e) {
+				out = append(out, i)
+			}
+		}
+		return out
+	}
+	every := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+	require.Equal(t, every, pass(Filter{}))
+	require.Equal(t, []int{0, 1, 2, 3, 4, 7}, pass(Filter{Kinds: []string{"message"}}))
+	require.Equal(t, []int{5, 6, 8, 9, 10}, pass(Filter{Kinds: []string{"connection", "identify"}}))
+	require.Equal(t, []int{7}, pass(Filter{Kinds: []string{"message"}, Directions: []string{"sent"}}))
+	require.Equal(t, []int{5, 6, 7, 8, 9, 10}, pass(Filter{Directions: []string{"sent"}}))
+	require.Equal(t, []int{8, 9, 10}, pass(Filter{Peers: []string{testPeer(9).String()}}))
+	require.Equal(t, []int{1}, pass(Filter{Types: []string{"cancel"}}))
+	require.Equal(t, []int{1, 2}, pass(Filter{Types: []string{"cancel", "have"}}))
+	require.Equal(t, []int{0, 1, 7}, pass(Filter{Types: []string{"want_have"}}))
+	require.Equal(t, []int{1}, pass(Filter{Types: []string{"want_block"}}))
+	require.Equal(t, []int{2}, pass(Filter{Types: []string{"dont_have"}}))
+	require.Equal(t, []int{2, 7}, pass(Filter{Types: []string{"block"}}))
+	require.Equal(t, []int{1}, pass(Filter{CIDs: []string{testCID(0, 1).String()}}))
+	require.Equal(t, []int{1}, pass(Filter{CIDs: []string{cid.NewCidV1(cid.Raw, testCID(0, 1).Hash()).String()}}), "the hash counts")
+	require.Equal(t, []int{1, 2, 7}, pass(Filter{Codecs: []string{"dag-pb"}}))
+	require.Equal(t, []int{0, 1, 2, 7}, pass(Filter{Codecs: []string{"0x55"}}))
+	require.Nil(t, pass(Filter{Codecs: []string{"dag-cbor"}}))
+	require.Nil(t, pass(Filter{Codecs: []string{"raw"}, CIDs: []string{testCID(0, 1).String()}}), "one entry must pass all")
+
+	err := Filter{Kinds: []string{"sample"}, Directions: []string{"up"}, Types: []string{"other"}, Peers: []string{"x"}, CIDs: []string{"y"}, Codecs: []string{"z"}}.Validate()
+	for _, part := range []string{`kinds: "sample"`, `directions: "up"`, `types: "other"`, `peers: "x"`, `cids: "y"`, `codecs: "z"`} {
+		require.ErrorContains(t, err, part)
+	}
+	m, err := Filter{Types: []string{"dont_have"}, CIDs: []string{testCID(0, 6).String()}, Peers: []string{events[2].Peer.String()}}.compile()
+	require.NoError(t, err)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		for _, e := range events {
+			m.match(e)
+		}
+	}))
+}
+
+func TestFilteredByTheServerAndByTheClient(t *testing.T) {
+	s := start(t, nil)
+	f := Filter{Types: []string{"cancel"}}
+	c := s.subscribeV4(t, Options{Filter: f})
+	old, err := Options{Version: 3, Filter: f}.Dial(t.Context(), s.addr)
+	require.NoError(t, err)
+	defer old.Close()
+	s.await(t, func(st Stats) bool { return len(st.Subscribers) == 2 })
+	require.Equal(t, `{"types":["cancel"]}`, s.Stats().Subscribers[0].Filter)
+	for _, e := range goldenEventsV4() {
+		s.bus.Publish(e)
+	}
+	s.bus.Close()
+	for _, c := range []*Client{c, old} {
+		e, err := c.Next()
+		require.NoError(t, err)
+		require.True(t, e.Message.Wants[2].Cancel)
+		_, err = c.Next()
+		require.Equal(t, io.EOF, err)
+	}
+}
+
+func TestGapOfASlowSubscriber(t *testing.T) {
+	s := start(t, func(c *Config) { c.QueueBytes = MinQueueBytes })
+	here, there := net.Pipe() // takes nothing until it is read
+	defer here.Close()
+	s.admit(there, false)
+	c := &Client{conn: here, version: version4}
+	_, err := readHello(here, version)
+	require.NoError(t, err)
+	v := uint16(version4)
+	_, err = here.Write(jsonFrame(hello{Version: &v}))
+	require.NoError(t, err)
+	s.await(t, func(st Stats) bool { return len(st.Subscribers) == 1 })
+
+	const events = 3000
+	for n := range events {
+		s.bus.Publish(message(n, 16))
+		if n%200 == 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	s.await(t, func(st Stats) bool { return st.BatchedEvents == events })
+	dropped := s.Stats().Subscribers[0].DroppedEvents
+	require.Positive(t, dropped)
+	require.LessOrEqual(t, s.Stats().Subscribers[0].QueuedBytes, MinQueueBytes+gapCost)
+
+	_, err = readFrame(here, nil, maxHandshakeBytes) // the welcome
+	require.NoError(t, err)
+	var seen, missed, next uint64 = 0, 0, 1
+	for seen+missed < events {
+		e, err := c.Next()
+		require.NoError(t, err)
+		if e.Gap != nil {
+			require.Equal(t, next, e.Gap.First)
+			require.Zero(t, e.Gap.Bus)
+			missed += e.Gap.Slow
+			next = e.Gap.Last + 1
+			continue
+		}
+		require.Equal(t, next, e.Seq)
+		next++
+		seen++
+	}
+	require.Equal(t, dropped, missed)
+	require.Positive(t, seen)
+}
+
+func TestGapOnTheBus(t *testing.T) {
+	b := bus.New(bus.Config{MaxEvents: 10})
+	r := b.Subscribe("stream")
+	b.Live()
+	s, err := New(Config{ListenAddresses: []string{"127.0.0.1:0"}})
+	require.NoError(t, err)
+	defer s.Close()
+	here, there := net.Pipe()
+	defer here.Close()
+	sub := newSubscriber("x", there, nil, 1<<20)
+	m, err := Filter{}.compile()
+	require.NoError(t, err)
+	sub.group = &group{match: m, encoding: encodingZstd}
+	s.join(sub)
+	for n := range 15 {
+		b.Publish(message(n, 1))
+	}
+	b.Close()
+	p := pump{s: s}
+	require.ErrorIs(t, p.run(t.Context(), r), bus.ErrClosed)
+	var d batchDecoder
+	defer d.close()
+	var in bytes.Buffer
+	for _, q := range sub.queue {
+		in.Write(q.data)
+	}
+	e, err := d.next(&in)
+	require.NoError(t, err)
+	require.Equal(t, &Gap{Bus: 5, First: 1, Last: 5}, e.Gap)
+	e, err = d.next(&in)
+	require.NoError(t, err)
+	require.EqualValues(t, 6, e.Seq)
+}
+
+func TestRefusedV4(t *testing.T) {
+	s := start(t, func(c *Config) { c.MaxClients = 1 })
+	f := func(o Options, want string) {
+		t.Helper()
+		_, err := o.Dial(t.Context(), s.addr)
+		require.ErrorIs(t, err, ErrRefused)
+		require.ErrorContains(t, err, want)
+	}
+	f(Options{Encoding: "br\x1b"}, `want zstd or gzip`)
+	_, err := Options{Filter: Filter{Kinds: []string{"x"}}}.Dial(t.Context(), s.addr)
+	require.ErrorContains(t, err, `kinds: "x"`)
+	_, err = Options{Token: strings.Repeat("x", 5000)}.Dial(t.Context(), s.addr)
+	require.ErrorContains(t, err, "allowed are 4096")
+	_, err = Options{Version: 5}.Dial(t.Context(), s.addr)
+	require.ErrorContains(t, err, "want 3 or 4")
+	wrong := errors.New("no such file")
+	_, err = Options{TokenFunc: func() (string, error) { return "", wrong }}.Dial(t.Context(), s.addr)
+	require.ErrorIs(t, err, wrong)
+
+	for _, in := range []string{`{"version":4,"filter":{"kinds":["x"]}}`, `{"version":4,"filter":[]}`, `{"version":4,"token":5}`} {
+		c := s.raw(t)
+		_, err := io.WriteString(c, frameOf(in))
+		require.NoError(t, err)
+		_, err = readHello(c, version)
+		require.NoError(t, err)
+		answer, err := readFrame(c, nil, maxHandshakeBytes)
+		require.NoError(t, err)
+		require.Contains(t, string(answer), `{"error":"stream: `)
+		_, err = c.Read(make([]byte, 1))
+		require.Error(t, err)
+	}
+	s.subscribe(t, 1)
+	f(Options{}, "as many subscribers as are allowed")
+}
+
+func TestFallsBackToV3(t *testing.T) {
+	old := session()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan []string, 1)
+	go func() { // the old exporter: says its version, closes on hearing another
+		var heard []string
+		defer func() { done <- heard }()
+		for range 2 {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write(helloFrame)
+			h, _ := readFrame(c, nil, maxHandshakeBytes)
+			heard = append(heard, string(h))
+			if string(h) == `{"version":3}` {
+				_, _ = c.Write(old[len(helloFrame):])
+			}
+			c.Close()
+		}
+	}()
+	c, err := Options{Filter: Filter{Kinds: []string{"connection"}}}.Dial(t.Context(), l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	defer l.Close()
+	require.Equal(t, 3, c.Version())
+	require.Len(t, slices.Compact(<-done), 2)
+	e, err := c.Next()
+	require.NoError(t, err)
+	require.NotNil(t, e.Connection)
+}
+
+func TestBatchesThatAreRefused(t *testing.T) {
+	var comp batchCompressor
+	good := comp.frame([]byte("{}\n"), encodingZstd)[headerBytes:]
+	change := func(at int, to byte) string {
+		b := slices.Clone(good)
+		b[at] = to
+		return frameOf(string(b))
+	}
+	big := comp.frame(bytes.Repeat([]byte(" "), 4<<20), encodingZstd)
+	zip := comp.frame([]byte("{}\n"), encodingGzip)[headerBytes:]
+	f := func(in, want string) {
+		t.Helper()
+		var d batchDecoder
+		defer d.close()
+		_, err := d.next(strings.NewReader(in))
+		require.ErrorContains(t, err, want)
+	}
+	f(frameOf("1234567"), "want 8 or more")
+	f(change(0, 3), "want 04")
+	f(change(2, 1), "want 04")
+	f(change(1, 9), "encoding 9")
+	f(change(1, 0), "says 3")
+	f(change(1, 1), "gzip")
+	f(change(7, 4), "says 4")
+	f(change(7, 2), "size")
+	f(change(8, 0), "magic")
+	f(string(big), "it becomes 4194304 bytes: allowed are 1048576")
+	f(frameOf(string(zip)+"x"), "after the end")
+	f(string(comp.frame([]byte("nonsense\n"), encodingPlain)), "decode an event")
+	f(string(comp.frame([]byte(`{"seq":-1}`), encodingPlain)), "decode an event")
+}
+
+func FuzzBatches(f *testing.F) {
+	skip := len(helloFrame) + len(jsonFrame(welcome{Version: version4, Monitor: "here", Encoding: "zstd"}))
+	f.Add(sessionV4(encodingZstd)[skip:])
+	f.Add(sessionV4(encodingGzip)[skip:])
+	f.Add((&gap{slow: 1}).frame())
+	f.Add([]byte(frameOf("\x04\x00\x00\x00\x00\x00\x00\x03{}\n")))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var d batchDecoder
+		defer d.close()
+		r := bytes.NewReader(in)
+		for {
+			e, err := d.next(r)
+			if err != nil {
+				return
+			}
+			e.Clean()
+			if e.AppendText(nil)[0] == 0 || len(e.CSV()) > 5_000_000 {
+				t.Fatal("cannot be shown")
+			}
+			if _, err := e.AppendJSON(nil); err != nil {
+				t.Fatal(err)
+			}
+			if full, err := e.ToEvent(); err == nil && hasV4(full) {
+				appendV4(nil, full)
+			}
+		}
+	})
+}
+
+// FuzzHelloV4 is the server's reader of what clients of version 4 say.
+func FuzzHelloV4(f *testing.F) {
+	f.Add(`{"version":4}`)
+	f.Add(`{"version":4,"token":"x","encoding":"gzip","filter":{"kinds":["message"],"types":["want_block"],"cids":["` + testCID(1, 1).String() + `"]}}`)
+	f.Add(`{"version":4,"filter":{"codecs":["0x55","-1"],"peers":[""]}}`)
+	f.Fuzz(func(t *testing.T, in string) {
+		h, err := readHello(strings.NewReader(frameOf(in)), version, version4)
+		if err != nil {
+			return
+		}
+		if m, err := h.Filter.compile(); err == nil {
+			for _, e := range goldenEventsV4() {
+				m.match(e)
+			}
+		}
+	})
+}
+
+func TestEncodingV4DoesNotAllocate(t *testing.T) {
+	events := goldenEventsV4()[5:]
+	var line []byte
+	run := func() {
+		for _, e := range events {
+			if e.Kind != event.KindIdentify { // its texts may want escapes
+				line = appendV4(line[:0], e)
+			}
+		}
+	}
+	run()
+	require.Zero(t, testing.AllocsPerRun(100, run))
+}
+
+func ExampleOptions_Dial() {
+	// A monitor that sees three things.
+	b := bus.New(bus.Config{})
+	server, err := New(Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: "de1"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer server.Close()
+	if err := server.Listen(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	reader := b.Subscribe("stream")
+	done := make(chan error)
+	go func() { done <- server.Run(context.Background(), reader) }()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	client, err := Options{Filter: Filter{Types: []string{"have", "dont_have"}}}.Dial(ctx, server.Addrs()[0].String())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	b.Publish(message(1, 1))
+	b.Publish(connection(2, false))
+	b.Publish(&event.Event{Kind: event.KindMessage, Peer: testPeer(3), Presences: []event.Presence{{CID: testCID(1, 1), Type: event.DontHave}}})
+	b.Close()
+
+	for {
+		e, err := client.Next()
+		if err != nil {
+			fmt.Println(err)
+			break
+		}
+		if e.Gap != nil {
+			fmt.Println("missed", e.Gap.Missed())
+			continue
+		}
+		fmt.Println(e.Monitor, e.Seq, e.Message.Presences[0].Cid)
+	}
+	fmt.Println(<-done)
+	// Output:
+	// de1 3 bafkreigkxw67uawgckuwkls6jfs5xemawjpgr76nwtpljmtytevdsz6gp4
+	// EOF
+	// <nil>
+}

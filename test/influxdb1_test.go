@@ -1,0 +1,83 @@
+//go:build all
+
+package test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/influx"
+)
+
+// startInfluxDB16 runs Debian's InfluxDB 1.6.7 on loopback until the test's
+// end, which asks everyone for a password. The administrator's authorization is
+// what it gives beside the address.
+func startInfluxDB16(t *testing.T) (address, authorization string) {
+	t.Helper()
+	program, err := exec.LookPath("influxd")
+	require.NoError(t, err, "InfluxDB 1.6.7 is missing; on Debian: apt-get install --no-install-recommends influxdb")
+	version, err := exec.Command(program, "version").CombinedOutput()
+	require.NoError(t, err, string(version))
+	require.Contains(t, string(version), "InfluxDB v1.6.7", "%s is of another version", program)
+
+	dir := t.TempDir()
+	file := filepath.Join(dir, "influxdb.conf")
+	// What switches reporting off is called reporting-disabled upstream, and
+	// reporting-enabled in Debian's build. The one ignores the other's name.
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
+reporting-disabled = true
+reporting-enabled = false
+bind-address = "127.0.0.1:0"
+[meta]
+  dir = %[1]q
+[data]
+  dir = %[2]q
+  wal-dir = %[3]q
+  index-version = "tsi1"
+[http]
+  bind-address = "127.0.0.1:0"
+  auth-enabled = true
+  log-enabled = false
+[monitor]
+  store-enabled = false
+`, filepath.Join(dir, "meta"), filepath.Join(dir, "data"), filepath.Join(dir, "wal")), 0o600))
+	p := launch(t, withoutInflux(dir), program, "-config", file)
+	address = "http://" + p.find(`Listening on HTTP.* addr=(127\.0\.0\.1:\d+)`)
+	status, body := request(t, "POST", address+"/query?"+url.Values{
+		"q": {"CREATE USER admin WITH PASSWORD 'of-the-test' WITH ALL PRIVILEGES"},
+	}.Encode(), "", "")
+	require.Equal(t, 200, status, string(body))
+	return address, "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:of-the-test"))
+}
+
+// TestAllInfluxDB16 is about the InfluxDB that Debian carries.
+func TestAllInfluxDB16(t *testing.T) {
+	address, admin := startInfluxDB16(t)
+	file := filepath.Join(t.TempDir(), "password")
+	d := &database{
+		cfg:           influx.Config{URL: address, Username: "monitor", PasswordFile: file, FlushInterval: "100ms"},
+		secretFile:    file,
+		secret:        "the first, with a ü",
+		authorization: admin,
+	}
+	d.ask(t, "CREATE USER monitor WITH PASSWORD '"+d.secret+"' WITH ALL PRIVILEGES")
+	d.rotate = func() string {
+		d.ask(t, "SET PASSWORD FOR monitor = 'the second'")
+		return "the second"
+	}
+	deliversAll(t, d)
+
+	durations := map[any]any{}
+	for _, row := range d.ask(t, "SHOW RETENTION POLICIES ON ipfsmon") {
+		durations[row["name"]] = fmt.Sprintf("%v %v", row["duration"], row["default"])
+	}
+	require.Equal(t, map[any]any{"history": "168h0m0s true", "totals": "0s false"}, durations)
+	refusesJustOne(t, d)
+}

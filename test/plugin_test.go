@@ -1,0 +1,70 @@
+//go:build all
+
+package test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/plugin"
+)
+
+// TestAllPluginInStockIPFS builds the .so and a stock ipfs of the same modules,
+// and has the one load the other.
+func TestAllPluginInStockIPFS(t *testing.T) {
+	home := t.TempDir()
+	ipfs, so := filepath.Join(home, "stock-ipfs"), filepath.Join(home, "ipfsmon.so")
+	goTool(t, "build", "-buildmode=plugin", "-o", so, "./cmd/plugin")
+	goTool(t, "build", "-o", ipfs, "github.com/ipfs/kubo/cmd/ipfs")
+	env := environ(home, "IPFS_TELEMETRY=off")
+	stock := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command(ipfs, args...)
+		cmd.Env = env
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "ipfs %s: %s", strings.Join(args, " "), out)
+		return string(out)
+	}
+
+	// An isolated repository, made by our own program.
+	n := startNode(t, home)
+	n.signal(syscall.SIGINT)
+	require.Zero(t, n.wait(10*time.Second))
+	plugins := filepath.Join(n.repo, "plugins")
+	require.NoError(t, os.MkdirAll(plugins, 0o700))
+	require.NoError(t, os.Rename(so, filepath.Join(plugins, "ipfsmon.so")))
+	require.NoError(t, os.Chmod(filepath.Join(plugins, "ipfsmon.so"), 0o755))
+
+	stock("config", "--json", plugin.Section, `{"TCPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
+	require.Contains(t, stock("version"), "ipfs version 0.43.0")
+
+	p := launch(t, env, ipfs, "daemon")
+	addr := p.find(`Metric Export TCP server listening on (\S+)`)
+	p.find(`Daemon is (ready)`)
+	sub := subscribe(t, addr)
+
+	// A monitored node of ours connects to it and wants what it has not got.
+	other := startNode(t, t.TempDir())
+	var id string
+	for _, a := range strings.Fields(stock("id", "-f", "<addrs>")) {
+		if strings.Contains(a, "/tcp/") {
+			id = a
+		}
+	}
+	other.ipfs("swarm", "connect", id)
+	cid := strings.TrimSpace(stock("add", "-q", textFile(t, "from a stock ipfs")))
+	require.Equal(t, "from a stock ipfs", other.ipfs("cat", cid))
+	require.Eventually(t, func() bool {
+		s := sub.get()
+		return s["opened"] > 0 && s["want_have"]+s["want_block"] > 0 && s["cancel"] > 0
+	}, 10*time.Second, 20*time.Millisecond, "%v", sub.get())
+	p.signal(syscall.SIGINT)
+	require.Zero(t, p.wait(20*time.Second))
+}

@@ -1,0 +1,226 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestVersionAndHelp(t *testing.T) {
+	env := environ(t.TempDir())
+	out, err := run(env, "--version")
+	require.NoError(t, err)
+	require.Regexp(t, `ipfsmon version \d+\.\d+\.\d+, commit \S+, kubo 0\.43\.0`, out)
+	for _, args := range [][]string{{}, {"run"}, {"demo"}, {"tail"}, {"query"}, {"config"}, {"store"}} {
+		out, err := run(env, append(args, "--help")...)
+		require.NoError(t, err, out)
+		require.Contains(t, out, "Example", "ipfsmon %s --help", strings.Join(args, " "))
+	}
+	out, err = run(env, "ipfs", "--help")
+	require.NoError(t, err)
+	require.Contains(t, out, "Start a long-running daemon process")
+}
+
+func TestTheNameIPFSIsKubo(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "ipfs")
+	require.NoError(t, os.Symlink(bin, name))
+	cmd := exec.Command(name, "version")
+	cmd.Env = environ(t.TempDir())
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Equal(t, "ipfs version 0.43.0\n", string(out))
+}
+
+func TestInterruptStoresEverythingAndTheFolderAnswersLater(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	m := startNode(t, t.TempDir())
+	var id struct{ Addresses []string }
+	n.rpc("/api/v0/id", &id)
+	m.ipfs("swarm", "connect", id.Addresses[0])
+	for range 8 { // wants of m for what nobody has, ended by the time limit
+		_, _ = run(m.env, "ipfs", "block", "get", "--timeout", "100ms", "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy")
+	}
+	sub := subscribe(t, n.stream)
+	n.find(`\d+ peers, [\d.]+ messages/s, \d+ points stored, (0) dropped`)
+	n.signal(syscall.SIGINT)
+	require.Zero(t, n.wait(10*time.Second), n.out.String())
+	require.Contains(t, n.out.String(), "Everything is stored.")
+	require.Eventually(t, func() bool { return sub.get()["closed"] > 0 }, 5*time.Second, 10*time.Millisecond,
+		"the end of the connection is told before the stream ends")
+
+	// The store ended with the node, and the folder can still be asked.
+	_, err := http.Get(n.influx + "/ping")
+	require.Error(t, err, "the embedded InfluxDB outlived the monitor")
+	for _, format := range []string{"csv", "json", "table"} {
+		out, err := run(n.env, "query", "--format", format, "SELECT count(cid) FROM wants WHERE type='want_have' OR type='want_block'")
+		require.NoError(t, err, out)
+		require.Contains(t, out, "count")
+	}
+	out, err := run(n.env, "query", "--format", "json", "--flux",
+		`from(bucket: "ipfsmon/history") |> range(start: -1h) |> filter(fn: (r) => r._measurement == "connections" and r._field == "peer") |> count()`)
+	require.NoError(t, err, out)
+	require.Contains(t, out, "connections")
+	out, err = run(n.env, "query", "SELECT nonsense FROM")
+	require.Error(t, err)
+	require.Contains(t, out, "error parsing query", "the server's own words")
+}
+
+func TestSecondInterruptEndsAtOnce(t *testing.T) {
+	n := startNode(t, t.TempDir(), "--influxdb", "http://127.0.0.1:9", "--http", "127.0.0.1:0")
+	n.signal(syscall.SIGINT)
+	time.Sleep(20 * time.Millisecond)
+	n.signal(syscall.SIGINT)
+	n.wait(2 * time.Second)
+}
+
+func TestTheNodeOutlivesItsStore(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	require.NoError(t, syscall.Kill(storeOf(n), syscall.SIGKILL))
+	require.Equal(t, "ok", n.ipfs("cat", n.ipfs("add", "-q", textFile(t, "ok"))), "the node works without its store")
+	require.Eventually(t, func() bool {
+		_, err := influxQL(n.influx, "SHOW MEASUREMENTS ON ipfsmon")
+		return err == nil
+	}, 20*time.Second, 50*time.Millisecond, "the store did not come back at %s", n.influx)
+	require.Eventually(t, func() bool {
+		got, err := influxQL(n.influx, "SELECT count(messages) FROM totals.traffic WHERE time > now() - 2s")
+		return err == nil && got[""] > 0
+	}, 20*time.Second, 100*time.Millisecond, "no points after the store came back")
+	n.signal(syscall.SIGTERM)
+	require.Zero(t, n.wait(10*time.Second))
+}
+
+// storeOf finds the process of a node's embedded InfluxDB (proc(5): children).
+func storeOf(n *node) int {
+	n.t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", n.cmd.Process.Pid))
+	require.NoError(n.t, err)
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for _, child := range strings.Fields(string(b)) {
+			line, err := os.ReadFile("/proc/" + child + "/cmdline")
+			if err == nil && strings.Contains(string(line), "\x00store\x00") {
+				pid, err := strconv.Atoi(child)
+				require.NoError(n.t, err)
+				return pid
+			}
+		}
+	}
+	require.FailNow(n.t, "the node has no store")
+	return 0
+}
+
+func textFile(t *testing.T, text string) string {
+	name := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	return name
+}
+
+// TestBadConfigurationIsRefused starts a node with one wrong setting at a
+// time: it must say which and why, and the node's own commands must go on.
+func TestBadConfigurationIsRefused(t *testing.T) {
+	home := t.TempDir()
+	n := startNode(t, home)
+	n.signal(syscall.SIGINT)
+	require.Zero(t, n.wait(10*time.Second))
+
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer busy.Close()
+	taken := busy.Addr().String()
+	file := filepath.Join(n.repo, "config")
+	var whole map[string]any
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &whole))
+	plugins := whole["Plugins"].(map[string]any)["Plugins"].(map[string]any)
+	locked := filepath.Join(home, "locked")
+	require.NoError(t, os.WriteFile(locked, nil, 0o000))
+
+	f := func(section string, flags []string, want ...string) {
+		t.Helper()
+		var v any
+		require.NoError(t, json.Unmarshal([]byte(section), &v))
+		plugins["metric-export-plugin"] = map[string]any{"Config": v}
+		b, err := json.Marshal(whole)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, b, 0o600))
+		for _, command := range [][]string{
+			append([]string{"run", "--isolated", "--store", "127.0.0.1:0"}, flags...),
+			{"ipfs", "daemon"},
+		} {
+			if command[0] == "ipfs" && len(flags) > 0 {
+				continue // flags are of run alone
+			}
+			if command[0] == "run" && strings.Contains(want[0], "missing ListenAddresses") {
+				continue // run has an address of its own
+			}
+			p := start(t, n.env, command...)
+			require.NotZero(t, p.wait(30*time.Second), "ipfsmon %v started with %s", command, section)
+			for _, w := range want {
+				require.Contains(t, p.out.String(), w, "ipfsmon %v with %s", command, section)
+			}
+		}
+		out, err := run(n.env, "ipfs", "config", "show")
+		require.NoError(t, err, out)
+		require.Contains(t, out, "Bootstrap")
+		out, err = run(n.env, "ipfs", "id", "--offline")
+		require.NoError(t, err, out)
+	}
+	ports := []string{"--stream", "127.0.0.1:0", "--http", "127.0.0.1:0"}
+	f(`"nonsense"`, nil, "metric-export-plugin.Config: want an object")
+	f(`{"TCPServerConfigs": {}}`, nil, "Config.TCPServerConfigs: unknown key", "TCPServerConfig")
+	f(`{"AgentVersionCutOff": "many"}`, nil, "Config.AgentVersionCutOff: want a whole number")
+	f(`{"TCPServerConfig": {"ListenAddresses": ["no address"]}}`, nil, "Config.TCPServerConfig", "no address")
+	f(`{"TCPServerConfig": {}}`, nil, "Config.TCPServerConfig: missing ListenAddresses")
+	f(`{"InfluxDB": {"URL": "http://127.0.0.1:1", "FlushInterval": "soon"}}`, nil, "Config.InfluxDB: FlushInterval", "soon")
+	f(`{"TCPServerConfig": {"ListenAddresses": ["`+taken+`"]}, "HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`, nil,
+		"unable to start TCP server: unable to bind", "address already in use")
+	f(`{}`, append([]string{"--http", taken}, ports[:2]...), "unable to start HTTP server", "address already in use")
+	f(`{}`, append([]string{"--store", taken}, ports...), taken, "address already in use")
+	f(`{}`, append([]string{"--data", locked}, ports...), locked)
+	f(`{}`, append([]string{"--data", "/proc/nowhere"}, ports...), "/proc/nowhere")
+}
+
+func TestAPublicRepositoryIsNotIsolated(t *testing.T) {
+	home := t.TempDir()
+	env := environ(home)
+	out, err := run(env, "ipfs", "init")
+	require.NoError(t, err, out)
+	p := start(t, env, "run", "--isolated")
+	require.NotZero(t, p.wait(20*time.Second))
+	require.Contains(t, p.out.String(), "is not of an isolated node")
+}
+
+func TestTelemetryIsOff(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	_, err := os.Stat(filepath.Join(n.repo, "telemetry_uuid"))
+	require.ErrorIs(t, err, os.ErrNotExist, "kubo's telemetry made its identifier")
+}
+
+func TestConfigShowsSources(t *testing.T) {
+	env := environ(t.TempDir(), "IPFSMON_MONITOR_NAME=lab", "IPFSMON_INFLUXDB_URL=http://127.0.0.1:8086", "IPFSMON_INFLUXDB_USERNAME=monitor", "IPFSMON_INFLUXDB_PASSWORD=geheim")
+	out, err := run(env, "config")
+	require.NoError(t, err, out)
+	require.Regexp(t, `(?m)^MonitorName +"lab" +\(environment\)$`, out)
+	require.Regexp(t, `(?m)^TCPServerConfig.ListenAddresses +\["127.0.0.1:8181"\] +\(default\)$`, out)
+	require.NotContains(t, out, "geheim")
+	out, err = run(env, "config", "--name", "other", "--format", "json")
+	require.NoError(t, err, out)
+	var entries []map[string]string
+	require.NoError(t, json.Unmarshal([]byte(out), &entries))
+	require.Contains(t, entries, map[string]string{"key": "MonitorName", "value": `"other"`, "source": "flag"})
+}
