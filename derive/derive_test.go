@@ -298,6 +298,9 @@ func TestStatsAndTopWhileRunning(t *testing.T) {
 		r.bus.Publish(blocks(message(event.Sent, i%10, now+1), uint64(i)))
 	}
 	wg.Wait()
+	for deadline := time.Now().Add(time.Minute); r.Stats().Events < 4000 && time.Now().Before(deadline); {
+		time.Sleep(ms) // end closes the reader, which leaves what it has not read
+	}
 	r.end(t)
 	if s := r.Stats(); s.Matched != 2000 || s.Panics != 0 || int(s.Latencies) != len(r.published(event.KindLatency)) {
 		t.Errorf("%+v", s)
