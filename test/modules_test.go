@@ -53,18 +53,22 @@ const module = "github.com/ipfsmon/ipfsmon/"
 // mayImport says which rooms of ours a room may know. What is not here may be
 // known by nobody but cmd and tests.
 var mayImport = map[string]string{
-	"event":   "",
-	"bus":     "event",
-	"privacy": "event internal",
-	"capture": "event bus",
-	"stream":  "event bus internal",
-	"influx":  "event bus internal",
-	"httpapi": "event bus internal",
-	"derive":  "event bus internal",
-	"metrics": "event bus internal",
-	"plugin":  "event bus privacy capture derive stream influx httpapi metrics internal",
-	"cmd":     "*",
-	"test":    "*",
+	"event":      "",
+	"bus":        "event",
+	"privacy":    "event internal",
+	"capture":    "event bus",
+	"stream":     "event bus internal",
+	"influx":     "event bus internal",
+	"httpapi":    "event bus internal",
+	"derive":     "event bus internal",
+	"metrics":    "event bus internal",
+	"introspect": "event bus internal",
+	"probe":      "event bus influx internal",
+	"proxy":      "event bus capture internal",
+	"grafana":    "influx internal",
+	"plugin":     "event bus privacy capture derive stream influx httpapi metrics introspect internal",
+	"cmd":        "*",
+	"test":       "*",
 }
 
 // TestImportsPointOneWay holds the way of the data: capture, event, bus, sinks.
