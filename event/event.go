@@ -51,6 +51,7 @@ const (
 	KindSample                     // periodic totals of the node: Sample
 	KindLatency                    // an answer to a want: Latency
 	KindSummary                    // figures derived from an interval's events: Summary
+	KindProxy                      // periodic totals of a proxy: Proxy
 )
 
 // String gives the kind's name in logs, filters and the stream.
@@ -68,6 +69,10 @@ func (k Kind) String() string {
 		return "latency"
 	case KindSummary:
 		return "summary"
+	case KindProxy:
+		return "proxy"
+	case KindProbe:
+		return "probe"
 	}
 	return "unknown"
 }
@@ -185,6 +190,8 @@ type Event struct {
 	Sample   *Sample   // KindSample
 	Latency  *Latency  // KindLatency
 	Summary  *Summary  // KindSummary
+	Proxy    *Proxy    // KindProxy
+	Probe    *Probe    // KindProbe
 }
 
 // At gives the event's time in UTC.
@@ -209,6 +216,9 @@ func (e *Event) Weight() int {
 	}
 	if s := e.Summary; s != nil {
 		w += entryBytes * (16 + len(s.TopCIDs) + len(s.TopCIDsByPeers) + len(s.TopPeers) + len(s.Codecs) + len(s.Versions) + len(s.Hashes))
+	}
+	if p := e.Proxy; p != nil {
+		w += entryBytes * (8 + 6*len(p.Downstreams))
 	}
 	return w
 }
