@@ -26,7 +26,7 @@ func (m *Monitor) deps() httpapi.Deps {
 				Go: runtime.Version(), Monitor: m.Config.MonitorName}
 		},
 		Pipeline: m.pipeline,
-		Metrics:  m.metrics.Handler(),
+		Metrics:  m.metricsHandler(),
 	}
 	if m.stream != nil {
 		d.Subscribers, d.Kick = m.subscribers, m.stream.Kick
@@ -36,11 +36,13 @@ func (m *Monitor) deps() httpapi.Deps {
 	if named {
 		d.Top = m.top
 	}
-	if h := m.node.PeerHost; h != nil { // a daemon that is offline has none
+	if h := m.watched.Host; h != nil { // a daemon that is offline has none
 		if named {
 			d.Peers = func(onlyConnected bool) (int, iter.Seq[httpapi.PeerMetadata]) { return peerMetadata(h, onlyConnected) }
 		}
-		d.Broadcaster = &broadcaster{host: m.capture.Tap(h), log: m.log}
+		if !m.watched.NoBroadcast {
+			d.Broadcaster = &broadcaster{host: m.capture.Tap(h), log: m.log}
+		}
 	}
 	return d
 }
@@ -51,7 +53,7 @@ func (m *Monitor) ready() error {
 		return errors.New("the monitor is closing")
 	default:
 	}
-	if m.node.PeerHost == nil {
+	if m.watched.Host == nil {
 		return errors.New("the node is offline: it was started without a network")
 	}
 	return nil

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	ipfs "github.com/ipfs/kubo"
-	"github.com/ipfs/kubo/core"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -39,19 +38,20 @@ func DataFolder(repo string) string { return filepath.Join(repo, "ipfsmon") }
 type Monitor struct {
 	Config *Config
 
-	node      *core.IpfsNode
-	bus       *bus.Bus
-	capture   *capture.Capture
-	stream    *stream.Server  // nil when off
-	http      *httpapi.Server // nil when off
-	influx    *influx.Sink    // nil when off
-	metrics   *metrics.Metrics
-	derive    *derive.Deriver
-	endDerive func()
-	drift     error // why sent wants are not captured
-	log       *slog.Logger
-	filters   map[string]*privacy.Filter // by sink; immutable once set
-	origin    *origin.Lookup             // nil when off
+	watched    Watched
+	bus        *bus.Bus
+	capture    *capture.Capture
+	stream     *stream.Server  // nil when off
+	http       *httpapi.Server // nil when off
+	influx     *influx.Sink    // nil when off
+	metrics    *metrics.Metrics
+	derive     *derive.Deriver
+	endDerive  func()
+	endPublish func() // nil if nobody else publishes
+	drift      error  // why sent wants are not captured
+	log        *slog.Logger
+	filters    map[string]*privacy.Filter // by sink; immutable once set
+	origin     *origin.Lookup             // nil when off
 
 	cancel context.CancelFunc
 	sinks  errgroup.Group
@@ -64,8 +64,8 @@ type Monitor struct {
 // start opens all listeners before anything runs, so that what fails leaves
 // nothing behind; then the sinks, then the capture of connections. What the
 // tracer saw before that waits on the bus.
-func start(cfg *Config, n *core.IpfsNode, b *bus.Bus, c *capture.Capture, log *slog.Logger) (_ *Monitor, err error) {
-	m := &Monitor{Config: cfg, node: n, bus: b, capture: c, log: log, done: make(chan struct{})}
+func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Logger) (_ *Monitor, err error) {
+	m := &Monitor{Config: cfg, watched: w, bus: b, capture: c, log: log, done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	defer func() {
@@ -119,11 +119,11 @@ func start(cfg *Config, n *core.IpfsNode, b *bus.Bus, c *capture.Capture, log *s
 	if err = m.openOrigin(c); err != nil {
 		return nil, err
 	}
-	if n.PeerHost != nil { // a daemon that is offline has none
-		err = c.Start(n.PeerHost, capture.Sampling{
+	if w.Host != nil { // a daemon that is offline has none
+		err = c.Start(w.Host, capture.Sampling{
 			Interval:    time.Duration(cfg.PopulatePrometheusInterval) * time.Second,
 			AgentCutOff: cfg.AgentVersionCutOff,
-			Node:        newNodeSampler(n).sample,
+			Node:        w.Sample,
 		})
 		if err != nil {
 			return nil, err
@@ -155,6 +155,9 @@ func start(cfg *Config, n *core.IpfsNode, b *bus.Bus, c *capture.Capture, log *s
 	}
 	m.startDerive(ctx)
 	b.Live()
+	if w.Publish != nil {
+		m.endPublish = w.Publish(b.Publish)
+	}
 	return m, nil
 }
 
@@ -239,6 +242,9 @@ func (m *Monitor) close() error {
 	late := time.AfterFunc(CloseTimeout, m.cancel)
 	defer late.Stop()
 	m.capture.Close()
+	if m.endPublish != nil {
+		m.endPublish()
+	}
 	m.endDerive()
 	m.bus.Close()
 	var errs []error
@@ -309,8 +315,8 @@ func (m *Monitor) Status() Status {
 	s := Status{
 		Messages: m.capture.Traffic(event.Received).Messages + m.capture.Traffic(event.Sent).Messages,
 	}
-	if m.node.PeerHost != nil {
-		s.Peers = len(m.node.PeerHost.Network().Peers())
+	if m.watched.Host != nil {
+		s.Peers = len(m.watched.Host.Network().Peers())
 	}
 	for _, r := range m.bus.Stats().Readers {
 		s.Dropped += r.Missed

@@ -110,7 +110,7 @@ func (p *Plugin) Start(n *core.IpfsNode) error {
 		return fmt.Errorf("ipfsmon: configuration: %w", err)
 	}
 	p.layers.warnings(p.log)
-	m, err := start(cfg, n, p.bus, p.capture, p.log)
+	m, err := start(cfg, watchedNode(n), p.bus, p.capture, p.log)
 	if err != nil {
 		p.bus.Close()
 		return fmt.Errorf("ipfsmon: %w", err)

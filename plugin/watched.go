@@ -1,0 +1,58 @@
+package plugin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/ipfs/kubo/core"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/capture"
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// Watched is what a monitor watches: kubo's node, or anything else with a
+// libp2p host that speaks Bitswap.
+type Watched struct {
+	Host   host.Host                        // nil: offline
+	Sample func(context.Context) event.Node // what it tells about itself; see capture.Sampling
+	// NoBroadcast keeps the HTTP API from sending wants of its own through
+	// this host.
+	NoBroadcast bool
+	// Collectors are served at the HTTP API's /metrics beside the monitor's.
+	Collectors []prometheus.Collector
+	// Publish, if there is one, is called when everything runs, with what puts
+	// events on the bus. What it returns is called when the capture has ended
+	// and the bus is still open.
+	Publish func(publish func(*event.Event) bool) (end func())
+}
+
+// watchedNode is a node of kubo's.
+func watchedNode(n *core.IpfsNode) Watched {
+	return Watched{Host: n.PeerHost, Sample: newNodeSampler(n).sample}
+}
+
+// Process reads what this process costs, for Watched.Sample.
+func Process() event.Process { return process() }
+
+// Run starts a monitor of something that is no node of kubo's; Close ends it.
+// The configuration is one that Layers.Effective gave.
+func Run(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Logger) (*Monitor, error) {
+	return start(cfg, w, b, c, log)
+}
+
+// metricsHandler serves the monitor's metrics and those of what it watches.
+func (m *Monitor) metricsHandler() http.Handler {
+	if len(m.watched.Collectors) == 0 {
+		return m.metrics.Handler()
+	}
+	reg := prometheus.NewRegistry()
+	for _, c := range append([]prometheus.Collector{m.metrics}, m.watched.Collectors...) {
+		reg.MustRegister(c) // their names are fixed and no two are the same
+	}
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 8})
+}
