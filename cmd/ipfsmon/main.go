@@ -56,6 +56,7 @@ func app() *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {}, // main tells it, once
 		Commands: []*cli.Command{
 			runCommand(), demoCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), queryCommand(), configCommand(), storeCommand(), spoolCommand(),
+			setupCommand(), healthCommand(),
 			demoSwarmCommand(),
 		},
 	}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// healthCommand asks a monitor whether it is well: the health check of an image
+// that has no other program in it.
+func healthCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "health",
+		Usage:     "ask a monitor's HTTP API whether it is well; the exit code says it",
+		ArgsUsage: "[ADDRESS]",
+		Description: "ADDRESS is that of the HTTP API, host:port or unix:/path (default " + defaultHTTP + ").\n\n" +
+			"Example: ipfsmon health\n" +
+			"         ipfsmon health --ready unix:/run/ipfsmon/http.sock      also that it captures and stores",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "ready", Usage: "ask /ready instead of /health"},
+			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "how long it may take to answer"},
+		},
+		Action: func(c *cli.Context) error {
+			address, method := defaultHTTP, "health"
+			if c.NArg() > 1 {
+				return cli.Exit("ipfsmon health: want one address, after the flags", 2)
+			}
+			if c.Args().Present() {
+				address = c.Args().First()
+			}
+			if c.Bool("ready") {
+				method = "ready"
+			}
+			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
+			defer cancel()
+			if err := askHealth(ctx, address, method); err != nil {
+				return cli.Exit("ipfsmon health: "+err.Error(), 1)
+			}
+			return nil
+		},
+	}
+}
+
+// askHealth asks a method of the HTTP API on an address as it stands in the
+// configuration.
+func askHealth(ctx context.Context, address, method string) error {
+	network, host := "tcp", address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address, host = "unix", path, "localhost"
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/metric_plugin/v1/"+method, nil)
+	if err != nil {
+		return err
+	}
+	res, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10)) // what there is of it
+		return fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(body)))
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/internal/stack"
+)
+
+// setupCommand makes what the containers of docker-compose.yml need.
+func setupCommand() *cli.Command {
+	dir := &cli.StringFlag{Name: "dir", Value: "/secrets", Usage: "`FOLDER` of the secrets"}
+	return &cli.Command{
+		Name:  "setup",
+		Usage: "make the secrets, buckets and tokens of the containers' stack",
+		Description: "Runs first in docker-compose.yml, and each time: it makes what is missing and leaves the rest as it is. It takes\n" +
+			"IPFSMON_INFLUXDB_URL, _ORG (default ipfsmon), _BUCKET, _DATABASE, _HISTORY_RETENTION and _ROLLUPS from the\n" +
+			"environment, as the node does. A server that is new is set up; for one that is in use give an operator's token in\n" +
+			"the file IPFSMON_INFLUXDB_TOKEN_FILE.\n\n" +
+			"Example: docker compose run --rm setup show grafana/admin-password\n" +
+			"         IPFSMON_INFLUXDB_URL=http://127.0.0.1:8086 ipfsmon setup --dir secrets",
+		Flags: []cli.Flag{dir,
+			&cli.DurationFlag{Name: "wait", Value: 5 * time.Minute, Usage: "how long InfluxDB may take to answer"}},
+		Subcommands: []*cli.Command{{
+			Name: "show", Usage: "print a secret", ArgsUsage: "NAME",
+			Description: "NAME is one of " + strings.Join(stack.Files, ", ") + ".\n\n" +
+				"Example: ipfsmon setup show " + stack.GrafanaPassword,
+			Flags: []cli.Flag{dir},
+			Action: func(c *cli.Context) error {
+				if c.NArg() != 1 {
+					return cli.Exit("ipfsmon setup show: want one name, one of "+strings.Join(stack.Files, ", "), 2)
+				}
+				secret, err := stack.Show(c.String("dir"), c.Args().First())
+				if err != nil {
+					return cli.Exit("ipfsmon setup show: "+err.Error(), 1)
+				}
+				fmt.Println(secret)
+				return nil
+			},
+		}},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return cli.Exit(fmt.Sprintf("ipfsmon setup: %q is not understood; it takes flags or show", c.Args().First()), 2)
+			}
+			cfg := stack.Config{Dir: c.String("dir"), Wait: c.Duration("wait"), Out: os.Stdout}
+			if err := envconfig.Process("IPFSMON_INFLUXDB", &cfg.InfluxDB); err != nil {
+				return cli.Exit("ipfsmon setup: "+err.Error(), 1)
+			}
+			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			if err := stack.Setup(ctx, cfg); err != nil {
+				return cli.Exit("ipfsmon setup: "+err.Error(), 1)
+			}
+			fmt.Println("The stack is set up. Passwords: docker compose run --rm setup show", stack.GrafanaPassword)
+			return nil
+		},
+	}
+}
