@@ -30,6 +30,7 @@ type Encoder struct {
 	seen       [2][]bool  // transports that have been written
 	origins    []origin   // by the number of their series
 	out        totals     // being written
+	probeNames probeNames
 }
 
 // tables are those of an encoder by name, so that no point looks for its own.
@@ -116,6 +117,9 @@ func (e *Encoder) Append(bufs [Kinds][]byte, ev *event.Event) (out [Kinds][]byte
 		return bufs, points
 	case ev.Kind == event.KindSummary && ev.Summary != nil:
 		bufs[Totals], points[Totals] = e.summary(bufs[Totals], ev)
+		return bufs, points
+	case ev.Kind == event.KindProbe && ev.Probe != nil:
+		bufs[Totals], points[Totals] = e.probe(bufs[Totals], ev), 1
 		return bufs, points
 	}
 	e.count(ev)

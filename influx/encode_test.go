@@ -74,6 +74,12 @@ func testEvents() []*event.Event {
 			Latency: [event.Directions][event.AnswerTypes]event.LatencyStats{{{Count: 1, Sum: time.Second, P50: time.Millisecond, P90: 2 * time.Millisecond, P99: 3 * time.Millisecond, Max: time.Second}}},
 			Pending: 11, Lost: 12,
 		}},
+		{Time: testTime, Kind: event.KindProbe, Peer: testPeer(5), Probe: &event.Probe{Provide: true, Fleet: "a, b", Region: "", Target: "IPNI",
+			CID: testCID(2), Duration: 1234567 * time.Nanosecond, Table: 20, Hops: 2, RPCs: 9, FailedRPCs: 1, Dials: 8, FailedDials: 3,
+			HopTimes: [event.ProbeHops]time.Duration{time.Millisecond, 2 * time.Millisecond}}},
+		{Time: testTime, Kind: event.KindProbe, Peer: testPeer(5), Probe: &event.Probe{Fleet: "default", Region: "eu=1", Target: "?",
+			CID: testCID(2), Duration: time.Hour, Error: `not "found"`}},
+		{Time: testTime, Kind: event.KindProbe, Peer: testPeer(6), Probe: &event.Probe{Fleet: "default", Region: "eu", Target: "DHT", CID: testCID(2), Duration: time.Second}},
 	}
 }
 

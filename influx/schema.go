@@ -152,6 +152,7 @@ var Schema = []*Measurement{
 	wants, blocks, presences, connections, identifies, latency,
 	traffic, peers, origins, agentVersions, protocols, streams, bandwidth, routing, nodeTotals, process,
 	unique, duplicates, topCIDs, topPeers, codecs, cidVersions, hashes, latencyTotals, derived, pipeline,
+	dhtProvide, dhtRetrieve,
 }
 
 var wants = &Measurement{

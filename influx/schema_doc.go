@@ -21,7 +21,8 @@ in InfluxDB 2 two buckets (` + "`ipfsmon/history` and `ipfsmon/totals`" + `), so
 Two points never share series and timestamp: the time of a point is that of the event, moved on by as many nanoseconds as it takes
 to be later than the point before it in its measurement. So ` + "`count()`" + ` finds exactly what was stored. Totals of one interval have one time.
 Whatever a peer can choose is a field, or one of the first so many values of a tag that has a limit; else tags are closed sets. So the
-number of series is bounded, for all measurements together below 5,000 for one run of the monitor.
+number of series is bounded, for all measurements together below 5,000 for one run of the monitor. ` + "`" + `dht_provide` + "`" + ` and ` + "`" + `dht_retrieve` + "`" + `
+are written by the scheduler of the DHT probe alone, in at most 1,024 series.
 
 | measurement | kind | most series per node | answers |
 |---|---|---|---|
