@@ -3,6 +3,7 @@ package influx
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
@@ -200,7 +201,8 @@ func (q *memoryQueue) drain() (points int) {
 // encodes and the one that flushes.
 type batcher struct {
 	maxPoints int
-	queue     batchQueue
+	queue     interface{ put(*batch) }
+	accepted  [Kinds]atomic.Uint64 // points
 
 	mu   sync.Mutex
 	open [Kinds]*batch
@@ -228,6 +230,7 @@ func (b *batcher) add(now time.Time, enc *Encoder, ev *event.Event) (points int)
 		}
 		o.buf = bufs[k]
 		o.points += added[k]
+		b.accepted[k].Add(uint64(added[k]))
 		points += added[k]
 		if o.points >= b.maxPoints || len(o.buf) >= maxBatchBytes {
 			b.open[k] = nil
@@ -249,19 +252,20 @@ func (b *batcher) flush() {
 	}
 }
 
+// waiting is what is in an open batch.
+type waiting struct {
+	points, bytes int
+	oldest        time.Time
+}
+
 // size tells what is in the open batches.
-func (b *batcher) size() (points, bytes int, oldest time.Time) {
+func (b *batcher) size() (all [Kinds]waiting) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, o := range b.open {
-		if o == nil || o.points == 0 {
-			continue
-		}
-		points += o.points
-		bytes += len(o.buf)
-		if oldest.IsZero() || o.since.Before(oldest) {
-			oldest = o.since
+	for k, o := range b.open {
+		if o != nil && o.points > 0 {
+			all[k] = waiting{o.points, len(o.buf), o.since}
 		}
 	}
-	return points, bytes, oldest
+	return all
 }

@@ -116,8 +116,8 @@ func TestBatcher(t *testing.T) {
 	if points, _, _ := q.size(); points != 100 {
 		t.Errorf("%d points in the queue after the batch is full, want 100", points)
 	}
-	if points, _, oldest := b.size(); points != sample || oldest.IsZero() {
-		t.Errorf("%d points open since %v, want the sample's %d", points, oldest, sample)
+	if open := b.size()[Totals]; open.points != sample || open.oldest.IsZero() {
+		t.Errorf("%d points open since %v, want the sample's %d", open.points, open.oldest, sample)
 	}
 	b.flush()
 	b.flush()

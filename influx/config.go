@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,6 +120,10 @@ type Config struct {
 	// without loss.
 	UDPRate int `json:",omitempty" split_words:"true"`
 
+	// Also are further servers that get all points, each at its own pace and
+	// with its own spool in SpoolDir. In the environment: JSON.
+	Also Destinations `json:",omitempty" split_words:"true"`
+
 	// Stdout is what the URL stdout: means; nil: os.Stdout.
 	Stdout *os.File `json:"-" ignored:"true"`
 	// Log gets what goes wrong; nil: slog.Default().
@@ -128,13 +133,14 @@ type Config struct {
 // Validate tells all that is wrong, each with its key's name and what is
 // allowed. It reads nothing but the secrets' files.
 func (c Config) Validate() error {
-	_, err := c.resolve()
+	_, err := c.resolveAll()
 	return err
 }
 
 // settings is a Config with everything parsed and in place.
 type settings struct {
 	Config
+	name    string // of the destination
 	base    *url.URL
 	udp     [Kinds]string // addresses of listeners
 	v2      bool
@@ -351,12 +357,26 @@ func (c Config) Masked() Config {
 	if c.Token != "" {
 		c.Token = "***"
 	}
-	if u, err := url.Parse(c.URL); err == nil {
-		c.URL = u.Redacted()
-	} else {
-		c.URL = "***"
+	c.URL = redacted(c.URL)
+	c.Also = slices.Clone(c.Also)
+	for i := range c.Also {
+		d := &c.Also[i]
+		d.URL = redacted(d.URL)
+		if d.Password != "" {
+			d.Password = "***"
+		}
+		if d.Token != "" {
+			d.Token = "***"
+		}
 	}
 	return c
+}
+
+func redacted(address string) string {
+	if u, err := url.Parse(address); err == nil {
+		return u.Redacted()
+	}
+	return "***"
 }
 
 func readSecret(path string) (string, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/spool"
@@ -67,23 +66,19 @@ func Drain(ctx context.Context, cfg Config, progress func(Stats)) (Stats, error)
 	if cfg.SpoolDir == "" || cfg.SpoolDir == InMemory {
 		return Stats{}, errors.New("influx: drain: SpoolDir is missing; allowed is the folder of a spool")
 	}
+	if len(cfg.Also) > 0 {
+		return Stats{}, errors.New("influx: drain: the configuration is of several destinations; give that of one, as Config.Destination does")
+	}
 	s, err := New(cfg, "drain")
 	if err != nil {
 		return Stats{}, err
 	}
-	if s.disk == nil {
+	if s.plain != nil {
 		return Stats{}, errors.New("influx: drain: the URL is of no server; allowed is http or https")
 	}
-	s.queue.seal()
-	var wg sync.WaitGroup
-	for lane, w := range s.writers {
-		wg.Go(func() { s.write(ctx, lane, w) })
-	}
-	done := make(chan struct{})
-	go func() { // ends with the writers
-		wg.Wait()
-		close(done)
-	}()
+	o := s.to[0]
+	o.queue.seal()
+	done := o.start(ctx)
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for more := true; more; {
@@ -94,11 +89,7 @@ func Drain(ctx context.Context, cfg Config, progress func(Stats)) (Stats, error)
 			progress(s.Stats())
 		}
 	}
-	for _, w := range s.writers {
-		w.client.CloseIdleConnections()
-	}
-	s.rejects.close()
-	s.disk.Close()
+	_ = o.finish() // what is left is told below
 	st := s.Stats()
 	if st.Queued > 0 {
 		return st, fmt.Errorf("influx: drain: %d points are still in %s: %s", st.Queued, cfg.SpoolDir, st.LastErr)

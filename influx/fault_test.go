@@ -325,7 +325,7 @@ func TestFaultR14Connections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, w := range sink.writers {
+		for _, w := range sink.to[0].writers {
 			w.client.Transport.(*http.Transport).TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		}
 		runBriefly(t, sink, 100)
@@ -343,7 +343,7 @@ func TestFaultR14Connections(t *testing.T) {
 			t.Fatal(err)
 		}
 		var tries atomic.Int32
-		for _, w := range sink.writers {
+		for _, w := range sink.to[0].writers {
 			tr := w.client.Transport.(*http.Transport)
 			tr.Proxy = nil
 			tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -617,8 +617,8 @@ func TestFaultR23Panic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink.writers[0].zip = nil
-	sink.writers[0].set.gzip = true // a fault of our own, in every batch of this lane
+	sink.to[0].writers[0].zip = nil
+	sink.to[0].writers[0].set.gzip = true // a fault of our own, in every batch of this lane
 	b := bus.New(bus.Config{})
 	r := b.Subscribe("influx")
 	for _, e := range numbered(0, 10) {

@@ -1,6 +1,7 @@
 package influx
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -10,6 +11,10 @@ import (
 
 func TestMain(m *testing.M) {
 	storetest.Main()
+	if os.Getenv(sinkEnv) != "" {
+		sinkMain()
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -110,6 +110,10 @@ func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
 		n, missed, err := r.Next(waiting, buf)
 		cancel()
 		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
+			bufs = s.takePlain(bufs, &event.Event{Time: time.Now().UnixNano(), Kind: kindEnd})
+			if len(bufs[Totals]) > 0 {
+				s.plain.out.write(ctx, Totals, bufs[Totals])
+			}
 			s.plain.out.flush()
 			return
 		}
@@ -148,22 +152,18 @@ func (s *Sink) takePlain(bufs [Kinds][]byte, ev *event.Event) (out [Kinds][]byte
 	s.enc.Prepare(ev)
 	grown, points := s.enc.Append(bufs, ev)
 	for _, n := range points {
-		s.accepted.Add(uint64(n))
+		s.taken.Add(uint64(n))
 	}
 	return grown
 }
 
-func (s *Sink) plainStats() Stats {
-	p := s.plain
-	st := Stats{
-		Events: s.events.Load(), Missed: s.missed.Load(), Panics: s.panics.Load(), Accepted: s.accepted.Load(),
-		Stored: p.stored.Load(), Dropped: p.dropped.Load(), Rejected: p.rejected.Load(), Failing: p.failing.Load(),
-	}
-	st.Queued = int(max(int64(st.Accepted)-int64(st.Stored+st.Dropped+st.Rejected), 0))
+func (p *plain) delivery(accepted uint64) Delivery {
+	d := Delivery{Accepted: accepted, Stored: p.stored.Load(), Dropped: p.dropped.Load(), Rejected: p.rejected.Load(), Failing: p.failing.Load()}
+	d.Queued = int(max(int64(d.Accepted)-int64(d.Stored+d.Dropped+d.Rejected), 0))
 	if f := p.last.Load(); f != nil {
-		st.LastErr, st.LastTime = f.text, f.at
+		d.LastErr, d.LastTime = f.text, f.at
 	}
-	return st
+	return d
 }
 
 // datagrams sends lines in UDP datagrams, whole lines only, and no more points

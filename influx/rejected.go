@@ -20,14 +20,15 @@ const (
 // people: they can be changed and posted by hand.
 type rejects struct {
 	path string
+	to   string // the destination's name
 
 	mu   sync.Mutex
 	file *os.File
 	size int64
 }
 
-// write adds lines after a comment with the time, how many points were refused
-// and the server's words. The lines may be none if it is not known which.
+// write adds lines after a comment with the time, the destination, how many
+// points were refused and the server's words. The lines may be none if it is not known which.
 func (r *rejects) write(points int, said string, lines []byte) error {
 	if r == nil {
 		return nil
@@ -35,7 +36,7 @@ func (r *rejects) write(points int, said string, lines []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	said = strings.NewReplacer("\n", "\n# ", "\r", " ").Replace(said)
-	text := append(fmt.Appendf(nil, "# %s %d points: %s\n", time.Now().UTC().Format(time.RFC3339), points, said), lines...)
+	text := append(fmt.Appendf(nil, "# %s %s %d points: %s\n", time.Now().UTC().Format(time.RFC3339), r.to, points, said), lines...)
 	if r.file != nil && r.size+int64(len(text)) > maxRejected {
 		r.file.Close()
 		r.file = nil

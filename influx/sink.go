@@ -1,11 +1,14 @@
 package influx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,35 +24,46 @@ const closeTimeout = 5 * time.Second
 
 var errDrained = errors.New("influx: everything is delivered")
 
-// Sink writes the events of a bus to InfluxDB.
+// Sink writes the events of a bus to InfluxDB, to one server or to several.
 type Sink struct {
-	set     settings
+	set     settings // of the first destination
 	enc     *Encoder
 	batcher batcher
-	queue   batchQueue
-	disk    *diskQueue // the queue, if it is one on disk
-	writers []*writer  // one for each lane
-	rejects *rejects   // nil without a spool
+	to      fan
 	logs    logLimit
-	plain   *plain // in place of the five above if the destination is no server
+	plain   *plain // in place of batcher and to if the destination is no server
 
-	events   atomic.Uint64
-	accepted atomic.Uint64
-	dropped  atomic.Uint64
-	missed   atomic.Uint64
-	panics   atomic.Uint64
+	events atomic.Uint64
+	missed atomic.Uint64
+	panics atomic.Uint64
+
+	taken atomic.Uint64 // points, of plain
 }
 
-// Stats is how a sink stands. Accepted = Stored + Dropped + Rejected + Queued,
-// but for what changes while it is read.
+// Stats is how a sink stands. Delivery is the sum over all destinations: a
+// point counts once for each that it goes to.
 type Stats struct {
-	Events   uint64 // events read from the bus
-	Missed   uint64 // events that the bus let go before they were read
+	Events uint64 // events read from the bus
+	Missed uint64 // events that the bus let go before they were read
+	Panics uint64 // events and batches left out because of a fault of our own
+	Delivery
+	Destinations []DestinationStats // the first one first; never empty
+}
+
+// DestinationStats is how one destination stands.
+type DestinationStats struct {
+	Name string
+	URL  string // without credentials
+	Delivery
+}
+
+// Delivery is what became of the points. Accepted = Stored + Dropped + Rejected
+// + Queued, but for what changes while it is read.
+type Delivery struct {
 	Accepted uint64 // points encoded and taken
 	Stored   uint64 // points that the server has
 	Dropped  uint64 // points lost: the queue was full, or time was up at the end
 	Rejected uint64 // points that the server refused for good
-	Panics   uint64 // events left out because of a fault of our own
 	Queued   int    // points that wait now, in memory or on disk
 	Bytes    int    // memory they take
 	Spooled  int64  // bytes on disk now
@@ -63,44 +77,75 @@ type Stats struct {
 	LastTime time.Time // when it was
 }
 
+// add sums what can be summed, and takes the worst of what cannot.
+func (d *Delivery) add(o Delivery) {
+	d.Accepted += o.Accepted
+	d.Stored += o.Stored
+	d.Dropped += o.Dropped
+	d.Rejected += o.Rejected
+	d.Queued += o.Queued
+	d.Bytes += o.Bytes
+	d.Spooled += o.Spooled
+	d.Restored += o.Restored
+	d.Damaged += o.Damaged
+	d.Expired += o.Expired
+	d.SpoolErr = cmp.Or(d.SpoolErr, o.SpoolErr)
+	d.Lag = max(d.Lag, o.Lag)
+	if o.Failing && !d.Failing || o.Failing == d.Failing && o.LastTime.After(d.LastTime) {
+		d.LastErr, d.LastTime = o.LastErr, o.LastTime
+	}
+	d.Failing = d.Failing || o.Failing
+}
+
 // New makes a sink for the node of that name (the tag node). It does not
 // connect: an absent server is no error. Run does the work.
 func New(cfg Config, node string) (*Sink, error) {
-	set, err := cfg.resolve()
+	all, err := cfg.resolveAll()
 	if err != nil {
 		return nil, err
 	}
 	if node == "" || len(node) > 256 {
 		return nil, fmt.Errorf("influx: the node's name is %q; allowed is 1 to 256 bytes", node)
 	}
-	s := &Sink{set: set, enc: NewEncoder(node, set.history)}
-	s.logs = logLimit{log: set.log}
+	s := &Sink{set: all[0]}
+	s.logs = logLimit{log: s.set.log}
+	history := slices.ContainsFunc(all, func(set settings) bool { return set.history })
+	s.enc = NewEncoder(node, history)
 	if s.plain = newPlain(&s.set, &s.logs); s.plain != nil {
 		return s, nil
 	}
-	s.queue = newMemoryQueue(set.QueueBytes, set.BatchSize, s.drop)
-	if set.SpoolDir != "" {
-		if s.disk, err = openDiskQueue(&s.set); err != nil {
-			return nil, fmt.Errorf("influx: %w", err)
+	for _, set := range all {
+		o, err := newOutflow(set)
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
 		}
-		s.queue = s.disk
-		s.rejects = &rejects{path: filepath.Join(set.SpoolDir, rejectedName)}
+		s.to = append(s.to, o)
 	}
-	s.batcher = batcher{maxPoints: set.BatchSize, queue: s.queue}
-	for range s.queue.lanes() {
-		own := s.set // its secrets are read again by each writer
-		w := newWriter(&own, &s.logs)
-		w.rejects = s.rejects
-		s.writers = append(s.writers, w)
-	}
+	s.batcher = batcher{maxPoints: s.set.BatchSize, queue: s.to}
+	s.forgotten(cfg)
 	return s, nil
+}
+
+// forgotten tells of spools whose destination is no longer configured.
+func (s *Sink) forgotten(cfg Config) {
+	if s.set.SpoolDir == "" {
+		return
+	}
+	found, _ := filepath.Glob(filepath.Join(s.set.SpoolDir, spoolPrefix+"*", "*.seg")) // the pattern is a valid one
+	for _, segment := range found {
+		dir := filepath.Dir(segment)
+		name := strings.TrimPrefix(filepath.Base(dir), spoolPrefix)
+		if !slices.ContainsFunc(cfg.Also, func(d Destination) bool { return d.Name == name }) {
+			s.logs.warn("influx: points wait for a destination that is not configured any more; remove the folder, or configure it again", "destination", name, "folder", dir)
+		}
+	}
 }
 
 // Close ends a sink that was never run; Run does it by itself. It may be called
 // more than once.
 func (s *Sink) Close() error {
-	if s.disk != nil {
-		s.disk.Close()
+	for _, o := range s.to {
+		o.close()
 	}
 	return nil
 }
@@ -121,53 +166,33 @@ func (s *Sink) Run(ctx context.Context, r *bus.Reader) error {
 	var wg sync.WaitGroup
 	flushing, stopFlushing := context.WithCancel(post)
 	wg.Go(func() { s.flushEvery(flushing, s.set.flush) })
-	written := make(chan struct{})
-	var writing sync.WaitGroup
-	for lane, w := range s.writers {
-		writing.Go(func() { s.write(post, lane, w) })
+	ended := make([]<-chan struct{}, len(s.to))
+	for i, o := range s.to {
+		ended[i] = o.start(post)
 	}
-	go func() { // ends with the writers
-		defer close(written)
-		writing.Wait()
-	}()
 
 	s.read(ctx, r)
 
 	stopFlushing()
 	wg.Wait()
 	s.batcher.flush()
-	s.queue.seal()
-	for _, w := range s.writers {
-		w.hurry()
+	for _, o := range s.to {
+		o.seal()
 	}
-	patience := closeTimeout
-	if s.disk != nil { // nothing is lost by ending now, if the disk is well
-		if patience /= 5; s.disk.Stats().Err != nil {
-			patience *= 4
+	end := time.Now()
+	for i, o := range s.to {
+		select {
+		case <-ended[i]:
+		case <-time.After(time.Until(end.Add(o.patience()))):
 		}
-	}
-	select {
-	case <-written:
-	case <-time.After(patience):
 	}
 	stop()
-	<-written
-	for _, w := range s.writers {
-		w.client.CloseIdleConnections()
+	var errs []error
+	for i, o := range s.to {
+		<-ended[i]
+		errs = append(errs, o.finish())
 	}
-	s.rejects.close()
-	if left := s.queue.drain(); left > 0 {
-		if s.disk == nil {
-			left -= s.settled() // of a batch that was stored in part
-			s.dropped.Add(uint64(left))
-		}
-		_, last, _ := s.state()
-		if s.disk != nil {
-			last = fmt.Sprintf("%v; %s", s.disk.Stats().Err, last)
-		}
-		return fmt.Errorf("influx: %d points were not stored within %v of the end: %s", left, closeTimeout, last)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // read encodes events until there are none.
@@ -176,6 +201,8 @@ func (s *Sink) read(ctx context.Context, r *bus.Reader) {
 	for {
 		n, missed, err := r.Next(ctx, buf)
 		if err != nil {
+			now := time.Now()
+			s.take(now, &event.Event{Time: now.UnixNano(), Kind: kindEnd})
 			return
 		}
 		if missed > 0 {
@@ -200,7 +227,7 @@ func (s *Sink) take(now time.Time, ev *event.Event) {
 		}
 	}()
 	s.enc.Prepare(ev)
-	s.accepted.Add(uint64(s.batcher.add(now, s.enc, ev)))
+	s.batcher.add(now, s.enc, ev)
 }
 
 func (s *Sink) flushEvery(ctx context.Context, every time.Duration) {
@@ -216,90 +243,27 @@ func (s *Sink) flushEvery(ctx context.Context, every time.Duration) {
 	}
 }
 
-// write posts batches until the queue is drained or ctx is done. A panic costs
-// the batch that it came from.
-func (s *Sink) write(ctx context.Context, lane int, w *writer) {
-	for {
-		b, err := s.queue.head(ctx, lane)
-		if err != nil {
-			return
-		}
-		func() {
-			defer func() {
-				if p := recover(); p != nil {
-					s.panics.Add(1)
-					s.dropped.Add(uint64(b.points - w.settled()))
-					s.logs.warn("influx: a batch could not be posted", "panic", p, "stack", string(debug.Stack()))
-					err = nil
-				}
-			}()
-			err = w.deliver(ctx, b)
-		}()
-		if err != nil {
-			return
-		}
-		s.queue.done(b)
-		w.partly.Store(0)
-	}
-}
-
-// drop counts points that are lost.
-func (s *Sink) drop(points int) {
-	s.dropped.Add(uint64(points))
-	s.logs.warn("influx: points dropped, the queue is full", "points", points, "QueueBytes", s.set.QueueBytes)
-}
-
-// settled is how many points of the batches in work are stored or rejected.
-func (s *Sink) settled() (points int) {
-	for _, w := range s.writers {
-		points += w.settled()
-	}
-	return points
-}
-
-// state tells whether a writer fails, and the last failure of all.
-func (s *Sink) state() (failing bool, last string, at time.Time) {
-	for _, w := range s.writers {
-		f, l, a := w.state()
-		failing = failing || f
-		if a.After(at) {
-			last, at = l, a
-		}
-	}
-	return failing, last, at
-}
-
 // Stats tells how the sink stands. It may be called from any goroutine.
 func (s *Sink) Stats() Stats {
+	st := Stats{Events: s.events.Load(), Missed: s.missed.Load(), Panics: s.panics.Load()}
 	if s.plain != nil {
-		return s.plainStats()
+		st.Delivery = s.plain.delivery(s.taken.Load())
+		st.Destinations = []DestinationStats{{MainDestination, s.set.base.Redacted(), st.Delivery}}
+		return st
 	}
-	st := Stats{
-		Dropped: s.dropped.Load(),
-		Events:  s.events.Load(),
-		Missed:  s.missed.Load(),
-		Panics:  s.panics.Load(),
+	open := s.batcher.size()
+	var accepted [Kinds]uint64
+	for k := range accepted {
+		accepted[k] = s.batcher.accepted[k].Load()
 	}
-	for _, w := range s.writers {
-		st.Stored += w.stored.Load()
-		st.Rejected += w.rejected.Load()
-		st.Expired += w.expired.Load()
+	for _, o := range s.to {
+		d := o.delivery(accepted, open)
+		st.Destinations = append(st.Destinations, DestinationStats{o.set.name, o.set.base.Redacted(), d})
+		st.add(d)
+		st.Panics += o.panics.Load()
 	}
-	st.Failing, st.LastErr, st.LastTime = s.state()
-	if s.disk != nil {
-		d := s.disk.Stats()
-		st.Spooled, st.Restored, st.Damaged, st.SpoolErr = d.Disk, d.Restored, d.Damaged, d.Err
-		st.Dropped += d.Dropped + d.Damaged
+	for _, w := range open {
+		st.Bytes += w.bytes
 	}
-	points, bytes, oldest := s.queue.size()
-	p, b, since := s.batcher.size()
-	st.Queued, st.Bytes = max(points+p-s.settled(), 0), bytes+b
-	if oldest.IsZero() {
-		oldest = since
-	}
-	if !oldest.IsZero() {
-		st.Lag = time.Since(oldest)
-	}
-	st.Accepted = s.accepted.Load() + st.Restored
 	return st
 }

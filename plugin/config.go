@@ -10,6 +10,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kelseyhightower/envconfig"
@@ -285,8 +286,19 @@ func unknownKeys(path string, obj map[string]any, t reflect.Type) []error {
 			errs = append(errs, fmt.Errorf("%s.%s: unknown key; known are %s", path, key, strings.Join(names, ", ")))
 			continue
 		}
-		if inner, ok := v.(map[string]any); ok {
-			errs = append(errs, unknownKeys(path+"."+known[i].name, inner, known[i].typ)...)
+		inside := path + "." + known[i].name
+		switch inner := v.(type) {
+		case map[string]any:
+			errs = append(errs, unknownKeys(inside, inner, known[i].typ)...)
+		case []any:
+			if known[i].typ.Kind() != reflect.Slice {
+				continue // the wrong type, which decoding tells
+			}
+			for n, item := range inner {
+				if item, ok := item.(map[string]any); ok {
+					errs = append(errs, unknownKeys(fmt.Sprintf("%s.%d", inside, n), item, known[i].typ.Elem())...)
+				}
+			}
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
@@ -356,6 +368,9 @@ func fromEnvironment(cfg *Config) error {
 	}
 	err := envconfig.Process(envPrefix, cfg) // makes every nil part
 	var parse *envconfig.ParseError
+	if errors.As(err, &parse) && parse.FieldName == "Also" { // its value may hold tokens
+		return fmt.Errorf("%s: %w", parse.KeyName, parse.Err)
+	}
 	if errors.As(err, &parse) {
 		return fmt.Errorf("%s=%q: want %s", parse.KeyName, os.Getenv(parse.KeyName), parse.TypeName)
 	}
@@ -393,6 +408,20 @@ func flattenInto(out map[string]string, path string, obj map[string]any) {
 		case nil:
 		case map[string]any:
 			flattenInto(out, path+key+".", v)
+		case []any:
+			items := make(map[string]any, len(v))
+			for i, item := range v {
+				if _, ok := item.(map[string]any); !ok {
+					items = nil
+					break
+				}
+				items[strconv.Itoa(i)] = item
+			}
+			if len(items) > 0 { // a list of objects, as InfluxDB.Also
+				flattenInto(out, path+key+".", items)
+			} else if b, err := json.Marshal(v); err == nil {
+				out[path+key] = string(b)
+			}
 		default:
 			if b, err := json.Marshal(v); err == nil && string(b) != `""` {
 				out[path+key] = string(b)

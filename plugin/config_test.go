@@ -94,6 +94,16 @@ func TestBadConfigurationIsNamed(t *testing.T) {
 	f(`{"MonitorName": "a\nb"}`, Section+".MonitorName")
 	f(`{"MonitorName": "a\nb", "TCPServerConfig": {}}`, ".MonitorName", ".TCPServerConfig")
 
+	f(`{"InfluxDB": {"Also": [{"Name": "a", "Url": "http://a"}, {"Nam": "b"}]}}`, Section+".InfluxDB.Also.1.Nam: unknown key", "Token")
+	f(`{"InfluxDB": {"Also": {"Name": "a"}}}`, Section+".InfluxDB.Also: want a list, got object")
+	f(`{"InfluxDB": {"Also": [{"Name": "a"}]}}`, Section+".InfluxDB: Also.a.URL: missing")
+
+	t.Setenv("IPFSMON_INFLUXDB_ALSO", `{"Token": "geheim"}`)
+	f(`{}`, "IPFSMON_INFLUXDB_ALSO: want a JSON list")
+	_, _, err := Layers{}.Effective()
+	require.NotContains(t, err.Error(), "geheim")
+	t.Setenv("IPFSMON_INFLUXDB_ALSO", "[]")
+
 	t.Setenv("IPFSMON_AGENT_VERSION_CUT_OFF", "many")
 	f(`{}`, "IPFSMON_AGENT_VERSION_CUT_OFF", "many")
 }
@@ -107,6 +117,13 @@ func TestSecretsAreMasked(t *testing.T) {
 	require.NotContains(t, string(b), "geheim")
 	require.Contains(t, string(b), "***")
 	require.Contains(t, string(b), `"key":"InfluxDB.Org"`)
+
+	t.Setenv("IPFSMON_INFLUXDB_ALSO", `[{"Name": "cloud", "URL": "https://cloud.example", "Org": "o", "Token": "geheim"}]`)
+	cfg, sources, err = Layers{}.Effective()
+	require.NoError(t, err)
+	require.Equal(t, "geheim", cfg.InfluxDB.Also[0].Token)
+	require.Contains(t, Entries(cfg, sources), Entry{"InfluxDB.Also.0.Token", `"***"`, FromEnv})
+	require.Contains(t, Entries(cfg, sources), Entry{"InfluxDB.Also.0.Name", `"cloud"`, FromEnv})
 }
 
 func TestEveryKeyHasAVariable(t *testing.T) {

@@ -100,7 +100,9 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 			return nil, fmt.Errorf("unable to start HTTP server: %w", err)
 		}
 	}
-	if s := cfg.InfluxDB; s != nil && s.URL != "" {
+	if s := cfg.InfluxDB; s != nil && s.URL == "" && len(s.Also) > 0 {
+		return nil, fmt.Errorf("%s.InfluxDB.URL: missing beside Also; only ipfsmon run has a store of its own that it can stand for", Section)
+	} else if s != nil && s.URL != "" {
 		ic := *s
 		ic.Log = log
 		if ic.SpoolDir == "" && cfg.DataFolder != "" {

@@ -18,7 +18,9 @@ import (
 
 // spoolCommand looks after the points that wait on disk for the server.
 func spoolCommand() *cli.Command {
-	flags := []cli.Flag{repoFlag(), &cli.StringFlag{Name: "dir", Usage: "`FOLDER` of the spool (default: that of the node's configuration)"}}
+	flags := []cli.Flag{repoFlag(),
+		&cli.StringFlag{Name: "dir", Usage: "`FOLDER` of the spool (default: that of the node's configuration)"},
+		&cli.StringFlag{Name: "to", Value: influx.MainDestination, Usage: "`NAME` of the destination, where InfluxDB.Also has more than one"}}
 	return &cli.Command{
 		Name:  "spool",
 		Usage: "the points that wait on disk for the server",
@@ -26,6 +28,7 @@ func spoolCommand() *cli.Command {
 			"Example: ipfsmon spool ls\n" +
 			"         ipfsmon spool inspect > points.lp\n" +
 			"         ipfsmon spool verify\n" +
+			"         ipfsmon spool ls --to cloud\n" +
 			"         ipfsmon spool drain          while no node runs",
 		Subcommands: []*cli.Command{
 			{Name: "ls", Usage: "list the segments and what waits in each", Flags: flags, Action: spoolAction(spoolList)},
@@ -46,10 +49,13 @@ func spoolDir(c *cli.Context) (string, influx.Config, error) {
 	if err != nil && !c.IsSet("dir") {
 		return "", cfg, err
 	}
-	dir := filepath.Join(data, "spool")
-	if cfg.SpoolDir != "" {
-		dir = cfg.SpoolDir
+	if cfg.SpoolDir == "" {
+		cfg.SpoolDir = filepath.Join(data, "spool")
 	}
+	if cfg, err = cfg.Destination(c.String("to")); err != nil {
+		return "", cfg, err
+	}
+	dir := cfg.SpoolDir
 	if c.IsSet("dir") {
 		dir = c.String("dir")
 	}
