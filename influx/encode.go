@@ -30,6 +30,7 @@ type Encoder struct {
 	seen       [2][]bool  // transports that have been written
 	origins    []origin   // by the number of their series
 	out        totals     // being written
+	notes      noter      // what is told of samples, if there is a pipeline
 	probeNames probeNames
 }
 
@@ -115,8 +116,17 @@ func (e *Encoder) Append(bufs [Kinds][]byte, ev *event.Event) (out [Kinds][]byte
 	case ev.Kind == event.KindSample && ev.Sample != nil:
 		bufs[Totals], points[Totals] = e.sample(bufs[Totals], ev)
 		return bufs, points
+	case ev.Kind == kindEnd:
+		e.out = totals{e: e, b: bufs[Totals], at: ev.Time}
+		e.notes.end(&e.out)
+		bufs[Totals], points[Totals] = e.out.b, e.out.points
+		e.out.b = nil
+		return bufs, points
 	case ev.Kind == event.KindSummary && ev.Summary != nil:
 		bufs[Totals], points[Totals] = e.summary(bufs[Totals], ev)
+		return bufs, points
+	case ev.Kind == event.KindProxy && ev.Proxy != nil:
+		bufs[Totals], points[Totals] = e.proxy(bufs[Totals], ev)
 		return bufs, points
 	case ev.Kind == event.KindProbe && ev.Probe != nil:
 		bufs[Totals], points[Totals] = e.probe(bufs[Totals], ev), 1

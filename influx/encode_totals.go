@@ -246,6 +246,7 @@ func (e *Encoder) sample(b []byte, ev *event.Event) ([]byte, int) {
 		int64(n.Process.Goroutines), int64(n.Process.OpenFiles))
 	if e.monitor != nil {
 		t.monitor(e.monitor)
+		e.notes.sample(t, s, e.monitor)
 		e.monitor = nil
 	}
 	b, t.b = t.b, nil

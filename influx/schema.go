@@ -151,7 +151,7 @@ var (
 var Schema = []*Measurement{
 	wants, blocks, presences, connections, identifies, latency,
 	traffic, peers, origins, agentVersions, protocols, streams, bandwidth, routing, nodeTotals, process,
-	unique, duplicates, topCIDs, topPeers, codecs, cidVersions, hashes, latencyTotals, derived, pipeline,
+	unique, duplicates, topCIDs, topPeers, codecs, cidVersions, hashes, latencyTotals, derived, pipeline, notes,
 	dhtProvide, dhtRetrieve,
 }
 
