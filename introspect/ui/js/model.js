@@ -32,7 +32,7 @@ export function totalsOf(state) {
     received: rates(bitswap.received_rate), sent: rates(bitswap.sent_rate), latency: null,
   };
   for (const l of sub.content ? sub.content.latency : []) {
-    if (l.direction === 'sent' && l.answer === 'block' && l.count > 0) t.latency = { p50: l.p50_us / 1000, p90: l.p90_us / 1000 };
+    if (l.direction === 'sent' && l.answer === 'block' && l.count > 0) t.latency = { p50: l.p50_us / 1000, p99: l.p99_us / 1000 };
   }
   return t;
 }

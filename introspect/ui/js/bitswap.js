@@ -1,0 +1,88 @@
+// Bitswap live: every message that the node saw, newest first.
+
+import { useMemo, useState } from '../lib/preact-htm.js';
+import { bytes, clock, number, shown } from './format.js';
+import { Cid, Choice, html, Peer, Search, Toggle, Words } from './parts.js';
+import { Table } from './table.js';
+import { typeColors, typeNames } from './overview.js';
+
+export const eventName = 'BitswapMessage';
+const most = 2000; // messages looked through and shown
+const countKeys = { want_block: 'want_blocks', want_have: 'want_haves', cancel: 'cancels', have: 'haves', dont_have: 'dont_haves', blocks: 'blocks' };
+const types = Object.keys(countKeys);
+
+const list = (v) => (Array.isArray(v) ? v : []);
+
+// entriesOf gives the entries that a message's event names, each with its type.
+export function entriesOf(m) {
+  return [...list(m.wants).map((w) => ({ cid: w.cid, type: w.type, priority: w.priority })),
+    ...list(m.presences).map((p) => ({ cid: p.cid, type: p.type })),
+    ...list(m.block_list).map((b) => ({ cid: b.cid, type: 'blocks', size: b.size }))];
+}
+
+// passes tells whether a message is asked for. text is found in its peer, in
+// its agent, and in the CIDs that it names.
+export function passes(m, { direction, off, text }) {
+  if (direction && m.direction !== direction) return false;
+  if (off.size > 0 && !types.some((t) => m[countKeys[t]] > 0 && !off.has(t))) return false;
+  if (!text) return true;
+  return [m.peer, m.agent, m.country].some((s) => typeof s === 'string' && s.toLowerCase().includes(text)) ||
+    entriesOf(m).some((e) => typeof e.cid === 'string' && e.cid.toLowerCase().includes(text));
+}
+
+function Entry({ e }) {
+  return html`<span class="entry"><span class=${`tag ${typeColors[e.type] || ''}`}>${typeNames[e.type] || shown(e.type, 20)}</span> <${Cid} cid=${typeof e.cid === 'string' ? e.cid : ''} whole />
+    ${e.size !== undefined && html`<span class="muted">${bytes(Number(e.size))}</span>`}${e.priority !== undefined && e.type !== 'cancel' && html`<span class="muted">priority ${shown(e.priority, 20)}</span>`}</span>`;
+}
+
+const columns = [
+  { name: 'time', title: 'Time', width: '96px', cell: ({ e }) => html`<span class="mono">${clock(e.ts, true)}</span>` },
+  { name: 'direction', title: 'Way', width: '62px', cell: ({ m }) => html`<span class=${m.direction === 'sent' ? 'way out' : 'way in'}>${m.direction === 'sent' ? '→ out' : '← in'}</span>` },
+  { name: 'peer', title: 'Peer', width: '122px', cell: ({ m }) => html`<${Peer} id=${typeof m.peer === 'string' ? m.peer : ''} />` },
+  { name: 'what', title: 'Entries', width: 'minmax(190px, 2fr)', cell: ({ m }) => types.filter((t) => m[countKeys[t]] > 0).map((t) => html`<span key=${t} class=${`tag ${typeColors[t]}`}>${typeNames[t]}${m[countKeys[t]] > 1 ? ` ×${number(m[countKeys[t]])}` : ''}</span> `) },
+  { name: 'cid', title: 'First CID', width: '104px', cell: ({ m }) => { const e = entriesOf(m)[0]; return e ? html`<${Cid} cid=${typeof e.cid === 'string' ? e.cid : ''} />` : html`<span class="muted">${m.full ? 'full list' : '–'}</span>`; } },
+  { name: 'bytes', title: 'Blocks', width: '82px', right: true, cell: ({ m }) => (m.block_bytes > 0 ? bytes(m.block_bytes) : '') },
+  { name: 'agent', title: 'Agent', width: 'minmax(90px, 1fr)', wide: true, cell: ({ m }) => html`<${Words} max=${80}>${m.agent}<//>` },
+];
+
+function inside({ m }) {
+  const entries = entriesOf(m);
+  const total = types.reduce((n, t) => n + (Number(m[countKeys[t]]) || 0), 0);
+  const lines = entries.map((e) => html`<${Entry} e=${e} />`);
+  const rest = [total > entries.length && `${number(total - entries.length)} more entries`, m.truncated > 0 && `${number(m.truncated)} left out at capture`, m.full && 'a full wantlist',
+    m.wire_size > 0 && `${bytes(m.wire_size)} on the wire`, m.pending_bytes > 0 && `${bytes(m.pending_bytes)} held back`].filter(Boolean);
+  if (rest.length > 0 || lines.length === 0) lines.push(html`<span class="muted">${rest.join(', ') || 'no entries'}</span>`);
+  return lines;
+}
+
+export function Bitswap({ view, params, setParams }) {
+  const { model } = view;
+  const [held, setHeld] = useState(null); // events up to this order are shown while the feed is held
+  const off = useMemo(() => new Set((params.off || '').split(',').filter((t) => t in countKeys)), [params.off]);
+  const filter = { direction: params.way || '', off, text: (params.q || '').toLowerCase() };
+  const rows = [];
+  let looked = 0;
+  for (let i = view.eventsUntil - 1; i >= 0 && rows.length < most; i--) {
+    const e = view.events[i];
+    if (e.name !== eventName || (held !== null && e.order > held)) continue;
+    looked++;
+    const m = model.data(e);
+    if (m && passes(m, filter)) rows.push({ e, m });
+  }
+  const flip = (t) => (on) => {
+    const next = new Set(off);
+    if (on) next.delete(t);
+    else next.add(t);
+    setParams({ off: [...next].join() });
+  };
+  return html`
+    <div class="bar">
+      <${Choice} label="Direction" value=${filter.direction} onChange=${(way) => setParams({ way })} options=${[['', 'Both ways'], ['received', 'In'], ['sent', 'Out']]} />
+      <div class="chips" role="group" aria-label="Types">${types.map((t) => html`<${Toggle} key=${t} on=${!off.has(t)} onChange=${flip(t)}><i class=${`swatch ${typeColors[t]}`} aria-hidden="true"></i>${typeNames[t]}<//>`)}</div>
+      <${Search} label="Peer, CID or agent" value=${params.q || ''} onChange=${(q) => setParams({ q })} />
+      <button type="button" class="button" aria-pressed=${held !== null ? 'true' : 'false'} onClick=${() => setHeld(held === null ? model.order : null)}>${held === null ? 'Hold the feed' : 'Let it run'}</button>
+      <span class="note" role="status">${rows.length === most ? `the newest ${number(most)}` : number(rows.length)}${rows.length < looked ? ` of ${number(looked)}` : ''} messages</span>
+    </div>
+    <${Table} label="Bitswap messages" columns=${columns} rows=${rows} fixedOrder keyOf=${({ e }) => e.order} inside=${inside}
+      empty=${looked > 0 ? 'No message passes the filter.' : 'No Bitswap message was seen in this window.'} />`;
+}

@@ -1,0 +1,55 @@
+// A chart over time, by uPlot: data[0] is times in seconds, then one list for
+// each series, null where nothing is known.
+
+import { html, useEffect, useRef } from '../lib/preact-htm.js';
+import { clock } from './format.js';
+import { darkness, ink, useMedia } from './parts.js';
+
+function options({ series, format, fill, from }, width, height) {
+  const muted = ink('muted'), line = ink('line'), font = '11px system-ui, sans-serif';
+  const axis = { stroke: muted, font, ticks: { stroke: line, size: 4, width: 1 }, grid: { stroke: line, width: 1 } };
+  return {
+    width, height, ms: 1e-3, legend: { live: true },
+    padding: [8, 8, 0, 0],
+    cursor: { y: false, sync: { key: 'all' }, points: { size: 6 }, drag: { x: false, y: false } },
+    scales: {
+      x: { time: true },
+      y: { range: (_, min, max) => [from === undefined ? Math.min(0, min ?? 0) : from, Math.max(max ?? 0, 1e-9) * 1.08 || 1] },
+    },
+    axes: [
+      { ...axis, grid: { show: false }, space: 70, values: (_, ticks) => ticks.map((t) => clock(t * 1000).slice(0, ticks.length > 1 && ticks[1] - ticks[0] < 60 ? 8 : 5)) },
+      { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => format(v)) },
+    ],
+    series: [
+      { label: 'time', value: (_, v) => (v === null || v === undefined ? '' : clock(v * 1000)) },
+      ...series.map((s) => ({
+        label: s.name, stroke: ink(s.color), width: 1.6, points: { show: false }, spanGaps: false,
+        fill: fill ? `${ink(s.color)}22` : undefined,
+        value: (_, v) => (v === null || v === undefined ? '–' : format(v)),
+      })),
+    ],
+  };
+}
+
+export function Chart({ label, series, data, format, fill, height = 190 }) {
+  const box = useRef(null), plot = useRef(null);
+  const dark = useMedia(darkness);
+  const names = series.map((s) => s.name).join();
+  useEffect(() => {
+    const el = box.current;
+    const make = () => new globalThis.uPlot(options({ series, format, fill }, Math.max(el.clientWidth, 120), height), data, el);
+    plot.current = make();
+    const observer = new ResizeObserver(() => {
+      const width = Math.max(el.clientWidth, 120);
+      if (plot.current.width !== width) plot.current.setSize({ width, height });
+    });
+    observer.observe(el);
+    return () => {
+      observer.disconnect();
+      plot.current.destroy();
+      plot.current = null;
+    };
+  }, [dark, names, height]);
+  useEffect(() => { if (plot.current && plot.current.data !== data) plot.current.setData(data); });
+  return html`<div class="chart" role="img" aria-label=${label} ref=${box}></div>`;
+}

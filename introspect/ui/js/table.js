@@ -1,0 +1,123 @@
+// A table of any length: only the rows that can be seen are in the page.
+//
+// In: columns, rows, what is inside a row. Out: a grid that is scrolled, sorted
+// by its headings, and walked with the arrow keys; Enter opens a row. All rows
+// are of one height, so that 10,000 cost what 40 cost.
+
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib/preact-htm.js';
+import { Empty, phone, useMedia } from './parts.js';
+
+const rowHeight = 34, spare = 6;
+let tables = 0;
+
+// compare orders numbers as numbers and the rest as text, the empty ones last.
+function compare(a, b) {
+  if (typeof a === 'number' && typeof b === 'number') return a - b;
+  const s = String(a), t = String(b);
+  if (s === '' || t === '') return s === t ? 0 : s === '' ? 1 : -1;
+  return s < t ? -1 : s > t ? 1 : 0;
+}
+
+// sorted gives the rows in the order of a column; equal ones keep theirs.
+export function sorted(rows, columns, { by, down }) {
+  const column = columns.find((c) => c.name === by);
+  if (!column || !column.sort) return rows;
+  const values = rows.map((row, i) => ({ row, i, v: column.sort(row) }));
+  values.sort((a, b) => (down ? -compare(a.v, b.v) : compare(a.v, b.v)) || a.i - b.i);
+  return values.map((v) => v.row);
+}
+
+// Table: a column is {name, title, width (of a grid column), cell(row),
+// sort(row)?, right?, wide? (not on a phone)}. inside(row) gives what is below
+// an open row, as a list of what is in each line.
+export function Table({ label, columns: all, rows, keyOf, start = {}, inside, empty = 'Nothing yet.', height, fixedOrder }) {
+  const small = useMedia(phone);
+  const columns = small ? all.filter((c) => !c.wide) : all;
+  const [order, setOrder] = useState(start);
+  const [open, setOpen] = useState(() => new Set());
+  const [active, setActive] = useState(-1);
+  const [top, setTop] = useState(0);
+  const [room, setRoom] = useState(600);
+  const box = useRef(null);
+  const id = useMemo(() => `table${++tables}`, []);
+
+  const ordered = fixedOrder ? rows : sorted(rows, all, order);
+  const items = []; // a row, or a line inside one
+  if (open.size === 0) for (const row of ordered) items.push(row);
+  else {
+    for (const row of ordered) {
+      items.push(row);
+      const key = keyOf(row);
+      if (open.has(key)) inside(row).forEach((line, i) => items.push({ insideOf: key, i, line }));
+    }
+  }
+
+  useLayoutEffect(() => {
+    const observer = new ResizeObserver(() => setRoom(box.current.clientHeight));
+    observer.observe(box.current);
+    return () => observer.disconnect();
+  }, []);
+  useEffect(() => { if (active >= items.length) setActive(items.length - 1); });
+
+  const toggle = (row) => {
+    const next = new Set(open), key = keyOf(row);
+    if (!next.delete(key)) next.add(key);
+    setOpen(next);
+  };
+  const move = (to) => {
+    to = Math.max(0, Math.min(items.length - 1, to));
+    setActive(to);
+    const y = to * rowHeight, el = box.current, head = rowHeight;
+    if (y < el.scrollTop) el.scrollTop = y;
+    else if (y + rowHeight + head > el.scrollTop + el.clientHeight) el.scrollTop = y + rowHeight + head - el.clientHeight;
+  };
+  const keys = (e) => {
+    if (e.target !== e.currentTarget) return;
+    const page = Math.max(1, Math.floor(room / rowHeight) - 2);
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const item = items[active];
+    if (e.key in steps) move(active + steps[e.key]);
+    else if (item && !item.insideOf && inside && (e.key === 'Enter' || (e.key === 'ArrowRight') !== (e.key === 'ArrowLeft'))) {
+      if (e.key === 'Enter' || (e.key === 'ArrowRight') !== open.has(keyOf(item))) toggle(item);
+    } else return;
+    e.preventDefault();
+  };
+  const sortBy = (c) => setOrder({ by: c.name, down: order.by === c.name ? !order.down : !!c.right });
+
+  const from = Math.max(0, Math.floor(top / rowHeight) - spare);
+  const to = Math.min(items.length, Math.ceil((top + room) / rowHeight) + spare);
+  const template = `${inside ? '28px ' : ''}${columns.map((c) => c.width).join(' ')}`;
+  const least = columns.reduce((sum, c) => sum + (Number(/(\d+)px/.exec(c.width)?.[1]) || 60), inside ? 28 : 0);
+
+  return html`<div class="grid" role="grid" aria-label=${label} aria-rowcount=${items.length + 1} tabindex="0" ref=${box} onKeyDown=${keys}
+      onScroll=${(e) => setTop(e.currentTarget.scrollTop)} style=${height ? { height } : {}}
+      aria-activedescendant=${active >= from && active < to ? `${id}-${active}` : undefined}>
+    <div class="head" role="rowgroup" style=${{ minWidth: `${least}px` }}>
+      <div class="row" role="row" aria-rowindex="1" style=${{ gridTemplateColumns: template }}>
+        ${inside && html`<span role="columnheader" aria-label="Open"></span>`}
+        ${columns.map((c) => html`<span role="columnheader" key=${c.name} class=${c.right ? 'right' : ''}
+          aria-sort=${!c.sort || fixedOrder ? undefined : order.by !== c.name ? 'none' : order.down ? 'descending' : 'ascending'}>
+          ${c.sort && !fixedOrder ? html`<button type="button" onClick=${() => sortBy(c)}>${c.title}<i aria-hidden="true">${order.by !== c.name ? '' : order.down ? '↓' : '↑'}</i></button>` : c.title}
+        </span>`)}
+      </div>
+    </div>
+    <div class="body" role="rowgroup" style=${{ height: `${items.length * rowHeight}px`, minWidth: `${least}px` }}>
+      ${items.slice(from, to).map((item, n) => {
+    const i = from + n, y = { transform: `translateY(${i * rowHeight}px)` };
+    const mark = `row${i === active ? ' active' : ''}`;
+    if (item.insideOf) {
+      return html`<div class=${`${mark} inside`} role="row" id=${`${id}-${i}`} aria-rowindex=${i + 2} key=${`${item.insideOf}/${item.i}`} style=${y}>
+        <span role="gridcell" aria-colspan=${columns.length + 1}>${item.line}</span></div>`;
+    }
+    const key = keyOf(item), isOpen = open.has(key);
+    return html`<div class=${mark} role="row" id=${`${id}-${i}`} aria-rowindex=${i + 2} key=${key} style=${{ ...y, gridTemplateColumns: template }}
+        aria-expanded=${inside ? String(isOpen) : undefined} onClick=${() => setActive(i)}>
+      ${inside && html`<span role="gridcell"><button type="button" class="opener" tabindex="-1" aria-label=${isOpen ? 'Close the row' : 'Open the row'}
+        onClick=${() => toggle(item)}>${isOpen ? '▾' : '▸'}</button></span>`}
+      ${columns.map((c) => html`<span role="gridcell" key=${c.name} class=${c.right ? 'right' : ''}>${c.cell(item)}</span>`)}
+    </div>`;
+  })}
+    </div>
+    ${items.length === 0 && html`<${Empty}>${empty}<//>`}
+  </div>`;
+}
