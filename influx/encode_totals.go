@@ -274,10 +274,11 @@ func (t *totals) monitor(s *status.Pipeline) {
 	for _, r := range s.Bus.Readers {
 		missed += r.Missed
 	}
-	var in struct{ accepted, stored, dropped, rejected, queued, bytes, lag, subscribers, streamDropped int64 }
+	var in struct{ accepted, stored, dropped, rejected, queued, bytes, lag, spool, full, subscribers, streamDropped int64 }
 	if i := s.Influx; i != nil {
 		in.accepted, in.stored, in.dropped, in.rejected = whole(i.Accepted), whole(i.Stored), whole(i.Dropped), whole(i.Rejected)
 		in.queued, in.bytes, in.lag = whole(i.Queued), whole(i.QueueBytes), rate(i.LagSeconds*1000)
+		in.spool, in.full = whole(i.SpoolBytes), rate(i.SpoolFull*1000)
 		panics += i.Panics
 	}
 	if x := s.Stream; x != nil {
@@ -288,7 +289,7 @@ func (t *totals) monitor(s *status.Pipeline) {
 		panics += s.HTTP.Panics
 	}
 	t.of(t.e.t.pipeline).put(0, whole(s.Capture.Limited), whole(s.Capture.Undecoded), whole(s.Bus.Published), whole(s.Bus.Held), whole(s.Bus.HeldBytes),
-		whole(missed), in.accepted, in.stored, in.dropped, in.rejected, in.queued, in.bytes, in.lag, in.subscribers, in.streamDropped, whole(panics))
+		whole(missed), in.accepted, in.stored, in.dropped, in.rejected, in.queued, in.bytes, in.lag, in.spool, in.full, in.subscribers, in.streamDropped, whole(panics))
 }
 
 // summary writes the figures derived from one interval's events.

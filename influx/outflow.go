@@ -1,6 +1,7 @@
 package influx
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/influx/spool"
 )
 
 // outflow is the way of the points to one destination: its queue, what is
@@ -210,6 +213,7 @@ func (o *outflow) delivery(accepted [Kinds]uint64, open [Kinds]waiting) Delivery
 	if o.disk != nil {
 		s := o.disk.Stats()
 		d.Spooled, d.Restored, d.Damaged, d.SpoolErr = s.Disk, s.Restored, s.Damaged, s.Err
+		d.Full = float64(s.Disk) / float64(cmp.Or(o.set.SpoolMaxBytes, spool.DefaultMaxBytes))
 		d.Dropped += s.Dropped + s.Damaged
 	}
 	points, bytes, oldest := o.queue.size()

@@ -255,6 +255,8 @@ var pipeline = &Measurement{
 		{Key: "queued", Type: Int, Help: "points that wait now"},
 		{Key: "queue_bytes", Type: Int, Unit: "bytes", Help: "their memory"},
 		{Key: "lag_ms", Type: Int, Unit: "ms", Help: "age of the oldest of them"},
+		{Key: "spool_bytes", Type: Int, Unit: "bytes", Help: "what waits on disk"},
+		{Key: "spool_permille", Type: Int, Unit: "‰", Help: "how full the disk that it may use is, the fullest of several destinations"},
 		{Key: "subscribers", Type: Int, Help: "subscribers of the event stream now"},
 		{Key: "stream_dropped", Type: Int, Help: "events that subscribers did not get because they were slow"},
 		{Key: "panics", Type: Int, Help: "faults of the monitor's own that cost an event each"}},

@@ -60,17 +60,18 @@ type DestinationStats struct {
 // Delivery is what became of the points. Accepted = Stored + Dropped + Rejected
 // + Queued, but for what changes while it is read.
 type Delivery struct {
-	Accepted uint64 // points encoded and taken
-	Stored   uint64 // points that the server has
-	Dropped  uint64 // points lost: the queue was full, or time was up at the end
-	Rejected uint64 // points that the server refused for good
-	Queued   int    // points that wait now, in memory or on disk
-	Bytes    int    // memory they take
-	Spooled  int64  // bytes on disk now
-	Restored uint64 // points found on disk at the start; they are among Accepted
-	Damaged  uint64 // points lost to damage on disk; they are among Dropped
-	Expired  uint64 // points the server refused because they are too old; among Rejected
-	SpoolErr error  // why the spool is in memory only; nil: all is well
+	Accepted uint64  // points encoded and taken
+	Stored   uint64  // points that the server has
+	Dropped  uint64  // points lost: the queue was full, or time was up at the end
+	Rejected uint64  // points that the server refused for good
+	Queued   int     // points that wait now, in memory or on disk
+	Bytes    int     // memory they take
+	Spooled  int64   // bytes on disk now
+	Full     float64 // how full the spool is, the fullest of several: 1 at its bound
+	Restored uint64  // points found on disk at the start; they are among Accepted
+	Damaged  uint64  // points lost to damage on disk; they are among Dropped
+	Expired  uint64  // points the server refused because they are too old; among Rejected
+	SpoolErr error   // why the spool is in memory only; nil: all is well
 	Lag      time.Duration
 	Failing  bool      // the last request to the server failed and is tried again
 	LastErr  string    // the last failure or refusal, kept after it is over
@@ -86,6 +87,7 @@ func (d *Delivery) add(o Delivery) {
 	d.Queued += o.Queued
 	d.Bytes += o.Bytes
 	d.Spooled += o.Spooled
+	d.Full = max(d.Full, o.Full)
 	d.Restored += o.Restored
 	d.Damaged += o.Damaged
 	d.Expired += o.Expired

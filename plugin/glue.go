@@ -106,6 +106,7 @@ func (m *Monitor) pipeline() status.Pipeline {
 		p.Influx = &status.Influx{
 			Events: i.Events, Accepted: i.Accepted, Stored: i.Stored, Dropped: i.Dropped, Rejected: i.Rejected,
 			Queued: uint64(i.Queued), QueueBytes: uint64(i.Bytes), LagSeconds: i.Lag.Seconds(),
+			SpoolBytes: uint64(i.Spooled), SpoolFull: i.Full,
 			Failing: i.Failing, LastError: i.LastErr, Panics: i.Panics,
 		}
 	}

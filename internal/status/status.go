@@ -94,6 +94,8 @@ type Influx struct {
 	Queued     uint64  `json:"queued"`      // points that wait now
 	QueueBytes uint64  `json:"queue_bytes"` // their memory
 	LagSeconds float64 `json:"lag_seconds"` // age of the oldest of them
+	SpoolBytes uint64  `json:"spool_bytes"` // on disk, of points that wait
+	SpoolFull  float64 `json:"spool_full"`  // 1: at the bound of the disk that it may use
 	Failing    bool    `json:"failing"`     // the last request failed and is tried again
 	LastError  string  `json:"last_error,omitempty"`
 	Panics     uint64  `json:"panics"`
