@@ -1,0 +1,68 @@
+package grafana
+
+func content() *board {
+	wanted := func(title, list, by, help string) *panel {
+		return cells(title, "short", help,
+			rows(`SELECT top(`+by+`, 2000) AS `+by+`, cid, `+map[string]string{"wants": "peers", "peers": "wants"}[by]+` FROM totals.top_cids WHERE {w} AND list = '`+list+`'`)).
+			minutes().top(20, by, []string{"cid"}, map[string]string{"wants": "sum", "peers": "max"}, map[string]string{"cid": "CID", "wants": "Wants", "peers": "Peers"}).
+			bar(map[string]string{"wants": "Wants", "peers": "Peers"}[by]).link("CID", "What is it?", cidLink)
+	}
+	share := func(m, key, title, help string) *panel {
+		return pie(title, "short", help, series("$tag_"+key, `SELECT sum(wants) FROM totals.`+m+` WHERE {w} GROUP BY "`+key+`"`)).minutes()
+	}
+	return &board{
+		uid: "ipfsmon-content", title: "Content", tags: []string{"content"},
+		help: "What is wanted and what flows: CIDs, codecs, sizes, and how much of it is new.",
+		rows: []row{
+			{
+				title: "Most wanted",
+				read:  "**How to read it:** wants are from the minutes' lists of 50, added up over the time chosen. A CID wanted often by one peer is a loop; one wanted by many is popular. Click a CID to see what it is: that page is not part of this monitor.",
+				panels: []*panel{
+					wanted("By wants", "wants", "wants", "The 20 CIDs with the most wants. The true number is a little less where the list was full."),
+					wanted("By peers", "peers", "peers", "The 20 CIDs that the most different peers wanted in one minute."),
+				},
+			},
+			{
+				title: "Kinds",
+				read:  "**How to read it:** parts of all received wants. dag-pb is files and folders, raw the leaves of files, dag-cbor other data; CIDv0 is always dag-pb with sha2-256.",
+				panels: []*panel{
+					share("codecs", "codec", "Codec", "Received wants by the codec of the CID. dag-pb and raw are nearly all on the public network."),
+					share("cid_versions", "cid_version", "CID version", "Received wants by the version of the CID. Version 0 is older content, or software that still makes it."),
+					share("hashes", "hash", "Hash", "Received wants by the hash function. identity: the data are in the CID, and nobody should have to ask."),
+					lines("Wants by codec", "cps", "Received wants per second by the codec of the CID.",
+						series("$tag_codec", `SELECT sum(wants) / $__interval_ms * 1000 FROM totals.codecs WHERE {w} GROUP BY {i}, codec fill(0)`)).minutes().stacked().size(12, 8),
+					lines("Data by codec", "Bps", "Bytes of blocks per second, both directions, by the codec of the CID. From history, which is kept for 7 days.",
+						series("$tag_codec", `SELECT sum(size) / $__interval_ms * 1000 FROM history.blocks WHERE {w} GROUP BY {i}, codec fill(0)`)).stacked().size(12, 8).empty(noHistory),
+				},
+			},
+			{
+				title: "How much is different",
+				read:  "**How to read it:** estimates, true to 0.8 %, of each minute. Many different CIDs and few peers is a crawler; many peers and few CIDs is something popular.",
+				panels: []*panel{
+					lines("Different CIDs wanted", "short", "Distinct CIDs in the wants of each minute. At longer steps the highest minute.",
+						series("$tag_direction", `SELECT max(cids) FROM totals."unique" WHERE {w} GROUP BY {i}, direction fill(null)`)).minutes().colors("received", "blue", "sent", "green"),
+					lines("Different peers", "short", "Distinct peers with messages in each minute. At longer steps the highest minute.",
+						series("$tag_direction", `SELECT max(peers) FROM totals."unique" WHERE {w} GROUP BY {i}, direction fill(null)`)).minutes().colors("received", "blue", "sent", "green"),
+					lines("Not here", "cps", "DONT_HAVEs sent per second by the codec of the CID: what peers asked for and this node does not have. From history.",
+						series("$tag_codec", `SELECT count(cid) / $__interval_ms * 1000 FROM history.presences WHERE {w} AND direction = 'sent' AND type = 'dont_have' GROUP BY {i}, codec fill(0)`)).stacked().empty(noHistory),
+				},
+			},
+			{
+				title: "Blocks",
+				read:  "**How to read it:** the data themselves, as they passed. A block larger than 2 MiB is refused by most nodes.",
+				panels: []*panel{
+					frequencies("Sizes of blocks", "bytes", "How often which size came, of at most 20,000 blocks of the time chosen.",
+						series("size", `SELECT size FROM history.blocks WHERE {w} LIMIT 20000`)).fixed("purple").empty(noHistory),
+					spread("Sizes over time", "bytes", "Sizes of blocks over time, of at most 20,000: dark cells are many blocks. Each step upwards is twice the size.",
+						series("size", `SELECT size FROM history.blocks WHERE {w} AND size > 0 LIMIT 20000`)).empty(noHistory),
+					cells("Blocks that came last", "short", "The newest blocks with where they came from or went to.",
+						rows(`SELECT cid, size, direction, codec, peer FROM history.blocks WHERE {w} ORDER BY time DESC LIMIT 50`)).
+						override("byName", "size", "unit", "bytes", "displayName", "Size").link("cid", "What is it?", cidLink).size(8, 8).empty(noHistory),
+				},
+			},
+		},
+	}
+}
+
+// noHistory is what a panel of history says where there is none.
+const noHistory = "No history in this time. It is kept for 7 days (HistoryRetention) and can be off (History, Privacy)."

@@ -1,0 +1,178 @@
+package grafana
+
+import (
+	"fmt"
+
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
+
+// Tag is what all dashboards are tagged with; their links to each other go by it.
+const Tag = "ipfsmon"
+
+// Docs is where the links for reading go.
+const Docs = "https://github.com/ipfsmon/ipfsmon/blob/main/docs/"
+
+// board is one dashboard.
+type board struct {
+	uid, title, help string
+	tags             []string
+	variables        []dashboard.VariableModel // beside data source and node
+	rows             []row
+}
+
+// row is a part of a dashboard, headed by a line that says how to read it.
+type row struct {
+	title  string
+	read   string
+	closed bool
+	panels []*panel
+}
+
+// boards are all dashboards, in the order in which they are listed.
+func boards() []*board {
+	return []*board{overview(), traffic(), content(), peers(), latency(), probe(), proxy(), pipeline()}
+}
+
+// Dashboards are the provisioned dashboards.
+func Dashboards() (all []dashboard.Dashboard) {
+	for _, b := range boards() {
+		all = append(all, b.build(DataSourceVariable()))
+	}
+	return all
+}
+
+// Whole is all dashboards in one, for import by hand: the first rows are open,
+// the others ask for nothing before they are opened.
+func Whole() dashboard.Dashboard {
+	whole := &board{uid: "ipfsmon", title: "IPFS node monitor", help: "Everything that ipfsmon tells of an IPFS node: traffic, content, peers, latency, DHT probe, proxy, and the monitor itself."}
+	for i, b := range boards() {
+		for _, r := range b.rows {
+			r.title, r.closed = b.title+": "+r.title, i > 0 || r.closed
+			whole.rows = append(whole.rows, r)
+		}
+		whole.variables = append(whole.variables, b.variables...)
+	}
+	v := DataSourceVariable()
+	// The import puts the data source in its place everywhere.
+	v.Hide = ptr(dashboard.VariableHideHideVariable)
+	return whole.build(v)
+}
+
+// DataSourceVariable chooses among the data sources that speak InfluxQL, by
+// their names; without the pattern Grafana may take one that speaks Flux.
+func DataSourceVariable() dashboard.VariableModel {
+	v := *dashboard.NewVariableModel()
+	v.Type, v.Name, v.Label = dashboard.VariableTypeDatasource, DataSource, ptr("Data source")
+	v.Description = ptr("An InfluxDB data source with the query language InfluxQL, whose name says so")
+	v.Query = &dashboard.StringOrMap{String: ptr("influxdb")}
+	v.Regex, v.Refresh = ptr("/InfluxQL/"), ptr(dashboard.VariableRefreshOnDashboardLoad)
+	v.Multi, v.IncludeAll, v.Hide = ptr(false), ptr(false), ptr(dashboard.VariableHideDontHide)
+	return v
+}
+
+// choice is a variable of all values of a tag; none chosen means all.
+func choice(name, label, help, measurement, key string) dashboard.VariableModel {
+	query := fmt.Sprintf(`SHOW TAG VALUES FROM totals.%s WITH KEY = %q`, measurement, key)
+	v := *dashboard.NewVariableModel()
+	v.Type, v.Name, v.Label, v.Description = dashboard.VariableTypeQuery, name, &label, &help
+	v.Datasource = influxSource()
+	v.Query, v.Definition = &dashboard.StringOrMap{Map: map[string]any{"query": query, "refId": "InfluxVariableQueryEditor-VariableQuery"}}, &query
+	v.Multi, v.IncludeAll, v.AllValue = ptr(true), ptr(true), ptr(".*")
+	v.Current = &dashboard.VariableOption{Selected: ptr(true), Text: listOf("All"), Value: listOf("$__all")}
+	v.Refresh, v.Sort, v.Hide = ptr(dashboard.VariableRefreshOnTimeRangeChanged), ptr(dashboard.VariableSortAlphabeticalAsc), ptr(dashboard.VariableHideDontHide)
+	v.Regex = ptr("")
+	return v
+}
+
+func listOf(s string) dashboard.StringOrArrayOfString {
+	return dashboard.StringOrArrayOfString{ArrayOfString: []string{s}}
+}
+
+func (b *board) build(source dashboard.VariableModel) dashboard.Dashboard {
+	d := *dashboard.NewDashboard()
+	d.Uid, d.Title, d.Description = &b.uid, &b.title, &b.help
+	d.Tags = append([]string{Tag, "ipfs", "kubo", "bitswap", "libp2p", "influxdb"}, b.tags...)
+	d.Editable, d.Refresh, d.LiveNow = ptr(true), ptr("30s"), ptr(false)
+	d.GraphTooltip = ptr(dashboard.DashboardCursorSyncCrosshair)
+	d.Time = &dashboard.DashboardDashboardTime{From: "now-6h", To: "now"}
+	// What is shown is complete: batches are stored within a few seconds.
+	d.Timepicker = &dashboard.TimePickerConfig{NowDelay: ptr("10s")}
+	// Grafana 10.4 and later read it; newer ones bring it up to date.
+	d.SchemaVersion = 39
+	node := choice("node", "Node", "Names of the monitored nodes (MonitorName)", "node", "node")
+	if b.uid == "ipfsmon-probe" {
+		node = choice("node", "Scheduler", "Names of the probe's schedulers", "dht_retrieve", "node")
+	}
+	if b.uid == "ipfsmon-proxy" {
+		node = choice("node", "Proxy", "Names of the proxies", "proxy", "node")
+	}
+	d.Templating.List = append([]dashboard.VariableModel{source, node}, b.variables...)
+	d.Annotations.List = annotations()
+	d.Links = links()
+	d.Panels = b.place()
+	return d
+}
+
+// place lays the panels out from left to right and from top to bottom.
+func (b *board) place() (out []dashboard.PanelOrRowPanel) {
+	id, y := uint32(0), uint32(0)
+	next := func() *uint32 { id++; v := id; return &v }
+	for _, r := range b.rows {
+		head := dashboard.RowPanel{Type: "row", Title: &r.title, Collapsed: r.closed, Id: *next(), Panels: []dashboard.Panel{},
+			GridPos: &dashboard.GridPos{H: 1, W: 24, Y: y}}
+		y++
+		var placed []dashboard.Panel
+		x, high := uint32(0), uint32(0)
+		for _, p := range append([]*panel{words(r.read)}, r.panels...) {
+			if x+p.w > 24 {
+				x, y, high = 0, y+high, 0
+			}
+			here := p.Panel
+			here.Id, here.GridPos = next(), &dashboard.GridPos{H: p.h, W: p.w, X: x, Y: y}
+			x, high = x+p.w, max(high, p.h)
+			placed = append(placed, here)
+		}
+		y += high
+		if r.closed {
+			head.Panels = placed
+			out = append(out, dashboard.PanelOrRowPanel{RowPanel: &head})
+			continue
+		}
+		out = append(out, dashboard.PanelOrRowPanel{RowPanel: &head})
+		for i := range placed {
+			out = append(out, dashboard.PanelOrRowPanel{Panel: &placed[i]})
+		}
+	}
+	return out
+}
+
+// annotations are the notes that the monitor writes, and Grafana's own.
+func annotations() []dashboard.AnnotationQuery {
+	kind, uid := "grafana", "-- Grafana --"
+	list := []dashboard.AnnotationQuery{{
+		Name: "Annotations & Alerts", BuiltIn: ptr(1.0), Datasource: &common.DataSourceRef{Type: &kind, Uid: &uid},
+		Enable: true, Hide: ptr(true), IconColor: "rgba(0, 211, 255, 1)", Type: ptr("dashboard"),
+	}}
+	for _, a := range []struct{ name, kinds, color string }{
+		{"Start and stop", "start|stop", "blue"},
+		{"Loss", "loss", "red"},
+		{"Storm of wants", "storm|calm", "orange"},
+	} {
+		q := influxQL(`SELECT text, "kind", "node" FROM totals.notes WHERE {w} AND "kind" =~ /^(`+a.kinds+`)$/`, "table", "")
+		q.RefID, q.QueryType, q.FromAnnotations = "annotationQuery", "tags", true
+		q.TextColumn, q.TitleColumn, q.TagsColumn = "text", "node", "kind"
+		list = append(list, dashboard.AnnotationQuery{
+			Name: a.name, Datasource: influxSource(), Enable: true, Hide: ptr(false), IconColor: a.color, Target: q,
+		})
+	}
+	return list
+}
+
+func links() []dashboard.DashboardLink {
+	return []dashboard.DashboardLink{
+		{Title: "ipfsmon", Type: dashboard.DashboardLinkTypeDashboards, Tags: []string{Tag}, KeepTime: true, IncludeVars: true, AsDropdown: true, Icon: "external link", Tooltip: "The other dashboards, with the same time and nodes"},
+		{Title: "What is stored", Type: dashboard.DashboardLinkTypeLink, Url: ptr(Docs + "schema.md"), Tags: []string{}, TargetBlank: true, Icon: "doc", Tooltip: "Measurements, tags and fields"},
+		{Title: "Questions", Type: dashboard.DashboardLinkTypeLink, Url: ptr(Docs + "queries.md"), Tags: []string{}, TargetBlank: true, Icon: "doc", Tooltip: "Questions with their queries, in InfluxQL and Flux"},
+	}
+}

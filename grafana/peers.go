@@ -1,0 +1,74 @@
+package grafana
+
+import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
+
+func peers() *board {
+	return &board{
+		uid: "ipfsmon-peers", title: "Peers and connections", tags: []string{"peers"},
+		help: "Who is connected, over what, with what software, from where, and for how long.",
+		variables: []dashboard.VariableModel{
+			choice("country", "Country", "Countries of the peers; all are none unless the monitor has a database of countries (GeoIPDatabase)", "origins", "country"),
+		},
+		rows: []row{
+			{
+				title: "Connected",
+				read:  "**How to read it:** inbound means that the peer called: a node without inbound peers is not reached from outside. Joins and leaves are about equal; only leaves is a line that goes down.",
+				panels: []*panel{
+					lines("Peers by transport", "short", "Connected peers by who opened the connection and over what. quic-v1 and tcp are usual; webtransport and webrtc are browsers.",
+						series("$tag_direction $tag_transport", level("peers", "", "direction, transport", "connected"))).stacked(),
+					lines("Known peers", "short", "Peers in the peerstore, connected or not. Some thousands after an hour on the public network.",
+						series("$col", `SELECT sum(known) AS known FROM (SELECT max(known) AS known FROM totals.peers WHERE {w} GROUP BY {i}, "node" fill(none)) WHERE {t} GROUP BY {i} fill(null)`)).fixed("blue"),
+					lines("Peers that come and go", "short", "Connections opened (up) and closed (down) in each step of time. Much more than the number of peers in an hour is churn: look at how long they live.",
+						series("opened", `SELECT count(duration_ms) FROM history.connections WHERE {w} AND state = 'opened' GROUP BY {i} fill(0)`),
+						series("closed", `SELECT count(duration_ms) FROM history.connections WHERE {w} AND state = 'closed' GROUP BY {i} fill(0)`)).bars().below("^closed").colors("opened", "green", "closed", "red").empty(noHistory),
+					lines("How long connections lived", "ms", "Of the connections that ended in each step: half lived shorter than p50, nine tenths shorter than p90. Seconds only: peers that look and leave, or a connection manager that cuts.",
+						series("$col", `SELECT percentile(duration_ms, 50) AS p50, percentile(duration_ms, 90) AS p90 FROM history.connections WHERE {w} AND state = 'closed' GROUP BY {i} fill(null)`)).logarithmic().colors("p50", "green", "p90", "orange").empty(noHistory),
+					ranking("Secured and multiplexed by", "short", "Connections opened in this time by security and multiplexer. none: the transport (QUIC, WebTransport) brings its own.",
+						series("$tag_security $tag_muxer", `SELECT count(duration_ms) FROM history.connections WHERE {w} AND state = 'opened' GROUP BY security, muxer`)).empty(noHistory),
+					lines("Routing tables", "short", "Peers in the node's DHT routing tables. wan has some 200 on the public network; 0 means that the DHT does not work.",
+						series("$tag_table", level("routing", "", `"table"`, "peers"))),
+				},
+			},
+			{
+				title: "Software",
+				read:  "**How to read it:** what peers say of themselves. Agents are the most frequent, at most 500 in one run; the rest is others.",
+				panels: []*panel{
+					lines("Peers by agent", "short", "Connected peers by agent version, as parts of all. kubo is usual; a new name with many peers is worth a look.",
+						series("$tag_agent", level("agent_versions", "", "agent", "peers"))).percent().size(12, 9),
+					ranking("Agents now", "short", "Connected peers by agent version, last figure of this time. All chosen nodes: the last of them.",
+						series("$tag_agent", `SELECT last(peers) FROM totals.agent_versions WHERE {w} GROUP BY agent`)).size(12, 9),
+					pie("Bitswap versions", "short", "Connected peers that speak each version of Bitswap. 1.2.0 knows HAVE; a peer is counted for each version it speaks.",
+						series("$tag_protocol", `SELECT last(peers) FROM totals.protocols WHERE {w} AND protocol =~ /bitswap/ GROUP BY protocol`)),
+					ranking("Protocols", "short", "Connected peers that speak each protocol, last figure of this time.",
+						series("$tag_protocol", `SELECT last(peers) FROM totals.protocols WHERE {w} GROUP BY protocol`)),
+					lines("Streams by protocol", "short", "Open streams by protocol. Streams that only grow are a leak, here or there.",
+						series("$tag_protocol", level("streams", "", "protocol", "streams"))).stacked(),
+				},
+			},
+			{
+				title: "Who asks",
+				read:  "**How to read it:** wants of the minutes' lists of 50, added up. A peer far above all others is a gateway, an indexer, or a client that hammers.",
+				panels: []*panel{
+					cells("Top 20 requesting peers", "short", "Peers that sent the most wants in this time, with their agent.",
+						rows(`SELECT top(wants, 2000) AS wants, peer, agent FROM totals.top_peers WHERE {w}`)).
+						minutes().top(20, "wants", []string{"peer", "agent"}, map[string]string{"wants": "sum"}, map[string]string{"peer": "Peer", "agent": "Agent", "wants": "Wants"}).
+						bar("Wants").size(14, 9),
+					cells("Connected last", "short", "The newest connections with address and country.",
+						rows(`SELECT peer, addr, country, direction, transport, security, muxer FROM history.connections WHERE {w} AND state = 'opened' ORDER BY time DESC LIMIT 50`)).size(10, 9).empty(noHistory),
+				},
+			},
+			{
+				title: "Where from",
+				read:  "**How to read it:** countries need a database of addresses (GeoIPDatabase); without one all are none. Choose countries above.",
+				panels: []*panel{
+					ranking("Wants by country", "short", "Wants received in this time by the peer's country.",
+						series("$tag_country", `SELECT sum(wants) FROM totals.origins WHERE {w} AND direction = 'received' AND country =~ /^$country$/ GROUP BY country`)),
+					ranking("Data sent by country", "bytes", "Bytes of blocks sent in this time by the peer's country.",
+						series("$tag_country", `SELECT sum(block_bytes) FROM totals.origins WHERE {w} AND direction = 'sent' AND country =~ /^$country$/ GROUP BY country`)).fixed("green"),
+					lines("Connections by country", "cps", "Connections opened per second, either way, by the peer's country.",
+						series("$tag_country", `SELECT sum(connections) / $__interval_ms * 1000 FROM totals.origins WHERE {w} AND country =~ /^$country$/ GROUP BY {i}, country fill(0)`)).stacked(),
+				},
+			},
+		},
+	}
+}
