@@ -42,7 +42,7 @@ const columns = [
   { name: 'what', title: 'Entries', width: 'minmax(190px, 2fr)', cell: ({ m }) => types.filter((t) => m[countKeys[t]] > 0).map((t) => html`<span key=${t} class=${`tag ${typeColors[t]}`}>${typeNames[t]}${m[countKeys[t]] > 1 ? ` ×${number(m[countKeys[t]])}` : ''}</span> `) },
   { name: 'cid', title: 'First CID', width: '104px', cell: ({ m }) => { const e = entriesOf(m)[0]; return e ? html`<${Cid} cid=${typeof e.cid === 'string' ? e.cid : ''} />` : html`<span class="muted">${m.full ? 'full list' : '–'}</span>`; } },
   { name: 'bytes', title: 'Blocks', width: '82px', right: true, cell: ({ m }) => (m.block_bytes > 0 ? bytes(m.block_bytes) : '') },
-  { name: 'agent', title: 'Agent', width: 'minmax(90px, 1fr)', wide: true, cell: ({ m }) => html`<${Words} max=${80}>${m.agent}<//>` },
+  { name: 'agent', title: 'Agent', width: 'minmax(90px, 1fr)', drop: 1, cell: ({ m }) => html`<${Words} max=${80}>${m.agent}<//>` },
 ];
 
 function inside({ m }) {

@@ -2,8 +2,20 @@
 // each series, null where nothing is known.
 
 import { html, useEffect, useRef } from '../lib/preact-htm.js';
-import { clock } from './format.js';
+import { bytes, clock } from './format.js';
 import { darkness, ink, useMedia } from './parts.js';
+
+// Steps of an axis of bytes.
+const powers = Array.from({ length: 50 }, (_, i) => 2 ** i);
+
+const written = (v, format) => (v === null || v === undefined ? '–' : format(v));
+
+// newest gives the last value that is known: what the legend shows while
+// nothing is pointed at.
+function newest(values) {
+  for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null && values[i] !== undefined) return values[i];
+  return null;
+}
 
 function options({ series, format, fill, from }, width, height) {
   const muted = ink('muted'), line = ink('line'), font = '11px system-ui, sans-serif';
@@ -17,15 +29,15 @@ function options({ series, format, fill, from }, width, height) {
       y: { range: (_, min, max) => [from === undefined ? Math.min(0, min ?? 0) : from, Math.max(max ?? 0, 1e-9) * 1.08 || 1] },
     },
     axes: [
-      { ...axis, grid: { show: false }, space: 70, values: (_, ticks) => ticks.map((t) => clock(t * 1000).slice(0, ticks.length > 1 && ticks[1] - ticks[0] < 60 ? 8 : 5)) },
-      { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => format(v)) },
+      { ...axis, size: 28, grid: { show: false }, space: 70, values: (_, ticks) => ticks.map((t) => clock(t * 1000).slice(0, ticks.length > 1 && ticks[1] - ticks[0] < 60 ? 8 : 5)) },
+      { ...axis, size: 58, incrs: format === bytes ? powers : undefined, values: (_, ticks) => ticks.map((v) => format(v)) },
     ],
     series: [
       { label: 'time', value: (_, v) => (v === null || v === undefined ? '' : clock(v * 1000)) },
       ...series.map((s) => ({
         label: s.name, stroke: ink(s.color), width: 1.6, points: { show: false }, spanGaps: false,
         fill: fill ? `${ink(s.color)}22` : undefined,
-        value: (_, v) => (v === null || v === undefined ? '–' : format(v)),
+        value: (u, v, i, at) => written(at === null || at === undefined ? newest(u.data[i]) : v, format),
       })),
     ],
   };
@@ -50,6 +62,11 @@ export function Chart({ label, series, data, format, fill, height = 190 }) {
       plot.current = null;
     };
   }, [dark, names, height]);
-  useEffect(() => { if (plot.current && plot.current.data !== data) plot.current.setData(data); });
+  useEffect(() => {
+    const u = plot.current;
+    if (!u || u.data === data) return;
+    u.setData(data);
+    if (u.cursor.idx === null || u.cursor.idx === undefined) u.setLegend({ idx: null }, false);
+  });
   return html`<div class="chart" role="img" aria-label=${label} ref=${box}></div>`;
 }

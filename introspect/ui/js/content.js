@@ -29,12 +29,12 @@ const latencyColumns = [
   { name: 'answer', title: 'Answer', width: '88px', sort: (r) => r.answer, cell: (r) => html`<${Words} max=${20}>${r.answer.replace('_', ' ')}<//>` },
   { name: 'count', title: 'Count', width: '70px', right: true, sort: (r) => r.count, cell: (r) => number(r.count) },
   ...[['p50', 'Median'], ['p90', '90 %'], ['p99', '99 %'], ['max', 'Slowest']].map(([k, title]) => ({
-    name: k, title, width: '80px', right: true, wide: k === 'p90' || k === 'max', sort: (r) => r[`${k}_us`], cell: (r) => (r.count > 0 ? duration(r[`${k}_us`] / 1000) : '–'),
+    name: k, title, width: '80px', right: true, drop: k === 'p90' || k === 'max' ? 1 : 0, sort: (r) => r[`${k}_us`], cell: (r) => (r.count > 0 ? duration(r[`${k}_us`] / 1000) : '–'),
   })),
 ];
 
 const shares = (list) => list.map((s) => ({ name: s.name, n: s.wants }));
-const tall = (rows) => `${Math.min(Math.max(rows.length, 1), 12) * 34 + 46}px`;
+const tall = (rows) => `${Math.min(Math.max(rows.length, 1), 12) * 34 + 38}px`;
 
 export function Content({ view }) {
   const sub = view.state && view.state.subsystems;
@@ -47,8 +47,8 @@ export function Content({ view }) {
   return html`
     <div class="bar"><span class="note">Figures of one interval: ${when}</span></div>
     <div class="tiles">
-      <${Tile} name="CIDs wanted by others" tone="in" value=${number(u.cids_received)} below="distinct" />
-      <${Tile} name="CIDs wanted by this node" tone="out" value=${number(u.cids_sent)} below="distinct" />
+      <${Tile} name="CIDs others want" tone="in" value=${number(u.cids_received)} below="distinct" />
+      <${Tile} name="CIDs this node wants" tone="out" value=${number(u.cids_sent)} below="distinct" />
       <${Tile} name="Peers heard" tone="in" value=${number(u.peers_received)} below="distinct" />
       <${Tile} name="Peers told" tone="out" value=${number(u.peers_sent)} below="distinct" />
       <${Tile} name="Wants repeated" value=${number(c.duplicates)} below=${`${number(c.rebroadcasts)} after a while again`} />

@@ -52,8 +52,8 @@ const peerColumns = (now) => [
   { name: 'peer', title: 'Peer', width: '128px', sort: (r) => r.p.peer_id, cell: (r) => html`<${Peer} id=${r.p.peer_id} />` },
   { name: 'status', title: 'Status', width: '92px', sort: (r) => r.p.status, cell: (r) => html`<span class=${`status ${statusOf(r.p.status)}`}><i aria-hidden="true"></i>${statusOf(r.p.status)}</span>` },
   { name: 'age', title: 'In it for', width: '96px', right: true, sort: (r) => r.p.age_in_bucket, cell: (r) => duration(r.p.age_in_bucket) },
-  { name: 'useful', title: 'Useful', width: '104px', right: true, wide: true, sort: (r) => r.p.last_useful_ts, cell: (r) => (r.p.last_useful_ts > 0 ? `${duration(Math.max(0, now - r.p.last_useful_ts))} ago` : '–') },
-  { name: 'agent', title: 'Agent', width: 'minmax(100px, 1fr)', wide: true, sort: (r) => r.p.agent_version, cell: (r) => html`<${Words} max=${100}>${r.p.agent_version}<//>` },
+  { name: 'useful', title: 'Useful', width: '104px', right: true, drop: 1, sort: (r) => r.p.last_useful_ts, cell: (r) => (r.p.last_useful_ts > 0 ? `${duration(Math.max(0, now - r.p.last_useful_ts))} ago` : '–') },
+  { name: 'agent', title: 'Agent', width: 'minmax(100px, 1fr)', drop: 1, sort: (r) => r.p.agent_version, cell: (r) => html`<${Words} max=${100}>${r.p.agent_version}<//>` },
 ];
 
 const queryColumns = [
@@ -61,8 +61,8 @@ const queryColumns = [
   { name: 'way', title: 'Way', width: '62px', cell: ({ out }) => html`<span class=${`way ${out ? 'out' : 'in'}`}>${out ? '→ out' : '← in'}</span>` },
   { name: 'type', title: 'Query', width: 'minmax(120px, 1fr)', cell: ({ data }) => html`<${Words} max=${40}>${data.type}<//>` },
   { name: 'peer', title: 'Peers', width: '150px', cell: ({ peers }) => html`<${Peer} id=${peers[0]} />${peers.length > 1 && html` <span class="muted">+${peers.length - 1}</span>`}` },
-  { name: 'result', title: 'Result', width: '76px', wide: true, cell: ({ data }) => html`<${Words} max=${20}>${data.result}<//>` },
-  { name: 'took', title: 'Took', width: '76px', right: true, wide: true, cell: ({ data }) => (data.duration_ms > 0 ? duration(data.duration_ms) : '') },
+  { name: 'result', title: 'Result', width: '76px', drop: 1, cell: ({ data }) => html`<${Words} max=${20}>${data.result}<//>` },
+  { name: 'took', title: 'Took', width: '76px', right: true, drop: 1, cell: ({ data }) => (data.duration_ms > 0 ? duration(data.duration_ms) : '') },
 ];
 
 function Queries({ name, gauge, tone }) {

@@ -65,7 +65,7 @@ export function Events({ view, params, setParams }) {
   const properties = columnsOf(on.length <= 3 ? on : [], model.columns);
   const columns = [
     { name: 'time', title: 'Time', width: '96px', cell: ({ e }) => html`<span class="mono">${clock(e.ts, true)}</span>` },
-    { name: 'ago', title: 'Ago', width: '86px', right: true, wide: true, cell: ({ e }) => duration(Math.max(0, view.at - e.ts)) },
+    { name: 'ago', title: 'Ago', width: '86px', right: true, drop: 1, cell: ({ e }) => duration(Math.max(0, view.at - e.ts)) },
     { name: 'type', title: 'Type', width: 'minmax(150px, 1fr)', cell: ({ e }) => html`<${Words} max=${80}>${e.name}<//>` },
     ...(properties.length > 0 ? properties.map((p) => ({
       name: `p-${p.name}`, title: shown(p.name, 40), width: 'minmax(104px, 1fr)', cell: ({ data }) => html`<${Value} v=${valueOf(data, p.name)} type=${propertyType[p.type]} />`,

@@ -2,7 +2,7 @@
 // graph on a canvas. At most 2,000 peers are drawn; the rest is said.
 
 import { useEffect, useMemo, useRef, useState } from '../lib/preact-htm.js';
-import { agentName, bytes, hue, number, short, shown } from './format.js';
+import { agentName, bytes, number, short, shown } from './format.js';
 import { Bars, Card, Choice, darkness, Empty, html, ink, to, useMedia } from './parts.js';
 import { groups, transportOf } from './overview.js';
 
@@ -36,7 +36,16 @@ export function sampled(connections, max = most) {
   return { total: all.length, list: all.length <= max ? all : Array.from({ length: max }, (_, i) => all[Math.floor(i * all.length / max)]) };
 }
 
-export const groupColor = (name, dark) => (name === 'unknown' || name === 'others' ? (dark ? '#8793a2' : '#7b8794') : `hsl(${hue(name.repeat(3))} ${dark ? '58% 62%' : '52% 44%'})`);
+// groupColor gives each group the next colour when it is first seen; it keeps
+// it while the page is open, whatever its rank.
+const light = ['#2f7fd0', '#14918a', '#c9722a', '#8558cf', '#4c9a3f', '#c8487f', '#a08a0c', '#5a78b4', '#b35a3c', '#3f8fa8'];
+const bright = ['#62a8f0', '#45c2b8', '#eb9a54', '#b296f2', '#7bcb74', '#ee86b2', '#d6c14a', '#93afe0', '#e08a6c', '#7cc6dc'];
+const given = new Map();
+export function groupColor(name, dark) {
+  if (name === 'unknown' || name === 'others') return dark ? '#8793a2' : '#8592a0';
+  if (!given.has(name)) given.set(name, given.size);
+  return (dark ? bright : light)[given.get(name) % light.length];
+}
 
 // build renews the nodes and links of a simulation; peers that stay keep their
 // places.
@@ -58,7 +67,7 @@ function build(old, list, name) {
     hub.count++;
     const t = c.traffic;
     const sum = t ? (t.traffic_in ? t.traffic_in.cum_bytes : 0) + (t.traffic_out ? t.traffic_out.cum_bytes : 0) : 0;
-    const node = keep(`peer ${c.peer_id}`, { kind: 'peer', group: g, peer: c.peer_id, agent: c.agent_version, sum, r: 3 + Math.min(6, Math.log10(1 + sum) * 0.75) });
+    const node = keep(`peer ${c.peer_id}`, { kind: 'peer', group: g, peer: c.peer_id, agent: c.agent_version, sum, r: 2.5 + Math.min(4.5, Math.log10(1 + sum) * 0.6) });
     if (node.x === undefined && hub.x !== undefined) { node.x = hub.x + Math.random() * 20 - 10; node.y = hub.y + Math.random() * 20 - 10; }
     nodes.push(node);
     links.push({ source: hub, target: node, length: 26 });

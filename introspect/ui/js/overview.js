@@ -68,10 +68,16 @@ export function groups(connections, name) {
 }
 
 const text = new TextDecoder();
-export const transportOf = (c) => text.decode(c.transport_id) || 'unknown';
+
+// transportOf turns the protocol's ip4+udp+quic-v1 around: what differs first.
+export function transportOf(c) {
+  const parts = text.decode(c.transport_id).split('+');
+  if (parts.length === 1) return parts[0] || 'unknown';
+  return `${parts[parts.length - 1]} ${parts[0]}`;
+}
 
 function summed(r) {
-  return r ? types.map((t) => [t, r[t]]).filter(([, n]) => n >= 0.05).map(([t, n]) => `${rate(n)} ${typeNames[t]}`).join(', ') : '';
+  return r ? `${rate(types.reduce((n, t) => n + r[t], 0))} entries/s` : '';
 }
 
 function Line({ name, title, view, hour, format, fill, note }) {

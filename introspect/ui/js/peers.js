@@ -33,6 +33,10 @@ function Status({ s }) {
   return html`<span class=${`status ${name}`}><i aria-hidden="true"></i>${name}</span>`;
 }
 
+function Way({ role }) {
+  return role === 0 ? html`<span class="way out">→ out</span>` : role === 1 ? html`<span class="way in">← in</span>` : html`<span class="muted">–</span>`;
+}
+
 // matches looks for text in what a connection tells of itself and its streams.
 export function matches(c, text) {
   return [c.peer_id, c.agent_version, c.country, remoteOf(c), transportOf(c), statusOf(c.status), roleOf(c.role)].some((s) => s.toLowerCase().includes(text)) ||
@@ -42,25 +46,26 @@ export function matches(c, text) {
 
 function connectionColumns(now, most) {
   return [
-    { name: 'peer', title: 'Peer', width: '124px', sort: (c) => c.peer_id, cell: (c) => html`<${Peer} id=${c.peer_id} />` },
-    { name: 'status', title: 'Status', width: '86px', sort: (c) => c.status, cell: (c) => html`<${Status} s=${c.status} />` },
-    { name: 'agent', title: 'Agent', width: 'minmax(120px, 1.6fr)', sort: (c) => c.agent_version, cell: (c) => html`<${Words}>${c.agent_version}<//>` },
-    { name: 'way', title: 'Opened by', width: '88px', wide: true, sort: (c) => c.role, cell: (c) => (c.role === 0 ? 'this node' : c.role === 1 ? 'the peer' : 'unknown') },
-    { name: 'transport', title: 'Transport', width: 'minmax(92px, .8fr)', wide: true, sort: transportOf, cell: (c) => html`<${Words} max=${60}>${transportOf(c)}<//>` },
-    { name: 'country', title: 'Land', width: '52px', wide: true, sort: (c) => c.country, cell: (c) => html`<${Words} max=${10}>${c.country}<//>` },
-    { name: 'age', title: 'Open for', width: '94px', right: true, sort: (c) => (closed(c) || now) - opened(c), cell: (c) => (opened(c) > 0 ? duration((closed(c) || now) - opened(c)) : '–') },
-    { name: 'latency', title: 'Latency', width: '74px', right: true, wide: true, sort: (c) => c.latency_ns, cell: (c) => (c.latency_ns > 0 ? duration(c.latency_ns / 1e6) : '–') },
-    { name: 'in', title: 'Data in', width: '84px', right: true, sort: (c) => gauge(c, 'traffic_in', 'cum_bytes'), cell: (c) => amount(c, 'traffic_in') },
-    { name: 'out', title: 'Data out', width: '84px', right: true, sort: (c) => gauge(c, 'traffic_out', 'cum_bytes'), cell: (c) => amount(c, 'traffic_out') },
-    { name: 'bwin', title: 'Now in', width: '102px', right: true, wide: true, sort: (c) => gauge(c, 'traffic_in', 'inst_bw'), cell: (c) => html`<${Rate} n=${gauge(c, 'traffic_in', 'inst_bw')} most=${most} way="in" />` },
-    { name: 'bwout', title: 'Now out', width: '102px', right: true, wide: true, sort: (c) => gauge(c, 'traffic_out', 'inst_bw'), cell: (c) => html`<${Rate} n=${gauge(c, 'traffic_out', 'inst_bw')} most=${most} way="out" />` },
-    { name: 'streams', title: 'Streams', width: '76px', right: true, sort: streamCount, cell: (c) => number(streamCount(c)) },
+    { name: 'peer', title: 'Peer', width: '112px', sort: (c) => c.peer_id, cell: (c) => html`<${Peer} id=${c.peer_id} />` },
+    { name: 'status', title: 'Status', width: '74px', drop: 4, sort: (c) => c.status, cell: (c) => html`<${Status} s=${c.status} />` },
+    { name: 'agent', title: 'Agent', width: 'minmax(110px, 1.6fr)', sort: (c) => c.agent_version, cell: (c) => html`<${Words}>${c.agent_version}<//>` },
+    { name: 'way', title: 'Way', width: '50px', drop: 5, sort: (c) => c.role, cell: (c) => html`<${Way} role=${c.role} />` },
+    { name: 'transport', title: 'Transport', width: 'minmax(110px, .8fr)', drop: 7, sort: transportOf, cell: (c) => html`<${Words} max=${60}>${transportOf(c)}<//>` },
+    { name: 'country', title: 'Country', width: '58px', drop: 8, sort: (c) => c.country, cell: (c) => html`<${Words} max=${10}>${c.country}<//>` },
+    { name: 'age', title: 'Open for', width: '96px', right: true, drop: 2, sort: (c) => (closed(c) || now) - opened(c), cell: (c) => (opened(c) > 0 ? duration((closed(c) || now) - opened(c)) : '–') },
+    { name: 'latency', title: 'Latency', width: '66px', right: true, drop: 9, sort: (c) => c.latency_ns, cell: (c) => (c.latency_ns > 0 ? duration(c.latency_ns / 1e6) : '–') },
+    { name: 'in', title: 'Data in', width: '78px', right: true, sort: (c) => gauge(c, 'traffic_in', 'cum_bytes'), cell: (c) => amount(c, 'traffic_in') },
+    { name: 'out', title: 'Data out', width: '78px', right: true, drop: 1, sort: (c) => gauge(c, 'traffic_out', 'cum_bytes'), cell: (c) => amount(c, 'traffic_out') },
+    { name: 'bwin', title: 'Now in', width: '92px', right: true, drop: 6, sort: (c) => gauge(c, 'traffic_in', 'inst_bw'), cell: (c) => html`<${Rate} n=${gauge(c, 'traffic_in', 'inst_bw')} most=${most} way="in" />` },
+    { name: 'bwout', title: 'Now out', width: '92px', right: true, drop: 6, sort: (c) => gauge(c, 'traffic_out', 'inst_bw'), cell: (c) => html`<${Rate} n=${gauge(c, 'traffic_out', 'inst_bw')} most=${most} way="out" />` },
+    { name: 'streams', title: 'Streams', width: '62px', right: true, drop: 3, sort: streamCount, cell: (c) => number(streamCount(c)) },
   ];
 }
 
 function insideConnection(now) {
   return (c) => {
-    const facts = [['address', remoteOf(c)], ['security', c.attribs && c.attribs.encryption], ['muxer', c.attribs && c.attribs.multiplexer],
+    const facts = [['', roleOf(c.role)], ['address', remoteOf(c)], ['transport', transportOf(c)], ['country', c.country], ['latency', c.latency_ns > 0 && duration(c.latency_ns / 1e6)],
+      ['security', c.attribs && c.attribs.encryption], ['muxer', c.attribs && c.attribs.multiplexer],
       ['opened', opened(c) > 0 && date(opened(c))], ['closed', closed(c) > 0 && date(closed(c))]].filter(([, v]) => v);
     const marks = [c.gateway && 'gateway', c.limited && 'through a relay', ...c.user_provided_tags].filter(Boolean);
     const lines = [html`<span class="facts">${facts.map(([k, v]) => html`<span key=${k}><span class="muted">${k}</span> <${Words} max=${600}>${v}<//></span>`)}${marks.map((m) => html`<span class="tag" key=${m}><${Words} max=${60}>${m}<//></span>`)}</span>`];
@@ -77,12 +82,12 @@ function streamColumns(now) {
   return [
     { name: 'protocol', title: 'Protocol', width: 'minmax(180px, 2fr)', sort: ({ s }) => s.protocol, cell: ({ s }) => html`<${Words}>${s.protocol || 'not agreed on'}<//>` },
     { name: 'peer', title: 'Peer', width: '124px', sort: ({ c }) => c.peer_id, cell: ({ c }) => html`<${Peer} id=${c.peer_id} />` },
-    { name: 'status', title: 'Status', width: '92px', wide: true, sort: ({ s }) => s.status, cell: ({ s }) => html`<${Status} s=${s.status} />` },
-    { name: 'role', title: 'Opened by', width: '92px', wide: true, sort: ({ s }) => s.role, cell: ({ s }) => (s.role === 0 ? 'this node' : s.role === 1 ? 'the peer' : 'unknown') },
+    { name: 'status', title: 'Status', width: '92px', drop: 1, sort: ({ s }) => s.status, cell: ({ s }) => html`<${Status} s=${s.status} />` },
+    { name: 'role', title: 'Way', width: '62px', drop: 2, sort: ({ s }) => s.role, cell: ({ s }) => html`<${Way} role=${s.role} />` },
     { name: 'age', title: 'Open for', width: '96px', right: true, sort: age, cell: (r) => (age(r) >= 0 ? duration(age(r)) : '–') },
     { name: 'in', title: 'Data in', width: '92px', right: true, sort: ({ s }) => gauge(s, 'traffic_in', 'cum_bytes'), cell: ({ s }) => amount(s, 'traffic_in') },
     { name: 'out', title: 'Data out', width: '92px', right: true, sort: ({ s }) => gauge(s, 'traffic_out', 'cum_bytes'), cell: ({ s }) => amount(s, 'traffic_out') },
-    { name: 'agent', title: 'Agent', width: 'minmax(90px, 1fr)', wide: true, sort: ({ c }) => c.agent_version, cell: ({ c }) => html`<${Words} max=${80}>${c.agent_version}<//>` },
+    { name: 'agent', title: 'Agent', width: 'minmax(90px, 1fr)', drop: 1, sort: ({ c }) => c.agent_version, cell: ({ c }) => html`<${Words} max=${80}>${c.agent_version}<//>` },
   ];
 }
 

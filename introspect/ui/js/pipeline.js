@@ -5,7 +5,7 @@ import { bytes, date, duration, number } from './format.js';
 import { Card, Empty, html, Tile, Words } from './parts.js';
 import { Table } from './table.js';
 
-const col = (name, title, width, value, cell, right = true, wide = false) => ({ name, title, width, right, wide, sort: value, cell: cell || ((r) => number(value(r))) });
+const col = (name, title, width, value, cell, right = true, drop = 0) => ({ name, title, width, right, drop, sort: value, cell: cell || ((r) => number(value(r))) });
 const words = (value) => (r) => html`<${Words} max=${120}>${value(r)}<//>`;
 
 // bad marks a count that should be nothing.
@@ -18,9 +18,9 @@ const readerColumns = [
 ];
 const subscriberColumns = [
   col('id', 'Subscriber', 'minmax(120px, 1fr)', (r) => r.id, words((r) => r.id), false),
-  col('since', 'Since', '150px', (r) => r.since_ts, (r) => date(r.since_ts), false, true),
-  col('version', 'Version', '72px', (r) => r.version, null, true, true),
-  col('encoding', 'Form', '64px', (r) => r.encoding, words((r) => r.encoding), false, true),
+  col('since', 'Since', '150px', (r) => r.since_ts, (r) => date(r.since_ts), false, 1),
+  col('version', 'Version', '72px', (r) => r.version, null, true, 2),
+  col('encoding', 'Form', '64px', (r) => r.encoding, words((r) => r.encoding), false, 1),
   col('queued', 'Queued', '84px', (r) => r.queued_bytes, (r) => bytes(r.queued_bytes)), col('sent', 'Sent', '84px', (r) => r.sent_events),
   col('dropped', 'Dropped', '84px', (r) => r.dropped_events, loss((r) => r.dropped_events)),
 ];
@@ -29,8 +29,8 @@ const of = (key, format) => (r) => html`${format(usage(key)(r))}${r.limit && r.l
 const scopeColumns = [
   col('name', 'Scope', 'minmax(160px, 1fr)', (r) => r.name, words((r) => r.name), false),
   col('memory', 'Memory', '150px', usage('memory'), of('memory', bytes)), col('in', 'Streams in', '116px', usage('streams_in'), of('streams_in', number)),
-  col('out', 'Streams out', '116px', usage('streams_out'), of('streams_out', number)), col('cin', 'Conns in', '104px', usage('conns_in'), of('conns_in', number), true, true),
-  col('cout', 'Conns out', '104px', usage('conns_out'), of('conns_out', number), true, true), col('fd', 'Files', '96px', usage('fd'), of('fd', number), true, true),
+  col('out', 'Streams out', '116px', usage('streams_out'), of('streams_out', number)), col('cin', 'Conns in', '104px', usage('conns_in'), of('conns_in', number), true, 1),
+  col('cout', 'Conns out', '104px', usage('conns_out'), of('conns_out', number), true, 1), col('fd', 'Files', '96px', usage('fd'), of('fd', number), true, 1),
 ];
 const ledgerColumns = [
   col('peer', 'Peer', 'minmax(130px, 1fr)', (r) => r.peer_id, (r) => html`<${Words} max=${80}>${r.peer_id}<//>`, false),
@@ -39,7 +39,7 @@ const ledgerColumns = [
 ];
 const topicColumns = [col('name', 'Topic', 'minmax(150px, 1fr)', (r) => r.name, words((r) => r.name), false), col('peers', 'Peers', '80px', (r) => r.peers)];
 
-const tall = (rows) => `${Math.min(Math.max(rows.length, 1), 10) * 34 + 46}px`;
+const tall = (rows) => `${Math.min(Math.max(rows.length, 1), 10) * 34 + 38}px`;
 const list = (label, columns, rows, keyOf, by) => html`<${Table} label=${label} columns=${columns} rows=${rows} keyOf=${keyOf} start=${{ by, down: by !== 'name' }} height=${tall(rows)} />`;
 
 // Facts is a list of names and values; a third item marks how it stands.

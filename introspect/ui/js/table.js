@@ -5,9 +5,9 @@
 // are of one height, so that 10,000 cost what 40 cost.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib/preact-htm.js';
-import { Empty, phone, useMedia } from './parts.js';
+import { Empty } from './parts.js';
 
-const rowHeight = 34, spare = 6;
+const rowHeight = 34, spare = 6, gap = 10; // px, as in pages.css
 let tables = 0;
 
 // compare orders numbers as numbers and the rest as text, the empty ones last.
@@ -27,17 +27,30 @@ export function sorted(rows, columns, { by, down }) {
   return values.map((v) => v.row);
 }
 
+const leastOf = (c) => Number(/(\d+)px/.exec(c.width)[1]);
+
+// fitting leaves out columns until the rest has room: those with the highest
+// drop first. Columns without one stay, and the table is scrolled.
+export function fitting(columns, width) {
+  let sum = columns.reduce((n, c) => n + leastOf(c) + gap, 0);
+  const gone = new Set();
+  for (const c of columns.filter((c) => c.drop).sort((a, b) => b.drop - a.drop)) {
+    if (sum <= width || width <= 0) break;
+    gone.add(c);
+    sum -= leastOf(c) + gap;
+  }
+  return columns.filter((c) => !gone.has(c));
+}
+
 // Table: a column is {name, title, width (of a grid column), cell(row),
-// sort(row)?, right?, wide? (not on a phone)}. inside(row) gives what is below
+// sort(row)?, right?, drop? (left out where there is no room)}. inside(row) gives what is below
 // an open row, as a list of what is in each line.
 export function Table({ label, columns: all, rows, keyOf, start = {}, inside, empty = 'Nothing yet.', height, fixedOrder }) {
-  const small = useMedia(phone);
-  const columns = small ? all.filter((c) => !c.wide) : all;
   const [order, setOrder] = useState(start);
   const [open, setOpen] = useState(() => new Set());
   const [active, setActive] = useState(-1);
   const [top, setTop] = useState(0);
-  const [room, setRoom] = useState(600);
+  const [room, setRoom] = useState({ width: 0, height: 600 });
   const box = useRef(null);
   const id = useMemo(() => `table${++tables}`, []);
 
@@ -53,7 +66,7 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
   }
 
   useLayoutEffect(() => {
-    const observer = new ResizeObserver(() => setRoom(box.current.clientHeight));
+    const observer = new ResizeObserver(() => setRoom({ width: box.current.clientWidth, height: box.current.clientHeight }));
     observer.observe(box.current);
     return () => observer.disconnect();
   }, []);
@@ -73,7 +86,7 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
   };
   const keys = (e) => {
     if (e.target !== e.currentTarget) return;
-    const page = Math.max(1, Math.floor(room / rowHeight) - 2);
+    const page = Math.max(1, Math.floor(room.height / rowHeight) - 2);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
     const item = items[active];
     if (e.key in steps) move(active + steps[e.key]);
@@ -85,9 +98,10 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
   const sortBy = (c) => setOrder({ by: c.name, down: order.by === c.name ? !order.down : !!c.right });
 
   const from = Math.max(0, Math.floor(top / rowHeight) - spare);
-  const to = Math.min(items.length, Math.ceil((top + room) / rowHeight) + spare);
+  const to = Math.min(items.length, Math.ceil((top + room.height) / rowHeight) + spare);
+  const columns = fitting(all, room.width - (inside ? 28 + gap : 0) - 14);
   const template = `${inside ? '28px ' : ''}${columns.map((c) => c.width).join(' ')}`;
-  const least = columns.reduce((sum, c) => sum + (Number(/(\d+)px/.exec(c.width)?.[1]) || 60), inside ? 28 : 0);
+  const least = columns.reduce((sum, c) => sum + leastOf(c) + gap, inside ? 28 + gap : 0);
 
   return html`<div class="grid" role="grid" aria-label=${label} aria-rowcount=${items.length + 1} tabindex="0" ref=${box} onKeyDown=${keys}
       onScroll=${(e) => setTop(e.currentTarget.scrollTop)} style=${height ? { height } : {}}

@@ -62,6 +62,7 @@ export function Timeline({ view }) {
   useEffect(() => {
     if (width > 0) draw(box.current, width, height, view.states.map((s) => s.totals), from, last, view.at);
   }, [width, view.states.length, from, last, view.at, dark]);
+  const step = 500, most = from + Math.max(1, Math.ceil((last - from) / step)) * step; // the slider's end must be on a step
   const ago = last - view.at;
   const slide = (e) => {
     const ts = Number(e.currentTarget.value);
@@ -76,7 +77,7 @@ export function Timeline({ view }) {
     </div>
     <div class="track">
       <canvas ref=${box} aria-hidden="true"></canvas>
-      <input type="range" aria-label="Moment looked at" aria-valuetext=${where} min=${from} max=${Math.max(last, from + 1)} step="100" value=${view.live ? Math.max(last, from + 1) : view.at}
+      <input type="range" aria-label="Moment looked at" aria-valuetext=${where} min=${from} max=${most} step=${step} value=${view.live ? most : view.at}
         onInput=${slide} />
     </div>
     <div class="when">
