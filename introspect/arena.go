@@ -1,0 +1,48 @@
+package introspect
+
+// chunk is how many messages an arena makes at once.
+const chunk = 512
+
+// arena makes messages a chunk at a time, so that a state of many connections
+// costs few allocations, and gives them out again after reset.
+type arena[T any, P interface {
+	*T
+	Reset()
+}] struct {
+	chunks [][]T
+	n      int
+}
+
+// take gives an empty message.
+func (a *arena[T, P]) take() P {
+	c, i := a.n/chunk, a.n%chunk
+	if c == len(a.chunks) {
+		a.chunks = append(a.chunks, make([]T, chunk))
+	}
+	a.n++
+	p := P(&a.chunks[c][i])
+	p.Reset()
+	return p
+}
+
+// reset lets all messages be given out again, and frees what was not used
+// since the reset before.
+func (a *arena[T, P]) reset() {
+	if used := (a.n + chunk - 1) / chunk; used < len(a.chunks) {
+		clear(a.chunks[used:])
+		a.chunks = a.chunks[:used]
+	}
+	a.n = 0
+}
+
+// texts makes many short byte strings out of few long ones.
+type texts struct{ buf []byte }
+
+func (t *texts) copy(s string) []byte {
+	if cap(t.buf)-len(t.buf) < len(s) {
+		t.buf = make([]byte, 0, max(32<<10, len(s))) // what was given out stays in the old one
+	}
+	from := len(t.buf)
+	t.buf = append(t.buf, s...)
+	return t.buf[from:len(t.buf):len(t.buf)]
+}

@@ -1,0 +1,270 @@
+package introspect
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+// maxShown is how many entries of each list of a Bitswap message are told; the
+// counts are of all.
+const maxShown = 16
+
+// The types of our own events. Their names and columns stay.
+var (
+	typeMessage = &eventType{name: "BitswapMessage", properties: columns(
+		"peer", peerID, "direction", text, "agent", text, "country", text, "full", other, "wire_size", number, "pending_bytes", number,
+		"want_blocks", number, "want_haves", number, "cancels", number, "haves", number, "dont_haves", number,
+		"blocks", number, "block_bytes", number, "truncated", number, "wants", other, "presences", other, "block_list", other)}
+	typeOpened = &eventType{name: "ConnectionOpened", properties: connColumns}
+	typeClosed = &eventType{name: "ConnectionClosed", properties: connColumns}
+
+	connColumns = columns("connection", text, "peer", peerID, "direction", text, "transport", text, "security", text, "muxer", text,
+		"address", multiaddrText, "agent", text, "country", text, "duration_ms", number, "streams", number)
+)
+
+const (
+	text          = pb.EventType_EventProperty_STRING
+	number        = pb.EventType_EventProperty_NUMBER
+	peerID        = pb.EventType_EventProperty_PEERID
+	multiaddrText = pb.EventType_EventProperty_MULTIADDR
+	other         = pb.EventType_EventProperty_JSON
+)
+
+// columns takes names and types in turn.
+func columns(pairs ...any) []*pb.EventType_EventProperty {
+	out := make([]*pb.EventType_EventProperty, 0, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, property(pairs[i].(string), pairs[i+1].(pb.EventType_EventProperty_PropertyType), false))
+	}
+	return out
+}
+
+type messageContent struct {
+	Peer         string          `json:"peer"`
+	Direction    string          `json:"direction"`
+	Agent        string          `json:"agent,omitempty"`
+	Country      string          `json:"country,omitempty"`
+	Full         bool            `json:"full,omitempty"`
+	WireSize     int32           `json:"wire_size,omitempty"`
+	PendingBytes int32           `json:"pending_bytes,omitempty"`
+	WantBlocks   int             `json:"want_blocks,omitempty"`
+	WantHaves    int             `json:"want_haves,omitempty"`
+	Cancels      int             `json:"cancels,omitempty"`
+	Haves        int             `json:"haves,omitempty"`
+	DontHaves    int             `json:"dont_haves,omitempty"`
+	Blocks       int             `json:"blocks,omitempty"`
+	BlockBytes   int64           `json:"block_bytes,omitempty"`
+	Truncated    uint32          `json:"truncated,omitempty"`
+	Wants        []wantShown     `json:"wants,omitempty"`
+	Presences    []presenceShown `json:"presences,omitempty"`
+	BlockList    []blockShown    `json:"block_list,omitempty"`
+}
+
+type wantShown struct {
+	CID      string `json:"cid"`
+	Type     string `json:"type"`
+	Priority int32  `json:"priority,omitempty"`
+}
+
+type presenceShown struct {
+	CID  string `json:"cid"`
+	Type string `json:"type"`
+}
+
+type blockShown struct {
+	CID  string `json:"cid"`
+	Size int32  `json:"size"`
+}
+
+type connContent struct {
+	Connection string     `json:"connection"`
+	Peer       string     `json:"peer"`
+	Direction  string     `json:"direction"`
+	Transport  string     `json:"transport"`
+	Security   string     `json:"security"`
+	Muxer      string     `json:"muxer"`
+	Address    event.Text `json:"address"`
+	Agent      string     `json:"agent,omitempty"`
+	Country    string     `json:"country,omitempty"`
+	DurationMS int64      `json:"duration_ms,omitempty"`
+	Streams    int        `json:"streams,omitempty"`
+}
+
+// Feed tells the events of our bus, and keeps what states need of them: the
+// last sample and the last summary.
+type Feed struct {
+	srv *Server
+	// agent says what a peer calls itself, "" where not known; nil is never.
+	agent func(peer.ID) string
+
+	mu      sync.Mutex
+	sample  *event.Sample
+	summary *event.Summary
+	until   time.Time // end of summary's interval
+}
+
+// NewFeed makes a feed for a server.
+func NewFeed(srv *Server, agent func(peer.ID) string) *Feed {
+	if agent == nil {
+		agent = func(peer.ID) string { return "" }
+	}
+	return &Feed{srv: srv, agent: agent}
+}
+
+// Run reads until ctx ends or the bus is closed. What the bus let go before it
+// could be read counts as discarded in every session that gets events.
+func (f *Feed) Run(ctx context.Context, r *bus.Reader) error {
+	buf := make([]*event.Event, 64)
+	for {
+		n, missed, err := r.Next(ctx, buf)
+		if errors.Is(err, bus.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if missed > 0 {
+			f.srv.each(func(s *session) { s.missMany(missed) })
+		}
+		for _, e := range buf[:n] {
+			f.take(e)
+		}
+	}
+}
+
+// take uses one event. Nothing of it is kept but samples and summaries, which
+// are never used again by others.
+func (f *Feed) take(e *event.Event) {
+	switch e.Kind {
+	case event.KindMessage:
+		f.srv.emit(typeMessage, e.At(), func() any { return f.message(e) })
+	case event.KindConnection:
+		t := typeOpened
+		if e.Conn.Closed {
+			t = typeClosed
+		}
+		f.srv.emit(t, e.At(), func() any { return f.connection(e) })
+	case event.KindSample:
+		f.mu.Lock()
+		f.sample = e.Sample
+		f.mu.Unlock()
+	case event.KindSummary:
+		f.mu.Lock()
+		f.summary, f.until = e.Summary, e.At()
+		f.mu.Unlock()
+	}
+}
+
+func (f *Feed) message(e *event.Event) messageContent {
+	out := messageContent{
+		Peer: e.Peer.String(), Direction: e.Dir.String(), Agent: f.agent(e.Peer), Country: e.Country, Full: e.Full,
+		WireSize: e.WireSize, PendingBytes: e.PendingBytes, Blocks: len(e.Blocks), Truncated: e.Truncated,
+	}
+	for i := range e.Wants {
+		w := &e.Wants[i]
+		switch w.TypeName() {
+		case "cancel":
+			out.Cancels++
+		case "want_block":
+			out.WantBlocks++
+		case "want_have":
+			out.WantHaves++
+		}
+		if i < maxShown {
+			out.Wants = append(out.Wants, wantShown{CID: w.CID.String(), Type: w.TypeName(), Priority: w.Priority})
+		}
+	}
+	for i, p := range e.Presences {
+		switch p.Type {
+		case event.Have:
+			out.Haves++
+		case event.DontHave:
+			out.DontHaves++
+		}
+		if i < maxShown {
+			out.Presences = append(out.Presences, presenceShown{CID: p.CID.String(), Type: p.Type.String()})
+		}
+	}
+	for i, b := range e.Blocks {
+		out.BlockBytes += int64(b.Size)
+		if i < maxShown {
+			out.BlockList = append(out.BlockList, blockShown{CID: b.CID.String(), Size: b.Size})
+		}
+	}
+	return out
+}
+
+func (f *Feed) connection(e *event.Event) connContent {
+	c := e.Conn
+	return connContent{
+		Connection: c.ID, Peer: e.Peer.String(), Direction: c.DirectionName(), Transport: c.Transport, Security: c.Security, Muxer: c.Muxer,
+		Address: c.Addr, Agent: f.agent(e.Peer), Country: e.Country, DurationMS: c.Duration.Milliseconds(), Streams: c.Streams,
+	}
+}
+
+// Sample gives the node's last totals; nil before the first.
+func (f *Feed) Sample() *event.Sample {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sample
+}
+
+// Content gives the figures of the last complete interval; nil before there is one.
+func (f *Feed) Content() *pb.Content {
+	f.mu.Lock()
+	s, until := f.summary, f.until
+	f.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	out := &pb.Content{
+		SinceTs: millis(until.Add(-s.Interval)), UntilTs: millis(until),
+		Unique: &pb.Content_Unique{
+			CidsReceived: s.UniqueCIDs[event.Received], CidsSent: s.UniqueCIDs[event.Sent],
+			PeersReceived: s.UniquePeers[event.Received], PeersSent: s.UniquePeers[event.Sent],
+		},
+		Duplicates: s.Duplicates[event.Received], Rebroadcasts: s.Rebroadcasts[event.Received],
+		TopCids: topCIDs(s.TopCIDs), TopCidsByPeers: topCIDs(s.TopCIDsByPeers),
+		Codecs: shares(s.Codecs), Versions: shares(s.Versions), Hashes: shares(s.Hashes),
+	}
+	for _, p := range s.TopPeers {
+		out.TopPeers = append(out.TopPeers, &pb.Content_Peer{PeerId: p.Peer.String(), AgentVersion: string(p.Agent), Wants: p.Wants, Error: p.Error})
+	}
+	for d := range event.Directions {
+		for a := range event.AnswerTypes {
+			if l := s.Latency[d][a]; l.Count > 0 {
+				out.Latency = append(out.Latency, &pb.Content_Latency{
+					Direction: d.String(), Answer: a.String(), Count: l.Count,
+					P50Us: micros(l.P50), P90Us: micros(l.P90), P99Us: micros(l.P99), MaxUs: micros(l.Max),
+				})
+			}
+		}
+	}
+	return out
+}
+
+func topCIDs(all []event.TopCID) []*pb.Content_Cid {
+	out := make([]*pb.Content_Cid, 0, len(all))
+	for _, c := range all {
+		out = append(out, &pb.Content_Cid{Cid: c.CID.String(), Wants: c.Wants, Error: c.Error, Peers: c.Peers})
+	}
+	return out
+}
+
+func shares(all []event.Share) []*pb.Content_Share {
+	out := make([]*pb.Content_Share, 0, len(all))
+	for _, s := range all {
+		out = append(out, &pb.Content_Share{Name: s.Name, Wants: s.N})
+	}
+	return out
+}
+
+func micros(d time.Duration) uint64 { return uint64(max(0, d.Microseconds())) }

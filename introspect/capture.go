@@ -1,0 +1,162 @@
+package introspect
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+// CaptureVersion is that of a capture file, its first 4 bytes.
+const CaptureVersion = 1
+
+// CaptureWriter writes a capture file: the messages of one session as they
+// came. docs/formats/introspect.md has the bytes. Not for several goroutines.
+type CaptureWriter struct {
+	w     *bufio.Writer
+	began bool
+}
+
+// NewCaptureWriter writes to w; nothing is written before the first message, so
+// that a session that failed leaves an empty file.
+func NewCaptureWriter(w io.Writer) *CaptureWriter { return &CaptureWriter{w: bufio.NewWriter(w)} }
+
+// WriteFrame adds a message as a server sent it, with its header.
+func (c *CaptureWriter) WriteFrame(frame []byte) error {
+	payload, err := framePayload(frame)
+	if err != nil {
+		return err
+	}
+	if !c.began {
+		c.began = true
+		if err := c.word(CaptureVersion); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(c.word(checksum(payload)), c.word(uint32(len(payload)))); err != nil {
+		return err
+	}
+	_, err = c.w.Write(payload)
+	return err
+}
+
+// Write adds a message.
+func (c *CaptureWriter) Write(m *pb.ServerMessage) error {
+	b, err := encodeFrame(m, 1024)
+	if err != nil {
+		return err
+	}
+	return c.WriteFrame(b)
+}
+
+// Flush writes what is still here to the file.
+func (c *CaptureWriter) Flush() error { return c.w.Flush() }
+
+func (c *CaptureWriter) word(v uint32) error {
+	var b [4]byte
+	binary.LittleEndian.PutUint32(b[:], v)
+	_, err := c.w.Write(b[:])
+	return err
+}
+
+// CaptureReader reads a capture file. Not for several goroutines.
+type CaptureReader struct {
+	r      *bufio.Reader
+	began  bool
+	offset int64
+}
+
+// NewCaptureReader reads from r.
+func NewCaptureReader(r io.Reader) *CaptureReader { return &CaptureReader{r: bufio.NewReader(r)} }
+
+// CaptureError says where a capture file is damaged.
+type CaptureError struct {
+	Offset int64 // bytes from the file's beginning
+	Reason string
+}
+
+func (e *CaptureError) Error() string {
+	return fmt.Sprintf("introspect: a capture file is damaged at byte %d: %s", e.Offset, e.Reason)
+}
+
+// Next gives the next message and its frame. The error is io.EOF at the end; a
+// last message that was cut short is the end too, for that is what a recorder
+// that was killed leaves. A *CaptureError names the place of other damage.
+func (c *CaptureReader) Next() (*pb.ServerMessage, []byte, error) {
+	if !c.began {
+		v, err := c.word()
+		if err != nil {
+			return nil, nil, c.short(err)
+		}
+		if v != CaptureVersion {
+			return nil, nil, &CaptureError{0, fmt.Sprintf("its version is %d, want %d", v, CaptureVersion)}
+		}
+		c.began = true
+	}
+	at := c.offset
+	sum, err := c.word()
+	if err != nil {
+		return nil, nil, c.short(err)
+	}
+	n, err := c.word()
+	if err != nil {
+		return nil, nil, c.short(err)
+	}
+	if n > MaxMessageBytes {
+		return nil, nil, &CaptureError{at, fmt.Sprintf("a message of %d bytes, %d are allowed", n, MaxMessageBytes)}
+	}
+	frame, err := c.frame(sum, n)
+	if err != nil {
+		return nil, nil, c.short(err)
+	}
+	payload, err := framePayload(frame)
+	if err != nil {
+		return nil, nil, &CaptureError{at, "a message does not match its checksum"}
+	}
+	m, err := decodeMessage(payload)
+	if err != nil {
+		return nil, nil, &CaptureError{at, "a message cannot be read"}
+	}
+	return m, frame, nil
+}
+
+// frame reads a payload of n bytes. What a file merely says to have takes no
+// memory.
+func (c *CaptureReader) frame(sum, n uint32) ([]byte, error) {
+	const step = 1 << 20
+	out := make([]byte, headerBytes, headerBytes+min(n, step))
+	binary.LittleEndian.PutUint32(out, frameVersion)
+	binary.LittleEndian.PutUint32(out[4:], sum)
+	binary.LittleEndian.PutUint32(out[8:], n)
+	for left := int(n); left > 0; {
+		from := len(out)
+		k := min(left, step)
+		out = append(out, make([]byte, k)...)
+		if _, err := io.ReadFull(c.r, out[from:]); err != nil {
+			return nil, err
+		}
+		c.offset += int64(k)
+		left -= k
+	}
+	return out, nil
+}
+
+func (c *CaptureReader) word() (uint32, error) {
+	var b [4]byte
+	if _, err := io.ReadFull(c.r, b[:]); err != nil {
+		return 0, err
+	}
+	c.offset += 4
+	return binary.LittleEndian.Uint32(b[:]), nil
+}
+
+// short makes the end of what ends in the middle.
+func (c *CaptureReader) short(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return io.EOF
+	}
+	return err
+}

@@ -1,0 +1,278 @@
+package introspect
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+	"github.com/quic-go/quic-go"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+const (
+	// maxClosed is how many closed connections are kept for MaxRetention.
+	maxClosed = 4096
+	// maxAgents is how many agents are told apart; the rest is event.OthersAgent.
+	maxAgents = 100
+	// unknownRole is sent where a direction is not known.
+	unknownRole = pb.Role(99)
+	// sweepEvery is how often counters of peers that have gone are looked for.
+	sweepEvery = time.Minute
+)
+
+// ConnsConfig is where Conns gets what connections do not tell themselves. What
+// is nil is not known.
+type ConnsConfig struct {
+	// Conns gives the open connections; that of a network.Network.
+	Conns func() []network.Conn
+	// Agent is what a peer calls itself, as it said it.
+	Agent func(peer.ID) string
+	// Origin is where a peer is from.
+	Origin func(peer.ID, multiaddr.Multiaddr) (country string, gateway bool)
+	// Latency is the round trip to a peer; 0 where not measured.
+	Latency func(peer.ID) time.Duration
+	// PeerTraffic is all traffic with a peer: bytes, and bytes per second.
+	PeerTraffic func(peer.ID) (in, out, inRate, outRate uint64)
+	// Taps are those that are in the host.
+	Taps *Taps
+}
+
+// Conns tells the connections and streams of a node, and those connections
+// that closed of late. It is a network.Notifiee.
+type Conns struct {
+	cfg ConnsConfig
+
+	mu     sync.Mutex
+	open   map[network.Conn]*known
+	closed []closed // the first to close first
+
+	// of the one snapshot that is made at a time
+	round   uint64
+	swept   time.Time
+	agents  map[string]uint32
+	perPeer map[peer.ID]uint32 // open connections
+	opened  uint32
+	leftOut uint32
+	scratch memory
+}
+
+// closed is a connection as it was when it closed.
+type closed struct {
+	*known
+	reading
+	at time.Time
+}
+
+// NewConns makes one that knows no connection yet. Have the network notify it.
+func NewConns(cfg ConnsConfig) *Conns {
+	return &Conns{
+		cfg: cfg, open: make(map[network.Conn]*known),
+		agents: make(map[string]uint32), perPeer: make(map[peer.ID]uint32),
+	}
+}
+
+// Providers are those of connections, of agents, and of the state's totals.
+func (t *Conns) Providers() *DataProviders {
+	return &DataProviders{Connections: t.connections, Agents: t.agentCounts, Annotate: func(s *pb.State) error {
+		s.Connections, s.Peers, s.ConnectionsLeftOut = t.opened, uint32(len(t.perPeer)), t.leftOut
+		return nil
+	}}
+}
+
+// known is what of an open connection does not change, and its last reading.
+type known struct {
+	id        []byte
+	peer      peer.ID
+	peerText  string
+	transport []byte
+	src, dst  string
+	muxer     string
+	security  string
+	opened    uint64
+	role      pb.Role
+	limited   bool
+	relay     peer.ID // whom it goes through; "" for none
+	country   string
+	gateway   bool
+	counter   *ConnCounter // nil where there is none
+	quic      *quic.Conn   // nil where it is none
+
+	mu       sync.Mutex // of what follows: a snapshot and the connection's end may meet
+	rate     rate
+	agentRaw string
+	agent    string
+}
+
+// learn reads what a connection tells.
+func (t *Conns) learn(c network.Conn) *known {
+	st, state := c.Stat(), c.ConnState()
+	remote := c.RemoteMultiaddr()
+	k := &known{
+		id: []byte(c.ID()), peer: c.RemotePeer(), peerText: c.RemotePeer().String(),
+		transport: []byte(transportOf(remote)),
+		src:       addressText(c.LocalMultiaddr()), dst: addressText(remote),
+		opened: millis(st.Opened), role: roleOf(st.Direction), limited: st.Limited, relay: relayOf(remote),
+	}
+	if st.Direction == network.DirInbound {
+		k.src, k.dst = k.dst, k.src
+	}
+	k.muxer, k.security = attributes(state)
+	if t.cfg.Origin != nil {
+		k.country, k.gateway = t.cfg.Origin(k.peer, remote)
+	}
+	c.As(&k.counter)
+	if k.counter == nil {
+		c.As(&k.quic)
+	}
+	return k
+}
+
+func addressText(a multiaddr.Multiaddr) string {
+	if len(a) == 0 {
+		return ""
+	}
+	return string(event.Clean(a.String(), event.MaxAddrText))
+}
+
+// attributes are the names of muxer and encryption; of transports that bring
+// their own, what is known of these.
+func attributes(s network.ConnectionState) (muxer, encryption string) {
+	muxer, encryption = string(s.StreamMultiplexer), string(s.Security)
+	switch s.Transport {
+	case "quic", "quic-v1", "webtransport":
+		muxer, encryption = cmp.Or(muxer, "quic"), cmp.Or(encryption, "tls")
+	case "webrtc", "webrtc-direct":
+		muxer, encryption = cmp.Or(muxer, "sctp"), cmp.Or(encryption, "dtls")
+	}
+	return string(event.Clean(muxer, event.MaxProtocolText)), string(event.Clean(encryption, event.MaxProtocolText))
+}
+
+func roleOf(d network.Direction) pb.Role {
+	switch d {
+	case network.DirInbound:
+		return pb.Role_RESPONDER
+	case network.DirOutbound:
+		return pb.Role_INITIATOR
+	}
+	return unknownRole
+}
+
+// transportOf is the names in an address, as in ip4+udp+quic-v1.
+func transportOf(a multiaddr.Multiaddr) string {
+	var names []string
+	for _, c := range a {
+		switch name := c.Protocol().Name; name {
+		case "p2p", "certhash", "sni":
+		default:
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, "+")
+}
+
+// relayOf is the peer that an address goes through.
+func relayOf(a multiaddr.Multiaddr) peer.ID {
+	var last peer.ID
+	for _, c := range a {
+		switch c.Protocol().Code {
+		case multiaddr.P_P2P:
+			if id, err := peer.IDFromBytes(c.RawValue()); err == nil {
+				last = id
+			}
+		case multiaddr.P_CIRCUIT:
+			return last
+		}
+	}
+	return ""
+}
+
+// reading is the traffic of a connection at one time.
+type reading struct {
+	in, out               uint64
+	packetsIn, packetsOut uint64
+	inRate, outRate       uint64
+	of                    uint32 // connections that it is of, see pb.Connection; 0: there is none
+	latency               time.Duration
+	agent                 string
+}
+
+// read takes a reading; conns is how many connections there are to the peer.
+func (t *Conns) read(k *known, now time.Time, conns uint32) (r reading) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.counter != nil:
+		r.of = 1
+		r.in, r.out = k.counter.Bytes()
+		r.inRate, r.outRate = k.rate.read(now, r.in, r.out)
+	case k.quic != nil:
+		s := k.quic.ConnectionStats()
+		r.of, r.latency = 1, s.SmoothedRTT
+		r.in, r.out, r.packetsIn, r.packetsOut = s.BytesReceived, s.BytesSent, s.PacketsReceived, s.PacketsSent
+		r.inRate, r.outRate = k.rate.read(now, r.in, r.out)
+	case t.cfg.PeerTraffic != nil:
+		r.of = max(conns, 1)
+		r.in, r.out, r.inRate, r.outRate = t.cfg.PeerTraffic(k.peer)
+	}
+	if r.latency == 0 && t.cfg.Latency != nil {
+		r.latency = t.cfg.Latency(k.peer)
+	}
+	if t.cfg.Agent != nil {
+		if raw := t.cfg.Agent(k.peer); raw != "" && raw != k.agentRaw {
+			k.agentRaw, k.agent = raw, string(event.Clean(raw, event.MaxAgentText))
+		}
+	}
+	r.agent = k.agent
+	return r
+}
+
+var _ network.Notifiee = (*Conns)(nil)
+
+// Listen is nothing to us.
+func (*Conns) Listen(network.Network, multiaddr.Multiaddr) {}
+
+// ListenClose is nothing to us.
+func (*Conns) ListenClose(network.Network, multiaddr.Multiaddr) {}
+
+// Connected is nothing to us: what is open is asked for when somebody looks.
+func (*Conns) Connected(network.Network, network.Conn) {}
+
+// Disconnected keeps a connection for those who look later. Libp2p waits for it.
+func (t *Conns) Disconnected(n network.Network, c network.Conn) {
+	now := time.Now()
+	t.mu.Lock()
+	k := t.open[c]
+	delete(t.open, c)
+	t.mu.Unlock()
+	if k == nil {
+		k = t.learn(c)
+	}
+	r := t.read(k, now, 1)
+	r.inRate, r.outRate = 0, 0 // nothing flows any more
+	k.mu.Lock()
+	k.counter, k.quic = nil, nil // they hold on to all that the connection had
+	k.mu.Unlock()
+	t.mu.Lock()
+	t.closed = append(t.closed, closed{k, r, now})
+	t.expire(now)
+	t.mu.Unlock()
+	if t.cfg.Taps != nil && n.Connectedness(k.peer) == network.NotConnected {
+		t.cfg.Taps.forget(k.peer)
+	}
+}
+
+// expire lets go of closed connections that are too old or too many; t.mu is held.
+func (t *Conns) expire(now time.Time) {
+	n := max(0, len(t.closed)-maxClosed)
+	for n < len(t.closed) && now.Sub(t.closed[n].at) > MaxRetention {
+		n++
+	}
+	t.closed = slices.Delete(t.closed, 0, n)
+}

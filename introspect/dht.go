@@ -1,0 +1,128 @@
+package introspect
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p-kad-dht/amino"
+	kbucket "github.com/libp2p/go-libp2p-kbucket"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+// DHTTable is one DHT of a node.
+type DHTTable struct {
+	Name     string // wan or lan
+	Protocol string
+	DHT      *dht.IpfsDHT
+}
+
+// DHTProvider gives the provider of these tables. agent is what a peer calls
+// itself, as it said it; taps may be nil.
+func DHTProvider(start time.Time, tables []DHTTable, taps *DHTTaps, agent func(peer.ID) string) func() ([]*pb.DHT, error) {
+	return func() ([]*pb.DHT, error) {
+		out := make([]*pb.DHT, 0, len(tables))
+		for _, t := range tables {
+			d := describeTable(t, agent)
+			d.StartTs = millis(start)
+			if taps != nil {
+				g := &taps.gauges[index(t.Name == tableLAN)]
+				d.IncomingQueries, d.OutgoingQueries = g[0].proto(), g[1].proto()
+			}
+			out = append(out, d)
+		}
+		return out, nil
+	}
+}
+
+func describeTable(t DHTTable, agent func(peer.ID) string) *pb.DHT {
+	h := t.DHT.Host()
+	self := kbucket.ConvertPeerID(h.ID())
+	now := time.Now()
+	buckets := make(map[int]*pb.DHT_Bucket)
+	infos := t.DHT.RoutingTable().GetPeerInfos()
+	for _, p := range infos {
+		cpl := kbucket.CommonPrefixLen(self, kbucket.ConvertPeerID(p.Id))
+		b := buckets[cpl]
+		if b == nil {
+			b = &pb.DHT_Bucket{Cpl: uint32(cpl)}
+			buckets[cpl] = b
+		}
+		status := pb.DHT_PeerInDHT_MISSING
+		if h.Network().Connectedness(p.Id) == network.Connected {
+			status = pb.DHT_PeerInDHT_ACTIVE
+		}
+		b.Peers = append(b.Peers, &pb.DHT_PeerInDHT{
+			PeerId: p.Id.String(), Status: status, AgeInBucket: ageMillis(now, p.AddedAt),
+			LastUsefulTs: millis(p.LastUsefulAt), LastQueryTs: millis(p.LastSuccessfulOutboundQueryAt),
+			AgentVersion: string(event.Clean(agent(p.Id), event.MaxAgentText)),
+		})
+	}
+	out := &pb.DHT{
+		Name: t.Name, Protocol: t.Protocol, Enabled: true, Mode: modeName(t.DHT.Mode()), Size: uint32(len(infos)),
+		// kubo leaves these as the Amino DHT has them.
+		Params: &pb.DHT_Params{K: amino.DefaultBucketSize, Alpha: amino.DefaultConcurrency, Beta: amino.DefaultResiliency, DisjointPaths: 1},
+	}
+	for _, b := range buckets {
+		slices.SortFunc(b.Peers, func(a, b *pb.DHT_PeerInDHT) int {
+			return cmp.Or(cmp.Compare(b.AgeInBucket, a.AgeInBucket), cmp.Compare(a.PeerId, b.PeerId))
+		})
+		out.Buckets = append(out.Buckets, b)
+	}
+	slices.SortFunc(out.Buckets, func(a, b *pb.DHT_Bucket) int { return cmp.Compare(a.Cpl, b.Cpl) })
+	return out
+}
+
+func ageMillis(now, since time.Time) uint32 {
+	if since.IsZero() {
+		return 0
+	}
+	return uint32(min(max(now.Sub(since).Milliseconds(), 0), math.MaxUint32))
+}
+
+func modeName(m dht.ModeOpt) string {
+	switch m {
+	case dht.ModeServer:
+		return "server"
+	case dht.ModeClient:
+		return "client"
+	}
+	return "auto"
+}
+
+var dhtColumns = []*pb.EventType_EventProperty{
+	property("peerIds", peerID, true), property("type", text, false), property("result", text, false),
+	property("duration_ms", number, false), property("table", text, false),
+}
+
+// The names that the visualizer of old knows.
+var (
+	typeInbound  = &eventType{name: "InboundDHTQuery", properties: dhtColumns}
+	typeOutbound = &eventType{name: "OutboundDHTQuery", properties: dhtColumns}
+)
+
+type queryContent struct {
+	PeerIDs    []string `json:"peerIds"`
+	Type       string   `json:"type,omitempty"`
+	Result     string   `json:"result"`
+	DurationMS float64  `json:"duration_ms"`
+	Table      string   `json:"table"`
+}
+
+// Query tells a query of the DHT; it is made for DHTTaps.Tell.
+func (s *Server) Query(q DHTQuery) {
+	t := typeOutbound
+	if q.Inbound {
+		t = typeInbound
+	}
+	s.emit(t, q.At, func() any {
+		return queryContent{PeerIDs: []string{q.Peer.String()}, Type: q.Type, Result: q.Result,
+			DurationMS: float64(q.Duration.Microseconds()) / 1000, Table: q.Table}
+	})
+}

@@ -1,0 +1,281 @@
+package introspect
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+// dhtReadTimeout is how long go-libp2p-kad-dht waits for an answer.
+const dhtReadTimeout = 10 * time.Second
+
+// The outcomes of a query.
+const (
+	querySuccess = "success"
+	queryError   = "error"
+	queryTimeout = "timeout"
+)
+
+// DHTQuery is one request of the DHT's protocol, and how it went.
+type DHTQuery struct {
+	Peer     peer.ID
+	Inbound  bool   // the peer asked this node
+	Type     string // FIND_NODE and so on; "" where no stream came about
+	Result   string // success, error or timeout
+	Table    string // wan or lan
+	At       time.Time
+	Duration time.Duration // until the answer, or until it was given up
+}
+
+// DHTTaps watches the streams of a DHT. It reads the length and type of each
+// message as it goes by, and keeps nothing of it.
+type DHTTaps struct {
+	gauges [2][2]queryGauge // by table (wan, lan) and direction (in, out)
+	sink   atomic.Pointer[func(DHTQuery)]
+}
+
+type queryGauge struct{ success, error, timeout atomic.Uint64 }
+
+func (g *queryGauge) proto() *pb.DHT_QueryGauge {
+	return &pb.DHT_QueryGauge{Success: g.success.Load(), Error: g.error.Load(), Timeout: g.timeout.Load()}
+}
+
+// NewDHTTaps makes taps that tell nobody.
+func NewDHTTaps() *DHTTaps { return &DHTTaps{} }
+
+// Tell has f called for each query from now on, on the goroutine of its stream:
+// it must not block.
+func (t *DHTTaps) Tell(f func(DHTQuery)) { t.sink.Store(&f) }
+
+// Host gives a host for a DHT to be made with.
+func (t *DHTTaps) Host(h host.Host) host.Host { return &dhtHost{h, t} }
+
+// done counts a query and tells it.
+func (t *DHTTaps) done(q DHTQuery) {
+	g := &t.gauges[index(q.Table == tableLAN)][index(!q.Inbound)]
+	switch q.Result {
+	case querySuccess:
+		g.success.Add(1)
+	case queryTimeout:
+		g.timeout.Add(1)
+	default:
+		g.error.Add(1)
+	}
+	if f := t.sink.Load(); f != nil {
+		(*f)(q)
+	}
+}
+
+func index(second bool) int {
+	if second {
+		return 1
+	}
+	return 0
+}
+
+const tableWAN, tableLAN = "wan", "lan"
+
+// isDHT says whether a protocol is that of a DHT; tableOf says which.
+func isDHT(p protocol.ID) bool { return strings.Contains(string(p), "/kad/") }
+
+func tableOf(p protocol.ID) string {
+	if strings.Contains(string(p), "/lan/") {
+		return tableLAN
+	}
+	return tableWAN
+}
+
+type dhtHost struct {
+	host.Host
+	taps *DHTTaps
+}
+
+func (h *dhtHost) SetStreamHandler(p protocol.ID, f network.StreamHandler) {
+	if isDHT(p) {
+		inner, table := f, tableOf(p)
+		f = func(s network.Stream) {
+			w := &dhtStream{Stream: s, taps: h.taps, inbound: true, table: table}
+			inner(w)
+			w.finish()
+		}
+	}
+	h.Host.SetStreamHandler(p, f)
+}
+
+func (h *dhtHost) NewStream(ctx context.Context, p peer.ID, protocols ...protocol.ID) (network.Stream, error) {
+	began := time.Now()
+	s, err := h.Host.NewStream(ctx, p, protocols...)
+	if len(protocols) == 0 || !isDHT(protocols[0]) {
+		return s, err
+	}
+	table := tableOf(protocols[0])
+	if err != nil {
+		result := queryError
+		if errors.Is(err, context.DeadlineExceeded) {
+			result = queryTimeout
+		}
+		if !errors.Is(err, context.Canceled) { // nobody waits for it any more
+			h.taps.done(DHTQuery{Peer: p, Result: result, Table: table, At: began, Duration: time.Since(began)})
+		}
+		return nil, err
+	}
+	return &dhtStream{Stream: s, taps: h.taps, table: table}, nil
+}
+
+// dhtStream watches one stream. Requests and answers come in turn.
+type dhtStream struct {
+	network.Stream
+	taps    *DHTTaps
+	inbound bool
+	table   string
+
+	mu        sync.Mutex
+	received  sniffer
+	sent      sniffer
+	waiting   bool // a request was seen, and no answer
+	kind      uint64
+	requested time.Time
+}
+
+// addProvider is the type of the requests that are not answered.
+const addProvider = 2
+
+var dhtTypes = [...]string{"PUT_VALUE", "GET_VALUE", "ADD_PROVIDER", "GET_PROVIDERS", "FIND_NODE", "PING"}
+
+func (s *dhtStream) Read(b []byte) (int, error) {
+	n, err := s.Stream.Read(b)
+	if n > 0 {
+		s.mu.Lock()
+		s.received.feed(b[:n], func(kind uint64) { s.message(kind, s.inbound) })
+		s.mu.Unlock()
+	}
+	return n, err
+}
+
+func (s *dhtStream) Write(b []byte) (int, error) {
+	n, err := s.Stream.Write(b)
+	if n > 0 {
+		s.mu.Lock()
+		s.sent.feed(b[:n], func(kind uint64) { s.message(kind, !s.inbound) })
+		s.mu.Unlock()
+	}
+	return n, err
+}
+
+// message notes a whole message; s.mu is held.
+func (s *dhtStream) message(kind uint64, request bool) {
+	now := time.Now()
+	switch {
+	case request:
+		s.waiting, s.kind, s.requested = true, kind, now
+		if kind == addProvider {
+			s.settle(querySuccess, now)
+		}
+	case s.waiting:
+		s.settle(querySuccess, now)
+	}
+}
+
+// settle ends the query that is under way; s.mu is held.
+func (s *dhtStream) settle(result string, now time.Time) {
+	s.waiting = false
+	name := "other"
+	if s.kind < uint64(len(dhtTypes)) {
+		name = dhtTypes[s.kind]
+	}
+	s.taps.done(DHTQuery{
+		Peer: s.Conn().RemotePeer(), Inbound: s.inbound, Type: name, Result: result, Table: s.table,
+		At: s.requested, Duration: now.Sub(s.requested),
+	})
+}
+
+// finish settles what will not be answered any more.
+func (s *dhtStream) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.waiting {
+		return
+	}
+	now, result := time.Now(), queryError
+	if !s.inbound && now.Sub(s.requested) >= dhtReadTimeout {
+		result = queryTimeout
+	}
+	s.settle(result, now)
+}
+
+func (s *dhtStream) Close() error {
+	s.finish()
+	return s.Stream.Close()
+}
+
+func (s *dhtStream) Reset() error {
+	s.finish()
+	return s.Stream.Reset()
+}
+
+func (s *dhtStream) ResetWithError(code network.StreamErrorCode) error {
+	s.finish()
+	return s.Stream.ResetWithError(code)
+}
+
+// sniffer follows a stream of messages, each with its length as a varint before
+// it, and finds their types: field 1 of the DHT's protobuf, which comes first
+// and is left out where it is 0.
+type sniffer struct {
+	length, left uint64
+	shift        uint
+	inside       bool
+	broken       bool // that is no such stream: nothing is read any more
+	head         [4]byte
+	have         int
+}
+
+// maxDHTMessage is network.MessageSizeMax.
+const maxDHTMessage = network.MessageSizeMax
+
+func (f *sniffer) feed(b []byte, whole func(kind uint64)) {
+	for len(b) > 0 && !f.broken {
+		if !f.inside {
+			f.length |= uint64(b[0]&0x7f) << f.shift
+			f.shift += 7
+			more := b[0]&0x80 != 0
+			b = b[1:]
+			switch {
+			case more && f.shift > 28, f.length > maxDHTMessage:
+				f.broken = true
+				return
+			case more:
+				continue
+			}
+			f.inside, f.left, f.have = true, f.length, 0
+			if f.length > 0 {
+				continue
+			}
+		} else {
+			n := min(f.left, uint64(len(b)))
+			if f.have < len(f.head) {
+				f.have += copy(f.head[f.have:], b[:n])
+			}
+			f.left -= n
+			b = b[n:]
+		}
+		if f.left == 0 {
+			kind := uint64(0)
+			if f.have >= 2 && f.head[0] == 1<<3 {
+				kind = uint64(f.head[1])
+			}
+			f.inside, f.length, f.shift = false, 0, 0
+			whole(kind)
+		}
+	}
+}

@@ -1,0 +1,205 @@
+package introspect
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/access"
+	"github.com/ipfsmon/ipfsmon/internal/samesite"
+)
+
+// Path is where the WebSocket is.
+const Path = "/introspect"
+
+// bearer begins the WebSocket sub-protocol that carries a token, in base64url
+// without padding: a browser can send no header of its own there.
+const bearer = "ipfsmon.bearer."
+
+// EndpointConfig says where an endpoint listens.
+type EndpointConfig struct {
+	// ListenAddresses are "host:port" or "unix:/path".
+	ListenAddresses []string
+	// TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure are as those of the
+	// HTTP API: nothing is served beyond loopback without TLS and a token.
+	TLSCertFile, TLSKeyFile string
+	TokenFiles              []string
+	AllowInsecure           bool
+	// Page serves what is not the WebSocket; nil is 404.
+	Page http.Handler
+	// Logger is slog.Default() if nil.
+	Logger *slog.Logger
+}
+
+func (c EndpointConfig) access() access.Config {
+	return access.Config{TLSCertFile: c.TLSCertFile, TLSKeyFile: c.TLSKeyFile, TokenFiles: c.TokenFiles, AllowInsecure: c.AllowInsecure, Logger: c.Logger}
+}
+
+// Validate says all that is wrong, but for whether there are addresses: without
+// any, Start fails.
+func (c EndpointConfig) Validate() error {
+	if len(c.ListenAddresses) == 0 {
+		return nil
+	}
+	return c.access().Check(c.ListenAddresses)
+}
+
+// endpoint is the Endpoint of a Server.
+type endpoint struct {
+	cfg  EndpointConfig
+	srv  *Server
+	gate *access.Gate
+
+	mu      sync.Mutex
+	running *listening // nil when it does not serve
+}
+
+type listening struct {
+	http      *http.Server
+	listeners []*access.Listener
+	stop      context.CancelFunc
+	wg        sync.WaitGroup
+	requests  sync.WaitGroup // under way, sessions among them; added to while it is running
+}
+
+// NewEndpoint makes an endpoint of a server, beside others that it may have. It
+// reads the files that the configuration names. The server stays the caller's.
+func NewEndpoint(cfg EndpointConfig, srv *Server) (Endpoint, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("introspect: %w", err)
+	}
+	gate, err := access.New(cfg.access())
+	if err != nil {
+		return nil, fmt.Errorf("introspect: %w", err)
+	}
+	return &endpoint{cfg: cfg, srv: srv, gate: gate}, nil
+}
+
+// Start is that of Endpoint. Its errors are those of the original.
+func (e *endpoint) Start() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.running != nil {
+		return errors.New("failed to start WS server: already started")
+	}
+	if len(e.cfg.ListenAddresses) == 0 {
+		return errors.New("failed to start WS server: no listen addresses supplied")
+	}
+	bound, err := e.gate.Listen(e.cfg.ListenAddresses)
+	if err != nil {
+		return fmt.Errorf("failed to start WS server: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &listening{listeners: bound, stop: stop}
+	r.http = &http.Server{
+		Handler:           e,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    12 << 10,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // of clients that break off
+		BaseContext: func(l net.Listener) context.Context {
+			a, ok := l.(*access.Listener)
+			return context.WithValue(ctx, needsToken{}, ok && a.NeedsToken)
+		},
+	}
+	e.running = r
+	for _, l := range bound {
+		r.wg.Go(func() { _ = r.http.Serve(l) }) // it ends with Close
+	}
+	r.wg.Go(func() { e.gate.Run(ctx, bound) })
+	return nil
+}
+
+// Close is that of Endpoint. Sessions that came by this way end with it.
+func (e *endpoint) Close() error {
+	e.mu.Lock()
+	r := e.running
+	e.running = nil
+	e.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	r.stop()
+	err := r.http.Close()
+	r.wg.Wait()
+	r.requests.Wait()
+	return err
+}
+
+// ListenAddrs is that of Endpoint.
+func (e *endpoint) ListenAddrs() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.running == nil {
+		return nil
+	}
+	out := make([]string, 0, len(e.running.listeners))
+	for _, l := range e.running.listeners {
+		out = append(out, l.Addr().String())
+	}
+	return out
+}
+
+// needsToken is the key of a connection's context for whether its listener
+// wants a token.
+type needsToken struct{}
+
+// ServeHTTP serves the WebSocket at Path, and the page beside it.
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	e.mu.Lock()
+	r := e.running
+	if r == nil {
+		e.mu.Unlock()
+		http.Error(w, "closing", http.StatusServiceUnavailable)
+		return
+	}
+	r.requests.Add(1)
+	e.mu.Unlock()
+	defer r.requests.Done()
+	if q.URL.Path != Path {
+		if e.cfg.Page == nil {
+			http.NotFound(w, q)
+			return
+		}
+		if err := samesite.Check(q, e.srv.cfg.AllowedHosts); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		e.cfg.Page.ServeHTTP(w, q)
+		return
+	}
+	if needs, _ := q.Context().Value(needsToken{}).(bool); needs && !e.showsToken(q) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="ipfsmon"`)
+		http.Error(w, "no good token", http.StatusUnauthorized)
+		return
+	}
+	e.srv.ServeHTTP(w, q)
+}
+
+func (e *endpoint) showsToken(q *http.Request) bool {
+	if scheme, token, ok := strings.Cut(q.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return e.gate.Allowed(strings.TrimSpace(token))
+	}
+	token, ok := SocketToken(q)
+	return ok && e.gate.Allowed(token)
+}
+
+// SocketToken gives the token in the sub-protocols of a WebSocket request.
+func SocketToken(q *http.Request) (token string, ok bool) {
+	for _, line := range q.Header.Values("Sec-WebSocket-Protocol") {
+		for p := range strings.SplitSeq(line, ",") {
+			if encoded, found := strings.CutPrefix(strings.TrimSpace(p), bearer); found {
+				b, err := base64.RawURLEncoding.DecodeString(encoded)
+				return string(b), err == nil
+			}
+		}
+	}
+	return "", false
+}

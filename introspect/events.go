@@ -1,0 +1,174 @@
+package introspect
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+const (
+	// maxTypes is how many types of events are known at most; events of more
+	// are not told.
+	maxTypes = 256
+	// maxContent is the longest content of an event, in bytes.
+	maxContent = 64 << 10
+	// eventRate is how many events a second are made for sessions, and
+	// eventBurst how many at once; what is more is counted as discarded.
+	eventRate  = 2000
+	eventBurst = 4000
+)
+
+// eventType is the name of a type of events and its columns; immutable.
+type eventType struct {
+	name       string
+	properties []*pb.EventType_EventProperty
+}
+
+func (t *eventType) proto(full bool) *pb.EventType {
+	out := &pb.EventType{Name: t.name}
+	if full {
+		out.PropertyTypes = t.properties
+	}
+	return out
+}
+
+// property describes a column.
+func property(name string, t pb.EventType_EventProperty_PropertyType, multiple bool) *pb.EventType_EventProperty {
+	return &pb.EventType_EventProperty{Name: name, Type: t, HasMultiple: multiple}
+}
+
+// catalogue holds the types of events that were seen.
+type catalogue struct {
+	mu    sync.Mutex
+	known map[string]*eventType
+}
+
+func newCatalogue() *catalogue { return &catalogue{known: make(map[string]*eventType)} }
+
+// add notes a type. It is false if there are too many.
+func (c *catalogue) add(t *eventType) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.known[t.name]; !ok {
+		if len(c.known) >= maxTypes {
+			return false
+		}
+		c.known[t.name] = t
+	}
+	return true
+}
+
+// types lists what was seen, by name.
+func (c *catalogue) types() []*pb.EventType {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]*pb.EventType, 0, len(c.known))
+	for _, t := range c.known {
+		out = append(out, t.proto(true))
+	}
+	slices.SortFunc(out, func(a, b *pb.EventType) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return out
+}
+
+// budget bounds a rate; its owner guards it.
+type budget struct {
+	mu   sync.Mutex
+	left float64
+	at   time.Time
+}
+
+// take is true if there is room for one more.
+func (b *budget) take(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.at.IsZero() {
+		b.left = min(eventBurst, b.left+now.Sub(b.at).Seconds()*eventRate)
+	}
+	b.at = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// encoded is an event whose frames are made when a session wants them, once
+// for all sessions.
+type encoded struct {
+	typ     *eventType
+	at      time.Time
+	content string
+
+	onceFull, oncePlain   sync.Once
+	fullFrame, plainFrame []byte
+}
+
+// plain is the frame with the name of the type alone.
+func (e *encoded) plain() []byte {
+	e.oncePlain.Do(func() { e.plainFrame = e.frame(false) })
+	return e.plainFrame
+}
+
+// full is the frame that tells the columns too.
+func (e *encoded) full() []byte {
+	e.onceFull.Do(func() { e.fullFrame = e.frame(true) })
+	return e.fullFrame
+}
+
+func (e *encoded) frame(full bool) []byte {
+	b, err := encodeFrame(&pb.ServerMessage{Payload: &pb.ServerMessage_Event{Event: &pb.Event{
+		Type: e.typ.proto(full), Ts: millis(e.at), Content: e.content,
+	}}}, len(e.content)+256)
+	if err != nil {
+		panic(err) // valid UTF-8 of known length can be encoded
+	}
+	return b
+}
+
+// listening counts the sessions that get events.
+func (s *Server) listening(on bool) {
+	if on {
+		s.listeners.Add(1)
+	} else {
+		s.listeners.Add(-1)
+	}
+}
+
+// emit gives an event to all who listen. content is asked for only if somebody
+// does; it becomes a JSON object.
+func (s *Server) emit(t *eventType, at time.Time, content func() any) {
+	if !s.events.add(t) || s.listeners.Load() == 0 {
+		return
+	}
+	if !s.budget.take(time.Now()) {
+		s.each((*session).miss)
+		return
+	}
+	b, err := json.Marshal(content())
+	if err != nil || len(b) > maxContent {
+		b = []byte("{}") // the event happened; what is in it cannot be told
+	}
+	// encoding/json replaces what is not UTF-8.
+	e := &encoded{typ: t, at: at, content: string(b)}
+	s.each(func(ses *session) { ses.offer(e) })
+}
+
+func (s *Server) each(f func(*session)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for ses := range s.sessions {
+		f(ses)
+	}
+}
+
+// Emit gives an event of a user's own to all who listen. properties describe
+// the keys at the top of content, a struct or map that encoding/json can take;
+// strings in it that came from a peer must have passed event.Clean. It never
+// blocks.
+func (s *Server) Emit(name string, at time.Time, content any, properties ...*pb.EventType_EventProperty) {
+	s.emit(&eventType{name: name, properties: properties}, at, func() any { return content })
+}

@@ -1,0 +1,100 @@
+package introspect
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+// The frame of a message to a client: version, checksum and length of the
+// payload, each 4 bytes little endian, then the payload.
+const (
+	frameVersion = 1
+	headerBytes  = 12
+	// SchemaVersion is what every ServerMessage says.
+	SchemaVersion = 1
+	// MaxMessageBytes is the longest message that DecodeFrame and CaptureReader take.
+	MaxMessageBytes = 64 << 20
+)
+
+// checksum is FNV-1a with 32 bits.
+func checksum(b []byte) uint32 {
+	h := uint32(2166136261)
+	for _, c := range b {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h
+}
+
+// encodeFrame makes a frame of a message and sets the message's version. size
+// is about how long it will be.
+func encodeFrame(m *pb.ServerMessage, size int) ([]byte, error) {
+	m.Version = &pb.Version{Version: SchemaVersion}
+	out, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, headerBytes, headerBytes+size), m)
+	if err != nil {
+		return nil, fmt.Errorf("introspect: encode a message: %w", err)
+	}
+	payload := out[headerBytes:]
+	binary.LittleEndian.PutUint32(out, frameVersion)
+	binary.LittleEndian.PutUint32(out[4:], checksum(payload))
+	binary.LittleEndian.PutUint32(out[8:], uint32(len(payload)))
+	return out, nil
+}
+
+// DecodeFrame reads a frame as a server sends it, one in each WebSocket
+// message. The error names what is wrong with it.
+func DecodeFrame(b []byte) (*pb.ServerMessage, error) {
+	payload, err := framePayload(b)
+	if err != nil {
+		return nil, err
+	}
+	return decodeMessage(payload)
+}
+
+// framePayload checks a frame and gives what is in it.
+func framePayload(b []byte) ([]byte, error) {
+	if len(b) < headerBytes {
+		return nil, fmt.Errorf("introspect: a message of %d bytes: want %d of header", len(b), headerBytes)
+	}
+	if v := binary.LittleEndian.Uint32(b); v != frameVersion {
+		return nil, fmt.Errorf("introspect: a message of version %d: want %d", v, frameVersion)
+	}
+	payload := b[headerBytes:]
+	if n := binary.LittleEndian.Uint32(b[8:]); uint64(n) != uint64(len(payload)) {
+		return nil, fmt.Errorf("introspect: a message says that it has %d bytes, and has %d", n, len(payload))
+	}
+	if binary.LittleEndian.Uint32(b[4:]) != checksum(payload) {
+		return nil, errChecksum
+	}
+	return payload, nil
+}
+
+var errChecksum = errors.New("introspect: a message does not match its checksum")
+
+func decodeMessage(payload []byte) (*pb.ServerMessage, error) {
+	m := new(pb.ServerMessage)
+	if err := (proto.UnmarshalOptions{RecursionLimit: maxDepth}).Unmarshal(payload, m); err != nil {
+		return nil, fmt.Errorf("introspect: a message cannot be read: %w", err)
+	}
+	return m, nil
+}
+
+// maxDepth is how deep messages may lie in one another: a connection over a
+// connection is the only way to more than a dozen.
+const maxDepth = 100
+
+// maxCommandBytes is the longest command that a client may send.
+const maxCommandBytes = 4 << 10
+
+// decodeCommand reads what a client sent.
+func decodeCommand(b []byte) (*pb.ClientCommand, error) {
+	c := new(pb.ClientCommand)
+	if err := (proto.UnmarshalOptions{RecursionLimit: maxDepth, DiscardUnknown: true}).Unmarshal(b, c); err != nil {
+		return nil, fmt.Errorf("introspect: a command cannot be read: %w", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,295 @@
+package introspect
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+// Endpoint serves what an Introspector knows, by a protocol of its own.
+type Endpoint interface {
+	// Start begins to serve. While it serves, another Start is an error.
+	Start() error
+	// Close ends what Start began and waits for it. Without a Start, and a
+	// second time, it does nothing.
+	Close() error
+	// ListenAddrs are where it listens, with their real ports; none before Start.
+	ListenAddrs() []string
+}
+
+// Introspector collects the state of a node from its subsystems.
+type Introspector interface {
+	// RegisterDataProviders adds those functions of p that are set. It is an
+	// error, and nothing is added, if one of them is there already.
+	RegisterDataProviders(p *DataProviders) error
+	// FetchFullState asks all providers. A provider that fails is named in the
+	// state's failed; that is no error. The state is the caller's.
+	FetchFullState() (*pb.State, error)
+	// FetchRuntime gives what does not change while the node runs.
+	FetchRuntime() (*pb.Runtime, error)
+}
+
+// IntrospectableHost is a host that can be looked into.
+type IntrospectableHost interface {
+	host.Host
+	// Introspector is nil if there is none.
+	Introspector() Introspector
+	// IntrospectionEndpoint is nil if there is none.
+	IntrospectionEndpoint() Endpoint
+}
+
+// Introspectable joins a host, its introspector and its endpoint; both may be nil.
+func Introspectable(h host.Host, i Introspector, e Endpoint) IntrospectableHost {
+	return &introspectable{h, i, e}
+}
+
+type introspectable struct {
+	host.Host
+	introspector Introspector
+	endpoint     Endpoint
+}
+
+func (h *introspectable) Introspector() Introspector      { return h.introspector }
+func (h *introspectable) IntrospectionEndpoint() Endpoint { return h.endpoint }
+
+// ConnectionQuery says what is wanted of connections.
+type ConnectionQuery struct {
+	// Streams: the open streams of each connection are wanted within it.
+	Streams bool
+	// Limit is the most open connections that are wanted; 0 is no limit.
+	Limit int
+
+	// scratch: the answer is used up before the next query, so its memory may
+	// be used again.
+	scratch bool
+}
+
+// StreamQuery says what is wanted of streams; all of them, for now.
+type StreamQuery struct{}
+
+// DataProviders are where a state comes from, one for each subsystem; nil is
+// none. They are called one at a time, from any goroutine. Strings that came
+// from a peer must have passed event.Clean.
+type DataProviders struct {
+	Runtime     func() (*pb.Runtime, error)
+	Connections func(ConnectionQuery) ([]*pb.Connection, error)
+	// Streams are put under the connections that they refer to by ID. With a
+	// provider of them, connections are asked for without streams.
+	Streams   func(StreamQuery) ([]*pb.Stream, error)
+	Traffic   func() (*pb.Traffic, error)
+	DHT       func() ([]*pb.DHT, error)
+	Bitswap   func() (*pb.Bitswap, error)
+	PubSub    func() (*pb.PubSub, error)
+	Peerstore func() (*pb.Peerstore, error)
+	Resources func() (*pb.ResourceManager, error)
+	Pipeline  func() (*pb.Pipeline, error)
+	Process   func() (*pb.Process, error)
+	Content   func() (*pb.Content, error)
+	Agents    func() ([]*pb.AgentCount, error)
+	// Annotate comes last and may add to what the others gave: tags of
+	// connections, for example. There may be several; each registration adds one.
+	Annotate func(*pb.State) error
+}
+
+// DefaultMaxConnections is how many open connections a state lists.
+const DefaultMaxConnections = 20_000
+
+// Registry is the Introspector of this package. All methods may be called from
+// any goroutine.
+type Registry struct {
+	// MaxConnections is how many open connections a state lists at most; 0 is
+	// DefaultMaxConnections. Set it before the first state.
+	MaxConnections int
+
+	start time.Time
+
+	mu       sync.Mutex // one snapshot at a time; also guards what follows
+	p        DataProviders
+	annotate []func(*pb.State) error
+	sequence uint64
+	before   time.Time // when the last snapshot was made
+}
+
+var _ Introspector = (*Registry)(nil)
+
+// NewRegistry makes a registry without providers.
+func NewRegistry() *Registry { return &Registry{start: time.Now()} }
+
+// RegisterDataProviders is that of Introspector.
+func (r *Registry) RegisterDataProviders(p *DataProviders) error {
+	if p == nil {
+		return errors.New("introspect: no providers were given")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	have, more := reflect.ValueOf(&r.p).Elem(), reflect.ValueOf(p).Elem()
+	for i := range more.NumField() {
+		if !more.Field(i).IsNil() && !have.Field(i).IsNil() {
+			return fmt.Errorf("introspect: there is a provider of %s already", more.Type().Field(i).Name)
+		}
+	}
+	for i := range more.NumField() {
+		if !more.Field(i).IsNil() {
+			have.Field(i).Set(more.Field(i))
+		}
+	}
+	if p.Annotate != nil {
+		r.annotate = append(r.annotate, p.Annotate)
+		r.p.Annotate = nil
+	}
+	return nil
+}
+
+// FetchRuntime is that of Introspector. Without a provider it is nearly empty.
+func (r *Registry) FetchRuntime() (*pb.Runtime, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := &pb.Runtime{StartTs: millis(r.start)}
+	if r.p.Runtime == nil {
+		return out, nil
+	}
+	err := guarded("runtime", func() error {
+		got, err := r.p.Runtime()
+		if got != nil {
+			out = got
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// FetchFullState is that of Introspector.
+func (r *Registry) FetchFullState() (*pb.State, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state(false), nil
+}
+
+// state makes a snapshot; r.mu is held. With scratch it is good until the next.
+func (r *Registry) state(scratch bool) *pb.State {
+	began := time.Now()
+	r.sequence++
+	sub := &pb.Subsystems{}
+	out := &pb.State{Subsystems: sub, StartTs: millis(r.start), Sequence: r.sequence}
+	if !r.before.IsZero() {
+		out.SnapshotDurationMs = uint32(min(began.Sub(r.before).Milliseconds(), 1<<32-1))
+	}
+	r.before = began
+	try := func(name string, f func() error) {
+		if err := guarded(name, f); err != nil {
+			out.Failed = append(out.Failed, string(event.Clean(err.Error(), maxFailure)))
+		}
+	}
+
+	limit := r.MaxConnections
+	if limit <= 0 {
+		limit = DefaultMaxConnections
+	}
+	get(try, "connections", r.p.Connections != nil, func() ([]*pb.Connection, error) {
+		return r.p.Connections(ConnectionQuery{Streams: r.p.Streams == nil, Limit: limit, scratch: scratch})
+	}, func(c []*pb.Connection) { sub.Connections = c; count(out, c) })
+	get(try, "streams", r.p.Streams != nil, func() ([]*pb.Stream, error) { return r.p.Streams(StreamQuery{}) },
+		func(s []*pb.Stream) { putStreams(sub.Connections, s) })
+	get(try, "dht", r.p.DHT != nil, r.p.DHT, func(d []*pb.DHT) {
+		sub.Dhts = d
+		for _, t := range d {
+			if sub.Dht == nil || t.GetSize() > sub.Dht.GetSize() {
+				sub.Dht = t
+			}
+		}
+	})
+	get(try, "traffic", r.p.Traffic != nil, r.p.Traffic, func(t *pb.Traffic) { out.Traffic = t })
+	get(try, "bitswap", r.p.Bitswap != nil, r.p.Bitswap, func(b *pb.Bitswap) { sub.Bitswap = b })
+	get(try, "pubsub", r.p.PubSub != nil, r.p.PubSub, func(p *pb.PubSub) { sub.Pubsub = p })
+	get(try, "peerstore", r.p.Peerstore != nil, r.p.Peerstore, func(p *pb.Peerstore) { sub.Peerstore = p })
+	get(try, "resources", r.p.Resources != nil, r.p.Resources, func(m *pb.ResourceManager) { sub.Resources = m })
+	get(try, "pipeline", r.p.Pipeline != nil, r.p.Pipeline, func(p *pb.Pipeline) { sub.Pipeline = p })
+	get(try, "process", r.p.Process != nil, r.p.Process, func(p *pb.Process) { sub.Process = p })
+	get(try, "content", r.p.Content != nil, r.p.Content, func(c *pb.Content) { sub.Content = c })
+	get(try, "agents", r.p.Agents != nil, r.p.Agents, func(a []*pb.AgentCount) { sub.Agents = a })
+	for _, f := range r.annotate {
+		try("annotate", func() error { return f(out) })
+	}
+	now := time.Now()
+	out.InstantTs = millis(now)
+	out.SnapshotCostUs = uint64(now.Sub(began).Microseconds())
+	return out
+}
+
+// maxFailure bounds what a state tells of a provider that failed, in bytes.
+const maxFailure = 256
+
+// get asks one provider, if there is one, and hands on what it gave.
+func get[T any](try func(string, func() error), name string, there bool, ask func() (T, error), put func(T)) {
+	if !there {
+		return
+	}
+	try(name, func() error {
+		got, err := ask()
+		if err == nil {
+			put(got)
+		}
+		return err
+	})
+}
+
+// guarded calls f; its panic is an error, so that no provider takes the others
+// with it.
+func guarded(name string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: panic: %v", name, p)
+		}
+	}()
+	if err := f(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// count fills the state's totals from its connections. Whose limit left some
+// out corrects it in Annotate.
+func count(out *pb.State, all []*pb.Connection) {
+	peers := make(map[string]struct{}, len(all))
+	for _, c := range all {
+		if c.GetStatus() != pb.Status_CLOSED {
+			out.Connections++
+			peers[c.GetPeerId()] = struct{}{}
+		}
+	}
+	out.Peers = uint32(len(peers))
+}
+
+// putStreams puts each stream under the connection that it refers to by ID.
+func putStreams(conns []*pb.Connection, streams []*pb.Stream) {
+	byID := make(map[string]*pb.Connection, len(conns))
+	for _, c := range conns {
+		byID[string(c.GetId())] = c
+	}
+	for _, s := range streams {
+		if c := byID[string(s.GetConn().GetConnId())]; c != nil {
+			if c.Streams == nil {
+				c.Streams = &pb.StreamList{}
+			}
+			c.Streams.Streams = append(c.Streams.Streams, s)
+		}
+	}
+}
+
+// millis is a time as the protocol has it; 0 for none.
+func millis(t time.Time) uint64 {
+	if t.IsZero() || t.UnixMilli() < 0 {
+		return 0
+	}
+	return uint64(t.UnixMilli())
+}

@@ -1,0 +1,232 @@
+package introspect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"sync/atomic"
+	"time"
+
+	libp2pevent "github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+const (
+	// busBuffer is libp2p's queue for us, and followBuffer ours behind it: who
+	// emits waits when libp2p's is full, so that is emptied without any work.
+	busBuffer    = 256
+	followBuffer = 1024
+	// maxList is how many elements of a list in an event are told.
+	maxList = 64
+	// maxText bounds one string of an event, in bytes.
+	maxText = 1024
+	// maxNested bounds how deep an event's values are followed.
+	maxNested = 8
+)
+
+// RawJSON is a value of an event that is JSON already: a column of type JSON.
+type RawJSON = json.RawMessage
+
+// Follow tells the events of libp2p's bus, all types, until ctx ends. Libp2p
+// does not wait for it.
+func (s *Server) Follow(ctx context.Context, bus libp2pevent.Bus) error {
+	sub, err := bus.Subscribe(libp2pevent.WildcardSubscription, eventbus.BufSize(busBuffer), eventbus.Name("ipfsmon-introspect"))
+	if err != nil {
+		return fmt.Errorf("introspect: subscribe to libp2p's events: %w", err)
+	}
+	defer sub.Close() //nolint:errcheck // it never fails
+	type seen struct {
+		value any
+		at    time.Time
+	}
+	queue := make(chan seen, followBuffer)
+	var missed atomic.Uint64
+	done := make(chan struct{})
+	go func() { // ends with queue
+		defer close(done)
+		types := make(map[reflect.Type]*eventType)
+		for e := range queue {
+			for range missed.Swap(0) {
+				s.each((*session).miss)
+			}
+			s.tell(types, e.value, e.at)
+		}
+	}()
+	defer func() { close(queue); <-done }()
+	for {
+		select {
+		case v, ok := <-sub.Out():
+			if !ok {
+				return nil
+			}
+			select {
+			case queue <- seen{v, time.Now()}:
+			default:
+				missed.Add(1)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// tell emits one event of libp2p's.
+func (s *Server) tell(types map[reflect.Type]*eventType, v any, at time.Time) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.panics.Add(1)
+			if held, ok := s.line.Allow(); ok {
+				s.log.Error("introspect: an event of libp2p cannot be told", "type", fmt.Sprintf("%T", v), "panic", fmt.Sprint(p), "held_back", held)
+			}
+		}
+	}()
+	rv := reflect.ValueOf(v)
+	for rv.Kind() == reflect.Pointer && !rv.IsNil() {
+		rv = rv.Elem()
+	}
+	if rv.Kind() != reflect.Struct {
+		return // as the original: only structs have columns
+	}
+	t := types[rv.Type()]
+	if t == nil {
+		t = describe(rv.Type())
+		types[rv.Type()] = t
+	}
+	s.emit(t, at, func() any {
+		out := make(map[string]any, rv.NumField())
+		for i := range rv.NumField() {
+			if f := rv.Type().Field(i); f.IsExported() {
+				out[f.Name] = plain(rv.Field(i), maxNested)
+			}
+		}
+		return out
+	})
+}
+
+var (
+	typePeer  = reflect.TypeFor[peer.ID]()
+	typeTime  = reflect.TypeFor[time.Time]()
+	typeJSON  = reflect.TypeFor[json.RawMessage]()
+	typeAddr  = reflect.TypeFor[multiaddr.Multiaddr]()
+	typeConn  = reflect.TypeFor[network.Conn]()
+	typeError = reflect.TypeFor[error]()
+)
+
+// describe makes the columns of a struct: its exported fields.
+func describe(t reflect.Type) *eventType {
+	out := &eventType{name: t.Name()}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		inner, multiple := f.Type, false
+		if k := inner.Kind(); (k == reflect.Slice || k == reflect.Array) && inner != typeJSON && inner != typeAddr {
+			inner, multiple = inner.Elem(), true
+		}
+		out.properties = append(out.properties, property(f.Name, columnType(inner), multiple))
+	}
+	return out
+}
+
+func columnType(t reflect.Type) pb.EventType_EventProperty_PropertyType {
+	switch {
+	case t == typePeer:
+		return pb.EventType_EventProperty_PEERID
+	case t == typeTime:
+		return pb.EventType_EventProperty_TIME
+	case t == typeJSON:
+		return pb.EventType_EventProperty_JSON
+	case t == typeAddr:
+		return pb.EventType_EventProperty_MULTIADDR
+	case t.Kind() == reflect.String, t == typeConn, t == typeError:
+		return pb.EventType_EventProperty_STRING
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Float64 && t.Kind() != reflect.Uintptr:
+		return pb.EventType_EventProperty_NUMBER
+	}
+	return pb.EventType_EventProperty_JSON
+}
+
+// plain makes of a value something that encoding/json can take: strings clean
+// and bounded, lists bounded, and nothing that belongs to the node.
+func plain(v reflect.Value, depth int) any {
+	if depth == 0 || !v.IsValid() {
+		return nil
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface, reflect.Map, reflect.Slice, reflect.Func, reflect.Chan:
+		if v.IsNil() {
+			return nil
+		}
+	}
+	switch x := v.Interface().(type) {
+	case peer.ID:
+		return x.String()
+	case time.Time:
+		return x.UTC()
+	case json.RawMessage:
+		if len(x) > maxContent || !json.Valid(x) {
+			return nil
+		}
+		return x
+	case multiaddr.Multiaddr:
+		return event.Clean(x.String(), event.MaxAddrText)
+	case network.Conn:
+		return x.ID()
+	case error:
+		return event.Clean(x.Error(), maxText)
+	}
+	switch v.Kind() {
+	case reflect.String:
+		return event.Clean(v.String(), maxText)
+	case reflect.Bool:
+		return v.Bool()
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return v.Int()
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return v.Uint()
+	case reflect.Float32, reflect.Float64:
+		return plainFloat(v.Float())
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return nil // bytes are for nobody to read
+		}
+		out := make([]any, 0, min(v.Len(), maxList))
+		for i := range min(v.Len(), maxList) {
+			out = append(out, plain(v.Index(i), depth-1))
+		}
+		return out
+	case reflect.Struct:
+		out := make(map[string]any, v.NumField())
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() {
+				out[f.Name] = plain(v.Field(i), depth-1)
+			}
+		}
+		return out
+	case reflect.Map:
+		out := make(map[string]any)
+		for it := v.MapRange(); it.Next() && len(out) < maxList; {
+			out[string(event.Clean(fmt.Sprint(it.Key()), maxText))] = plain(it.Value(), depth-1)
+		}
+		return out
+	case reflect.Pointer, reflect.Interface:
+		return plain(v.Elem(), depth-1)
+	}
+	return nil
+}
+
+// plainFloat leaves out what JSON has no word for.
+func plainFloat(f float64) any {
+	if f != f || f > 1e308 || f < -1e308 {
+		return nil
+	}
+	return f
+}

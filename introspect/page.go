@@ -1,0 +1,106 @@
+package introspect
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+)
+
+//go:embed ui
+var uiFiles embed.FS
+
+// contentPolicy lets the page load from its own server alone, and run nothing
+// that is not one of its files.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
+	"base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+
+// mediaTypes are those of the page's files; others are not served. The system's
+// own table could say otherwise.
+var mediaTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".mjs":  "text/javascript; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".json": "application/json",
+	".svg":  "image/svg+xml",
+	".png":  "image/png",
+	".txt":  "text/plain; charset=utf-8",
+}
+
+// unserved are the folders in ui that are for its makers.
+var unserved = []string{"test/", "gen/", "node_modules/"}
+
+type pageFile struct {
+	body      []byte
+	mediaType string
+	tag       string // ETag
+}
+
+// Page serves the live page: / is its start, /ui/NAME its files. It needs no
+// token: there is nothing of the node in it.
+func Page() http.Handler {
+	files := make(map[string]pageFile)
+	root, err := fs.Sub(uiFiles, "ui")
+	if err == nil {
+		err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+			mediaType, known := mediaTypes[path.Ext(name)]
+			if err != nil || d.IsDir() || !known || hidden(name) {
+				return err
+			}
+			body, err := fs.ReadFile(root, name)
+			if err != nil {
+				return err
+			}
+			sum := sha256.Sum256(body)
+			files["/ui/"+name] = pageFile{body, mediaType, `"` + hex.EncodeToString(sum[:12]) + `"`}
+			return nil
+		})
+	}
+	if err != nil {
+		panic("introspect: the page is not in this program: " + err.Error()) // it is embedded
+	}
+	files["/"] = files["/ui/index.html"]
+	delete(files, "/ui/index.html") // its links are relative to /
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", contentPolicy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		if q.Method != http.MethodGet && q.Method != http.MethodHead {
+			h.Set("Allow", "GET, HEAD")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		f, ok := files[q.URL.Path]
+		if !ok {
+			http.Error(w, "there is no such page", http.StatusNotFound)
+			return
+		}
+		h.Set("Cache-Control", "no-cache") // ask whether it has changed
+		h.Set("ETag", f.tag)
+		if q.Header.Get("If-None-Match") == f.tag {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		h.Set("Content-Type", f.mediaType)
+		if q.Method == http.MethodGet {
+			_, _ = w.Write(f.body) // the client has gone if that fails
+		}
+	})
+}
+
+func hidden(name string) bool {
+	for _, dir := range unserved {
+		if strings.HasPrefix(name, dir) {
+			return true
+		}
+	}
+	return strings.Contains(name, ".test.")
+}

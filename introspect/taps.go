@@ -1,0 +1,253 @@
+package introspect
+
+import (
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/metrics"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// Bounds of what Taps keeps: peers, and protocols of each. Traffic beyond is
+// not told by stream.
+const (
+	maxTappedPeers     = 1 << 16
+	maxTappedProtocols = 64
+)
+
+// Taps counts traffic closer than libp2p does: by connection where one muxer
+// serves it, and by peer and protocol. It adds two atomic additions and one
+// look into a map to each read and write of a stream, and allocates for the
+// first of a peer and protocol only.
+type Taps struct {
+	peers sync.Map // peer.ID -> *peerTap
+	count atomic.Int64
+}
+
+// NewTaps makes taps that count nothing yet.
+func NewTaps() *Taps { return &Taps{} }
+
+// Option puts the taps into a libp2p host. It must come after the options that
+// set reporter and muxers.
+func (t *Taps) Option() libp2p.Option {
+	return func(cfg *libp2p.Config) error {
+		if cfg.Reporter == nil {
+			cfg.Reporter = noReporter{}
+		}
+		cfg.Reporter = &reporter{cfg.Reporter, t}
+		cfg.Muxers = slices.Clone(cfg.Muxers)
+		for i := range cfg.Muxers {
+			cfg.Muxers[i].Muxer = countingMuxer{cfg.Muxers[i].Muxer}
+		}
+		return nil
+	}
+}
+
+// ConnCounter counts the bytes of one connection, between its encryption and
+// its muxer. A network.Conn gives it by As.
+type ConnCounter struct{ in, out atomic.Uint64 }
+
+// Bytes gives what was received and sent.
+func (c *ConnCounter) Bytes() (in, out uint64) { return c.in.Load(), c.out.Load() }
+
+// countingMuxer has a muxer work on a counted connection.
+type countingMuxer struct{ network.Multiplexer }
+
+func (m countingMuxer) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
+	k := new(ConnCounter)
+	mc, err := m.Multiplexer.NewConn(&countedConn{c, k}, isServer, scope)
+	if err != nil {
+		return nil, err
+	}
+	return &countedMuxed{mc, k}, nil
+}
+
+type countedConn struct {
+	net.Conn
+	count *ConnCounter
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.count.in.Add(uint64(max(n, 0)))
+	return n, err
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.count.out.Add(uint64(max(n, 0)))
+	return n, err
+}
+
+type countedMuxed struct {
+	network.MuxedConn
+	count *ConnCounter
+}
+
+// As is the way of libp2p's connections to what is inside them.
+func (c *countedMuxed) As(target any) bool {
+	if t, ok := target.(**ConnCounter); ok {
+		*t = c.count
+		return true
+	}
+	return c.MuxedConn.As(target)
+}
+
+// reporter is told of each read and write of a stream, on its goroutine.
+type reporter struct {
+	metrics.Reporter
+	taps *Taps
+}
+
+func (r *reporter) LogSentMessageStream(n int64, p protocol.ID, to peer.ID) {
+	r.Reporter.LogSentMessageStream(n, p, to)
+	if k := r.taps.of(to, p); k != nil && n > 0 {
+		k.out.Add(uint64(n))
+	}
+}
+
+func (r *reporter) LogRecvMessageStream(n int64, p protocol.ID, from peer.ID) {
+	r.Reporter.LogRecvMessageStream(n, p, from)
+	if k := r.taps.of(from, p); k != nil && n > 0 {
+		k.in.Add(uint64(n))
+	}
+}
+
+// noReporter stands for the one that was turned off.
+type noReporter struct{}
+
+func (noReporter) Reset()                                                {}
+func (noReporter) TrimIdle(time.Time)                                    {}
+func (noReporter) LogSentMessage(int64)                                  {}
+func (noReporter) LogRecvMessage(int64)                                  {}
+func (noReporter) LogSentMessageStream(int64, protocol.ID, peer.ID)      {}
+func (noReporter) LogRecvMessageStream(int64, protocol.ID, peer.ID)      {}
+func (noReporter) GetBandwidthForPeer(peer.ID) (s metrics.Stats)         { return s }
+func (noReporter) GetBandwidthForProtocol(protocol.ID) (s metrics.Stats) { return s }
+func (noReporter) GetBandwidthTotals() (s metrics.Stats)                 { return s }
+func (noReporter) GetBandwidthByPeer() map[peer.ID]metrics.Stats         { return nil }
+func (noReporter) GetBandwidthByProtocol() map[protocol.ID]metrics.Stats { return nil }
+
+// peerTap holds the counters of one peer. The list is replaced, not changed.
+type peerTap struct {
+	mu   sync.Mutex // of those who add
+	list atomic.Pointer[[]*protoTap]
+}
+
+// protoTap counts the traffic of one protocol with one peer.
+type protoTap struct {
+	proto   protocol.ID
+	in, out atomic.Uint64
+
+	// of the one who makes snapshots
+	rate    rate
+	round   uint64 // the snapshot that streams is of
+	streams uint32 // open ones
+}
+
+// of finds a counter and makes it if it is the first; nil where that is too many.
+func (t *Taps) of(p peer.ID, proto protocol.ID) *protoTap {
+	v, ok := t.peers.Load(p)
+	if !ok {
+		if t.count.Load() >= maxTappedPeers {
+			return nil
+		}
+		var there bool
+		if v, there = t.peers.LoadOrStore(p, new(peerTap)); !there {
+			t.count.Add(1)
+		}
+	}
+	pt := v.(*peerTap)
+	if k := pt.find(proto); k != nil {
+		return k
+	}
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	if k := pt.find(proto); k != nil {
+		return k
+	}
+	var old []*protoTap
+	if l := pt.list.Load(); l != nil {
+		old = *l
+	}
+	if len(old) >= maxTappedProtocols {
+		return nil
+	}
+	k := &protoTap{proto: proto}
+	list := append(slices.Clip(old), k)
+	pt.list.Store(&list)
+	return k
+}
+
+func (pt *peerTap) find(proto protocol.ID) *protoTap {
+	if l := pt.list.Load(); l != nil {
+		for _, k := range *l {
+			if k.proto == proto {
+				return k
+			}
+		}
+	}
+	return nil
+}
+
+// get is of without making one.
+func (t *Taps) get(p peer.ID, proto protocol.ID) *protoTap {
+	if v, ok := t.peers.Load(p); ok {
+		return v.(*peerTap).find(proto)
+	}
+	return nil
+}
+
+// forget lets go of a peer's counters.
+func (t *Taps) forget(p peer.ID) {
+	if _, ok := t.peers.LoadAndDelete(p); ok {
+		t.count.Add(-1)
+	}
+}
+
+// sweep forgets peers that are not connected: what was read after the last of
+// their connections closed has made their counters anew.
+func (t *Taps) sweep(connected func(peer.ID) bool) {
+	t.peers.Range(func(k, _ any) bool {
+		if p := k.(peer.ID); !connected(p) {
+			t.forget(p)
+		}
+		return true
+	})
+}
+
+// rate is the speed of a counter, from readings that are not too close. Of one
+// goroutine.
+type rate struct {
+	at              time.Time
+	in, out         uint64
+	inRate, outRate uint64
+}
+
+// rateEvery is the least time between two readings.
+const rateEvery = 400 * time.Millisecond
+
+// read takes a reading and gives bytes per second.
+func (r *rate) read(now time.Time, in, out uint64) (inRate, outRate uint64) {
+	switch d := now.Sub(r.at); {
+	case r.at.IsZero():
+		r.at, r.in, r.out = now, in, out
+	case d >= rateEvery:
+		r.inRate, r.outRate = perSecond(in, r.in, d), perSecond(out, r.out, d)
+		r.at, r.in, r.out = now, in, out
+	}
+	return r.inRate, r.outRate
+}
+
+func perSecond(now, before uint64, d time.Duration) uint64 {
+	if now < before {
+		return 0
+	}
+	return uint64(float64(now-before) / d.Seconds())
+}
