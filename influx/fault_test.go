@@ -668,7 +668,8 @@ func TestFaultR19OneNanosecond(t *testing.T) {
 	for i := range events {
 		events[i] = &event.Event{Time: at, Kind: event.KindMessage, Wants: []event.Want{{CID: testCID(i % 1000)}}}
 	}
-	cfg := Config{URL: server.URL(), SpoolDir: t.TempDir()}
+	cfg := storeAt(server)
+	cfg.SpoolDir = t.TempDir()
 	f := startFlow(t, cfg)
 	f.publish(events)
 	f.until("stored", 60*time.Second, func(st Stats) bool { return st.Stored == n })

@@ -18,6 +18,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// storeAt is the configuration for a store of storetest.
+func storeAt(c interface {
+	URL() string
+	Login() (user, file string)
+}) Config {
+	user, file := c.Login()
+	return Config{URL: c.URL(), Username: user, PasswordFile: file}
+}
+
 // ask runs a statement and gives its rows as lines of CSV.
 func ask(t *testing.T, cfg Config, statement string, flux bool) string {
 	t.Helper()

@@ -32,10 +32,11 @@ func freeUDP(t *testing.T) string {
 // listeners.
 func TestUDPIntoStore(t *testing.T) {
 	history, totals := freeUDP(t), freeUDP(t)
+	data := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan string, 1), make(chan error, 1)
 	go func() {
-		done <- store.Serve(ctx, store.ServerConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", LogTo: io.Discard, Ready: func(a string) { ready <- a },
+		done <- store.Serve(ctx, store.ServerConfig{Dir: store.StoreDir(data), Listen: "127.0.0.1:0", LogTo: io.Discard, Ready: func(a string) { ready <- a },
 			UDP: []store.UDPListener{{Listen: history, Database: DefaultDatabase, Policy: "history"}, {Listen: totals, Database: DefaultDatabase, Policy: "totals"}}})
 	}()
 	defer func() { cancel(); <-done }()
@@ -43,6 +44,7 @@ func TestUDPIntoStore(t *testing.T) {
 	select {
 	case a := <-ready:
 		cfg.URL = "http://" + a
+		cfg.Username, cfg.PasswordFile = store.Login(data)
 	case err := <-done:
 		done <- err
 		t.Fatal(err)

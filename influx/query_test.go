@@ -31,7 +31,7 @@ func answerTo(t *testing.T, c *Client, format, statement string, flux bool) (str
 func TestQueryFormats(t *testing.T) {
 	t.Parallel()
 	store := storetest.Start(t)
-	cfg := Config{URL: store.URL()}
+	cfg := storeAt(store)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC).UnixNano()
 	keep := cfg
 	keep.HistoryRetention = "0s"
@@ -109,7 +109,7 @@ blocks,1970-01-01T00:00:00Z,2
 // A long answer comes in chunks; rows and columns stay what they are.
 func TestQueryChunks(t *testing.T) {
 	store := storetest.Start(t)
-	cfg := Config{URL: store.URL()}
+	cfg := storeAt(store)
 	const n = 25_000
 	if _, err := publish(t, cfg, messages(n)); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,8 @@ func TestRollups(t *testing.T) {
 	t.Parallel()
 	server := storetest.Start(t)
 	no := false
-	cfg := Config{URL: server.URL(), Rollups: &no}
+	cfg := storeAt(server)
+	cfg.Rollups = &no
 	minute := time.Now().Truncate(time.Minute)
 	var events []*event.Event
 	const n = 10

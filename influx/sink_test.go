@@ -93,7 +93,7 @@ func TestEveryEventIsAPoint(t *testing.T) {
 			Wants: []event.Want{{CID: testCID(i % 1000), Type: event.WantType(i % 2)}},
 		}
 	}
-	cfg := Config{URL: store.URL()}
+	cfg := storeAt(store)
 	st, err := publish(t, cfg, events)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ import (
 func TestStoreAnswers(t *testing.T) {
 	t.Parallel()
 	server := storetest.Start(t)
-	cfg := Config{URL: server.URL()}
+	cfg := storeAt(server)
 	events := testEvents()
 	for _, e := range events {
 		e.Time = time.Now().UnixNano()
@@ -91,7 +91,7 @@ func TestStoreAnswers(t *testing.T) {
 // nothing else appears.
 func TestHostileStrings(t *testing.T) {
 	server := storetest.Start(t)
-	cfg := Config{URL: server.URL()}
+	cfg := storeAt(server)
 	var eighteenHundred []string // protocols of one peer
 	for i := range 1800 {
 		eighteenHundred = append(eighteenHundred, fmt.Sprint("/made/up/", i))
@@ -180,7 +180,7 @@ func TestStoreSeries(t *testing.T) {
 	for i := range 5000 {
 		events = append(events, hostileEvents(i, at+int64(i))...)
 	}
-	cfg := Config{URL: server.URL()}
+	cfg := storeAt(server)
 	if st, err := publish(t, cfg, events); err != nil || st.Stored != st.Accepted {
 		t.Fatalf("%v, %+v", err, st)
 	}
@@ -202,7 +202,7 @@ func TestKillNine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer child.Close()
-	cfg := Config{URL: child.URL()}
+	cfg := storeAt(child)
 	if st, err := publish(t, cfg, messages(1000)); err != nil || st.Stored != 1000 {
 		t.Fatalf("%v, %+v", err, st)
 	}
@@ -230,7 +230,7 @@ func TestHalfWrittenIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer child.Close()
-		f(Config{URL: child.URL()})
+		f(storeAt(child))
 	}
 	add := func(cfg Config) {
 		t.Helper()
@@ -266,7 +266,8 @@ func TestStoreDiesUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer child.Close()
-	cfg := Config{URL: child.URL(), FlushInterval: "10ms", BatchSize: 500}
+	cfg := storeAt(child)
+	cfg.FlushInterval, cfg.BatchSize = "10ms", 500
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -295,7 +296,7 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer child.Close()
-	if _, err := publish(t, Config{URL: child.URL()}, testEvents()); err != nil {
+	if _, err := publish(t, storeAt(child), testEvents()); err != nil {
 		t.Fatal(err)
 	}
 	n := 0
@@ -394,7 +395,7 @@ func TestOpenStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st, err := publish(t, Config{URL: child.URL()}, messages(10)); err != nil || st.Stored != 10 {
+	if st, err := publish(t, storeAt(child), messages(10)); err != nil || st.Stored != 10 {
 		t.Fatalf("%v, %+v", err, st)
 	}
 	url, stop, err := store.OpenStore(t.Context(), data)
@@ -415,7 +416,9 @@ func TestOpenStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := ask(t, Config{URL: url}, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",10\n") {
+	cfg := Config{URL: url}
+	cfg.Username, cfg.PasswordFile = store.Login(data)
+	if got := ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",10\n") {
 		t.Errorf("stopped: counted %q, want 10", got)
 	}
 	stop()

@@ -39,7 +39,7 @@ func newFaultFlow(t *testing.T) *faultFlow {
 	require.NoError(t, l.Close())
 	dir := t.TempDir()
 	return &faultFlow{t: t, home: dir, addr: addr, cfg: influx.Config{
-		URL: "http://" + addr, SpoolDir: filepath.Join(dir, "spool"), BatchSize: 500, FlushInterval: "50ms", Timeout: "3s",
+		URL: "http://" + addr, Username: "monitor", PasswordFile: filepath.Join(dir, "influxdb", "monitor.password"), SpoolDir: filepath.Join(dir, "spool"), BatchSize: 500, FlushInterval: "50ms", Timeout: "3s",
 		Log: slog.New(slog.DiscardHandler),
 	}}
 }
@@ -104,7 +104,7 @@ func (f *faultFlow) counted() {
 		require.Eventually(f.t, func() bool { return s.Stats().Queued == 0 }, 60*time.Second, 10*time.Millisecond, "%+v", s.Stats())
 	})
 	require.Zero(f.t, last.Queued)
-	got, err := influxQL("http://"+f.addr, "SELECT count(cid) FROM history.wants")
+	got, err := influxQL(asReader(f.t, "http://"+f.addr, filepath.Join(f.home, "influxdb")), "SELECT count(cid) FROM history.wants")
 	require.NoError(f.t, err)
 	require.Equal(f.t, map[string]float64{"": float64(f.sent)}, got)
 }

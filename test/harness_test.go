@@ -147,7 +147,7 @@ type node struct {
 	env        []string
 	stream     string // host:port
 	http       string
-	influx     string // URL of the embedded InfluxDB
+	influx     string // URL of the embedded InfluxDB, with credentials for reading
 }
 
 // startNode runs "ipfsmon run --isolated" on free ports and waits until it is ready.
@@ -158,7 +158,7 @@ func startNode(t *testing.T, home string, args ...string) *node {
 		"--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "1"}, args...)...)
 	n.find(`Daemon is (ready)`)
 	if !strings.Contains(strings.Join(args, " "), "--influxdb") {
-		n.influx = n.find(`InfluxDB listening on (http://\S+),`)
+		n.influx = asReader(t, n.find(`InfluxDB listening on (http://\S+),`), filepath.Join(n.find(`InfluxDB listening on .* data in (\S+)`), "influxdb"))
 	}
 	n.stream = n.find(`Metric Export TCP server listening on (\S+)`)
 	n.http = n.find(`Metric Export HTTP server listening on (\S+)`)
@@ -169,6 +169,14 @@ func startNode(t *testing.T, home string, args ...string) *node {
 		}, 20*time.Second, 20*time.Millisecond)
 	}
 	return n
+}
+
+// asReader puts the credentials of a store's user for reading into its URL.
+func asReader(t *testing.T, address, folder string) string {
+	t.Helper()
+	password, err := os.ReadFile(filepath.Join(folder, "reader.password"))
+	require.NoError(t, err)
+	return strings.Replace(address, "http://", "http://reader:"+strings.TrimSpace(string(password))+"@", 1)
 }
 
 // ipfs runs the node's own command line and gives its output.

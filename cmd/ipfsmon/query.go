@@ -27,7 +27,8 @@ func queryCommand() *cli.Command {
 		ArgsUsage: `NAME or "SELECT ..."`,
 		Description: "Asks, in this order: the server of --url; the data folder of --data; the InfluxDB that the node's\n" +
 			"configuration or IPFSMON_INFLUXDB_URL names; the data folder in the node's repository; the demo's.\n" +
-			"A data folder whose monitor runs is asked through it, another one is served for as long as the query takes.\n" +
+			"A data folder whose monitor runs is asked through it, another one is served for as long as the query takes;\n" +
+			"the password of either is found in the folder.\n" +
 			"docs/schema.md lists what is stored, docs/queries.md and --list the queries that have a name.\n\n" +
 			"Example: ipfsmon query top-cids --since 6h\n" +
 			"         ipfsmon query wants --plot\n" +
@@ -208,15 +209,20 @@ func queryTarget(ctx context.Context, c *cli.Context) (cfg influx.Config, end fu
 	if cfg.URL != "" {
 		return cfg, end, nil
 	}
-	cfg.URL, end, err = store.OpenStore(ctx, data)
+	url, end, err := store.OpenStore(ctx, data)
 	if errors.Is(err, os.ErrNotExist) && !c.IsSet("data") && !c.IsSet("repo") {
-		if url, stop, demo := demoStore(ctx); demo != "" {
+		if at, stop, demo := demoStore(ctx); demo != "" {
 			fmt.Fprintf(os.Stderr, "No store in %s yet; this is the demo's, %s\n", data, demo)
-			cfg.URL, end, err = url, stop, nil
+			url, end, data, err = at, stop, demo, nil
 		}
 	}
 	if err != nil {
 		return cfg, func() {}, err
+	}
+	if c.IsSet("username") || c.IsSet("password") || c.IsSet("password-file") {
+		cfg.URL = url // as somebody else, such as the reader
+	} else {
+		useStore(&cfg, url, data)
 	}
 	return cfg, end, nil
 }

@@ -32,7 +32,9 @@ func replayCommand() *cli.Command {
 			"the retention of history is not kept by the server. Credentials as for ipfsmon run: IPFSMON_INFLUXDB_TOKEN_FILE ...\n\n" +
 			"Example: ipfsmon replay traces/de1\n" +
 			"         ipfsmon replay --speed 60 --listen 127.0.0.1:9000 traces/de1\n" +
-			"         IPFSMON_INFLUXDB_HISTORY_RETENTION=0s ipfsmon replay --influxdb http://127.0.0.1:8086 traces/de1",
+			"         IPFSMON_INFLUXDB_HISTORY_RETENTION=0s ipfsmon replay --influxdb http://influx.example:8086 traces/de1\n" +
+			"         IPFSMON_INFLUXDB_USERNAME=monitor IPFSMON_INFLUXDB_PASSWORD_FILE=~/.ipfs/ipfsmon/influxdb/monitor.password \\\n" +
+			"           ipfsmon replay --influxdb http://127.0.0.1:8086 traces/de1          into the embedded store",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "speed", Usage: "`N` times as fast as it was, or max (default: 1 for subscribers, max for InfluxDB)"},
 			&cli.StringSliceFlag{Name: "listen", Usage: "`ADDR` to serve the stream on: host:port or unix:/path (default: " + defaultStream + ")"},

@@ -156,7 +156,7 @@ func (r *runner) run(ctx context.Context, repo string, isolated bool) error {
 				if cfg.InfluxDB == nil {
 					cfg.InfluxDB = new(influx.Config)
 				}
-				cfg.InfluxDB.URL = storeURL
+				useStore(cfg.InfluxDB, storeURL, cfg.DataFolder)
 			}
 		},
 		Started: r.monitorStarted,
@@ -253,6 +253,14 @@ func initRepo(ctx context.Context, repo string) error {
 		return fmt.Errorf("make the repository %s: %w\n%s", repo, err, out)
 	}
 	return nil
+}
+
+// useStore makes a configuration one for a data folder's own store, whatever
+// credentials it has for another server.
+func useStore(cfg *influx.Config, url, data string) {
+	cfg.URL, cfg.Version = url, ""
+	cfg.Username, cfg.PasswordFile = store.Login(data)
+	cfg.Password, cfg.Org, cfg.Bucket, cfg.Token, cfg.TokenFile = "", "", "", "", ""
 }
 
 // startStore starts the embedded InfluxDB in a process of its own.

@@ -20,10 +20,16 @@ func storeCommand() *cli.Command {
 		Usage: "run the embedded InfluxDB " + store.ServerVersion,
 		Description: `Serves a store until it is interrupted. ` + "`ipfsmon run`" + ` starts one by itself; run it
 alone to look at what a stopped monitor has stored, with Grafana or another program.
-It listens on this machine only, since it has no passwords.
+It listens on this machine only, and asks for a password. Two users are made at the first start, with
+passwords in files of the store's folder that only its owner can read:
+   ` + store.MonitorUser + `   may do everything; ` + "`ipfsmon run`, `ipfsmon query` and `ipfsmon store backup`" + ` are this one by themselves
+   ` + store.ReaderUser + `    may read everything and change nothing: for Grafana
+Another password: write it into the file, 16 characters or more, and start the store again.
 
 Example:
-   ipfsmon store --dir ~/.ipfs/ipfsmon/influxdb --listen 127.0.0.1:8086`,
+   ipfsmon store --dir ~/.ipfs/ipfsmon/influxdb --listen 127.0.0.1:8086
+   cat ~/.ipfs/ipfsmon/influxdb/` + store.ReaderUser + `.password
+   curl -u ` + store.ReaderUser + `:$(cat ~/.ipfs/ipfsmon/influxdb/` + store.ReaderUser + `.password) 'http://127.0.0.1:8086/query?db=ipfsmon&q=SHOW+MEASUREMENTS'`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dir", Usage: "folder of the store: `DIR`/influxdb of a data folder"},
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8086", Usage: "loopback `ADDRESS` and port; port 0 takes any"},

@@ -102,8 +102,8 @@ func backupShard(s *run.Server, id uint64, put func(string, io.Reader) error) er
 	return nil
 }
 
-// serveBackup answers a POST to backupPath with a backup. A browser sends an
-// Origin with each POST, so guard keeps pages away from it.
+// serveBackup answers a POST to backupPath with a backup. closed asks for an
+// administrator before it.
 func serveBackup(next http.Handler, s *run.Server) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != backupPath {
@@ -140,6 +140,13 @@ func Backup(ctx context.Context, data, to string) (name string, size int64, err 
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+backupPath, nil)
 	if err != nil {
 		return "", 0, err
+	}
+	if user, file := Login(data); user != "" {
+		p, err := os.ReadFile(file)
+		if err != nil {
+			return "", 0, fmt.Errorf("store: backup: %w", err)
+		}
+		req.SetBasicAuth(user, strings.TrimSpace(string(p)))
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)

@@ -16,10 +16,22 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
-func post(t *testing.T, to string, form url.Values, body string) string {
+// post makes a request as the monitor.
+func post(t *testing.T, at *store.Child, path string, form url.Values, body string) string {
 	t.Helper()
+	to := at.URL() + path
+	req, err := http.NewRequest(http.MethodPost, to+"?"+form.Encode(), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, file := at.Login()
+	password, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(user, strings.TrimSpace(string(password)))
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Post(to+"?"+form.Encode(), "text/plain", strings.NewReader(body))
+	res, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,20 +43,20 @@ func post(t *testing.T, to string, form url.Values, body string) string {
 	return string(b)
 }
 
-func query(t *testing.T, at, q string) string {
+func query(t *testing.T, at *store.Child, q string) string {
 	t.Helper()
-	return post(t, at+"/query", url.Values{"q": {q}, "db": {"ipfsmon"}}, "")
+	return post(t, at, "/query", url.Values{"q": {q}, "db": {"ipfsmon"}}, "")
 }
 
 // fill writes n points, some of them days ago, so that there are several shards.
-func fill(t *testing.T, at string, from, n int) {
+func fill(t *testing.T, at *store.Child, from, n int) {
 	t.Helper()
 	query(t, at, `CREATE DATABASE ipfsmon WITH DURATION 2000h REPLICATION 1 SHARD DURATION 24h NAME history`)
 	var b strings.Builder
 	for i := from; i < from+n; i++ {
 		fmt.Fprintf(&b, "wants,type=t%d cid=\"c%d\",n=%di %d\n", i%5, i, i, time.Now().Add(-time.Duration(i%6)*24*time.Hour).UnixNano()+int64(i))
 	}
-	post(t, at+"/write", url.Values{"db": {"ipfsmon"}, "rp": {"history"}}, b.String())
+	post(t, at, "/write", url.Values{"db": {"ipfsmon"}, "rp": {"history"}}, b.String())
 }
 
 // A backup of a running store holds what was answered for; a new folder made of
@@ -56,9 +68,9 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer child.Close()
-	fill(t, child.URL(), 0, 3000)
-	query(t, child.URL(), `CREATE RETENTION POLICY totals ON ipfsmon DURATION INF REPLICATION 1`)
-	query(t, child.URL(), `CREATE CONTINUOUS QUERY cq ON ipfsmon BEGIN SELECT count(n) INTO totals.x FROM history.wants GROUP BY time(1h) END`)
+	fill(t, child, 0, 3000)
+	query(t, child, `CREATE RETENTION POLICY totals ON ipfsmon DURATION INF REPLICATION 1`)
+	query(t, child, `CREATE CONTINUOUS QUERY cq ON ipfsmon BEGIN SELECT count(n) INTO totals.x FROM history.wants GROUP BY time(1h) END`)
 
 	stop := make(chan struct{})
 	done := make(chan struct{})
@@ -69,7 +81,7 @@ func TestBackupAndRestore(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				fill(t, child.URL(), i, 100)
+				fill(t, child, i, 100)
 			}
 		}
 	}()
@@ -90,7 +102,7 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	var want []string
 	for _, q := range questions {
-		want = append(want, query(t, child.URL(), q))
+		want = append(want, query(t, child, q))
 	}
 	if !strings.Contains(want[0], "600") {
 		t.Fatalf("the store itself says %s", want[0])
@@ -106,11 +118,11 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	defer second.Close()
 	for i, q := range questions {
-		if got := query(t, second.URL(), q); got != want[i] {
+		if got := query(t, second, q); got != want[i] {
 			t.Errorf("%s:\n restored %s\n was      %s", q, got, want[i])
 		}
 	}
-	fill(t, second.URL(), 0, 10) // and it takes more
+	fill(t, second, 0, 10) // and it takes more
 	if index, err := filepath.Glob(filepath.Join(store.StoreDir(again), "data", "ipfsmon", "history", "*", "index", "*")); err != nil || len(index) == 0 {
 		t.Errorf("the index is not on disk: %v, %v", index, err)
 	}
@@ -157,9 +169,9 @@ func TestMaxBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill(t, child.URL(), 0, 6000)
-	query(t, child.URL(), `CREATE RETENTION POLICY totals ON ipfsmon DURATION INF REPLICATION 1 SHARD DURATION 24h`)
-	post(t, child.URL()+"/write", url.Values{"db": {"ipfsmon"}, "rp": {"totals"}}, fmt.Sprintf("kept n=1i %d\n", time.Now().Add(-20*24*time.Hour).UnixNano()))
+	fill(t, child, 0, 6000)
+	query(t, child, `CREATE RETENTION POLICY totals ON ipfsmon DURATION INF REPLICATION 1 SHARD DURATION 24h`)
+	post(t, child, "/write", url.Values{"db": {"ipfsmon"}, "rp": {"totals"}}, fmt.Sprintf("kept n=1i %d\n", time.Now().Add(-20*24*time.Hour).UnixNano()))
 	child.Close()
 	before := sizeOf(t, data)
 	cfg.Env = append(cfg.Env, fmt.Sprintf("IPFSMON_TEST_STORE_MAX=%d", before*2/3))
@@ -169,17 +181,17 @@ func TestMaxBytes(t *testing.T) {
 	defer child.Close()
 	shards := ""
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if shards = query(t, child.URL(), "SELECT count(n) FROM wants WHERE time < now() - 5d + 1h"); !strings.Contains(shards, "series") {
+		if shards = query(t, child, "SELECT count(n) FROM wants WHERE time < now() - 5d + 1h"); !strings.Contains(shards, "series") {
 			break
 		}
 	}
 	if strings.Contains(shards, "series") {
 		t.Errorf("the oldest day is still there: %s", shards)
 	}
-	if got := query(t, child.URL(), "SELECT count(n) FROM wants WHERE time > now() - 1h"); !strings.Contains(got, "1000") {
+	if got := query(t, child, "SELECT count(n) FROM wants WHERE time > now() - 1h"); !strings.Contains(got, "1000") {
 		t.Errorf("of today: %s, want 1000", got)
 	}
-	if got := query(t, child.URL(), "SELECT count(n) FROM totals.kept"); !strings.Contains(got, "series") {
+	if got := query(t, child, "SELECT count(n) FROM totals.kept"); !strings.Contains(got, "series") {
 		t.Errorf("totals went before history: %s", got)
 	}
 }

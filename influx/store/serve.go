@@ -100,7 +100,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	if host, _, err := net.SplitHostPort(cfg.Listen); err != nil {
 		return fmt.Errorf("store: listen on %q: %w; allowed is a loopback address and a port, such as 127.0.0.1:8086", cfg.Listen, err)
 	} else if !listen.LoopbackHost(host) {
-		return fmt.Errorf("store: listen on %q: not a loopback address; the store has no passwords, so only 127.0.0.1, [::1] and localhost are allowed", cfg.Listen)
+		return fmt.Errorf("store: listen on %q: not a loopback address; the store has no TLS, so only 127.0.0.1, [::1] and localhost are allowed", cfg.Listen)
 	}
 	for _, u := range cfg.UDP {
 		if host, _, err := net.SplitHostPort(u.Listen); err != nil || !listen.LoopbackHost(host) {
@@ -144,26 +144,27 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
 	}
 	defer engine.Close()
+	if err := accounts(engine.MetaClient, cfg.Dir); err != nil {
+		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
+	}
 	handler.Open()
 	defer handler.Close()
 
 	id := rand.Text()
 	server := &http.Server{
-		Handler:           guard(serveBackup(handler, engine), id),
+		Handler:           guard(closed(serveBackup(handler, engine), engine.MetaClient), id),
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    1 << 20, // long queries come in the URL
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
+	watching, stopWatching := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	defer func() { stopWatching(); watchers.Wait() }()
+	watchers.Go(func() { keepReader(watching, engine.MetaClient, cfg.Log) })
 	if cfg.MaxBytes > 0 {
-		limited, stop := context.WithCancel(ctx)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			keepSmall(limited, engine, cfg.MaxBytes, limitEvery, cfg.Log)
-		}()
-		defer func() { stop(); <-done }()
+		watchers.Go(func() { keepSmall(watching, engine, cfg.MaxBytes, limitEvery, cfg.Log) })
 	}
 
 	addr := ln.Addr().String()
@@ -218,7 +219,7 @@ func engineConfig(cfg ServerConfig) (*run.Config, error) {
 
 // openEngine does what the server's own Open does, less its HTTP service, which
 // newHandler stands in for, and less its TCP port for backups, which has no
-// passwords either. The server's Close fits both.
+// passwords. The server's Close fits both.
 func openEngine(s *run.Server, c *run.Config) error {
 	s.PointsWriter.MetaClient = s.MetaClient
 	s.Monitor.MetaClient = s.MetaClient
@@ -257,7 +258,7 @@ func openEngine(s *run.Server, c *run.Config) error {
 // HTTP service would, but with Flux started late and with a listener of ours.
 func newHandler(s *run.Server) *httpd.Handler {
 	c := httpd.NewConfig()
-	c.LogEnabled, c.PprofEnabled, c.FluxEnabled = false, false, true
+	c.LogEnabled, c.PprofEnabled, c.FluxEnabled, c.AuthEnabled = false, false, true, true
 	h := httpd.NewHandler(c)
 	authorizer := meta.NewQueryAuthorizer(s.MetaClient)
 	h.MetaClient = s.MetaClient
@@ -271,7 +272,7 @@ func newHandler(s *run.Server) *httpd.Handler {
 	h.Store = store
 	h.Logger = s.Logger
 	h.Controller = &lateFlux{start: sync.OnceValue(func() httpd.Controller {
-		return control.NewController(s.MetaClient, reads.NewReader(store), authorizer, false, s.Logger)
+		return control.NewController(s.MetaClient, reads.NewReader(store), authorizer, true, s.Logger)
 	})}
 	return h
 }
