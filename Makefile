@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
-.PHONY: help build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean
+.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,10 +34,13 @@ test: build ## all tests that need Go and a C compiler only, also under the race
 race: ## our packages under the race detector
 	$(GO) test -race -gcflags='github.com/apache/arrow/go/arrow/...=-d=checkptr=0' -timeout 15m $(RACED)
 
-test-all: build plugin ## what make test leaves out: tests with other real programs, which it installs
-	@echo "test-all installs with apt-get what is missing of: influxdb prometheus"
-	command -v influxd >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends influxdb; }
-	command -v promtool >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends prometheus; }
+# What tests need of other programs.
+programs:
+	@echo "installed with apt-get, if missing: influxdb prometheus iproute2"
+	@for p in influxd:influxdb promtool:prometheus ip:iproute2; do command -v $${p%:*} >/dev/null || \
+	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
+
+test-all: build plugin programs ## what make test leaves out: tests with other real programs, which it installs
 	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' ./test
 
 # The rows R1 to R27 of docs/durability.md that are the sink's. FAULTS=1 makes
@@ -53,6 +56,10 @@ bench: ## benchmarks, each against the thing replaced in the same run
 
 bench-stream: ## the stream against the old exporter's design, with gates
 	$(GO) run ./stream/benchstream
+
+BENCH_INFLUX ?=
+bench-influx: build programs ## delivery to InfluxDB against its own client, with gates; BENCH_INFLUX=-short
+	$(GO) run ./influx/benchinflux -bin $(BIN) $(BENCH_INFLUX)
 
 bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
 	$(GO) test -run '^$$' -bench 'Capture|Hostile|Sample' -benchtime 1x ./capture

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/influxdata/influxdb-client-go/v2/api/write"
+	"github.com/influxdata/line-protocol/v2/lineprotocol"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx"
+)
+
+// What encoding must be, compared with others.
+const (
+	leastOverClient  = 10.0
+	leastOverEncoder = 2.0
+)
+
+// encode compares the encoding of one point of each measurement of history.
+func encode(g *gates, p plan) error {
+	fmt.Println("encoding one point, the median of", p.pairs, "turns; the others are given CIDs and peers as text")
+	fmt.Println("measurement     ours ns  allocs | line-protocol/v2 ns  ratio | influxdb-client-go ns  allocs  ratio | gates")
+	for _, m := range influx.Schema {
+		if m.Kind != influx.History {
+			continue
+		}
+		ev := oneOf(m.Name)
+		pts, err := pointsOf(ev)
+		if err != nil {
+			return err
+		}
+		if len(pts) != 1 || pts[0].measurement != m.Name {
+			return fmt.Errorf("the event for %s makes %d points", m.Name, len(pts))
+		}
+		pt := pts[0]
+		var ours, theirs, clients, overTheirs, overClients []float64
+		var allocs, clientAllocs int64
+		for range p.pairs {
+			o := testing.Benchmark(func(b *testing.B) { encodeOurs(b, ev) })
+			l := testing.Benchmark(func(b *testing.B) { encodeLines(b, m, &pt) })
+			c := testing.Benchmark(func(b *testing.B) { encodeClient(b, &pt) })
+			allocs, clientAllocs = max(allocs, o.AllocsPerOp()), c.AllocsPerOp()
+			on, ln, cn := perOp(o), perOp(l), perOp(c)
+			ours, theirs, clients = append(ours, on), append(theirs, ln), append(clients, cn)
+			overTheirs, overClients = append(overTheirs, ln/on), append(overClients, cn/on)
+		}
+		lp, cl := median(overTheirs), median(overClients)
+		fmt.Printf("%-13s %9.0f %7d | %19.0f %6.1f | %21.0f %7d %6.1f | %s %s %s\n", m.Name, median(ours), allocs, median(theirs), lp,
+			median(clients), clientAllocs, cl,
+			g.check(lp >= leastOverEncoder, "%s >= %.0fx line-protocol (%.1f)", m.Name, leastOverEncoder, lp),
+			g.check(cl >= leastOverClient, "%s >= %.0fx client (%.1f)", m.Name, leastOverClient, cl),
+			g.check(allocs == 0, "%s allocs 0 (%d)", m.Name, allocs))
+	}
+	return nil
+}
+
+func perOp(r testing.BenchmarkResult) float64 { return float64(r.T.Nanoseconds()) / float64(r.N) }
+
+// oneOf makes an event that is one point of a measurement of history.
+func oneOf(measurement string) *event.Event {
+	e := &event.Event{Time: time.Now().UnixNano(), Kind: event.KindMessage, Peer: peerOf(1), Country: "DE"}
+	switch measurement {
+	case "wants":
+		e.Wants = []event.Want{{CID: cidOf(1), Priority: 1<<31 - 1, Type: event.WantHave, SendDontHave: true}}
+	case "blocks":
+		e.Blocks = []event.Block{{CID: cidOf(1), Size: 262158}}
+	case "presences":
+		e.Presences = []event.Presence{{CID: cidOf(1), Type: event.Have}}
+	case "connections":
+		e.Kind, e.Conn = event.KindConnection, &event.Conn{ID: "1", Closed: true, Inbound: true, Addr: "/ip4/203.0.113.7/udp/4001/quic-v1",
+			Transport: "quic-v1", Security: "tls", Muxer: "quic", Duration: time.Minute, Streams: 3}
+	case "identifies":
+		e.Kind, e.Identify = event.KindIdentify, &event.Identify{Agent: "kubo/0.43.0/desktop",
+			Protocols: []event.Text{"/ipfs/bitswap/1.2.0", "/ipfs/id/1.0.0", "/ipfs/kad/1.0.0"}}
+	case "latency":
+		e.Kind, e.Latency = event.KindLatency, &event.Latency{CID: cidOf(1), Elapsed: 17 * time.Millisecond}
+	}
+	return e
+}
+
+func encodeOurs(b *testing.B, ev *event.Event) {
+	enc := influx.NewEncoder(nodeName, true)
+	var bufs [influx.Kinds][]byte
+	b.ReportAllocs()
+	for b.Loop() {
+		bufs[influx.History] = bufs[influx.History][:0]
+		bufs, _ = enc.Append(bufs, ev)
+	}
+}
+
+func encodeLines(b *testing.B, m *influx.Measurement, p *point) {
+	var e lineprotocol.Encoder
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Reset()
+		e.StartLine(p.measurement)
+		for _, k := range p.keys {
+			e.AddTag(k, p.tags[k])
+		}
+		for i := range m.Fields {
+			if v, ok := p.fields[m.Fields[i].Key]; ok {
+				value, _ := lineprotocol.NewValue(v) // of the types that fields have
+				e.AddField(m.Fields[i].Key, value)
+			}
+		}
+		e.EndLine(p.at)
+	}
+	if e.Err() != nil {
+		b.Fatal(e.Err())
+	}
+}
+
+func encodeClient(b *testing.B, p *point) {
+	b.ReportAllocs()
+	for b.Loop() {
+		write.PointToLineProtocol(p.forClient(p.at), time.Nanosecond)
+	}
+}

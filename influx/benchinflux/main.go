@@ -1,0 +1,229 @@
+// Command benchinflux measures delivery to InfluxDB against its own Go client
+// and against a client that only posts, in one run.
+//
+// In: nothing but flags. Out: tables, and a status other than 0 if a gate is
+// missed. Each measurement runs in a process of its own; what is compared takes
+// turns, and what counts is the median of the pairs. Where there is a store its
+// count is compared with what was written: a measurement that lost a point ends
+// the run.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"time"
+)
+
+// plan is how much is measured.
+type plan struct {
+	bin     string
+	pairs   int
+	points  int // of a measurement with a store
+	backlog int // points
+	live    int // points a second while the backlog drains
+	outages float64
+	short   bool
+}
+
+func main() {
+	role := flag.String("role", "", "write or null: what this process does for another of its kind")
+	var job job
+	flag.Func("job", "what a process with a role shall do, JSON", func(s string) error { return json.Unmarshal([]byte(s), &job) })
+	profile := flag.String("profile", "", "of CPU: the file that the measurements of our design write, each over the last")
+	p := plan{}
+	flag.StringVar(&p.bin, "bin", "bin/ipfsmon", "the ipfsmon whose store is written to")
+	flag.IntVar(&p.pairs, "pairs", 5, "measurements of each side")
+	flag.IntVar(&p.points, "points", 1_000_000, "points of one measurement with a store")
+	flag.IntVar(&p.backlog, "backlog", 10_000_000, "points of the backlog that is drained")
+	flag.IntVar(&p.live, "live", 1000, "points a second that come while it drains")
+	flag.Float64Var(&p.outages, "outages", 1, "how long the outages are, as a share of what the table says")
+	short := flag.Bool("short", false, "fewer pairs and points, shorter outages; no gate means much then")
+	only := flag.String("only", "encode,path,server,backlog,outage", "what to measure: some of these, with commas")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "benchinflux measures delivery to InfluxDB. Example:\n  go run ./influx/benchinflux -only encode,path -pairs 3")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if *short {
+		p.short, p.pairs, p.points, p.backlog, p.outages = true, 2, 200_000, 500_000, 0.2
+	}
+
+	var err error
+	switch *role {
+	case "":
+		profileTo = *profile
+		err = all(p, strings.Split(*only, ","))
+	case "write":
+		err = profiled(*profile, func() error { return writeJob(job) })
+	case "null":
+		err = null()
+	default:
+		err = fmt.Errorf("role %q; allowed are write and null", *role)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "benchinflux:", err)
+		os.Exit(1)
+	}
+}
+
+func all(p plan, only []string) error {
+	var g gates
+	sections := []struct {
+		name string
+		run  func(*gates, plan) error
+	}{{"encode", encode}, {"path", path}, {"server", servers}, {"backlog", backlog}, {"outage", outage}}
+	for _, o := range only {
+		if !slices.ContainsFunc(sections, func(s struct {
+			name string
+			run  func(*gates, plan) error
+		}) bool {
+			return s.name == o
+		}) {
+			return fmt.Errorf("-only %q; allowed are encode, path, server, backlog and outage", o)
+		}
+	}
+	fmt.Printf("%s, %d CPUs, %s; load %s\n", cpuName(), runtime.NumCPU(), runtime.Version(), load())
+	if p.short {
+		fmt.Println("-short: fewer and smaller measurements than the gates are meant for")
+	}
+	for _, s := range sections {
+		if slices.Contains(only, s.name) {
+			fmt.Println()
+			if err := s.run(&g, p); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+	}
+	fmt.Println("\nload at the end:", load())
+	if len(g.missed) > 0 {
+		return fmt.Errorf("%d gates missed: %s", len(g.missed), strings.Join(g.missed, "; "))
+	}
+	fmt.Println("all gates hold")
+	return nil
+}
+
+// gates collects what was missed.
+type gates struct{ missed []string }
+
+func (g *gates) check(ok bool, format string, args ...any) string {
+	text := fmt.Sprintf(format, args...)
+	if ok {
+		return text + "  ok"
+	}
+	g.missed = append(g.missed, text)
+	return text + "  MISSED"
+}
+
+// job is one measurement.
+type job struct {
+	Design  string // ours, client or bare
+	URL     string
+	Points  int
+	Entries int // wants in each message
+	Gzip    bool
+	Dir     string // of the spool
+	Posters int    // of bare
+	V2      bool   // client and bare use the API of InfluxDB 2
+	Live    int    // ours: points a second of another measurement, until all is stored
+	Away    bool   // ours: write to the spool only
+	Drain   bool   // ours: what an Away wrote is there already
+}
+
+// result is what a measurement found.
+type result struct {
+	Points  int
+	Seconds float64 // until the server had taken all
+	CPU     float64 // seconds of the process
+	PeakMiB float64 // resident memory of the process
+	Live    int     // points
+	LagMax  float64 // seconds
+	LagMean float64
+}
+
+func (r result) rate() float64  { return float64(r.Points+r.Live) / r.Seconds }
+func (r result) micro() float64 { return r.CPU / float64(r.Points) * 1e6 }
+
+// profileTo is the flag -profile.
+var profileTo string
+
+// profiled writes a profile of the CPU to a file, if one is named.
+func profiled(file string, do func() error) error {
+	if file == "" {
+		return do()
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return do()
+}
+
+// measure does a job in a process of its own.
+func measure(j job) (r result, err error) {
+	arg, err := json.Marshal(j)
+	if err != nil {
+		return r, err
+	}
+	cmd := exec.Command(os.Args[0], "-role", "write", "-job", string(arg))
+	if j.Design == "ours" {
+		cmd.Args = append(cmd.Args, "-profile", profileTo)
+	}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", arg, err)
+	}
+	return r, json.Unmarshal(out, &r)
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+// spread is how far the middle half of values reaches, as a share of the median:
+// the machine's noise.
+func spread(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return (v[len(v)*3/4] - v[len(v)/4]) / median(v)
+}
+
+func cpuName() string {
+	data, _ := os.ReadFile("/proc/cpuinfo") // not everywhere
+	for line := range strings.Lines(string(data)) {
+		if name, ok := strings.CutPrefix(line, "model name"); ok {
+			return strings.Trim(name, " \t:\n")
+		}
+	}
+	return runtime.GOARCH
+}
+
+func load() string {
+	data, _ := os.ReadFile("/proc/loadavg")
+	one, _, _ := strings.Cut(string(data), " ")
+	return one
+}
+
+// eventually waits for something that comes by itself.
+func eventually(within time.Duration, ok func() bool) bool {
+	for deadline := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+}

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
+	influxlog "github.com/influxdata/influxdb-client-go/v2/log"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx"
+)
+
+const batchPoints = 5000 // of all designs
+
+// writeJob does a job and prints its result.
+func writeJob(j job) error {
+	do := map[string]func(job) (result, error){"ours": ours, "client": client, "bare": bare}[j.Design]
+	if do == nil {
+		return fmt.Errorf("design %q; allowed are ours, client and bare", j.Design)
+	}
+	r, err := do(j)
+	if err != nil {
+		return err
+	}
+	r.PeakMiB = peak()
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// flow is a sink with a bus to give it events.
+type flow struct {
+	sink *influx.Sink
+	bus  *bus.Bus
+	end  chan error
+}
+
+func startFlow(cfg influx.Config) (*flow, error) {
+	cfg.Log = slog.New(slog.DiscardHandler) // what counts is in its figures
+	sink, err := influx.New(cfg, nodeName)
+	if err != nil {
+		return nil, err
+	}
+	f := &flow{sink: sink, bus: bus.New(bus.Config{}), end: make(chan error, 1)}
+	r := f.bus.Subscribe("influx")
+	f.bus.Live()
+	go func() { f.end <- sink.Run(context.Background(), r) }()
+	return f, nil
+}
+
+// hold waits before the ring or memory overflows: neither is what is measured.
+func (f *flow) hold(entries int) {
+	for f.bus.Stats().Held*entries > 16_000 || f.sink.Stats().Bytes > 40<<20 {
+		time.Sleep(200 * time.Microsecond)
+	}
+}
+
+// reach waits until a figure of the sink is so high, or points are lost.
+func (f *flow) reach(want uint64, figure func(influx.Stats) uint64) error {
+	for st := f.sink.Stats(); figure(st) < want; st = f.sink.Stats() {
+		if err := lossless(st); err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+func lossless(st influx.Stats) error {
+	if st.Missed+st.Dropped+st.Rejected+st.Panics > 0 {
+		return fmt.Errorf("the sink lost points: %+v", st)
+	}
+	return nil
+}
+
+// stop ends the sink and checks that it lost nothing.
+func (f *flow) stop() (influx.Stats, error) {
+	f.bus.Close()
+	err := <-f.end
+	st := f.sink.Stats()
+	return st, errors.Join(err, lossless(st))
+}
+
+// ours is the whole way: events, bus, encoder, spool on disk, posts.
+func ours(j job) (r result, err error) {
+	no := false
+	cfg := influx.Config{URL: j.URL, SpoolDir: j.Dir, Gzip: "off", BatchSize: batchPoints, CreateDatabase: &no}
+	if j.Gzip {
+		cfg.Gzip = "on"
+	}
+	src := newSource(j.Entries, time.Now().Add(-time.Hour))
+	f, err := startFlow(cfg)
+	if err != nil {
+		return r, err
+	}
+	r.Points = j.Points
+	begin, cpu := time.Now(), cpuTime()
+	if !j.Drain {
+		spare := make([]*event.Event, 64) // as capture does it
+		for i := range j.Points / j.Entries {
+			if i%len(spare) == 0 {
+				f.hold(j.Entries)
+				f.bus.Spare(spare)
+			}
+			f.bus.PublishSpare(src.next(spare[i%len(spare)]))
+		}
+	}
+	want := uint64(j.Points)
+	switch {
+	case j.Away:
+		err = f.reach(want, func(st influx.Stats) uint64 { return st.Accepted })
+	case j.Live > 0:
+		r.Live, r.LagMean, r.LagMax, err = f.live(j)
+		want += uint64(r.Live)
+	}
+	if !j.Away && err == nil {
+		err = f.reach(want, func(st influx.Stats) uint64 { return st.Stored })
+	}
+	r.Seconds, r.CPU = time.Since(begin).Seconds(), cpuTime()-cpu
+	_, stopErr := f.stop()
+	return r, errors.Join(err, stopErr)
+}
+
+// live publishes blocks, which the backlog has none of, while the backlog
+// drains, and asks the server each half second how old the newest it has is.
+func (f *flow) live(j job) (n int, mean, most float64, err error) {
+	begin := time.Now()
+	asked := begin.Add(3 * time.Second) // the first have arrived
+	sum, times := 0.0, 0
+	for f.sink.Stats().Stored < uint64(j.Points+n)-min(uint64(n), uint64(10*j.Live)) {
+		for now := time.Now(); n < int(now.Sub(begin).Seconds()*float64(j.Live)); n++ {
+			f.bus.Publish(&event.Event{Time: now.UnixNano(), Kind: event.KindMessage, Peer: peerOf(n % peers), Blocks: []event.Block{{CID: cidOf(n % cids), Size: int32(n)}}})
+		}
+		time.Sleep(5 * time.Millisecond)
+		if time.Now().Before(asked) {
+			continue
+		}
+		newest, err := newest(j.URL, "blocks")
+		if err != nil {
+			return n, 0, 0, err
+		}
+		lag := time.Since(newest).Seconds()
+		sum, times, most = sum+lag, times+1, max(most, lag)
+		asked = time.Now().Add(500 * time.Millisecond)
+	}
+	return n, sum / float64(max(times, 1)), most, nil
+}
+
+// client is the WriteAPI of influxdb-client-go with its defaults, but for gzip.
+func client(j job) (r result, err error) {
+	influxlog.Log = nil
+	c := influxdb2.NewClientWithOptions(j.URL, "none", influxdb2.DefaultOptions().SetBatchSize(batchPoints).SetUseGZip(j.Gzip))
+	w := c.WriteAPI("none", influx.DefaultDatabase+"/history")
+	failed := make(chan error, 1)
+	go func() { // ended by Close
+		for e := range w.Errors() {
+			select {
+			case failed <- e:
+			default:
+			}
+		}
+	}()
+	src := newSource(j.Entries, time.Now().Add(-time.Hour))
+	points := make([][]point, templates)
+	for i := range points {
+		if points[i], err = pointsOf(&src.messages[i]); err != nil {
+			return r, err
+		}
+	}
+	r.Points = j.Points
+	begin, cpu := time.Now(), cpuTime()
+	at := time.Now().Add(-time.Hour)
+	for i := range j.Points / j.Entries {
+		for k := range points[i%templates] {
+			at = at.Add(time.Microsecond)
+			w.WritePoint(points[i%templates][k].forClient(at))
+		}
+	}
+	w.Flush()
+	r.Seconds, r.CPU = time.Since(begin).Seconds(), cpuTime()-cpu
+	c.Close()
+	select {
+	case err = <-failed:
+	default:
+	}
+	return r, err
+}
+
+// bare posts batches that were encoded before the clock started.
+func bare(j job) (r result, err error) {
+	file, err := os.Create(filepath.Join(j.Dir, "prepared"))
+	if err != nil {
+		return r, err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	var ends []int64
+	src, enc := newSource(j.Entries, time.Now().Add(-time.Hour)), influx.NewEncoder(nodeName, true)
+	var bufs [influx.Kinds][]byte
+	at, waiting := int64(0), 0
+	for i := range j.Points / j.Entries {
+		var n [influx.Kinds]int
+		bufs, n = enc.Append(bufs, src.next(new(event.Event)))
+		if waiting += n[influx.History]; waiting < batchPoints && i < j.Points/j.Entries-1 {
+			continue
+		}
+		if _, err := file.Write(bufs[influx.History]); err != nil {
+			return r, err
+		}
+		at += int64(len(bufs[influx.History]))
+		ends = append(ends, at)
+		bufs[influx.History], waiting = bufs[influx.History][:0], 0
+	}
+	r.Points = j.Points
+	begin, cpu := time.Now(), cpuTime()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	errs := make([]error, j.Posters)
+	for p := range j.Posters {
+		wg.Go(func() {
+			c := &http.Client{Transport: &http.Transport{}}
+			defer c.CloseIdleConnections()
+			var body []byte
+			for errs[p] == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(ends) {
+					return
+				}
+				from := int64(0)
+				if i > 0 {
+					from = ends[i-1]
+				}
+				if n := int(ends[i] - from); n > cap(body) {
+					body = make([]byte, n)
+				}
+				body = body[:ends[i]-from]
+				if _, errs[p] = file.ReadAt(body, from); errs[p] == nil {
+					errs[p] = post(c, j.URL, body)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r.Seconds, r.CPU = time.Since(begin).Seconds(), cpuTime()-cpu
+	return r, errors.Join(errs...)
+}
+
+func post(c *http.Client, url string, body []byte) error {
+	resp, err := c.Post(url+"/write?db="+influx.DefaultDatabase+"&rp=history&precision=ns", "text/plain", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusNoContent {
+		err = fmt.Errorf("%s: %s", resp.Status, said)
+	}
+	return err
+}
+
+// cpuTime is what this process has used, in seconds.
+func cpuTime() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
+// peak is the most memory that this process had, in MiB; 0 where the system
+// does not tell.
+func peak() float64 {
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var kib float64
+		if n, _ := fmt.Sscanf(strings.TrimSpace(lines.Text()), "VmHWM: %f kB", &kib); n == 1 {
+			return kib / 1024
+		}
+	}
+	return 0
+}
