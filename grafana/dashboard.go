@@ -98,7 +98,7 @@ func (b *board) build(source dashboard.VariableModel) dashboard.Dashboard {
 	d.Time = &dashboard.DashboardDashboardTime{From: "now-6h", To: "now"}
 	// What is shown is complete: batches are stored within a few seconds.
 	d.Timepicker = &dashboard.TimePickerConfig{NowDelay: ptr("10s")}
-	// Grafana 10.4 and later read it; newer ones bring it up to date.
+	// Grafana 11.6 and later read it; newer ones bring it up to date.
 	d.SchemaVersion = 39
 	node := choice("node", "Node", "Names of the monitored nodes (MonitorName)", "node", "node")
 	if b.uid == "ipfsmon-probe" {

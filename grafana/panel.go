@@ -239,7 +239,7 @@ func pie(title, unit, help string, queries ...Query) *panel {
 // cells is a table.
 func cells(title, unit, help string, queries ...Query) *panel {
 	o := table.NewOptions()
-	o.ShowHeader, o.CellHeight = true, ptr(common.TableCellHeightSm)
+	o.ShowHeader, o.CellHeight, o.Footer = true, ptr(common.TableCellHeightSm), nil
 	p := newPanel("table", title, unit, help, o, common.NewTableFieldOptions(), queries)
 	return p.size(12, 9)
 }

@@ -26,7 +26,7 @@ func pipeline() *board {
 				title: "Subscribers and derived figures",
 				read:  "**How to read it:** subscribers that are too slow lose events, which are counted here. Derived figures (unique, top, latency) lack what was missed.",
 				panels: []*panel{
-					lines("Subscribers of the stream", "short", "Who reads the TCP stream now.", series("$col", level("pipeline", "", "", "subscribers"))).fixed("blue"),
+					lines("Subscribers of the stream", "short", "Programs that read the TCP stream now: ipfsmon tail, collectors of traces.", series("$col", level("pipeline", "", "", "subscribers"))).fixed("blue"),
 					lines("Not told to slow subscribers", "cps", "Events per second that subscribers did not get because they were slow. Their loss, not the store's.",
 						series("$col", counter("pipeline", "", "", "stream_dropped:events"))).fixed("orange"),
 					lines("Derived figures", "short", "Events that the derived figures missed, and wants given up for room, in each step. 0 unless memory is short.",

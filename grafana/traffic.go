@@ -22,6 +22,10 @@ func traffic() *board {
 					lines("Wants by kind of peer", "cps", "Wants received from peers in the list of gateways and from all others, per second. Without a list (GatewayList) all are others.",
 						series("$col", `SELECT sum(wants) / $__interval_ms * 1000 AS gateways FROM totals.origins WHERE {w} AND direction = 'received' AND gateway = 'true' GROUP BY {i} fill(0)`),
 						series("$col", `SELECT sum(wants) / $__interval_ms * 1000 AS others FROM totals.origins WHERE {w} AND direction = 'received' AND gateway = 'false' GROUP BY {i} fill(0)`)).stacked().colors("gateways", "purple", "others", "blue"),
+					lines("How peers ask", "cps", "Wants received per second that ask to be told DONT_HAVE, those that do not, and those that came in a full wantlist. Old software does not ask to be told. From history.",
+						series("tell me", `SELECT count(cid) / $__interval_ms * 1000 FROM history.wants WHERE {w} AND direction = 'received' AND type =~ /^want/ AND send_dont_have = true GROUP BY {i} fill(0)`),
+						series("do not", `SELECT count(cid) / $__interval_ms * 1000 FROM history.wants WHERE {w} AND direction = 'received' AND type =~ /^want/ AND send_dont_have = false GROUP BY {i} fill(0)`),
+						series("full wantlist", `SELECT count(cid) / $__interval_ms * 1000 FROM history.wants WHERE {w} AND direction = 'received' AND type =~ /^want/ AND "full" = true GROUP BY {i} fill(0)`)).colors("tell me", "blue", "do not", "orange", "full wantlist", "purple").size(24, 7).empty(noHistory),
 				},
 			},
 			{

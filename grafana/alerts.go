@@ -1,0 +1,136 @@
+package grafana
+
+import "fmt"
+
+// Alert is one rule of Grafana's alerting, as it is provisioned.
+type Alert struct {
+	UID, Title string
+	Summary    string // what has happened
+	Runbook    string // what to do
+	Severity   string // critical or warning
+	Dashboard  string // uid of the dashboard to look at
+	For        string
+	NoData     string // OK, or Alerting where silence is the alert
+	Queries    []AlertQuery
+	Reduce     string // how a query's answer becomes one number for each node: last, sum ...
+	Condition  string // expression over the queries' names, or empty: A
+	Above      *float64
+	Below      *float64
+}
+
+// AlertQuery is InfluxQL over the last Seconds.
+type AlertQuery struct {
+	Ref     string
+	Seconds int
+	Text    string
+}
+
+// Alerts are the rules. $node is not among their macros: each rule watches all
+// nodes, one by one where its query groups by node.
+func Alerts() []Alert {
+	ask := func(ref string, seconds int, text string) AlertQuery {
+		return AlertQuery{ref, seconds, macros.Replace(text)}
+	}
+	return []Alert{
+		{
+			UID: "ipfsmon-no-points", Title: "No points for 5 minutes", Severity: "critical", Dashboard: "ipfsmon-overview",
+			Summary: "No monitored node has written to InfluxDB for 5 minutes.",
+			Runbook: "Is InfluxDB up, and has its disk room? Do the nodes run? What their writers say is at /pipeline of their HTTP API. Nothing is lost yet: points wait on the nodes' disks.",
+			For:     "1m", NoData: "Alerting", Reduce: "sum", Below: ptr(1.0),
+			Queries: []AlertQuery{ask("A", 300, `SELECT count(connections) AS points FROM totals.node WHERE {t}`)},
+		},
+		{
+			UID: "ipfsmon-node-down", Title: "Node down", Severity: "critical", Dashboard: "ipfsmon-overview",
+			Summary: "Node {{ $labels.node }} wrote in the last day, but not in the last 5 minutes.",
+			Runbook: "Does the node run? Its log tells why it ended, or why it cannot write. A node that was taken away for good is silent after a day.",
+			For:     "5m", NoData: "OK", Reduce: "last", Below: ptr(1.0),
+			Queries: []AlertQuery{ask("A", 86400, `SELECT count(connections) AS points FROM totals.node WHERE {t} GROUP BY time(5m), "node" fill(0)`)},
+		},
+		{
+			UID: "ipfsmon-lost", Title: "Points lost", Severity: "critical", Dashboard: "ipfsmon-pipeline",
+			Summary: "Node {{ $labels.node }} lost points or events.",
+			Runbook: "See Pipeline health, Lost: missed events mean that the node's machine is too slow, dropped points that the spool is full, rejected points that InfluxDB refused them (ipfsmon spool rejected). docs/durability.md names each.",
+			For:     "0s", NoData: "OK", Reduce: "sum", Above: ptr(0.0),
+			Queries: []AlertQuery{ask("A", 900, `SELECT sum(dropped) + sum(rejected) + sum(missed) AS lost FROM (SELECT non_negative_difference(last(dropped)) AS dropped, non_negative_difference(last(rejected)) AS rejected, non_negative_difference(last(missed)) AS missed FROM totals.pipeline WHERE {t} GROUP BY time(1m), "node" fill(none)) WHERE {t} GROUP BY "node"`)},
+		},
+		{
+			UID: "ipfsmon-disk", Title: "Spool nearly full", Severity: "warning", Dashboard: "ipfsmon-pipeline",
+			Summary: "What waits for InfluxDB on the disk of {{ $labels.node }} takes more than 80 % of what it may.",
+			Runbook: "InfluxDB is down or too slow for long. At 100 % the oldest points go. Bring InfluxDB back, or raise SpoolMaxBytes.",
+			For:     "1m", NoData: "OK", Reduce: "last", Above: ptr(800.0),
+			Queries: []AlertQuery{ask("A", 600, `SELECT last(spool_permille) AS permille FROM totals.pipeline WHERE {t} GROUP BY time(1m), "node" fill(none)`)},
+		},
+		{
+			UID: "ipfsmon-storm", Title: "Storm of wants", Severity: "warning", Dashboard: "ipfsmon-traffic",
+			Summary: "Peers send node {{ $labels.node }} wants at more than five times the usual rate.",
+			Runbook: "See Bitswap traffic and Peers, Who asks. One peer: limit or block it. Many peers and few CIDs: something is popular. Many of both: a client with a fault, or an attack.",
+			For:     "0s", NoData: "OK", Reduce: "sum", Above: ptr(0.0),
+			Queries: []AlertQuery{ask("A", 600, `SELECT count(value) AS storms FROM totals.notes WHERE {t} AND "kind" = 'storm' GROUP BY "node"`)},
+		},
+		{
+			UID: "ipfsmon-duplicates", Title: "Many repeated wants", Severity: "warning", Dashboard: "ipfsmon-traffic",
+			Summary: "More than a fifth of the wants that node {{ $labels.node }} receives repeat one of the last 31 seconds.",
+			Runbook: "See Peers, Who asks: often it is one peer that asks in a loop.",
+			For:     "15m", NoData: "OK", Reduce: "sum", Condition: "$A_reduced / $B_reduced", Above: ptr(0.2),
+			Queries: []AlertQuery{
+				ask("A", 900, `SELECT sum(duplicates) AS duplicates FROM totals.duplicates WHERE {t} AND direction = 'received' GROUP BY "node"`),
+				ask("B", 900, `SELECT sum(want_block) + sum(want_have) AS wants FROM totals.traffic WHERE {t} AND direction = 'received' GROUP BY "node"`)},
+		},
+		{
+			UID: "ipfsmon-peers", Title: "Peers collapsed", Severity: "critical", Dashboard: "ipfsmon-peers",
+			Summary: "Node {{ $labels.node }} has less than a third of the connections that it had in the last 6 hours.",
+			Runbook: "Is the line up? Was the node restarted (see the notes)? A firewall or a new address takes the inbound peers first.",
+			For:     "5m", NoData: "OK", Reduce: "mean", Condition: "$A_reduced / $B_reduced", Below: ptr(0.33),
+			Queries: []AlertQuery{
+				ask("A", 300, `SELECT mean(connections) AS now FROM totals.node WHERE {t} GROUP BY "node"`),
+				ask("B", 21600, `SELECT mean(connections) AS usual FROM totals.node WHERE {t} GROUP BY "node"`)},
+		},
+	}
+}
+
+// ordered is a mapping of YAML whose keys stay in their order.
+type ordered []pair
+
+type pair struct {
+	key   string
+	value any
+}
+
+// rule is the alert as Grafana reads it: queries, each reduced to one number for
+// a node, perhaps an expression over these, and a threshold.
+func (a *Alert) rule() ordered {
+	var data []any
+	expression := func(ref string, model ordered) {
+		data = append(data, ordered{{"refId", ref}, {"datasourceUid", "__expr__"}, {"model", append(model, pair{"refId", ref})}})
+	}
+	for _, q := range a.Queries {
+		data = append(data, ordered{
+			{"refId", q.Ref},
+			{"relativeTimeRange", ordered{{"from", q.Seconds}, {"to", 0}}},
+			{"datasourceUid", InfluxQLSource},
+			{"model", ordered{{"refId", q.Ref}, {"rawQuery", true}, {"resultFormat", "time_series"}, {"query", q.Text},
+				{"intervalMs", 60000}, {"maxDataPoints", 43200}}},
+		})
+	}
+	for _, q := range a.Queries {
+		expression(q.Ref+"_reduced", ordered{{"type", "reduce"}, {"expression", q.Ref}, {"reducer", a.Reduce},
+			{"settings", ordered{{"mode", "dropNN"}}}})
+	}
+	value := "A_reduced"
+	if a.Condition != "" {
+		value = "value"
+		expression(value, ordered{{"type", "math"}, {"expression", a.Condition}})
+	}
+	kind, limit := "gt", a.Above
+	if limit == nil {
+		kind, limit = "lt", a.Below
+	}
+	expression("alert", ordered{{"type", "threshold"}, {"expression", value},
+		{"conditions", []any{ordered{{"evaluator", ordered{{"type", kind}, {"params", []any{*limit}}}}}}}})
+	return ordered{
+		{"uid", a.UID}, {"title", a.Title}, {"condition", "alert"}, {"data", data},
+		{"noDataState", a.NoData}, {"execErrState", "Error"}, {"for", a.For}, {"isPaused", false},
+		{"annotations", ordered{{"summary", a.Summary}, {"description", a.Runbook}, {"dashboard", fmt.Sprintf("/d/%s", a.Dashboard)}}},
+		{"labels", ordered{{"severity", a.Severity}, {"source", "ipfsmon"}}},
+	}
+}

@@ -1,0 +1,172 @@
+package grafana
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"gopkg.in/yaml.v3"
+)
+
+// The uids of the provisioned data sources.
+const (
+	InfluxQLSource = "ipfsmon-influxql"
+	FluxSource     = "ipfsmon-flux"
+)
+
+// Files are all files that are made of this package, by their paths from the
+// top of the repository.
+func Files() (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, d := range Dashboards() {
+		text, err := indented(d)
+		if err != nil {
+			return nil, err
+		}
+		out["grafana/dashboards/"+strings.TrimPrefix(*d.Uid, "ipfsmon-")+".json"] = text
+	}
+	whole, err := importable(Whole())
+	if err != nil {
+		return nil, err
+	}
+	out["dashboards.json"] = whole
+	for name, content := range map[string]struct {
+		head string
+		body ordered
+	}{
+		"datasources/ipfsmon.yml": {dataSourcesHead, dataSources()},
+		"dashboards/ipfsmon.yml":  {"# The dashboards of this folder's neighbour, as files. Grafana reads them again when they change.", providers()},
+		"alerting/ipfsmon.yml":    {alertsHead, alerts()},
+	} {
+		var b bytes.Buffer
+		fmt.Fprintf(&b, "# Made from the Go package grafana by go generate ./grafana; changes here are lost.\n%s\n", content.head)
+		e := yaml.NewEncoder(&b)
+		e.SetIndent(2)
+		if err := e.Encode(content.body); err != nil {
+			return nil, err
+		}
+		out["grafana/provisioning/"+name] = b.Bytes()
+	}
+	return out, nil
+}
+
+func indented(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+// importable adds what Grafana's import asks for: which data source takes the
+// place of ${DS_INFLUXDB}, and which Grafana and panels are needed.
+func importable(d dashboard.Dashboard) ([]byte, error) {
+	raw, err := json.Marshal(d)
+	if err != nil {
+		return nil, err
+	}
+	var all map[string]any
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, err
+	}
+	all["id"] = nil
+	all["__inputs"] = []any{map[string]any{
+		"name": DataSource, "label": "InfluxDB (InfluxQL)", "type": "datasource", "pluginId": "influxdb", "pluginName": "InfluxDB",
+		"description": "An InfluxDB data source with the query language InfluxQL and the database ipfsmon",
+	}}
+	requires := []any{
+		map[string]any{"type": "grafana", "id": "grafana", "name": "Grafana", "version": "11.6.0"},
+		map[string]any{"type": "datasource", "id": "influxdb", "name": "InfluxDB", "version": "1.0.0"},
+	}
+	for _, kind := range PanelTypes(d) {
+		requires = append(requires, map[string]any{"type": "panel", "id": kind, "name": kind, "version": ""})
+	}
+	all["__requires"] = requires
+	return indented(all)
+}
+
+// PanelTypes are the types of a dashboard's panels, each once, in the order in
+// which they come.
+func PanelTypes(d dashboard.Dashboard) (kinds []string) {
+	seen := map[string]bool{"row": true}
+	for _, p := range AllPanels(d) {
+		if !seen[p.Type] {
+			seen[p.Type] = true
+			kinds = append(kinds, p.Type)
+		}
+	}
+	return kinds
+}
+
+// AllPanels are a dashboard's panels, those in closed rows too.
+func AllPanels(d dashboard.Dashboard) (all []dashboard.Panel) {
+	for _, p := range d.Panels {
+		if p.Panel != nil {
+			all = append(all, *p.Panel)
+		}
+		if p.RowPanel != nil {
+			all = append(all, p.RowPanel.Panels...)
+		}
+	}
+	return all
+}
+
+// MarshalYAML keeps the keys in order.
+func (o ordered) MarshalYAML() (any, error) {
+	n := &yaml.Node{Kind: yaml.MappingNode}
+	for _, p := range o {
+		var v yaml.Node
+		if err := v.Encode(p.value); err != nil {
+			return nil, err
+		}
+		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: p.key}, &v)
+	}
+	return n, nil
+}
+
+const dataSourcesHead = `# The address is in Grafana's environment, the token in a file that only Grafana
+# reads: neither is here. The names are what the dashboards choose by: those that
+# speak InfluxQL have the word in their name.`
+
+func dataSources() ordered {
+	url, org, token := "$__env{IPFSMON_INFLUXDB_URL}", "$__env{IPFSMON_INFLUXDB_ORG}", "$__file{/run/secrets/influxdb-token}"
+	return ordered{{"apiVersion", 1}, {"datasources", []any{
+		ordered{
+			{"name", "InfluxDB (InfluxQL)"}, {"uid", InfluxQLSource}, {"type", "influxdb"}, {"access", "proxy"},
+			{"url", url}, {"isDefault", true}, {"editable", false},
+			{"jsonData", ordered{{"version", "InfluxQL"}, {"dbName", "ipfsmon"}, {"httpMode", "POST"}, {"timeInterval", "10s"}, {"httpHeaderName1", "Authorization"}}},
+			{"secureJsonData", ordered{{"httpHeaderValue1", "Token " + token}}},
+		},
+		ordered{
+			{"name", "InfluxDB (Flux)"}, {"uid", FluxSource}, {"type", "influxdb"}, {"access", "proxy"},
+			{"url", url}, {"isDefault", false}, {"editable", false},
+			{"jsonData", ordered{{"version", "Flux"}, {"organization", org}, {"defaultBucket", "ipfsmon/history"}, {"timeInterval", "10s"}}},
+			{"secureJsonData", ordered{{"token", token}}},
+		},
+	}}}
+}
+
+func providers() ordered {
+	return ordered{{"apiVersion", 1}, {"providers", []any{ordered{
+		{"name", "ipfsmon"}, {"orgId", 1}, {"folder", "ipfsmon"}, {"type", "file"},
+		{"disableDeletion", true}, {"allowUiUpdates", false}, {"updateIntervalSeconds", 30},
+		{"options", ordered{{"path", "/etc/ipfsmon/dashboards"}, {"foldersFromFilesStructure", false}}},
+	}}}}
+}
+
+const alertsHead = `# Who is told is not here: until a contact point is chosen (Alerting, Contact
+# points; or a file of your own beside this one) Grafana shows the alerts and sends
+# them to its default, an address that does not exist. docs/dashboards.md tells how.`
+
+func alerts() ordered {
+	var rules []any
+	for _, a := range Alerts() {
+		rules = append(rules, a.rule())
+	}
+	return ordered{{"apiVersion", 1}, {"groups", []any{ordered{
+		{"orgId", 1}, {"name", "ipfsmon"}, {"folder", "ipfsmon"}, {"interval", "1m"}, {"rules", rules},
+	}}}}
+}
