@@ -1,0 +1,19 @@
+// Package proxy puts many kubo nodes behind one libp2p identity and balances
+// Bitswap between them.
+//
+// In: peers (upstream) that connect to the proxy's listeners and want blocks;
+// the RPC addresses of the owner's nodes (downstream). Out: the blocks, HAVEs
+// and DONT_HAVEs of those nodes, one Bitswap partner to each side; every
+// message of both sides to a tracer, totals as events.
+//
+// Promised: a block that is passed on fits a CID that its sender was asked
+// for; a CID is asked of one node at a time, of the next when that one does not
+// have it or does not answer, and once however many peers want it; DONT_HAVE
+// is said when every connected node has said it; what a peer may keep waiting
+// in memory is bounded; the two sides are two hosts that share a key and
+// nothing else, so that neither learns of the other's peers. Not promised:
+// that a want is answered while a connected node neither answers nor breaks.
+//
+// The wants of peers go down and blocks go up. The other way is open for the
+// CIDs of a preload request alone, and closed in a bridge.
+package proxy

@@ -1,0 +1,491 @@
+package proxy
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ipfs/boxo/bitswap/tracer"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	mh "github.com/multiformats/go-multihash"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// The bounds that no setting changes.
+const (
+	// maxCID is boxo's own limit for the length of a CID, in bytes.
+	maxCID = event.MaxCIDBytes
+	// window is how many wants a node keeps for us: kubo keeps 1,024 of one
+	// peer (boxo's MaxQueuedWantlistEntriesPerPeer) and forgets the rest
+	// without a word, so ours wait here when the window is full.
+	window = 960
+	// smallBlock is the size up to which kubo answers a WANT_HAVE with the
+	// block itself, in bytes.
+	smallBlock = 1024
+	// firstSize is what a block is taken for before a peer has got any.
+	firstSize = 256 << 10
+	// maxTotalWants bounds the wants of all peers together.
+	maxTotalWants = 1 << 20
+	// patience is how many times Fallback an answer may take of a node that
+	// brings other things meanwhile.
+	patience = 10
+	// retryEvery is how long a CID that nobody had rests before it is asked
+	// for again, if a peer still wants it.
+	retryEvery = 30 * time.Second
+	// distrustFor is how long a node is asked last that sent what nobody
+	// asked for.
+	distrustFor = time.Minute
+	// hangUpAfter is how long a node may be silent, with wants outstanding,
+	// before it is disconnected and connected again.
+	hangUpAfter = 30 * time.Second
+)
+
+// engine knows who wants what, and who was asked for it. One lock guards all;
+// it is never held while anything is sent.
+type engine struct {
+	cfg   *settings
+	log   *slog.Logger
+	trace tracer.Tracer
+	up    sender // to peers
+	down  sender // to nodes
+	boxes sync.WaitGroup
+
+	mu          sync.Mutex
+	closed      bool
+	wants       map[cid.Cid]*want
+	ups         map[peer.ID]*upstream
+	downs       []*downstream
+	byPeer      map[peer.ID]*downstream
+	turn        int // of the ring
+	total       int // wants of all peers
+	due         []deadline
+	cache       *cache
+	reverse     reverse
+	roomy       []*upstream // whose budget has got room; pumped by flush
+	ready       []*outbox   // with something to send; started by flush
+	n           counts
+	last        counts    // as of the last sample
+	answer      histogram // from a peer's want to its block
+	refsRunning int
+	draining    bool // new wants are not taken any more
+}
+
+// want is a CID that at least one peer waits for.
+type want struct {
+	cid      cid.Cid
+	waiters  []*waiter
+	asks     []*ask // at most one for each node
+	parked   bool   // every node said no
+	parkedAt time.Time
+}
+
+// waiter is one peer's want.
+type waiter struct {
+	up       *upstream
+	cid      cid.Cid
+	priority int32
+	block    bool // else HAVE
+	dontHave bool // wants to be told
+	told     bool // was told HAVE or DONT_HAVE
+	since    time.Time
+	seq      uint64
+	active   bool // part of a want; else it waits in up.waiting
+	reserved int  // bytes of the peer's budget
+	at       int  // in up.waiting
+}
+
+// upstream is a connected peer. It costs no goroutine while nothing is sent.
+type upstream struct {
+	id       peer.ID
+	wants    map[cid.Cid]*waiter // nil before the first
+	waiting  waiterHeap          // WANT_BLOCKs without room in the budget
+	reserved int                 // bytes that are expected
+	size     int                 // of its blocks, on average; 0 before the first
+	seq      uint64
+	home     *downstream // of --sticky and of other protocols
+	box      outbox
+}
+
+// counts are the totals since the start.
+type counts struct {
+	received, sent                     event.Traffic // of the upstream side
+	merged, cached, deferred, overflow uint64
+	passed, blocked                    uint64
+	refs, refsRefused                  uint64
+	reverseWants, reverseBlocks        uint64
+}
+
+func newEngine(s *settings, up, down sender) *engine {
+	e := &engine{cfg: s, log: s.Logger, trace: s.Tracer, up: up, down: down,
+		wants: map[cid.Cid]*want{}, ups: map[peer.ID]*upstream{}, byPeer: map[peer.ID]*downstream{}, cache: newCache(s.CacheBytes)}
+	e.reverse.init()
+	for _, d := range s.downs {
+		e.downs = append(e.downs, newDownstream(d))
+	}
+	return e
+}
+
+// peerConnected lets a peer in; false: there are too many.
+func (e *engine) peerConnected(p peer.ID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.upstream(p) != nil
+}
+
+// upstream gives a peer's state, made if there is none; nil if there are too many.
+func (e *engine) upstream(p peer.ID) *upstream {
+	u := e.ups[p]
+	if u == nil && !e.closed && len(e.ups) < e.cfg.MaxUpstreams {
+		u = &upstream{id: p}
+		u.box.to = p
+		e.ups[p] = u
+	}
+	return u
+}
+
+// peerGone drops all of a peer. What only it wanted is cancelled.
+func (e *engine) peerGone(p peer.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u := e.ups[p]
+	if u == nil {
+		return
+	}
+	delete(e.ups, p)
+	u.box.drop()
+	for _, w := range u.wants {
+		e.remove(w)
+	}
+	e.reverse.peerGone(e, u)
+	e.flush()
+}
+
+// entry is one entry of a wantlist.
+type entry struct {
+	cid      cid.Cid
+	priority int32
+	block    bool
+	cancel   bool
+	dontHave bool
+}
+
+// wantlist takes in a peer's wants and cancels, the most important first.
+func (e *engine) wantlist(p peer.ID, full bool, entries []entry) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u := e.upstream(p)
+	if u == nil || e.draining {
+		return
+	}
+	if full {
+		keep := make(map[cid.Cid]bool, len(entries))
+		for i := range entries {
+			keep[entries[i].cid] = !entries[i].cancel
+		}
+		for c, w := range u.wants {
+			if !keep[c] {
+				e.remove(w)
+			}
+		}
+	}
+	now := time.Now()
+	for i := range entries {
+		x := &entries[i]
+		switch {
+		case x.cid.ByteLen() > maxCID || x.cid.Prefix().MhType == mh.IDENTITY:
+			// As kubo: whoever has an identity CID has its block.
+		case x.cancel:
+			e.n.received.Cancel++
+			if w := u.wants[x.cid]; w != nil {
+				e.remove(w)
+			}
+		default:
+			e.want(u, x, now)
+		}
+	}
+	e.pump(u)
+	e.flush()
+}
+
+// want enters one want of a peer.
+func (e *engine) want(u *upstream, x *entry, now time.Time) {
+	if x.block {
+		e.n.received.WantBlock++
+	} else {
+		e.n.received.WantHave++
+	}
+	if blk := e.cache.get(x.cid); blk != nil {
+		e.n.cached++
+		if w := u.wants[x.cid]; w != nil {
+			e.remove(w)
+		}
+		w := waiter{up: u, cid: x.cid, block: x.block, since: now}
+		e.serve(&w, blk, now)
+		return
+	}
+	w := u.wants[x.cid]
+	switch {
+	case w == nil:
+		if len(u.wants) >= e.cfg.MaxWants || e.total >= maxTotalWants {
+			e.n.overflow++
+			return
+		}
+		u.seq++
+		w = &waiter{up: u, cid: x.cid, priority: x.priority, block: x.block, dontHave: x.dontHave, since: now, seq: u.seq, at: -1}
+		if u.wants == nil {
+			u.wants = map[cid.Cid]*waiter{}
+		}
+		u.wants[x.cid] = w
+		e.total++
+	case w.at >= 0: // it waits already: a new place in the order
+		w.priority, w.dontHave = x.priority, w.dontHave || x.dontHave
+		w.block = w.block || x.block
+		u.waiting.fix(w)
+		return
+	case x.block && !w.block: // it has been told where it is, and wants it
+		e.detach(w)
+		w.block, w.told, w.since = true, false, now
+		w.priority, w.dontHave = x.priority, x.dontHave
+	default: // asked again: it wants to be told again
+		w.told, w.dontHave = false, w.dontHave || x.dontHave
+		if target := e.wants[x.cid]; target != nil {
+			e.again(target)
+		}
+		return
+	}
+	if w.block {
+		u.waiting.push(w)
+		return
+	}
+	e.activate(w)
+}
+
+// pump lets as many of a peer's wants begin as its budget has room for.
+func (e *engine) pump(u *upstream) {
+	for len(u.waiting) > 0 {
+		size := u.size
+		if size == 0 {
+			size = firstSize
+		}
+		if busy := u.reserved + u.box.bytes; busy > 0 && busy+size > e.cfg.QueueBytes {
+			return
+		}
+		w := u.waiting.pop()
+		if blk := e.cache.get(w.cid); blk != nil && e.serve(w, blk, time.Now()) {
+			e.n.cached++
+			e.remove(w)
+			continue
+		}
+		w.reserved = size
+		u.reserved += size
+		e.activate(w)
+	}
+}
+
+// flush is the end of every entry into the engine: it lets those begin for
+// whom there is room now, and sends what is to be sent.
+func (e *engine) flush() {
+	for len(e.roomy) > 0 {
+		u := e.roomy[len(e.roomy)-1]
+		e.roomy = e.roomy[:len(e.roomy)-1]
+		if e.ups[u.id] == u {
+			e.pump(u)
+		}
+	}
+	for _, b := range e.ready {
+		e.start(b)
+	}
+	e.ready = e.ready[:0]
+}
+
+// activate makes a waiter part of its want, which is asked for unless it was.
+func (e *engine) activate(w *waiter) {
+	w.active = true
+	t := e.wants[w.cid]
+	if t == nil {
+		t = &want{cid: w.cid}
+		e.wants[w.cid] = t
+	} else if len(t.waiters) > 0 {
+		e.n.merged++
+	}
+	t.waiters = append(t.waiters, w)
+	e.again(t)
+}
+
+// again sees to it that a want is on its way.
+func (e *engine) again(t *want) {
+	if t.parked {
+		if time.Since(t.parkedAt) < e.cfg.Fallback { // they have said it just now
+			e.nobody(t)
+			return
+		}
+		t.parked = false
+		e.forget(t)
+	}
+	for _, a := range t.asks {
+		switch a.state {
+		case asked, queued:
+			if !a.block && t.needBlock() {
+				e.upgrade(a)
+			}
+			return
+		case have:
+			if t.needBlock() {
+				e.upgrade(a)
+				return
+			}
+			e.tellHave(t)
+			return
+		}
+	}
+	e.askNext(t)
+}
+
+func (t *want) needBlock() bool {
+	for _, w := range t.waiters {
+		if w.block {
+			return true
+		}
+	}
+	return false
+}
+
+// priority is the highest of those who wait.
+func (t *want) priority() int32 {
+	p := t.waiters[0].priority
+	for _, w := range t.waiters[1:] {
+		p = max(p, w.priority)
+	}
+	return p
+}
+
+// remove takes out a waiter for good.
+func (e *engine) remove(w *waiter) {
+	u := w.up
+	delete(u.wants, w.cid)
+	e.total--
+	if w.at >= 0 {
+		u.waiting.remove(w)
+	} else {
+		e.detach(w)
+	}
+	if t := e.wants[w.cid]; t != nil && len(t.waiters) == 0 {
+		e.finish(t)
+	}
+}
+
+// detach takes a waiter out of its want, which stays for now with what is known
+// of the nodes.
+func (e *engine) detach(w *waiter) {
+	e.unreserve(w)
+	t := e.wants[w.cid]
+	if t == nil || !w.active {
+		return
+	}
+	w.active = false
+	for i, x := range t.waiters {
+		if x == w {
+			t.waiters = append(t.waiters[:i], t.waiters[i+1:]...)
+			return
+		}
+	}
+}
+
+// unreserve gives the peer's budget back what was kept for a want.
+func (e *engine) unreserve(w *waiter) {
+	if w.reserved == 0 {
+		return
+	}
+	w.up.reserved -= w.reserved
+	w.reserved = 0
+	if len(w.up.waiting) > 0 {
+		e.roomy = append(e.roomy, w.up)
+	}
+}
+
+// finish forgets a want that nobody waits for, here and at the nodes.
+func (e *engine) finish(t *want) {
+	e.forget(t)
+	delete(e.wants, t.cid)
+}
+
+// serve sends a waiter what it waits for; false: its queue is full.
+func (e *engine) serve(w *waiter, blk blocks.Block, now time.Time) bool {
+	u, size := w.up, len(blk.RawData())
+	if !w.block && size > smallBlock {
+		e.n.sent.Have++
+		e.post(&u.box, item{cid: w.cid, what: itemHave})
+		w.told = true
+		return true
+	}
+	if u.box.bytes > 2*e.cfg.QueueBytes {
+		return false
+	}
+	if u.size == 0 {
+		u.size = size
+	}
+	u.size += (size - u.size) / 8
+	u.size = max(u.size, 512)
+	e.n.sent.Blocks++
+	e.n.sent.BlockBytes += uint64(size)
+	e.answer.add(now.Sub(w.since))
+	e.post(&u.box, item{cid: w.cid, what: itemBlock, block: blk})
+	return true
+}
+
+// deliver gives a block to all who wait for it.
+func (e *engine) deliver(t *want, blk blocks.Block, now time.Time) {
+	var rest []*waiter
+	for _, w := range t.waiters {
+		e.unreserve(w)
+		switch {
+		case !w.block && len(blk.RawData()) > smallBlock:
+			if !w.told {
+				e.serve(w, blk, now)
+			}
+			rest = append(rest, w)
+		case e.serve(w, blk, now):
+			delete(w.up.wants, w.cid)
+			e.total--
+			w.active = false
+		default: // fetched again when its queue is shorter
+			e.n.deferred++
+			w.active = false
+			w.up.waiting.push(w)
+		}
+	}
+	t.waiters = rest
+	if len(rest) == 0 {
+		e.finish(t)
+	}
+}
+
+// tellHave tells those who asked that there is the block.
+func (e *engine) tellHave(t *want) {
+	for _, w := range t.waiters {
+		if !w.block && !w.told {
+			w.told = true
+			e.n.sent.Have++
+			e.post(&w.up.box, item{cid: t.cid, what: itemHave})
+		}
+	}
+}
+
+// nobody tells those who asked that no node has it. The want stays: a node
+// that gets the block sends it.
+func (e *engine) nobody(t *want) {
+	if !t.parked {
+		t.parked, t.parkedAt = true, time.Now()
+	}
+	for _, w := range t.waiters {
+		e.unreserve(w)
+		if w.dontHave && !w.told {
+			w.told = true
+			e.n.sent.DontHave++
+			e.post(&w.up.box, item{cid: t.cid, what: itemDontHave})
+		}
+	}
+}

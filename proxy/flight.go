@@ -1,0 +1,254 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"sync"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// errDone ends a flight that has all.
+var errDone = errors.New("done")
+
+// flightKey is what is asked for; who asks for the same shares one flight.
+type flightKey struct {
+	cid       cid.Cid
+	recursive bool
+	unique    bool // without repeated lines
+}
+
+// ref is a line of kubo's answer.
+type ref struct {
+	Ref string
+	Err string
+}
+
+// flight is one request to a node, whose answer any number of callers read.
+type flight struct {
+	key    flightKey
+	cancel context.CancelFunc
+	users  int // guarded by refsServer.mu
+
+	mu      sync.Mutex
+	lines   [][]byte
+	end     error // errDone, or why there is no more
+	status  int   // if it ended before the first line: what to answer
+	changed chan struct{}
+	preload *preload
+	from    []netip.Addr // callers that came before preload was there
+}
+
+// join gives the flight for a key, begun if there is none.
+func (s *refsServer) join(key flightKey, from netip.Addr) (*flight, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.flights[key]
+	if f == nil {
+		if len(s.flights) >= maxRunning {
+			return nil, fmt.Errorf("%d requests are running, which is the most", maxRunning)
+		}
+		if len(s.p.engine.nodes()) == 0 {
+			return nil, errors.New("none of the nodes is connected")
+		}
+		ctx, cancel := context.WithTimeout(s.p.ctx, s.p.cfg.PreloadTimeout)
+		f = &flight{key: key, cancel: cancel, changed: make(chan struct{})}
+		s.flights[key] = f
+		s.p.engine.running(1)
+		s.p.tasks.Go(func() {
+			defer s.p.engine.running(-1)
+			defer cancel()
+			s.fly(ctx, f, from)
+			s.mu.Lock()
+			if s.flights[key] == f {
+				delete(s.flights, key)
+			}
+			s.mu.Unlock()
+		})
+	}
+	f.users++
+	if f.users > 1 {
+		f.mu.Lock()
+		if f.preload != nil {
+			s.p.engine.joinPreload(f.preload, from, 1)
+		} else {
+			f.from = append(f.from, from)
+		}
+		f.mu.Unlock()
+	}
+	return f, nil
+}
+
+// part takes a caller off a flight; without callers it ends.
+func (s *refsServer) part(f *flight, from netip.Addr) {
+	s.mu.Lock()
+	f.users--
+	if f.users == 0 {
+		f.cancel()
+		if s.flights[f.key] == f {
+			delete(s.flights, f.key)
+		}
+	}
+	s.mu.Unlock()
+	f.mu.Lock()
+	if f.preload != nil {
+		s.p.engine.joinPreload(f.preload, from, -1)
+	}
+	f.mu.Unlock()
+}
+
+// read gives the lines from i on, and the end if there is nothing after them;
+// changed is closed when there is more to read.
+func (f *flight) read(i int) (lines [][]byte, end error, changed <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i < len(f.lines) {
+		return f.lines[i:len(f.lines):len(f.lines)], nil, nil
+	}
+	return nil, f.end, f.changed
+}
+
+// refused gives the status of a flight that ended before its first line, 0 for
+// one that did not.
+func (f *flight) refused() (status int, reason string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.end == nil || f.status == 0 {
+		return 0, ""
+	}
+	return f.status, string(event.Clean(f.end.Error(), 300))
+}
+
+// add appends a line, or the end.
+func (f *flight) add(line []byte, end error, status int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if line != nil {
+		f.lines = append(f.lines, line)
+	}
+	if end != nil && f.end == nil {
+		f.end = end
+		if len(f.lines) == 0 {
+			f.status = status
+		}
+	}
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// fly asks the nodes, in the order in which they would be asked for the CID,
+// until one answers.
+func (s *refsServer) fly(ctx context.Context, f *flight, from netip.Addr) {
+	var failed []error
+	for _, d := range s.p.engine.orderOf(f.key.cid) {
+		began, err := s.ask(ctx, f, d, from)
+		if err == nil || began {
+			f.add(nil, cmpErr(err, errDone), http.StatusBadGateway)
+			return
+		}
+		failed = append(failed, fmt.Errorf("%s: %w", d.addr.name, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	status := http.StatusBadGateway
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		status = http.StatusGatewayTimeout
+	case len(failed) == 0:
+		status = http.StatusServiceUnavailable
+		failed = append(failed, errors.New("none of the nodes is connected"))
+	}
+	s.p.cfg.Logger.Debug("proxy: a preload failed", "cid", f.key.cid, "err", errors.Join(failed...))
+	f.add(nil, errors.Join(failed...), status)
+}
+
+func cmpErr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// ask has one node answer; began: it has sent lines, and no other is to be asked.
+func (s *refsServer) ask(ctx context.Context, f *flight, d *downstream, from netip.Addr) (began bool, err error) {
+	e := s.p.engine
+	way := e.openPreload(f.key.cid, d, from)
+	f.mu.Lock()
+	f.preload = way
+	for _, a := range f.from {
+		e.joinPreload(way, a, 1)
+	}
+	f.from = nil
+	f.mu.Unlock()
+	defer e.closePreload(way)
+
+	resp, err := s.p.rpc.post(ctx, d.addr, "refs", url.Values{
+		"arg": {f.key.cid.String()}, "recursive": {strconv.FormatBool(f.key.recursive)}, "unique": {strconv.FormatBool(f.key.unique)},
+	})
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(make([]byte, maxRefLine), maxRefLine)
+	n := 0
+	for lines.Scan() {
+		var r ref
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return n > 0, fmt.Errorf("refs: an answer that is not kubo's: %w", err)
+		}
+		if r.Err != "" {
+			return n > 0, fmt.Errorf("refs: %s", event.Clean(r.Err, 200))
+		}
+		c, err := cid.Decode(r.Ref)
+		if err != nil {
+			return n > 0, fmt.Errorf("refs: %q is no CID", event.Clean(r.Ref, 100))
+		}
+		if n++; n > s.p.cfg.PreloadNodes {
+			return true, fmt.Errorf("more than %d nodes", s.p.cfg.PreloadNodes)
+		}
+		e.allowPreload(way, c)
+		line, err := json.Marshal(ref{Ref: r.Ref})
+		if err != nil {
+			return true, err
+		}
+		f.add(append(line, '\n'), nil, 0)
+	}
+	if err := lines.Err(); err != nil {
+		return n > 0, fmt.Errorf("refs: %w", err)
+	}
+	if t := resp.Trailer.Get("X-Stream-Error"); t != "" {
+		return n > 0, fmt.Errorf("refs: %s", event.Clean(t, 200))
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1024)) // so that the connection is used again
+	return n > 0, nil
+}
+
+// running counts the requests to nodes.
+func (e *engine) running(by int) {
+	e.mu.Lock()
+	e.refsRunning += by
+	e.mu.Unlock()
+}
+
+// orderOf lists the connected nodes in the order in which they are asked.
+func (e *engine) orderOf(c cid.Cid) []*downstream {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.order(&want{cid: c})
+}

@@ -1,0 +1,85 @@
+package proxy
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/pnet"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// userAgent is what the proxy calls itself.
+const userAgent = "ipfsmon-proxy"
+
+// upHost makes the host that peers connect to.
+func upHost(s *settings, key crypto.PrivKey) (host.Host, error) {
+	addrs := append([]ma.Multiaddr(nil), s.listen...)
+	if s.ws != nil {
+		addrs = append(addrs, s.ws)
+	}
+	opts := []libp2p.Option{libp2p.ListenAddrs(addrs...)}
+	if s.SwarmKeyFile != "" {
+		psk, err := loadSwarmKey(s.SwarmKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("--swarm-key: %w", err)
+		}
+		opts = append(opts, libp2p.PrivateNetwork(psk))
+	}
+	rm, err := peersManager(s.MaxUpstreams)
+	if err != nil {
+		return nil, err
+	}
+	h, err := newHost(key, rm, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("listen (-l, -w): %w", err)
+	}
+	return h, nil
+}
+
+// downHost makes the host that connects to the nodes. It listens nowhere, so
+// that whom it knows is whom it has called. It has the same key, so that the
+// nodes' owner can tell them of one peer.
+func downHost(s *settings, key crypto.PrivKey) (host.Host, error) {
+	opts := []libp2p.Option{libp2p.NoListenAddrs}
+	if s.DownSwarmKeyFile != "" {
+		var psk pnet.PSK
+		psk, err := loadSwarmKey(s.DownSwarmKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("--downstream-swarm-key: %w", err)
+		}
+		opts = append(opts, libp2p.PrivateNetwork(psk))
+	}
+	rm, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(rcmgr.InfiniteLimits))
+	if err != nil {
+		return nil, err
+	}
+	return newHost(key, rm, opts...)
+}
+
+func newHost(key crypto.PrivKey, rm network.ResourceManager, opts ...libp2p.Option) (host.Host, error) {
+	return libp2p.New(append(opts,
+		libp2p.Identity(key), libp2p.UserAgent(userAgent), libp2p.ResourceManager(rm),
+		libp2p.DisableRelay(), libp2p.ForceReachabilityPrivate(), libp2p.DisableMetrics())...)
+}
+
+// peersManager bounds what all peers and each of them may take of the machine.
+func peersManager(peers int) (network.ResourceManager, error) {
+	whole := func(n int) rcmgr.LimitVal { return rcmgr.LimitVal(min(n, math.MaxInt32)) }
+	conns := rcmgr.ResourceLimits{
+		Conns: whole(2*peers + 128), ConnsInbound: whole(2*peers + 128), FD: whole(2*peers + 512),
+		Streams: whole(32*peers + 2048), StreamsInbound: whole(16*peers + 2048), StreamsOutbound: whole(16*peers + 2048),
+		Memory: rcmgr.LimitVal64(1 << 30),
+	}
+	transient := rcmgr.ResourceLimits{Conns: whole(peers + 128), ConnsInbound: whole(peers + 128), FD: whole(peers + 128),
+		Streams: whole(2*peers + 1024), StreamsInbound: whole(2*peers + 1024), StreamsOutbound: whole(2*peers + 1024)}
+	services := rcmgr.ResourceLimits{Streams: whole(16*peers + 1024), StreamsInbound: whole(16*peers + 1024), StreamsOutbound: whole(16*peers + 1024)}
+	base := rcmgr.DefaultLimits
+	libp2p.SetDefaultServiceLimits(&base)
+	limits := rcmgr.PartialLimitConfig{System: conns, Transient: transient, ServiceDefault: services, ProtocolDefault: services}
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(base.AutoScale())))
+}

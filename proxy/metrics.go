@@ -1,0 +1,99 @@
+package proxy
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The metrics are those of kitsune, by its names, and what they left out under
+// names of the same kind. kitsune counted messages by peer; labels here come
+// from closed sets: the side, and the configured names of the nodes.
+var (
+	descUp = prometheus.NewDesc("kitsune_bitswap_upstream_peers", "Connected peers.", nil, nil)
+	descDn = prometheus.NewDesc("kitsune_bitswap_downstream_peers", "Connected nodes behind the proxy.", nil, nil)
+	descR  = prometheus.NewDesc("kitsune_bitswap_total_messages_recv", "Bitswap messages received, of both sides.", nil, nil)
+	descS  = prometheus.NewDesc("kitsune_bitswap_total_messages_sent", "Bitswap messages sent, of both sides.", nil, nil)
+	descRS = prometheus.NewDesc("kitsune_bitswap_messages_recv", "Bitswap messages received.", []string{"side"}, nil)
+	descSS = prometheus.NewDesc("kitsune_bitswap_messages_sent", "Bitswap messages sent.", []string{"side"}, nil)
+	descDR = prometheus.NewDesc("kitsune_bitswap_downstream_block_rtt_ms", "From a want sent to a node to its block, in milliseconds.", []string{"downstream"}, nil)
+	descUR = prometheus.NewDesc("kitsune_bitswap_upstream_block_rtt_ms", "From a peer's want to its block, in milliseconds.", nil, nil)
+
+	descOpen   = prometheus.NewDesc("kitsune_bitswap_downstream_outstanding", "CIDs that a node was asked for and has not answered.", []string{"downstream"}, nil)
+	descBlocks = prometheus.NewDesc("kitsune_bitswap_downstream_blocks_total", "Blocks from a node: verified, refused because nobody asked for them, or late.", []string{"downstream", "result"}, nil)
+	descBytes  = prometheus.NewDesc("kitsune_bitswap_downstream_block_bytes_total", "Data in the verified blocks of a node.", []string{"downstream"}, nil)
+	descMiss   = prometheus.NewDesc("kitsune_bitswap_downstream_timeouts_total", "Wants for which another node was asked because this one did not answer.", []string{"downstream"}, nil)
+	descIsUp   = prometheus.NewDesc("kitsune_bitswap_downstream_up", "1 if a node is connected and answers.", []string{"downstream"}, nil)
+	descWants  = prometheus.NewDesc("kitsune_bitswap_upstream_wants_total", "Wants of peers, by what became of them at first: merged with one that was asked for already, cached (answered at once), overflow (beyond a limit); all counts every want.", []string{"result"}, nil)
+	descRefs   = prometheus.NewDesc("kitsune_preload_requests_total", "Requests to /api/v0/refs, all, and of these refused because of a limit.", []string{"result"}, nil)
+)
+
+var descs = []*prometheus.Desc{descUp, descDn, descR, descS, descRS, descSS, descDR, descUR, descOpen, descBlocks, descBytes, descMiss, descIsUp, descWants, descRefs}
+
+var _ prometheus.Collector = (*Proxy)(nil)
+
+// Describe implements prometheus.Collector.
+func (p *Proxy) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range descs {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector: it costs what there is to print,
+// however many peers there are.
+func (p *Proxy) Collect(out chan<- prometheus.Metric) {
+	for _, m := range p.engine.metrics(p.received[upstreamSide].Load(), p.received[downstreamSide].Load()) {
+		out <- m
+	}
+}
+
+func (e *engine) metrics(fromPeers, fromNodes uint64) []prometheus.Metric {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []prometheus.Metric
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out = append(out, prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...))
+	}
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out = append(out, prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...))
+	}
+	up, toNodes := 0, uint64(0)
+	for _, d := range e.downs {
+		name, n := d.addr.name, &d.n
+		if d.connected {
+			up++
+		}
+		toNodes += n.sent.Messages
+		gauge(descIsUp, float64(bit(d.connected && !d.stalled)), name)
+		gauge(descOpen, float64(d.open), name)
+		count(descBlocks, n.verified, name, "verified")
+		count(descBlocks, n.refused, name, "refused")
+		count(descBlocks, n.late, name, "late")
+		count(descBytes, n.bytes, name)
+		count(descMiss, n.timeouts, name)
+		out = append(out, d.rtt.metric(descDR, name))
+	}
+	gauge(descUp, float64(len(e.ups)))
+	gauge(descDn, float64(up))
+	count(descR, fromPeers+fromNodes)
+	count(descS, e.n.sent.Messages+toNodes)
+	count(descRS, fromPeers, "upstream")
+	count(descRS, fromNodes, "downstream")
+	count(descSS, e.n.sent.Messages, "upstream")
+	count(descSS, toNodes, "downstream")
+	out = append(out, e.answer.metric(descUR))
+	count(descWants, e.n.received.WantBlock+e.n.received.WantHave, "all")
+	count(descWants, e.n.merged, "merged")
+	count(descWants, e.n.cached, "cached")
+	count(descWants, e.n.overflow, "overflow")
+	count(descRefs, e.n.refs, "all")
+	count(descRefs, e.n.refsRefused, "refused")
+	return out
+}
+
+func (h *histogram) metric(d *prometheus.Desc, labels ...string) prometheus.Metric {
+	buckets, sum := make(map[float64]uint64, len(rttBuckets)), uint64(0)
+	for i, le := range rttBuckets {
+		sum += h.buckets[i]
+		buckets[le] = sum
+	}
+	return prometheus.MustNewConstHistogram(d, h.total, float64(h.all.Microseconds())/1000, buckets, labels...)
+}

@@ -1,0 +1,245 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	pb "github.com/ipfs/boxo/bitswap/message/pb"
+	bsnet "github.com/ipfs/boxo/bitswap/network"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// How a message is filled: with so many entries, and blocks until it has so
+// many bytes of them. A large block goes alone, so that the other side can work
+// on it while the next one is on its way.
+const (
+	maxEntries  = 512
+	enoughBytes = 128 << 10
+)
+
+// How a message is sent: a peer that does not take it within this time is taken
+// for one that has gone.
+const (
+	sendTimeout = 30 * time.Second
+	sendRetries = 2
+	sendBackoff = 50 * time.Millisecond
+)
+
+// sender opens the streams to one side. boxo's network is one.
+type sender interface {
+	NewMessageSender(context.Context, peer.ID, *bsnet.MessageSenderOpts) (bsnet.MessageSender, error)
+}
+
+type itemKind uint8
+
+const (
+	itemBlock itemKind = iota
+	itemHave
+	itemDontHave
+	itemWantBlock
+	itemWantHave
+	itemCancel
+)
+
+// item is one thing to tell.
+type item struct {
+	cid      cid.Cid
+	what     itemKind
+	priority int32
+	block    blocks.Block
+}
+
+// outbox is what is to be sent to one peer or node, in order. The engine's lock
+// guards it; at most one goroutine sends, and there is none while it is empty.
+type outbox struct {
+	to      peer.ID
+	items   []item
+	bytes   int // of the blocks, those being sent among them
+	sending int // bytes of the message being sent
+	running bool
+	pending bool // in engine.ready
+	era     int  // changes when all is dropped
+	stream  bsnet.MessageSender
+	cancel  context.CancelFunc
+}
+
+// post puts an item at the end.
+func (e *engine) post(b *outbox, x item) {
+	if x.block != nil {
+		b.bytes += len(x.block.RawData())
+	}
+	b.items = append(b.items, x)
+	if !b.running && !b.pending {
+		b.pending = true
+		e.ready = append(e.ready, b)
+	}
+}
+
+// drop empties the box and ends what is being sent: the other side has gone.
+func (b *outbox) drop() {
+	b.items, b.bytes, b.stream = nil, b.sending, nil
+	b.era++
+	if b.cancel != nil {
+		b.cancel()
+	}
+}
+
+// start has a goroutine send what is there. The caller holds the lock.
+func (e *engine) start(b *outbox) {
+	b.pending = false
+	if b.running || len(b.items) == 0 || e.closed {
+		return
+	}
+	b.running = true
+	e.boxes.Go(func() { e.empty(b) })
+}
+
+// empty sends until there is nothing left.
+func (e *engine) empty(b *outbox) {
+	msg := bsmsg.New(false)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(b.items) > 0 && !e.closed {
+		msg.Reset(false)
+		n, size := fill(msg, b.items)
+		rest := copy(b.items, b.items[n:])
+		clear(b.items[rest:])
+		b.items = b.items[:rest]
+		b.sending = size
+		to, stream, era := b.to, b.stream, b.era
+		ctx, cancel := context.WithTimeout(context.Background(), sendTimeout+5*time.Second)
+		b.cancel = cancel
+		e.mu.Unlock()
+		stream, err := e.transmit(ctx, b, to, stream, msg)
+		cancel()
+		e.mu.Lock()
+		b.bytes -= size
+		b.sending = 0
+		b.cancel = nil
+		if b.era != era {
+			continue // to a later connection of the same node, or to nobody
+		}
+		b.stream = stream
+		e.sent(b, err)
+	}
+	b.running = false
+	if cap(b.items) > 64 {
+		b.items = nil
+	}
+	e.flush()
+}
+
+// fill puts items into a message, as many as belong into one, and tells how
+// many and the bytes of the blocks.
+func fill(msg bsmsg.BitSwapMessage, items []item) (n, size int) {
+	cancels := map[cid.Cid]bool(nil)
+	for n < len(items) && n < maxEntries && size < enoughBytes {
+		x := &items[n]
+		switch x.what {
+		case itemBlock:
+			if len(x.block.RawData())+size > enoughBytes && size > 0 {
+				return n, size
+			}
+			msg.AddBlock(x.block)
+			size += len(x.block.RawData())
+		case itemHave:
+			msg.AddHave(x.cid)
+		case itemDontHave:
+			msg.AddDontHave(x.cid)
+		default:
+			// One message cannot say both of a CID, want and cancel.
+			was, there := cancels[x.cid]
+			if there && was != (x.what == itemCancel) {
+				return n, size
+			}
+			if cancels == nil {
+				cancels = map[cid.Cid]bool{}
+			}
+			cancels[x.cid] = x.what == itemCancel
+			switch x.what {
+			case itemCancel:
+				msg.Cancel(x.cid)
+			case itemWantHave:
+				msg.AddEntry(x.cid, x.priority, pb.Message_Wantlist_Have, true)
+			case itemWantBlock:
+				msg.AddEntry(x.cid, x.priority, pb.Message_Wantlist_Block, true)
+			}
+		}
+		n++
+	}
+	return n, size
+}
+
+// transmit sends a message on the peer's stream, which is opened if need be. It
+// never dials: who is not connected has gone.
+func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsnet.MessageSender, msg bsmsg.BitSwapMessage) (bsnet.MessageSender, error) {
+	ctx = network.WithNoDial(ctx, "the proxy only answers")
+	if stream == nil {
+		side := e.up
+		if e.isDown(b) {
+			side = e.down
+		}
+		var err error
+		stream, err = side.NewMessageSender(ctx, to, &bsnet.MessageSenderOpts{MaxRetries: sendRetries, SendTimeout: sendTimeout, SendErrorBackoff: sendBackoff})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if e.trace != nil {
+		e.trace.MessageSent(to, msg)
+	}
+	if err := stream.SendMsg(ctx, msg); err != nil {
+		return nil, errors.Join(err, stream.Reset())
+	}
+	return stream, nil
+}
+
+// isDown says whether a box is a node's. What a box belongs to never changes.
+func (e *engine) isDown(b *outbox) bool {
+	for _, d := range e.downs {
+		if &d.box == b {
+			return true
+		}
+	}
+	return false
+}
+
+// sent counts a message and lets the peer's next wants begin. A peer that took
+// it not is dropped with all that it wants; a node's wants fall due.
+func (e *engine) sent(b *outbox, err error) {
+	if e.isDown(b) {
+		for _, d := range e.downs {
+			switch {
+			case &d.box != b:
+			case err == nil:
+				d.n.sent.Messages++
+			default:
+				d.broken = true // the wants of this message are lost: it is connected anew
+			}
+		}
+		e.flush()
+		return
+	}
+	u := e.ups[b.to]
+	if u == nil || &u.box != b {
+		return
+	}
+	if err != nil {
+		e.log.Debug("proxy: a peer does not take its messages", "peer", b.to, "err", err)
+		delete(e.ups, b.to)
+		u.box.drop()
+		for _, w := range u.wants {
+			e.remove(w)
+		}
+		e.reverse.peerGone(e, u)
+	} else {
+		e.n.sent.Messages++
+		e.pump(u)
+	}
+	e.flush()
+}

@@ -1,0 +1,187 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// The bounds of streams that are passed on.
+const (
+	maxPassed     = 2048
+	maxPassedEach = 32
+	passIdle      = 5 * time.Minute
+	passOpen      = 10 * time.Second
+	passBuffer    = 32 << 10
+)
+
+// own are the protocols that the proxy speaks itself on both sides; they are
+// never passed on.
+var own = []string{"/ipfs/bitswap", "/ipfs/id/", "/ipfs/ping/", "/libp2p/autonat/2"}
+
+// passer passes streams of other protocols from peers to nodes. It offers
+// peers what a connected node speaks, but for what is blocked.
+type passer struct {
+	p       *Proxy
+	streams sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	offered map[protocol.ID]bool
+	each    map[peer.ID]int
+	all     int
+	open    map[network.Stream]struct{}
+}
+
+func newPasser(p *Proxy) *passer {
+	return &passer{p: p, offered: map[protocol.ID]bool{}, each: map[peer.ID]int{}, open: map[network.Stream]struct{}{}}
+}
+
+// passable says whether a protocol may be passed on.
+func (x *passer) passable(id protocol.ID) bool {
+	if x.p.cfg.NoPass || x.p.cfg.SwarmKeyFile != "" {
+		return false
+	}
+	for _, prefix := range slices.Concat(own, x.p.cfg.Block) {
+		if strings.HasPrefix(string(id), prefix) {
+			return false
+		}
+	}
+	return true
+}
+
+// offer tells peers of all protocols that the connected nodes speak.
+func (x *passer) offer() {
+	now := map[protocol.ID]bool{}
+	for _, d := range x.p.engine.nodes() {
+		all, _ := x.p.down.Peerstore().GetProtocols(d) // none known is none
+		for _, id := range all {
+			if x.passable(id) {
+				now[id] = true
+			}
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return
+	}
+	for id := range now {
+		if !x.offered[id] {
+			x.p.up.SetStreamHandler(id, x.pass)
+		}
+	}
+	for id := range x.offered {
+		if !now[id] {
+			x.p.up.RemoveStreamHandler(id)
+		}
+	}
+	x.offered = maps.Clone(now)
+}
+
+// take enters a stream; false: there are too many.
+func (x *passer) take(s network.Stream) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	from := s.Conn().RemotePeer()
+	if x.closed || x.all >= maxPassed || x.each[from] >= maxPassedEach {
+		return false
+	}
+	x.all++
+	x.each[from]++
+	x.open[s] = struct{}{}
+	x.streams.Add(1)
+	return true
+}
+
+func (x *passer) leave(s network.Stream) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	from := s.Conn().RemotePeer()
+	x.all--
+	if x.each[from]--; x.each[from] == 0 {
+		delete(x.each, from)
+	}
+	delete(x.open, s)
+	x.streams.Done()
+}
+
+// pass copies a peer's stream to its node and back. Nothing of it is kept.
+func (x *passer) pass(s network.Stream) {
+	if !x.take(s) {
+		x.p.engine.count(func(n *counts) { n.blocked++ })
+		_ = s.Reset() // it is gone either way
+		return
+	}
+	defer x.leave(s)
+	to, err := x.connect(s)
+	if err != nil {
+		x.p.engine.count(func(n *counts) { n.blocked++ })
+		_ = s.Reset()
+		return
+	}
+	x.p.engine.count(func(n *counts) { n.passed++ })
+	var back sync.WaitGroup
+	back.Go(func() { copyStream(s, to) })
+	copyStream(to, s)
+	back.Wait()
+}
+
+func (x *passer) connect(s network.Stream) (network.Stream, error) {
+	ctx, cancel := context.WithTimeout(network.WithNoDial(context.Background(), "the watch connects"), passOpen)
+	defer cancel()
+	id, ok := x.p.engine.home(s.Conn().RemotePeer(), func(d peer.ID) bool {
+		spoken, err := x.p.down.Peerstore().SupportsProtocols(d, s.Protocol())
+		return err == nil && len(spoken) > 0
+	})
+	if !ok {
+		return nil, network.ErrNoConn
+	}
+	return x.p.down.NewStream(ctx, id, s.Protocol())
+}
+
+// copyStream copies until one side ends, and ends the other side in the same
+// way: closed for writing, or reset.
+func copyStream(to, from network.Stream) {
+	buf := make([]byte, passBuffer)
+	for {
+		_ = from.SetReadDeadline(time.Now().Add(passIdle)) // a stream without deadlines ends with its connection
+		n, err := from.Read(buf)
+		if n > 0 {
+			_ = to.SetWriteDeadline(time.Now().Add(passIdle))
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				err = werr
+			}
+		}
+		if err == io.EOF {
+			_ = to.CloseWrite()
+			return
+		}
+		if err != nil {
+			_, _ = to.Reset(), from.Reset()
+			return
+		}
+	}
+}
+
+// close ends all streams and waits for them.
+func (x *passer) close() {
+	x.mu.Lock()
+	x.closed = true
+	for id := range x.offered {
+		x.p.up.RemoveStreamHandler(id)
+	}
+	for s := range x.open {
+		_ = s.Reset()
+	}
+	x.mu.Unlock()
+	x.streams.Wait()
+}

@@ -1,0 +1,211 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bsnetwork "github.com/ipfs/boxo/bitswap/network"
+	"github.com/ipfs/boxo/bitswap/network/bsnet"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// How often the engine's clock ticks, and how often what the host knows is
+// compared with what the engine knows.
+const (
+	tickEvery  = 50 * time.Millisecond
+	sweepEvery = 10 * time.Second
+)
+
+// DrainTimeout is how long Close waits for what is on its way to peers.
+const DrainTimeout = 5 * time.Second
+
+// Proxy is a running proxy. New opens its listeners, Run serves.
+type Proxy struct {
+	cfg    *settings
+	up     host.Host
+	down   host.Host
+	upNet  bsnetwork.BitSwapNetwork
+	downNt bsnetwork.BitSwapNetwork
+	engine *engine
+	rpc    *rpc
+	pass   *passer
+	refs   *refsServer // nil: off
+
+	received, sentUp [2]atomic.Uint64 // messages of both sides since the start
+
+	notifee *network.NotifyBundle
+	cancel  context.CancelFunc
+	ctx     context.Context
+	tasks   sync.WaitGroup
+	closing sync.Once
+}
+
+// New checks the configuration, reads or makes the key, and listens. Close it,
+// also when Run was not called.
+func New(cfg Config) (_ *Proxy, err error) {
+	s, err := cfg.settings()
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{cfg: s}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			p.abandon()
+		}
+	}()
+	if p.rpc, err = newRPC(s); err != nil {
+		return nil, err
+	}
+	key, err := LoadKey(s.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("-k: %w", err)
+	}
+	if p.down, err = downHost(s, key); err != nil {
+		return nil, err
+	}
+	if p.up, err = upHost(s, key); err != nil {
+		return nil, err
+	}
+	p.upNet, p.downNt = bsnet.NewFromIpfsHost(p.up), bsnet.NewFromIpfsHost(p.down)
+	p.engine = newEngine(s, p.upNet, p.downNt)
+	p.engine.reverse.at = p.addressesOf
+	p.pass = newPasser(p)
+	if s.refsAt != "" {
+		if p.refs, err = newRefsServer(p); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// abandon closes what New has opened before it failed.
+func (p *Proxy) abandon() {
+	p.cancel()
+	if p.refs != nil {
+		p.refs.close()
+	}
+	for _, h := range []host.Host{p.up, p.down} {
+		if h != nil {
+			_ = h.Close() // nothing ran on it
+		}
+	}
+	if p.rpc != nil {
+		p.rpc.close()
+	}
+}
+
+// Start begins to serve.
+func (p *Proxy) Start() {
+	p.downNt.Start((*downSide)(p))
+	p.upNet.Start((*upSide)(p))
+	p.notifee = &network.NotifyBundle{DisconnectedF: p.nodeDisconnected}
+	p.down.Network().Notify(p.notifee)
+	for _, d := range p.engine.downs {
+		p.tasks.Go(func() { p.watch(p.ctx, d) })
+	}
+	p.tasks.Go(p.ticks)
+	if p.refs != nil {
+		p.tasks.Go(p.refs.serve)
+	}
+}
+
+// ticks is the engine's clock.
+func (p *Proxy) ticks() {
+	tick, sweep, retry := time.NewTicker(tickEvery), time.NewTicker(sweepEvery), time.NewTicker(retryEvery)
+	defer tick.Stop()
+	defer sweep.Stop()
+	defer retry.Stop()
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, d := range p.engine.tick(now) {
+				p.hangUp(d)
+			}
+		case <-retry.C:
+			p.engine.retry()
+		case <-sweep.C:
+			for _, id := range p.engine.peers() {
+				if p.up.Network().Connectedness(id) != network.Connected {
+					p.engine.peerGone(id)
+				}
+			}
+		}
+	}
+}
+
+// Close stops: no new peers and wants, then what is on its way is delivered, at
+// most for DrainTimeout, then all connections close. It may be called again.
+func (p *Proxy) Close() error {
+	var err error
+	p.closing.Do(func() {
+		if p.notifee == nil { // Start was not called
+			p.abandon()
+			return
+		}
+		if p.refs != nil {
+			p.refs.close()
+		}
+		for _, a := range p.up.Network().ListenAddresses() {
+			if l, ok := p.up.Network().(interface{ ListenClose(...ma.Multiaddr) }); ok {
+				l.ListenClose(a)
+			}
+		}
+		p.engine.drain(DrainTimeout)
+		p.cancel()
+		p.pass.close()
+		p.engine.close()
+		p.tasks.Wait()
+		p.down.Network().StopNotify(p.notifee)
+		err = errors.Join(p.up.Close(), p.down.Close())
+		p.upNet.Stop()
+		p.downNt.Stop()
+		p.rpc.close()
+	})
+	return err
+}
+
+// Host is the upstream side's host.
+func (p *Proxy) Host() host.Host { return p.up }
+
+// Addrs are where peers reach the proxy, with its peer ID.
+func (p *Proxy) Addrs() []ma.Multiaddr {
+	all, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: p.up.ID(), Addrs: p.up.Addrs()})
+	if err != nil {
+		return nil // of an ID that is no ID
+	}
+	return all
+}
+
+// RefsAddr is where /api/v0/refs is served; nil: nowhere.
+func (p *Proxy) RefsAddr() net.Addr {
+	if p.refs == nil {
+		return nil
+	}
+	return p.refs.listener.Addr()
+}
+
+// addressesOf gives the IP addresses of a peer's connections.
+func (p *Proxy) addressesOf(id peer.ID) []netip.Addr {
+	var out []netip.Addr
+	for _, c := range p.up.Network().ConnsToPeer(id) {
+		if ip, err := manet.ToIP(c.RemoteMultiaddr()); err == nil {
+			if a, ok := netip.AddrFromSlice(ip); ok {
+				out = append(out, a.Unmap())
+			}
+		}
+	}
+	return out
+}

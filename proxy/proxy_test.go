@@ -1,0 +1,50 @@
+package proxy
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestBlocksArriveFromTheNodeThatHasThem(t *testing.T) {
+	for _, balance := range Balances {
+		t.Run(balance, func(t *testing.T) {
+			var cfg Config
+			blks := newBlocks(t, 60, 20_000)
+			for i := range 3 {
+				n := newTestNode(t)
+				n.put(t, blks[i*20:(i+1)*20]...)
+				cfg.Downstreams = append(cfg.Downstreams, apiAddr(n.api))
+			}
+			cfg.Balance = balance
+			p := startProxy(t, cfg)
+			var wg sync.WaitGroup
+			for range 4 {
+				up := newTestNode(t)
+				p.connect(t, up.Host)
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(context.Background(), patient)
+					defer cancel()
+					if err := up.tryFetch(ctx, blks); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			s := p.Sample(time.Second)
+			require.EqualValues(t, 4, s.UpstreamPeers)
+			require.EqualValues(t, 240, s.Sent.Blocks)
+			var verified uint64
+			for _, d := range s.Downstreams {
+				require.Zero(t, d.Refused)
+				verified += d.Verified
+			}
+			t.Logf("%+v", s)
+			require.GreaterOrEqual(t, verified, uint64(60))
+			require.Less(t, verified, uint64(240), "what four want is fetched once")
+		})
+	}
+}

@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	pb "github.com/ipfs/boxo/bitswap/message/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// The sides, as places in arrays.
+const (
+	upstreamSide = iota
+	downstreamSide
+)
+
+// upSide receives the messages of peers. It implements boxo's Receiver; its
+// methods are called by libp2p's goroutines and return soon.
+type upSide Proxy
+
+// ReceiveMessage takes in a peer's message.
+func (s *upSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwapMessage) {
+	s.received[upstreamSide].Add(1)
+	if t := s.cfg.Tracer; t != nil {
+		t.MessageReceived(from, m)
+	}
+	entries := entriesOf(m)
+	if len(entries) > 0 || m.Full() {
+		s.engine.wantlist(from, m.Full(), entries)
+	}
+	s.engine.count(func(n *counts) { n.received.Messages++ })
+	blks, presences := m.Blocks(), m.BlockPresences()
+	if len(blks)+len(presences) > 0 {
+		s.engine.fromPeer(from, blks, m.Haves(), m.DontHaves())
+	}
+}
+
+// ReceiveError is told of messages that could not be read; libp2p has closed
+// their stream.
+func (s *upSide) ReceiveError(err error) { s.cfg.Logger.Debug("proxy: from a peer", "err", err) }
+
+// PeerConnected lets a peer in, unless there are too many.
+func (s *upSide) PeerConnected(id peer.ID) {
+	if !s.engine.peerConnected(id) {
+		_ = s.up.Network().ClosePeer(id) // it is gone either way
+	}
+}
+
+// PeerDisconnected forgets a peer.
+func (s *upSide) PeerDisconnected(id peer.ID) { s.engine.peerGone(id) }
+
+// downSide receives the messages of nodes.
+type downSide Proxy
+
+// ReceiveMessage takes in a node's message.
+func (s *downSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwapMessage) {
+	s.received[downstreamSide].Add(1)
+	if t := s.cfg.Tracer; t != nil {
+		t.MessageReceived(from, m)
+	}
+	s.engine.fromNode(from, m.Blocks(), m.Haves(), m.DontHaves())
+	if entries := entriesOf(m); len(entries) > 0 {
+		s.engine.nodeWants(from, entries)
+	}
+}
+
+// ReceiveError is told of messages that could not be read.
+func (s *downSide) ReceiveError(err error) {
+	s.cfg.Logger.Warn("proxy: a message of a node could not be read", "err", err)
+}
+
+// PeerConnected and PeerDisconnected are boxo's view of a node; watch has its own.
+func (s *downSide) PeerConnected(peer.ID) {}
+
+// PeerDisconnected see PeerConnected.
+func (s *downSide) PeerDisconnected(peer.ID) {}
+
+// entriesOf gives a message's wantlist, the most important first.
+func entriesOf(m bsmsg.BitSwapMessage) []entry {
+	all := m.Wantlist()
+	if len(all) == 0 {
+		return nil
+	}
+	out := make([]entry, len(all))
+	for i := range all {
+		x := &all[i]
+		out[i] = entry{cid: x.Cid, priority: x.Priority, block: x.WantType == pb.Message_Wantlist_Block, cancel: x.Cancel, dontHave: x.SendDontHave}
+	}
+	slices.SortFunc(out, func(a, b entry) int { return cmp.Compare(b.priority, a.priority) })
+	return out
+}

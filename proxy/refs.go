@@ -1,0 +1,314 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	mh "github.com/multiformats/go-multihash"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// The bounds of the preload listener.
+const (
+	maxRunning  = 128 // requests to nodes at a time, of all callers
+	maxCallers  = 1 << 16
+	refsPath    = "/api/v0/refs"
+	lineTimeout = time.Minute // for a caller to take what is written
+)
+
+// refsServer answers /api/v0/refs: a caller's node asks the proxy's nodes to
+// fetch what it has, or to list what they have.
+type refsServer struct {
+	p        *Proxy
+	listener net.Listener
+	server   *http.Server
+	token    [sha256.Size]byte
+	open     bool // no token wanted
+
+	mu      sync.Mutex
+	flights map[flightKey]*flight
+	callers map[netip.Prefix]*caller
+}
+
+// caller is one's budget.
+type caller struct {
+	running int
+	tokens  float64
+	at      time.Time
+}
+
+func newRefsServer(p *Proxy) (*refsServer, error) {
+	s := &refsServer{p: p, flights: map[flightKey]*flight{}, callers: map[netip.Prefix]*caller{}}
+	token, err := readToken(p.cfg.PreloadToken)
+	if err != nil {
+		return nil, err
+	}
+	s.token, s.open = sha256.Sum256([]byte(token)), token == ""
+	if s.listener, err = net.Listen("tcp", p.cfg.refsAt); err != nil {
+		return nil, fmt.Errorf("-p: %w", err)
+	}
+	s.server = &http.Server{
+		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return p.ctx },
+	}
+	return s, nil
+}
+
+func (s *refsServer) serve() {
+	if err := s.server.Serve(s.listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		s.p.cfg.Logger.Error("proxy: preload requests are not answered any more", "err", err)
+	}
+}
+
+// close lets running requests end for a while, then ends them.
+func (s *refsServer) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
+	defer cancel()
+	if s.server.Shutdown(ctx) != nil {
+		_ = s.server.Close() // the end of patience
+	}
+	_ = s.listener.Close() // twice is no harm
+}
+
+// fail answers with a status and a reason.
+func (s *refsServer) fail(w http.ResponseWriter, status int, reason string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"Message": reason, "Code": 0, "Type": "error"}) // kubo's form
+}
+
+// ServeHTTP answers one request.
+func (s *refsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Any page may ask: that is what preloads are for. There are no cookies,
+	// and what is answered is public.
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if r.URL.Path != refsPath {
+		s.fail(w, http.StatusNotFound, "there is only "+refsPath)
+		return
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodPost:
+	case http.MethodOptions:
+		w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	default:
+		w.Header().Set("Allow", "GET, POST, OPTIONS")
+		s.fail(w, http.StatusMethodNotAllowed, "want GET or POST")
+		return
+	}
+	s.p.engine.count(func(n *counts) { n.refs++ })
+	if !s.allowed(r) {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		s.fail(w, http.StatusUnauthorized, "want the token: Authorization: Bearer TOKEN")
+		return
+	}
+	key, err := parseRefs(r)
+	if err != nil {
+		s.fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	from, err := s.caller(r)
+	if err != nil {
+		s.fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	leave, wait := s.enter(from)
+	if leave == nil {
+		s.p.engine.count(func(n *counts) { n.refsRefused++ })
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
+		s.fail(w, http.StatusTooManyRequests, fmt.Sprintf("more than %d requests in a minute, or %d at a time", s.p.cfg.PreloadRate, s.p.cfg.PreloadParallel))
+		return
+	}
+	defer leave()
+	f, err := s.join(key, from)
+	if err != nil {
+		s.p.engine.count(func(n *counts) { n.refsRefused++ })
+		s.fail(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	defer s.part(f, from)
+	s.stream(w, r, f)
+}
+
+// stream writes a flight's lines as they come.
+func (s *refsServer) stream(w http.ResponseWriter, r *http.Request, f *flight) {
+	rc := http.NewResponseController(w)
+	begun := false
+	for i := 0; ; {
+		lines, end, changed := f.read(i)
+		if len(lines) == 0 && end == nil {
+			select {
+			case <-changed:
+			case <-r.Context().Done():
+				return
+			}
+			continue
+		}
+		if !begun {
+			if status, reason := f.refused(); len(lines) == 0 && status != 0 {
+				s.fail(w, status, reason)
+				return
+			}
+			begun = true
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Header().Set("X-Chunked-Output", "1")
+			w.Header().Set("Trailer", "X-Stream-Error")
+		}
+		_ = rc.SetWriteDeadline(time.Now().Add(lineTimeout)) // a listener without it has none
+		for _, line := range lines {
+			if _, err := w.Write(line); err != nil {
+				return
+			}
+		}
+		i += len(lines)
+		if len(lines) > 0 {
+			if rc.Flush() != nil {
+				return
+			}
+			continue
+		}
+		if !errors.Is(end, errDone) { // the status has been sent: kubo's way to say it
+			text := string(event.Clean(end.Error(), 200))
+			_ = json.NewEncoder(w).Encode(ref{Err: text}) // the caller may have gone
+			w.Header().Set("X-Stream-Error", text)
+		}
+		return
+	}
+}
+
+func (s *refsServer) allowed(r *http.Request) bool {
+	if s.open {
+		return true
+	}
+	shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	sum := sha256.Sum256([]byte(shown))
+	return ok && subtle.ConstantTimeCompare(sum[:], s.token[:]) == 1
+}
+
+// parseRefs reads what is asked for: one CID, alone or as /ipfs/CID.
+func parseRefs(r *http.Request) (flightKey, error) {
+	q := r.URL.Query()
+	args := q["arg"]
+	if len(args) != 1 {
+		return flightKey{}, errors.New("want one argument: ?arg=CID")
+	}
+	c, err := cid.Decode(strings.TrimPrefix(args[0], "/ipfs/"))
+	if err != nil {
+		return flightKey{}, fmt.Errorf("arg: want a CID, as in ?arg=bafy...: %s", event.Clean(err.Error(), 100))
+	}
+	if c.ByteLen() > maxCID || c.Prefix().MhType == mh.IDENTITY {
+		return flightKey{}, fmt.Errorf("arg: want a CID of at most %d bytes that is no identity", maxCID)
+	}
+	key := flightKey{cid: c}
+	for name, to := range map[string]*bool{"recursive": &key.recursive, "unique": &key.unique} {
+		if text := q.Get(name); text != "" {
+			if *to, err = strconv.ParseBool(text); err != nil {
+				return flightKey{}, fmt.Errorf("%s: want true or false", name)
+			}
+		}
+	}
+	return key, nil
+}
+
+// caller gives the address of whoever asks: the connection's, or what a trusted
+// proxy says, which is the last address of X-Forwarded-For that is none of a
+// trusted proxy.
+func (s *refsServer) caller(r *http.Request) (netip.Addr, error) {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, errors.New("the connection has no address")
+	}
+	from := ap.Addr().Unmap().WithZone("")
+	list := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, text := range slices.Backward(list) {
+		if !s.trusted(from) || strings.TrimSpace(text) == "" {
+			break
+		}
+		text = strings.TrimSpace(text)
+		a, err := netip.ParseAddr(strings.Trim(text, "[]"))
+		if err != nil {
+			ap, perr := netip.ParseAddrPort(text)
+			if perr != nil {
+				return netip.Addr{}, errors.New("X-Forwarded-For: want addresses")
+			}
+			a = ap.Addr()
+		}
+		from = a.Unmap().WithZone("")
+	}
+	return from, nil
+}
+
+func (s *refsServer) trusted(a netip.Addr) bool {
+	return slices.ContainsFunc(s.p.cfg.trusted, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// budgetOf is what shares a budget: an IPv4 address, or the 64 bits of an IPv6
+// address that one customer has.
+func budgetOf(a netip.Addr) netip.Prefix {
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// enter takes a request off its caller's budget; leave gives the place back.
+// Without room leave is nil, and wait is how long to wait.
+func (s *refsServer) enter(from netip.Addr) (leave func(), wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, rate := time.Now(), float64(s.p.cfg.PreloadRate)
+	key := budgetOf(from)
+	c := s.callers[key]
+	if c == nil {
+		if len(s.callers) >= maxCallers {
+			for k, x := range s.callers { // those who have their full budget again
+				if x.running == 0 && now.Sub(x.at) > time.Minute {
+					delete(s.callers, k)
+				}
+			}
+			if len(s.callers) >= maxCallers {
+				return nil, time.Minute
+			}
+		}
+		c = &caller{tokens: rate, at: now}
+		s.callers[key] = c
+	}
+	c.tokens = min(rate, c.tokens+now.Sub(c.at).Minutes()*rate)
+	c.at = now
+	if c.running >= s.p.cfg.PreloadParallel {
+		return nil, time.Second
+	}
+	if c.tokens < 1 {
+		return nil, time.Duration((1 - c.tokens) / rate * float64(time.Minute))
+	}
+	c.tokens--
+	c.running++
+	return func() {
+		s.mu.Lock()
+		c.running--
+		s.mu.Unlock()
+	}, 0
+}
