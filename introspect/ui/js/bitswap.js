@@ -36,22 +36,22 @@ function Entry({ e }) {
 }
 
 const columns = [
-  { name: 'time', title: 'Time', width: '96px', cell: ({ e }) => html`<span class="mono">${clock(e.ts, true)}</span>` },
-  { name: 'direction', title: 'Way', width: '62px', cell: ({ m }) => html`<span class=${m.direction === 'sent' ? 'way out' : 'way in'}>${m.direction === 'sent' ? '→ out' : '← in'}</span>` },
-  { name: 'peer', title: 'Peer', width: '122px', cell: ({ m }) => html`<${Peer} id=${typeof m.peer === 'string' ? m.peer : ''} />` },
-  { name: 'what', title: 'Entries', width: 'minmax(190px, 2fr)', cell: ({ m }) => types.filter((t) => m[countKeys[t]] > 0).map((t) => html`<span key=${t} class=${`tag ${typeColors[t]}`}>${typeNames[t]}${m[countKeys[t]] > 1 ? ` ×${number(m[countKeys[t]])}` : ''}</span> `) },
-  { name: 'cid', title: 'First CID', width: '104px', cell: ({ m }) => { const e = entriesOf(m)[0]; return e ? html`<${Cid} cid=${typeof e.cid === 'string' ? e.cid : ''} />` : html`<span class="muted">${m.full ? 'full list' : '–'}</span>`; } },
-  { name: 'bytes', title: 'Blocks', width: '82px', right: true, cell: ({ m }) => (m.block_bytes > 0 ? bytes(m.block_bytes) : '') },
-  { name: 'agent', title: 'Agent', width: 'minmax(90px, 1fr)', drop: 1, cell: ({ m }) => html`<${Words} max=${80}>${m.agent}<//>` },
+  { name: 'time', title: 'Time', width: '96px', drop: 1, cell: ({ e }) => html`<span class="mono">${clock(e.ts, true)}</span>` },
+  { name: 'direction', title: 'Way', width: '56px', cell: ({ m }) => html`<span class=${m.direction === 'sent' ? 'way out' : 'way in'}>${m.direction === 'sent' ? '→ out' : '← in'}</span>` },
+  { name: 'peer', title: 'Peer', width: '108px', cell: ({ m }) => html`<${Peer} id=${typeof m.peer === 'string' ? m.peer : ''} />` },
+  { name: 'what', title: 'Entries', width: 'minmax(136px, 2fr)', cell: ({ m }) => types.filter((t) => m[countKeys[t]] > 0).map((t) => html`<span key=${t} class=${`tag ${typeColors[t]}`}>${typeNames[t]}${m[countKeys[t]] > 1 ? ` ×${number(m[countKeys[t]])}` : ''}</span> `) },
+  { name: 'cid', title: 'First CID', width: '104px', drop: 2, cell: ({ m }) => { const e = entriesOf(m)[0]; return e ? html`<${Cid} cid=${typeof e.cid === 'string' ? e.cid : ''} />` : html`<span class="muted">${m.full ? 'full list' : '–'}</span>`; } },
+  { name: 'bytes', title: 'Blocks', width: '82px', right: true, drop: 3, cell: ({ m }) => (m.block_bytes > 0 ? bytes(m.block_bytes) : '') },
+  { name: 'agent', title: 'Agent', width: 'minmax(110px, 1fr)', drop: 4, cell: ({ m }) => html`<${Words} max=${80}>${m.agent}<//>` },
 ];
 
-function inside({ m }) {
+function inside({ e, m }) {
   const entries = entriesOf(m);
   const total = types.reduce((n, t) => n + (Number(m[countKeys[t]]) || 0), 0);
   const lines = entries.map((e) => html`<${Entry} e=${e} />`);
-  const rest = [total > entries.length && `${number(total - entries.length)} more entries`, m.truncated > 0 && `${number(m.truncated)} left out at capture`, m.full && 'a full wantlist',
+  const rest = [clock(e.ts, true), total > entries.length && `${number(total - entries.length)} more entries`, m.truncated > 0 && `${number(m.truncated)} left out at capture`, m.full && 'a full wantlist',
     m.wire_size > 0 && `${bytes(m.wire_size)} on the wire`, m.pending_bytes > 0 && `${bytes(m.pending_bytes)} held back`].filter(Boolean);
-  if (rest.length > 0 || lines.length === 0) lines.push(html`<span class="muted">${rest.join(', ') || 'no entries'}</span>`);
+  lines.push(html`<span class="muted">${rest.join(', ')}${m.agent ? html`, agent <${Words} max=${300}>${m.agent}<//>` : ''}</span>`);
   return lines;
 }
 

@@ -67,7 +67,7 @@ const queryColumns = [
 
 function Queries({ name, gauge, tone }) {
   const g = gauge || { success: 0, error: 0, timeout: 0 };
-  return html`<${Tile} name=${name} tone=${tone} value=${number(g.success + g.error + g.timeout)} below=${`${number(g.success)} well, ${number(g.error)} failed, ${number(g.timeout)} too late`} />`;
+  return html`<${Tile} name=${name} tone=${tone} value=${number(g.success + g.error + g.timeout)} below=${`${number(g.success)} ok, ${number(g.error)} failed, ${number(g.timeout)} late`} />`;
 }
 
 export function Dht({ view, params, setParams }) {

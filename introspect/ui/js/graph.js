@@ -102,9 +102,11 @@ function paint(canvas, sim, look, dark) {
   ctx.lineWidth = 3 / look.zoom;
   ctx.strokeStyle = ink('card');
   ctx.fillStyle = ink('text');
-  for (const n of sim.nodes) {
-    if (n.kind !== 'group') continue;
-    const label = `${shown(n.group, 24)} ${n.count}`;
+  const written = []; // the largest groups are named first, and no name is written over another
+  for (const n of sim.nodes.filter((n) => n.kind === 'group').sort((a, b) => b.count - a.count)) {
+    const label = `${shown(n.group, 24)} ${n.count}`, half = ctx.measureText(label).width / 2 + 4 / look.zoom, tall = 15 / look.zoom;
+    if (written.some((w) => Math.abs(w.x - n.x) < w.half + half && Math.abs(w.y - n.y) < tall)) continue;
+    written.push({ x: n.x, y: n.y, half });
     ctx.strokeText(label, n.x, n.y - 9 / look.zoom);
     ctx.fillText(label, n.x, n.y - 9 / look.zoom);
   }

@@ -72,6 +72,19 @@ class Reader {
     throw new WireError('a number has more than ten bytes');
   }
 
+  // signed gives a number in two's complement of 64 bits. A negative one has
+  // ten bytes, and is too near to 2^64 for the way of varint.
+  signed() {
+    const start = this.pos, n = this.varint();
+    if (n < 2 ** 63) return n;
+    let sum = 0, factor = 1;
+    for (let i = start; i < this.pos; i++) {
+      sum += (~this.b[i] & (i === start + 9 ? 1 : 0x7f)) * factor;
+      factor *= 128;
+    }
+    return -sum - 1;
+  }
+
   length() {
     const n = this.varint();
     if (n > this.end - this.pos) throw new WireError('a field is longer than its message');
@@ -111,10 +124,7 @@ class Reader {
     switch (type) {
       case 'uint': return this.varint();
       case 'bool': return this.varint() !== 0;
-      case 'int': case 'enum': { // two's complement of 64 bits
-        const n = this.varint();
-        return n >= 2 ** 63 ? n - 2 ** 64 : n;
-      }
+      case 'int': case 'enum': return this.signed();
       case 'sint': {
         const n = this.varint();
         return n % 2 === 0 ? n / 2 : -(n + 1) / 2;

@@ -108,6 +108,10 @@ export function Shell({ view, source, pages, page, title, children }) {
     return () => { for (const [name, f] of all) removeEventListener(name, f); };
   }, []);
 
+  useEffect(() => {
+    document.querySelector('nav [aria-current]').scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }, [page]);
+
   const r = model.runtime;
   return html`<div class="shell">
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById('main').focus(); }}>To the content</a>

@@ -111,7 +111,7 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
         ${inside && html`<span role="columnheader" aria-label="Open"></span>`}
         ${columns.map((c) => html`<span role="columnheader" key=${c.name} class=${c.right ? 'right' : ''}
           aria-sort=${!c.sort || fixedOrder ? undefined : order.by !== c.name ? 'none' : order.down ? 'descending' : 'ascending'}>
-          ${c.sort && !fixedOrder ? html`<button type="button" onClick=${() => sortBy(c)}>${c.title}<i aria-hidden="true">${order.by !== c.name ? '' : order.down ? '↓' : '↑'}</i></button>` : c.title}
+          ${c.sort && !fixedOrder ? html`<button type="button" onClick=${() => sortBy(c)}>${c.title}${order.by === c.name && html`<i aria-hidden="true">${order.down ? '↓' : '↑'}</i>`}</button>` : c.title}
         </span>`)}
       </div>
     </div>
