@@ -53,7 +53,7 @@ function Influx({ p }) {
   return html`<${Card} title="InfluxDB" note=${i.failing ? 'the last request failed and is tried again' : 'it takes what it gets'}>
     <${Facts} rows=${[['Events read', number(i.events)], ['Points made', number(i.accepted)], ['Stored', number(i.stored)], ['Waiting', `${number(i.queued)}, ${bytes(i.queue_bytes)}`],
     ['Oldest waits', duration(i.lag_seconds * 1000)], ['Dropped', number(i.dropped), bad(i.dropped)], ['Rejected', number(i.rejected), bad(i.rejected)],
-    s && ['On disk', `${number(s.points)} points, ${bytes(s.bytes)}${s.limit_bytes > 0 ? ` of ${bytes(s.limit_bytes)}` : ''}`], s && ['Files on disk', number(s.segments)]]} />
+    s && ['On disk', `${bytes(s.bytes)}${s.limit_bytes > 0 ? ` of ${bytes(s.limit_bytes)}` : ''}`, s.full > 0.8 ? 'bad' : '']]} />
     ${i.last_error && html`<p class="notice bad"><${Words} max=${600}>${i.last_error}<//></p>`}<//>`;
 }
 
@@ -68,7 +68,7 @@ export function Pipeline({ view }) {
     <div class="tiles">
       <${Tile} name="Lost on the way" tone=${bad(lost)} value=${number(lost)} below=${lost > 0 ? 'see below where' : 'nothing'} />
       <${Tile} name="Events on the bus" value=${bus ? number(bus.published) : '–'} below=${bus && `${number(bus.held)} held, ${bytes(bus.held_bytes)}`} />
-      <${Tile} name="Points stored" value=${p.influx ? number(p.influx.stored) : '–'} below=${p.influx ? `${number(p.influx.queued + (p.spool ? p.spool.points : 0))} waiting` : 'InfluxDB is off'} />
+      <${Tile} name="Points stored" value=${p.influx ? number(p.influx.stored) : '–'} below=${p.influx ? `${number(p.influx.queued)} waiting` : 'InfluxDB is off'} />
       <${Tile} name="Subscribers" value=${st ? number(st.subscribers.length) : '–'} below=${st ? `${number(st.sent_events)} events sent` : 'the stream is off'} />
       <${Tile} name="Memory" value=${proc ? bytes(proc.resident_bytes) : '–'} below=${proc && `${bytes(proc.heap_bytes)} in use by objects`} />
       <${Tile} name="This picture took" value=${duration(state.snapshot_cost_us / 1000)} below=${`${number(state.sequence)} were taken`} />

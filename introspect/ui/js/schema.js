@@ -343,10 +343,9 @@ export const messages = {
     [10, 'last_error', 'string'],
   ],
   'Pipeline.Spool': [
-    [1, 'points', 'uint'],
     [2, 'bytes', 'uint'],
     [3, 'limit_bytes', 'uint'],
-    [4, 'segments', 'uint'],
+    [5, 'full', 'double'],
   ],
   'Pipeline.Http': [
     [1, 'requests', 'uint'],
