@@ -27,6 +27,8 @@ const (
 	DefaultQueueBytes       = 64 << 20
 	DefaultTimeout          = 30 * time.Second
 	DefaultHistoryRetention = 7 * 24 * time.Hour
+	DefaultConcurrency      = 4
+	localConcurrency        = 3 // the node needs processors too
 )
 
 // InMemory is the SpoolDir of those who want no spool on disk.
@@ -87,8 +89,14 @@ type Config struct {
 	Rollups *bool `json:",omitempty" split_words:"true"`
 
 	// BatchSize is the most points posted at once, 1 to 50000 (a batch may
-	// go over it by one message's points). Default 5000.
+	// go over it by one message's points). Fewer are posted while the server has
+	// trouble with them. Default 5000.
 	BatchSize int `json:",omitempty" split_words:"true"`
+	// Concurrency is the most requests at once, 2 to 32: one for what came within
+	// the last seconds, the others for a backlog on disk, of which there is one to
+	// begin with and more while the server answers soon. Without a spool there
+	// is one request at a time. Default 4; 3 for a server on this machine.
+	Concurrency int `json:",omitempty" split_words:"true"`
 	// FlushInterval is the longest that a point waits for its batch to fill,
 	// "10ms" to "1m". Default "1s".
 	FlushInterval string `json:",omitempty" split_words:"true"`
@@ -295,6 +303,15 @@ func (c Config) resolve() (settings, error) {
 	}
 	if s.BatchSize < 1 || s.BatchSize > 50000 {
 		bad("BatchSize", "%d; allowed is 1 to 50000", c.BatchSize)
+	}
+	if s.Concurrency == 0 {
+		s.Concurrency = DefaultConcurrency
+		if s.local {
+			s.Concurrency = localConcurrency
+		}
+	}
+	if s.Concurrency < 2 || s.Concurrency > 32 {
+		bad("Concurrency", "%d; allowed is 2 to 32", c.Concurrency)
 	}
 	if s.QueueBytes == 0 {
 		s.QueueBytes = DefaultQueueBytes

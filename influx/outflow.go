@@ -20,8 +20,9 @@ type outflow struct {
 	set     settings
 	queue   batchQueue
 	disk    *diskQueue // the queue, if it is one on disk
-	writers []*writer  // one for each lane
-	rejects *rejects   // nil without a spool
+	writers []*writer  // the first for what is fresh, if the queue has lanes, the others for its backlog
+	pace    *pace
+	rejects *rejects // nil without a spool
 	logs    *logLimit
 
 	dropped atomic.Uint64
@@ -44,10 +45,16 @@ func newOutflow(set settings) (*outflow, error) {
 		o.queue, o.disk = disk, disk
 		o.rejects = &rejects{path: filepath.Join(set.SpoolDir, rejectedName), to: set.name}
 	}
-	for range o.queue.lanes() {
+	n := 1
+	if o.queue.lanes() > 1 {
+		n = set.Concurrency
+	}
+	o.pace = newPace(set.BatchSize, n-1, set.timeout)
+	shared := new(site)
+	for range n {
 		own := o.set // its secrets are read again by each writer
 		w := newWriter(&own, o.logs)
-		w.rejects = o.rejects
+		w.rejects, w.site, w.pace = o.rejects, shared, o.pace
 		o.writers = append(o.writers, w)
 	}
 	return o, nil
@@ -86,8 +93,8 @@ func (f fan) put(b *batch) {
 func (o *outflow) start(ctx context.Context) (ended <-chan struct{}) {
 	done := make(chan struct{})
 	var writing sync.WaitGroup
-	for lane, w := range o.writers {
-		writing.Go(func() { o.write(ctx, lane, w) })
+	for i, w := range o.writers {
+		writing.Go(func() { o.write(ctx, i, w) })
 	}
 	go func() { // ends with the writers
 		defer close(done)
@@ -148,12 +155,19 @@ func (o *outflow) close() {
 	}
 }
 
-// write posts batches until the queue is drained or ctx is done. A panic costs
-// the batch that it came from.
-func (o *outflow) write(ctx context.Context, lane int, w *writer) {
+// write posts batches as the ith writer until the queue is drained or ctx is
+// done. A panic costs the batch that it came from.
+func (o *outflow) write(ctx context.Context, i int, w *writer) {
+	lane := min(i, o.queue.lanes()-1)
 	for {
+		if i > 0 && o.pace.enter(ctx, i-1) != nil {
+			return
+		}
 		b, err := o.queue.head(ctx, lane)
 		if err != nil {
+			if i > 0 {
+				o.pace.close()
+			}
 			return
 		}
 		func() {
@@ -208,6 +222,10 @@ func (o *outflow) delivery(accepted [Kinds]uint64, open [Kinds]waiting) Delivery
 		d.Stored += w.stored.Load()
 		d.Rejected += w.rejected.Load()
 		d.Expired += w.expired.Load()
+	}
+	d.BatchSize, d.Requests = o.pace.now()
+	if len(o.writers) > 1 {
+		d.Requests++ // the one for what is fresh
 	}
 	d.Failing, d.LastErr, d.LastTime = o.state()
 	if o.disk != nil {

@@ -72,6 +72,10 @@ type Delivery struct {
 	Damaged  uint64  // points lost to damage on disk; they are among Dropped
 	Expired  uint64  // points the server refused because they are too old; among Rejected
 	SpoolErr error   // why the spool is in memory only; nil: all is well
+	// BatchSize is the most points posted at once now, Requests the most
+	// requests at once: one for what is fresh, the others for the backlog.
+	BatchSize, Requests int
+
 	Lag      time.Duration
 	Failing  bool      // the last request to the server failed and is tried again
 	LastErr  string    // the last failure or refusal, kept after it is over
@@ -91,6 +95,8 @@ func (d *Delivery) add(o Delivery) {
 	d.Restored += o.Restored
 	d.Damaged += o.Damaged
 	d.Expired += o.Expired
+	d.BatchSize = max(d.BatchSize, o.BatchSize)
+	d.Requests += o.Requests
 	d.SpoolErr = cmp.Or(d.SpoolErr, o.SpoolErr)
 	d.Lag = max(d.Lag, o.Lag)
 	if o.Failing && !d.Failing || o.Failing == d.Failing && o.LastTime.After(d.LastTime) {

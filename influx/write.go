@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -39,12 +40,10 @@ type writer struct {
 	ending chan struct{} // closed by hurry
 	once   sync.Once
 
-	ready bool  // set up, or not allowed to
-	hint  error // why it could not be set up
-	tries int   // failures since the last success
+	site  *site
+	pace  *pace
+	tries int // failures since the last success
 	todo  []part
-	most  int // points of a post, after the server said that one was too large; 0: no bound
-	good  int // posts since then
 	pairs int // given out so far
 
 	rejects *rejects // nil: rejected lines are counted only
@@ -62,6 +61,13 @@ type writer struct {
 	lastAt  time.Time
 }
 
+// site is what the writers of one destination know of it together.
+type site struct {
+	mu    sync.Mutex
+	ready bool  // set up, or not allowed to
+	hint  error // why it could not be set up
+}
+
 // part is lines of a batch that are posted together.
 type part struct {
 	lines  []byte
@@ -71,7 +77,8 @@ type part struct {
 }
 
 func newWriter(set *settings, logs *logLimit) *writer {
-	w := &writer{set: set, client: newClient(set.timeout), logs: logs, ending: make(chan struct{})}
+	w := &writer{set: set, client: newClient(set.timeout), logs: logs, ending: make(chan struct{}), site: new(site),
+		pace: newPace(set.BatchSize, 1, set.timeout)}
 	w.zip, _ = gzip.NewWriterLevel(&w.zipTo, gzip.BestSpeed) // the level is a valid one
 	return w
 }
@@ -125,19 +132,13 @@ func (w *writer) deliver(ctx context.Context, b *batch) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !w.ready && w.set.create {
-			err := w.setup(ctx)
-			if wait := retryAfter(err); wait >= 0 {
-				w.failed(err)
-				if err := w.wait(ctx, wait); err != nil {
-					return err
-				}
-				continue
+		if err := w.prepare(ctx); err != nil {
+			w.failed(err)
+			if err := w.wait(ctx, retryAfter(err)); err != nil {
+				return err
 			}
-			// Not allowed to, or refused for good: it may be there all the same.
-			w.hint = err
+			continue
 		}
-		w.ready = true
 		p := w.todo[len(w.todo)-1]
 		w.todo = w.todo[:len(w.todo)-1]
 		if err := w.post(ctx, b.kind, p); err != nil {
@@ -149,6 +150,36 @@ func (w *writer) deliver(ctx context.Context, b *batch) error {
 		}
 	}
 	return nil
+}
+
+// prepare sets the server up, if that is wanted and no other writer has done
+// so. Its error is one to try again after.
+func (w *writer) prepare(ctx context.Context) error {
+	s := w.site
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ready {
+		return nil
+	}
+	if w.set.create {
+		err := w.setup(ctx)
+		if retryAfter(err) >= 0 {
+			return err
+		}
+		// Not allowed to, or refused for good: it may be there all the same.
+		s.hint = err
+	}
+	s.ready = true
+	return nil
+}
+
+// unready has the server set up again before the next post, and tells why it
+// was not the last time.
+func (s *site) unready() (hint error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = false
+	return s.hint
 }
 
 // wait sleeps before the next try: a random time up to a bound that doubles,
@@ -200,23 +231,26 @@ func retryAfter(err error) time.Duration {
 // post posts a part and settles it: all stored, some rejected, or cut in two
 // for the next round. An error means: try again.
 func (w *writer) post(ctx context.Context, kind Kind, p part) error {
-	if p.points > 1 && (p.bad || w.most > 0 && p.points > w.most) {
+	if limit, _ := w.pace.now(); p.points > 1 && (p.bad || p.points > limit) {
 		w.halve(p, p.bad)
 		return nil
 	}
+	began := time.Now()
 	status, answer, after, err := w.send(ctx, kind, p.lines)
 	if err != nil {
+		var late net.Error
+		if errors.As(err, &late) && late.Timeout() {
+			w.pace.trouble(began)
+		}
 		return &retryError{err: fmt.Errorf("influx: post %d points: %w", p.points, err)}
 	}
 	said := errorText(answer)
 	switch {
 	case status >= 200 && status < 300:
+		w.pace.took(p.points, began, time.Since(began))
 		w.settle(p, 0, "")
 		if n := len(w.todo); p.pair != 0 && n > 0 && w.todo[n-1].pair == p.pair {
 			w.todo[n-1].bad = true
-		}
-		if w.good++; w.most > 0 && w.good >= 100 { // it may have been the proxy of a bad day
-			w.most, w.good = w.most*2, 0
 		}
 	case (status == 400 || status == 422) && strings.Contains(said, "partial write"):
 		n := refused(said, p.points)
@@ -231,7 +265,7 @@ func (w *writer) post(ctx context.Context, kind Kind, p part) error {
 	case (status == 400 || status == 413 || status == 422) && p.points <= 1:
 		w.settle(p, p.points, said)
 	case status == 413:
-		w.most, w.good = (p.points+1)/2, 0
+		w.pace.tooLarge(p.points)
 		w.halve(p, false)
 		w.worked()
 	case status == 400 || status == 422:
@@ -240,12 +274,14 @@ func (w *writer) post(ctx context.Context, kind Kind, p part) error {
 	default:
 		if status == 401 || status == 403 {
 			w.set.secrets()
-			w.ready = false // other credentials may have the right to create
+			w.site.unready() // other credentials may have the right to create
+		}
+		if status == 408 || status == 429 || status >= 500 {
+			w.pace.trouble(began)
 		}
 		err := fmt.Errorf("influx: post %d points: %d %s: %s", p.points, status, http.StatusText(status), said)
 		if status == 404 {
-			w.ready = false
-			err = fmt.Errorf("%w; %w", err, w.missing(w.hint))
+			err = fmt.Errorf("%w; %w", err, w.missing(w.site.unready()))
 		}
 		return &retryError{err: err, after: after}
 	}

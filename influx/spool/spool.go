@@ -106,8 +106,7 @@ type Stats struct {
 	Err          error  // why batches are kept in memory only; nil: all is well
 }
 
-// Spool keeps batches. Its methods may be called from several goroutines; each
-// lane of Next by one at a time.
+// Spool keeps batches. Its methods may be called from several goroutines.
 type Spool struct {
 	cfg  Config
 	stop chan struct{}
@@ -320,11 +319,13 @@ func (s *Spool) Next(ctx context.Context, lane int) (*Batch, error) {
 			s.load(load)
 			continue
 		case len(frames) > 0:
+			s.signal(lane) // to another who waits there: there may be more
 			if b := s.read(frames); b != nil {
 				return b, nil
 			}
 			continue
 		case sealed:
+			s.signal(lane)
 			return nil, ErrDrained
 		}
 		select {
