@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Copies what the stack cannot make again into a folder: InfluxDB's and Grafana's
+# data and the secrets, a tar file for each volume.
+#
+#	docker/backup.sh FOLDER           --node: also the node's repository
+#	docker/restore.sh FOLDER
+#
+# InfluxDB and Grafana stand still while they are copied; the node goes on, and
+# what it has to write waits in its spool (with --node it stands still too).
+# COMPOSE is the command, if it is another than "docker compose".
+set -euo pipefail
+umask 077
+
+read -ra compose <<<"${COMPOSE:-docker compose}"
+fail() {
+	echo "backup: $*" >&2
+	exit 1
+}
+volumes=(influxdb-data grafana-data secrets-admin secrets-node secrets-grafana secrets-nginx secrets-probe)
+if [ "${1:-}" = --node ]; then
+	volumes+=(node-data)
+	shift
+fi
+if [ $# -ne 1 ] || [[ $1 = -* ]]; then fail "want one argument, the folder to write to: $0 [--node] FOLDER"; fi
+mkdir -p "$1"
+folder=$1
+
+project=$("${compose[@]}" config | sed -n 's/^name: //p')
+image=$("${compose[@]}" config --images influxdb | head -n 1)
+writers='influxdb|grafana'
+if [[ ${volumes[*]} = *node-data* ]]; then writers+='|node'; fi
+mapfile -t running < <("${compose[@]}" ps --services --status running | grep -xE "$writers" || true)
+# Whatever happens: what ran runs again.
+start() { [ ${#running[@]} -eq 0 ] || "${compose[@]}" start "${running[@]}"; }
+trap start EXIT
+[ ${#running[@]} -eq 0 ] || "${compose[@]}" stop "${running[@]}"
+
+for v in "${volumes[@]}"; do
+	name=$(docker volume ls -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.volume=$v")
+	if [ -z "$name" ]; then
+		echo "backup: there is no volume $v, it is left out"
+		continue
+	fi
+	# In place once it is whole.
+	docker run --rm --network none --read-only --user 0:0 --cap-drop ALL --cap-add DAC_READ_SEARCH \
+		-v "$name:/volume:ro" --entrypoint tar "$image" -C /volume -cf - . >"$folder/$v.tar.new"
+	mv "$folder/$v.tar.new" "$folder/$v.tar"
+	echo "backup: $folder/$v.tar, $(stat -c %s "$folder/$v.tar") bytes"
+done

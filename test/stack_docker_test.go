@@ -1,0 +1,322 @@
+//go:build all
+
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/internal/stack"
+)
+
+// stackRun is the project's own stack on a real Docker engine, with the demo's
+// swarm in place of the public network.
+type stackRun struct {
+	*engine
+	t       *testing.T
+	secrets map[string]string
+}
+
+// TestAllStackDocker brings docker-compose.yml up, restarts and kills its
+// containers one by one, ends it and brings it up again, and loses no point. At
+// last it is destroyed and made again of a backup.
+func TestAllStackDocker(t *testing.T) {
+	e := startEngine(t)
+	e.images()
+	compose := cached(t, "docker-compose-5.1.4")
+	_, err := e.try(nil, "docker/test/compose.sh", compose)
+	require.NoError(t, err)
+	e.compose = []string{compose, "-f", "docker-compose.yml", "-f", "docker/test/compose.yml", "--profile", "demo"}
+	e.stack("down", "-v", "--remove-orphans") // what a run left that was killed
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := e.try(nil, e.compose[0], append(e.compose[1:], "logs", "--tail", "60")...)
+			t.Logf("the containers' logs:\n%s", logs)
+		}
+		e.stack("down", "-v", "--remove-orphans")
+	})
+
+	e.stack("up", "-d")
+	s := &stackRun{engine: e, t: t, secrets: map[string]string{}}
+	for _, name := range stack.Files {
+		s.secrets[name] = e.stack("run", "--rm", "--no-deps", "-T", "setup", "show", name)
+		require.GreaterOrEqual(t, len(s.secrets[name]), 52, name)
+	}
+	s.grows()
+	s.unprivileged()
+	s.web()
+
+	for _, name := range []string{"influxdb", "nginx", "demo"} {
+		s.losesNothing("restart of "+name, func() { e.stack("restart", name) })
+	}
+	s.losesNothing("InfluxDB killed, and away for a while", func() {
+		e.stack("kill", "influxdb")
+		before := s.pipeline()
+		require.Eventually(t, func() bool { return s.pipeline().Queued > before.Queued+100 }, time.Minute, 200*time.Millisecond)
+		e.stack("up", "-d")
+	})
+	s.losesNothing("the node killed", func() {
+		e.stack("kill", "demo")
+		e.stack("up", "-d")
+	})
+	s.losesNothing("down and up", func() {
+		e.stack("down")
+		e.stack("up", "-d")
+	})
+	for name, secret := range s.secrets {
+		require.Equal(t, secret, e.stack("run", "--rm", "--no-deps", "-T", "setup", "show", name), "%s has changed", name)
+	}
+
+	// A backup, and a stack that is made of it where there was none.
+	folder := filepath.Join(e.dir, "backup")
+	s.env = append(s.env, "COMPOSE="+strings.Join(e.compose, " "))
+	kept, until := s.points()
+	_, err = e.try(nil, "docker/backup.sh", folder)
+	require.NoError(t, err)
+	_, err = e.try(nil, "docker/restore.sh", folder)
+	require.ErrorContains(t, err, "the stack has containers")
+	e.stack("down", "-v")
+	require.Empty(t, e.docker("volume", "ls", "-q", "--filter", "label=com.docker.compose.project=ipfsmontest"))
+	_, err = e.try(nil, "docker/restore.sh", folder)
+	require.NoError(t, err)
+	e.stack("up", "-d")
+	s.compare("backup and restore", kept, until)
+	s.grows()
+	for name, secret := range s.secrets {
+		require.Equal(t, secret, e.stack("run", "--rm", "--no-deps", "-T", "setup", "show", name), "%s has changed", name)
+	}
+}
+
+// pipeline is what the node tells of its points, by way of nginx.
+func (s *stackRun) pipeline() (p struct{ Stored, Queued, Dropped, Rejected uint64 }) {
+	s.t.Helper()
+	var answer struct {
+		Result struct{ Influx json.RawMessage }
+	}
+	require.Eventually(s.t, func() bool {
+		status, body, err := s.get("localhost", "/metric_plugin/v1/pipeline")
+		return err == nil && status == 200 && json.Unmarshal(body, &answer) == nil && json.Unmarshal(answer.Result.Influx, &p) == nil
+	}, time.Minute, 100*time.Millisecond, "the node's API by way of nginx")
+	return p
+}
+
+// get asks nginx, as a browser on this machine does.
+func (s *stackRun) get(host, path string) (int, []byte, error) {
+	c := s.client()
+	req, err := http.NewRequest("GET", "http://127.0.0.1:8080"+path, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Host = host
+	resp, err := c.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, b, err
+}
+
+// count asks InfluxDB, with Grafana's token, how many points there are of every
+// measurement until a time.
+func (s *stackRun) count(until time.Time) (map[string]float64, error) {
+	ip, err := s.try(nil, "docker", "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", "ipfsmontest-influxdb-1")
+	if err != nil || ip == "" {
+		return nil, fmt.Errorf("where InfluxDB is: %q, %w", ip, err)
+	}
+	counts := map[string]float64{}
+	for _, policy := range []string{"history", "totals"} {
+		q := fmt.Sprintf(`SELECT count(*) FROM "ipfsmon"."%s"./.*/ WHERE time < '%s'`, policy, until.UTC().Format(time.RFC3339Nano))
+		req, err := http.NewRequest("POST", "http://"+strings.Fields(ip)[0]+":8086/query?"+url.Values{"db": {"ipfsmon"}, "q": {q}}.Encode(), nil)
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Authorization", "Token "+s.secrets[stack.GrafanaToken])
+		resp, err := s.client().Do(req)
+		if err != nil {
+			return nil, err
+		}
+		var answer struct {
+			Results []struct {
+				Error  string
+				Series []struct {
+					Name   string
+					Values [][]any
+				}
+			}
+			Code string
+		}
+		err = json.NewDecoder(resp.Body).Decode(&answer)
+		resp.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		if len(answer.Results) != 1 || answer.Results[0].Error != "" || answer.Code != "" {
+			return nil, fmt.Errorf("InfluxDB says %+v", answer)
+		}
+		for _, series := range answer.Results[0].Series {
+			for _, v := range series.Values[0][1:] { // of all fields: every point has some
+				if n, ok := v.(float64); ok {
+					counts[policy+"."+series.Name] = max(counts[policy+"."+series.Name], n)
+				}
+			}
+		}
+	}
+	return counts, nil
+}
+
+// points counts what is stored until now.
+func (s *stackRun) points() (counts map[string]float64, until time.Time) {
+	s.t.Helper()
+	// What is younger is on its way, and may be kept or not when the node is
+	// killed.
+	until = time.Now().Add(-3 * time.Second)
+	require.Eventually(s.t, func() (ok bool) {
+		var err error
+		counts, err = s.count(until)
+		return err == nil && len(counts) > 0
+	}, time.Minute, 200*time.Millisecond, "InfluxDB does not answer")
+	return counts, until
+}
+
+// grows waits until points come in.
+func (s *stackRun) grows() {
+	s.t.Helper()
+	var first float64
+	require.Eventually(s.t, func() bool {
+		counts, err := s.count(time.Now())
+		if err != nil {
+			return false
+		}
+		if first == 0 {
+			first = counts["history.wants"]
+		}
+		return counts["history.wants"] > first+100
+	}, 2*time.Minute, 300*time.Millisecond, "no points come in")
+}
+
+// losesNothing does something to the stack and compares what was stored before.
+func (s *stackRun) losesNothing(what string, do func()) {
+	s.t.Helper()
+	counts, until := s.points()
+	do()
+	s.compare(what, counts, until)
+	s.grows()
+	p := s.pipeline()
+	require.Zero(s.t, p.Dropped, what)
+	require.Zero(s.t, p.Rejected, what)
+}
+
+// compare waits for InfluxDB and looks whether all is there that was.
+func (s *stackRun) compare(what string, before map[string]float64, until time.Time) {
+	s.t.Helper()
+	var now map[string]float64
+	require.Eventually(s.t, func() (ok bool) {
+		var err error
+		now, err = s.count(until)
+		return err == nil
+	}, 2*time.Minute, 300*time.Millisecond, "%s: InfluxDB does not answer", what)
+	sum := 0.0
+	for name, n := range before {
+		require.GreaterOrEqual(s.t, now[name], n, "%s: %s", what, name)
+		sum += n
+	}
+	s.t.Logf("%s: all of %.0f points are there", what, sum)
+}
+
+// unprivileged looks at how the containers run, and that no secret is where
+// anyone but its user sees it.
+func (s *stackRun) unprivileged() {
+	t := s.t
+	t.Helper()
+	published := map[string]string{}
+	for _, id := range strings.Fields(s.stack("ps", "-aq")) {
+		raw := s.docker("inspect", id)
+		for name, secret := range s.secrets {
+			require.NotContains(t, raw, secret, "%s is in what the engine tells of a container", name)
+		}
+		var all []struct {
+			Name   string
+			Config struct {
+				User   string
+				Labels map[string]string
+			}
+			HostConfig struct {
+				ReadonlyRootfs, Privileged   bool
+				CapDrop, CapAdd, SecurityOpt []string
+				Memory, PidsLimit            int64
+				LogConfig                    struct{ Config map[string]string }
+				PortBindings                 map[string][]struct{ HostIP, HostPort string }
+			}
+			Mounts []struct{ Type, Name, Destination string }
+		}
+		require.NoError(t, json.Unmarshal([]byte(raw), &all))
+		c := all[0]
+		h := c.HostConfig
+		require.True(t, h.ReadonlyRootfs && !h.Privileged, c.Name)
+		require.Equal(t, []string{"ALL"}, h.CapDrop, c.Name)
+		require.Empty(t, h.CapAdd, c.Name)
+		require.Contains(t, h.SecurityOpt, "no-new-privileges:true", c.Name)
+		require.True(t, h.Memory > 0 && h.PidsLimit > 0, "limits of %s", c.Name)
+		require.NotEmpty(t, h.LogConfig.Config["max-size"], c.Name)
+		require.NotContains(t, []string{"", "0", "root"}, strings.Split(c.Config.User, ":")[0], c.Name)
+		for port, where := range h.PortBindings {
+			for _, b := range where {
+				published[c.Config.Labels["com.docker.compose.service"]+" "+port] = b.HostIP
+			}
+		}
+		for _, m := range c.Mounts { // volumes without a name would be left behind
+			require.False(t, m.Type == "volume" && len(m.Name) == 64, "%s: %s is a volume without a name", c.Name, m.Destination)
+		}
+	}
+	require.Equal(t, map[string]string{"nginx 8080/tcp": "127.0.0.1"}, published)
+
+	for name, secret := range s.secrets {
+		config := s.stack("config")
+		require.NotContains(t, config, secret, name)
+	}
+	for _, service := range []string{"influxdb", "nginx"} {
+		out := s.stack("exec", "-T", service, "sh", "-c", "grep -E 'CapEff|NoNewPrivs' /proc/1/status; cat /proc/1/environ | tr '\\0' '\\n'")
+		require.Regexp(t, `CapEff:\s+0000000000000000`, out, service)
+		require.Regexp(t, `NoNewPrivs:\s+1`, out, service)
+		for name, secret := range s.secrets {
+			require.NotContains(t, out, secret, name)
+		}
+	}
+	// Each sees its own secrets only.
+	require.Equal(t, "htpasswd", s.stack("exec", "-T", "nginx", "ls", "/secrets"))
+	out, err := s.try(nil, s.compose[0], append(s.compose[1:], "exec", "-T", "influxdb", "ls", "/secrets")...)
+	require.Error(t, err, out)
+}
+
+// web looks at what nginx shows of the others.
+func (s *stackRun) web() {
+	t := s.t
+	t.Helper()
+	for path, want := range map[string]int{
+		"/": 200, "/metric_plugin/v1/ready": 200, "/metrics": 404, "/metric_plugin/v1/broadcast_want": 404, "/debug/pprof/": 404, "/api/v0/id": 404,
+	} {
+		status, body, err := s.get("localhost:8080", path)
+		require.NoError(t, err)
+		require.Equal(t, want, status, "%s: %s", path, body)
+	}
+	status, body, err := s.get("evil.example", "/metric_plugin/v1/ready")
+	require.NoError(t, err)
+	require.Equal(t, 403, status, string(body))
+	status, _, err = s.get("influxdb.localhost:8080", "/api/v2/write")
+	require.NoError(t, err)
+	require.Equal(t, 404, status)
+	status, body, err = s.get("influxdb.localhost:8080", "/health")
+	require.NoError(t, err)
+	require.Equal(t, 200, status)
+	require.Contains(t, string(body), "ready for queries")
+}
