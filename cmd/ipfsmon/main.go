@@ -55,7 +55,7 @@ func app() *cli.App {
 		EnableBashCompletion: true,
 		ExitErrHandler:       func(*cli.Context, error) {}, // main tells it, once
 		Commands: []*cli.Command{
-			runCommand(), demoCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), queryCommand(), configCommand(), storeCommand(), spoolCommand(),
+			runCommand(), demoCommand(), proxyCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), queryCommand(), configCommand(), storeCommand(), spoolCommand(),
 			setupCommand(), healthCommand(),
 			demoSwarmCommand(),
 		},

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/capture"
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/proxy"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+// Where "ipfsmon proxy" listens beside its peers, unless told otherwise; the
+// second is where the proxy before this one had its metrics.
+const (
+	defaultProxyStream = "127.0.0.1:8182"
+	defaultProxyHTTP   = "127.0.0.1:9090"
+)
+
+func proxyCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "proxy",
+		Usage: "put many kubo nodes behind one peer ID",
+		Description: "Peers connect to the proxy and ask it for blocks; it asks the nodes behind it. All that is said on both\n" +
+			"sides is seen by the same sinks as that of `ipfsmon run`.\n\n" +
+			"Example: ipfsmon proxy -d /ip4/127.0.0.1/tcp/5001 -l /ip4/0.0.0.0/tcp/4441\n" +
+			"         ipfsmon proxy -d a=/ip4/10.0.1.42/tcp/5001,b=/ip4/10.0.5.3/tcp/5001 --influxdb http://127.0.0.1:8086\n" +
+			"         ipfsmon proxy -d /ip4/127.0.0.1/tcp/5001 -w /ip4/127.0.0.1/tcp/8442 -p 8441      with preload\n" +
+			"         ipfsmon proxy -d /ip4/127.0.0.1/tcp/5001 --swarm-key swarm.key                    a one-way bridge\n\n" +
+			"Each flag can be given in the environment, and by its name in a JSON file (--config); flags go before the\n" +
+			"environment, that goes before the file. The file's key \"monitor\" holds what `ipfsmon config` shows. Ctrl-C\n" +
+			"delivers what is on its way, stores everything and ends; a second one ends at once.",
+		Flags:  proxyFlags(),
+		Action: runProxy,
+	}
+}
+
+// proxyEnv is how the environment names a flag.
+func proxyEnv(flag string) []string {
+	return []string{"IPFSMON_PROXY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+}
+
+// proxyFlags are the proxy's and those of the monitor that goes with it.
+func proxyFlags() []cli.Flag {
+	list := func(name, short, usage string) cli.Flag {
+		return &cli.StringSliceFlag{Name: name, Aliases: aliases(short), Usage: usage, EnvVars: proxyEnv(name)}
+	}
+	text := func(name, short, usage string) cli.Flag {
+		return &cli.StringFlag{Name: name, Aliases: aliases(short), Usage: usage, EnvVars: proxyEnv(name)}
+	}
+	number := func(name, short, usage string, def int) cli.Flag {
+		f := &cli.IntFlag{Name: name, Aliases: aliases(short), Usage: usage, EnvVars: proxyEnv(name)}
+		if def != 0 {
+			f.DefaultText = fmt.Sprint(def)
+		}
+		return f
+	}
+	duration := func(name, usage string, def time.Duration) cli.Flag {
+		return &cli.DurationFlag{Name: name, Usage: usage, EnvVars: proxyEnv(name), DefaultText: def.String()}
+	}
+	truth := func(name, usage string) cli.Flag {
+		return &cli.BoolFlag{Name: name, Usage: usage, EnvVars: proxyEnv(name)}
+	}
+	return []cli.Flag{
+		list("downstream", "d", "`MULTIADDR` of a node's RPC API, or NAME=MULTIADDR; several, separated by commas (mandatory)"),
+		list("listen", "l", "`MULTIADDR` to listen on, tcp or udp/quic-v1 (default: "+proxy.DefaultListen+")"),
+		text("websocket", "w", "`MULTIADDR` to listen on for WebSockets, with or without /ws (default: none)"),
+		text("key", "k", "`FILE` with the private key, as `ipfs key export` writes it; made if it is not there (default: "+proxy.DefaultKeyFile+")"),
+		number("preload", "p", "`PORT` of /api/v0/refs, at the address of -w, which it needs (default: off)", 0),
+		text("balance", "", "which node is asked first: "+strings.Join(proxy.Balances, ", ")+" (default: "+proxy.ByCID+")"),
+		truth("sticky", "ask for a peer's wants always the same node first"),
+		duration("fallback", "ask the next node too when one has not answered for this `TIME`", proxy.DefaultFallback),
+		text("token-file", "", "`FILE` with the token that the RPC APIs want"),
+		text("swarm-key", "", "`FILE` with the key of the private swarm that the peers are in: a one-way bridge"),
+		text("downstream-swarm-key", "", "`FILE` with the key of the private swarm that the nodes are in"),
+		list("block", "", "how the names of protocols begin that are not passed on to the nodes (default: "+strings.Join(proxy.DefaultBlock, ", ")+")"),
+		truth("no-pass", "pass on no protocol but Bitswap"),
+		number("max-peers", "", "most `PEERS` at a time", proxy.DefaultMaxUpstreams),
+		number("max-wants", "", "most `WANTS` of one peer", proxy.DefaultMaxWants),
+		number("queue-bytes", "", "most `BYTES` of blocks that wait for one peer", proxy.DefaultQueueBytes),
+		number("cache-bytes", "", "`BYTES` of blocks just fetched that are kept for 10 s; -1: none", proxy.DefaultCacheBytes),
+		text("preload-token-file", "", "`FILE` with the token that /api/v0/refs wants (default: none is wanted)"),
+		number("preload-rate", "", "`REQUESTS` of one caller in a minute", proxy.DefaultPreloadRate),
+		number("preload-parallel", "", "`REQUESTS` of one caller at a time", proxy.DefaultPreloadParallel),
+		number("preload-nodes", "", "most `NODES` that one request lists", proxy.DefaultPreloadNodes),
+		duration("preload-timeout", "`TIME` that a request may take", proxy.DefaultPreloadTimeout),
+		truth("preload-any-peer", "ask all peers for a caller's blocks if none has its address, as behind a reverse proxy"),
+		list("trusted-proxies", "", "`ADDRESSES` or networks whose X-Forwarded-For is believed"),
+		&cli.StringFlag{Name: "config", Usage: "JSON `FILE` with these settings", EnvVars: proxyEnv("config")},
+		&cli.StringFlag{Name: "data", Usage: "`FOLDER` for the monitor's data; with it, and without --influxdb, history is kept in an embedded InfluxDB there"},
+		&cli.StringSliceFlag{Name: "stream", Usage: "`HOST:PORT` of the event stream (default: " + defaultProxyStream + ")"},
+		&cli.StringSliceFlag{Name: "http", Usage: "`HOST:PORT` of the HTTP API and /metrics (default: " + defaultProxyHTTP + ")"},
+		&cli.StringFlag{Name: "store", Usage: "`HOST:PORT` of the embedded InfluxDB (default: " + defaultStore + ")"},
+		&cli.StringFlag{Name: "influxdb", Usage: "`URL` of an InfluxDB to write to; or udp://host:port, file:///path"},
+		&cli.StringFlag{Name: "name", Usage: "the monitor's name, in the tag node (default: the host name)"},
+		&cli.IntFlag{Name: "interval", Usage: "`SECONDS` between two samples of the totals (default: 10)"},
+	}
+}
+
+func aliases(short string) []string {
+	if short == "" {
+		return nil
+	}
+	return []string{short}
+}
+
+// proxyFile is what --config holds: the flags by their names.
+type proxyFile struct {
+	Downstream         []string       `json:"downstream"`
+	Listen             []string       `json:"listen"`
+	WebSocket          string         `json:"websocket"`
+	Key                string         `json:"key"`
+	Preload            int            `json:"preload"`
+	Balance            string         `json:"balance"`
+	Sticky             bool           `json:"sticky"`
+	Fallback           string         `json:"fallback"`
+	TokenFile          string         `json:"token-file"`
+	SwarmKey           string         `json:"swarm-key"`
+	DownstreamSwarmKey string         `json:"downstream-swarm-key"`
+	Block              []string       `json:"block"`
+	NoPass             bool           `json:"no-pass"`
+	MaxPeers           int            `json:"max-peers"`
+	MaxWants           int            `json:"max-wants"`
+	QueueBytes         int            `json:"queue-bytes"`
+	CacheBytes         int            `json:"cache-bytes"`
+	PreloadTokenFile   string         `json:"preload-token-file"`
+	PreloadRate        int            `json:"preload-rate"`
+	PreloadParallel    int            `json:"preload-parallel"`
+	PreloadNodes       int            `json:"preload-nodes"`
+	PreloadTimeout     string         `json:"preload-timeout"`
+	PreloadAnyPeer     bool           `json:"preload-any-peer"`
+	TrustedProxies     []string       `json:"trusted-proxies"`
+	Monitor            map[string]any `json:"monitor"`
+}
+
+func readProxyFile(path string) (*proxyFile, error) {
+	f := &proxyFile{}
+	if path == "" {
+		return f, nil
+	}
+	in, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	defer in.Close()
+	dec := json.NewDecoder(in)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(f); err != nil {
+		return nil, fmt.Errorf("--config %s: %w", path, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("--config %s: there is more after the object", path)
+	}
+	return f, nil
+}
+
+// proxyConfig puts file, environment and flags together; the library puts the
+// environment into the flags.
+func proxyConfig(c *cli.Context, f *proxyFile) (proxy.Config, error) {
+	var errs []error
+	pickTime := func(flag, text string) time.Duration {
+		if c.IsSet(flag) || text == "" {
+			return c.Duration(flag)
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--%s %q in the file: want a duration, as in 10s", flag, text))
+		}
+		return d
+	}
+	cfg := proxy.Config{
+		Downstreams: pick(c, "downstream", c.StringSlice, f.Downstream), Listen: pick(c, "listen", c.StringSlice, f.Listen),
+		WebSocket: pick(c, "websocket", c.String, f.WebSocket), KeyFile: pick(c, "key", c.String, f.Key),
+		PreloadPort: pick(c, "preload", c.Int, f.Preload), Balance: pick(c, "balance", c.String, f.Balance),
+		Sticky: pick(c, "sticky", c.Bool, f.Sticky), Fallback: pickTime("fallback", f.Fallback),
+		TokenFile: pick(c, "token-file", c.String, f.TokenFile), SwarmKeyFile: pick(c, "swarm-key", c.String, f.SwarmKey),
+		DownSwarmKeyFile: pick(c, "downstream-swarm-key", c.String, f.DownstreamSwarmKey),
+		NoPass:           pick(c, "no-pass", c.Bool, f.NoPass),
+		MaxUpstreams:     pick(c, "max-peers", c.Int, f.MaxPeers), MaxWants: pick(c, "max-wants", c.Int, f.MaxWants),
+		QueueBytes: pick(c, "queue-bytes", c.Int, f.QueueBytes), CacheBytes: pick(c, "cache-bytes", c.Int, f.CacheBytes),
+		PreloadToken: pick(c, "preload-token-file", c.String, f.PreloadTokenFile),
+		PreloadRate:  pick(c, "preload-rate", c.Int, f.PreloadRate), PreloadParallel: pick(c, "preload-parallel", c.Int, f.PreloadParallel),
+		PreloadNodes: pick(c, "preload-nodes", c.Int, f.PreloadNodes), PreloadTimeout: pickTime("preload-timeout", f.PreloadTimeout),
+		PreloadAnyPeer: pick(c, "preload-any-peer", c.Bool, f.PreloadAnyPeer), TrustedProxies: pick(c, "trusted-proxies", c.StringSlice, f.TrustedProxies),
+	}
+	cfg.Block = pick(c, "block", c.StringSlice, f.Block)
+	return cfg, errors.Join(errs...)
+}
+
+// pick is the flag's value if it was given, else the file's.
+func pick[T any](c *cli.Context, flag string, get func(string) T, file T) T {
+	if c.IsSet(flag) {
+		return get(flag)
+	}
+	return file
+}
+
+// monitorConfig is the configuration of the monitor that goes with the proxy.
+func monitorConfig(c *cli.Context, section map[string]any, more func(*plugin.Config)) (*plugin.Config, error) {
+	layers := plugin.Layers{
+		Defaults: func(cfg *plugin.Config) {
+			cfg.TCPServerConfig = &stream.Config{ListenAddresses: []string{defaultProxyStream}}
+			cfg.HTTPServerConfig = &httpapi.Config{ListenAddresses: []string{defaultProxyHTTP}}
+			cfg.StoreListenAddress = defaultStore
+		},
+		Flags: func(cfg *plugin.Config) {
+			newRunner(c).flags(cfg)
+			more(cfg)
+		},
+	}
+	if section != nil {
+		layers.Section = section
+	}
+	cfg, _, err := layers.Effective()
+	if err != nil { // what is kubo's section elsewhere is a key of our file here
+		return nil, errors.New(strings.ReplaceAll(err.Error(), plugin.Section, "monitor"))
+	}
+	return cfg, nil
+}
+
+func runProxy(c *cli.Context) error {
+	if c.Args().Present() {
+		return cli.Exit(fmt.Sprintf("ipfsmon proxy: %q is not understood; it takes flags alone", c.Args().First()), 2)
+	}
+	file, err := readProxyFile(c.String("config"))
+	if err != nil {
+		return err
+	}
+	pc, err := proxyConfig(c, file)
+	if err != nil {
+		return err
+	}
+	var storeURL string
+	more := func(cfg *plugin.Config) {
+		if storeURL != "" {
+			if cfg.InfluxDB == nil {
+				cfg.InfluxDB = new(influx.Config)
+			}
+			useStore(cfg.InfluxDB, storeURL, cfg.DataFolder)
+		}
+	}
+	mc, err := monitorConfig(c, file.Monitor, more)
+	if err = errors.Join(pc.Validate(), err); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if mc.DataFolder != "" && (mc.InfluxDB == nil || mc.InfluxDB.URL == "") {
+		var child *store.Child
+		if child, err = startStore(context.WithoutCancel(ctx), mc); err != nil {
+			return err
+		}
+		defer child.Close()
+		storeURL = child.URL()
+		fmt.Printf("InfluxDB listening on %s, data in %s\n", storeURL, mc.DataFolder)
+		if mc, err = monitorConfig(c, file.Monitor, more); err != nil {
+			return err
+		}
+	}
+	return serveProxy(ctx, stop, pc, mc)
+}
+
+// serveProxy runs proxy and monitor until ctx ends.
+func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Config) error {
+	log := slog.Default()
+	b := bus.New(bus.Config{})
+	seen := capture.New(b, log)
+	pc.Tracer, pc.Logger = seen, log
+	p, err := proxy.New(pc)
+	if err != nil {
+		return err
+	}
+	m, err := plugin.Run(mc, plugin.Watched{
+		Host:        p.Host(),
+		Sample:      func(context.Context) event.Node { return event.Node{RepoBytes: -1, Process: plugin.Process()} },
+		NoBroadcast: true,
+		Collectors:  []prometheus.Collector{p},
+		Publish: func(publish func(*event.Event) bool) func() {
+			return p.Publish(time.Duration(mc.PopulatePrometheusInterval)*time.Second, publish)
+		},
+	}, b, seen, log)
+	if err != nil {
+		return errors.Join(err, p.Close())
+	}
+	p.Start()
+	fmt.Println("Peer ID:", p.Host().ID())
+	fmt.Println("Proxy addresses:")
+	for _, a := range p.Addrs() {
+		fmt.Println("   ", a)
+	}
+	if a := p.RefsAddr(); a != nil {
+		fmt.Printf("Preload mode enabled with HTTP /api/v0/refs on %s\n", a)
+	}
+	for _, a := range m.StreamAddresses() {
+		fmt.Println("Metric Export TCP server listening on", a)
+	}
+	for _, a := range m.HTTPAddresses() {
+		fmt.Println("Metric Export HTTP server listening on", a)
+	}
+	fmt.Println("Proxy is ready")
+	r := &runner{out: os.Stdout}
+	r.monitorStarted(m)
+	<-ctx.Done()
+	stop() // a second signal ends the program
+	fmt.Println("Stopping: delivering what is on its way.")
+	if err := errors.Join(p.Close(), m.Close()); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	fmt.Println("Everything is stored.")
+	return nil
+}
