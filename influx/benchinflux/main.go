@@ -125,12 +125,12 @@ func (g *gates) check(ok bool, format string, args ...any) string {
 type job struct {
 	Design  string // ours, client or bare
 	URL     string
+	Login   login
 	Points  int
 	Entries int // wants in each message
 	Gzip    bool
 	Dir     string // of the spool
 	Posters int    // of bare
-	V2      bool   // client and bare use the API of InfluxDB 2
 	Live    int    // ours: points a second of another measurement, until all is stored
 	Away    bool   // ours: write to the spool only
 	Drain   bool   // ours: what an Away wrote is there already

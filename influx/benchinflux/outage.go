@@ -63,7 +63,7 @@ func outage(g *gates, p plan) error {
 		for _, d := range []*time.Duration{&f.before, &f.away, &f.after, &f.quiet} {
 			*d = time.Duration(float64(*d) * p.outages)
 		}
-		for side, run := range []func(context.Context, fault, *proxy, string) (took, error){clientFault, oursFault} {
+		for side, run := range []func(context.Context, fault, *proxy, influx.Config) (took, error){clientFault, oursFault} {
 			wg.Go(func() {
 				got[i][side], errs[2*i+side] = withProxy(s, f, fmt.Sprintf("row%d_%d", i, side), run)
 			})
@@ -86,11 +86,12 @@ func outage(g *gates, p plan) error {
 	return nil
 }
 
-func withProxy(s *server, f fault, database string, run func(context.Context, fault, *proxy, string) (took, error)) (t took, err error) {
-	no := false
+func withProxy(s *server, f fault, database string, run func(context.Context, fault, *proxy, influx.Config) (took, error)) (t took, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	if err := influx.Setup(ctx, influx.Config{URL: s.url, Database: database, Rollups: &no}); err != nil {
+	cfg := s.config(s.url)
+	cfg.Database = database
+	if err := influx.Setup(ctx, cfg); err != nil {
 		return t, err
 	}
 	p, err := newProxy(s.url)
@@ -98,10 +99,15 @@ func withProxy(s *server, f fault, database string, run func(context.Context, fa
 		return t, err
 	}
 	defer p.close()
-	if t, err = run(ctx, f, p, database); err != nil {
+	cfg.URL = p.url()
+	if t, err = run(ctx, f, p, cfg); err != nil {
 		return t, fmt.Errorf("%s: %w", f.name, err)
 	}
-	t.stored, err = stored(s.url, database, "cid", "wants")
+	address, err := s.address(s.url)
+	if err != nil {
+		return t, err
+	}
+	t.stored, err = stored(address, database, "cid", "wants")
 	return t, err
 }
 
@@ -147,9 +153,13 @@ func (f fault) play(ctx context.Context, p *proxy, write func(n int), end func()
 	return t, errors.Join(err, <-change)
 }
 
-func clientFault(ctx context.Context, f fault, p *proxy, database string) (took, error) {
-	c := influxdb2.NewClient(p.url(), "none")
-	w := c.WriteAPI("none", database+"/history")
+func clientFault(ctx context.Context, f fault, p *proxy, cfg influx.Config) (took, error) {
+	password, err := login{PasswordFile: cfg.PasswordFile}.password()
+	if err != nil {
+		return took{}, err
+	}
+	c := influxdb2.NewClient(p.url(), cfg.Username+":"+password) // as InfluxDB 1.8 takes it
+	w := c.WriteAPI("none", cfg.Database+"/history")
 	told := make(chan struct{})
 	go func(errors <-chan error) { // ended by Close
 		for range errors {
@@ -174,14 +184,14 @@ func clientFault(ctx context.Context, f fault, p *proxy, database string) (took,
 	return t, err
 }
 
-func oursFault(ctx context.Context, f fault, p *proxy, database string) (took, error) {
+func oursFault(ctx context.Context, f fault, p *proxy, cfg influx.Config) (took, error) {
 	dir, err := os.MkdirTemp("", "ipfsmon-bench-")
 	if err != nil {
 		return took{}, err
 	}
 	defer os.RemoveAll(dir)
 	no := false
-	cfg := influx.Config{URL: p.url(), Database: database, SpoolDir: filepath.Join(dir, "spool"), CreateDatabase: &no}
+	cfg.SpoolDir, cfg.CreateDatabase = filepath.Join(dir, "spool"), &no
 	flow, err := startFlow(cfg)
 	if err != nil {
 		return took{}, err

@@ -14,10 +14,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/store"
 )
 
 // server is a process that takes points, with a folder of its own.
@@ -25,6 +27,40 @@ type server struct {
 	cmd *exec.Cmd
 	dir string
 	url string
+	login
+}
+
+// login is what a server asks for; the zero value is for one that asks for
+// nothing.
+type login struct{ User, PasswordFile string }
+
+// password gives the password; none without a file.
+func (l login) password() (string, error) {
+	if l.PasswordFile == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(l.PasswordFile)
+	return strings.TrimSpace(string(b)), err
+}
+
+// address puts the login into a URL.
+func (l login) address(server string) (string, error) {
+	password, err := l.password()
+	if err != nil || l.User == "" {
+		return server, err
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		return "", err
+	}
+	u.User = url.UserPassword(l.User, password)
+	return u.String(), nil
+}
+
+// config is one of the sink for the server, or for what stands before it.
+func (l login) config(server string) influx.Config {
+	no := false
+	return influx.Config{URL: server, Username: l.User, PasswordFile: l.PasswordFile, Rollups: &no}
 }
 
 // startServer runs a program and waits for the line that tells its address.
@@ -115,8 +151,13 @@ func startStore(bin string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := startServer(dir, `listening on (?:http://)?(127\.0\.0\.1:\d+)`, bin, "store", "--dir", filepath.Join(dir, "influxdb"), "--listen", "127.0.0.1:0")
-	return prepared(s, err)
+	folder := store.StoreDir(dir)
+	s, err := startServer(dir, `listening on (?:http://)?(127\.0\.0\.1:\d+)`, bin, "store", "--dir", folder, "--listen", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s.User, s.PasswordFile = store.Login(dir)
+	return prepared(s, nil)
 }
 
 // startDebian runs Debian's InfluxDB 1.6 with an empty folder.
@@ -159,11 +200,10 @@ func prepared(s *server, err error) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	no := false
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for ; ; time.Sleep(50 * time.Millisecond) { // it may listen before it works
-		err = influx.Setup(ctx, influx.Config{URL: s.url, Rollups: &no})
+		err = influx.Setup(ctx, s.config(s.url))
 		if err == nil {
 			return s, nil
 		}
@@ -175,7 +215,7 @@ func prepared(s *server, err error) (*server, error) {
 }
 
 // askRow gives the first row of the first series of an answer; nil if there is
-// none.
+// none. The server's URL has the login.
 func askRow(server, database, statement string) ([]any, error) {
 	c := http.Client{Timeout: time.Minute}
 	resp, err := c.Get(server + "/query?" + url.Values{"db": {database}, "q": {statement}, "epoch": {"ns"}}.Encode())

@@ -74,17 +74,21 @@ func intoNew(start func() (*server, error), j job) (r result, err error) {
 		return r, err
 	}
 	defer os.RemoveAll(j.Dir)
-	j.URL = s.url
+	j.URL, j.Login = s.url, s.login
 	if r, err = measure(j); err != nil {
 		return r, err
 	}
-	return r, complete(s.url, j.Points, r.Live)
+	return r, complete(s, j.Points, r.Live)
 }
 
 // complete checks that the server has each point once.
-func complete(url string, wants, blocks int) error {
+func complete(s *server, wants, blocks int) error {
+	address, err := s.address(s.url)
+	if err != nil {
+		return err
+	}
 	for measurement, want := range map[string]int{"wants": wants, "blocks": blocks} {
-		if n, err := stored(url, influx.DefaultDatabase, "cid", measurement); err != nil || n != want {
+		if n, err := stored(address, influx.DefaultDatabase, "cid", measurement); err != nil || n != want {
 			return fmt.Errorf("the server has %d points of %s, want %d: %v", n, measurement, want, err)
 		}
 	}
@@ -117,11 +121,11 @@ func backlog(g *gates, p plan) error {
 		return err
 	}
 	defer s.close()
-	r, err := measure(job{Design: "ours", URL: s.url, Points: p.backlog, Entries: 4, Dir: dir, Drain: true, Live: p.live})
+	r, err := measure(job{Design: "ours", URL: s.url, Points: p.backlog, Entries: 4, Dir: dir, Drain: true, Live: p.live, Login: s.login})
 	if err != nil {
 		return err
 	}
-	if err := complete(s.url, p.backlog, r.Live); err != nil {
+	if err := complete(s, p.backlog, r.Live); err != nil {
 		return err
 	}
 	after, err := limit()

@@ -98,7 +98,8 @@ func (f *flow) stop() (influx.Stats, error) {
 // ours is the whole way: events, bus, encoder, spool on disk, posts.
 func ours(j job) (r result, err error) {
 	no := false
-	cfg := influx.Config{URL: j.URL, SpoolDir: j.Dir, Gzip: "off", BatchSize: batchPoints, CreateDatabase: &no}
+	cfg := j.Login.config(j.URL)
+	cfg.SpoolDir, cfg.Gzip, cfg.BatchSize, cfg.CreateDatabase = j.Dir, "off", batchPoints, &no
 	if j.Gzip {
 		cfg.Gzip = "on"
 	}
@@ -139,6 +140,10 @@ func ours(j job) (r result, err error) {
 // drains, and asks the server each half second how old the newest it has is.
 func (f *flow) live(j job) (n int, mean, most float64, err error) {
 	begin := time.Now()
+	server, err := j.Login.address(j.URL)
+	if err != nil {
+		return 0, 0, 0, err
+	}
 	asked := begin.Add(3 * time.Second) // the first have arrived
 	sum, times := 0.0, 0
 	for f.sink.Stats().Stored < uint64(j.Points+n)-min(uint64(n), uint64(10*j.Live)) {
@@ -149,7 +154,7 @@ func (f *flow) live(j job) (n int, mean, most float64, err error) {
 		if time.Now().Before(asked) {
 			continue
 		}
-		newest, err := newest(j.URL, "blocks")
+		newest, err := newest(server, "blocks")
 		if err != nil {
 			return n, 0, 0, err
 		}
@@ -225,6 +230,10 @@ func bare(j job) (r result, err error) {
 		ends = append(ends, at)
 		bufs[influx.History], waiting = bufs[influx.History][:0], 0
 	}
+	server, err := j.Login.address(j.URL)
+	if err != nil {
+		return r, err
+	}
 	r.Points = j.Points
 	begin, cpu := time.Now(), cpuTime()
 	var next atomic.Int64
@@ -249,7 +258,7 @@ func bare(j job) (r result, err error) {
 				}
 				body = body[:ends[i]-from]
 				if _, errs[p] = file.ReadAt(body, from); errs[p] == nil {
-					errs[p] = post(c, j.URL, body)
+					errs[p] = post(c, server, body)
 				}
 			}
 		})
