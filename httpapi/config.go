@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"strings"
 
 	"github.com/ipfsmon/ipfsmon/internal/access"
@@ -59,10 +58,4 @@ func (c Config) access() access.Config {
 		TLSCertFile: c.TLSCertFile, TLSKeyFile: c.TLSKeyFile, TokenFiles: c.TokenFiles,
 		AllowInsecure: c.AllowInsecure, Logger: c.Logger,
 	}
-}
-
-// isAddress says whether a host is an IP address.
-func isAddress(host string) bool {
-	_, err := netip.ParseAddr(host)
-	return err == nil
 }

@@ -38,6 +38,33 @@ type Deps struct {
 	Broadcaster Broadcaster
 	// Metrics serves /metrics.
 	Metrics http.Handler
+	// History gives figures of the past out of the store, in steps. An *Error
+	// of it is the answer.
+	History func(ctx context.Context, since, step time.Duration) (*History, error)
+	// Introspect serves the WebSocket /introspect. It sees to Host and Origin
+	// itself; that tokens are shown is seen to before. Nil: there is none.
+	Introspect http.Handler
+	// Page serves / to browsers, and /ui/. It is given requests without a token
+	// too, so there must be nothing of the node in it. Nil: there is none.
+	Page http.Handler
+}
+
+// History is figures over time.
+type History struct {
+	Since       time.Time `json:"since"`
+	Until       time.Time `json:"until"`
+	StepSeconds float64   `json:"step_seconds"`
+	Times       []int64   `json:"times"` // when each step begins, milliseconds since 1970 UTC
+	Series      []Series  `json:"series"`
+}
+
+// Series is one figure: a value for each step, nil where nothing is known.
+type Series struct {
+	Name      string     `json:"name"`
+	Direction string     `json:"direction,omitempty"` // received or sent
+	Answer    string     `json:"answer,omitempty"`    // of latencies: block, have or dont_have
+	Unit      string     `json:"unit,omitempty"`
+	Values    []*float64 `json:"values"`
 }
 
 // Error is an error that the client is told, with the status that goes with it.

@@ -4,13 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 
 	"github.com/julienschmidt/httprouter"
+
+	"github.com/ipfsmon/ipfsmon/internal/samesite"
 )
 
 const base = "/metric_plugin/v1"
@@ -54,11 +52,20 @@ func (s *Server) handler() http.Handler {
 			answer(w, envelope{Status: http.StatusServiceUnavailable, Error: "server closing"})
 			return
 		}
-		if err := s.foreign(q); err != nil {
+		if route, h, open := s.beside(q); h != nil {
+			w.route = route
+			if !open && needs(q) && !s.showsToken(q) && !s.showsSocketToken(q) {
+				unauthorized(w)
+				return
+			}
+			h.ServeHTTP(w, q)
+			return
+		}
+		if err := samesite.Check(q, s.cfg.AllowedHosts); err != nil {
 			answer(w, envelope{Status: http.StatusForbidden, Error: err.Error()})
 			return
 		}
-		if needs, _ := q.Context().Value(needsToken{}).(bool); needs && !s.showsToken(q) {
+		if needs(q) && !s.showsToken(q) {
 			unauthorized(w)
 			return
 		}
@@ -82,6 +89,7 @@ func (s *Server) routes(add func(method, route string, h httprouter.Handle)) {
 	get("/version", s.version)
 	get("/pipeline", s.pipeline)
 	get("/top", s.top)
+	get("/history", s.history)
 	get("/subscribers", s.subscribers)
 	add(http.MethodDelete, base+"/subscribers/:id", s.withToken(s.kick))
 	add(http.MethodGet, base+"/sample_peer_metadata", s.samplePeerMetadata)
@@ -158,42 +166,4 @@ func (s *Server) recovered(w *response) {
 		panic(http.ErrAbortHandler)
 	}
 	answer(w, envelope{Status: http.StatusInternalServerError, Error: "internal server error"})
-}
-
-var (
-	errHost   = errors.New("host not allowed: use an IP address or localhost, or add the name to AllowedHosts")
-	errOrigin = errors.New("origin not allowed: only pages of this server may call it")
-)
-
-// foreign says why a request may be that of a web page from elsewhere.
-func (s *Server) foreign(q *http.Request) error {
-	host := hostOf(q.Host)
-	// Without a Host it is HTTP/1.0, which no browser speaks.
-	if q.Host != "" && !isAddress(host) && !strings.EqualFold(host, "localhost") &&
-		!slices.ContainsFunc(s.cfg.AllowedHosts, func(h string) bool { return strings.EqualFold(h, host) }) {
-		return errHost
-	}
-	for _, origin := range q.Header.Values("Origin") {
-		u, err := url.Parse(origin)
-		if err != nil || u.Host == "" || !strings.EqualFold(u.Host, q.Host) || u.Scheme != "http" && u.Scheme != "https" {
-			return errOrigin
-		}
-	}
-	// Following a link is allowed, and what a page does itself is not.
-	switch q.Header.Get("Sec-Fetch-Site") {
-	case "", "none", "same-origin":
-	default:
-		if q.Header.Get("Sec-Fetch-Mode") != "navigate" || q.Method != http.MethodGet {
-			return errOrigin
-		}
-	}
-	return nil
-}
-
-// hostOf gives the host of "host", "host:port", "[v6]" or "[v6]:port".
-func hostOf(hostport string) string {
-	if host, _, err := net.SplitHostPort(hostport); err == nil {
-		return host
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
 }

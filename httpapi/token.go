@@ -5,11 +5,25 @@ import (
 	"strings"
 
 	"github.com/julienschmidt/httprouter"
+
+	"github.com/ipfsmon/ipfsmon/internal/access"
 )
 
 // needsToken is the key of a connection's context for whether it came in by a
 // listener that wants a token for everything.
 type needsToken struct{}
+
+// needs says whether a request came by such a listener.
+func needs(q *http.Request) bool {
+	n, _ := q.Context().Value(needsToken{}).(bool)
+	return n
+}
+
+// showsSocketToken is showsToken for WebSockets, as browsers open them.
+func (s *Server) showsSocketToken(q *http.Request) bool {
+	token, ok := access.SocketToken(q)
+	return ok && s.gate.Allowed(token)
+}
 
 // showsToken says whether a request shows a good token. Only the header counts:
 // what is in an address ends in logs, and a cookie would be sent by a browser

@@ -65,6 +65,11 @@ func fullDeps() Deps {
 		}
 	}
 	d.Broadcaster = &told{}
+	d.History = func(_ context.Context, since, step time.Duration) (*History, error) {
+		now, v := time.Now(), 1.5
+		return &History{Since: now.Add(-since), Until: now, StepSeconds: step.Seconds(), Times: []int64{now.UnixMilli()}, Series: []Series{
+			{Name: "messages", Direction: "received", Unit: "1/s", Values: []*float64{&v}}, {Name: "peers", Values: []*float64{nil}}}}, nil
+	}
 	d.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = io.WriteString(w, "x 1\n")

@@ -104,6 +104,7 @@ type Feed struct {
 	srv *Server
 	// agent says what a peer calls itself, "" where not known; nil is never.
 	agent func(peer.ID) string
+	quiet bool // events are not told
 
 	mu      sync.Mutex
 	sample  *event.Sample
@@ -117,6 +118,13 @@ func NewFeed(srv *Server, agent func(peer.ID) string) *Feed {
 		agent = func(peer.ID) string { return "" }
 	}
 	return &Feed{srv: srv, agent: agent}
+}
+
+// NewQuietFeed makes a feed that tells no events, because they name peers.
+func NewQuietFeed(srv *Server) *Feed {
+	f := NewFeed(srv, nil)
+	f.quiet = true
+	return f
 }
 
 // Run reads until ctx ends or the bus is closed. What the bus let go before it
@@ -145,8 +153,14 @@ func (f *Feed) Run(ctx context.Context, r *bus.Reader) error {
 func (f *Feed) take(e *event.Event) {
 	switch e.Kind {
 	case event.KindMessage:
+		if f.quiet {
+			return
+		}
 		f.srv.emit(typeMessage, e.At(), func() any { return f.message(e) })
 	case event.KindConnection:
+		if f.quiet {
+			return
+		}
 		t := typeOpened
 		if e.Conn.Closed {
 			t = typeClosed
@@ -232,12 +246,10 @@ func (f *Feed) Content() *pb.Content {
 			PeersReceived: s.UniquePeers[event.Received], PeersSent: s.UniquePeers[event.Sent],
 		},
 		Duplicates: s.Duplicates[event.Received], Rebroadcasts: s.Rebroadcasts[event.Received],
-		TopCids: topCIDs(s.TopCIDs), TopCidsByPeers: topCIDs(s.TopCIDsByPeers),
+		TopCids: TopCIDs(s.TopCIDs), TopCidsByPeers: TopCIDs(s.TopCIDsByPeers),
 		Codecs: shares(s.Codecs), Versions: shares(s.Versions), Hashes: shares(s.Hashes),
 	}
-	for _, p := range s.TopPeers {
-		out.TopPeers = append(out.TopPeers, &pb.Content_Peer{PeerId: p.Peer.String(), AgentVersion: string(p.Agent), Wants: p.Wants, Error: p.Error})
-	}
+	out.TopPeers = TopPeers(s.TopPeers)
 	for d := range event.Directions {
 		for a := range event.AnswerTypes {
 			if l := s.Latency[d][a]; l.Count > 0 {
@@ -251,7 +263,17 @@ func (f *Feed) Content() *pb.Content {
 	return out
 }
 
-func topCIDs(all []event.TopCID) []*pb.Content_Cid {
+// TopPeers makes a state's list of peers.
+func TopPeers(all []event.TopPeer) []*pb.Content_Peer {
+	out := make([]*pb.Content_Peer, 0, len(all))
+	for _, p := range all {
+		out = append(out, &pb.Content_Peer{PeerId: p.Peer.String(), AgentVersion: string(p.Agent), Wants: p.Wants, Error: p.Error})
+	}
+	return out
+}
+
+// TopCIDs makes a state's list of CIDs.
+func TopCIDs(all []event.TopCID) []*pb.Content_Cid {
 	out := make([]*pb.Content_Cid, 0, len(all))
 	for _, c := range all {
 		out = append(out, &pb.Content_Cid{Cid: c.CID.String(), Wants: c.Wants, Error: c.Error, Peers: c.Peers})

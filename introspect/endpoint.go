@@ -2,7 +2,6 @@ package introspect
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,10 +17,6 @@ import (
 
 // Path is where the WebSocket is.
 const Path = "/introspect"
-
-// bearer begins the WebSocket sub-protocol that carries a token, in base64url
-// without padding: a browser can send no header of its own there.
-const bearer = "ipfsmon.bearer."
 
 // EndpointConfig says where an endpoint listens.
 type EndpointConfig struct {
@@ -187,19 +182,6 @@ func (e *endpoint) showsToken(q *http.Request) bool {
 	if scheme, token, ok := strings.Cut(q.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		return e.gate.Allowed(strings.TrimSpace(token))
 	}
-	token, ok := SocketToken(q)
+	token, ok := access.SocketToken(q)
 	return ok && e.gate.Allowed(token)
-}
-
-// SocketToken gives the token in the sub-protocols of a WebSocket request.
-func SocketToken(q *http.Request) (token string, ok bool) {
-	for _, line := range q.Header.Values("Sec-WebSocket-Protocol") {
-		for p := range strings.SplitSeq(line, ",") {
-			if encoded, found := strings.CutPrefix(strings.TrimSpace(p), bearer); found {
-				b, err := base64.RawURLEncoding.DecodeString(encoded)
-				return string(b), err == nil
-			}
-		}
-	}
-	return "", false
 }

@@ -51,6 +51,10 @@ type Config struct {
 	// HTTPServerConfig is the HTTP API.
 	HTTPServerConfig *httpapi.Config `envconfig:"HTTP"`
 
+	// IntrospectConfig is introspection and the live page, which are on unless
+	// it says so.
+	IntrospectConfig *IntrospectConfig `json:",omitempty" envconfig:"INTROSPECT"`
+
 	// MonitorName tells this node from others: the tag "node". Default: the
 	// machine's host name.
 	MonitorName string `split_words:"true"`
@@ -180,6 +184,9 @@ func (c *Config) validate() error {
 	}
 	if c.HTTPServerConfig != nil {
 		add("HTTPServerConfig", c.HTTPServerConfig.Validate())
+	}
+	if c.IntrospectConfig != nil {
+		add("IntrospectConfig", c.IntrospectConfig.Validate())
 	}
 	if c.InfluxDB != nil {
 		add("InfluxDB", c.InfluxDB.Validate())

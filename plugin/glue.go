@@ -12,6 +12,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/privacy"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -30,6 +31,12 @@ func (m *Monitor) deps() httpapi.Deps {
 	}
 	if m.stream != nil {
 		d.Subscribers, d.Kick = m.subscribers, m.stream.Kick
+	}
+	if m.introspect != nil {
+		d.Introspect, d.Page = m.introspect.server, introspect.Page()
+	}
+	if c := m.Config.InfluxDB; c != nil && c.URL != "" {
+		d.History = m.history
 	}
 	// What names peers and CIDs is there only where the stream may name them.
 	named := m.Config.StreamPrivacy == privacy.Raw

@@ -52,6 +52,8 @@ type Monitor struct {
 	log        *slog.Logger
 	filters    map[string]*privacy.Filter // by sink; immutable once set
 	origin     *origin.Lookup             // nil when off
+	introspect *introspection             // nil when off
+	store      *past                      // nil without an InfluxDB that can be asked
 
 	cancel context.CancelFunc
 	sinks  errgroup.Group
@@ -90,6 +92,9 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	}); err != nil {
 		return nil, err
 	}
+	if err = m.openIntrospection(); err != nil {
+		return nil, err
+	}
 	if s := cfg.HTTPServerConfig; s != nil {
 		hc := *s
 		hc.Logger = log
@@ -121,6 +126,12 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	if err = m.openOrigin(c); err != nil {
 		return nil, err
 	}
+	m.openHistory()
+	if m.introspect != nil {
+		if err = m.introspect.run(m); err != nil {
+			return nil, err
+		}
+	}
 	if w.Host != nil { // a daemon that is offline has none
 		err = c.Start(w.Host, capture.Sampling{
 			Interval:    time.Duration(cfg.PopulatePrometheusInterval) * time.Second,
@@ -148,6 +159,9 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	}
 	if m.influx != nil {
 		run("influx", m.influx.Run)
+	}
+	if m.introspect != nil {
+		run("introspect", m.introspect.feed.Run)
 	}
 	if m.http != nil {
 		m.sinks.Go(func() error { return m.http.Run(ctx) })
@@ -211,6 +225,9 @@ func (m *Monitor) behind(name string) uint64 {
 func (m *Monitor) abandon() {
 	m.cancel()
 	m.capture.Close()
+	if m.introspect != nil {
+		_ = m.introspect.close() // nobody has used it
+	}
 	if m.influx != nil {
 		_ = m.influx.Close() // it did not run
 	}
@@ -253,9 +270,13 @@ func (m *Monitor) close() error {
 	if m.origin != nil {
 		errs = append(errs, m.origin.Close())
 	}
+	if m.introspect != nil {
+		errs = append(errs, m.introspect.close())
+	}
 	if m.http != nil {
 		errs = append(errs, m.http.Close())
 	}
+	m.closeHistory()
 	errs = append(errs, m.sinks.Wait())
 	if m.stream != nil {
 		errs = append(errs, m.stream.Close())
@@ -295,6 +316,9 @@ func (m *Monitor) announce(w io.Writer) {
 	}
 	for _, a := range m.HTTPAddresses() {
 		fmt.Fprintln(w, "Metric Export HTTP server listening on", a)
+	}
+	for _, u := range m.IntrospectAddresses() {
+		fmt.Fprintln(w, "Introspection page at", u)
 	}
 	fmt.Fprintln(w, "Metric Export Plugin started")
 }

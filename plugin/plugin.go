@@ -42,6 +42,7 @@ type Plugin struct {
 	layers  Layers
 	bus     *bus.Bus
 	capture *capture.Capture
+	taps    taps
 
 	mu      sync.Mutex
 	monitor *Monitor
@@ -77,6 +78,7 @@ func (p *Plugin) Init(env *kuboplugin.Environment) error {
 	}
 	p.bus = bus.New(bus.Config{})
 	p.capture = capture.New(p.bus, p.log)
+	p.taps = newTaps()
 	return nil
 }
 
@@ -88,7 +90,7 @@ func (p *Plugin) Options(info core.FXNodeInfo) ([]fx.Option, error) {
 	opts := append(info.FXOptions, fx.Provide(fx.Annotate(
 		func() bitswap.Option { return bitswap.WithTracer(p.capture) },
 		fx.ResultTags(`group:"bitswap-options"`),
-	)))
+	)), p.taps.options())
 	if err := p.drift(); err != nil {
 		p.log.Error("wants and cancels that this node sends are not captured", "reason", err)
 		return opts, nil
@@ -110,7 +112,7 @@ func (p *Plugin) Start(n *core.IpfsNode) error {
 		return fmt.Errorf("ipfsmon: configuration: %w", err)
 	}
 	p.layers.warnings(p.log)
-	m, err := start(cfg, watchedNode(n), p.bus, p.capture, p.log)
+	m, err := start(cfg, watchedNode(n, p.taps), p.bus, p.capture, p.log)
 	if err != nil {
 		p.bus.Close()
 		return fmt.Errorf("ipfsmon: %w", err)

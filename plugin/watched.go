@@ -29,11 +29,25 @@ type Watched struct {
 	// events on the bus. What it returns is called when the capture has ended
 	// and the bus is still open.
 	Publish func(publish func(*event.Event) bool) (end func())
+
+	node *core.IpfsNode // nil: no node of kubo's
+	taps taps           // those that are in it
+}
+
+// kubo gives the node of kubo's, or what of one there is.
+func (w Watched) kubo() *core.IpfsNode {
+	switch {
+	case w.node != nil:
+		return w.node
+	case w.Host != nil:
+		return &core.IpfsNode{PeerHost: w.Host, Peerstore: w.Host.Peerstore(), Identity: w.Host.ID()}
+	}
+	return &core.IpfsNode{}
 }
 
 // watchedNode is a node of kubo's.
-func watchedNode(n *core.IpfsNode) Watched {
-	return Watched{Host: n.PeerHost, Sample: newNodeSampler(n).sample}
+func watchedNode(n *core.IpfsNode, t taps) Watched {
+	return Watched{Host: n.PeerHost, Sample: newNodeSampler(n).sample, node: n, taps: t}
 }
 
 // Process reads what this process costs, for Watched.Sample.

@@ -4528,10 +4528,9 @@ func (x *Pipeline_Influx) GetLastError() string {
 
 type Pipeline_Spool struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Points        uint64                 `protobuf:"varint,1,opt,name=points,proto3" json:"points,omitempty"` // that wait on disk
-	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	LimitBytes    uint64                 `protobuf:"varint,3,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`
-	Segments      uint64                 `protobuf:"varint,4,opt,name=segments,proto3" json:"segments,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`                             // on disk, of points that wait
+	LimitBytes    uint64                 `protobuf:"varint,3,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"` // about, from how full it is; 0 where not known
+	Full          float64                `protobuf:"fixed64,5,opt,name=full,proto3" json:"full,omitempty"`                              // 1: at the bound of the disk that it may use
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4566,13 +4565,6 @@ func (*Pipeline_Spool) Descriptor() ([]byte, []int) {
 	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 6}
 }
 
-func (x *Pipeline_Spool) GetPoints() uint64 {
-	if x != nil {
-		return x.Points
-	}
-	return 0
-}
-
 func (x *Pipeline_Spool) GetBytes() uint64 {
 	if x != nil {
 		return x.Bytes
@@ -4587,9 +4579,9 @@ func (x *Pipeline_Spool) GetLimitBytes() uint64 {
 	return 0
 }
 
-func (x *Pipeline_Spool) GetSegments() uint64 {
+func (x *Pipeline_Spool) GetFull() float64 {
 	if x != nil {
-		return x.Segments
+		return x.Full
 	}
 	return 0
 }
@@ -5420,7 +5412,7 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\x05Scope\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
 	"\x05usage\x18\x02 \x01(\v2\x19.pb.ResourceManager.UsageR\x05usage\x12/\n" +
-	"\x05limit\x18\x03 \x01(\v2\x19.pb.ResourceManager.UsageR\x05limit\"\xde\x0f\n" +
+	"\x05limit\x18\x03 \x01(\v2\x19.pb.ResourceManager.UsageR\x05limit\"\xbe\x0f\n" +
 	"\bPipeline\x12.\n" +
 	"\acapture\x18\x01 \x01(\v2\x14.pb.Pipeline.CaptureR\acapture\x12\"\n" +
 	"\x03bus\x18\x02 \x01(\v2\x10.pb.Pipeline.BusR\x03bus\x12+\n" +
@@ -5485,13 +5477,12 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\afailing\x18\t \x01(\bR\afailing\x12\x1d\n" +
 	"\n" +
 	"last_error\x18\n" +
-	" \x01(\tR\tlastError\x1ar\n" +
-	"\x05Spool\x12\x16\n" +
-	"\x06points\x18\x01 \x01(\x04R\x06points\x12\x14\n" +
+	" \x01(\tR\tlastError\x1aR\n" +
+	"\x05Spool\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\x03 \x01(\x04R\n" +
-	"limitBytes\x12\x1a\n" +
-	"\bsegments\x18\x04 \x01(\x04R\bsegments\x1a\\\n" +
+	"limitBytes\x12\x12\n" +
+	"\x04full\x18\x05 \x01(\x01R\x04full\x1a\\\n" +
 	"\x04Http\x12\x1a\n" +
 	"\brequests\x18\x01 \x01(\x04R\brequests\x12 \n" +
 	"\vconnections\x18\x02 \x01(\x04R\vconnections\x12\x16\n" +

@@ -1,0 +1,25 @@
+package access
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strings"
+)
+
+// bearer begins the WebSocket sub-protocol that carries a token, in base64url
+// without padding: a browser can send no header of its own with a WebSocket,
+// and what is in an address ends in logs.
+const bearer = "ipfsmon.bearer."
+
+// SocketToken gives the token among the sub-protocols of a WebSocket request.
+func SocketToken(q *http.Request) (token string, ok bool) {
+	for _, line := range q.Header.Values("Sec-WebSocket-Protocol") {
+		for p := range strings.SplitSeq(line, ",") {
+			if encoded, found := strings.CutPrefix(strings.TrimSpace(p), bearer); found {
+				b, err := base64.RawURLEncoding.DecodeString(encoded)
+				return string(b), err == nil
+			}
+		}
+	}
+	return "", false
+}
