@@ -71,9 +71,11 @@ func DataSourceVariable() dashboard.VariableModel {
 	return v
 }
 
-// choice is a variable of all values of a tag; none chosen means all.
-func choice(name, label, help, measurement, key string) dashboard.VariableModel {
-	query := fmt.Sprintf(`SHOW TAG VALUES FROM totals.%s WITH KEY = %q`, measurement, key)
+// choice is a variable of all values that a tag has in the time chosen; field is
+// one of the measurement's. SHOW TAG VALUES would not do: InfluxDB 2 looks into
+// the bucket of history alone, whatever FROM says.
+func choice(name, label, help, measurement, key, field string) dashboard.VariableModel {
+	query := fmt.Sprintf(`SELECT distinct(%[1]q) AS %[1]q FROM (SELECT last(%[2]s) AS n, %[1]q FROM totals.%[3]q WHERE $timeFilter GROUP BY %[1]q) WHERE $timeFilter`, key, field, measurement)
 	v := *dashboard.NewVariableModel()
 	v.Type, v.Name, v.Label, v.Description = dashboard.VariableTypeQuery, name, &label, &help
 	v.Datasource = influxSource()
@@ -100,12 +102,12 @@ func (b *board) build(source dashboard.VariableModel) dashboard.Dashboard {
 	d.Timepicker = &dashboard.TimePickerConfig{NowDelay: ptr("10s")}
 	// Grafana 11.6 and later read it; newer ones bring it up to date.
 	d.SchemaVersion = 39
-	node := choice("node", "Node", "Names of the monitored nodes (MonitorName)", "node", "node")
+	node := choice("node", "Node", "Names of the monitored nodes (MonitorName)", "node", "node", "connections")
 	if b.uid == "ipfsmon-probe" {
-		node = choice("node", "Scheduler", "Names of the probe's schedulers", "dht_retrieve", "node")
+		node = choice("node", "Scheduler", "Names of the probe's schedulers", "dht_retrieve", "node", "hops")
 	}
 	if b.uid == "ipfsmon-proxy" {
-		node = choice("node", "Proxy", "Names of the proxies", "proxy", "node")
+		node = choice("node", "Proxy", "Names of the proxies", "proxy", "node", "blocks")
 	}
 	d.Templating.List = append([]dashboard.VariableModel{source, node}, b.variables...)
 	d.Annotations.List = annotations()

@@ -7,7 +7,7 @@ func peers() *board {
 		uid: "ipfsmon-peers", title: "Peers and connections", tags: []string{"peers"},
 		help: "Who is connected, over what, with what software, from where, and for how long.",
 		variables: []dashboard.VariableModel{
-			choice("country", "Country", "Countries of the peers; all are none unless the monitor has a database of countries (GeoIPDatabase)", "origins", "country"),
+			choice("country", "Country", "Countries of the peers; all are none unless the monitor has a database of countries (GeoIPDatabase)", "origins", "country", "messages"),
 		},
 		rows: []row{
 			{

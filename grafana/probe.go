@@ -19,8 +19,8 @@ func probe() *board {
 		uid: "ipfsmon-probe", title: "DHT probe", tags: []string{"dht"},
 		help: "How long it takes to publish in the DHT and to find what was published, measured by servers of one's own.",
 		variables: []dashboard.VariableModel{
-			choice("fleet", "Fleet", "Fleets of servers that measure", "dht_retrieve", "fleet"),
-			choice("region", "Region", "Regions of the servers that measure", "dht_retrieve", "region"),
+			choice("fleet", "Fleet", "Fleets of servers that measure", "dht_retrieve", "fleet", "hops"),
+			choice("region", "Region", "Regions of the servers that measure", "dht_retrieve", "region", "hops"),
 		},
 		rows: []row{
 			{

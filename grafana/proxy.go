@@ -9,7 +9,7 @@ func proxy() *board {
 		uid: "ipfsmon-proxy", title: "Bitswap proxy", tags: []string{"proxy"},
 		help: "One identity in front of many nodes: what peers ask of the proxy, and how each node behind it does.",
 		variables: []dashboard.VariableModel{
-			choice("downstream", "Behind it", "Nodes behind the proxy", "proxy_downstreams", "downstream"),
+			choice("downstream", "Behind it", "Nodes behind the proxy", "proxy_downstreams", "downstream", "verified"),
 		},
 		rows: []row{
 			{

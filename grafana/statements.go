@@ -9,7 +9,6 @@ import (
 // Statement is one query with the place that it stands in.
 type Statement struct {
 	Where string // dashboard or alert, and panel, variable or annotation
-	Panel string // the panel's title, empty if it is none
 	Text  string // with macros
 	Span  time.Duration
 }
@@ -21,7 +20,7 @@ func Statements() (all []Statement) {
 		for _, p := range AllPanels(d) {
 			for _, t := range p.Targets {
 				q := t.(Query)
-				all = append(all, Statement{Where: fmt.Sprintf("%s / %s / %s", *d.Title, *p.Title, q.RefID), Panel: *d.Title + " / " + *p.Title, Text: q.Query})
+				all = append(all, Statement{Where: fmt.Sprintf("%s / %s / %s", *d.Title, *p.Title, q.RefID), Text: q.Query})
 			}
 		}
 		for _, v := range d.Templating.List {

@@ -1,0 +1,185 @@
+package test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multihash"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/grafana"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/status"
+)
+
+// mayBeEmpty are the queries that find nothing after a demo and the sample
+// points, with the reason.
+var mayBeEmpty = map[string]string{
+	"Bitswap traffic / Wants by kind of peer / A": "the demo has no list of gateways",
+	"Bitswap traffic / How peers ask / C":         "a full wantlist comes only from a peer that connects while it waits for something",
+}
+
+// demoStore runs the demo for a while and serves what it stored, with the sample
+// points of what no demo makes.
+func demoStore(t *testing.T) influx.Config {
+	t.Helper()
+	home := t.TempDir()
+	env := environ(home)
+	p := start(t, env, "demo", "--duration", "40s", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
+	require.Zero(t, p.wait(3*time.Minute), p.out.String())
+	folder := filepath.Join(home, ".ipfsmon", "demo", "ipfsmon", "influxdb")
+	s := start(t, env, "store", "--dir", folder, "--listen", "127.0.0.1:0")
+	cfg := influx.Config{
+		URL:      "http://" + s.find(`InfluxDB 1\.8\.10 listening on (127\.0\.0\.1:\d+)`),
+		Username: "monitor", PasswordFile: filepath.Join(folder, "monitor.password"),
+	}
+	password, err := os.ReadFile(cfg.PasswordFile)
+	require.NoError(t, err)
+	fillSamples(t, cfg.URL+"/write?db=ipfsmon&rp=totals", func(r *http.Request) {
+		r.SetBasicAuth("monitor", strings.TrimSpace(string(password)))
+	})
+	cfg.Username, cfg.PasswordFile = "reader", filepath.Join(folder, "reader.password")
+	return cfg
+}
+
+// fillSamples writes points of the DHT probe, of a proxy, and the notes that no
+// demo gives cause for, as their encoder writes them.
+func fillSamples(t *testing.T, write string, authorize func(*http.Request)) {
+	t.Helper()
+	now := time.Now().Add(-time.Minute).UnixNano()
+	hash, err := multihash.Sum([]byte("a block"), multihash.SHA2_256, -1)
+	require.NoError(t, err)
+	id, err := peer.Decode("12D3KooWC262ndt4452Us1TM1qiZi5JJhdNNp92pAUERY9aPC3wN")
+	require.NoError(t, err)
+
+	lost := uint64(0)
+	e := influx.NewEncoder("sample", false)
+	e.SetPipeline(func() status.Pipeline { return status.Pipeline{Influx: &status.Influx{Dropped: lost}} })
+	var lines []byte
+	add := func(only string, ev *event.Event) {
+		e.Prepare(ev)
+		bufs, _ := e.Append([influx.Kinds][]byte{}, ev)
+		for line := range strings.Lines(string(bufs[influx.Totals])) {
+			if strings.HasPrefix(line, only) {
+				lines = append(lines, line...)
+			}
+		}
+	}
+	for i := range 100 { // an hour before, every ten seconds: the usual, a storm, the usual
+		s := &event.Sample{Interval: 10 * time.Second}
+		s.Traffic[event.Received].WantHave = 100
+		if i > 90 && i < 95 {
+			s.Traffic[event.Received].WantHave, lost = 100_000, 7
+		}
+		add("notes", &event.Event{Time: now - int64(100-i)*int64(10*time.Second)/10, Kind: event.KindSample, Sample: s})
+	}
+	for i := range 20 {
+		at := now - int64(i)*int64(time.Second)
+		p := &event.Probe{Provide: i%2 == 0, Fleet: "default", Region: event.Text([]string{"eu", "us"}[i/2%2]), Target: "DHT",
+			CID: cid.NewCidV1(cid.Raw, hash), Duration: time.Duration(i+1) * 100 * time.Millisecond, Table: 200 + i, Hops: 3, RPCs: 20, FailedRPCs: 4, Dials: 12, FailedDials: 5,
+			HopTimes: [event.ProbeHops]time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 90 * time.Millisecond}}
+		if i%7 == 3 {
+			p.Error = "no provider was found"
+		}
+		add("dht_", &event.Event{Time: at, Kind: event.KindProbe, Peer: id, Probe: p})
+		times := event.LatencyStats{Count: 9, Sum: time.Second, P50: 50 * time.Millisecond, P90: 100 * time.Millisecond, P99: 200 * time.Millisecond, Max: time.Second}
+		add("proxy", &event.Event{Time: at, Kind: event.KindProxy, Proxy: &event.Proxy{Interval: 10 * time.Second, UpstreamPeers: 5,
+			Received: event.Traffic{Messages: 10, WantBlock: 20, WantHave: 30, Cancel: 10}, Sent: event.Traffic{Messages: 9, Blocks: 15, BlockBytes: 1 << 20, Have: 5, DontHave: 2},
+			Merged: 3, Cached: 2, Answer: times,
+			Downstreams: []event.ProxyDownstream{
+				{Name: "one", Peer: id, Connected: true, Verified: 10, VerifiedBytes: 1 << 19, RTT: times},
+				{Name: "two", Peer: id, Connected: i%2 == 0, Verified: 5, VerifiedBytes: 1 << 18, RTT: times}}}})
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, write, strings.NewReader(string(lines)))
+	require.NoError(t, err)
+	authorize(req)
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	require.Equal(t, http.StatusNoContent, res.StatusCode)
+}
+
+// counted is an influx.Output that counts rows with something in them.
+type counted struct{ rows int }
+
+func (c *counted) Series(string, []influx.Label, []string) error { return nil }
+
+func (c *counted) Row(values []any) error {
+	for _, v := range values[1:] {
+		if v != nil {
+			c.rows++
+			break
+		}
+	}
+	return nil
+}
+
+func (c *counted) Close() error { return nil }
+
+// dashboardsAnswer asks every query of every panel, variable, annotation and
+// alert, as Grafana would.
+func dashboardsAnswer(t *testing.T, cfg influx.Config) {
+	t.Helper()
+	c, err := influx.NewClient(cfg)
+	require.NoError(t, err)
+	defer c.Close()
+	require.LessOrEqual(t, len(mayBeEmpty), 5)
+	now := time.Now()
+	asked, found := 0, 0
+	for _, s := range grafana.Statements() {
+		for _, step := range []time.Duration{10 * time.Second, time.Minute} {
+			text := s.Fill(now.Add(-time.Hour), now, step)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			var out counted
+			err := c.Query(ctx, text, false, &out)
+			cancel()
+			if err != nil {
+				t.Errorf("%s: %v\n%s", s.Where, err, text)
+				break
+			}
+			asked++
+			if mayBeEmpty[s.Where] != "" {
+				found++
+			} else if out.rows == 0 && step == 10*time.Second { // a demo is shorter than two minutes
+				t.Errorf("%s: no rows for %s", s.Where, text)
+			}
+		}
+	}
+	require.Equal(t, 2*len(mayBeEmpty), found, "mayBeEmpty names what is no query")
+	t.Logf("%d queries asked", asked)
+}
+
+// TestDashboards asks the embedded store of a demo.
+func TestDashboards(t *testing.T) {
+	cfg := demoStore(t)
+	dashboardsAnswer(t, cfg)
+	questionsAnswer(t, cfg)
+}
+
+// questionsAnswer asks every question of docs/queries.md in both languages.
+func questionsAnswer(t *testing.T, cfg influx.Config) {
+	t.Helper()
+	c, err := influx.NewClient(cfg)
+	require.NoError(t, err)
+	defer c.Close()
+	for _, q := range influx.Questions {
+		for language, text := range map[string]string{"InfluxQL": q.InfluxQL, "Flux": q.Flux} {
+			text, err := influx.Fill(text, "1h", c.BucketPrefix())
+			require.NoError(t, err)
+			var out counted
+			if err := c.Query(t.Context(), text, language == "Flux", &out); err != nil {
+				t.Errorf("%s in %s: %v\n%s", q.Name, language, err, text)
+			} else if out.rows == 0 {
+				t.Errorf("%s in %s: no rows for %s", q.Name, language, text)
+			}
+		}
+	}
+}
