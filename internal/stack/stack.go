@@ -12,6 +12,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -192,8 +193,13 @@ func (s *setup) onboard(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+			// The first bucket is a part of it; influx.Setup sees to the rest.
+			retain, err := time.ParseDuration(cmp.Or(s.InfluxDB.HistoryRetention, influx.DefaultHistoryRetention.String()))
+			if err != nil {
+				return fmt.Errorf("HistoryRetention: %w", err)
+			}
 			bucket := s.InfluxDB.Bucket + "/" + influx.History.String()
-			if _, err := s.client.SetupWithToken(ctx, adminUser, password, s.InfluxDB.Org, bucket, 0, s.token); err != nil {
+			if _, err := s.client.SetupWithToken(ctx, adminUser, password, s.InfluxDB.Org, bucket, int(retain.Hours()), s.token); err != nil {
 				return fmt.Errorf("set InfluxDB up: %w", err)
 			}
 			fmt.Fprintf(s.Out, "InfluxDB is set up: organisation %s, user %s\n", s.InfluxDB.Org, adminUser)
