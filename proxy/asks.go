@@ -515,21 +515,28 @@ func (e *engine) tick(now time.Time) (silent []*downstream) {
 	return silent
 }
 
-// retry asks again for what nobody had.
+// maxRetry is how many CIDs retry asks for at a time.
+const maxRetry = 8192
+
+// retry asks again for what nobody had. A node that kept the want sends the
+// block by itself when it gets it, but none keeps more than window.
 func (e *engine) retry() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, t := range e.wants {
+	n := 0
+	for _, t := range e.wants { // in no order, so that each has its turn
 		if !t.parked || len(t.waiters) == 0 {
 			continue
 		}
-		// Nodes that still have the want in their ledger send the block by
-		// themselves when they get it.
-		t.asks = slices.DeleteFunc(t.asks, func(a *ask) bool { return !a.inLedger })
-		if len(t.asks) < len(e.byPeer) {
-			t.parked = false
-			e.askNext(t)
+		if n++; n > maxRetry {
+			break
 		}
+		asks := t.asks
+		t.asks, t.parked = nil, false
+		for _, a := range asks {
+			e.leave(a, false) // where the node still has it, it is told again
+		}
+		e.askNext(t)
 	}
 	e.flush()
 }
