@@ -57,9 +57,16 @@ bench: ## benchmarks, each against the thing replaced in the same run
 bench-stream: ## the stream against the old exporter's design, with gates
 	$(GO) run ./stream/benchstream
 
+# SOAK=8h for as long as that; SOAK_RATE is points a second.
+SOAK ?= 3m
+soak: build ## a monitored node under load for SOAK=3m; what grows, CSV and plot in bin/soak
+	SOAK=$(SOAK) SOAK_DIR=$(abspath bin/soak) IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -run '^$$' -bench Soak -benchtime 1x -timeout 0 ./test
+
 BENCH_INFLUX ?=
 bench-influx: build programs ## delivery to InfluxDB against its own client, with gates; BENCH_INFLUX=-short
 	$(GO) run ./influx/benchinflux -bin $(BIN) $(BENCH_INFLUX)
+	IPFSMON_BIN=$(abspath $(BIN)) $(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
+	  $(GO) test -run '^$$' -bench Sustained -benchtime 1x -timeout 30m ./test
 
 bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
 	$(GO) test -run '^$$' -bench 'Capture|Hostile|Sample' -benchtime 1x ./capture

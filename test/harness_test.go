@@ -172,7 +172,7 @@ func startNode(t *testing.T, home string, args ...string) *node {
 }
 
 // asReader puts the credentials of a store's user for reading into its URL.
-func asReader(t *testing.T, address, folder string) string {
+func asReader(t testing.TB, address, folder string) string {
 	t.Helper()
 	password, err := os.ReadFile(filepath.Join(folder, "reader.password"))
 	require.NoError(t, err)
