@@ -3,6 +3,8 @@ package influx
 import (
 	"math"
 	"strconv"
+	"sync"
+	"sync/atomic"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -30,7 +32,11 @@ type Encoder struct {
 	seen       [2][]bool  // transports that have been written
 	origins    []origin   // by the number of their series
 	out        totals     // being written
-	notes      noter      // what is told of samples, if there is a pipeline
+
+	fullMu     sync.Mutex
+	full       []tagValue // told by TagFull, not done yet
+	hasFull    atomic.Bool
+	notes      noter // what is told of samples, if there is a pipeline
 	probeNames probeNames
 }
 

@@ -52,6 +52,16 @@ func (n *names) at(name event.Text) int {
 	return i
 }
 
+// close takes no more names, and makes one that is there others.
+func (n *names) close(name string) {
+	n.limit = len(n.list)
+	for k, i := range n.place {
+		if n.list[i] == name {
+			n.place[k] = 0
+		}
+	}
+}
+
 // add adds to a column of a name's sums.
 func (n *names) add(name event.Text, column int, v int64) {
 	i := n.at(name)
@@ -172,6 +182,7 @@ func (t *totals) named(of *table, put func(w writing, place int, used uint8, sum
 func (e *Encoder) sample(b []byte, ev *event.Event) ([]byte, int) {
 	s, t := ev.Sample, &e.out
 	*t = totals{e: e, b: b, at: ev.Time}
+	e.closeFull()
 
 	w := t.of(e.t.traffic)
 	for dir := range s.Traffic {

@@ -22,6 +22,7 @@ type outflow struct {
 	disk    *diskQueue // the queue, if it is one on disk
 	writers []*writer  // the first for what is fresh, if the queue has lanes, the others for its backlog
 	pace    *pace
+	full    *fullTags
 	rejects *rejects // nil without a spool
 	logs    *logLimit
 
@@ -29,8 +30,9 @@ type outflow struct {
 	panics  atomic.Uint64
 }
 
-// newOutflow opens the queue; it does not connect.
-func newOutflow(set settings) (*outflow, error) {
+// newOutflow opens the queue; it does not connect. The encoder is told of tags
+// that are full.
+func newOutflow(set settings, enc *Encoder) (*outflow, error) {
 	o := &outflow{set: set}
 	if set.name != MainDestination {
 		o.set.log = set.log.With("destination", set.name)
@@ -51,10 +53,11 @@ func newOutflow(set settings) (*outflow, error) {
 	}
 	o.pace = newPace(set.BatchSize, n-1, set.timeout)
 	shared := new(site)
+	o.full = &fullTags{tell: func(v tagValue) { enc.TagFull(v.measurement, v.tag, v.value) }}
 	for range n {
 		own := o.set // its secrets are read again by each writer
 		w := newWriter(&own, o.logs)
-		w.rejects, w.site, w.pace = o.rejects, shared, o.pace
+		w.rejects, w.site, w.pace, w.full = o.rejects, shared, o.pace, o.full
 		o.writers = append(o.writers, w)
 	}
 	return o, nil
@@ -222,6 +225,7 @@ func (o *outflow) delivery(accepted [Kinds]uint64, open [Kinds]waiting) Delivery
 		d.Stored += w.stored.Load()
 		d.Rejected += w.rejected.Load()
 		d.Expired += w.expired.Load()
+		d.Others += w.others.Load()
 	}
 	d.BatchSize, d.Requests = o.pace.now()
 	if len(o.writers) > 1 {

@@ -71,6 +71,7 @@ type Delivery struct {
 	Restored uint64  // points found on disk at the start; they are among Accepted
 	Damaged  uint64  // points lost to damage on disk; they are among Dropped
 	Expired  uint64  // points the server refused because they are too old; among Rejected
+	Others   uint64  // points whose tag value was made others, because the server takes no more values of the tag
 	SpoolErr error   // why the spool is in memory only; nil: all is well
 	// BatchSize is the most points posted at once now, Requests the most
 	// requests at once: one for what is fresh, the others for the backlog.
@@ -95,6 +96,7 @@ func (d *Delivery) add(o Delivery) {
 	d.Restored += o.Restored
 	d.Damaged += o.Damaged
 	d.Expired += o.Expired
+	d.Others += o.Others
 	d.BatchSize = max(d.BatchSize, o.BatchSize)
 	d.Requests += o.Requests
 	d.SpoolErr = cmp.Or(d.SpoolErr, o.SpoolErr)
@@ -123,7 +125,7 @@ func New(cfg Config, node string) (*Sink, error) {
 		return s, nil
 	}
 	for _, set := range all {
-		o, err := newOutflow(set)
+		o, err := newOutflow(set, s.enc)
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}

@@ -46,6 +46,7 @@ type writer struct {
 	todo  []part
 	pairs int // given out so far
 
+	full    *fullTags
 	rejects *rejects // nil: rejected lines are counted only
 	zip     *gzip.Writer
 	zipTo   bytes.Buffer
@@ -53,6 +54,7 @@ type writer struct {
 	stored   atomic.Uint64
 	rejected atomic.Uint64
 	expired  atomic.Uint64 // of rejected: older than the server keeps
+	others   atomic.Uint64 // stored as others, because their tag is full
 	partly   atomic.Int64  // points of the batch in work that are stored or rejected
 
 	mu      sync.Mutex
@@ -77,7 +79,7 @@ type part struct {
 }
 
 func newWriter(set *settings, logs *logLimit) *writer {
-	w := &writer{set: set, client: newClient(set.timeout), logs: logs, ending: make(chan struct{}), site: new(site),
+	w := &writer{set: set, client: newClient(set.timeout), logs: logs, ending: make(chan struct{}), site: new(site), full: new(fullTags),
 		pace: newPace(set.BatchSize, 1, set.timeout)}
 	w.zip, _ = gzip.NewWriterLevel(&w.zipTo, gzip.BestSpeed) // the level is a valid one
 	return w
@@ -127,7 +129,9 @@ func (w *writer) worked() {
 // only error is ctx's.
 func (w *writer) deliver(ctx context.Context, b *batch) error {
 	w.partly.Store(0)
-	w.todo = append(w.todo[:0], part{lines: b.buf, points: b.points})
+	lines, n := w.full.regroup(b.buf)
+	w.others.Add(uint64(n))
+	w.todo = append(w.todo[:0], part{lines: lines, points: b.points})
 	for len(w.todo) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -252,6 +256,9 @@ func (w *writer) post(ctx context.Context, kind Kind, p part) error {
 		if n := len(w.todo); p.pair != 0 && n > 0 && w.todo[n-1].pair == p.pair {
 			w.todo[n-1].bad = true
 		}
+	case status == 400 && w.regroup(&p, said):
+		w.worked()
+		w.todo = append(w.todo, p) // what is stored twice is one point
 	case (status == 400 || status == 422) && strings.Contains(said, "partial write"):
 		n := refused(said, p.points)
 		if w.rejects != nil && p.points > 1 && n > 0 && n <= maxSought {
@@ -286,6 +293,23 @@ func (w *writer) post(ctx context.Context, kind Kind, p part) error {
 		return &retryError{err: err, after: after}
 	}
 	return nil
+}
+
+// regroup makes others of a value that the server takes no more of, if that is
+// what it said, and says whether the part is to be posted again.
+func (w *writer) regroup(p *part, said string) bool {
+	v, ok := parseFull(said)
+	if !ok {
+		return false
+	}
+	w.logs.warn("influx: the server takes no more values of a tag; new ones are stored as others", "said", said)
+	if !w.full.add(v) {
+		return false
+	}
+	lines, n := w.full.regroup(p.lines)
+	w.others.Add(uint64(n))
+	p.lines = lines
+	return n > 0
 }
 
 // maxSought is how many refused lines of a batch are sought out for the file of

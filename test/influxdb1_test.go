@@ -9,18 +9,25 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
 )
 
 // startInfluxDB16 runs Debian's InfluxDB 1.6.7 on loopback until the test's
 // end, which asks everyone for a password. The administrator's authorization is
-// what it gives beside the address.
-func startInfluxDB16(t *testing.T) (address, authorization string) {
+// what it gives beside the address. data are settings of its storage in place of
+// an index on disk.
+func startInfluxDB16(t *testing.T, data ...string) (address, authorization string) {
 	t.Helper()
+	if data == nil {
+		data = []string{`index-version = "tsi1"`}
+	}
 	program, err := exec.LookPath("influxd")
 	require.NoError(t, err, "InfluxDB 1.6.7 is missing; on Debian: apt-get install --no-install-recommends influxdb")
 	version, err := exec.Command(program, "version").CombinedOutput()
@@ -40,14 +47,14 @@ bind-address = "127.0.0.1:0"
 [data]
   dir = %[2]q
   wal-dir = %[3]q
-  index-version = "tsi1"
+  %[4]s
 [http]
   bind-address = "127.0.0.1:0"
   auth-enabled = true
   log-enabled = false
 [monitor]
   store-enabled = false
-`, filepath.Join(dir, "meta"), filepath.Join(dir, "data"), filepath.Join(dir, "wal")), 0o600))
+`, filepath.Join(dir, "meta"), filepath.Join(dir, "data"), filepath.Join(dir, "wal"), strings.Join(data, "\n  ")), 0o600))
 	p := launch(t, withoutInflux(dir), program, "-config", file)
 	address = "http://" + p.find(`Listening on HTTP.* addr=(127\.0\.0\.1:\d+)`)
 	status, body := request(t, "POST", address+"/query?"+url.Values{
@@ -80,4 +87,40 @@ func TestAllInfluxDB16(t *testing.T) {
 	}
 	require.Equal(t, map[any]any{"history": "168h0m0s true", "totals": "0s false"}, durations)
 	refusesJustOne(t, d)
+}
+
+// TestAllTagFull is a real server that takes no more than twelve values of a
+// tag: what is new from then on is stored as others, by sum, and nothing is
+// lost.
+func TestAllTagFull(t *testing.T) {
+	address, admin := startInfluxDB16(t, `index-version = "inmem"`, "max-values-per-tag = 12")
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte("of the monitor"), 0o600))
+	d := &database{
+		cfg: influx.Config{URL: address, Username: "monitor", PasswordFile: file, FlushInterval: "100ms",
+			SpoolDir: filepath.Join(t.TempDir(), "spool")},
+		secretFile: file, secret: "of the monitor", authorization: admin,
+	}
+	d.ask(t, "CREATE USER monitor WITH PASSWORD 'of the monitor' WITH ALL PRIVILEGES")
+	r := runSink(t, d.cfg)
+	at := time.Now().Add(-time.Minute)
+	for second := range 10 { // five new agents in each
+		s := &event.Sample{Agents: []event.AgentCount{{Agent: "others", Peers: 1}}}
+		for i := range 5 {
+			s.Agents = append(s.Agents, event.AgentCount{Agent: event.Clean(fmt.Sprintf("kubo, %d.%d=x", second, i), event.MaxAgentText), Peers: 1})
+		}
+		r.publish([]*event.Event{{Time: at.Add(time.Duration(second) * time.Second).UnixNano(), Kind: event.KindSample, Sample: s}})
+		r.until("settled", func(st influx.Stats) bool { return st.Events == uint64(second+1) && st.Queued == 0 })
+	}
+	st := r.Stats()
+	require.Zero(t, st.Rejected+st.Dropped, "%+v", st)
+	require.Equal(t, st.Accepted, st.Stored)
+	require.Positive(t, st.Others, "%+v", st)
+	// The server looks once for all points of a request, so it has a few more;
+	// each agent that has a value of its own was seen once.
+	values := len(d.ask(t, "SHOW TAG VALUES FROM totals.agent_versions WITH KEY = agent"))
+	require.GreaterOrEqual(t, values, 12)
+	require.Less(t, values, 12+5)
+	require.EqualValues(t, 60, d.ask(t, "SELECT sum(peers) FROM totals.agent_versions")[0]["sum"])
+	require.EqualValues(t, 60-(values-1), d.ask(t, "SELECT sum(peers) FROM totals.agent_versions WHERE agent = 'others'")[0]["sum"])
 }
