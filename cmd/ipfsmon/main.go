@@ -55,8 +55,8 @@ func app() *cli.App {
 		EnableBashCompletion: true,
 		ExitErrHandler:       func(*cli.Context, error) {}, // main tells it, once
 		Commands: []*cli.Command{
-			runCommand(), demoCommand(), proxyCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), queryCommand(), configCommand(), storeCommand(), spoolCommand(),
-			setupCommand(), healthCommand(),
+			runCommand(), demoCommand(), proxyCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), queryCommand(), introspectCommand(), configCommand(), storeCommand(), spoolCommand(), probeCommand(),
+			setupCommand(), healthCommand(), exportCommand(),
 			demoSwarmCommand(),
 		},
 	}

@@ -1,0 +1,321 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	logging "github.com/ipfs/go-log/v2"
+	"github.com/kelseyhightower/envconfig"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/listen"
+	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/probe/store"
+)
+
+func probeCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "probe",
+		Usage: "measure how fast a DHT finds things, as parsec does",
+		Description: "Servers measure, a scheduler has them measure in turn, a database keeps it, a lab is all of it in one process.\n" +
+			"docs/probe.md tells the rest. The flags and the environment of parsec work here.\n\n" +
+			"Example: ipfsmon probe lab --nodes 50 --latency 40ms --loss 1% --churn 5/min --rounds 20\n" +
+			"         ipfsmon probe server --fleet default --region eu\n" +
+			"         ipfsmon probe scheduler --fleets default\n" +
+			"         ipfsmon probe report --since 24h",
+		Flags:       probeFlags(),
+		Subcommands: []*cli.Command{probeServerCommand(), probeSchedulerCommand(), probeLabCommand(), probeReportCommand(), probeHealthCommand()},
+	}
+}
+
+// probeFlags are parsec's global flags. It takes them before its sub-command's
+// name; here they may stand after it too.
+func probeFlags() []cli.Flag {
+	env := func(name string) []string { return []string{"PARSEC_" + name} }
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "debug", EnvVars: env("DEBUG"), Usage: "log everything"},
+		&cli.IntFlag{Name: "log-level", Value: 4, EnvVars: env("LOG_LEVEL"), Usage: "`LEVEL` of the log: 0 or 1 nothing but errors, 3 warnings, 4 notices, 5 and more everything"},
+		&cli.StringFlag{Name: "telemetry-host", Value: "localhost", EnvVars: env("TELEMETRY_HOST"), Usage: "`HOST` to serve /metrics and /debug/pprof on"},
+		&cli.IntFlag{Name: "telemetry-port", Value: 6666, EnvVars: env("TELEMETRY_PORT"), Usage: "`PORT` of it; 0: a free one"},
+		&cli.BoolFlag{Name: "dry-run", EnvVars: env("SCHEDULE_DRY_RUN"), Usage: "write nothing to the database"},
+		&cli.StringFlag{Name: "sqlite", EnvVars: []string{"IPFSMON_PROBE_SQLITE"}, DefaultText: "~/.ipfsmon/probe/probe.sqlite", Usage: "`FILE` of the database, if no --db-* flag says PostgreSQL"},
+		&cli.StringFlag{Name: "db-host", Value: "localhost", EnvVars: env("DATABASE_HOST"), Usage: "`HOST` of PostgreSQL; any of the --db-* flags or their environment chooses PostgreSQL"},
+		&cli.IntFlag{Name: "db-port", Value: 5432, EnvVars: env("DATABASE_PORT"), Usage: "`PORT` of PostgreSQL"},
+		&cli.StringFlag{Name: "db-name", Value: "parsec", EnvVars: env("DATABASE_NAME"), Usage: "`NAME` of the database"},
+		&cli.StringFlag{Name: "db-password", Value: "password", EnvVars: env("DATABASE_PASSWORD"), Usage: "`PASSWORD`; seen in the list of processes, better the environment"},
+		&cli.StringFlag{Name: "db-user", Value: "parsec", EnvVars: env("DATABASE_USER"), Usage: "`NAME` of the user"},
+		&cli.StringFlag{Name: "db-sslmode", Value: "disable", EnvVars: env("DATABASE_SSL_MODE"), Usage: "`MODE` as in libpq: disable, allow, prefer, require, verify-ca or verify-full"},
+		&cli.DurationFlag{Name: "db-wait", Value: time.Minute, EnvVars: []string{"IPFSMON_PROBE_DB_WAIT"}, Usage: "how long to wait for the database at the start"},
+		&cli.StringFlag{Name: "ecs-metadata-uri-v4", EnvVars: []string{"ECS_CONTAINER_METADATA_URI_V4"}, Usage: "`URI` of the ECS task's metadata, for processors, memory and address"},
+		&cli.StringFlag{Name: "ecs-metadata", EnvVars: []string{"ECS_CONTAINER_METADATA"}, Usage: "the metadata itself, as `JSON`"},
+		&cli.StringFlag{Name: "aws-region", Aliases: []string{"region"}, EnvVars: []string{"AWS_REGION"}, Usage: "`REGION` that results are told apart by"},
+		&cli.StringFlag{Name: "token-file", EnvVars: []string{"IPFSMON_PROBE_TOKEN_FILE"}, Usage: "`FILE` with the token that servers ask for and the scheduler shows"},
+		&cli.BoolFlag{Name: "allow-insecure", EnvVars: []string{"IPFSMON_PROBE_ALLOW_INSECURE"}, Usage: "listen beyond loopback also without a token: whoever reaches the port can use it"},
+	}
+}
+
+// probeSetting is the context in which a flag was given: that of the
+// sub-command or, as parsec has it, that of the command before it.
+func probeSetting(c *cli.Context, name string) *cli.Context {
+	for _, at := range c.Lineage() {
+		if at.Command == nil {
+			continue
+		}
+		for _, set := range at.LocalFlagNames() {
+			if set == name {
+				return at
+			}
+		}
+	}
+	return c
+}
+
+func probeString(c *cli.Context, name string) string { return probeSetting(c, name).String(name) }
+func probeInt(c *cli.Context, name string) int       { return probeSetting(c, name).Int(name) }
+func probeBool(c *cli.Context, name string) bool     { return probeSetting(c, name).Bool(name) }
+
+// probeLog sets how much is logged, by parsec's numbers.
+func probeLog(c *cli.Context) {
+	level := "info"
+	switch n := probeInt(c, "log-level"); {
+	case probeBool(c, "debug") || n >= 5:
+		level = "debug"
+	case n <= 2:
+		level = "error"
+	case n == 3:
+		level = "warn"
+	}
+	_ = logging.SetLogLevel(plugin.LogName, level) // it is one of the levels
+}
+
+// probeFolder is where a probe keeps what it keeps unless told otherwise.
+func probeFolder() (string, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the home folder: %w", err)
+	}
+	return filepath.Join(home, ".ipfsmon", "probe"), nil
+}
+
+// probeDatabase says which database is meant.
+func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
+	postgres := false
+	for _, name := range []string{"db-host", "db-port", "db-name", "db-password", "db-user", "db-sslmode"} {
+		postgres = postgres || probeSetting(c, name).IsSet(name)
+	}
+	cfg.Path = probeString(c, "sqlite")
+	if postgres {
+		if cfg.Path != "" {
+			return cfg, errors.New("probe: --sqlite and --db-* are two databases; give one of them")
+		}
+		cfg = store.Config{Host: probeString(c, "db-host"), Port: probeInt(c, "db-port"), Name: probeString(c, "db-name"),
+			User: probeString(c, "db-user"), Password: probeString(c, "db-password"), SSLMode: probeString(c, "db-sslmode")}
+		return cfg, cfg.Validate()
+	}
+	if cfg.Path == "" {
+		dir, err := probeFolder()
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Path = filepath.Join(dir, "probe.sqlite")
+	}
+	if cfg.Path, err = filepath.Abs(cfg.Path); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.Validate()
+}
+
+// probeStore opens the database; one that is not there yet is waited for.
+func probeStore(ctx context.Context, c *cli.Context) (*store.Store, error) {
+	cfg, err := probeDatabase(c)
+	if err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(probeSetting(c, "db-wait").Duration("db-wait")); ; {
+		s, err := store.Open(ctx, cfg)
+		if err == nil || ctx.Err() != nil || cfg.Host == "" || store.Refused(err) || time.Now().After(end) {
+			return s, err
+		}
+		plugin.Logger().Warn("probe: waiting for the database", "database", cfg.String(), "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// probeToken reads the token; "" if there is none.
+func probeToken(c *cli.Context) (string, error) {
+	path := probeString(c, "token-file")
+	if path == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("probe: --token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if len(token) < 16 || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("probe: --token-file: %s: want one token of 16 or more printable characters without spaces", path)
+	}
+	return token, nil
+}
+
+// probeBeyond refuses an address that is open to everybody unless that is
+// asked for.
+func probeBeyond(c *cli.Context, flag, host, token string) error {
+	if listen.LoopbackHost(host) || token != "" || probeBool(c, "allow-insecure") {
+		return nil
+	}
+	return fmt.Errorf("probe: --%s %q is beyond loopback, and whoever reaches it could use it: give --token-file FILE, or --allow-insecure, or use localhost", flag, host)
+}
+
+// probeTelemetry serves metrics and profiles until the returned function is
+// called.
+func probeTelemetry(c *cli.Context, reg *prometheus.Registry) (string, func(), error) {
+	host := probeString(c, "telemetry-host")
+	if err := probeBeyond(c, "telemetry-host", host, ""); err != nil {
+		return "", nil, err
+	}
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(probeInt(c, "telemetry-port"))))
+	if err != nil {
+		return "", nil, fmt.Errorf("probe: serve metrics: %w; --telemetry-port chooses another port", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(l) // ends with Close
+	}()
+	return l.Addr().String(), func() { _ = s.Close(); <-done }, nil
+}
+
+// influxFlags are those of a sink; the rest of its settings come from the
+// environment, IPFSMON_INFLUXDB_*, as in "ipfsmon run".
+func probeInfluxFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "influxdb", Usage: "`URL` of an InfluxDB that gets each result as a point; IPFSMON_INFLUXDB_* sets the rest"},
+		&cli.StringFlag{Name: "name", EnvVars: []string{"IPFSMON_MONITOR_NAME"}, DefaultText: "the machine's host name", Usage: "`NAME` of the points' tag node"},
+	}
+}
+
+// probePoints is the way of results to InfluxDB; nil if there is none.
+type probePoints struct {
+	bus  *bus.Bus
+	done chan error
+	stop context.CancelFunc
+	sink *influx.Sink
+}
+
+func newProbePoints(c *cli.Context) (*probePoints, error) {
+	var settings struct {
+		InfluxDB influx.Config `envconfig:"INFLUXDB"`
+	}
+	if err := envconfig.Process("IPFSMON", &settings); err != nil {
+		return nil, fmt.Errorf("probe: environment: %w", err)
+	}
+	cfg := settings.InfluxDB
+	if u := c.String("influxdb"); u != "" {
+		cfg.URL = u
+	}
+	if cfg.URL == "" {
+		return nil, nil
+	}
+	cfg.Log = plugin.Logger()
+	if cfg.SpoolDir == "" {
+		dir, err := probeFolder()
+		if err != nil {
+			return nil, err
+		}
+		cfg.SpoolDir = filepath.Join(dir, "spool")
+	}
+	name := c.String("name")
+	if name == "" {
+		var err error
+		if name, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("probe: --name is missing and the machine has none: %w", err)
+		}
+	}
+	sink, err := influx.New(cfg, name)
+	if err != nil {
+		return nil, fmt.Errorf("probe: write to InfluxDB: %w", err)
+	}
+	p := &probePoints{bus: bus.New(bus.Config{}), done: make(chan error, 1), sink: sink}
+	r := p.bus.Subscribe("influx")
+	p.bus.Live()
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	go func() { // ends with close
+		defer r.Close()
+		p.done <- sink.Run(ctx, r)
+	}()
+	return p, nil
+}
+
+// close delivers what waits, for some seconds.
+func (p *probePoints) close() error {
+	if p == nil {
+		return nil
+	}
+	p.bus.Close()
+	err := <-p.done
+	p.stop()
+	return err
+}
+
+func probeHealthCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "health",
+		Usage:       "ask a server whether it is ready; the exit code is 0 if it is",
+		ArgsUsage:   "HOST:PORT",
+		Description: "Example: ipfsmon probe health localhost:7070",
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return errors.New("probe health: want one HOST:PORT")
+			}
+			ctx, cancel := context.WithTimeout(c.Context, 10*time.Second)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Args().First()+"/readiness", nil)
+			if err != nil {
+				return fmt.Errorf("probe health: %w", err)
+			}
+			token, err := probeToken(c)
+			if err != nil {
+				return err
+			}
+			if token != "" {
+				req.Header.Set("Authorization", "Bearer "+token)
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return fmt.Errorf("probe health: %w", err)
+			}
+			defer res.Body.Close()
+			if res.StatusCode != http.StatusOK {
+				return fmt.Errorf("probe health: %s", res.Status)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/probe/lab"
+)
+
+func probeLabCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "lab",
+		Usage: "measure in a private DHT in this process, with delay, loss and churn",
+		Description: "Peers, servers of each fleet and a scheduler for each, on loopback alone. Ends with a table, and writes plot.svg, plot.png,\n" +
+			"results.csv, results.json and the database probe.sqlite. Two fleets compare two configurations of the DHT.\n\n" +
+			"Example: ipfsmon probe lab --nodes 50 --latency 40ms --loss 1% --churn 5/min --rounds 20\n" +
+			"         ipfsmon probe lab --fleet narrow:alpha=3 --fleet wide:alpha=20 --out /tmp/lab",
+		Flags: append(probeInfluxFlags(),
+			&cli.IntFlag{Name: "nodes", Value: 50, Usage: "`NUMBER` of peers beside the servers, 5 to 500"},
+			&cli.IntFlag{Name: "k", Value: 6, Usage: "how many peers keep a record; far below --nodes, else nothing has to be searched"},
+			&cli.DurationFlag{Name: "latency", Usage: "mean round `TIME` between two peers; each pair has half to one and a half of it"},
+			&cli.StringFlag{Name: "loss", Value: "0%", Usage: "`SHARE` of segments that are lost and come late, such as 1%"},
+			&cli.StringFlag{Name: "churn", Value: "0/min", Usage: "`NUMBER` of peers that leave and are replaced, such as 5/min"},
+			&cli.IntFlag{Name: "rounds", Value: 20, Usage: "`NUMBER` of rounds of each fleet"},
+			&cli.IntFlag{Name: "servers", Value: 3, Usage: "`NUMBER` of servers in each fleet"},
+			&cli.StringSliceFlag{Name: "fleet", Value: cli.NewStringSlice("default", "optprov:optprov"), Usage: "`FLEET`: " + lab.FleetSyntax + "; may be repeated"},
+			&cli.DurationFlag{Name: "settle", Value: 200 * time.Millisecond, Usage: "time between a provide and the retrievals"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "the same seed makes the same lines between peers"},
+			&cli.StringFlag{Name: "out", DefaultText: "probe-lab in this folder", Usage: "`FOLDER` for what is written"},
+		),
+		Action: runProbeLab,
+	}
+}
+
+func runProbeLab(c *cli.Context) (err error) {
+	cfg := lab.Config{Nodes: c.Int("nodes"), Bucket: c.Int("k"), Latency: c.Duration("latency"), Rounds: c.Int("rounds"), Servers: c.Int("servers"),
+		Settle: c.Duration("settle"), Seed: c.Uint64("seed"), Log: plugin.Logger()}
+	var errs []error
+	if cfg.Loss, err = lab.ParseLoss(c.String("loss")); err != nil {
+		errs = append(errs, err)
+	}
+	if cfg.Churn, err = lab.ParseChurn(c.String("churn")); err != nil {
+		errs = append(errs, err)
+	}
+	for _, text := range fleetFlags(c) {
+		f, err := lab.ParseFleet(text)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		cfg.Fleets = append(cfg.Fleets, f)
+	}
+	if err := errors.Join(append(errs, cfg.Validate())...); err != nil {
+		return fmt.Errorf("probe lab: %w", err)
+	}
+	dir := c.String("out")
+	if dir == "" {
+		dir = "probe-lab"
+	}
+	if cfg.Dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	points, err := newProbePoints(c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, points.close()) }()
+	if points != nil {
+		cfg.Publish = func(e *event.Event) { points.bus.Publish(e) }
+	}
+	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	bars := newBars(os.Stderr, term.IsTerminal(int(os.Stderr.Fd())))
+	cfg.Setup = bars.step("peers join")
+	cfg.Round = bars.step("rounds")
+	out, err := lab.Run(ctx, cfg)
+	bars.end()
+	if out == nil {
+		return err
+	}
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	if len(out.Results) == 0 {
+		return errors.New("probe lab: it ended before the first result")
+	}
+	about := map[string]any{"nodes": cfg.Nodes, "k": cfg.Bucket, "latency": cfg.Latency.String(), "loss": cfg.Loss, "churn_per_minute": cfg.Churn,
+		"rounds": cfg.Rounds, "servers": cfg.Servers, "seed": cfg.Seed, "fleets": fleetFlags(c), "left": out.Left, "joined": out.Joined}
+	fmt.Printf("%d peers, k=%d, round trips of about %v, %.3g %% loss; %d peers left, %d joined\n", cfg.Nodes, cfg.Bucket, cfg.Latency, 100*cfg.Loss, out.Left, out.Joined)
+	return writeReport(os.Stdout, cfg.Dir, out.Results, about)
+}
+
+// fleetFlags are the values of --fleet. The library splits them at commas,
+// which fleets have inside; what is no NAME:... belongs to the one before.
+func fleetFlags(c *cli.Context) (out []string) {
+	for _, part := range c.StringSlice("fleet") {
+		word, _, _ := strings.Cut(part, "=")
+		option := strings.Contains(" client dht-server optprov alpha beta fullrt ", " "+word+" ")
+		if n := len(out); n > 0 && option && strings.Contains(out[n-1], ":") {
+			out[n-1] += "," + part
+			continue
+		}
+		out = append(out, part)
+	}
+	return out
+}
+
+// bars are progress bars on a terminal, one after the other, and lines elsewhere.
+type bars struct {
+	w        io.Writer
+	terminal bool
+	bar      *progressbar.ProgressBar
+	label    string
+}
+
+func newBars(w io.Writer, terminal bool) *bars { return &bars{w: w, terminal: terminal} }
+
+// step gives what to call as a part moves on. Calls do not overlap.
+func (b *bars) step(label string) func(done, total int) {
+	return func(done, total int) {
+		if b.label != label {
+			b.end()
+			b.label = label
+			if b.terminal {
+				b.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(label),
+					progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
+			} else {
+				fmt.Fprintf(b.w, "%s: %d\n", label, total)
+			}
+		}
+		if b.bar != nil {
+			_ = b.bar.Set(done) // it is decoration
+		}
+	}
+}
+
+func (b *bars) end() {
+	if b.bar != nil {
+		_ = b.bar.Finish() // it is decoration
+		b.bar = nil
+	}
+}

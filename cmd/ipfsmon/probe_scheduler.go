@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/probe"
+	"github.com/ipfsmon/ipfsmon/probe/scheduler"
+	"github.com/ipfsmon/ipfsmon/probe/server"
+	"github.com/ipfsmon/ipfsmon/probe/store"
+)
+
+func probeSchedulerCommand() *cli.Command {
+	env := func(name string) []string { return []string{"PARSEC_SCHEDULER_" + name} }
+	return &cli.Command{
+		Name:  "scheduler",
+		Usage: "have servers measure in turn",
+		Description: "Each round one server provides 1024 random bytes and all others of the fleets look for them. Results go to the\n" +
+			"database and, with --influxdb, to InfluxDB as dht_provide and dht_retrieve. With --dry-run they are printed alone.\n\n" +
+			"Example: ipfsmon probe scheduler --fleets default --influxdb http://127.0.0.1:8086\n" +
+			"         ipfsmon probe scheduler --fleets default,fullrt --interval 5m --probes 2\n" +
+			"         ipfsmon probe scheduler --fleets default --dry-run",
+		Flags: append(append(probeFlags(), probeInfluxFlags()...),
+			&cli.StringFlag{Name: "fleets", EnvVars: env("FLEETS"), Usage: "`NAMES` of the fleets, separated by commas"},
+			&cli.StringFlag{Name: "routing", Value: "DHT", EnvVars: env("ROUTING"), Usage: "DHT or IPNI"},
+			&cli.DurationFlag{Name: "interval", Value: scheduler.DefaultInterval, EnvVars: env("INTERVAL"), Usage: "time from one round to the next"},
+			&cli.IntFlag{Name: "probes", Value: 1, EnvVars: env("PROBES"), Usage: "`NUMBER` of contents in a round, one after the other, each by the next server"},
+			&cli.DurationFlag{Name: "settle", Value: scheduler.DefaultSettle, EnvVars: []string{"IPFSMON_PROBE_SETTLE"}, Usage: "time between a provide and the retrievals"},
+			&cli.DurationFlag{Name: "wait", Value: scheduler.DefaultWait, EnvVars: []string{"IPFSMON_PROBE_WAIT"}, Usage: "time after a round that failed, or without two servers"},
+			&cli.IntFlag{Name: "rounds", Usage: "end after `NUMBER` rounds (default: never)"},
+		),
+		Action: runProbeScheduler,
+	}
+}
+
+func runProbeScheduler(c *cli.Context) (err error) {
+	probeLog(c)
+	target, err := probe.ParseTarget(c.String("routing"))
+	if err != nil {
+		return fmt.Errorf("probe scheduler: --%w", err)
+	}
+	if c.String("fleets") == "" {
+		return errors.New("probe scheduler: --fleets is missing; want the names of one or more fleets, separated by commas")
+	}
+	token, err := probeToken(c)
+	if err != nil {
+		return err
+	}
+	var fleets []string
+	for _, f := range strings.Split(c.String("fleets"), ",") {
+		fleets = append(fleets, strings.TrimSpace(f))
+	}
+	cfg := scheduler.Config{
+		Fleets: fleets, Target: target, Interval: c.Duration("interval"), Probes: c.Int("probes"), Settle: c.Duration("settle"), Wait: c.Duration("wait"),
+		Rounds: c.Int("rounds"), DryRun: probeBool(c, "dry-run"), Token: token, Dependencies: server.Dependencies(), Log: plugin.Logger(),
+	}
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("probe scheduler: %w", err)
+	}
+	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if cfg.DryRun {
+		cfg.Result = printResults()
+	} else {
+		points, err := newProbePoints(c)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, points.close()) }()
+		if points != nil {
+			cfg.Publish = func(e *event.Event) { points.bus.Publish(e) }
+		}
+	}
+	st, err := probeStore(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	cfg.Store = st
+	s, err := scheduler.New(cfg)
+	if err != nil {
+		return err
+	}
+	return runScheduler(ctx, c, s)
+}
+
+func runScheduler(ctx context.Context, c *cli.Context, s *scheduler.Scheduler) error {
+	reg := prometheus.NewRegistry()
+	m, err := probe.NewSchedulerMetrics(reg,
+		func() float64 { n, _ := s.Waiting(); return float64(n) },
+		func() float64 { _, n := s.Waiting(); return float64(n) })
+	if err != nil {
+		return err
+	}
+	s.SetMetrics(m)
+	telemetry, stop, err := probeTelemetry(c, reg)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if !probeBool(c, "dry-run") {
+		fmt.Printf("Probe scheduler of fleets %s\nMetrics on http://%s/metrics\n", c.String("fleets"), telemetry)
+	}
+	return s.Run(ctx)
+}
+
+// printResults prints each result as a line of JSON.
+func printResults() func(store.Result) {
+	var mu sync.Mutex
+	enc := json.NewEncoder(os.Stdout)
+	return func(r store.Result) {
+		line := struct {
+			Time    string  `json:"time"`
+			Kind    string  `json:"kind"`
+			Fleet   string  `json:"fleet"`
+			Region  string  `json:"region"`
+			Node    int     `json:"node"`
+			CID     string  `json:"cid"`
+			Seconds float64 `json:"seconds"`
+			Error   string  `json:"error,omitempty"`
+		}{r.At.UTC().Format(time.RFC3339Nano), r.Step, r.Fleet, r.Region, r.Node, r.CID, r.Duration.Seconds(), r.Error}
+		mu.Lock()
+		defer mu.Unlock()
+		_ = enc.Encode(line) // there is nowhere else to tell
+	}
+}

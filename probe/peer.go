@@ -1,0 +1,217 @@
+package probe
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+
+	ds "github.com/ipfs/go-datastore"
+	"github.com/libp2p/go-libp2p"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p-kad-dht/fullrt"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// DefaultPrefix is where the protocols of the public DHT begin.
+const DefaultPrefix = protocol.ID("/ipfs")
+
+// AgentVersion is what a probe calls itself.
+const AgentVersion = "ipfsmon-probe"
+
+// PeerConfig says what kind of peer measures. The zero value is a client of
+// the public DHT on a free port.
+type PeerConfig struct {
+	Key    crypto.PrivKey // nil: a new one
+	Listen []string       // multiaddrs; nil: all interfaces, TCP and QUIC, at Port
+	Port   int            // 0: a free one
+
+	Server  bool // answers other peers too
+	OptProv bool // optimistic provide
+	FullRT  bool // the accelerated client, which knows all peers by a crawl
+
+	Prefix      protocol.ID     // "": DefaultPrefix
+	Bootstrap   []peer.AddrInfo // nil: the public ones, for the public prefix
+	BucketSize  int             // 0: kad-dht's, 20
+	Concurrency int             // alpha; 0: kad-dht's, 10
+	Resiliency  int             // beta; 0: kad-dht's, 3
+	Datastore   ds.Batching     // nil: in memory
+
+	Host []libp2p.Option // more of them
+	DHT  []dht.Option    // more of them
+	Full []fullrt.Option // more of them
+}
+
+// Validate says all that is wrong.
+func (c PeerConfig) Validate() error {
+	var errs []error
+	if c.FullRT && (c.OptProv || c.Server) {
+		errs = append(errs, errors.New("fullrt: the accelerated client is neither a DHT server nor does it provide optimistically; leave out dht-server and optprov"))
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		errs = append(errs, fmt.Errorf("peer port %d; allowed is 0 to 65535", c.Port))
+	}
+	if c.prefix() == DefaultPrefix && c.BucketSize != 0 && c.BucketSize != 20 {
+		errs = append(errs, fmt.Errorf("bucket size %d: under %s only 20 is allowed", c.BucketSize, DefaultPrefix))
+	}
+	for name, n := range map[string]int{"bucket size": c.BucketSize, "alpha": c.Concurrency, "beta": c.Resiliency} {
+		if n < 0 || n > 1000 {
+			errs = append(errs, fmt.Errorf("%s %d; allowed is 1 to 1000, or 0 for kad-dht's", name, n))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *PeerConfig) prefix() protocol.ID {
+	if c.Prefix == "" {
+		return DefaultPrefix
+	}
+	return c.Prefix
+}
+
+// Peer is a libp2p host with the DHT that is measured.
+type Peer struct {
+	Measurer
+	Key   crypto.PrivKey
+	table *dht.IpfsDHT // nil with FullRT
+	full  *fullrt.FullRT
+}
+
+// NewPeer makes the host, which listens, and its DHT. Bootstrap connects it.
+func NewPeer(c PeerConfig) (_ *Peer, err error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if c.Key == nil {
+		if c.Key, _, err = crypto.GenerateEd25519Key(rand.Reader); err != nil {
+			return nil, fmt.Errorf("probe: make a key: %w", err)
+		}
+	}
+	if c.Listen == nil {
+		port := strconv.Itoa(c.Port)
+		c.Listen = []string{"/ip4/0.0.0.0/tcp/" + port, "/ip4/0.0.0.0/udp/" + port + "/quic-v1", "/ip6/::/tcp/" + port, "/ip6/::/udp/" + port + "/quic-v1"}
+	}
+	h, err := libp2p.New(append([]libp2p.Option{libp2p.Identity(c.Key), libp2p.ListenAddrStrings(c.Listen...), libp2p.UserAgent(AgentVersion)}, c.Host...)...)
+	if err != nil {
+		return nil, fmt.Errorf("probe: make a libp2p host: %w", err)
+	}
+	p := &Peer{Key: c.Key, Measurer: Measurer{Host: h}}
+	if err := p.route(&c); err != nil {
+		return nil, errors.Join(fmt.Errorf("probe: make a DHT: %w", err), h.Close())
+	}
+	return p, nil
+}
+
+func (p *Peer) route(c *PeerConfig) (err error) {
+	mode := dht.ModeClient
+	if c.Server {
+		mode = dht.ModeServer
+	}
+	boot := c.Bootstrap
+	if boot == nil && c.prefix() == DefaultPrefix {
+		boot = dht.GetDefaultBootstrapPeerAddrInfos()
+	}
+	opts := []dht.Option{dht.Mode(mode), dht.BootstrapPeers(boot...)}
+	if c.BucketSize > 0 {
+		opts = append(opts, dht.BucketSize(c.BucketSize))
+	}
+	if c.Concurrency > 0 {
+		opts = append(opts, dht.Concurrency(c.Concurrency))
+	}
+	if c.Resiliency > 0 {
+		opts = append(opts, dht.Resiliency(c.Resiliency))
+	}
+	if c.OptProv {
+		opts = append(opts, dht.EnableOptimisticProvide())
+	}
+	if c.Datastore != nil {
+		opts = append(opts, dht.Datastore(c.Datastore))
+	}
+	opts = append(opts, c.DHT...)
+	if c.FullRT {
+		if p.full, err = fullrt.NewFullRT(p.Host, c.prefix(), append([]fullrt.Option{fullrt.DHTOption(opts...)}, c.Full...)...); err != nil {
+			return err
+		}
+		p.Router, p.Table = p.full, func() int { return len(p.full.Stat()) }
+		return nil
+	}
+	if p.table, err = dht.New(p.Host, append(opts, dht.ProtocolPrefix(c.prefix()))...); err != nil {
+		return err
+	}
+	p.Router, p.Table = p.table, p.table.RoutingTable().Size
+	return nil
+}
+
+// Bootstrap connects to the bootstrap peers and begins to fill the routing
+// table, or to crawl; it does not wait for the end of that.
+func (p *Peer) Bootstrap(ctx context.Context) error {
+	if p.full != nil {
+		return p.full.Bootstrap(ctx)
+	}
+	return p.table.Bootstrap(ctx)
+}
+
+// Ready says whether there is anybody to ask.
+func (p *Peer) Ready() bool {
+	if p.full != nil {
+		return p.full.Ready() && p.Table() > 0
+	}
+	return p.Table() > 0
+}
+
+// NetworkSize is the DHT's own estimate of its size; 0 while it has none.
+func (p *Peer) NetworkSize() int {
+	if p.full != nil {
+		return p.Table()
+	}
+	n, err := p.table.NetworkSize()
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+// DHT is the DHT itself, nil with FullRT.
+func (p *Peer) DHT() *dht.IpfsDHT { return p.table }
+
+// Port is where the host listens for peers: TCP if it does, else UDP.
+func (p *Peer) Port() int { return portOf(p.Host) }
+
+func portOf(h host.Host) int {
+	for _, code := range []string{"tcp", "udp"} {
+		for _, a := range h.Network().ListenAddresses() {
+			for _, c := range a {
+				if c.Protocol().Name == code {
+					n, _ := strconv.Atoi(c.Value()) // a multiaddr's port is a number
+					return n
+				}
+			}
+		}
+	}
+	return 0
+}
+
+// Connected is the number of connected peers.
+func (p *Peer) Connected() int {
+	n := 0
+	for _, id := range p.Host.Network().Peers() {
+		n += one(p.Host.Network().Connectedness(id) == network.Connected)
+	}
+	return n
+}
+
+// Close ends the DHT and the host.
+func (p *Peer) Close() error {
+	var err error
+	if p.full != nil {
+		err = p.full.Close()
+	} else {
+		err = p.table.Close()
+	}
+	return errors.Join(err, p.Host.Close())
+}

@@ -1,0 +1,153 @@
+package scheduler
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/probe"
+	"github.com/ipfsmon/ipfsmon/probe/server"
+	"github.com/ipfsmon/ipfsmon/probe/store"
+)
+
+// Times and limits of requests. The server's own limits end a measurement
+// before these do.
+const (
+	readyTimeout   = 10 * time.Second
+	slack          = 15 * time.Second
+	maxAnswer      = 1 << 20 // bytes
+	maxAnswerShown = 200     // bytes of an answer in an error
+)
+
+// errUnreachable is for a server that gave no answer at all.
+var errUnreachable = errors.New("no answer")
+
+// client talks to servers. It is for any goroutine.
+type client struct {
+	http  *http.Client
+	name  string // the scheduler's fleets, joined by commas
+	token string
+}
+
+// ask sends a request and gives the whole answer. The error is errUnreachable
+// when there is none.
+func (c *client) ask(ctx context.Context, n *store.Node, method, path string, body any, limit time.Duration) (status int, answer []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var b []byte
+	if body != nil {
+		if b, err = json.Marshal(body); err != nil {
+			return 0, nil, err
+		}
+	}
+	to := url.URL{Scheme: "http", Host: net.JoinHostPort(n.IP.String(), strconv.Itoa(n.ServerPort))}
+	req, err := http.NewRequestWithContext(ctx, method, to.String()+path, bytes.NewReader(b))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set(server.SchedulerHeader, c.name)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	defer res.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return 0, nil, fmt.Errorf("%w: %w", errUnreachable, err) // it broke off
+	case len(answer) > maxAnswer:
+		return 0, nil, fmt.Errorf("the server answers more than %d bytes", maxAnswer)
+	}
+	return res.StatusCode, answer, nil
+}
+
+func (c *client) ready(ctx context.Context, n *store.Node) error {
+	status, _, err := c.ask(ctx, n, http.MethodGet, "/readiness", nil, readyTimeout)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("readiness is %d", status)
+	}
+	return err
+}
+
+// request is the body that both generations of servers understand.
+type request struct {
+	Content []byte `json:",omitempty"`
+	Routing probe.Target
+}
+
+// measured is what a server answered, in either generation.
+type measured struct {
+	server.Answer
+	total   time.Duration
+	failure string
+}
+
+func (c *client) provide(ctx context.Context, n *store.Node, content []byte, t probe.Target) (*measured, error) {
+	limit := probe.ProvideTimeout
+	if t == probe.IPNI {
+		limit = probe.AnnounceTimeout
+	}
+	return c.measure(ctx, n, "/provide?generation=2", request{content, t}, limit)
+}
+
+func (c *client) retrieve(ctx context.Context, n *store.Node, cid string, t probe.Target) (*measured, error) {
+	return c.measure(ctx, n, "/retrieve/"+cid+"?generation=2", request{nil, t}, probe.RetrieveTimeout)
+}
+
+// measure gives a result for every answer, also one that makes no sense: then
+// its failure says so. The error is that there was no answer.
+func (c *client) measure(ctx context.Context, n *store.Node, path string, body request, limit time.Duration) (*measured, error) {
+	began := time.Now()
+	status, b, err := c.ask(ctx, n, http.MethodPost, path, body, limit+slack)
+	m := &measured{total: time.Since(began)}
+	shown := strings.TrimSpace(string(b[:min(len(b), maxAnswerShown)]))
+	switch {
+	case errors.Is(err, errUnreachable):
+		return nil, err
+	case err != nil:
+		m.failure = err.Error()
+	case status != http.StatusOK:
+		m.failure = fmt.Sprintf("status %d: %s", status, shown)
+	default:
+		if err := json.Unmarshal(b, &m.Answer); err != nil || m.Measurements == nil && m.Duration == nil {
+			m.failure = "the answer is no measurement: " + shown
+			m.Answer = server.Answer{}
+			break
+		}
+		m.sum()
+	}
+	return m, nil
+}
+
+// sum makes one duration and failure of what either generation has.
+func (m *measured) sum() {
+	if m.Measurements == nil {
+		m.total = *m.Duration
+		if m.Error != nil {
+			m.failure = *m.Error
+		}
+		return
+	}
+	m.total = 0
+	for _, s := range m.Measurements {
+		m.total += s.Duration
+		if m.failure == "" {
+			m.failure = s.Error
+		}
+	}
+}

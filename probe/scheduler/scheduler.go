@@ -1,0 +1,400 @@
+// Package scheduler has servers measure in turn: parsec's algorithm without its
+// defects.
+//
+// In: the servers that the store knows to be alive. Out: results in the store,
+// as events, and in Prometheus. A round: the servers that are ready are found;
+// one of them, each in its turn, provides new random content; after a while all
+// others look for it. Promised: a server is asked by its own address, whichever
+// others are ready; one that gives no answer is marked offline and the rounds go
+// on; an answer that is an error or makes no sense is a failed result; nothing
+// spins: between two rounds there is always a pause; results wait in memory, up
+// to 10,000 of them, while the database does not take them, and rounds go on
+// with the servers known last for as long as their heartbeats count. Not
+// promised: what waits in memory is lost when the process is killed.
+package scheduler
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/probe"
+	"github.com/ipfsmon/ipfsmon/probe/store"
+)
+
+// Defaults of Config.
+const (
+	DefaultInterval = time.Minute
+	DefaultSettle   = 10 * time.Second
+	DefaultWait     = 10 * time.Second
+	DefaultAlive    = 2 * time.Minute
+	// minPause is the least time between two rounds, whatever they did.
+	minPause = 100 * time.Millisecond
+	// drainTimeout is how long results that wait are written at the end.
+	drainTimeout = 5 * time.Second
+	// indexerTries is how often each server asks an indexer in a round.
+	indexerTries = 5
+)
+
+// Store is the part of a store that a scheduler needs.
+type Store interface {
+	AddScheduler(ctx context.Context, fleets []string, dependencies json.RawMessage) (int, error)
+	Nodes(ctx context.Context, fleets []string, within time.Duration) ([]store.Node, error)
+	Offline(ctx context.Context, node int) error
+	Add(ctx context.Context, results ...*store.Result) error
+	// Steps says whether the steps of a provide are rows of their own.
+	Steps() bool
+}
+
+// Config is what a scheduler is made of. Times that are 0 have their default.
+type Config struct {
+	Store        Store
+	Fleets       []string
+	Dependencies json.RawMessage
+	Target       probe.Target
+	Interval     time.Duration // from the beginning of a round to that of the next
+	Probes       int           // contents provided in a round, by one server each; 1 if 0
+	Settle       time.Duration // between a provide and the retrievals
+	Wait         time.Duration // when there are fewer than two servers, or a round failed
+	Alive        time.Duration // age of a heartbeat that counts
+	Rounds       int           // end after so many rounds in which something was provided; 0: never
+	DryRun       bool          // nothing is written to the store
+	Token        string        // of the servers
+
+	Metrics *probe.SchedulerMetrics // nil: none
+	Publish func(*event.Event)      // gets each result; nil: nobody
+	Result  func(store.Result)      // gets each result with fleet and region; nil: nobody; called from several goroutines
+	Round   func(done int)          // called after each of Rounds; nil: nobody
+	HTTP    *http.Client            // nil: one of its own
+	Log     *slog.Logger            // nil: slog.Default()
+}
+
+// Validate says all that is wrong.
+func (c *Config) Validate() error {
+	var errs []error
+	if len(c.Fleets) == 0 || slices.Contains(c.Fleets, "") {
+		errs = append(errs, errors.New("fleets: want the names of one or more fleets, separated by commas"))
+	}
+	if c.Probes < 0 || c.Probes > 1000 {
+		errs = append(errs, fmt.Errorf("probes %d; allowed is 1 to 1000", c.Probes))
+	}
+	for name, d := range map[string]time.Duration{"interval": c.Interval, "settle": c.Settle, "wait": c.Wait} {
+		if d < 0 {
+			errs = append(errs, fmt.Errorf("%s %v; allowed is a duration that is not negative", name, d))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Scheduler is one scheduler.
+type Scheduler struct {
+	cfg    Config
+	log    *slog.Logger
+	client client
+	queue  *queue
+	id     int
+
+	turn     int          // whose turn it is to provide
+	known    []store.Node // when the store was read last
+	knownAt  time.Time
+	finished int
+}
+
+// New makes a scheduler. Run does the work.
+func New(cfg Config) (*Scheduler, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("probe scheduler: %w", err)
+	}
+	cfg.Interval = cmp.Or(cfg.Interval, DefaultInterval)
+	cfg.Settle = cmp.Or(cfg.Settle, DefaultSettle)
+	cfg.Wait = cmp.Or(cfg.Wait, DefaultWait)
+	cfg.Alive = cmp.Or(cfg.Alive, DefaultAlive)
+	cfg.Probes = cmp.Or(cfg.Probes, 1)
+	cfg.Target = cmp.Or(cfg.Target, probe.DHT)
+	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	if cfg.HTTP == nil {
+		cfg.HTTP = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: indexerTries, IdleConnTimeout: time.Minute}}
+	}
+	if cfg.Dependencies == nil {
+		cfg.Dependencies = json.RawMessage("{}")
+	}
+	s := &Scheduler{cfg: cfg, log: cfg.Log, queue: newQueue(cfg.Store, cfg.Log)}
+	s.client = client{http: cfg.HTTP, name: strings.Join(cfg.Fleets, ","), token: cfg.Token}
+	return s, nil
+}
+
+// Waiting is how many results wait for the database, and how many are lost.
+func (s *Scheduler) Waiting() (waiting int, lost uint64) { return s.queue.state() }
+
+// SetMetrics gives it its metrics, which need the scheduler's own counts. It is
+// called before Run.
+func (s *Scheduler) SetMetrics(m *probe.SchedulerMetrics) { s.cfg.Metrics = m }
+
+// Run makes rounds until ctx is done, or as many as were asked for, and then
+// writes what waits, for at most five seconds. It may be called once.
+func (s *Scheduler) Run(ctx context.Context) error {
+	if !s.cfg.DryRun {
+		id, err := s.cfg.Store.AddScheduler(ctx, s.cfg.Fleets, s.cfg.Dependencies)
+		if err != nil {
+			return err
+		}
+		s.id = id
+	}
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { s.queue.run(writing, drainTimeout) })
+	defer func() {
+		stop()
+		wg.Wait()
+		s.cfg.HTTP.CloseIdleConnections()
+	}()
+	for {
+		began := time.Now()
+		pause := s.cfg.Wait
+		if s.rounds(ctx) {
+			pause = s.cfg.Interval - time.Since(began)
+		}
+		if ctx.Err() != nil || s.cfg.Rounds > 0 && s.finished >= s.cfg.Rounds {
+			return nil
+		}
+		sleep(ctx, max(pause, minPause))
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// rounds makes the probes of one interval; false if there was nothing to probe
+// with, or a provide failed.
+func (s *Scheduler) rounds(ctx context.Context) bool {
+	for range s.cfg.Probes {
+		if !s.round(ctx) || ctx.Err() != nil {
+			return false
+		}
+		if s.cfg.Rounds > 0 && s.finished >= s.cfg.Rounds {
+			break
+		}
+	}
+	return true
+}
+
+// round is one probe.
+func (s *Scheduler) round(ctx context.Context) bool {
+	ready := s.ready(ctx)
+	if s.cfg.Metrics != nil {
+		s.cfg.Metrics.Nodes.Set(float64(len(ready)))
+	}
+	if len(ready) < 2 {
+		s.log.Debug("probe: fewer than two servers are ready", "ready", len(ready), "fleets", s.cfg.Fleets)
+		return false
+	}
+	provider := ready[s.turn%len(ready)]
+	s.turn++ // also when it fails: it is not asked again at once
+	content := probe.Content()
+	c := probe.CIDOf(content)
+	m, err := s.client.provide(ctx, &provider, content, s.cfg.Target)
+	if ctx.Err() != nil {
+		return false
+	}
+	if err != nil {
+		s.offline(ctx, &provider, err)
+		s.issued(true, false)
+		return false
+	}
+	if m.failure == "" && m.CID != c.String() {
+		m.failure = "the server provided another CID"
+	}
+	s.take(&provider, m, c, true)
+	if m.failure == "" {
+		sleep(ctx, s.cfg.Settle)
+		s.retrieve(ctx, ready, &provider, c)
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	s.finished++
+	if s.cfg.Round != nil {
+		s.cfg.Round(s.finished)
+	}
+	return m.failure == ""
+}
+
+// retrieve has all but the provider look for the content, at the same time.
+func (s *Scheduler) retrieve(ctx context.Context, nodes []store.Node, provider *store.Node, c cid.Cid) {
+	tries := 1
+	if s.cfg.Target == probe.IPNI {
+		tries = indexerTries
+	}
+	var wg sync.WaitGroup
+	for i := range nodes {
+		n := &nodes[i]
+		if n.ID == provider.ID {
+			continue
+		}
+		wg.Go(func() {
+			for range tries {
+				m, err := s.client.retrieve(ctx, n, c.String(), s.cfg.Target)
+				if ctx.Err() != nil {
+					return
+				}
+				if err != nil {
+					s.offline(ctx, n, err)
+					s.issued(false, false)
+					return
+				}
+				if m.failure == "" && m.CID != c.String() {
+					m.failure = "the server looked for another CID"
+				}
+				s.take(n, m, c, false)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// ready are the servers that answer, each with its own readiness. Those that
+// do not are marked offline.
+func (s *Scheduler) ready(ctx context.Context) []store.Node {
+	nodes, err := s.cfg.Store.Nodes(ctx, s.cfg.Fleets, s.cfg.Alive)
+	switch {
+	case err == nil:
+		s.known, s.knownAt = nodes, time.Now()
+	case ctx.Err() != nil:
+		return nil
+	case time.Since(s.knownAt) < s.cfg.Alive:
+		s.log.Warn("probe: the database does not tell who is alive, going on with those known last", "nodes", len(s.known), "error", err)
+		nodes = s.known
+	default:
+		s.log.Warn("probe: the database does not tell who is alive", "error", err)
+		return nil
+	}
+	nodes = s.newest(ctx, nodes)
+	answers := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i := range nodes {
+		wg.Go(func() { answers[i] = s.client.ready(ctx, &nodes[i]) })
+	}
+	wg.Wait()
+	var out []store.Node
+	for i := range nodes {
+		switch {
+		case answers[i] == nil:
+			out = append(out, nodes[i])
+		case ctx.Err() == nil:
+			s.offline(ctx, &nodes[i], answers[i])
+		}
+	}
+	return out
+}
+
+// newest leaves out servers whose address another one has now: they were
+// killed, and one was started in their place. It would measure with itself.
+func (s *Scheduler) newest(ctx context.Context, nodes []store.Node) (out []store.Node) {
+	at := make(map[netip.AddrPort]int)
+	for i, n := range nodes { // by number: the newest is last
+		at[netip.AddrPortFrom(n.IP, uint16(n.ServerPort))] = i
+	}
+	for i := range nodes {
+		n := &nodes[i]
+		if at[netip.AddrPortFrom(n.IP, uint16(n.ServerPort))] != i {
+			s.offline(ctx, n, errors.New("another server has its address now"))
+			continue
+		}
+		out = append(out, *n)
+	}
+	return out
+}
+
+func (s *Scheduler) offline(ctx context.Context, n *store.Node, why error) {
+	s.log.Warn("probe: a server gives no answer, marking it offline", "node", n.ID, "fleet", n.Fleet, "address", n.IP, "port", n.ServerPort, "error", why)
+	if s.cfg.DryRun {
+		return
+	}
+	if err := s.cfg.Store.Offline(ctx, n.ID); err != nil {
+		s.log.Warn("probe: it could not be marked", "node", n.ID, "error", err)
+	}
+}
+
+func (s *Scheduler) issued(provide, success bool) {
+	if s.cfg.Metrics != nil {
+		s.cfg.Metrics.Issued(provide, success)
+	}
+}
+
+// take hands a result on.
+func (s *Scheduler) take(n *store.Node, m *measured, c cid.Cid, provide bool) {
+	s.issued(provide, m.failure == "")
+	now := time.Now()
+	failure := string(event.Clean(m.failure, 256))
+	whole := store.Result{
+		Provide: provide, Scheduler: s.id, Node: n.ID, Fleet: n.Fleet, Region: n.Region, Table: m.RoutingTableSize,
+		Duration: m.total, CID: c.String(), Error: failure, At: now, Step: probe.StepRetrieval,
+	}
+	if provide {
+		whole.Step = probe.StepProvide
+	}
+	if l := m.Lookup; l != nil {
+		whole.Lookup = &probe.Lookup{Hops: l.Hops, RPCs: l.RPCs, FailedRPCs: l.FailedRPCs, Dials: l.Dials, FailedDials: l.FailedDials,
+			HopTimes: l.HopTimes[:min(len(l.HopTimes), 32)]}
+	}
+	if !s.cfg.DryRun {
+		for _, r := range s.rows(whole, m) {
+			s.queue.put(r)
+		}
+	}
+	if s.cfg.Result != nil {
+		s.cfg.Result(whole)
+	}
+	if s.cfg.Publish != nil {
+		s.cfg.Publish(s.event(n, &whole, c))
+	}
+}
+
+// rows are a provide's steps if it has several, as parsec keeps them, else the
+// one result.
+func (s *Scheduler) rows(whole store.Result, m *measured) (out []*store.Result) {
+	if !whole.Provide || len(m.Measurements) < 2 || !s.cfg.Store.Steps() {
+		return []*store.Result{&whole}
+	}
+	for _, step := range m.Measurements[:min(len(m.Measurements), 16)] {
+		r := whole
+		r.Step, r.Duration, r.Error = string(event.Clean(step.Step, 64)), step.Duration, string(event.Clean(step.Error, 256))
+		out = append(out, &r)
+	}
+	return out
+}
+
+func (s *Scheduler) event(n *store.Node, r *store.Result, c cid.Cid) *event.Event {
+	p := &event.Probe{
+		Provide: r.Provide, Fleet: event.Clean(n.Fleet, 64), Region: event.Clean(n.Region, 64), Target: string(s.cfg.Target),
+		CID: c, Duration: r.Duration, Error: event.Text(r.Error), Table: r.Table,
+	}
+	if l := r.Lookup; l != nil {
+		p.Hops, p.RPCs, p.FailedRPCs, p.Dials, p.FailedDials = l.Hops, l.RPCs, l.FailedRPCs, l.Dials, l.FailedDials
+		copy(p.HopTimes[:], l.HopTimes)
+	}
+	id, err := peer.Decode(n.PeerID)
+	if err != nil {
+		id = "" // another program's server may write anything there
+	}
+	return &event.Event{Time: r.At.UnixNano(), Kind: event.KindProbe, Peer: id, Probe: p}
+}

@@ -1,0 +1,203 @@
+// Package server lets a scheduler measure with one peer: parsec's HTTP API
+// around package probe, and the server's row in the store.
+//
+// In: POST /provide, POST /retrieve/{cid}, GET /readiness, as docs/probe-openapi.yaml
+// has them. Out: a measurement as JSON; nodes_ecs with a heartbeat each minute.
+// Promised: what is wrong with a request is a 4xx that says so, and a
+// measurement that failed is a 200 with its error; bodies, names and the number
+// of measurements at once are bounded; nothing listens beyond loopback without
+// a token unless that was asked for. Not promised: an undisturbed measurement
+// when several are asked for at once.
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/listen"
+	"github.com/ipfsmon/ipfsmon/probe"
+	"github.com/ipfsmon/ipfsmon/probe/store"
+)
+
+// Defaults and times of Config.
+const (
+	DefaultHeartbeat = time.Minute
+	// retryHeartbeat is when a heartbeat that failed is tried again.
+	retryHeartbeat = 5 * time.Second
+	// closeTimeout is how long requests under way may take at the end.
+	closeTimeout = 3 * time.Second
+)
+
+// Nodes is the part of the store that a server needs; nil in a dry run.
+type Nodes interface {
+	AddNode(ctx context.Context, n *store.Node) (int, error)
+	Heartbeat(ctx context.Context, node int) error
+	Offline(ctx context.Context, node int) error
+}
+
+// Config is what a server is made of.
+type Config struct {
+	Address       string // host:port of the API
+	AllowInsecure bool   // beyond loopback also without a Token
+	Token         string // asked for as "Authorization: Bearer ..." if not ""
+
+	Measurer   *probe.Measurer
+	Indexer    *probe.Indexer // nil: no IPNI
+	Metrics    *probe.ServerMetrics
+	Generation Generation // of answers to requests that name none
+
+	Store Nodes // nil: the server tells nobody of itself
+	Node  store.Node
+	// StartupDelay is the time before the first heartbeat, in which the routing
+	// table fills.
+	StartupDelay time.Duration
+	Heartbeat    time.Duration // 0: DefaultHeartbeat
+	Log          *slog.Logger  // nil: slog.Default()
+}
+
+// Server is one server.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	listener net.Listener
+	http     *http.Server
+	slots    chan struct{}
+	node     int
+
+	closing sync.Once
+}
+
+// New binds the address. Run serves it.
+func New(cfg Config) (*Server, error) {
+	s := &Server{cfg: cfg, log: cfg.Log, slots: make(chan struct{}, maxParallel)}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.cfg.Heartbeat == 0 {
+		s.cfg.Heartbeat = DefaultHeartbeat
+	}
+	if s.cfg.Generation == 0 {
+		s.cfg.Generation = README
+	}
+	bound, err := listen.All([]string{cfg.Address}, cfg.AllowInsecure || cfg.Token != "")
+	if err != nil {
+		return nil, fmt.Errorf("probe server: %w", err)
+	}
+	s.listener = bound[0]
+	h := s.handler()
+	if cfg.Token != "" {
+		h = withToken(cfg.Token, h)
+	}
+	s.http = &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		WriteTimeout: probe.AnnounceTimeout + time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// withToken lets in who has the token.
+func withToken(token string, h http.Handler) http.Handler {
+	want := sha256.Sum256([]byte("Bearer " + token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		have := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+		if subtle.ConstantTimeCompare(want[:], have[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			reply(w, 0, nil, refuse(http.StatusUnauthorized, "want the header Authorization: Bearer TOKEN"))
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Addr is where the API listens.
+func (s *Server) Addr() *net.TCPAddr {
+	a, _ := s.listener.Addr().(*net.TCPAddr)
+	return a
+}
+
+// Close ends a server that was never run; Run does it by itself.
+func (s *Server) Close() (err error) {
+	s.closing.Do(func() { err = errors.Join(s.http.Close(), ignoreClosed(s.listener.Close())) })
+	return err
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Run serves until ctx is done. Before that it writes the server's row; at the
+// end it marks it offline. Run may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	if s.cfg.Store != nil {
+		node := s.cfg.Node
+		node.ServerPort = s.Addr().Port
+		id, err := s.cfg.Store.AddNode(ctx, &node)
+		if err != nil {
+			return errors.Join(err, s.Close())
+		}
+		s.node = id
+	}
+	var wg sync.WaitGroup
+	serving := make(chan error, 1)
+	wg.Go(func() { serving <- s.http.Serve(s.listener) })
+	beating, stop := context.WithCancel(ctx)
+	if s.cfg.Store != nil {
+		wg.Go(func() { s.beat(beating) })
+	}
+	var err error
+	select {
+	case err = <-serving:
+	case <-ctx.Done():
+	}
+	stop()
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if s.cfg.Store != nil {
+		if offline := s.cfg.Store.Offline(late, s.node); offline != nil {
+			err = errors.Join(err, offline)
+		}
+	}
+	if s.http.Shutdown(late) != nil { // who is still measuring is cut short
+		err = errors.Join(err, s.Close())
+	}
+	wg.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// beat writes heartbeats. One that fails is tried again soon: a scheduler
+// leaves out a server without one in two minutes.
+func (s *Server) beat(ctx context.Context) {
+	wait := time.NewTimer(s.cfg.StartupDelay)
+	defer wait.Stop()
+	for {
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			return
+		}
+		next := s.cfg.Heartbeat
+		if err := s.cfg.Store.Heartbeat(ctx, s.node); err != nil && ctx.Err() == nil {
+			s.log.Warn("probe: no heartbeat, trying again", "error", err)
+			next = min(next, retryHeartbeat)
+		}
+		wait.Reset(next)
+	}
+}
+
+// SetStore gives the server the store, which may come later than its listener.
+// It is called before Run.
+func (s *Server) SetStore(n Nodes) { s.cfg.Store = n }

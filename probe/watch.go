@@ -1,0 +1,210 @@
+package probe
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/routing"
+)
+
+// graceAfter is how long a watcher waits, when the answer is there, to be told
+// whose it was. It is not in the measured time.
+const graceAfter = 100 * time.Millisecond
+
+// step is how far a lookup got with one peer. Times are from the start, 0 for
+// what did not happen.
+type step struct {
+	depth             int // 1: it was in the routing table
+	dialled, undialed bool
+	asked             int // its place in the order of requests, 0: it was not asked
+	failed            bool
+	answered          time.Duration // it named others
+	queried           time.Duration // the lookup counts it as asked with success
+}
+
+// watcher follows a lookup by the events that kad-dht publishes: those of
+// queries tell of dials, requests and who named whom; those of lookups tell
+// which peer ended it, and whose request failed, which the others leave out
+// of searches for providers.
+type watcher struct {
+	ctx    context.Context // to be given to the lookup
+	cancel context.CancelFunc
+	began  time.Time
+	peers  map[peer.ID]*step
+	asked  int
+	stop   chan struct{} // closed when the answer is there
+	done   chan struct{} // closed when all events were read
+}
+
+// watch begins. kad-dht closes the channels of events when the very context
+// that they were registered with is done, so that one is ours to cancel; and
+// it waits for their reader, so they are read until then.
+func watch(ctx context.Context) *watcher {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &watcher{cancel: cancel, peers: make(map[peer.ID]*step), stop: make(chan struct{}), done: make(chan struct{})}
+	ctx, queries := routing.RegisterForQueryEvents(ctx)
+	ctx, lookups := dht.RegisterForLookupEvents(ctx)
+	w.ctx, w.began = ctx, time.Now()
+	go w.read(queries, lookups)
+	return w
+}
+
+func (w *watcher) read(queries <-chan *routing.QueryEvent, lookups <-chan *dht.LookupEvent) {
+	defer close(w.done)
+	stop, ended, stopped := w.stop, false, false
+	var grace <-chan time.Time
+	for queries != nil || lookups != nil {
+		select {
+		case e, ok := <-queries:
+			if !ok {
+				queries = nil
+				continue
+			}
+			w.query(e)
+		case e, ok := <-lookups:
+			if !ok {
+				lookups = nil
+				continue
+			}
+			w.lookup(e)
+			ended = ended || e.Terminate != nil
+		case <-stop:
+			stop, stopped = nil, true
+			grace = time.After(graceAfter)
+		case <-grace:
+			ended = true
+		}
+		if ended && stopped {
+			w.cancel()
+		}
+	}
+}
+
+func (w *watcher) at(p peer.ID) *step {
+	s := w.peers[p]
+	if s == nil {
+		s = &step{depth: 1}
+		w.peers[p] = s
+	}
+	return s
+}
+
+func (w *watcher) query(e *routing.QueryEvent) {
+	if e.ID == "" {
+		return
+	}
+	s := w.at(e.ID)
+	switch e.Type {
+	case routing.DialingPeer:
+		s.dialled = true
+	case routing.SendingQuery:
+		if s.asked == 0 {
+			w.asked++
+			s.asked = w.asked
+		}
+	case routing.QueryError:
+		if strings.Contains(e.Extra, context.Canceled.Error()) {
+			return // the lookup ended and let go of it
+		}
+		if s.asked > 0 {
+			s.failed = true
+		} else {
+			s.undialed = true
+		}
+	case routing.PeerResponse:
+		if s.answered == 0 {
+			s.answered = time.Since(w.began)
+		}
+		for _, r := range e.Responses {
+			if r != nil && w.peers[r.ID] == nil {
+				w.peers[r.ID] = &step{depth: s.depth + 1}
+			}
+		}
+	}
+}
+
+func (w *watcher) lookup(e *dht.LookupEvent) {
+	if e.Response == nil {
+		return
+	}
+	for _, p := range e.Response.Queried {
+		if s := w.at(p.Peer); s.queried == 0 {
+			s.queried = time.Since(w.began)
+		}
+	}
+	for _, p := range e.Response.Unreachable {
+		if s := w.at(p.Peer); s.asked > 0 && s.answered == 0 {
+			s.failed = true
+		}
+	}
+}
+
+// end waits until all is told and sums it. found is the provider, "" if
+// something was provided or nothing found.
+func (w *watcher) end(found peer.ID) Lookup {
+	at := time.Since(w.began)
+	if found == "" {
+		w.cancel() // the lookup is over
+	}
+	close(w.stop)
+	<-w.done
+	w.cancel()
+	var l Lookup
+	for _, s := range w.peers {
+		l.Dials += one(s.dialled)
+		l.FailedDials += one(s.undialed)
+		l.RPCs += one(s.asked > 0)
+		l.FailedRPCs += one(s.failed)
+	}
+	if found != "" && l.RPCs > 0 {
+		if f := w.finder(); f != nil {
+			f.answered = at
+			l.Hops = f.depth
+		}
+	}
+	for _, s := range w.peers {
+		if s.asked > 0 && s.answered > 0 && found == "" {
+			l.Hops = max(l.Hops, s.depth)
+		}
+	}
+	for _, s := range w.peers {
+		if s.asked == 0 || s.answered == 0 || s.depth > l.Hops {
+			continue
+		}
+		s.answered = min(s.answered, at) // events are read a little later
+		for len(l.HopTimes) < s.depth {
+			l.HopTimes = append(l.HopTimes, 0)
+		}
+		if t := &l.HopTimes[s.depth-1]; *t == 0 || s.answered < *t {
+			*t = s.answered
+		}
+	}
+	return l
+}
+
+// finder is the peer that had the provider: it alone was asked with success
+// and named nobody. Where the lookup does not tell, the one asked last that
+// was not heard of.
+func (w *watcher) finder() *step {
+	var last *step
+	for _, s := range w.peers {
+		switch {
+		case s.asked == 0 || s.answered > 0 || s.failed:
+		case s.queried > 0:
+			return s
+		case last == nil || s.asked > last.asked:
+			last = s
+		}
+	}
+	return last
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
