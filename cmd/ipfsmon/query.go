@@ -36,7 +36,7 @@ func queryCommand() *cli.Command {
 			"         ipfsmon query \"SELECT sum(blocks) FROM totals.traffic GROUP BY direction\" --format json\n" +
 			"         ipfsmon query --flux 'from(bucket: \"ipfsmon/history\") |> range(start: -1h)\n" +
 			"                   |> filter(fn: (r) => r._measurement == \"blocks\" and r._field == \"size\") |> sum()'",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "flux", Usage: "ask in Flux: `QUERY`, instead of InfluxQL"},
 			&cli.StringFlag{Name: "language", Value: "influxql", Usage: "`LANGUAGE` of a query with a name: influxql or flux"},
 			&cli.StringFlag{Name: "since", Usage: "ask about the last `TIME`, such as 90s, 6h or 7d: for {since} in the statement, or as a condition of a SELECT"},
@@ -44,17 +44,7 @@ func queryCommand() *cli.Command {
 			&cli.BoolFlag{Name: "list", Usage: "list the queries that have a name"},
 			&cli.BoolFlag{Name: "print", Usage: "print the statement instead of asking"},
 			&cli.StringFlag{Name: "format", Usage: "table, csv or json (default: table on a terminal, csv elsewhere)"},
-			repoFlag(),
-			&cli.StringFlag{Name: "data", Usage: "`FOLDER` with the embedded InfluxDB of a monitor"},
-			&cli.StringFlag{Name: "url", Usage: "`URL` of an InfluxDB"},
-			&cli.StringFlag{Name: "database", Usage: "`NAME` of the database for InfluxQL (default: " + influx.DefaultDatabase + ")"},
-			&cli.StringFlag{Name: "username", Usage: "`NAME` for InfluxDB 1.x"},
-			&cli.StringFlag{Name: "password", Usage: "`PASSWORD` for InfluxDB 1.x; seen in the list of processes, better --password-file"},
-			&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password"},
-			&cli.StringFlag{Name: "org", Usage: "`NAME` of the organisation for InfluxDB 2"},
-			&cli.StringFlag{Name: "token", Usage: "`TOKEN` for InfluxDB 2; seen in the list of processes, better --token-file"},
-			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token"},
-		},
+		}, targetFlags()...),
 		Action: func(c *cli.Context) error {
 			err := runQuery(c)
 			if refused := (*influx.QueryError)(nil); errors.As(err, &refused) {

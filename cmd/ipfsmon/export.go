@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/influx"
+)
+
+// exportCommand writes what a store has as line protocol, for another server.
+func exportCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "export",
+		Usage: "write the points of a store as line protocol, to move them to another server",
+		Description: "Asks what `ipfsmon query` would ask: the store of --data, of the node's configuration, or --url. History and totals\n" +
+			"go into buckets of their own, so they are exported one by one. A point that is written twice is there once:\n" +
+			"a move that broke off may be begun anew.\n\n" +
+			"Example: ipfsmon export --kind history | split -l 5000 --filter 'curl -sS --fail-with-body --data-binary @- \\\n" +
+			"           -H \"Authorization: Token $(cat token)\" \"http://127.0.0.1:8086/api/v2/write?org=ipfsmon&bucket=ipfsmon/history\"'\n" +
+			"         ipfsmon export --kind totals --since 720h > totals.lp",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "kind", Required: true, Usage: "history or totals"},
+			&cli.DurationFlag{Name: "since", Usage: "points of the last `TIME`, such as 720h (default: all)"},
+		}, targetFlags()...),
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return cli.Exit(fmt.Sprintf("ipfsmon export: %q is not understood; it takes flags", c.Args().First()), 2)
+			}
+			kind := influx.History
+			switch c.String("kind") {
+			case influx.History.String():
+			case influx.Totals.String():
+				kind = influx.Totals
+			default:
+				return cli.Exit(fmt.Sprintf("ipfsmon export: --kind %q; allowed are history and totals", c.String("kind")), 2)
+			}
+			if c.Duration("since") < 0 {
+				return cli.Exit(fmt.Sprintf("ipfsmon export: --since %v; allowed is a time from now into the past, such as 720h", c.Duration("since")), 2)
+			}
+			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			cfg, end, err := queryTarget(ctx, c)
+			if err != nil {
+				return fmt.Errorf("export: %w", err)
+			}
+			defer end()
+			client, err := influx.NewClient(cfg)
+			if err != nil {
+				return fmt.Errorf("export: %w", err)
+			}
+			defer client.Close()
+			var since time.Time
+			if c.IsSet("since") {
+				since = time.Now().Add(-c.Duration("since"))
+			}
+			points, err := client.Export(ctx, kind, since, time.Time{}, os.Stdout)
+			if err != nil {
+				return cli.Exit(fmt.Sprintf("ipfsmon export: after %d points: %v", points, err), 1)
+			}
+			fmt.Fprintf(os.Stderr, "%d points\n", points)
+			return nil
+		},
+	}
+}
+
+// targetFlags say which store is asked, for queryTarget.
+func targetFlags() []cli.Flag {
+	return []cli.Flag{
+		repoFlag(),
+		&cli.StringFlag{Name: "data", Usage: "`FOLDER` with the embedded InfluxDB of a monitor"},
+		&cli.StringFlag{Name: "url", Usage: "`URL` of an InfluxDB"},
+		&cli.StringFlag{Name: "database", Usage: "`NAME` of the database for InfluxQL (default: " + influx.DefaultDatabase + ")"},
+		&cli.StringFlag{Name: "username", Usage: "`NAME` for InfluxDB 1.x"},
+		&cli.StringFlag{Name: "password", Usage: "`PASSWORD` for InfluxDB 1.x; seen in the list of processes, better --password-file"},
+		&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password"},
+		&cli.StringFlag{Name: "org", Usage: "`NAME` of the organisation for InfluxDB 2"},
+		&cli.StringFlag{Name: "token", Usage: "`TOKEN` for InfluxDB 2; seen in the list of processes, better --token-file"},
+		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token"},
+	}
+}
