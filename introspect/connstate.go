@@ -3,10 +3,12 @@ package introspect
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
@@ -34,7 +36,7 @@ type memory struct {
 // sharedTap is a stream and the counter that it shares with others.
 type sharedTap struct {
 	stream *pb.Stream
-	tap    *protoTap
+	with   *uint32 // how many streams share it
 }
 
 // reset lets the memory be used for another list.
@@ -93,7 +95,7 @@ func (t *Conns) connections(q ConnectionQuery) ([]*pb.Connection, error) {
 		m.out = append(m.out, out)
 	}
 	for _, s := range m.shared {
-		s.stream.TrafficOf = s.tap.streams
+		s.stream.TrafficOf = *s.with
 	}
 	setRelays(m)
 
@@ -187,13 +189,23 @@ func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *kno
 		if t.cfg.Taps != nil {
 			if tap := t.cfg.Taps.get(k.peer, p); tap != nil {
 				if tap.round != t.round {
-					tap.round, tap.streams = t.round, 0
+					tap.round, tap.streams = t.round, [3]uint32{}
 				}
-				tap.streams++
 				in, sent := tap.in.Load(), tap.out.Load()
 				inRate, outRate := tap.rate.read(now, in, sent)
+				with := &tap.streams[network.DirUnknown]
+				if oneWay(p) { // so the two directions are of different streams
+					with = &tap.streams[st.Direction]
+					switch st.Direction {
+					case network.DirInbound:
+						sent, outRate = 0, 0
+					case network.DirOutbound:
+						in, inRate = 0, 0
+					}
+				}
+				*with++
 				ps.Traffic = m.flow(in, sent, inRate, outRate)
-				m.shared = append(m.shared, sharedTap{ps, tap})
+				m.shared = append(m.shared, sharedTap{ps, with})
 			}
 		}
 		m.inside = append(m.inside, ps)
@@ -201,6 +213,10 @@ func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *kno
 	out.Streams = m.lists.take()
 	out.Streams.Streams = m.inside[from:len(m.inside):len(m.inside)]
 }
+
+// oneWay says whether a protocol's streams carry data from who opened them
+// alone, as Bitswap's do.
+func oneWay(p protocol.ID) bool { return strings.HasPrefix(string(p), "/ipfs/bitswap") }
 
 // setRelays has the connections that go through a relay refer to the one to it.
 func setRelays(m *memory) {

@@ -7,10 +7,9 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
-	"strings"
 )
 
-//go:embed ui
+//go:embed ui/index.html ui/*.css ui/*.svg ui/js ui/lib
 var uiFiles embed.FS
 
 // contentPolicy lets the page load from its own server alone, and run nothing
@@ -31,9 +30,6 @@ var mediaTypes = map[string]string{
 	".txt":  "text/plain; charset=utf-8",
 }
 
-// unserved are the folders in ui that are for its makers.
-var unserved = []string{"test/", "gen/", "node_modules/"}
-
 type pageFile struct {
 	body      []byte
 	mediaType string
@@ -48,7 +44,7 @@ func Page() http.Handler {
 	if err == nil {
 		err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
 			mediaType, known := mediaTypes[path.Ext(name)]
-			if err != nil || d.IsDir() || !known || hidden(name) {
+			if err != nil || d.IsDir() || !known {
 				return err
 			}
 			body, err := fs.ReadFile(root, name)
@@ -94,13 +90,4 @@ func Page() http.Handler {
 			_, _ = w.Write(f.body) // the client has gone if that fails
 		}
 	})
-}
-
-func hidden(name string) bool {
-	for _, dir := range unserved {
-		if strings.HasPrefix(name, dir) {
-			return true
-		}
-	}
-	return strings.Contains(name, ".test.")
 }

@@ -147,8 +147,8 @@ type protoTap struct {
 
 	// of the one who makes snapshots
 	rate    rate
-	round   uint64 // the snapshot that streams is of
-	streams uint32 // open ones
+	round   uint64    // the snapshot that streams is of
+	streams [3]uint32 // open ones, by network.Direction where a protocol goes one way, else all at DirUnknown
 }
 
 // of finds a counter and makes it if it is the first; nil where that is too many.

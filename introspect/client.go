@@ -1,0 +1,186 @@
+package introspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+// dialTimeout bounds what Dial and a request take.
+const dialTimeout = 15 * time.Second
+
+// ClientOptions say how to reach a server.
+type ClientOptions struct {
+	// Token is sent in the header Authorization; "" is none.
+	Token string
+	// HTTP is http.DefaultClient if nil.
+	HTTP *http.Client
+	// Config is what the session asks for; nil leaves it to the server.
+	Config *pb.Configuration
+}
+
+// Client is a session with a server, as the page has one. Its methods are for
+// one goroutine, but for Close.
+type Client struct {
+	ws        *websocket.Conn
+	id        uint64
+	effective *pb.Configuration
+}
+
+// SocketURL makes the URL of the WebSocket of what a user gave: the URL of a
+// page or of the socket, or host:port.
+func SocketURL(given string) (string, error) {
+	if !strings.Contains(given, "://") {
+		given = "http://" + given
+	}
+	u, err := url.Parse(given)
+	if err != nil || u.Host == "" {
+		return "", fmt.Errorf("%q: want a URL such as http://127.0.0.1:8432/", given)
+	}
+	switch u.Scheme {
+	case "http", "ws":
+		u.Scheme = "ws"
+	case "https", "wss":
+		u.Scheme = "wss"
+	default:
+		return "", fmt.Errorf("%q: want http, https, ws or wss", given)
+	}
+	if !strings.HasSuffix(u.Path, Path) {
+		u.Path = strings.TrimSuffix(u.Path, "/") + Path
+	}
+	u.RawQuery, u.Fragment = "", ""
+	return u.String(), nil
+}
+
+// Dial opens a session and greets. given is as in SocketURL.
+func Dial(ctx context.Context, given string, o ClientOptions) (*Client, error) {
+	socket, err := SocketURL(given)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	header := http.Header{}
+	if o.Token != "" {
+		header.Set("Authorization", "Bearer "+o.Token)
+	}
+	ws, resp, err := websocket.Dial(ctx, socket, &websocket.DialOptions{HTTPClient: o.HTTP, HTTPHeader: header, Subprotocols: []string{Subprotocol}})
+	if err != nil {
+		switch {
+		case resp == nil:
+			return nil, fmt.Errorf("connect to %s: %w", socket, errors.Unwrap(err))
+		case resp.StatusCode == http.StatusUnauthorized:
+			return nil, fmt.Errorf("%s wants a token, and has not got a good one", socket)
+		}
+		return nil, fmt.Errorf("%s answered %s: there is no introspection, or it takes no more sessions", socket, resp.Status)
+	}
+	ws.SetReadLimit(MaxMessageBytes + headerBytes)
+	c := &Client{ws: ws}
+	m, err := c.Ask(ctx, &pb.ClientCommand{Command: pb.ClientCommand_HELLO, Config: o.Config})
+	if err != nil {
+		_ = ws.CloseNow()
+		return nil, err
+	}
+	c.effective = m.GetResponse().GetEffectiveConfig()
+	return c, nil
+}
+
+// Effective is what the server agreed to in Dial.
+func (c *Client) Effective() *pb.Configuration { return c.effective }
+
+// Send sends a command and gives the number that its answer will have.
+func (c *Client) Send(ctx context.Context, cmd *pb.ClientCommand) (id uint64, err error) {
+	c.id++
+	cmd.Id, cmd.Version = c.id, &pb.Version{Version: SchemaVersion}
+	b, err := proto.Marshal(cmd)
+	if err != nil {
+		return 0, fmt.Errorf("introspect: encode a command: %w", err)
+	}
+	return c.id, c.ws.Write(ctx, websocket.MessageBinary, b)
+}
+
+// Next waits for the next message; the frame is as it came.
+func (c *Client) Next(ctx context.Context) (*pb.ServerMessage, []byte, error) {
+	_, b, err := c.ws.Read(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := DecodeFrame(b)
+	return m, b, err
+}
+
+// Ask sends a command and waits for its response; what comes before that is
+// lost. A refusal is an error.
+func (c *Client) Ask(ctx context.Context, cmd *pb.ClientCommand) (*pb.ServerMessage, error) {
+	id, err := c.Send(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		m, _, err := c.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if r := m.GetResponse(); r != nil && r.GetId() == id {
+			if r.GetResult() != pb.CommandResponse_OK {
+				return nil, fmt.Errorf("the server refused: %s", r.GetError())
+			}
+			return m, nil
+		}
+	}
+}
+
+// State asks for the state now, with its frame.
+func (c *Client) State(ctx context.Context) (*pb.State, []byte, error) {
+	m, b, err := c.request(ctx, pb.ClientCommand_STATE, func(m *pb.ServerMessage) bool { return m.GetState() != nil })
+	return m.GetState(), b, err
+}
+
+// Runtime asks for the runtime, with its frame.
+func (c *Client) Runtime(ctx context.Context) (*pb.Runtime, []byte, error) {
+	m, b, err := c.request(ctx, pb.ClientCommand_RUNTIME, func(m *pb.ServerMessage) bool { return m.GetRuntime() != nil })
+	return m.GetRuntime(), b, err
+}
+
+// request waits for the message that is the answer; it has no number.
+func (c *Client) request(ctx context.Context, source pb.ClientCommand_Source, is func(*pb.ServerMessage) bool) (*pb.ServerMessage, []byte, error) {
+	id, err := c.Send(ctx, &pb.ClientCommand{Command: pb.ClientCommand_REQUEST, Source: source})
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		m, b, err := c.Next(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if is(m) {
+			return m, b, nil
+		}
+		if r := m.GetResponse(); r != nil && r.GetId() == id {
+			return nil, nil, fmt.Errorf("the server refused: %s", r.GetError())
+		}
+	}
+}
+
+// Push turns the pushes of a source on.
+func (c *Client) Push(ctx context.Context, source pb.ClientCommand_Source) error {
+	_, err := c.Ask(ctx, &pb.ClientCommand{Command: pb.ClientCommand_PUSH_ENABLE, Source: source})
+	return err
+}
+
+// Close ends the session.
+func (c *Client) Close() error {
+	late := time.AfterFunc(goodbyeTime, func() { _ = c.ws.CloseNow() })
+	defer late.Stop()
+	_ = c.ws.Close(websocket.StatusNormalClosure, "") // the server may have gone
+	return nil
+}

@@ -1,0 +1,144 @@
+package introspect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+// maxPause is the longest that a replay waits between two messages.
+const maxPause = 10 * time.Second
+
+// Replay plays a capture file to the sessions of a server, as if its node were
+// alive. It is the server's Introspector.
+type Replay struct {
+	mu      sync.Mutex
+	state   *pb.State
+	runtime *pb.Runtime
+}
+
+var _ Introspector = (*Replay)(nil)
+
+// NewReplay makes a replay that has played nothing yet.
+func NewReplay() *Replay { return &Replay{state: &pb.State{}, runtime: &pb.Runtime{}} }
+
+// RegisterDataProviders is an error: everything is in the file.
+func (*Replay) RegisterDataProviders(*DataProviders) error {
+	return errors.New("introspect: a replay has no providers")
+}
+
+// FetchFullState gives the last state that was played.
+func (r *Replay) FetchFullState() (*pb.State, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return proto.CloneOf(r.state), nil
+}
+
+// FetchRuntime gives the runtime in the file.
+func (r *Replay) FetchRuntime() (*pb.Runtime, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return proto.CloneOf(r.runtime), nil
+}
+
+// Play plays a file once, speed times as fast as it was recorded, from when the
+// first session is there. What is not yet known when a session begins, the
+// runtime and the first state, is there before. The error is that of the file,
+// or ctx's.
+func (r *Replay) Play(ctx context.Context, srv *Server, file io.Reader, speed float64) error {
+	in := NewCaptureReader(file)
+	types := make(map[string]*eventType)
+	var last uint64 // the time of the message before, milliseconds
+	begun := false
+	for {
+		m, _, err := in.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if s, e := m.GetState(), m.GetEvent(); s != nil || e != nil {
+			at := max(s.GetInstantTs(), e.GetTs())
+			if begun || last != 0 && at > last {
+				if err := wait(ctx, srv, &begun, at, last, speed); err != nil {
+					return err
+				}
+			}
+			last = max(last, at)
+		}
+		r.play(srv, types, m)
+	}
+}
+
+// wait waits for the first session, then for as long as lay between two messages.
+func wait(ctx context.Context, srv *Server, begun *bool, at, last uint64, speed float64) error {
+	for !*begun {
+		if srv.Stats().Sessions > 0 {
+			*begun = true
+			break
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	if at <= last {
+		return ctx.Err()
+	}
+	pause := time.Duration(float64(at-last) / speed * float64(time.Millisecond))
+	return sleep(ctx, min(pause, maxPause))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// play makes one message the state of things.
+func (r *Replay) play(srv *Server, types map[string]*eventType, m *pb.ServerMessage) {
+	switch {
+	case m.GetState() != nil:
+		r.mu.Lock()
+		r.state = m.GetState()
+		r.mu.Unlock()
+	case m.GetRuntime() != nil:
+		r.mu.Lock()
+		r.runtime = m.GetRuntime()
+		r.mu.Unlock()
+		for _, t := range m.GetRuntime().GetEventTypes() {
+			r.learn(srv, types, t)
+		}
+	case m.GetEvent() != nil:
+		e := m.GetEvent()
+		t := r.learn(srv, types, e.GetType())
+		if t != nil {
+			srv.emit(t, time.UnixMilli(int64(e.GetTs())), func() any { return json.RawMessage(e.GetContent()) })
+		}
+	}
+}
+
+// learn notes the columns of a type; nil where there are too many types.
+func (r *Replay) learn(srv *Server, types map[string]*eventType, t *pb.EventType) *eventType {
+	known := types[t.GetName()]
+	if known == nil || len(known.properties) == 0 && len(t.GetPropertyTypes()) > 0 {
+		known = &eventType{name: t.GetName(), properties: t.GetPropertyTypes()}
+		if !srv.events.add(known) {
+			return nil
+		}
+		types[t.GetName()] = known
+	}
+	return known
+}
