@@ -95,7 +95,8 @@ func panel(k string, groups []Group, fleets map[string]int) (*plot.Plot, error) 
 	p.Y.Min, p.Y.Max = 0, 100
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}
 	p.Add(plotter.NewGrid())
-	p.Legend.Top, p.Legend.Left = false, false
+	p.Legend.Top, p.Legend.Left = true, true // where a distribution has not begun
+	p.Y.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: 25, Label: "25"}, {Value: 50, Label: "50"}, {Value: 75, Label: "75"}, {Value: 90, Label: "90"}, {Value: 100, Label: "100"}}
 	p.Legend.Padding = vg.Millimeter
 	least, most := math.Inf(1), 0.0
 	for i := range groups {
@@ -128,7 +129,7 @@ func steps(g *Group) plotter.XYs {
 	return out
 }
 
-// decades marks 1, 2 and 5 of each power of ten.
+// decades marks 1, 2 and 5 of each power of ten, or 1 alone where they are many.
 type decades struct{}
 
 func (decades) Ticks(least, most float64) (out []plot.Tick) {
@@ -139,7 +140,7 @@ func (decades) Ticks(least, most float64) (out []plot.Tick) {
 				continue
 			}
 			label := ""
-			if m == 1 || m == 2 || m == 5 {
+			if m == 1 || most/least < 200 && (m == 2 || m == 5) {
 				label = short(v)
 			}
 			out = append(out, plot.Tick{Value: v, Label: label})
