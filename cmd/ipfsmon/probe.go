@@ -57,6 +57,7 @@ func probeFlags() []cli.Flag {
 		&cli.IntFlag{Name: "db-port", Value: 5432, EnvVars: env("DATABASE_PORT"), Usage: "`PORT` of PostgreSQL"},
 		&cli.StringFlag{Name: "db-name", Value: "parsec", EnvVars: env("DATABASE_NAME"), Usage: "`NAME` of the database"},
 		&cli.StringFlag{Name: "db-password", Value: "password", EnvVars: env("DATABASE_PASSWORD"), Usage: "`PASSWORD`; seen in the list of processes, better the environment"},
+		&cli.StringFlag{Name: "db-password-file", EnvVars: []string{"IPFSMON_PROBE_DB_PASSWORD_FILE"}, Usage: "`FILE` with the password, instead of --db-password"},
 		&cli.StringFlag{Name: "db-user", Value: "parsec", EnvVars: env("DATABASE_USER"), Usage: "`NAME` of the user"},
 		&cli.StringFlag{Name: "db-sslmode", Value: "disable", EnvVars: env("DATABASE_SSL_MODE"), Usage: "`MODE` as in libpq: disable, allow, prefer, require, verify-ca or verify-full"},
 		&cli.DurationFlag{Name: "db-wait", Value: time.Minute, EnvVars: []string{"IPFSMON_PROBE_DB_WAIT"}, Usage: "how long to wait for the database at the start"},
@@ -114,7 +115,7 @@ func probeFolder() (string, error) {
 // probeDatabase says which database is meant.
 func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 	postgres := false
-	for _, name := range []string{"db-host", "db-port", "db-name", "db-password", "db-user", "db-sslmode"} {
+	for _, name := range []string{"db-host", "db-port", "db-name", "db-password", "db-password-file", "db-user", "db-sslmode"} {
 		postgres = postgres || probeSetting(c, name).IsSet(name)
 	}
 	cfg.Path = probeString(c, "sqlite")
@@ -124,6 +125,13 @@ func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 		}
 		cfg = store.Config{Host: probeString(c, "db-host"), Port: probeInt(c, "db-port"), Name: probeString(c, "db-name"),
 			User: probeString(c, "db-user"), Password: probeString(c, "db-password"), SSLMode: probeString(c, "db-sslmode")}
+		if file := probeString(c, "db-password-file"); file != "" {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				return cfg, fmt.Errorf("probe: --db-password-file: %w", err)
+			}
+			cfg.Password = strings.TrimSpace(string(b))
+		}
 		return cfg, cfg.Validate()
 	}
 	if cfg.Path == "" {

@@ -40,10 +40,11 @@ const (
 	GrafanaPassword  = "grafana/admin-password"  // of Grafana's user "admin"
 	WebUsers         = "nginx/htpasswd"          // nginx's form of WebPassword
 	DatabasePassword = "probe/postgres-password" // of the probe's PostgreSQL
+	ProbeToken       = "probe/token"             // which the probe's servers ask for
 )
 
 // Files are all of them.
-var Files = []string{AdminToken, AdminPassword, WebPassword, NodeToken, GrafanaToken, GrafanaPassword, WebUsers, DatabasePassword}
+var Files = []string{AdminToken, AdminPassword, WebPassword, NodeToken, GrafanaToken, GrafanaPassword, WebUsers, DatabasePassword, ProbeToken}
 
 // Users of what has a login.
 const (
@@ -122,7 +123,7 @@ type setup struct {
 
 // secrets makes all those that need no server.
 func (s *setup) secrets() error {
-	for _, name := range []string{AdminPassword, WebPassword, GrafanaPassword, DatabasePassword} {
+	for _, name := range []string{AdminPassword, WebPassword, GrafanaPassword, DatabasePassword, ProbeToken} {
 		if _, err := s.dir.random(name); err != nil {
 			return err
 		}
