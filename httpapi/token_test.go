@@ -50,8 +50,9 @@ func fullDeps() Deps {
 	d.Kick = func(id string) bool { return id == "tcp-[::1]:5" }
 	d.Top = func(kind string, n int) (any, error) { return []map[string]any{{"name": kind, "count": n}}, nil }
 	d.Pipeline = func() status.Pipeline {
-		return status.Pipeline{Bus: status.Bus{Readers: []status.Reader{{Name: "stream"}}}, Stream: &status.Stream{Slow: []status.Slow{}},
-			Influx: &status.Influx{LastError: "x", LagSeconds: 0.5},
+		flows := status.Delivery{LastError: "x", SpoolError: "y", LagSeconds: 0.5}
+		return status.Pipeline{Derive: &status.Derive{}, Origin: &status.Origin{}, Privacy: []status.Privacy{{Sink: "stream", Mode: "raw"}}, Bus: status.Bus{Readers: []status.Reader{{Name: "stream"}}}, Stream: &status.Stream{Slow: []status.Slow{}},
+			Influx: &status.Influx{Delivery: flows, Destinations: []status.Destination{{Name: "main", URL: "http://influx", Delivery: flows}}},
 			HTTP:   &status.HTTP{Requests: []status.Requests{{Route: "other", Code: 404, Count: 1}}}}
 	}
 	agent, latency := event.Text("kubo/0.43.0"), int64(5)

@@ -91,7 +91,7 @@ func testEncoder(history bool) *Encoder {
 			Capture: status.Capture{Limited: 1, Undecoded: 2, Panics: 3},
 			Bus:     status.Bus{Published: 4, Held: 5, HeldBytes: 6, Readers: []status.Reader{{Missed: 7}, {Missed: 8}}},
 			Stream:  &status.Stream{Subscribers: 9, DroppedEvents: 10, Panics: 11},
-			Influx:  &status.Influx{Accepted: 12, Stored: 13, Dropped: 14, Rejected: 15, Queued: 16, QueueBytes: 17, LagSeconds: 1.5, SpoolBytes: 19, SpoolFull: 0.02},
+			Influx:  &status.Influx{Delivery: status.Delivery{Accepted: 12, Stored: 13, Dropped: 14, Rejected: 15, Queued: 16, QueueBytes: 17, LagSeconds: 1.5, SpoolBytes: 19, SpoolFull: 0.02}},
 			HTTP:    &status.HTTP{Panics: 18},
 		}
 	})

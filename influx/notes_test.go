@@ -15,7 +15,7 @@ func TestNotes(t *testing.T) {
 	var lost uint64
 	e := NewEncoder("n", true)
 	e.SetPipeline(func() status.Pipeline {
-		return status.Pipeline{Bus: status.Bus{Readers: []status.Reader{{Missed: lost}}}, Influx: &status.Influx{Dropped: lost, Rejected: lost}}
+		return status.Pipeline{Bus: status.Bus{Readers: []status.Reader{{Missed: lost}}}, Influx: &status.Influx{Delivery: status.Delivery{Dropped: lost, Rejected: lost}}}
 	})
 	var got []string
 	at := int64(testTime)

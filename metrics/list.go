@@ -3,6 +3,7 @@ package metrics
 //go:generate go test -run TestDoc -update .
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,12 +58,14 @@ func (f *Family) labels() []string {
 var (
 	direction = Label{"direction", "received, sent"}
 	reader    = Label{"reader", "the monitor's sinks"}
+	// destination is closed: the configuration names each.
+	destination = Label{"destination", "main, and the names in InfluxDB.Also"}
 )
 
 // Families lists every metric, those of the old exporter first.
 func Families() []Family { return append([]Family(nil), families...) }
 
-var families = append(append(oldFamilies, captureFamilies...), sinkFamilies...)
+var families = slices.Concat(oldFamilies, captureFamilies, deriveFamilies, sinkFamilies)
 
 // oldFamilies are the metrics of the old exporter, with its names and meaning.
 var oldFamilies = []Family{
@@ -147,6 +150,43 @@ var captureFamilies = []Family{
 	perReader("ipfsmon_bus_behind_events", Gauge, "Events that wait for a sink.", func(r *status.Reader) uint64 { return r.Behind }),
 }
 
+// deriveFamilies are of what stands between capture and the sinks.
+var deriveFamilies = []Family{
+	ofDerive("ipfsmon_derive_events_total", Counter, "Events that figures were derived from.", func(d *status.Derive) uint64 { return d.Events }),
+	ofDerive("ipfsmon_derive_wants_total", Counter, "Wants counted, of both directions.", func(d *status.Derive) uint64 { return d.Wants }),
+	ofDerive("ipfsmon_derive_matched_answers_total", Counter, "Answers to a want that waited.", func(d *status.Derive) uint64 { return d.Matched }),
+	ofDerive("ipfsmon_derive_unmatched_answers_total", Counter, "Answers to no want that waited.", func(d *status.Derive) uint64 { return d.Unmatched }),
+	ofDerive("ipfsmon_derive_expired_wants_total", Counter, "Wants that waited too long for an answer.", func(d *status.Derive) uint64 { return d.Expired }),
+	ofDerive("ipfsmon_derive_lost_wants_total", Counter, "Wants that waited and gave way to others, because of the bound on memory.", func(d *status.Derive) uint64 { return d.Lost }),
+	ofDerive("ipfsmon_derive_lost_repeats_total", Counter, "Wants forgotten before a repeat of them would have counted.", func(d *status.Derive) uint64 { return d.RepeatsLost }),
+	ofDerive("ipfsmon_derive_latencies_total", Counter, "Events made of answers.", func(d *status.Derive) uint64 { return d.Latencies }),
+	ofDerive("ipfsmon_derive_held_back_latencies_total", Counter, "Events of answers that were not made, because there were too many.", func(d *status.Derive) uint64 { return d.LatenciesHeld }),
+	ofDerive("ipfsmon_derive_refused_events_total", Counter, "Events made that the queue did not take.", func(d *status.Derive) uint64 { return d.Refused }),
+	ofDerive("ipfsmon_derive_pending_wants", Gauge, "Wants that wait for an answer.", func(d *status.Derive) uint64 { return d.Pending }),
+	ofDerive("ipfsmon_derive_held_events", Gauge, "Events that wait to be put in order.", func(d *status.Derive) uint64 { return d.Held }),
+	ofDerive("ipfsmon_derive_panics_total", Counter, "Faults of our own while figures were derived.", func(d *status.Derive) uint64 { return d.Panics }),
+	{Name: "ipfsmon_origin_gateways", Kind: Gauge, Help: "Peers in the list of gateways.",
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.Origin != nil {
+				out(float64(p.Origin.Gateways))
+			}
+		}},
+	{Name: "ipfsmon_privacy_mode", Kind: Gauge, Help: "What a sink gets to see; the value is 1.",
+		Labels: []Label{{"sink", "stream, influx"}, {"mode", "raw, pseudonym, aggregate"}},
+		pipeline: func(p *status.Pipeline, out emit) {
+			for _, s := range p.Privacy {
+				out(1, s.Sink, s.Mode)
+			}
+		}},
+	{Name: "ipfsmon_privacy_panics_total", Kind: Counter, Help: "Events left out for a sink, because of a fault of our own.",
+		Labels: []Label{{"sink", "stream, influx"}},
+		pipeline: func(p *status.Pipeline, out emit) {
+			for _, s := range p.Privacy {
+				out(float64(s.Panics), s.Sink)
+			}
+		}},
+}
+
 var sinkFamilies = []Family{
 	ofStream("ipfsmon_stream_subscribers", Gauge, "Subscribers of the stream.", func(s *status.Stream) uint64 { return s.Subscribers }),
 	ofStream("ipfsmon_stream_connections_total", Counter, "Connections to the stream.", func(s *status.Stream) uint64 { return s.Accepted }),
@@ -173,21 +213,25 @@ var sinkFamilies = []Family{
 		}},
 	ofStream("ipfsmon_stream_panics_total", Counter, "Faults of our own in the stream.", func(s *status.Stream) uint64 { return s.Panics }),
 
-	ofInflux("ipfsmon_influx_events_total", Counter, "Events read for InfluxDB.", func(i *status.Influx) float64 { return float64(i.Events) }),
-	ofInflux("ipfsmon_influx_accepted_points_total", Counter, "Points encoded and taken.", func(i *status.Influx) float64 { return float64(i.Accepted) }),
-	ofInflux("ipfsmon_influx_stored_points_total", Counter, "Points that InfluxDB has taken.", func(i *status.Influx) float64 { return float64(i.Stored) }),
-	ofInflux("ipfsmon_influx_dropped_points_total", Counter, "Points lost: there was no room for them, or no time at the end.", func(i *status.Influx) float64 { return float64(i.Dropped) }),
-	ofInflux("ipfsmon_influx_rejected_points_total", Counter, "Points that InfluxDB refused for good.", func(i *status.Influx) float64 { return float64(i.Rejected) }),
-	ofInflux("ipfsmon_influx_queued_points", Gauge, "Points that wait for InfluxDB.", func(i *status.Influx) float64 { return float64(i.Queued) }),
-	ofInflux("ipfsmon_influx_queued_bytes", Gauge, "What the points that wait take.", func(i *status.Influx) float64 { return float64(i.QueueBytes) }),
-	ofInflux("ipfsmon_influx_lag_seconds", Gauge, "How long the oldest point has waited.", func(i *status.Influx) float64 { return i.LagSeconds }),
-	ofInflux("ipfsmon_influx_failing", Gauge, "1 while the last request to InfluxDB has failed, else 0.", func(i *status.Influx) float64 {
-		if i.Failing {
-			return 1
-		}
-		return 0
-	}),
-	ofInflux("ipfsmon_influx_panics_total", Counter, "Faults of our own on the way to InfluxDB.", func(i *status.Influx) float64 { return float64(i.Panics) }),
+	ofInflux("ipfsmon_influx_events_total", "Events read for InfluxDB.", func(i *status.Influx) uint64 { return i.Events }),
+	ofInflux("ipfsmon_influx_panics_total", "Faults of our own on the way to InfluxDB.", func(i *status.Influx) uint64 { return i.Panics }),
+	perDestination("ipfsmon_influx_accepted_points_total", Counter, "Points encoded and taken, those found on disk at the start among them.", func(d *status.Destination) float64 { return float64(d.Accepted) }),
+	perDestination("ipfsmon_influx_restored_points_total", Counter, "Points found on disk at the start.", func(d *status.Destination) float64 { return float64(d.Restored) }),
+	perDestination("ipfsmon_influx_stored_points_total", Counter, "Points that InfluxDB has taken.", func(d *status.Destination) float64 { return float64(d.Stored) }),
+	perDestination("ipfsmon_influx_dropped_points_total", Counter, "Points lost: there was no room for them, no time at the end, or their disk has changed them.", func(d *status.Destination) float64 { return float64(d.Dropped) }),
+	perDestination("ipfsmon_influx_damaged_points_total", Counter, "Points that their disk has changed; they are dropped.", func(d *status.Destination) float64 { return float64(d.Damaged) }),
+	perDestination("ipfsmon_influx_rejected_points_total", Counter, "Points that InfluxDB refused for good.", func(d *status.Destination) float64 { return float64(d.Rejected) }),
+	perDestination("ipfsmon_influx_expired_points_total", Counter, "Points that InfluxDB refused because they are older than it keeps; they are rejected.", func(d *status.Destination) float64 { return float64(d.Expired) }),
+	perDestination("ipfsmon_influx_others_points_total", Counter, "Points whose tag value was made others, because InfluxDB takes no more values of the tag.", func(d *status.Destination) float64 { return float64(d.Others) }),
+	perDestination("ipfsmon_influx_queued_points", Gauge, "Points that wait for InfluxDB.", func(d *status.Destination) float64 { return float64(d.Queued) }),
+	perDestination("ipfsmon_influx_queued_bytes", Gauge, "Memory that the points that wait take.", func(d *status.Destination) float64 { return float64(d.QueueBytes) }),
+	perDestination("ipfsmon_influx_lag_seconds", Gauge, "How long the oldest point has waited.", func(d *status.Destination) float64 { return d.LagSeconds }),
+	perDestination("ipfsmon_influx_spool_bytes", Gauge, "What is on disk of the points that wait.", func(d *status.Destination) float64 { return float64(d.SpoolBytes) }),
+	perDestination("ipfsmon_influx_spool_full_ratio", Gauge, "How full the spool is; 1: at its bound.", func(d *status.Destination) float64 { return d.SpoolFull }),
+	perDestination("ipfsmon_influx_spool_failing", Gauge, "1 while the spool cannot use its disk and keeps points in memory only, else 0.", func(d *status.Destination) float64 { return oneIf(d.SpoolError != "") }),
+	perDestination("ipfsmon_influx_batch_points", Gauge, "The most points of a request now.", func(d *status.Destination) float64 { return float64(d.BatchSize) }),
+	perDestination("ipfsmon_influx_requests", Gauge, "The most requests at once now.", func(d *status.Destination) float64 { return float64(d.Requests) }),
+	perDestination("ipfsmon_influx_failing", Gauge, "1 while the last request to InfluxDB has failed, else 0.", func(d *status.Destination) float64 { return oneIf(d.Failing) }),
 
 	{Name: "ipfsmon_http_requests_total", Kind: Counter, Help: "Requests to the HTTP API by route and status.",
 		Labels: []Label{{"route", "the routes of the API, and other"}, {"code", "the statuses of the API"}},
@@ -249,11 +293,38 @@ func ofStream(name string, kind Kind, help string, value func(*status.Stream) ui
 		}}
 }
 
-func ofInflux(name string, kind Kind, help string, value func(*status.Influx) float64) Family {
-	return Family{Name: name, Kind: kind, Help: help,
+func ofInflux(name, help string, value func(*status.Influx) uint64) Family {
+	return Family{Name: name, Kind: Counter, Help: help,
 		pipeline: func(p *status.Pipeline, out emit) {
 			if p.Influx != nil {
-				out(value(p.Influx))
+				out(float64(value(p.Influx)))
 			}
 		}}
+}
+
+func perDestination(name string, kind Kind, help string, value func(*status.Destination) float64) Family {
+	return Family{Name: name, Kind: kind, Help: help, Labels: []Label{destination},
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.Influx != nil {
+				for i := range p.Influx.Destinations {
+					out(value(&p.Influx.Destinations[i]), p.Influx.Destinations[i].Name)
+				}
+			}
+		}}
+}
+
+func ofDerive(name string, kind Kind, help string, value func(*status.Derive) uint64) Family {
+	return Family{Name: name, Kind: kind, Help: help,
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.Derive != nil {
+				out(float64(value(p.Derive)))
+			}
+		}}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -55,8 +55,15 @@ func pipeline() status.Pipeline {
 		Stream: &status.Stream{Slow: []status.Slow{{ID: "tcp-127.0.0.1:4001", DroppedFrames: 2, DroppedEvents: 3}}, Subscribers: 40, Accepted: 41, Refused: 42, FailedHandshakes: 43, Events: 44, OfferedRawBytes: 45,
 			OfferedBytes: 46, SentFrames: 47, SentBytes: 48, DroppedFrames: 49, Panics: 50, FailedTokens: 51, BatchedEvents: 52,
 			SentEvents: 53, DroppedEvents: 54, Kicked: 55},
-		Influx: &status.Influx{Events: 60, Accepted: 61, Stored: 62, Dropped: 63, Rejected: 64, Queued: 65, QueueBytes: 66,
-			LagSeconds: 6.7, Failing: true, LastError: "x", Panics: 68},
+		Derive: &status.Derive{Events: 80, Wants: 81, Matched: 82, Unmatched: 83, Expired: 84, Lost: 85, RepeatsLost: 86, Latencies: 87,
+			LatenciesHeld: 88, Refused: 89, Pending: 90, Held: 91, Panics: 92},
+		Origin:  &status.Origin{Gateways: 95},
+		Privacy: []status.Privacy{{Sink: "influx", Mode: "raw", Panics: 96}, {Sink: "stream", Mode: "aggregate", Panics: 97}},
+		Influx: &status.Influx{Events: 60, Panics: 68, Destinations: []status.Destination{
+			{Name: "main", URL: "http://influx", Delivery: status.Delivery{Accepted: 61, Stored: 62, Dropped: 63, Rejected: 64, Queued: 65, QueueBytes: 66,
+				LagSeconds: 6.7, Failing: true, LastError: "x", Damaged: 161, Expired: 162, Others: 163, Restored: 164, SpoolBytes: 165, SpoolFull: 0.166,
+				SpoolError: "y", BatchSize: 167, Requests: 168}},
+			{Name: "cloud", Delivery: status.Delivery{Accepted: 261, Stored: 262}}}},
 		HTTP: &status.HTTP{Requests: []status.Requests{{Route: "/metrics", Code: 200, Count: 70}, {Route: "other", Code: 404, Count: 71}},
 			Connections: 72, Panics: 73},
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"iter"
+	"maps"
 	"runtime"
 	"slices"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/privacy"
@@ -92,10 +94,27 @@ func (m *Monitor) pipeline() status.Pipeline {
 			Sent:     status.Traffic(m.capture.Traffic(event.Sent)),
 			Limited:  m.capture.Limited(), Undecoded: m.capture.Undecoded(), Panics: m.capture.Panics(),
 		},
-		Bus: status.Bus{Published: b.Published, Held: uint64(b.Held), HeldBytes: uint64(b.Bytes), Readers: []status.Reader{}},
+		Bus:     status.Bus{Published: b.Published, Held: uint64(b.Held), HeldBytes: uint64(b.Bytes), Readers: []status.Reader{}},
+		Privacy: []status.Privacy{},
 	}
 	for _, r := range b.Readers {
 		p.Bus.Readers = append(p.Bus.Readers, status.Reader{Name: r.Name, Read: r.Read, Missed: r.Missed, Behind: r.Behind})
+	}
+	if !m.up.Load() {
+		return p // the parts are still being made
+	}
+	if m.derive != nil {
+		d := m.derive.Stats()
+		p.Derive = &status.Derive{
+			Events: d.Events, Wants: d.Wants, Matched: d.Matched, Unmatched: d.Unmatched, Expired: d.Expired, Lost: d.Lost, RepeatsLost: d.RepeatsLost,
+			Latencies: d.Latencies, LatenciesHeld: d.LatenciesHeld, Refused: d.Refused, Pending: uint64(d.Pending), Held: uint64(d.Held), Panics: d.Panics,
+		}
+	}
+	if m.origin != nil {
+		p.Origin = &status.Origin{Gateways: uint64(m.origin.Gateways())}
+	}
+	for _, sink := range slices.Sorted(maps.Keys(m.filters)) {
+		p.Privacy = append(p.Privacy, status.Privacy{Sink: sink, Mode: string(m.filters[sink].Mode()), Panics: m.filters[sink].Panics()})
 	}
 	if m.stream != nil {
 		s := m.stream.Stats()
@@ -110,11 +129,9 @@ func (m *Monitor) pipeline() status.Pipeline {
 	}
 	if m.influx != nil {
 		i := m.influx.Stats()
-		p.Influx = &status.Influx{
-			Events: i.Events, Accepted: i.Accepted, Stored: i.Stored, Dropped: i.Dropped, Rejected: i.Rejected,
-			Queued: uint64(i.Queued), QueueBytes: uint64(i.Bytes), LagSeconds: i.Lag.Seconds(),
-			SpoolBytes: uint64(i.Spooled), SpoolFull: i.Full,
-			Failing: i.Failing, LastError: i.LastErr, Panics: i.Panics,
+		p.Influx = &status.Influx{Events: i.Events, Delivery: delivery(i.Delivery), Panics: i.Panics, Destinations: []status.Destination{}}
+		for _, d := range i.Destinations {
+			p.Influx.Destinations = append(p.Influx.Destinations, status.Destination{Name: d.Name, URL: d.URL, Delivery: delivery(d.Delivery)})
 		}
 	}
 	if m.http != nil {
@@ -122,6 +139,19 @@ func (m *Monitor) pipeline() status.Pipeline {
 		p.HTTP = &h
 	}
 	return p
+}
+
+func delivery(d influx.Delivery) status.Delivery {
+	out := status.Delivery{
+		Accepted: d.Accepted, Stored: d.Stored, Dropped: d.Dropped, Damaged: d.Damaged, Rejected: d.Rejected, Expired: d.Expired,
+		Others: d.Others, Restored: d.Restored, Queued: uint64(d.Queued), QueueBytes: uint64(d.Bytes), LagSeconds: d.Lag.Seconds(),
+		SpoolBytes: uint64(d.Spooled), SpoolFull: d.Full, BatchSize: uint64(d.BatchSize), Requests: uint64(d.Requests),
+		Failing: d.Failing, LastError: d.LastErr,
+	}
+	if d.SpoolErr != nil {
+		out.SpoolError = d.SpoolErr.Error()
+	}
+	return out
 }
 
 // slow names the subscribers that did not get all.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ipfs "github.com/ipfs/kubo"
@@ -55,6 +56,7 @@ type Monitor struct {
 	introspect *introspection             // nil when off
 	store      *past                      // nil without an InfluxDB that can be asked
 
+	up     atomic.Bool // all of the above is made
 	cancel context.CancelFunc
 	sinks  errgroup.Group
 
@@ -170,6 +172,7 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 		m.sinks.Go(func() error { m.followOrigin(c); return nil })
 	}
 	m.startDerive(ctx)
+	m.up.Store(true)
 	b.Live()
 	if w.Publish != nil {
 		m.endPublish = w.Publish(b.Publish)

@@ -71,6 +71,9 @@ func New(mode Mode, key *Key, log *slog.Logger) (*Filter, error) {
 	return &Filter{mode: mode, key: key, log: log}, nil
 }
 
+// Mode is what the filter lets a sink see.
+func (f *Filter) Mode() Mode { return f.mode }
+
 // Panics is the number of events left out because of an error of our own.
 func (f *Filter) Panics() uint64 { return f.panics.Load() }
 

@@ -1,7 +1,10 @@
 package test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"flag"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,14 +30,21 @@ var mayBeEmpty = map[string]string{
 	"Bitswap traffic / How peers ask / C":         "a full wantlist comes only from a peer that connects while it waits for something",
 }
 
-// demoStore runs the demo for a while and serves what it stored, with the sample
-// points of what no demo makes.
+// answers is where to write what the questions of docs/queries.md were answered;
+// go generate ./influx then puts it there.
+var answers = flag.String("answers", "", "write the answers to the questions of docs/queries.md, after two minutes of demo, into this `file`")
+
+// demoStore runs the demo for a while and serves what it stored, and then the
+// sample points of what no demo makes.
 func demoStore(t *testing.T) influx.Config {
 	t.Helper()
-	home := t.TempDir()
+	home, duration := t.TempDir(), "40s"
 	env := environ(home)
-	p := start(t, env, "demo", "--duration", "40s", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
-	require.Zero(t, p.wait(3*time.Minute), p.out.String())
+	if *answers != "" {
+		duration = "130s"
+	}
+	p := start(t, env, "demo", "--name", "de1", "--duration", duration, "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
+	require.Zero(t, p.wait(5*time.Minute), p.out.String())
 	folder := filepath.Join(home, ".ipfsmon", "demo", "ipfsmon", "influxdb")
 	s := start(t, env, "store", "--dir", folder, "--listen", "127.0.0.1:0")
 	cfg := influx.Config{
@@ -43,6 +53,9 @@ func demoStore(t *testing.T) influx.Config {
 	}
 	password, err := os.ReadFile(cfg.PasswordFile)
 	require.NoError(t, err)
+	if *answers != "" {
+		writeAnswers(t, cfg, *answers)
+	}
 	fillSamples(t, cfg.URL+"/write?db=ipfsmon&rp=totals", func(r *http.Request) {
 		r.SetBasicAuth("monitor", strings.TrimSpace(string(password)))
 	})
@@ -62,7 +75,7 @@ func fillSamples(t *testing.T, write string, authorize func(*http.Request)) {
 
 	lost := uint64(0)
 	e := influx.NewEncoder("sample", false)
-	e.SetPipeline(func() status.Pipeline { return status.Pipeline{Influx: &status.Influx{Dropped: lost}} })
+	e.SetPipeline(func() status.Pipeline { return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Dropped: lost}}} })
 	var lines []byte
 	add := func(only string, ev *event.Event) {
 		e.Prepare(ev)
@@ -162,6 +175,37 @@ func TestDashboards(t *testing.T) {
 	cfg := demoStore(t)
 	dashboardsAnswer(t, cfg)
 	questionsAnswer(t, cfg)
+}
+
+// writeAnswers asks all questions and keeps the first lines of each answer.
+func writeAnswers(t *testing.T, cfg influx.Config, file string) {
+	t.Helper()
+	c, err := influx.NewClient(cfg)
+	require.NoError(t, err)
+	defer c.Close()
+	all := map[string]map[string]string{}
+	for _, q := range influx.Questions {
+		all[q.Name] = map[string]string{}
+		for language, text := range map[string]string{"influxql": q.InfluxQL, "flux": q.Flux} {
+			text, err := influx.Fill(text, "1h", c.BucketPrefix())
+			require.NoError(t, err)
+			var b bytes.Buffer
+			out, err := influx.NewOutput("table", &b)
+			require.NoError(t, err)
+			require.NoError(t, c.Query(t.Context(), text, language == "flux", out), q.Name)
+			lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+			if len(lines) > 12 {
+				lines = append(lines[:12], "...")
+			}
+			for i, line := range lines {
+				lines[i] = strings.TrimRight(line, " ")
+			}
+			all[q.Name][language] = strings.Join(lines, "\n")
+		}
+	}
+	b, err := json.MarshalIndent(all, "", " ")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, append(b, '\n'), 0o644))
 }
 
 // questionsAnswer asks every question of docs/queries.md in both languages.

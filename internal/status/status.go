@@ -8,11 +8,14 @@ package status
 // Pipeline follows the way of the data: capture, bus, sinks. A sink that is off
 // is nil. Counters are since the start of the monitor.
 type Pipeline struct {
-	Capture Capture `json:"capture"`
-	Bus     Bus     `json:"bus"`
-	Stream  *Stream `json:"stream"`
-	Influx  *Influx `json:"influx"`
-	HTTP    *HTTP   `json:"http"`
+	Capture Capture   `json:"capture"`
+	Bus     Bus       `json:"bus"`
+	Derive  *Derive   `json:"derive"`
+	Origin  *Origin   `json:"origin"`
+	Privacy []Privacy `json:"privacy"` // of each sink that is on
+	Stream  *Stream   `json:"stream"`
+	Influx  *Influx   `json:"influx"`
+	HTTP    *HTTP     `json:"http"`
 }
 
 // Capture is what was seen at the node's border.
@@ -53,6 +56,35 @@ type Reader struct {
 	Behind uint64 `json:"behind"` // events that wait for it
 }
 
+// Derive is what figures are derived from the events, latencies among them.
+type Derive struct {
+	Events        uint64 `json:"events"`         // counted
+	Wants         uint64 `json:"wants"`          // counted, of both directions
+	Matched       uint64 `json:"matched"`        // answers to a want that waited
+	Unmatched     uint64 `json:"unmatched"`      // answers to none
+	Expired       uint64 `json:"expired"`        // wants that waited too long
+	Lost          uint64 `json:"lost"`           // wants that waited and gave way to others
+	RepeatsLost   uint64 `json:"repeats_lost"`   // wants forgotten before a repeat of them would have counted
+	Latencies     uint64 `json:"latencies"`      // events made of answers
+	LatenciesHeld uint64 `json:"latencies_held"` // not made, because there were too many
+	Refused       uint64 `json:"refused"`        // events made that the bus did not take
+	Pending       uint64 `json:"pending"`        // wants that wait now
+	Held          uint64 `json:"held"`           // events that wait now to be put in order
+	Panics        uint64 `json:"panics"`
+}
+
+// Origin is where peers are from.
+type Origin struct {
+	Gateways uint64 `json:"gateways"` // in the list of gateways now
+}
+
+// Privacy is what one sink gets to see.
+type Privacy struct {
+	Sink   string `json:"sink"`
+	Mode   string `json:"mode"`
+	Panics uint64 `json:"panics"` // events left out because of a fault of our own
+}
+
 // Stream is the TCP stream. Its totals include subscribers that have gone.
 type Stream struct {
 	Subscribers      uint64 `json:"subscribers"` // now
@@ -84,21 +116,42 @@ type Slow struct {
 	DroppedEvents uint64 `json:"dropped_events"`
 }
 
-// Influx is what goes to InfluxDB.
+// Influx is what goes to InfluxDB, to all destinations together: a point counts
+// once for each that it goes to, and what is no sum is the worst of them.
 type Influx struct {
-	Events     uint64  `json:"events"`      // read from the bus
+	Events uint64 `json:"events"` // read from the bus
+	Delivery
+	Panics       uint64        `json:"panics"`
+	Destinations []Destination `json:"destinations"`
+}
+
+// Destination is one server that points go to.
+type Destination struct {
+	Name string `json:"name"` // main, or as configured
+	URL  string `json:"url"`
+	Delivery
+}
+
+// Delivery is what became of the points.
+type Delivery struct {
 	Accepted   uint64  `json:"accepted"`    // points encoded and taken
 	Stored     uint64  `json:"stored"`      // points that the server has
 	Dropped    uint64  `json:"dropped"`     // points lost: no room, or no time at the end
+	Damaged    uint64  `json:"damaged"`     // of dropped: the disk has changed them
 	Rejected   uint64  `json:"rejected"`    // points that the server refused for good
+	Expired    uint64  `json:"expired"`     // of rejected: too old for its retention
+	Others     uint64  `json:"others"`      // points with a tag value of others, because the server takes no more values
+	Restored   uint64  `json:"restored"`    // of accepted: found on disk at the start
 	Queued     uint64  `json:"queued"`      // points that wait now
 	QueueBytes uint64  `json:"queue_bytes"` // their memory
 	LagSeconds float64 `json:"lag_seconds"` // age of the oldest of them
 	SpoolBytes uint64  `json:"spool_bytes"` // on disk, of points that wait
 	SpoolFull  float64 `json:"spool_full"`  // 1: at the bound of the disk that it may use
-	Failing    bool    `json:"failing"`     // the last request failed and is tried again
+	SpoolError string  `json:"spool_error,omitempty"`
+	BatchSize  uint64  `json:"batch_size"` // most points of a request now
+	Requests   uint64  `json:"requests"`   // most requests at once now
+	Failing    bool    `json:"failing"`    // the last request failed and is tried again
 	LastError  string  `json:"last_error,omitempty"`
-	Panics     uint64  `json:"panics"`
 }
 
 // HTTP is the HTTP API.
