@@ -1,8 +1,10 @@
 // Gen writes the schema of the introspection protocol as a table that the page
 // reads messages with, from the descriptor of package pb.
 //
-//	go run ./introspect/ui/gen > introspect/ui/js/schema.js
+//	go run ./introspect/ui/gen introspect/ui/js/schema.js
 package main
+
+//go:generate go run . ../js/schema.js
 
 import (
 	"bytes"
@@ -17,9 +19,13 @@ import (
 )
 
 func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: gen FILE")
+		os.Exit(2)
+	}
 	b, err := schema((&pb.ServerMessage{}).ProtoReflect().Descriptor().ParentFile())
 	if err == nil {
-		_, err = os.Stdout.Write(b)
+		err = os.WriteFile(os.Args[1], b, 0o644)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)

@@ -57,14 +57,14 @@ function inside({ e, m }) {
 
 export function Bitswap({ view, params, setParams }) {
   const { model } = view;
-  const [held, setHeld] = useState(null); // events up to this order are shown while the feed is held
+  const [held, setHeld] = useState(null); // only events before this one are shown while the feed is held
   const off = useMemo(() => new Set((params.off || '').split(',').filter((t) => t in countKeys)), [params.off]);
   const filter = { direction: params.way || '', off, text: (params.q || '').toLowerCase() };
   const rows = [];
   let looked = 0;
   for (let i = view.eventsUntil - 1; i >= 0 && rows.length < most; i--) {
     const e = view.events[i];
-    if (e.name !== eventName || (held !== null && e.order > held)) continue;
+    if (e.name !== eventName || (held !== null && e.order >= held)) continue;
     looked++;
     const m = model.data(e);
     if (m && passes(m, filter)) rows.push({ e, m });

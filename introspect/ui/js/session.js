@@ -14,7 +14,7 @@ const Source = { STATE: 0, RUNTIME: 1, EVENTS: 2 };
 const firstWait = 1000, longestWait = 15000;
 
 export class Session {
-  constructor(url, model, { Socket = globalThis.WebSocket, setTimer = setTimeout } = {}) {
+  constructor(url, model, { Socket = globalThis.WebSocket, setTimer = (f, ms) => setTimeout(f, ms) } = {}) {
     this.url = url;
     this.model = model;
     this.Socket = Socket;

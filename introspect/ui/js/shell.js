@@ -116,7 +116,7 @@ export function Shell({ view, source, pages, page, title, children }) {
   return html`<div class="shell">
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById('main').focus(); }}>To the content</a>
     <header class="top">
-      <a class="brand" href="#/overview"><img src="ui/icon.svg" alt="" width="26" height="26" /><span>ipfsmon</span></a>
+      <a class="brand" href="#/overview" aria-label="ipfsmon, overview"><img src="ui/icon.svg" alt="" width="26" height="26" /><span>ipfsmon</span></a>
       ${r && html`<span class="node" title=${shown(r.peer_id, 200)}>${r.monitor && html`<b><${Words} max=${40}>${r.monitor}<//></b>`}
         ${r.peer_id && html`<span class="id"><${Dot} of=${r.peer_id} />${short(r.peer_id)}</span>`}</span>`}
       <${Link} model=${model} live=${view.live} />

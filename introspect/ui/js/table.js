@@ -4,7 +4,7 @@
 // by its headings, and walked with the arrow keys; Enter opens a row. All rows
 // are of one height, so that 10,000 cost what 40 cost.
 
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib/preact-htm.js';
+import { html, useLayoutEffect, useMemo, useRef, useState } from '../lib/preact-htm.js';
 import { Empty } from './parts.js';
 
 const rowHeight = 34, spare = 6, gap = 10; // px, as in pages.css
@@ -48,10 +48,10 @@ export function fitting(columns, width) {
 export function Table({ label, columns: all, rows, keyOf, start = {}, inside, empty = 'Nothing yet.', height, fixedOrder }) {
   const [order, setOrder] = useState(start);
   const [open, setOpen] = useState(() => new Set());
-  const [active, setActive] = useState(-1);
+  const [chosen, setChosen] = useState(null); // name of the item that the keys are at
   const [top, setTop] = useState(0);
   const [room, setRoom] = useState({ width: 0, height: 600 });
-  const box = useRef(null);
+  const box = useRef(null), anchor = useRef(null); // anchor: the item at the top edge, and how far it is over it
   const id = useMemo(() => `table${++tables}`, []);
 
   const ordered = fixedOrder ? rows : sorted(rows, all, order);
@@ -70,7 +70,25 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
     observer.observe(box.current);
     return () => observer.disconnect();
   }, []);
-  useEffect(() => { if (active >= items.length) setActive(items.length - 1); });
+  const nameOf = (item) => (item.insideOf === undefined ? String(keyOf(item)) : `${item.insideOf}/${item.i}`);
+  const active = chosen === null ? -1 : items.findIndex((item) => nameOf(item) === chosen);
+  const hold = () => {
+    const y = box.current.scrollTop, i = Math.floor(y / rowHeight);
+    anchor.current = i < items.length ? { name: nameOf(items[i]), rest: y - i * rowHeight } : null;
+  };
+  // What comes in above must not push away what is being read.
+  useLayoutEffect(() => {
+    if (!fixedOrder) return;
+    const el = box.current;
+    if (anchor.current && (el.scrollTop > 0 || open.size > 0)) {
+      const i = items.findIndex((item) => nameOf(item) === anchor.current.name), y = i * rowHeight + anchor.current.rest;
+      if (i >= 0 && Math.abs(y - el.scrollTop) >= 1) {
+        el.scrollTop = y;
+        setTop(y);
+      }
+    }
+    hold();
+  });
 
   const toggle = (row) => {
     const next = new Set(open), key = keyOf(row);
@@ -79,18 +97,19 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
   };
   const move = (to) => {
     to = Math.max(0, Math.min(items.length - 1, to));
-    setActive(to);
+    if (items[to]) setChosen(nameOf(items[to]));
     const y = to * rowHeight, el = box.current, head = rowHeight;
     if (y < el.scrollTop) el.scrollTop = y;
     else if (y + rowHeight + head > el.scrollTop + el.clientHeight) el.scrollTop = y + rowHeight + head - el.clientHeight;
+    hold();
   };
   const keys = (e) => {
     if (e.target !== e.currentTarget) return;
     const page = Math.max(1, Math.floor(room.height / rowHeight) - 2);
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }; // from -1, none, to the first
     const item = items[active];
     if (e.key in steps) move(active + steps[e.key]);
-    else if (item && !item.insideOf && inside && (e.key === 'Enter' || (e.key === 'ArrowRight') !== (e.key === 'ArrowLeft'))) {
+    else if (item && item.insideOf === undefined && inside && (e.key === 'Enter' || (e.key === 'ArrowRight') !== (e.key === 'ArrowLeft'))) {
       if (e.key === 'Enter' || (e.key === 'ArrowRight') !== open.has(keyOf(item))) toggle(item);
     } else return;
     e.preventDefault();
@@ -103,8 +122,8 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
   const template = `${inside ? '28px ' : ''}${columns.map((c) => c.width).join(' ')}`;
   const least = columns.reduce((sum, c) => sum + leastOf(c) + gap, inside ? 28 + gap : 0);
 
-  return html`<div class="grid" role="grid" aria-label=${label} aria-rowcount=${items.length + 1} tabindex="0" ref=${box} onKeyDown=${keys}
-      onScroll=${(e) => setTop(e.currentTarget.scrollTop)} style=${height ? { height } : {}}
+  return html`<div class="grid" role=${inside ? 'treegrid' : 'grid'} aria-label=${label} aria-rowcount=${items.length + 1} tabindex="0" ref=${box} onKeyDown=${keys}
+      onScroll=${(e) => { setTop(e.currentTarget.scrollTop); hold(); }} style=${height ? { height } : {}}
       aria-activedescendant=${active >= from && active < to ? `${id}-${active}` : undefined}>
     <div class="head" role="rowgroup" style=${{ minWidth: `${least}px` }}>
       <div class="row" role="row" aria-rowindex="1" style=${{ gridTemplateColumns: template }}>
@@ -119,13 +138,13 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
       ${items.slice(from, to).map((item, n) => {
     const i = from + n, y = { transform: `translateY(${i * rowHeight}px)` };
     const mark = `row${i === active ? ' active' : ''}`;
-    if (item.insideOf) {
-      return html`<div class=${`${mark} inside`} role="row" id=${`${id}-${i}`} aria-rowindex=${i + 2} key=${`${item.insideOf}/${item.i}`} style=${y}>
+    if (item.insideOf !== undefined) {
+      return html`<div class=${`${mark} inside`} role="row" id=${`${id}-${i}`} aria-level="2" aria-rowindex=${i + 2} key=${`${item.insideOf}/${item.i}`} style=${y}>
         <span role="gridcell" aria-colspan=${columns.length + 1}>${item.line}</span></div>`;
     }
     const key = keyOf(item), isOpen = open.has(key);
     return html`<div class=${mark} role="row" id=${`${id}-${i}`} aria-rowindex=${i + 2} key=${key} style=${{ ...y, gridTemplateColumns: template }}
-        aria-expanded=${inside ? String(isOpen) : undefined} onClick=${() => setActive(i)}>
+        aria-expanded=${inside ? String(isOpen) : undefined} aria-level=${inside ? 1 : undefined} onClick=${() => setChosen(nameOf(item))}>
       ${inside && html`<span role="gridcell"><button type="button" class="opener" tabindex="-1" aria-label=${isOpen ? 'Close the row' : 'Open the row'}
         onClick=${() => toggle(item)}>${isOpen ? '▾' : '▸'}</button></span>`}
       ${columns.map((c) => html`<span role="gridcell" key=${c.name} class=${c.right ? 'right' : ''}>${c.cell(item)}</span>`)}

@@ -65,6 +65,9 @@ func (s *swarm) write(name string, states int) error {
 	}
 	_, err = f.Write(binary.LittleEndian.AppendUint32(nil, 1))
 	put(s.runtime())
+	if s.hostile {
+		put(&pb.ServerMessage{Version: version, Payload: &pb.ServerMessage_Notice{Notice: &pb.ServerNotice{DiscardedEvents: 7, TotalEvents: 7}}})
+	}
 	start := time.Now().Add(-time.Duration(states) * time.Second)
 	for i := range states {
 		now := start.Add(time.Duration(i+1) * time.Second)

@@ -27,7 +27,7 @@ func (s *swarm) state(now time.Time) *pb.ServerMessage {
 	}
 	n := uint32(len(s.connections))
 	sub := &pb.Subsystems{
-		Connections: s.connections, Bitswap: s.bitswap(wave), Content: s.content(now), Pipeline: pipeline(now),
+		Connections: s.connections, Bitswap: s.bitswap(wave), Content: s.content(now), Pipeline: s.pipeline(now),
 		Process:   &pb.Process{CpuSeconds: 41.5, ResidentBytes: 412 << 20, HeapBytes: 201 << 20, Goroutines: 1841, OpenFiles: 210, Processors: 2, GcCycles: 319, GcPauseNs: 51e6, RepoBytes: 3 << 30},
 		Peerstore: &pb.Peerstore{Peers: n * 4, PeersWithAddrs: n * 3, PeersWithKeys: n * 3},
 		Pubsub:    &pb.PubSub{},
@@ -109,10 +109,10 @@ func (s *swarm) dht(now time.Time, name string, peers int) *pb.DHT {
 	return d
 }
 
-func pipeline(now time.Time) *pb.Pipeline {
+func (s *swarm) pipeline(now time.Time) *pb.Pipeline {
 	return &pb.Pipeline{
 		Capture: &pb.Pipeline_Capture{Limited: 3},
-		Bus: &pb.Pipeline_Bus{Published: 91022, Held: 12, HeldBytes: 9100, Readers: []*pb.Pipeline_Reader{
+		Bus: &pb.Pipeline_Bus{Published: 91022 + s.published, Held: 12, HeldBytes: 9100, Readers: []*pb.Pipeline_Reader{
 			{Name: "influx", Read: 91020, Behind: 2}, {Name: "stream", Read: 91010, Behind: 12}, {Name: "metrics", Read: 91022}, {Name: "introspect", Read: 91022}, {Name: "derive", Read: 91022},
 		}},
 		Stream: &pb.Pipeline_Stream{Accepted: 4, Events: 91010, SentEvents: 120233, SentBytes: 19 << 20, Subscribers: []*pb.Pipeline_Subscriber{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,14 +38,14 @@ type swarm struct {
 	hostile     bool
 	sequence    uint64
 	start       time.Time
-	seen        map[string]bool // event types told
+	types       []*pb.EventType // told
+	published   uint64
 	received    *pb.Bitswap_Counters
 	sent        *pb.Bitswap_Counters
 }
 
 func newSwarm(connections, streams, events int, hostile bool) *swarm {
-	s := &swarm{random: rand.New(rand.NewPCG(1, 2)), events: events, hostile: hostile, start: time.Now().Add(-3 * time.Hour), seen: map[string]bool{},
-		received: &pb.Bitswap_Counters{}, sent: &pb.Bitswap_Counters{}}
+	s := &swarm{random: rand.New(rand.NewPCG(1, 2)), events: events, hostile: hostile, start: time.Now().Add(-3 * time.Hour), received: &pb.Bitswap_Counters{}, sent: &pb.Bitswap_Counters{}}
 	for i := range connections {
 		s.connections = append(s.connections, s.connection(i, streams))
 	}
@@ -97,9 +98,11 @@ func (s *swarm) connection(i, streams int) *pb.Connection {
 }
 
 func (s *swarm) runtime() *pb.ServerMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return &pb.ServerMessage{Version: version, Payload: &pb.ServerMessage_Runtime{Runtime: &pb.Runtime{
 		Implementation: "ipfsmon", Version: "test", Platform: "linux", PeerId: peerName(-1), Monitor: "feed", Kubo: "0.43.0", Go: "go1.26",
-		StartTs: uint64(s.start.UnixMilli()), Named: true,
+		StartTs: uint64(s.start.UnixMilli()), Named: true, EventTypes: slices.Clone(s.types),
 	}}}
 }
 
@@ -110,9 +113,10 @@ func (s *swarm) event(now time.Time, kind string, columns []*pb.EventType_EventP
 		panic(err) // maps of strings and numbers
 	}
 	t := &pb.EventType{Name: kind}
-	if !s.seen[kind] {
-		s.seen[kind] = true
+	s.published++
+	if !slices.ContainsFunc(s.types, func(t *pb.EventType) bool { return t.GetName() == kind }) {
 		t.PropertyTypes = columns
+		s.types = append(s.types, t)
 	}
 	return &pb.ServerMessage{Version: version, Payload: &pb.ServerMessage_Event{Event: &pb.Event{Type: t, Ts: uint64(now.UnixMilli()), Content: string(b)}}}
 }

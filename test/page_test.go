@@ -1,0 +1,58 @@
+//go:build all
+
+package test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAllPage looks at the live page with a real browser while the demo runs.
+// Screenshots are left in bin/page.
+func TestAllPage(t *testing.T) {
+	root, err := filepath.Abs("..")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	out := filepath.Join(root, "bin", "page")
+	require.FileExists(t, filepath.Join(out, "node_modules", "playwright-core", "package.json"), "use make check-page: it installs what this needs")
+	feed := filepath.Join(dir, "feed")
+	build := exec.Command("go", "build", "-o", feed, "./page/feed")
+	build.Stderr = os.Stderr
+	require.NoError(t, build.Run())
+	made := func(name string, args ...string) string {
+		file := filepath.Join(dir, name)
+		b, err := exec.Command(feed, append(args, "--out", file)...).CombinedOutput()
+		require.NoError(t, err, string(b))
+		return file
+	}
+	big := made("big.ipfsmon-capture", "--connections", "10000", "--states", "3")
+	hostile := made("hostile.ipfsmon-capture", "--connections", "60", "--states", "30", "--hostile")
+
+	demo := start(t, environ(dir), "demo", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
+	page := demo.find(`Introspection page at (http://\S+)`)
+	demo.find(`Daemon is (ready)`)
+	require.Eventually(t, func() bool { // the first points are in the store
+		resp, err := http.Get(page + "metric_plugin/v1/history?since=1h&step=30s")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}, time.Minute, 200*time.Millisecond)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec", filepath.Join(root, "test", "page", "page.test.mjs"))
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "PAGE_URL="+page, "PAGE_FEED="+feed, "PAGE_BIG="+big, "PAGE_HOSTILE="+hostile, "PAGE_OUT="+out, "PAGE_ROOT="+root)
+	b, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(b))
+	t.Log(string(b))
+}
