@@ -299,7 +299,7 @@ func (e *engine) images() {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(context, to), b, 0o755))
 	}
-	e.docker("build", "-q", "-f", "docker/test/influxdb.Dockerfile", "--build-arg", "BASE="+debianImage, "-t", "ipfsmon-test/influxdb", context)
+	e.docker("build", "-q", "--network", "host", "-f", "docker/test/influxdb.Dockerfile", "--build-arg", "BASE="+debianImage, "-t", "ipfsmon-test/influxdb", context)
 	e.docker("image", "prune", "-f")
 	e.docker("builder", "prune", "-f", "--keep-storage", "8GB")
 }
@@ -313,5 +313,5 @@ func (e *engine) build(context, image, text string) {
 	}
 	file := filepath.Join(e.dir, "Dockerfile")
 	require.NoError(e.t, os.WriteFile(file, []byte(text), 0o644))
-	e.docker("build", "-q", "-f", file, "-t", image, context)
+	e.docker("build", "-q", "--network", "host", "-f", file, "-t", image, context)
 }
