@@ -289,6 +289,9 @@ func (s *Spool) settle(f *frame) {
 		g.frames--
 		g.points -= int(f.points)
 		g.bytes -= int64(f.length)
+		if g.frames == 0 {
+			g.oldest = 0 // what it gets next is the oldest
+		}
 	}
 	if f.leased {
 		f.leased = false

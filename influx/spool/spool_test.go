@@ -267,3 +267,22 @@ func TestRanges(t *testing.T) {
 		t.Errorf("%d %v %v", next, got, ok)
 	}
 }
+
+// What was delivered from a segment on disk does not count among what waits.
+func TestOldestIsOfWhatWaits(t *testing.T) {
+	s := open(t, Config{Dir: "/s", FS: newMemFS(), SyncEvery: 0})
+	for i := 1; i <= 3; i++ {
+		s.Put(0, 1, time.Unix(int64(i), 0), payload(i))
+		if st := s.Stats(); st.Disk == 0 || !st.Oldest.Equal(time.Unix(int64(i), 0)) {
+			t.Fatalf("after batch %d: %d bytes on disk, oldest of %v", i, st.Disk, st.Oldest)
+		}
+		b, err := s.Next(t.Context(), Fresh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Ack(b)
+		if st := s.Stats(); !st.Oldest.IsZero() {
+			t.Fatalf("nothing waits, and the oldest of it is of %v", st.Oldest)
+		}
+	}
+}
