@@ -27,6 +27,9 @@ type fault struct {
 	after  time.Duration // points go on for so long
 	quiet  time.Duration // then nobody writes
 	ends   bool          // the writer is closed in the outage, which ends afterwards
+
+	ready func() // says that this one has all it needs
+	wait  func() // waits for the others: what they prepare would delay its calls
 }
 
 var faults = []fault{
@@ -58,13 +61,17 @@ func outage(g *gates, p plan) error {
 	defer s.close()
 	got := make([][2]took, len(faults))
 	errs := make([]error, 2*len(faults))
-	var wg sync.WaitGroup
+	var wg, preparing sync.WaitGroup
+	preparing.Add(2 * len(faults))
 	for i, f := range faults {
 		for _, d := range []*time.Duration{&f.before, &f.away, &f.after, &f.quiet} {
 			*d = time.Duration(float64(*d) * p.outages)
 		}
 		for side, run := range []func(context.Context, fault, *proxy, influx.Config) (took, error){clientFault, oursFault} {
+			f := f // each side says for itself that it is ready
+			f.ready, f.wait = sync.OnceFunc(preparing.Done), preparing.Wait
 			wg.Go(func() {
+				defer f.ready()
 				got[i][side], errs[2*i+side] = withProxy(s, f, fmt.Sprintf("row%d_%d", i, side), run)
 			})
 		}
@@ -114,6 +121,8 @@ func withProxy(s *server, f fault, database string, run func(context.Context, fa
 // play writes points at the fault's rate, has the fault, and tells the longest
 // call of write, which gets the number of the point.
 func (f fault) play(ctx context.Context, p *proxy, write func(n int), end func() error) (t took, err error) {
+	f.ready()
+	f.wait()
 	begin := time.Now()
 	change := make(chan error, 1)
 	go func() { // ends with the outage
