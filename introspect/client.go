@@ -177,10 +177,8 @@ func (c *Client) Push(ctx context.Context, source pb.ClientCommand_Source) error
 	return err
 }
 
-// Close ends the session.
+// Close ends the session; a server that does not answer to that has five seconds.
 func (c *Client) Close() error {
-	late := time.AfterFunc(goodbyeTime, func() { _ = c.ws.CloseNow() })
-	defer late.Stop()
 	_ = c.ws.Close(websocket.StatusNormalClosure, "") // the server may have gone
 	return nil
 }

@@ -1,6 +1,7 @@
 package introspect
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -153,7 +154,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	defer s.leave(ses)
 	// Where the request is from was checked above, by a stricter rule.
-	ws, err := websocket.Accept(w, q, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}, InsecureSkipVerify: true})
+	kept := &keepConn{ResponseWriter: w}
+	ws, err := websocket.Accept(kept, q, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}, InsecureSkipVerify: true})
 	if err != nil {
 		return // it has been answered
 	}
@@ -167,7 +169,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		}
 	}()
 	s.accepted.Add(1)
-	ses.run(q.Context(), ws)
+	ses.run(q.Context(), ws, kept.conn)
+}
+
+// keepConn keeps hold of the connection that is given to the WebSocket library,
+// whose own end of it can take five seconds.
+type keepConn struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+// Hijack is that of http.Hijacker.
+func (k *keepConn) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
+	c, rw, err = http.NewResponseController(k.ResponseWriter).Hijack()
+	k.conn = c
+	return c, rw, err
 }
 
 var errTooMany = errors.New("too many sessions: close another page first")

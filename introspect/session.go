@@ -3,6 +3,7 @@ package introspect
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -33,10 +34,11 @@ const (
 // session is one client. Three goroutines serve it: one reads commands and
 // answers, one writes, one keeps time.
 type session struct {
-	srv *Server
-	ip  netip.Addr
-	ws  *websocket.Conn // set by run
-	q   *queue
+	srv  *Server
+	ip   netip.Addr
+	ws   *websocket.Conn // set by run
+	conn net.Conn        // below ws; set by run
+	q    *queue
 
 	ending context.Context // done when our side ends the session; set by run
 
@@ -61,8 +63,8 @@ func newSession(srv *Server, ip netip.Addr) *session {
 }
 
 // run serves the session until either side ends it, or its listener does.
-func (s *session) run(listener context.Context, ws *websocket.Conn) {
-	s.ws = ws
+func (s *session) run(listener context.Context, ws *websocket.Conn, conn net.Conn) {
+	s.ws, s.conn = ws, conn
 	ws.SetReadLimit(maxCommandBytes)
 	ending, cancel := context.WithCancel(s.srv.ctx)
 	defer cancel()
@@ -227,7 +229,7 @@ func (s *session) end(err error) error {
 
 // close says goodbye, if the other side answers soon.
 func (s *session) close(code websocket.StatusCode, reason string) {
-	late := time.AfterFunc(goodbyeTime, func() { _ = s.ws.CloseNow() })
+	late := time.AfterFunc(goodbyeTime, func() { _ = s.conn.Close() })
 	defer late.Stop()
 	_ = s.ws.Close(code, reason) // the other side may have gone
 }
