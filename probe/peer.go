@@ -10,6 +10,7 @@ import (
 	ds "github.com/ipfs/go-datastore"
 	"github.com/libp2p/go-libp2p"
 	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p-kad-dht/amino"
 	"github.com/libp2p/go-libp2p-kad-dht/fullrt"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -56,8 +57,8 @@ func (c PeerConfig) Validate() error {
 	if c.Port < 0 || c.Port > 65535 {
 		errs = append(errs, fmt.Errorf("peer port %d; allowed is 0 to 65535", c.Port))
 	}
-	if c.prefix() == DefaultPrefix && c.BucketSize != 0 && c.BucketSize != 20 {
-		errs = append(errs, fmt.Errorf("bucket size %d: under %s only 20 is allowed", c.BucketSize, DefaultPrefix))
+	if c.prefix() == DefaultPrefix && c.BucketSize != 0 && c.BucketSize != amino.DefaultBucketSize {
+		errs = append(errs, fmt.Errorf("bucket size %d: under %s only %d is allowed", c.BucketSize, DefaultPrefix, amino.DefaultBucketSize))
 	}
 	for name, n := range map[string]int{"bucket size": c.BucketSize, "alpha": c.Concurrency, "beta": c.Resiliency} {
 		if n < 0 || n > 1000 {
@@ -134,6 +135,9 @@ func (p *Peer) route(c *PeerConfig) (err error) {
 	}
 	opts = append(opts, c.DHT...)
 	if c.FullRT {
+		if c.BucketSize == 0 { // it has no defaults of its own
+			opts = append(opts, dht.BucketSize(amino.DefaultBucketSize))
+		}
 		if p.full, err = fullrt.NewFullRT(p.Host, c.prefix(), append([]fullrt.Option{fullrt.DHTOption(opts...)}, c.Full...)...); err != nil {
 			return err
 		}

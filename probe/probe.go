@@ -145,7 +145,7 @@ func (m *Measurer) Provide(ctx context.Context, content []byte) Measurement {
 	w := watch(ctx)
 	err := m.Router.Provide(w.ctx, r.CID, true)
 	r.Duration = time.Since(w.began)
-	r.Lookup = w.end("")
+	r.Lookup = w.end("", r.Duration)
 	r.fail(err, StepProvide)
 	return r
 }
@@ -167,7 +167,7 @@ func (m *Measurer) Retrieve(ctx context.Context, c cid.Cid) Measurement {
 		}
 	}
 	r.Provider = p.ID
-	r.Lookup = w.end(p.ID)
+	r.Lookup = w.end(p.ID, r.Duration)
 	for range found { // its last goroutines
 	}
 	r.fail(err, StepRetrieval)

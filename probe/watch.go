@@ -142,10 +142,9 @@ func (w *watcher) lookup(e *dht.LookupEvent) {
 	}
 }
 
-// end waits until all is told and sums it. found is the provider, "" if
-// something was provided or nothing found.
-func (w *watcher) end(found peer.ID) Lookup {
-	at := time.Since(w.began)
+// end waits until all is told and sums it. at is how long it took; found is the
+// provider, "" if something was provided or nothing found.
+func (w *watcher) end(found peer.ID, at time.Duration) Lookup {
 	if found == "" {
 		w.cancel() // the lookup is over
 	}

@@ -1,0 +1,380 @@
+package probe
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p-kad-dht/crawler"
+	"github.com/libp2p/go-libp2p-kad-dht/fullrt"
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/record"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+	mh "github.com/multiformats/go-multihash"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const wait = 60 * time.Second
+
+// gate refuses to dial anything but loopback, whatever addresses a test makes up.
+type gate struct{}
+
+func (gate) InterceptPeerDial(peer.ID) bool                   { return true }
+func (gate) InterceptAddrDial(_ peer.ID, a ma.Multiaddr) bool { return manet.IsIPLoopback(a) }
+func (gate) InterceptAccept(network.ConnMultiaddrs) bool      { return true }
+func (gate) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool {
+	return true
+}
+func (gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+
+func newPeer(t *testing.T, cfg PeerConfig) *Peer {
+	t.Helper()
+	cfg.Listen = []string{"/ip4/127.0.0.1/tcp/0"}
+	cfg.Host = []libp2p.Option{libp2p.ResourceManager(&network.NullResourceManager{}), libp2p.DisableMetrics(), libp2p.DisableRelay(), libp2p.ConnectionGater(gate{})}
+	cfg.DHT = append(cfg.DHT, dht.AddressFilter(nil), dht.DisableAutoRefresh())
+	p, err := NewPeer(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
+}
+
+// swarm is a line of DHT servers that know each other.
+func swarm(t *testing.T, n int, cfg PeerConfig) (out []*Peer) {
+	t.Helper()
+	cfg.Server = true
+	if cfg.Bootstrap == nil {
+		cfg.Bootstrap = []peer.AddrInfo{}
+	}
+	for range n {
+		p := newPeer(t, cfg)
+		for _, o := range out {
+			connect(t, p, o)
+		}
+		out = append(out, p)
+	}
+	for _, p := range out {
+		require.Eventually(t, func() bool { return p.Table() >= n/2 }, wait, time.Millisecond)
+	}
+	return out
+}
+
+func connect(t *testing.T, a, b *Peer) {
+	t.Helper()
+	require.NoError(t, a.Host.Connect(t.Context(), peer.AddrInfo{ID: b.Host.ID(), Addrs: b.Host.Addrs()}))
+}
+
+// TestModes: each mode provides and finds, and the provider is forgotten.
+func TestModes(t *testing.T) {
+	private := PeerConfig{Prefix: "/probe-test", BucketSize: 3, Bootstrap: []peer.AddrInfo{}}
+	peers := swarm(t, 9, private)
+	f := func(name string, change func(*PeerConfig)) {
+		t.Helper()
+		cfg := private
+		change(&cfg)
+		provider, finder := newPeer(t, cfg), newPeer(t, cfg)
+		for _, p := range []*Peer{provider, finder} {
+			for _, o := range peers[:4] {
+				connect(t, p, o)
+			}
+			require.Eventually(t, p.Ready, wait, time.Millisecond)
+		}
+		content := Content()
+		m := provider.Provide(t.Context(), content)
+		require.Empty(t, m.Err, name)
+		require.Equal(t, CIDOf(content), m.CID)
+		require.Positive(t, m.Duration)
+		require.Positive(t, m.Table)
+		require.Equal(t, []Step{{StepProvide, m.Duration, ""}}, m.Steps)
+
+		r := finder.Retrieve(t.Context(), m.CID)
+		require.Empty(t, r.Err, name)
+		require.Equal(t, provider.Host.ID(), r.Provider)
+		require.Empty(t, finder.Host.Network().ConnsToPeer(provider.Host.ID()), "it is disconnected")
+		require.Empty(t, finder.Host.Peerstore().Addrs(provider.Host.ID()), "and forgotten")
+		if !cfg.Server {
+			require.GreaterOrEqual(t, r.Lookup.RPCs, 1)
+			require.GreaterOrEqual(t, r.Lookup.Hops, 1)
+			require.Len(t, r.Lookup.HopTimes, r.Lookup.Hops)
+			require.LessOrEqual(t, r.Lookup.HopTimes[r.Lookup.Hops-1], r.Duration)
+		}
+	}
+	f("client", func(*PeerConfig) {})
+	f("dht-server", func(c *PeerConfig) { c.Server = true })
+	f("optprov", func(c *PeerConfig) { c.OptProv = true })
+}
+
+// TestFailures: nobody has it, nobody is there, nobody answers.
+func TestFailures(t *testing.T) {
+	private := PeerConfig{Prefix: "/probe-test", Bootstrap: []peer.AddrInfo{}}
+	alone := newPeer(t, private)
+	require.False(t, alone.Ready())
+	m := alone.Provide(t.Context(), Content())
+	require.NotEmpty(t, m.Err)
+	r := alone.Retrieve(t.Context(), m.CID)
+	require.Empty(t, r.Err, "its own record is there, though nobody else has it")
+	require.Zero(t, r.Lookup.Hops)
+	r = alone.Retrieve(t.Context(), CIDOf([]byte("nobody's")))
+	require.Equal(t, NotFound, r.Err)
+
+	peers := swarm(t, 4, private)
+	finder := newPeer(t, private)
+	connect(t, finder, peers[0])
+	require.Eventually(t, finder.Ready, wait, time.Millisecond)
+	r = finder.Retrieve(t.Context(), CIDOf([]byte("nobody's")))
+	require.Equal(t, NotFound, r.Err)
+	require.Equal(t, 4, r.Lookup.RPCs)
+	require.Zero(t, r.Lookup.FailedDials)
+
+	// Three are gone: their dials fail, and are told of.
+	for _, p := range peers[1:] {
+		require.NoError(t, p.Host.Close())
+	}
+	gone := newPeer(t, private)
+	connect(t, gone, peers[0])
+	require.Eventually(t, gone.Ready, wait, time.Millisecond)
+	r = gone.Retrieve(t.Context(), CIDOf([]byte("nobody's either")))
+	require.Equal(t, NotFound, r.Err)
+	require.GreaterOrEqual(t, r.Lookup.RPCs, 1)
+	require.Equal(t, r.Lookup.Dials, r.Lookup.FailedDials)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Contains(t, finder.Provide(ctx, Content()).Err, "canceled")
+	require.NotEmpty(t, finder.Retrieve(ctx, CIDOf([]byte("x"))).Err)
+}
+
+// publicly finds peers as a crawl does, and says that they have public
+// addresses: the accelerated client takes no others.
+type publicly struct {
+	peers     []*Peer
+	connected chan struct{} // closed when they are, as they are in a crawl
+}
+
+func (c publicly) Run(ctx context.Context, _ []*peer.AddrInfo, ok crawler.HandleQueryResult, _ crawler.HandleQueryFail) {
+	select {
+	case <-c.connected:
+	case <-ctx.Done():
+	}
+	public := ma.StringCast("/ip4/1.1.1.1/tcp/1")
+	for _, p := range c.peers {
+		var all []*peer.AddrInfo
+		for _, o := range c.peers {
+			all = append(all, &peer.AddrInfo{ID: o.Host.ID(), Addrs: append(o.Host.Addrs(), public)})
+		}
+		ok(p.Host.ID(), all)
+	}
+}
+
+func TestFullRT(t *testing.T) {
+	peers := swarm(t, 8, PeerConfig{})
+	accelerated := func() *Peer {
+		connected := make(chan struct{})
+		p := newPeer(t, PeerConfig{FullRT: true, Bootstrap: []peer.AddrInfo{{ID: peers[0].Host.ID(), Addrs: peers[0].Host.Addrs()}},
+			Full: []fullrt.Option{fullrt.WithIPDiversityFilterLimit(0), fullrt.WithCrawler(publicly{peers, connected})}})
+		for _, o := range peers {
+			p.Host.Peerstore().AddAddrs(o.Host.ID(), append(o.Host.Addrs(), ma.StringCast("/ip4/1.1.1.1/tcp/1")), time.Hour)
+		}
+		for _, o := range peers {
+			connect(t, p, o)
+		}
+		close(connected)
+		require.NoError(t, p.Bootstrap(t.Context()))
+		require.Eventually(t, p.Ready, wait, 10*time.Millisecond)
+		return p
+	}
+	provider, finder := accelerated(), accelerated()
+	m := provider.Provide(t.Context(), Content())
+	require.Empty(t, m.Err)
+	require.Equal(t, 8, m.Table)
+	require.Equal(t, 8, provider.NetworkSize())
+	r := finder.Retrieve(t.Context(), m.CID)
+	require.Empty(t, r.Err)
+	require.Equal(t, provider.Host.ID(), r.Provider)
+	require.Equal(t, 1, r.Lookup.Hops, "it knows all peers")
+}
+
+func TestPeerConfig(t *testing.T) {
+	for _, c := range []PeerConfig{{FullRT: true, Server: true}, {FullRT: true, OptProv: true}, {Port: -1}, {BucketSize: 5}, {Prefix: "/x", Concurrency: -1}} {
+		_, err := NewPeer(c)
+		require.Error(t, err)
+	}
+	require.NoError(t, PeerConfig{Prefix: "/x", BucketSize: 5}.Validate())
+}
+
+// fakeIndexer fetches advertisements over HTTP as IPNI's indexers do, checks
+// them, and answers look-ups.
+type fakeIndexer struct {
+	t      *testing.T
+	key    crypto.PubKey
+	mu     sync.Mutex
+	found  map[string]string // multihash in base58 -> provider
+	status int               // of announcements, 0: 204
+	wg     sync.WaitGroup
+}
+
+func (f *fakeIndexer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/announce" {
+		if f.status != 0 {
+			w.WriteHeader(f.status)
+			return
+		}
+		var a announcement
+		if r.Method != http.MethodPut || json.NewDecoder(r.Body).Decode(&a) != nil || len(a.Addrs) != 1 {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+		f.wg.Go(func() { f.fetch(a) })
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id, ok := f.found[strings.TrimPrefix(r.URL.Path, "/multihash/")]
+	if !ok {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"MultihashResults": []any{map[string]any{"ProviderResults": []any{map[string]any{"Provider": map[string]any{"ID": id}}}}}})
+}
+
+func (f *fakeIndexer) fetch(a announcement) {
+	addr, err := ma.NewMultiaddrBytes(a.Addrs[0])
+	if err != nil {
+		f.t.Error(err)
+		return
+	}
+	info, err := peer.AddrInfoFromP2pAddr(addr)
+	if err != nil {
+		f.t.Error(err)
+		return
+	}
+	// DialArgs knows no /http at the end.
+	_, at, err := manet.DialArgs(info.Addrs[0].Decapsulate(ma.StringCast("/http")))
+	if err != nil {
+		f.t.Error(err)
+		return
+	}
+	get := func(name string, into any) {
+		res, err := http.Get("http://" + at + ipniPath + name)
+		if err != nil {
+			f.t.Error(err)
+			return
+		}
+		defer res.Body.Close()
+		if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+			f.t.Errorf("%s: %v", name, err)
+		}
+	}
+	var head signedHead
+	get("head", &head)
+	if head.Head != a.Cid || head.Topic != ipniTopic {
+		f.t.Errorf("head %v, announced %v", head, a.Cid)
+	}
+	c, err := cid.Decode(head.Head.CID)
+	if err != nil {
+		f.t.Error(err)
+		return
+	}
+	if ok, err := f.key.Verify(append(c.Bytes(), ipniTopic...), raw(f.t, head.Sig)); !ok || err != nil {
+		f.t.Errorf("the head's signature: %v", err)
+	}
+	var ad advertisement
+	get(head.Head.CID, &ad)
+	f.verify(ad, info.ID)
+	var entries entryChunk
+	get(ad.Entries.CID, &entries)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range entries.Entries {
+		f.found[mh.Multihash(raw(f.t, e)).B58String()] = ad.Provider
+	}
+}
+
+func (f *fakeIndexer) verify(ad advertisement, from peer.ID) {
+	envelope, err := record.ConsumeTypedEnvelope(raw(f.t, ad.Signature), &digest{})
+	if err != nil || !envelope.PublicKey.Equals(f.key) {
+		f.t.Errorf("the advertisement's signature: %v", err)
+	}
+	if ad.Provider != from.String() || ad.IsRm {
+		f.t.Errorf("advertisement %+v", ad)
+	}
+}
+
+type digest struct{ adSignature }
+
+func (d *digest) UnmarshalRecord([]byte) error { return nil }
+
+func raw(t *testing.T, d dagBytes) []byte {
+	var b []byte
+	if err := json.Unmarshal([]byte(`"`+pad(d.Inner.Bytes)+`"`), &b); err != nil {
+		t.Error(err)
+	}
+	return b
+}
+
+// pad makes base64 without padding what encoding/json reads.
+func pad(s string) string { return s + strings.Repeat("=", (4-len(s)%4)%4) }
+
+func TestIPNI(t *testing.T) {
+	key, pub, err := crypto.GenerateEd25519Key(nil)
+	require.NoError(t, err)
+	f := &fakeIndexer{t: t, key: pub, found: map[string]string{}}
+	indexer := httptest.NewServer(f)
+	defer indexer.Close()
+	defer f.wg.Wait()
+	u, err := url.Parse(indexer.URL)
+	require.NoError(t, err)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	defer http.DefaultClient.CloseIdleConnections()
+	x := &Indexer{URL: u, Key: key, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/4001")}, Client: client}
+	publisher := httptest.NewServer(x)
+	defer publisher.Close()
+	at, err := manet.FromNetAddr(publisher.Listener.Addr().(*net.TCPAddr))
+	require.NoError(t, err)
+	x.Publish = at.Encapsulate(ma.StringCast("/http"))
+
+	for range 3 { // a chain of three
+		content := Content()
+		require.Equal(t, NotFound, x.Retrieve(t.Context(), CIDOf(content)).Err)
+		m := x.Provide(t.Context(), content)
+		require.Empty(t, m.Err)
+		var steps []string
+		for _, s := range m.Steps {
+			steps = append(steps, s.Step)
+		}
+		require.Equal(t, []string{StepAnnounce, StepIndexAd, StepIndexEntries, StepAvailability}, steps)
+		r := x.Retrieve(t.Context(), m.CID)
+		require.Empty(t, r.Err)
+		id, err := peer.IDFromPrivateKey(key)
+		require.NoError(t, err)
+		require.Equal(t, id, r.Provider)
+	}
+	f.status = 403
+	m := x.Provide(t.Context(), Content())
+	require.Contains(t, m.Err, "403")
+	require.Len(t, m.Steps, 1)
+	res, err := http.Get(publisher.URL + ipniPath + "nothing")
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, 404, res.StatusCode)
+	u.Host = "127.0.0.1:1"
+	require.NotEmpty(t, x.Retrieve(t.Context(), m.CID).Err)
+}
