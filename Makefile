@@ -12,10 +12,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
-.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean
+.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean check-dashboards
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/ipfsmon
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ipfsmon
@@ -37,11 +37,15 @@ race: ## our packages under the race detector
 # What tests need of other programs.
 programs:
 	@echo "installed with apt-get, if missing: influxdb prometheus iproute2"
-	@for p in influxd:influxdb promtool:prometheus ip:iproute2; do command -v $${p%:*} >/dev/null || \
+	@for p in influxd:influxdb promtool:prometheus ip:iproute2 node:nodejs npm:npm; do command -v $${p%:*} >/dev/null || \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
 
 test-all: build plugin programs ## what make test leaves out: tests with other real programs, which it installs
 	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' ./test
+
+check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query asked of three InfluxDBs
+	$(GO) test -count=1 ./grafana
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'Dashboards' ./test
 
 # The rows R1 to R27 of docs/durability.md that are the sink's. FAULTS=1 makes
 # them as long as they are meant to be.
@@ -84,8 +88,8 @@ lint: ## gofmt, vet, staticcheck, modules tidy and verified
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 
-generate: ## make docs/schema.md and docs/prometheus.md from their lists
-	$(GO) generate ./influx ./metrics
+generate: ## make docs/schema.md, docs/prometheus.md and the dashboards from their lists
+	$(GO) generate ./influx ./metrics ./grafana
 
 plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and modules
 	$(GO) build -buildmode=plugin -ldflags '$(LDFLAGS)' -o bin/ipfsmon.so ./cmd/plugin

@@ -62,7 +62,7 @@ func Whole() dashboard.Dashboard {
 // DataSourceVariable chooses among the data sources that speak InfluxQL, by
 // their names; without the pattern Grafana may take one that speaks Flux.
 func DataSourceVariable() dashboard.VariableModel {
-	v := *dashboard.NewVariableModel()
+	v := newVariable()
 	v.Type, v.Name, v.Label = dashboard.VariableTypeDatasource, DataSource, ptr("Data source")
 	v.Description = ptr("An InfluxDB data source with the query language InfluxQL, whose name says so")
 	v.Query = &dashboard.StringOrMap{String: ptr("influxdb")}
@@ -76,14 +76,21 @@ func DataSourceVariable() dashboard.VariableModel {
 // the bucket of history alone, whatever FROM says.
 func choice(name, label, help, measurement, key, field string) dashboard.VariableModel {
 	query := fmt.Sprintf(`SELECT distinct(%[1]q) AS %[1]q FROM (SELECT last(%[2]s) AS n, %[1]q FROM totals.%[3]q WHERE $timeFilter GROUP BY %[1]q) WHERE $timeFilter`, key, field, measurement)
-	v := *dashboard.NewVariableModel()
+	v := newVariable()
 	v.Type, v.Name, v.Label, v.Description = dashboard.VariableTypeQuery, name, &label, &help
 	v.Datasource = influxSource()
-	v.Query, v.Definition = &dashboard.StringOrMap{Map: map[string]any{"query": query, "refId": "InfluxVariableQueryEditor-VariableQuery"}}, &query
+	v.Query = &dashboard.StringOrMap{Map: map[string]any{"query": query, "refId": "InfluxVariableQueryEditor-VariableQuery"}}
 	v.Multi, v.IncludeAll, v.AllValue = ptr(true), ptr(true), ptr(".*")
 	v.Current = &dashboard.VariableOption{Selected: ptr(true), Text: listOf("All"), Value: listOf("$__all")}
 	v.Refresh, v.Sort, v.Hide = ptr(dashboard.VariableRefreshOnTimeRangeChanged), ptr(dashboard.VariableSortAlphabeticalAsc), ptr(dashboard.VariableHideDontHide)
 	v.Regex = ptr("")
+	return v
+}
+
+// newVariable is a variable without the keys that only variables of time have.
+func newVariable() dashboard.VariableModel {
+	v := *dashboard.NewVariableModel()
+	v.Auto, v.AutoMin, v.AutoCount = nil, nil, nil
 	return v
 }
 

@@ -32,6 +32,7 @@ func Files() (map[string][]byte, error) {
 		return nil, err
 	}
 	out["dashboards.json"] = whole
+	out["docs/dashboards.md"] = []byte(guide())
 	for name, content := range map[string]struct {
 		head string
 		body ordered
@@ -64,28 +65,36 @@ func indented(v any) ([]byte, error) {
 // importable adds what Grafana's import asks for: which data source takes the
 // place of ${DS_INFLUXDB}, and which Grafana and panels are needed.
 func importable(d dashboard.Dashboard) ([]byte, error) {
-	raw, err := json.Marshal(d)
-	if err != nil {
-		return nil, err
-	}
-	var all map[string]any
-	if err := json.Unmarshal(raw, &all); err != nil {
-		return nil, err
-	}
-	all["id"] = nil
-	all["__inputs"] = []any{map[string]any{
-		"name": DataSource, "label": "InfluxDB (InfluxQL)", "type": "datasource", "pluginId": "influxdb", "pluginName": "InfluxDB",
-		"description": "An InfluxDB data source with the query language InfluxQL and the database ipfsmon",
-	}}
-	requires := []any{
-		map[string]any{"type": "grafana", "id": "grafana", "name": "Grafana", "version": "11.6.0"},
-		map[string]any{"type": "datasource", "id": "influxdb", "name": "InfluxDB", "version": "1.0.0"},
+	requires := []required{
+		{"grafana", "grafana", "Grafana", "11.6.0"},
+		{"datasource", "influxdb", "InfluxDB", "1.0.0"},
 	}
 	for _, kind := range PanelTypes(d) {
-		requires = append(requires, map[string]any{"type": "panel", "id": kind, "name": kind, "version": ""})
+		requires = append(requires, required{"panel", kind, kind, ""})
 	}
-	all["__requires"] = requires
-	return indented(all)
+	return indented(struct {
+		Inputs   []input    `json:"__inputs"`
+		Requires []required `json:"__requires"`
+		ID       *int       `json:"id"` // null: a new one
+		dashboard.Dashboard
+	}{[]input{{DataSource, "InfluxDB (InfluxQL)", "An InfluxDB data source with the query language InfluxQL and the database ipfsmon", "datasource", "influxdb", "InfluxDB"}},
+		requires, nil, d})
+}
+
+type input struct {
+	Name        string `json:"name"`
+	Label       string `json:"label"`
+	Description string `json:"description"`
+	Type        string `json:"type"`
+	PluginID    string `json:"pluginId"`
+	PluginName  string `json:"pluginName"`
+}
+
+type required struct {
+	Type    string `json:"type"`
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
 }
 
 // PanelTypes are the types of a dashboard's panels, each once, in the order in

@@ -1,14 +1,28 @@
 package influx
 
 import (
+	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
 func TestQueriesDoc(t *testing.T) {
-	generated(t, filepath.Join("..", "docs", "queries.md"), QueriesDoc())
-	if len(Questions) < 10 {
+	var answers map[string]map[string]string
+	if b, err := os.ReadFile("testdata/answers.json"); err != nil || json.Unmarshal(b, &answers) != nil {
+		t.Fatalf("what a demo answered: %v", err)
+	}
+	generated(t, filepath.Join("..", "docs", "queries.md"), QueriesDoc(answers))
+	for _, q := range Questions {
+		if strings.Count(answers[q.Name]["influxql"], "\n") < 2 || strings.Count(answers[q.Name]["flux"], "\n") < 2 {
+			t.Errorf("%s: what a demo answered to it is not in testdata/answers.json", q.Name)
+		}
+	}
+	if len(answers) != len(Questions) {
+		t.Errorf("%d answers to %d questions", len(answers), len(Questions))
+	}
+	if len(Questions) < 25 {
 		t.Errorf("%d questions", len(Questions))
 	}
 	for _, q := range Questions {

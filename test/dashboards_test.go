@@ -75,7 +75,9 @@ func fillSamples(t *testing.T, write string, authorize func(*http.Request)) {
 
 	lost := uint64(0)
 	e := influx.NewEncoder("sample", false)
-	e.SetPipeline(func() status.Pipeline { return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Dropped: lost}}} })
+	e.SetPipeline(func() status.Pipeline {
+		return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Dropped: lost}}}
+	})
 	var lines []byte
 	add := func(only string, ev *event.Event) {
 		e.Prepare(ev)
