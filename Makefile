@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
-.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean check-dashboards
+.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean check-dashboards check-stack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,16 +41,29 @@ programs:
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
 
 test-all: build plugin programs ## what make test leaves out: tests with other real programs, which it installs
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' ./test
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' -skip 'Fault|Stack|Dashboards' ./test
+	$(MAKE) --no-print-directory check-stack
+	$(MAKE) --no-print-directory faults
 
 check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query asked of three InfluxDBs
 	$(GO) test -count=1 ./grafana
 	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'Dashboards' ./test
 
-# The rows R1 to R27 of docs/durability.md that are the sink's. FAULTS=1 makes
-# them as long as they are meant to be.
-faults: build ## what disks, servers and networks do wrong; ends with "N passed, N failed"
-	@IPFSMON_BIN=$(abspath $(BIN)) FAULTS=1 $(GO) test -v -count=1 -timeout 30m -run 'Fault' ./influx/spool ./influx ./test > bin/faults.log 2>&1; code=$$?; \
+STACK_PROGRAMS := docker.io iptables debootstrap nginx libnginx-mod-stream shellcheck curl
+STACK_SCRIPTS  := docker/*.sh docker/test/*.sh docker/test/influx test/influxdb2/build.sh
+check-stack: check-dashboards ## the containers' stack: its files, nginx before real servers, all of it on a Docker engine of its own (as root)
+	@echo "installed with apt-get, if missing: $(STACK_PROGRAMS)"
+	@for p in $(STACK_PROGRAMS); do dpkg -s $$p >/dev/null 2>&1 || \
+	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(STACK_PROGRAMS); } || exit 1; done
+	shellcheck $(STACK_SCRIPTS)
+	cd docker/check && $(GO) vet ./... && $(GO) test -count=1 ./...
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -v -count=1 -timeout 40m -run 'TestAllStack' ./test
+
+# The rows of docs/durability.md. FAULTS=1 makes them as long as they are meant
+# to be: ten minutes without a server, 200 kills, 50 restarts.
+FAULTS ?=
+faults: build programs ## what disks, servers and networks do wrong; ends with "N passed, N failed"; FAULTS=1: at full length
+	@IPFSMON_BIN=$(abspath $(BIN)) FAULTS=$(FAULTS) $(GO) test -tags all -v -count=1 -timeout 60m -run 'Fault' ./influx/spool ./influx ./test > bin/faults.log 2>&1; code=$$?; \
 	grep -E '^ *--- (PASS|FAIL)|^(FAIL|ok)' bin/faults.log; \
 	p=$$(grep -c -- '^--- PASS' bin/faults.log); f=$$(grep -c -- '^--- FAIL' bin/faults.log); \
 	[ $$code = 0 ] || tail -n 60 bin/faults.log; echo "$$p passed, $$f failed"; exit $$code
