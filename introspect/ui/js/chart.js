@@ -22,7 +22,7 @@ function options({ series, format, fill, from }, width, height) {
   const axis = { stroke: muted, font, ticks: { stroke: line, size: 4, width: 1 }, grid: { stroke: line, width: 1 } };
   return {
     width, height, ms: 1e-3, legend: { live: true },
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     cursor: { y: false, sync: { key: 'all' }, points: { size: 6 }, drag: { x: false, y: false } },
     scales: {
       x: { time: true },

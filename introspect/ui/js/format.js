@@ -50,6 +50,7 @@ export function bytes(n) {
 // duration writes milliseconds in the two largest units that fit.
 export function duration(ms) {
   if (!Number.isFinite(ms) || ms < 0) return '–';
+  if (ms === 0) return '0 s';
   if (ms < 1) return `${Math.round(ms * 1000)} µs`;
   if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
   const s = Math.floor(ms / 1000);

@@ -38,7 +38,8 @@ export function merged(chart, history, states, until, step) {
     const found = chart.map((c) => history.series.find(c.stored));
     history.times.forEach((ts, i) => {
       if (ts + history.step_seconds * 1000 > first || ts > last) return;
-      add(ts / 1000, found.map((f) => (f && f.values[i] !== null ? f.values[i] * us(f) : null)));
+      const values = found.map((f) => (f && f.values[i] !== null ? f.values[i] * us(f) : null));
+      if (data[0].length > 0 || values.some((v) => v !== null)) add(ts / 1000, values); // it begins where there is something
     });
   }
   for (let i = 0; i < until;) {

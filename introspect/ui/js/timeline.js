@@ -60,7 +60,10 @@ export function Timeline({ view }) {
     return () => observer.disconnect();
   }, []);
   useEffect(() => {
-    if (width > 0) draw(box.current, width, height, view.states.map((s) => s.totals), from, last, view.at);
+    if (width === 0) return;
+    const points = view.states.map((s) => s.totals);
+    if (points.length > 0) points.push({ ...points[points.length - 1], ts: last }); // events may be later than the last state
+    draw(box.current, width, height, points, from, last, view.at);
   }, [width, view.states.length, from, last, view.at, dark]);
   const step = 500, most = from + Math.max(1, Math.ceil((last - from) / step)) * step; // the slider's end must be on a step
   const ago = last - view.at;

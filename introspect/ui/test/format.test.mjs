@@ -36,6 +36,7 @@ test('figures', () => {
 });
 
 test('times', () => {
+  assert.equal(duration(0), '0 s');
   assert.equal(duration(0.25), '250 µs');
   assert.equal(duration(84), '84 ms');
   assert.equal(duration(1200), '1.2 s');

@@ -49,7 +49,7 @@ test('filters of the feed', () => {
 
 test('the hour of the store and the states join without overlap', () => {
   const chart = [{ live: (s) => s.v, stored: (h) => h.name === 'v' }, { live: () => null, stored: (h) => h.name === 'none' }];
-  const history = { step_seconds: 30, times: [0, 30000, 60000, 90000], series: [{ name: 'v', unit: 'us', values: [1000, null, 3000, 4000] }] };
+  const history = { step_seconds: 30, times: [-60000, -30000, 0, 30000, 60000, 90000], series: [{ name: 'v', unit: 'us', values: [null, null, 1000, null, 3000, 4000] }] };
   const states = [80, 81, 82, 90].map((s) => ({ ts: s * 1000, totals: { v: s } }));
   assert.deepEqual(merged(chart, history, states, 4, 5), [[0, 30, 80, 90], [1, null, 81, 90], [null, null, null, null]]);
   assert.deepEqual(merged(chart, null, states, 2, 0), [[80, 81], [80, 81], [null, null]]);
