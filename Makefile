@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
-.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean check-dashboards check-stack
+.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,9 +41,25 @@ programs:
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
 
 test-all: build plugin programs ## what make test leaves out: tests with other real programs, which it installs
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' -skip 'Fault|Stack|Dashboards' ./test
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' -skip 'Fault|Stack|Dashboards|Page' ./test
+	$(MAKE) --no-print-directory check-page
 	$(MAKE) --no-print-directory check-stack
 	$(MAKE) --no-print-directory faults
+
+# What the page's tests need besides Go goes to bin/page; so do their screenshots.
+bin/page/node_modules: test/page/package.json test/page/package-lock.json
+	command -v chromium >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; }
+	mkdir -p bin/page && cp test/page/package.json test/page/package-lock.json bin/page/
+	cd bin/page && npm ci --no-audit --no-fund && touch node_modules
+
+check-page: build programs bin/page/node_modules ## the live page: its parts with Node, all of it in Chromium against the demo; screenshots in bin/page
+	node --test introspect/ui/test/*.test.mjs
+	$(GO) test -count=1 ./introspect/ui/gen
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAllPage' ./test
+
+bench-page: programs bin/page/node_modules ## how busy the live page keeps a browser with 5,000 connections, once a second
+	$(GO) build -o bin/page/feed ./test/page/feed
+	PAGE_FEED=$(abspath bin/page/feed) PAGE_ROOT=$(CURDIR) PAGE_OUT=$(abspath bin/page) node test/page/bench.mjs
 
 check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query asked of three InfluxDBs
 	$(GO) test -count=1 ./grafana
