@@ -52,6 +52,7 @@ const (
 	KindLatency                    // an answer to a want: Latency
 	KindSummary                    // figures derived from an interval's events: Summary
 	KindProxy                      // periodic totals of a proxy: Proxy
+	KindClockStep                  // the wall clock was set: ClockStep
 )
 
 // String gives the kind's name in logs, filters and the stream.
@@ -71,6 +72,8 @@ func (k Kind) String() string {
 		return "summary"
 	case KindProxy:
 		return "proxy"
+	case KindClockStep:
+		return "clock_step"
 	case KindProbe:
 		return "probe"
 	}
@@ -185,13 +188,14 @@ type Event struct {
 	Blocks       []Block
 	Addrs        []Text // addresses of the peer's open connections at that time
 
-	Conn     *Conn     // KindConnection
-	Identify *Identify // KindIdentify
-	Sample   *Sample   // KindSample
-	Latency  *Latency  // KindLatency
-	Summary  *Summary  // KindSummary
-	Proxy    *Proxy    // KindProxy
-	Probe    *Probe    // KindProbe
+	Conn      *Conn      // KindConnection
+	Identify  *Identify  // KindIdentify
+	Sample    *Sample    // KindSample
+	Latency   *Latency   // KindLatency
+	Summary   *Summary   // KindSummary
+	Proxy     *Proxy     // KindProxy
+	Probe     *Probe     // KindProbe
+	ClockStep *ClockStep // KindClockStep
 }
 
 // At gives the event's time in UTC.

@@ -53,7 +53,7 @@ type table struct {
 	keys   []string // how each field begins: " cid=", ",peer="
 	series []string // series keys by tag values, escaped; made when first needed
 	names  *names   // values of its open tag, nil if it has none
-	last   int64    // timestamp of the last point
+	stamps
 }
 
 // NewEncoder makes an encoder for the node of that name (the value of the tag
@@ -125,6 +125,12 @@ func (e *Encoder) Append(bufs [Kinds][]byte, ev *event.Event) (out [Kinds][]byte
 	case ev.Kind == kindEnd:
 		e.out = totals{e: e, b: bufs[Totals], at: ev.Time}
 		e.notes.end(&e.out)
+		bufs[Totals], points[Totals] = e.out.b, e.out.points
+		e.out.b = nil
+		return bufs, points
+	case ev.Kind == event.KindClockStep && ev.ClockStep != nil:
+		e.out = totals{e: e, b: bufs[Totals], at: ev.Time}
+		e.notes.clock(&e.out, ev.ClockStep)
 		bufs[Totals], points[Totals] = e.out.b, e.out.points
 		e.out.b = nil
 		return bufs, points
@@ -276,16 +282,6 @@ func (e *Encoder) seriesKey(t *table, series int) string {
 		key = "," + tag.Key + "=" + value + key
 	}
 	return t.m.Name + key
-}
-
-// maxTime is the last timestamp that InfluxDB takes, with room above it.
-const maxTime = math.MaxInt64 - 1<<40
-
-// stamp gives the point's timestamp: the event's time, or the next nanosecond
-// after the last point of the measurement if that is later.
-func (t *table) stamp(at int64) int64 {
-	t.last = max(min(max(at, 0), maxTime), t.last+1)
-	return t.last
 }
 
 // point is a line being written. Its methods add the fields in the order of

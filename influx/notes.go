@@ -33,6 +33,7 @@ const (
 	noteLoss
 	noteStorm
 	noteCalm
+	noteClock
 )
 
 // noter makes notes of samples. It is the encoder's.
@@ -92,6 +93,15 @@ func (n *noter) wants(t *totals, s *event.Sample) {
 	// In the beginning all that was seen counts the same.
 	part := min(s.Interval.Seconds()/min(n.known, usualWithin).Seconds(), 1)
 	n.usual += part * (rate - n.usual)
+}
+
+// clock tells of a step of the wall clock.
+func (n *noter) clock(t *totals, s *event.ClockStep) {
+	way, by := "forward", s.By
+	if by < 0 {
+		way, by = "back", -by
+	}
+	n.put(t, noteClock, s.By.Milliseconds(), fmt.Sprintf("The wall clock went %s by %v", way, by.Round(time.Millisecond)))
 }
 
 // end tells that the monitor stops, if it told that it started.

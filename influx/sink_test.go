@@ -59,7 +59,9 @@ func publishOver(t *testing.T, cfg Config, events []*event.Event, over, settle t
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.SetPipeline(func() status.Pipeline { return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Accepted: s.Stats().Accepted}}} })
+	s.SetPipeline(func() status.Pipeline {
+		return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Accepted: s.Stats().Accepted}}}
+	})
 	b := bus.New(bus.Config{MaxEvents: len(events) + 1, MaxBytes: 1 << 30})
 	r := b.Subscribe("influx")
 	b.Live()

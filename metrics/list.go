@@ -165,6 +165,12 @@ var deriveFamilies = []Family{
 	ofDerive("ipfsmon_derive_pending_wants", Gauge, "Wants that wait for an answer.", func(d *status.Derive) uint64 { return d.Pending }),
 	ofDerive("ipfsmon_derive_held_events", Gauge, "Events that wait to be put in order.", func(d *status.Derive) uint64 { return d.Held }),
 	ofDerive("ipfsmon_derive_panics_total", Counter, "Faults of our own while figures were derived.", func(d *status.Derive) uint64 { return d.Panics }),
+	{Name: "ipfsmon_clock_steps_total", Kind: Counter, Help: "How often the wall clock was set by more than two seconds; forward also when the machine slept.",
+		Labels: []Label{{"direction", "back, forward"}},
+		pipeline: func(p *status.Pipeline, out emit) {
+			out(float64(p.Clock.Back), "back")
+			out(float64(p.Clock.Forward), "forward")
+		}},
 	{Name: "ipfsmon_origin_gateways", Kind: Gauge, Help: "Peers in the list of gateways.",
 		pipeline: func(p *status.Pipeline, out emit) {
 			if p.Origin != nil {

@@ -58,6 +58,7 @@ func pipeline() status.Pipeline {
 		Derive: &status.Derive{Events: 80, Wants: 81, Matched: 82, Unmatched: 83, Expired: 84, Lost: 85, RepeatsLost: 86, Latencies: 87,
 			LatenciesHeld: 88, Refused: 89, Pending: 90, Held: 91, Panics: 92},
 		Origin:  &status.Origin{Gateways: 95},
+		Clock:   status.ClockSteps{Back: 98, Forward: 99},
 		Privacy: []status.Privacy{{Sink: "influx", Mode: "raw", Panics: 96}, {Sink: "stream", Mode: "aggregate", Panics: 97}},
 		Influx: &status.Influx{Events: 60, Panics: 68, Destinations: []status.Destination{
 			{Name: "main", URL: "http://influx", Delivery: status.Delivery{Accepted: 61, Stored: 62, Dropped: 63, Rejected: 64, Queued: 65, QueueBytes: 66,

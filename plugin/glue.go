@@ -96,6 +96,7 @@ func (m *Monitor) pipeline() status.Pipeline {
 		},
 		Bus:     status.Bus{Published: b.Published, Held: uint64(b.Held), HeldBytes: uint64(b.Bytes), Readers: []status.Reader{}},
 		Privacy: []status.Privacy{},
+		Clock:   m.clock.status(),
 	}
 	for _, r := range b.Readers {
 		p.Bus.Readers = append(p.Bus.Readers, status.Reader{Name: r.Name, Read: r.Read, Missed: r.Missed, Behind: r.Behind})

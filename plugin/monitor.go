@@ -56,6 +56,7 @@ type Monitor struct {
 	introspect *introspection             // nil when off
 	store      *past                      // nil without an InfluxDB that can be asked
 
+	clock  *clockWatch
 	up     atomic.Bool // all of the above is made
 	cancel context.CancelFunc
 	sinks  errgroup.Group
@@ -69,7 +70,7 @@ type Monitor struct {
 // nothing behind; then the sinks, then the capture of connections. What the
 // tracer saw before that waits on the bus.
 func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Logger) (_ *Monitor, err error) {
-	m := &Monitor{Config: cfg, watched: w, bus: b, capture: c, log: log, done: make(chan struct{})}
+	m := &Monitor{Config: cfg, watched: w, bus: b, capture: c, log: log, done: make(chan struct{}), clock: newClockWatch()}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	defer func() {
@@ -172,6 +173,7 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 		m.sinks.Go(func() error { m.followOrigin(c); return nil })
 	}
 	m.startDerive(ctx)
+	m.sinks.Go(func() error { m.watchClock(b, m.done); return nil })
 	m.up.Store(true)
 	b.Live()
 	if w.Publish != nil {

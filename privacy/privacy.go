@@ -109,6 +109,8 @@ func aggregate(e *event.Event) *event.Event {
 	switch {
 	case e.Kind == event.KindSample && e.Sample != nil: // no IDs in it
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Sample: e.Sample}
+	case e.Kind == event.KindClockStep:
+		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, ClockStep: e.ClockStep}
 	case e.Kind == event.KindSummary && e.Summary != nil:
 		s := *e.Summary
 		s.TopCIDs, s.TopCIDsByPeers, s.TopPeers = nil, nil, nil
@@ -149,6 +151,8 @@ func (n *names) event(e *event.Event) *event.Event {
 		out.Latency = &event.Latency{CID: n.cid(l.CID), Want: l.Want, Answer: l.Answer, Elapsed: l.Elapsed}
 	case event.KindSummary:
 		out.Summary = n.summary(e.Summary)
+	case event.KindClockStep:
+		out.ClockStep = e.ClockStep
 	default:
 		return nil
 	}

@@ -8,14 +8,21 @@ package status
 // Pipeline follows the way of the data: capture, bus, sinks. A sink that is off
 // is nil. Counters are since the start of the monitor.
 type Pipeline struct {
-	Capture Capture   `json:"capture"`
-	Bus     Bus       `json:"bus"`
-	Derive  *Derive   `json:"derive"`
-	Origin  *Origin   `json:"origin"`
-	Privacy []Privacy `json:"privacy"` // of each sink that is on
-	Stream  *Stream   `json:"stream"`
-	Influx  *Influx   `json:"influx"`
-	HTTP    *HTTP     `json:"http"`
+	Capture Capture    `json:"capture"`
+	Bus     Bus        `json:"bus"`
+	Derive  *Derive    `json:"derive"`
+	Origin  *Origin    `json:"origin"`
+	Privacy []Privacy  `json:"privacy"` // of each sink that is on
+	Stream  *Stream    `json:"stream"`
+	Influx  *Influx    `json:"influx"`
+	HTTP    *HTTP      `json:"http"`
+	Clock   ClockSteps `json:"clock_steps"`
+}
+
+// ClockSteps is how often the wall clock was set by more than two seconds.
+type ClockSteps struct {
+	Back    uint64 `json:"back"`
+	Forward uint64 `json:"forward"` // or the machine slept
 }
 
 // Capture is what was seen at the node's border.
