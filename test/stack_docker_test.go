@@ -3,11 +3,15 @@
 package test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,7 +56,7 @@ func TestAllStackDocker(t *testing.T) {
 		require.GreaterOrEqual(t, len(s.secrets[name]), 52, name)
 	}
 	s.grows()
-	s.unprivileged()
+	s.unprivileged(map[string]string{"nginx 8080/tcp": "127.0.0.1"})
 	s.web()
 
 	for _, name := range []string{"influxdb", "nginx", "demo"} {
@@ -94,6 +98,73 @@ func TestAllStackDocker(t *testing.T) {
 	for name, secret := range s.secrets {
 		require.Equal(t, secret, e.stack("run", "--rm", "--no-deps", "-T", "setup", "show", name), "%s has changed", name)
 	}
+	s.publicNode()
+}
+
+// TestAllStackConfig has the real docker compose read every way to put the
+// files together.
+func TestAllStackConfig(t *testing.T) {
+	compose := cached(t, "docker-compose-5.1.4")
+	out, err := exec.Command("../docker/test/compose.sh", compose).CombinedOutput()
+	require.NoError(t, err, string(out))
+	for _, overlays := range [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"existing-node"}, {"scale"}} {
+		args := []string{"--project-directory", "..", "-f", "../docker-compose.yml"}
+		for _, o := range overlays {
+			args = append(args, "-f", "../compose."+o+".yml")
+		}
+		cmd := exec.Command(compose, append(args, "--profile", "*", "config", "-q")...)
+		cmd.Env = append(os.Environ(), "IPFSMON_HOST=monitor.example.org", "IPFSMON_TLS_CERT=/c", "IPFSMON_TLS_KEY=/k", "IPFSMON_STREAM_CLIENTS=/s",
+			"IPFSMON_RUN=/run/ipfsmon", "IPFSMON_INFLUXDB_URL=https://influx.example:8086", "IPFSMON_INFLUXDB_OPERATOR=/o")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%v: %s", overlays, out)
+		require.Empty(t, string(out), "%v", overlays)
+		if len(overlays) > 0 { // each says what it needs
+			out, err = exec.Command(compose, append(args, "config", "-q")...).CombinedOutput()
+			require.Error(t, err, "%v", overlays)
+			require.Contains(t, string(out), "required variable IPFSMON_")
+		}
+	}
+}
+
+// publicNode runs what "docker compose up -d" runs, with the overlays for a
+// public address: the node that is not the demo's, and nginx with TLS.
+func (s *stackRun) publicNode() {
+	t := s.t
+	t.Helper()
+	a := newAuthority(t)
+	cert, key := a.leaf(x509.ExtKeyUsageServerAuth)
+	for name, b := range map[string][]byte{"cert": cert, "key": key} {
+		require.NoError(t, os.WriteFile(filepath.Join(s.dir, name), b, 0o444))
+	}
+	require.NoError(t, os.Chmod(s.dir, 0o755))
+	s.env = append(s.env, "IPFSMON_HOST=localhost", "IPFSMON_TLS_CERT="+filepath.Join(s.dir, "cert"), "IPFSMON_TLS_KEY="+filepath.Join(s.dir, "key"))
+	s.stack("stop", "demo")
+	s.compose = []string{s.compose[0], "-f", "docker-compose.yml", "-f", "compose.tls.yml", "-f", "compose.public.yml", "-f", "docker/test/compose.yml"}
+	s.stack("up", "-d", "--remove-orphans")
+	c := s.client()
+	c.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: a.pool}
+	ask := func(password string) int {
+		req, err := http.NewRequest("GET", "https://127.0.0.1/metric_plugin/v1/ready", nil)
+		require.NoError(t, err)
+		if password != "" {
+			req.SetBasicAuth("ipfsmon", password)
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			return 0
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	require.Eventually(t, func() bool { return ask(s.secrets[stack.WebPassword]) == 200 }, time.Minute, 200*time.Millisecond, "the node behind TLS and a login")
+	require.Equal(t, 401, ask(""))
+	require.Equal(t, 401, ask("guess"))
+	s.unprivileged(map[string]string{"nginx 8080/tcp": "", "nginx 8443/tcp": "", "node 4001/tcp": "0.0.0.0", "node 4001/udp": "0.0.0.0"})
+	before, _ := s.points()
+	require.Eventually(t, func() bool {
+		now, err := s.count(time.Now())
+		return err == nil && now["totals.node"] > before["totals.node"]
+	}, time.Minute, 300*time.Millisecond, "the node writes")
 }
 
 // pipeline is what the node tells of its points, by way of nginx.
@@ -235,7 +306,7 @@ func (s *stackRun) compare(what string, before map[string]float64, until time.Ti
 
 // unprivileged looks at how the containers run, and that no secret is where
 // anyone but its user sees it.
-func (s *stackRun) unprivileged() {
+func (s *stackRun) unprivileged(want map[string]string) {
 	t := s.t
 	t.Helper()
 	published := map[string]string{}
@@ -278,7 +349,7 @@ func (s *stackRun) unprivileged() {
 			require.False(t, m.Type == "volume" && len(m.Name) == 64, "%s: %s is a volume without a name", c.Name, m.Destination)
 		}
 	}
-	require.Equal(t, map[string]string{"nginx 8080/tcp": "127.0.0.1"}, published)
+	require.Equal(t, want, published)
 
 	for name, secret := range s.secrets {
 		config := s.stack("config")
