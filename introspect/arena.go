@@ -34,15 +34,3 @@ func (a *arena[T, P]) reset() {
 	}
 	a.n = 0
 }
-
-// texts makes many short byte strings out of few long ones.
-type texts struct{ buf []byte }
-
-func (t *texts) copy(s string) []byte {
-	if cap(t.buf)-len(t.buf) < len(s) {
-		t.buf = make([]byte, 0, max(32<<10, len(s))) // what was given out stays in the old one
-	}
-	from := len(t.buf)
-	t.buf = append(t.buf, s...)
-	return t.buf[from:len(t.buf):len(t.buf)]
-}

@@ -57,7 +57,7 @@ type Conns struct {
 	round   uint64
 	swept   time.Time
 	agents  map[string]uint32
-	perPeer map[peer.ID]uint32 // open connections
+	perPeer map[peer.ID]uint32 // open connections, and counted
 	opened  uint32
 	leftOut uint32
 	scratch memory
@@ -101,8 +101,12 @@ type known struct {
 	relay     peer.ID // whom it goes through; "" for none
 	country   string
 	gateway   bool
-	counter   *ConnCounter // nil where there is none
-	quic      *quic.Conn   // nil where it is none
+	// of the one who makes snapshots
+	streams    []namedStream
+	lastStream uint64
+
+	counter *ConnCounter // nil where there is none
+	quic    *quic.Conn   // nil where it is none
 
 	mu       sync.Mutex // of what follows: a snapshot and the connection's end may meet
 	rate     rate
@@ -241,8 +245,23 @@ func (*Conns) Listen(network.Network, multiaddr.Multiaddr) {}
 // ListenClose is nothing to us.
 func (*Conns) ListenClose(network.Network, multiaddr.Multiaddr) {}
 
-// Connected is nothing to us: what is open is asked for when somebody looks.
-func (*Conns) Connected(network.Network, network.Conn) {}
+// Connected reads what of a connection does not change, so that a snapshot need
+// not. Libp2p waits for it.
+func (t *Conns) Connected(_ network.Network, c network.Conn) { t.add(c) }
+
+// add learns a connection, unless it has closed already.
+func (t *Conns) add(c network.Conn) *known {
+	k := t.learn(c)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if there := t.open[c]; there != nil {
+		return there
+	}
+	if !c.IsClosed() { // else Disconnected may have come and gone
+		t.open[c] = k
+	}
+	return k
+}
 
 // Disconnected keeps a connection for those who look later. Libp2p waits for it.
 func (t *Conns) Disconnected(n network.Network, c network.Conn) {

@@ -3,6 +3,7 @@ package introspect
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,13 +31,28 @@ type memory struct {
 	out    []*pb.Connection
 	inside []*pb.Stream // of all connections, one after the other
 	shared []sharedTap  // streams whose traffic_of is not known yet
-	ids    texts
 }
 
 // sharedTap is a stream and the counter that it shares with others.
 type sharedTap struct {
 	stream *pb.Stream
 	with   *uint32 // how many streams share it
+}
+
+// counted marks a peer in Conns.perPeer whose agent was counted.
+const counted = 1 << 31
+
+// grow makes room for so many connections and their streams.
+func (m *memory) grow(conns []network.Conn, streams bool) {
+	m.out = slices.Grow(m.out, len(conns))
+	if !streams {
+		return
+	}
+	n := 0
+	for _, c := range conns {
+		n += c.Stat().NumStreams
+	}
+	m.inside, m.shared = slices.Grow(m.inside, n), slices.Grow(m.shared, n)
 }
 
 // reset lets the memory be used for another list.
@@ -55,7 +71,6 @@ func (m *memory) reset() {
 	clear(m.inside)
 	clear(m.shared)
 	m.known, m.out, m.inside, m.shared = m.known[:0], m.out[:0], m.inside[:0], m.shared[:0]
-	m.ids.buf = m.ids.buf[:0]
 }
 
 // connections lists what is open, then what closed within MaxRetention.
@@ -69,7 +84,9 @@ func (t *Conns) connections(q ConnectionQuery) ([]*pb.Connection, error) {
 	conns := t.cfg.Conns()
 	t.opened, t.leftOut = uint32(len(conns)), 0
 	clear(t.agents)
-	clear(t.perPeer)
+	if clear(t.perPeer); t.round == 0 {
+		t.perPeer = make(map[peer.ID]uint32, len(conns))
+	}
 	for _, c := range conns {
 		t.perPeer[c.RemotePeer()]++
 	}
@@ -79,13 +96,13 @@ func (t *Conns) connections(q ConnectionQuery) ([]*pb.Connection, error) {
 	}
 	t.lookUp(m, conns)
 	t.round++
-	counted := make(map[peer.ID]struct{}, len(t.perPeer)) // whose agent was counted
-	m.out = slices.Grow(m.out, len(conns))
+	m.grow(conns, q.Streams)
 	for i, c := range conns {
 		k := m.known[i]
-		r := t.read(k, now, t.perPeer[k.peer])
-		if _, ok := counted[k.peer]; !ok {
-			counted[k.peer] = struct{}{}
+		n := t.perPeer[k.peer]
+		r := t.read(k, now, n&^counted)
+		if n&counted == 0 {
+			t.perPeer[k.peer] = n | counted
 			t.agents[r.agent]++
 		}
 		out := m.connection(k, &r)
@@ -130,14 +147,7 @@ func (t *Conns) lookUp(m *memory, conns []network.Conn) {
 		if m.known[i] != nil {
 			continue
 		}
-		k := t.learn(c)
-		m.known[i] = k
-		t.mu.Lock()
-		t.open[c] = k
-		if c.IsClosed() { // Disconnected may have come and gone
-			delete(t.open, c)
-		}
-		t.mu.Unlock()
+		m.known[i] = t.add(c)
 	}
 }
 
@@ -176,11 +186,12 @@ func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *kno
 		return
 	}
 	from := len(m.inside)
-	for _, s := range streams {
+	k.name(streams)
+	for i, s := range streams {
 		st := s.Stat()
 		p := s.Protocol()
 		ps := m.streams.take()
-		ps.Id = m.ids.copy(s.ID())
+		ps.Id = k.streams[i].id
 		ps.Protocol = string(event.Clean(string(p), event.MaxProtocolText))
 		ps.Role = roleOf(st.Direction)
 		ps.LatencyNs = uint64(max(0, r.latency))
@@ -212,6 +223,47 @@ func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *kno
 	}
 	out.Streams = m.lists.take()
 	out.Streams.Streams = m.inside[from:len(m.inside):len(m.inside)]
+}
+
+// namedStream is a stream and its ID.
+type namedStream struct {
+	stream network.Stream
+	id     []byte
+}
+
+// fewStreams is how many streams are looked up one after the other.
+const fewStreams = 16
+
+// name gives each stream an ID, the connection's with a number, and keeps it
+// for as long as the stream is there. Libp2p's own would be as good, and costs
+// more than all the rest: it encodes the peer's ID for each.
+func (k *known) name(streams []network.Stream) {
+	before := k.streams
+	k.streams = make([]namedStream, len(streams))
+	var byStream map[network.Stream][]byte
+	if len(before) > fewStreams {
+		byStream = make(map[network.Stream][]byte, len(before))
+		for _, b := range before {
+			byStream[b.stream] = b.id
+		}
+	}
+	for i, s := range streams {
+		id := byStream[s]
+		if byStream == nil {
+			for _, b := range before {
+				if b.stream == s {
+					id = b.id
+					break
+				}
+			}
+		}
+		if id == nil {
+			k.lastStream++
+			id = append(append(make([]byte, 0, len(k.id)+8), k.id...), '/')
+			id = strconv.AppendUint(id, k.lastStream, 10)
+		}
+		k.streams[i] = namedStream{s, id}
+	}
 }
 
 // oneWay says whether a protocol's streams carry data from who opened them

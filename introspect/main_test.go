@@ -14,7 +14,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/libp2p/go-flow-metrics.(*sweeper).runActive")) // libp2p's, for the whole process
+}
 
 // patience is how long a test waits for what must come.
 const patience = 45 * time.Second

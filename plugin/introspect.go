@@ -114,6 +114,7 @@ type introspection struct {
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	attach func() // has the host tell of connections; nil where there is none
 	detach func()
 }
 
@@ -150,7 +151,7 @@ func (m *Monitor) openIntrospection() (err error) {
 	if node.PeerHost != nil && named {
 		conns := introspect.NewConns(m.connsConfig(node, t, agent))
 		network := node.PeerHost.Network()
-		network.Notify(conns)
+		in.attach = func() { network.Notify(conns) }
 		in.detach = func() { network.StopNotify(conns) }
 		err = registry.RegisterDataProviders(conns.Providers())
 		if d := node.DHT; d != nil {
@@ -188,6 +189,9 @@ func (in *introspection) run(m *Monitor) error {
 		if err := in.endpoint.Start(); err != nil {
 			return fmt.Errorf("introspection: %w", err)
 		}
+	}
+	if in.attach != nil {
+		in.attach()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	in.cancel = cancel

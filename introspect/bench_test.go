@@ -1,0 +1,235 @@
+package introspect
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multiaddr"
+	"github.com/stretchr/testify/require"
+)
+
+// fakeConn costs what a connection of libp2p's costs to ask: its ID and those
+// of its streams are made anew each time, and its streams are in a new list.
+type fakeConn struct {
+	network.Conn
+	n             int
+	peer          peer.ID
+	local, remote multiaddr.Multiaddr
+	opened        time.Time
+	counter       *ConnCounter
+	streams       []network.Stream
+}
+
+func (c *fakeConn) ID() string                           { return fmt.Sprintf("%s-%d", c.peer.String()[:10], c.n) }
+func (c *fakeConn) RemotePeer() peer.ID                  { return c.peer }
+func (c *fakeConn) LocalMultiaddr() multiaddr.Multiaddr  { return c.local }
+func (c *fakeConn) RemoteMultiaddr() multiaddr.Multiaddr { return c.remote }
+func (c *fakeConn) IsClosed() bool                       { return false }
+func (c *fakeConn) ConnState() network.ConnectionState {
+	return network.ConnectionState{Transport: "tcp", Security: "/noise", StreamMultiplexer: "/yamux/1.0.0"}
+}
+func (c *fakeConn) Stat() network.ConnStats {
+	return network.ConnStats{Stats: network.Stats{Direction: network.DirInbound, Opened: c.opened}, NumStreams: len(c.streams)}
+}
+func (c *fakeConn) GetStreams() []network.Stream { return append([]network.Stream(nil), c.streams...) }
+func (c *fakeConn) As(target any) bool {
+	if t, ok := target.(**ConnCounter); ok {
+		*t = c.counter
+		return true
+	}
+	return false
+}
+
+type fakeStream struct {
+	network.Stream
+	conn  *fakeConn
+	n     int
+	proto protocol.ID
+}
+
+func (s *fakeStream) ID() string            { return fmt.Sprintf("%s-%d", s.conn.ID(), s.n) }
+func (s *fakeStream) Protocol() protocol.ID { return s.proto }
+func (s *fakeStream) Stat() network.Stats {
+	return network.Stats{Direction: network.DirOutbound, Opened: s.conn.opened}
+}
+
+// fakeNode is a server of a node with so many connections of three streams.
+func fakeNode(t testing.TB, conns int) *Server {
+	protocols := []protocol.ID{"/ipfs/bitswap/1.2.0", "/ipfs/kad/1.0.0", "/ipfs/id/1.0.0"}
+	local := multiaddr.StringCast("/ip4/203.0.113.7/tcp/4001")
+	taps := NewTaps()
+	all := make([]network.Conn, conns)
+	for i := range all {
+		_, pub, err := crypto.GenerateEd25519Key(strings.NewReader(fmt.Sprintf("%032d", i)))
+		require.NoError(t, err)
+		id, err := peer.IDFromPublicKey(pub)
+		require.NoError(t, err)
+		c := &fakeConn{n: i, peer: id, local: local, opened: time.Now(), counter: new(ConnCounter),
+			remote: multiaddr.StringCast(fmt.Sprintf("/ip4/198.51.%d.%d/tcp/4001", i>>8&0xff, i&0xff))}
+		for k, p := range protocols {
+			c.streams = append(c.streams, &fakeStream{conn: c, n: 3*i + k, proto: p})
+			taps.of(id, p).in.Store(uint64(i))
+		}
+		all[i] = c
+	}
+	agents := []string{"kubo/0.43.0", "go-ipfs/0.8.0/48f94e2", "someguy/v0.10.0"}
+	c := NewConns(ConnsConfig{
+		Conns:   func() []network.Conn { return append([]network.Conn(nil), all...) },
+		Agent:   func(p peer.ID) string { return agents[len(p)%3] },
+		Latency: func(peer.ID) time.Duration { return time.Millisecond },
+		Taps:    taps,
+	})
+	for _, conn := range all {
+		c.Connected(nil, conn)
+	}
+	r := NewRegistry()
+	require.NoError(t, r.RegisterDataProviders(c.Providers()))
+	return NewServer(Config{Introspector: r})
+}
+
+// allocated is how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// TestSnapshotAllocations: 10,000 connections with three streams each take less
+// than 32 MiB, the first time too.
+func TestSnapshotAllocations(t *testing.T) {
+	s := fakeNode(t, 10_000)
+	defer s.Close()
+	for _, name := range []string{"first", "second", "third"} {
+		got := allocated(func() {
+			frame, _, err := s.makeSnapshot()
+			require.NoError(t, err)
+			s.lastSize = len(frame)
+		})
+		t.Logf("%s: %.1f MiB allocated for a frame of %.1f MiB", name, float64(got)/(1<<20), float64(s.lastSize)/(1<<20))
+		require.Less(t, got, uint64(32<<20), name)
+	}
+	st, err := s.cfg.Introspector.FetchFullState()
+	require.NoError(t, err)
+	require.Len(t, st.GetSubsystems().GetConnections(), 10_000)
+	for _, c := range st.GetSubsystems().GetConnections() {
+		require.Len(t, c.GetStreams().GetStreams(), 3)
+	}
+}
+
+// TestSnapshotLimit: what is left out is counted.
+func TestSnapshotLimit(t *testing.T) {
+	s := fakeNode(t, 50)
+	defer s.Close()
+	r := s.cfg.Introspector.(*Registry)
+	r.MaxConnections = 20
+	st, err := r.FetchFullState()
+	require.NoError(t, err)
+	require.Len(t, st.GetSubsystems().GetConnections(), 20)
+	require.EqualValues(t, 50, st.GetConnections())
+	require.EqualValues(t, 30, st.GetConnectionsLeftOut())
+	require.EqualValues(t, 50, st.GetPeers())
+}
+
+// TestTapsDoNotAllocate on the way of the node's data.
+func TestTapsDoNotAllocate(t *testing.T) {
+	taps := NewTaps()
+	r := &reporter{noReporter{}, taps}
+	id, err := peer.Decode(goldenPeer)
+	require.NoError(t, err)
+	r.LogSentMessageStream(1, "/ipfs/bitswap/1.2.0", id)
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		r.LogSentMessageStream(100, "/ipfs/bitswap/1.2.0", id)
+		r.LogRecvMessageStream(100, "/ipfs/bitswap/1.2.0", id)
+	}))
+	var f sniffer
+	message := append([]byte{30, 8, 4}, make([]byte, 28)...)
+	kinds := uint64(0)
+	require.Zero(t, testing.AllocsPerRun(1000, func() { f.feed(message, func(k uint64) { kinds += k }) }))
+	require.NotZero(t, kinds)
+}
+
+// cpu is the processor time of this process, of user and system, garbage
+// collection included.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// maxSnapshotCPU is the gate for 10,000 connections.
+const maxSnapshotCPU = 150 * time.Millisecond
+
+// BenchmarkSnapshot makes and encodes the state of a node, streams and all.
+func BenchmarkSnapshot(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
+			s := fakeNode(b, n)
+			defer s.Close()
+			b.ReportAllocs()
+			size, began := 0, cpu()
+			for b.Loop() {
+				frame, _, err := s.makeSnapshot()
+				if err != nil {
+					b.Fatal(err)
+				}
+				size, s.lastSize = len(frame), len(frame)
+			}
+			each := (cpu() - began) / time.Duration(b.N)
+			b.ReportMetric(float64(each.Microseconds())/1000, "cpu-ms/op")
+			if n == 10_000 && each > maxSnapshotCPU {
+				b.Errorf("%v of processor time for each, %v are allowed", each, maxSnapshotCPU)
+			}
+			b.ReportMetric(float64(size), "frame-B")
+		})
+	}
+}
+
+// BenchmarkTaps is what each read or write of a stream costs more.
+func BenchmarkTaps(b *testing.B) {
+	r := &reporter{noReporter{}, NewTaps()}
+	id, err := peer.Decode(goldenPeer)
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.LogSentMessageStream(100, "/ipfs/bitswap/1.2.0", id)
+	}
+}
+
+// BenchmarkEvent is what a Bitswap message costs with nobody listening, and
+// with one session and sixteen.
+func BenchmarkEvent(b *testing.B) {
+	for _, n := range []int{0, 1, 16} {
+		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
+			s := NewServer(Config{Introspector: NewRegistry()})
+			defer s.Close()
+			for range n {
+				ses := newSession(s, address("127.0.0.1:1"))
+				ses.events = true
+				s.sessions[ses] = struct{}{}
+				s.listening(true)
+			}
+			f := NewFeed(s, nil)
+			e := benchMessage()
+			b.ReportAllocs()
+			for b.Loop() {
+				s.budget.left = 10
+				f.take(e)
+				for ses := range s.sessions {
+					ses.q.next()
+				}
+			}
+		})
+	}
+}

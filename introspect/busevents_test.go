@@ -1,0 +1,127 @@
+package introspect
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	mh "github.com/multiformats/go-multihash"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+func cidOf(n int) cid.Cid {
+	sum, err := mh.Sum([]byte{byte(n), byte(n >> 8)}, mh.SHA2_256, -1)
+	if err != nil {
+		panic(err)
+	}
+	return cid.NewCidV1(cid.Raw, sum)
+}
+
+// benchMessage is a message with 16 wants.
+func benchMessage() *event.Event {
+	id, err := peer.Decode(goldenPeer)
+	if err != nil {
+		panic(err)
+	}
+	e := &event.Event{Time: time.Now().UnixNano(), Kind: event.KindMessage, Peer: id, WireSize: 700}
+	for i := range 16 {
+		e.Wants = append(e.Wants, event.Want{CID: cidOf(i), Priority: int32(i), Type: event.WantHave})
+	}
+	return e
+}
+
+func TestFeed(t *testing.T) {
+	s := serve(t, Config{})
+	b := bus.New(bus.Config{})
+	f := NewFeed(s.Server, func(peer.ID) string { return "kubo/0.43.0" })
+	require.Nil(t, f.Content())
+	require.Nil(t, f.Sample())
+	r := b.Subscribe("introspect")
+	b.Live()
+	done := make(chan error, 1)
+	go func() { done <- f.Run(context.Background(), r) }()
+	p := s.greet(t, 60_000, 120_000)
+	p.agrees(cmdEnable, srcEvents)
+
+	e := benchMessage()
+	for i := range 30 {
+		e.Wants = append(e.Wants, event.Want{CID: cidOf(i), Cancel: i%2 == 0})
+		e.Presences = append(e.Presences, event.Presence{CID: cidOf(i), Type: event.PresenceType(i % 2)})
+		e.Blocks = append(e.Blocks, event.Block{CID: cidOf(i), Size: 1 << 20})
+	}
+	e.Country, e.Full, e.PendingBytes, e.Truncated = "DE", true, 5, 6
+	b.Publish(e)
+	got := p.next().GetEvent()
+	require.Equal(t, "BitswapMessage", got.GetType().GetName())
+	require.Len(t, got.GetType().GetPropertyTypes(), 18)
+	var m messageContent
+	require.NoError(t, json.Unmarshal([]byte(got.GetContent()), &m))
+	require.Equal(t, goldenPeer, m.Peer)
+	require.Equal(t, "received", m.Direction)
+	require.Equal(t, []int{15, 16, 15, 15, 15, 30}, []int{m.WantBlocks, m.WantHaves, m.Cancels, m.Haves, m.DontHaves, m.Blocks})
+	require.EqualValues(t, 30<<20, m.BlockBytes)
+	require.Len(t, m.Wants, maxShown)
+	require.Len(t, m.Presences, maxShown)
+	require.Len(t, m.BlockList, maxShown)
+	require.Equal(t, "kubo/0.43.0", m.Agent)
+	columns := map[string]any{}
+	require.NoError(t, json.Unmarshal([]byte(got.GetContent()), &columns))
+	for name := range columns {
+		require.NotNil(t, columnOf(got.GetType(), name), "%s has no column", name)
+	}
+
+	b.Publish(&event.Event{Time: 5e9, Kind: event.KindConnection, Peer: e.Peer, Conn: &event.Conn{ID: "c-1", Closed: true, Inbound: true, Addr: "/ip4/192.0.2.1/tcp/1",
+		Transport: "tcp", Security: "noise", Muxer: "yamux", Duration: 1500 * time.Millisecond}})
+	got = p.next().GetEvent()
+	require.Equal(t, "ConnectionClosed", got.GetType().GetName())
+	require.EqualValues(t, 5000, got.GetTs())
+	require.JSONEq(t, `{"connection":"c-1","peer":"`+goldenPeer+`","direction":"inbound","transport":"tcp","security":"noise","muxer":"yamux",
+		"address":"/ip4/192.0.2.1/tcp/1","agent":"kubo/0.43.0","duration_ms":1500}`, got.GetContent())
+
+	summary := &event.Summary{Interval: time.Minute, TopCIDs: []event.TopCID{{CID: cidOf(1), Wants: 3}}, TopPeers: []event.TopPeer{{Peer: e.Peer, Agent: "a"}},
+		Codecs: []event.Share{{Name: "raw", N: 5}}, UniqueCIDs: [2]uint64{7, 8}}
+	summary.Latency[event.Sent][event.AnswerBlock] = event.LatencyStats{Count: 2, P50: time.Millisecond, Max: time.Second}
+	b.Publish(&event.Event{Time: 100e9, Kind: event.KindSummary, Summary: summary})
+	b.Publish(&event.Event{Time: 100e9, Kind: event.KindSample, Sample: &event.Sample{Conns: 4}})
+	require.Eventually(t, func() bool { return f.Sample() != nil }, patience, time.Millisecond)
+	c := f.Content()
+	require.EqualValues(t, 40_000, c.GetSinceTs())
+	require.EqualValues(t, 100_000, c.GetUntilTs())
+	require.EqualValues(t, 7, c.GetUnique().GetCidsReceived())
+	require.EqualValues(t, 3, c.GetTopCids()[0].GetWants())
+	require.Len(t, c.GetLatency(), 1)
+	require.EqualValues(t, 1_000_000, c.GetLatency()[0].GetMaxUs())
+	require.Equal(t, "raw", c.GetCodecs()[0].GetName())
+	b.Close()
+	require.NoError(t, <-done)
+}
+
+func columnOf(t *pb.EventType, name string) *pb.EventType_EventProperty {
+	for _, c := range t.GetPropertyTypes() {
+		if c.GetName() == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// TestQuietFeedTellsNoEvents, which would name peers, and keeps the sums.
+func TestQuietFeedTellsNoEvents(t *testing.T) {
+	s := serve(t, Config{})
+	f := NewQuietFeed(s.Server)
+	p := s.greet(t, 60_000, 120_000)
+	p.agrees(cmdEnable, srcEvents)
+	f.take(benchMessage())
+	f.take(&event.Event{Kind: event.KindConnection, Conn: &event.Conn{}})
+	f.take(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}})
+	require.NotNil(t, f.Sample())
+	s.Emit("End", time.Now(), struct{}{})
+	require.Equal(t, "End", p.next().GetEvent().GetType().GetName())
+}
