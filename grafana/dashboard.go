@@ -164,7 +164,7 @@ func annotations() []dashboard.AnnotationQuery {
 		Enable: true, Hide: ptr(true), IconColor: "rgba(0, 211, 255, 1)", Type: ptr("dashboard"),
 	}}
 	for _, a := range []struct{ name, kinds, color string }{
-		{"Start and stop", "start|stop", "blue"},
+		{"Start, stop, clock", "start|stop|clock_step", "blue"},
 		{"Loss", "loss", "red"},
 		{"Storm of wants", "storm|calm", "orange"},
 	} {

@@ -58,7 +58,7 @@ have the same meaning of colours.
 does it write here (its status line), is the data source the right one, is the time range. Rates are complete from the second sample on,
 twenty seconds after the start; derived figures (unique, top, latency) come once a minute. History is kept for 7 days and may be off.
 
-**Lines in the graphs** are notes that the monitor writes (measurement ` + "`notes`" + `): blue it started or stopped, red something was lost, orange a storm
+**Lines in the graphs** are notes that the monitor writes (measurement ` + "`notes`" + `): blue it started or stopped, or the wall clock was set, red something was lost, orange a storm
 of wants: five times the usual rate of the last hour and more than 100 a second, until it is below twice the usual.
 
 ## What there is

@@ -19,7 +19,7 @@ func overview() *board {
 		rows: []row{
 			{
 				title: "Now",
-				read:  "**How to read it:** green is well, orange wants a look, red wants a hand. The table lists the nodes that write; if it is empty, it tells what to do next. Vertical lines in all graphs: blue the monitor started or stopped, red something was lost, orange a storm of wants.",
+				read:  "**How to read it:** green is well, orange wants a look, red wants a hand. The table lists the nodes that write; if it is empty, it tells what to do next. Vertical lines in all graphs: blue the monitor started or stopped or the clock was set, red something was lost, orange a storm of wants.",
 				panels: []*panel{
 					number("Connected peers", "short", "lastNotNull", "Peers connected to the chosen nodes. kubo keeps 32 to 96 unless configured otherwise. Few or none: is the node behind a firewall, or offline?",
 						series("$col", connected)).thresholds("red", 1.0, "orange", 8.0, "green"),
@@ -36,7 +36,7 @@ func overview() *board {
 					cells("Nodes", "short", "The nodes that wrote in this time, with their last figures. A node that is missing here does not write: see its log.",
 						rows(`SELECT last(connections) AS "Connections", last(wantlist) AS "Wantlist", last(ledgers) AS "Ledgers", last(repo_bytes) AS "Repository" FROM totals.node WHERE {w} GROUP BY "node"`)).
 						hide("Time").override("byName", "Repository", "unit", "bytes").override("byName", "node", "displayName", "Node", "custom.minWidth", 160.0).empty(firstSteps).size(14, 7),
-					cells("What happened", "string", "What the monitor noted: start and stop, losses, storms of wants. Newest first.",
+					cells("What happened", "string", "What the monitor noted: start and stop, losses, storms of wants, steps of the clock. Newest first.",
 						rows(`SELECT text, "node", "kind" FROM totals.notes WHERE {w} ORDER BY time DESC LIMIT 50`)).
 						hide("kind").override("byName", "text", "displayName", "What", "custom.minWidth", 260.0).override("byName", "node", "displayName", "Node").
 						empty("Nothing was noted in this time: no start, no stop, no loss, no storm.").size(10, 7),

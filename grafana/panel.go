@@ -83,8 +83,6 @@ func (p *panel) limits(from, to float64) *panel {
 	return p
 }
 
-func (p *panel) decimals(n float64) *panel { p.FieldConfig.Defaults.Decimals = &n; return p }
-
 // override sets properties, pairs of an ID and a value, of the fields that the
 // matcher (byName, byRegexp, byType) finds.
 func (p *panel) override(matcher, what string, properties ...any) *panel {
