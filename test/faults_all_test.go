@@ -16,9 +16,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 )
 
-// TestAllFaultR16 is the poison line in a real InfluxDB 1.6.7, with a spool: all
+// TestAllFaultR16Poison is the poison line in a real InfluxDB 1.6.7, with a spool: all
 // others are stored, and the line is in the file with the server's words.
-func TestAllFaultR16(t *testing.T) {
+func TestAllFaultR16Poison(t *testing.T) {
 	address, admin := startInfluxDB16(t)
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte("of the monitor"), 0o600))

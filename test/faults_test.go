@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -112,8 +111,8 @@ func (f *faultFlow) counted() {
 // R12: the server is away while 5000 events come each second, and comes back.
 func TestFaultR12Outage(t *testing.T) {
 	away := 3 * time.Second
-	if os.Getenv("FAULTS") != "" {
-		away = time.Minute
+	if long() {
+		away = 10 * time.Minute
 	}
 	f := newFaultFlow(t)
 	p := f.server()
@@ -124,7 +123,7 @@ func TestFaultR12Outage(t *testing.T) {
 		time.Sleep(away)
 		require.Greater(t, s.Stats().Queued, 1000)
 		p = f.server()
-		f.delivered(s, 2*time.Minute)
+		f.delivered(s, 10*time.Minute)
 	})
 	f.counted()
 	t.Logf("%d events, %v without a server", f.sent, away)
@@ -134,7 +133,7 @@ func TestFaultR12Outage(t *testing.T) {
 // it answered for is there, and everything else is, too, once.
 func TestFaultR27KilledServer(t *testing.T) {
 	rounds := 3
-	if os.Getenv("FAULTS") != "" {
+	if long() {
 		rounds = 20
 	}
 	f := newFaultFlow(t)
