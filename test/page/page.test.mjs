@@ -354,6 +354,31 @@ test('events by type have their own columns, and the JSON as it came', async () 
   await v.done();
 });
 
+test('a token is asked for, and kept for the tab alone', async () => {
+  const token = 'right/+~>?'; // what is written otherwise in base64url
+  const node = await run(['--connections', '5', '--token', token]);
+  const v = await open(node.url, { expected: [/401/, /WebSocket connection/] }), { page } = v;
+  const dialog = page.getByRole('dialog', { name: 'This node asks for a token' });
+  const show = async (text) => {
+    await dialog.getByLabel('Token').fill(text);
+    await dialog.getByRole('button', { name: 'Connect' }).click();
+  };
+  await dialog.waitFor();
+  await accessible(page, 'the question for a token');
+  await show('wrong');
+  await page.waitForFunction(() => document.querySelector('dialog input')?.value === '');
+  await show(token);
+  await live(page);
+  assert.equal(await dialog.count(), 0);
+  await page.reload();
+  await live(page);
+  assert.ok(!page.url().includes('right'));
+  const other = await page.context().newPage();
+  await other.goto(node.url);
+  await other.getByRole('dialog', { name: 'This node asks for a token' }).waitFor();
+  await v.done();
+});
+
 test('a node that goes away is waited for', async () => {
   const node = await run(['--connections', '5']);
   const v = await open(node.url, { expected: [/WebSocket connection/, /ERR_CONNECTION_REFUSED/] });

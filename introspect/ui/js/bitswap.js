@@ -81,7 +81,7 @@ export function Bitswap({ view, params, setParams }) {
       <div class="chips" role="group" aria-label="Types">${types.map((t) => html`<${Toggle} key=${t} on=${!off.has(t)} onChange=${flip(t)}><i class=${`swatch ${typeColors[t]}`} aria-hidden="true"></i>${typeNames[t]}<//>`)}</div>
       <${Search} label="Peer, CID or agent" value=${params.q || ''} onChange=${(q) => setParams({ q })} />
       <button type="button" class="button" aria-pressed=${held !== null ? 'true' : 'false'} onClick=${() => setHeld(held === null ? model.order : null)}>${held === null ? 'Hold the feed' : 'Let it run'}</button>
-      <span class="note" role="status">${rows.length === most ? `the newest ${number(most)}` : number(rows.length)}${rows.length < looked ? ` of ${number(looked)}` : ''} messages</span>
+      <span class="note">${rows.length === most ? `the newest ${number(most)}` : number(rows.length)}${rows.length < looked ? ` of ${number(looked)}` : ''} messages</span>
     </div>
     <${Table} label="Bitswap messages" columns=${columns} rows=${rows} fixedOrder keyOf=${({ e }) => e.order} inside=${inside}
       empty=${looked > 0 ? 'No message passes the filter.' : 'No Bitswap message was seen in this window.'} />`;

@@ -82,7 +82,7 @@ export function Events({ view, params, setParams }) {
       <div class="chips" role="group" aria-label="Types">${names.map((n) => html`<${Toggle} key=${n} on=${!off.has(n)} onChange=${flip(n)}><${Words} max=${60}>${n}<//><b>${number(model.counts.get(n) || 0)}</b><//>`)}</div>
       <button type="button" class="button" onClick=${() => setParams({ off: on.length === 0 ? '' : names.join() })}>${on.length === 0 ? 'All' : 'None'}</button>
       <${Search} label="Text in the content" value=${params.q || ''} onChange=${(q) => setParams({ q })} />
-      <span class="note" role="status">${rows.length === most ? `the newest ${number(most)}` : number(rows.length)} events</span>
+      <span class="note">${rows.length === most ? `the newest ${number(most)}` : number(rows.length)} events</span>
     </div>
     <${Table} label="Events" columns=${columns} rows=${rows} fixedOrder keyOf=${({ e }) => e.order} inside=${inside} empty="No event in this window." />`;
 }

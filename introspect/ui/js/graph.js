@@ -131,10 +131,10 @@ function Canvas({ list, by, label }) {
       const { d3 } = globalThis, old = run.current ? run.current.nodes : [];
       const { nodes, links } = build(old, list, names[by]);
       if (run.current) run.current.force.stop();
-      const spread = Math.min(1, 300 / nodes.length + 0.35);
+      const spread = Math.min(1, 300 / nodes.length + 0.35), wide = Math.sqrt(nodes.length);
       const force = d3.forceSimulation(nodes)
-        .force('link', d3.forceLink(links).distance((l) => l.length + Math.sqrt(l.target.count || 0) * 7).strength(0.6))
-        .force('charge', d3.forceManyBody().strength((n) => (n.kind === 'peer' ? -26 : -160) * spread).distanceMax(420))
+        .force('link', d3.forceLink(links).distance((l) => (l.target.kind === 'group' ? l.length + Math.sqrt(l.target.count) * 9 + wide * 4 : l.length)).strength(0.6))
+        .force('charge', d3.forceManyBody().strength((n) => (n.kind === 'peer' ? -26 * spread : -160 - 8 * (n.count || 0))).distanceMax(320 + wide * 12))
         .force('collide', d3.forceCollide((n) => n.r + 1.5))
         .force('x', d3.forceX().strength(0.03)).force('y', d3.forceY().strength(0.045))
         .alphaDecay(0.04)
@@ -205,7 +205,7 @@ export function Graph({ view, params, setParams }) {
   return html`
     <div class="bar">
       <${Choice} label="Grouped" value=${by} onChange=${(v) => setParams({ by: v === 'agent' ? '' : v })} options=${[['agent', 'By agent'], ['country', 'By country'], ['transport', 'By transport']]} />
-      <span class="note" role="status">${number(total)} peers${list.length < total ? `, ${number(list.length)} of them drawn` : ''}</span>
+      <span class="note">${number(total)} peers${list.length < total ? `, ${number(list.length)} of them drawn` : ''}</span>
     </div>
     <div class="beside">
       <${Card}>${total === 0 ? html`<${Empty}>No peer is connected.<//>` : html`<${Canvas} list=${list} by=${by} label=${`${total} peers around this node, in ${rows.length} groups`} />`}<//>

@@ -105,7 +105,7 @@ export function Peers({ view, params, setParams }) {
       <${Choice} label="What is listed" value=${streams ? 'streams' : ''} onChange=${(show) => setParams({ show })} options=${[['', 'Connections'], ['streams', 'Streams']]} />
       <${Search} label="Peer, agent, address, protocol" value=${params.q || ''} onChange=${(q) => setParams({ q })} />
       <${Toggle} on=${past} onChange=${(on) => setParams({ closed: on ? '' : 'no' })}>closed ones too<//>
-      <span class="note" role="status">${number(rows.length)} ${streams ? 'streams' : 'connections'}, ${number(peers)} peers${found.length < all.length ? ` (of ${number(all.length)} connections)` : ''}</span>
+      <span class="note">${number(rows.length)} ${streams ? 'streams' : 'connections'}, ${number(peers)} peers${found.length < all.length ? ` (of ${number(all.length)} connections)` : ''}</span>
     </div>
     ${streams ? html`<${Table} key="streams" label="Streams" columns=${streamColumns(now)} rows=${rows} keyOf=${({ c, s }) => hex(c.id) + hex(s.id)} start=${{ by: 'in', down: true }} empty="No stream." />`
     : html`<${Table} key="connections" label="Connections" columns=${connectionColumns(now, most)} rows=${rows} keyOf=${(c) => hex(c.id)} inside=${insideConnection(now)}

@@ -49,7 +49,7 @@ function Settings({ view, source, close }) {
   const { model } = view, box = useRef(null), r = model.runtime;
   useEffect(() => { box.current.showModal(); }, []);
   const save = (key) => (ms, done) => (source.session ? source.session.configure({ [key]: ms }, done) : done('a file is open'));
-  const facts = r ? [['Peer', r.peer_id], ['Monitor', r.monitor], ['Program', `${r.implementation} ${r.version}`], ['kubo', r.kubo], ['Go', r.go], ['System', r.platform],
+  const facts = r ? [['Peer', r.peer_id], ['Monitor', r.monitor], ['Implementation', `${r.implementation} ${r.version}`], ['kubo', r.kubo], ['Go', r.go], ['System', r.platform],
     ['Started', date(r.start_ts)]] : [];
   return html`<dialog ref=${box} onClose=${close} aria-labelledby="settings-title">
     <header><h2 id="settings-title">Settings</h2><button type="button" class="link" onClick=${() => box.current.close()}>Close</button></header>

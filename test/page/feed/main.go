@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +38,7 @@ func main() {
 	hostile := flag.Bool("hostile", false, "with agents and CIDs that try to be more than text")
 	out := flag.String("out", "", "capture file to write instead of serving")
 	listen := flag.String("listen", "127.0.0.1:0", "where to serve")
+	token := flag.String("token", "", "what to ask for before anything is told")
 	ui := flag.String("ui", "introspect/ui", "folder of the page")
 	flag.Parse()
 	s := newSwarm(*connections, *streams, *events, *hostile)
@@ -43,7 +46,7 @@ func main() {
 	if *out != "" {
 		err = s.write(*out, *states)
 	} else {
-		err = serve(s, *listen, *ui)
+		err = serve(s, *listen, *ui, *token)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "feed:", err)
@@ -94,7 +97,7 @@ func frame(m *pb.ServerMessage) ([]byte, error) {
 
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
 
-func serve(s *swarm, listen, ui string) error {
+func serve(s *swarm, listen, ui, token string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	l, err := net.Listen("tcp", listen)
@@ -112,8 +115,26 @@ func serve(s *swarm, listen, ui string) error {
 	}
 	mux.HandleFunc("GET /{$}", page)
 	mux.Handle("GET /ui/", http.StripPrefix("/ui", http.HandlerFunc(page)))
-	mux.HandleFunc("GET /introspect", s.session)
-	mux.HandleFunc("GET /metric_plugin/v1/history", history)
+	asked := func(shown func(*http.Request) string, h http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, q *http.Request) {
+			if token != "" && shown(q) != token {
+				http.Error(w, "a token is needed", http.StatusUnauthorized)
+				return
+			}
+			h(w, q)
+		}
+	}
+	header := func(q *http.Request) string { return strings.TrimPrefix(q.Header.Get("Authorization"), "Bearer ") }
+	protocol := func(q *http.Request) string {
+		_, encoded, _ := strings.Cut(q.Header.Get("Sec-WebSocket-Protocol"), "ipfsmon.bearer.")
+		b, _ := base64.RawURLEncoding.DecodeString(encoded) // what is no base64 is no token either
+		return string(b)
+	}
+	mux.HandleFunc("GET /introspect", asked(protocol, s.session))
+	mux.HandleFunc("GET /metric_plugin/v1/history", asked(header, history))
+	mux.HandleFunc("GET /metric_plugin/v1/version", asked(header, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"status":200,"result":{}}`))
+	}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() { // ends with the context
 		<-ctx.Done()
