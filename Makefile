@@ -88,7 +88,8 @@ bench: ## benchmarks, each against the thing replaced in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./bus ./capture ./stream ./influx ./metrics
 
 bench-introspect: ## what a snapshot of 100, 1,000 and 10,000 connections costs; fails when a gate is missed
-	$(GO) test -run 'TestSnapshotAllocations|TestTapsDoNotAllocate' -bench . -benchtime 20x -count=1 -v ./introspect | grep -v '^=== '
+	$(GO) test -run 'TestSnapshotAllocations|TestTapsDoNotAllocate' -bench Snapshot -benchtime 20x -v ./introspect
+	$(GO) test -run '^$$' -bench 'Taps|Event' -benchmem ./introspect
 
 bench-stream: ## the stream against the old exporter's design, with gates
 	$(GO) run ./stream/benchstream
