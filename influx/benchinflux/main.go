@@ -73,19 +73,18 @@ func main() {
 	}
 }
 
+// section is what -only names.
+type section struct {
+	name string
+	run  func(*gates, plan) error
+}
+
+var sections = []section{{"encode", encode}, {"path", path}, {"server", servers}, {"backlog", backlog}, {"outage", outage}}
+
 func all(p plan, only []string) error {
 	var g gates
-	sections := []struct {
-		name string
-		run  func(*gates, plan) error
-	}{{"encode", encode}, {"path", path}, {"server", servers}, {"backlog", backlog}, {"outage", outage}}
 	for _, o := range only {
-		if !slices.ContainsFunc(sections, func(s struct {
-			name string
-			run  func(*gates, plan) error
-		}) bool {
-			return s.name == o
-		}) {
+		if !slices.ContainsFunc(sections, func(s section) bool { return s.name == o }) {
 			return fmt.Errorf("-only %q; allowed are encode, path, server, backlog and outage", o)
 		}
 	}

@@ -146,7 +146,10 @@ func (f *flow) live(j job) (n int, mean, most float64, err error) {
 	}
 	asked := begin.Add(3 * time.Second) // the first have arrived
 	sum, times := 0.0, 0
-	for f.sink.Stats().Stored < uint64(j.Points+n)-min(uint64(n), uint64(10*j.Live)) {
+	for st := f.sink.Stats(); st.Stored < uint64(j.Points) || st.Queued > 5*j.Live; st = f.sink.Stats() {
+		if err := lossless(st); err != nil {
+			return n, 0, 0, err
+		}
 		for now := time.Now(); n < int(now.Sub(begin).Seconds()*float64(j.Live)); n++ {
 			f.bus.Publish(&event.Event{Time: now.UnixNano(), Kind: event.KindMessage, Peer: peerOf(n % peers), Blocks: []event.Block{{CID: cidOf(n % cids), Size: int32(n)}}})
 		}
