@@ -19,7 +19,7 @@ const graceAfter = 100 * time.Millisecond
 type step struct {
 	depth             int // 1: it was in the routing table
 	dialled, undialed bool
-	asked             int // its place in the order of requests, 0: it was not asked
+	asked             int // place of the last request in their order, 0: it was not asked
 	failed            bool
 	answered          time.Duration // it named others
 	queried           time.Duration // the lookup counts it as asked with success
@@ -34,7 +34,7 @@ type watcher struct {
 	cancel context.CancelFunc
 	began  time.Time
 	peers  map[peer.ID]*step
-	asked  int
+	asked  int           // requests
 	stop   chan struct{} // closed when the answer is there
 	done   chan struct{} // closed when all events were read
 }
@@ -101,10 +101,8 @@ func (w *watcher) query(e *routing.QueryEvent) {
 	case routing.DialingPeer:
 		s.dialled = true
 	case routing.SendingQuery:
-		if s.asked == 0 {
-			w.asked++
-			s.asked = w.asked
-		}
+		w.asked++ // some are asked again when the lookup is over
+		s.asked = w.asked
 	case routing.QueryError:
 		if strings.Contains(e.Extra, context.Canceled.Error()) {
 			return // the lookup ended and let go of it
@@ -151,11 +149,10 @@ func (w *watcher) end(found peer.ID, at time.Duration) Lookup {
 	close(w.stop)
 	<-w.done
 	w.cancel()
-	var l Lookup
+	l := Lookup{RPCs: w.asked}
 	for _, s := range w.peers {
 		l.Dials += one(s.dialled)
 		l.FailedDials += one(s.undialed)
-		l.RPCs += one(s.asked > 0)
 		l.FailedRPCs += one(s.failed)
 	}
 	if found != "" && l.RPCs > 0 {

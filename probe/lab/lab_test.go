@@ -2,16 +2,28 @@ package lab
 
 import (
 	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/ipfs/go-cid"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/probe"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func fleets(t *testing.T, specs ...string) (out []Fleet) {
+func fleets(t testing.TB, specs ...string) (out []Fleet) {
 	for _, s := range specs {
 		f, err := ParseFleet(s)
 		require.NoError(t, err)
@@ -20,12 +32,232 @@ func fleets(t *testing.T, specs ...string) (out []Fleet) {
 	return out
 }
 
+// witness sees what the peers of a lab are asked for.
+type witness struct {
+	mu   sync.Mutex
+	seen map[string]int // by asker, kind and key
+}
+
+func (w *witness) option() dht.Option {
+	return dht.OnRequestHook(func(_ context.Context, s network.Stream, m *pb.Message) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.seen[fmt.Sprint(s.Conn().RemotePeer(), m.GetType(), string(m.GetKey()))]++
+	})
+}
+
+func (w *witness) count(p *probe.Peer, kind pb.Message_MessageType, c cid.Cid) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen[fmt.Sprint(p.Host.ID(), kind, string(c.Hash()))]
+}
+
+// direct is a lookup without the probe.
+func direct(ctx context.Context, p *probe.Peer, c cid.Cid) (time.Duration, peer.ID) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	began := time.Now()
+	found := p.DHT().FindProvidersAsync(ctx, c, 1)
+	x := <-found
+	d := time.Since(began)
+	cancel()
+	for range found {
+	}
+	return d, x.ID
+}
+
+// forget is what the probe does after a lookup.
+func forget(p *probe.Peer, id peer.ID) {
+	_ = p.Host.Network().ClosePeer(id)
+	p.Host.Peerstore().RemovePeer(id)
+	p.Host.Peerstore().ClearAddrs(id)
+}
+
+// TestFifty is a lab of 50 peers, k=6: all is found, and what the probe tells
+// of its lookups is what the peers saw.
 func TestFifty(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	out, err := Run(ctx, Config{Nodes: 50, Bucket: 6, Rounds: 15, Servers: 3, Fleets: fleets(t, "default", "optprov:optprov"), Dir: t.TempDir(), Settle: 50 * time.Millisecond})
+	w := &witness{seen: map[string]int{}}
+	var events []*event.Event
+	var mu sync.Mutex
+	setup, rounds := 0, 0
+	out, err := Run(ctx, Config{
+		Nodes: 50, Bucket: 6, Rounds: 17, Servers: 3, Fleets: fleets(t, "default", "optprov:optprov"), Dir: t.TempDir(), Settle: 20 * time.Millisecond,
+		NodeDHT: []dht.Option{w.option()},
+		Setup:   func(int, int) { setup++ },
+		Round:   func(int, int) { rounds++ },
+		Publish: func(e *event.Event) { mu.Lock(); events = append(events, e); mu.Unlock() },
+		Ready:   func(servers []*probe.Peer) { compare(ctx, t, w, servers[:3]) },
+	})
 	require.NoError(t, err)
+	require.Equal(t, 56, setup)
+	require.Equal(t, 34, rounds)
+	require.Len(t, out.Results, 34*3)
+	require.Len(t, events, 34*3)
+	good := 0
 	for _, r := range out.Results {
-		t.Logf("%v %s %v %v %v", r.Provide, r.Fleet, r.Duration, r.Error, r.Lookup)
+		if r.Error == "" {
+			good++
+		} else {
+			t.Logf("%+v", r)
+		}
+	}
+	require.GreaterOrEqual(t, float64(good)/float64(len(out.Results)), 0.99)
+}
+
+// compare holds the probe's account of its lookups to what the peers were
+// asked for, and to direct calls of kad-dht.
+func compare(ctx context.Context, t *testing.T, w *witness, servers []*probe.Peer) {
+	provider, finder, other := servers[0], servers[1], servers[2]
+	var asked, seen, probed, plain, hops int
+	const runs = 20
+	for range runs {
+		m := provider.Provide(ctx, probe.Content())
+		require.Empty(t, m.Err)
+		// The last requests are let go of when the lookup has enough.
+		asked += m.Lookup.RPCs
+		arrived := w.count(provider, pb.Message_FIND_NODE, m.CID)
+		require.LessOrEqual(t, arrived, m.Lookup.RPCs)
+		require.LessOrEqual(t, m.Lookup.Hops, arrived)
+		seen += arrived
+		require.Eventually(t, func() bool { return w.count(provider, pb.Message_ADD_PROVIDER, m.CID) == 6 }, time.Minute, time.Millisecond, "k peers keep it")
+
+		r := finder.Retrieve(ctx, m.CID)
+		require.Empty(t, r.Err)
+		// What was sent when the answer came may not have arrived.
+		saw := w.count(finder, pb.Message_GET_PROVIDERS, m.CID)
+		require.LessOrEqual(t, saw, r.Lookup.RPCs)
+		require.GreaterOrEqual(t, saw, 1)
+		require.GreaterOrEqual(t, r.Lookup.Hops, 1)
+		require.LessOrEqual(t, r.Lookup.Hops, r.Lookup.RPCs)
+		require.LessOrEqual(t, r.Lookup.Hops, int(math.Log2(50))+1, "a step halves the distance")
+		require.Len(t, r.Lookup.HopTimes, r.Lookup.Hops)
+		require.LessOrEqual(t, r.Lookup.HopTimes[r.Lookup.Hops-1], r.Duration)
+		probed += r.Lookup.RPCs
+		hops += r.Lookup.Hops
+
+		_, id := direct(ctx, other, m.CID)
+		require.Equal(t, provider.Host.ID(), id)
+		forget(other, id)
+		plain += w.count(other, pb.Message_GET_PROVIDERS, m.CID)
+	}
+	t.Logf("provides: %d RPCs told, %d arrived; a retrieval: %.1f RPCs told by the probe, %.1f seen of direct calls, %.1f hops", asked, seen, float64(probed)/runs, float64(plain)/runs, float64(hops)/runs)
+	require.GreaterOrEqual(t, float64(seen), 0.8*float64(asked), "of %d requests told %d arrived", asked, seen)
+	require.Less(t, float64(probed), 3*float64(plain)+runs)
+	require.Less(t, float64(plain), 3*float64(probed)+runs)
+}
+
+// TestLines: delay, loss and churn, and fleets with all options.
+func TestLines(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	const latency = 20 * time.Millisecond
+	out, err := Run(ctx, Config{Nodes: 14, Bucket: 4, Rounds: 5, Servers: 2, Latency: latency, Loss: 0.01, Churn: 30, Seed: 7,
+		Fleets: fleets(t, "narrow:alpha=2,beta=1", "answers:dht-server"), Dir: t.TempDir(), Settle: 100 * time.Millisecond})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(out.Results), 10)
+
+	good := 0
+	for _, r := range out.Results {
+		if r.Error == "" && r.Lookup.RPCs > 0 {
+			good++
+			require.GreaterOrEqual(t, r.Duration, latency/2, "no answer is faster than the line")
+		}
+	}
+	require.Greater(t, good, 4)
+}
+
+// TestCancelled gives what there is.
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	out, err := Run(ctx, Config{Nodes: 8, Bucket: 3, Rounds: 100_000, Servers: 2, Fleets: fleets(t, "a"), Dir: t.TempDir(), Settle: time.Millisecond,
+		Round: func(n, _ int) {
+			if n == 2 {
+				cancel()
+			}
+		}})
+	require.ErrorIs(t, err, context.Canceled)
+	require.GreaterOrEqual(t, len(out.Results), 4)
+}
+
+func TestParse(t *testing.T) {
+	f, err := ParseFleet("wide:dht-server,alpha=20,beta=4")
+	require.NoError(t, err)
+	require.Equal(t, Fleet{"wide", probe.PeerConfig{Server: true, Concurrency: 20, Resiliency: 4}}, f)
+	for _, bad := range []string{"", ":optprov", "a:what", "a:alpha=x", "a:alpha=0", "a b", "a:fullrt"} {
+		_, err := ParseFleet(bad)
+		require.Error(t, err, bad)
+	}
+	for text, want := range map[string]float64{"1%": 0.01, "0.5 %": 0.005, "0.25": 0.25, "0": 0} {
+		v, err := ParseLoss(text)
+		require.NoError(t, err)
+		require.InDelta(t, want, v, 1e-9)
+	}
+	for text, want := range map[string]float64{"5/min": 5, "5": 5, "300/h": 5, "0.1/s": 6} {
+		v, err := ParseChurn(text)
+		require.NoError(t, err)
+		require.InDelta(t, want, v, 1e-9)
+	}
+	for _, bad := range []string{"", "x", "NaN", "5/day"} {
+		_, err := ParseChurn(bad)
+		require.Error(t, err, bad)
+	}
+	_, err = ParseLoss("NaN%")
+	require.Error(t, err)
+	bad := Config{Nodes: 3, Bucket: 5, Latency: -1, Loss: 2, Churn: -1}
+	for _, what := range []string{"nodes 3", "k 5", "latency", "loss", "churn", "rounds", "servers", "fleet"} {
+		require.ErrorContains(t, bad.Validate(), what)
 	}
 }
+
+// BenchmarkOverhead compares retrievals by the probe with direct calls of
+// kad-dht in the same network: both in turn, each first every other time.
+func BenchmarkOverhead(b *testing.B) {
+	ctx := context.Background()
+	_, err := Run(ctx, Config{Nodes: 50, Bucket: 6, Rounds: 1, Servers: 3, Fleets: fleets(b, "default"), Dir: b.TempDir(), Settle: time.Millisecond,
+		Latency: benchLatency, Seed: 1,
+		Ready: func(servers []*probe.Peer) {
+			const runs = 400
+			var plain, probed []time.Duration
+			provider, finder := servers[0], servers[1]
+			for i := range runs {
+				m := provider.Provide(ctx, probe.Content())
+				if m.Err != "" {
+					b.Fatal(m.Err)
+				}
+				for turn := range 2 {
+					if (i+turn)%2 == 0 {
+						r := finder.Retrieve(ctx, m.CID)
+						probed = append(probed, r.Duration)
+					} else {
+						d, id := direct(ctx, finder, m.CID)
+						forget(finder, id)
+						plain = append(plain, d)
+					}
+				}
+			}
+			slices.Sort(plain)
+			slices.Sort(probed)
+			mean := func(ds []time.Duration) (sum float64) {
+				for _, d := range ds[:len(ds)*9/10] { // without the slowest tenth, which is others' work
+					sum += d.Seconds() * 1e6 / float64(len(ds)*9/10)
+				}
+				return sum
+			}
+			b.ReportMetric(mean(plain), "µs/direct")
+			b.ReportMetric(mean(probed), "µs/probe")
+			b.ReportMetric(100*(mean(probed)/mean(plain)-1), "%overhead")
+			b.ReportMetric(float64(plain[runs/2].Microseconds()), "µs-p50/direct")
+			b.ReportMetric(float64(probed[runs/2].Microseconds()), "µs-p50/probe")
+		}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// benchLatency is that of a fast city network: without any, a lookup takes as
+// long as the processor has for it.
+const benchLatency = 5 * time.Millisecond
