@@ -109,12 +109,14 @@ func (r Rollup) flux(bucket, start, stop string) []string {
 	return out
 }
 
-// Task is the Flux that has InfluxDB 2 make the rollup.
+// Task is the Flux that has InfluxDB 2 make the rollup. It is written in what
+// the Flux of InfluxDB 1.8 has too (subDuration, not its successor date.sub), so
+// that all of it but its option and to() can be tried on that one.
 func (r Rollup) Task(org, bucket string) string {
 	var b strings.Builder
-	b.WriteString("import \"date\"\n\n")
+	b.WriteString("import \"date\"\nimport \"experimental\"\n\n")
 	fmt.Fprintf(&b, "option task = {name: %q, every: %s, offset: 10s}\n\n", r.taskName(bucket), span(r.Every))
-	fmt.Fprintf(&b, "stop = date.truncate(t: now(), unit: %s)\nstart = date.sub(d: %s, from: stop)\n", span(r.Every), span(r.Again))
+	fmt.Fprintf(&b, "stop = date.truncate(t: now(), unit: %s)\nstart = experimental.subDuration(d: %s, from: stop)\n", span(r.Every), span(r.Again))
 	for _, q := range r.flux(bucket+"/"+History.String(), "start", "stop") {
 		fmt.Fprintf(&b, "\n%s\n  |> to(bucket: %q, org: %q)\n", q, bucket+"/"+Totals.String(), org)
 	}

@@ -2,6 +2,7 @@ package influx
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -148,6 +149,83 @@ func (c *rowCollector) Row(values []any) error {
 }
 
 func (c *rowCollector) Close() error { return nil }
+
+// The tasks as they are, less what only InfluxDB 2 has (their option, and to()
+// at the end of each stream), make the points of the definition: those of the
+// same sums in InfluxQL.
+func TestTasksRun(t *testing.T) {
+	server := storetest.Start(t)
+	no := false
+	cfg := storeAt(server)
+	cfg.Rollups = &no
+	var events []*event.Event
+	now := time.Now()
+	for _, back := range []time.Duration{2 * time.Minute, 3 * time.Minute, 9 * time.Minute, time.Hour, 2 * time.Hour} {
+		for i := range 10 {
+			events = append(events, hostileEvents(i*7, now.Add(-back+time.Duration(i)*time.Second).UnixNano())...)
+		}
+	}
+	if st, err := publish(t, cfg, events); err != nil || st.Stored != st.Accepted {
+		t.Fatalf("%v, %+v", err, st)
+	}
+	c, err := NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	option, to := regexp.MustCompile(`(?m)^option task = .*\n`), regexp.MustCompile(`to\(bucket: "ipfsmon/totals", org: "o"\)`)
+	for _, r := range Rollups() {
+		script := option.ReplaceAllString(r.Task("o", "ipfsmon"), "")
+		n := 0
+		script = to.ReplaceAllStringFunc(script, func(string) string { n++; return fmt.Sprintf("yield(name: %q)", fmt.Sprint("r", n)) })
+		if n != len(r.Of.Rollup) || strings.Contains(script, "option ") {
+			t.Fatalf("%d streams in\n%s", n, script)
+		}
+		var made, want rowCollector
+		for { // in one interval, whose end both take from the clock
+			stop := time.Now().Truncate(r.Every)
+			made, want = rowCollector{}, rowCollector{}
+			if err := c.Query(t.Context(), script, true, &made); err != nil {
+				t.Fatalf("%s: %v\n%s", r.Name(), err, script)
+			}
+			q := r.ContinuousQuery("ipfsmon")
+			q = q[strings.Index(q, "SELECT"):strings.Index(q, " END")]
+			q = regexp.MustCompile(` INTO \S+`).ReplaceAllString(q, "")
+			q = strings.Replace(q, " GROUP BY", fmt.Sprintf(" WHERE time >= %d AND time < %d GROUP BY", stop.Add(-r.Again).UnixNano(), stop.UnixNano()), 1)
+			if err := c.Query(t.Context(), q, false, &want); err != nil {
+				t.Fatalf("%s: %v", q, err)
+			}
+			if time.Now().Truncate(r.Every).Equal(stop) {
+				break
+			}
+		}
+		got := map[string]string{}
+		for _, row := range made.all {
+			if row["_measurement"] != r.Name() {
+				t.Fatalf("%s makes %v", r.Name(), row)
+			}
+			got[fmt.Sprint(row["_field"], " ", series(row, r.By()))] = fmt.Sprint(row["_value"])
+		}
+		points := 0
+		for _, row := range want.all {
+			row["_time"] = row["time"]
+			for _, s := range r.Of.Rollup {
+				if row[s.As] == nil || s.Func == "count" && fmt.Sprint(row[s.As]) == "0" { // an interval without points
+					continue
+				}
+				key := fmt.Sprint(s.As, " ", series(row, r.By()))
+				if got[key] != fmt.Sprint(row[s.As]) {
+					t.Errorf("%s %s: InfluxQL has %v, the task %q", r.Name(), key, row[s.As], got[key])
+				}
+				delete(got, key)
+				points++
+			}
+		}
+		if points == 0 || len(got) > 0 {
+			t.Errorf("%s: %d points, only of the task %v", r.Name(), points, got)
+		}
+	}
+}
 
 // The script of a task, whole, for who looks at it in InfluxDB 2.
 func TestTask(t *testing.T) {

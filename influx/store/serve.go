@@ -283,8 +283,9 @@ type lateFlux struct{ start func() httpd.Controller }
 func (l *lateFlux) PrometheusCollectors() []prometheus.Collector { return nil }
 
 func (l *lateFlux) Query(ctx context.Context, compiler flux.Compiler) (flux.Query, error) {
+	controller := l.start() // the first query's time begins when that is done
 	ctx, cancel := context.WithTimeout(ctx, fluxTimeout)
-	q, err := l.start().Query(ctx, compiler)
+	q, err := controller.Query(ctx, compiler)
 	if err != nil {
 		cancel()
 		return nil, err
