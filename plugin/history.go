@@ -153,8 +153,9 @@ func (o *historyOutput) Row(values []any) error {
 	if err != nil {
 		return fmt.Errorf("the store told a time that cannot be read: %w", err)
 	}
-	i := int((t.UnixMilli() - o.h.Times[0]) / o.step.Milliseconds())
-	if i < 0 || i >= len(o.h.Times) {
+	after := t.UnixMilli() - o.h.Times[0]
+	i := int(after / o.step.Milliseconds())
+	if after < 0 || i >= len(o.h.Times) {
 		return nil
 	}
 	for c := range o.columns {
