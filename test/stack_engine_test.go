@@ -34,6 +34,7 @@ type engine struct {
 	cmd     *exec.Cmd
 	dir     string // of this run: socket, log
 	data    string // of all runs: images
+	group   string // of processes, for the kernel's limits
 	netns   *os.File
 	compose []string // the command and its first arguments
 	env     []string
@@ -63,13 +64,13 @@ func startEngine(t *testing.T) *engine {
 
 	// A socket's path may have no more than 108 bytes.
 	socket := filepath.Join(e.dir, "d.sock")
-	group := fmt.Sprintf("ipfsmon-test-%d", os.Getpid())
+	e.group = fmt.Sprintf("ipfsmon-test-%d", os.Getpid())
 	log, err := os.Create(filepath.Join(e.dir, "dockerd.log"))
 	require.NoError(t, err)
 	t.Cleanup(func() { log.Close() })
 	e.cmd = exec.Command("sh", "-ec", `mount --make-rprivate / && mount -t proc proc /proc && ip link set lo up && exec dockerd "$@"`, "dockerd",
 		"--host", "unix://"+socket, "--data-root", e.data, "--exec-root", filepath.Join(e.dir, "exec"), "--pidfile", filepath.Join(e.dir, "pid"),
-		"--bridge", "none", "--cgroup-parent", group)
+		"--bridge", "none", "--cgroup-parent", e.group)
 	e.cmd.Stdout, e.cmd.Stderr = log, log
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID,
@@ -87,12 +88,6 @@ func startEngine(t *testing.T) *engine {
 	require.NoError(t, <-started)
 	t.Cleanup(func() {
 		e.end()
-		for _, pattern := range []string{"/sys/fs/cgroup/" + group, "/sys/fs/cgroup/*/" + group} {
-			dirs, _ := filepath.Glob(pattern)
-			for _, d := range dirs {
-				removeCgroup(d)
-			}
-		}
 		if t.Failed() {
 			b, _ := os.ReadFile(log.Name())
 			t.Logf("dockerd's last words:\n%s", b[max(0, len(b)-4000):])
@@ -107,6 +102,7 @@ func startEngine(t *testing.T) *engine {
 	go func() { // ends with the process
 		<-interrupt
 		e.end()
+		_ = os.RemoveAll(filepath.Dir(e.dir)) // what t.TempDir would do
 		os.Exit(1)
 	}()
 
@@ -125,6 +121,12 @@ func (e *engine) end() {
 	e.ended.Do(func() {
 		_ = e.cmd.Process.Kill()
 		_ = e.cmd.Wait()
+		for _, pattern := range []string{"/sys/fs/cgroup/" + e.group, "/sys/fs/cgroup/*/" + e.group} {
+			dirs, _ := filepath.Glob(pattern) // it is a good pattern
+			for _, d := range dirs {
+				removeCgroup(d)
+			}
+		}
 	})
 }
 
@@ -175,7 +177,7 @@ func (e *engine) docker(args ...string) string {
 	return out
 }
 
-// up runs a compose command on the stack.
+// stack runs a compose command on the stack and gives what it printed.
 func (e *engine) stack(args ...string) string {
 	e.t.Helper()
 	all := append(append([]string{}, e.compose[1:]...), args...)
