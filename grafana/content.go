@@ -30,9 +30,9 @@ func content() *board {
 					share("cid_versions", "cid_version", "CID version", "Received wants by the version of the CID. Version 0 is older content, or software that still makes it."),
 					share("hashes", "hash", "Hash", "Received wants by the hash function. identity: the data are in the CID, and nobody should have to ask."),
 					lines("Wants by codec", "cps", "Received wants per second by the codec of the CID.",
-						series("$tag_codec", `SELECT sum(wants) / $__interval_ms * 1000 FROM totals.codecs WHERE {w} GROUP BY {i}, codec fill(0)`)).minutes().stacked().size(12, 8),
+						series("$tag_codec", `SELECT sum(wants) * 1000.0 / $__interval_ms FROM totals.codecs WHERE {w} GROUP BY {i}, codec fill(0)`)).minutes().stacked().size(12, 8),
 					lines("Data by codec", "Bps", "Bytes of blocks per second, both directions, by the codec of the CID. From history, which is kept for 7 days.",
-						series("$tag_codec", `SELECT sum(size) / $__interval_ms * 1000 FROM history.blocks WHERE {w} GROUP BY {i}, codec fill(0)`)).stacked().size(12, 8).empty(noHistory),
+						series("$tag_codec", `SELECT sum(size) * 1000.0 / $__interval_ms FROM history.blocks WHERE {w} GROUP BY {i}, codec fill(0)`)).stacked().size(12, 8).empty(noHistory),
 				},
 			},
 			{
@@ -44,7 +44,7 @@ func content() *board {
 					lines("Different peers", "short", "Distinct peers with messages in each minute. At longer steps the highest minute.",
 						series("$tag_direction", `SELECT max(peers) FROM totals."unique" WHERE {w} GROUP BY {i}, direction fill(null)`)).minutes().colors("received", "blue", "sent", "green"),
 					lines("Not here", "cps", "DONT_HAVEs sent per second by the codec of the CID: what peers asked for and this node does not have. From history.",
-						series("$tag_codec", `SELECT count(cid) / $__interval_ms * 1000 FROM history.presences WHERE {w} AND direction = 'sent' AND type = 'dont_have' GROUP BY {i}, codec fill(0)`)).stacked().empty(noHistory),
+						series("$tag_codec", `SELECT count(cid) * 1000.0 / $__interval_ms FROM history.presences WHERE {w} AND direction = 'sent' AND type = 'dont_have' GROUP BY {i}, codec fill(0)`)).stacked().empty(noHistory),
 				},
 			},
 			{

@@ -26,7 +26,7 @@ func overview() *board {
 					number("Peers with a ledger", "short", "lastNotNull", "Peers for which Bitswap's server keeps a ledger: those it exchanges with. It follows the connected peers; much fewer means that few speak Bitswap.",
 						series("$col", level("node", "", "", "ledgers:peers"))).fixed("blue"),
 					number("Wants received", "cps", "lastNotNull", "Entries of wantlists that peers sent, cancels left out, per second. A quiet node has a few; a gateway thousands. A sudden rise to many times the usual is a storm.",
-						series("$col", `SELECT sum(wants) AS wants FROM (SELECT (sum(want_block) + sum(want_have)) * 1000 / sum(interval_ms) AS wants FROM totals.traffic WHERE {w} AND direction = 'received' GROUP BY {i}, "node" fill(none)) WHERE {t} GROUP BY {i} fill(null)`)).thresholds("green", 5000.0, "orange", 20000.0, "red"),
+						series("$col", `SELECT sum(wants) AS wants FROM (SELECT (sum(want_block) + sum(want_have)) * 1000.0 / sum(interval_ms) AS wants FROM totals.traffic WHERE {w} AND direction = 'received' GROUP BY {i}, "node" fill(none)) WHERE {t} GROUP BY {i} fill(null)`)).thresholds("green", 5000.0, "orange", 20000.0, "red"),
 					dial("Hits", "percentunit", "Answers that gave something, HAVE or a block, as a part of all answers. Low is usual on the public network, where peers ask everyone for everything; it tells how much of what is asked is here.",
 						series("$col", hitRatio)).limits(0, 1).thresholds("red", 0.02, "orange", 0.2, "green"),
 					number("Lost", "short", "sum", "Events and points that the monitor lost in this time: missed on the bus, dropped because the queue was full, or rejected by InfluxDB. It should be 0; the dashboard Pipeline tells where it was.",

@@ -66,7 +66,7 @@ func peers() *board {
 					ranking("Data sent by country", "bytes", "Bytes of blocks sent in this time by the peer's country.",
 						series("$tag_country", `SELECT sum(block_bytes) FROM totals.origins WHERE {w} AND direction = 'sent' AND country =~ /^$country$/ GROUP BY country`)).fixed("green"),
 					lines("Connections by country", "cps", "Connections opened per second, either way, by the peer's country.",
-						series("$tag_country", `SELECT sum(connections) / $__interval_ms * 1000 FROM totals.origins WHERE {w} AND country =~ /^$country$/ GROUP BY {i}, country fill(0)`)).stacked(),
+						series("$tag_country", `SELECT sum(connections) * 1000.0 / $__interval_ms FROM totals.origins WHERE {w} AND country =~ /^$country$/ GROUP BY {i}, country fill(0)`)).stacked(),
 				},
 			},
 		},

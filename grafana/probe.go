@@ -12,8 +12,9 @@ func probe() *board {
 	}
 	done := func(title, m, help string) *panel {
 		return number(title, "percentunit", "lastNotNull", help,
-			series("$col", `SELECT sum(ok) / count(ok) AS success FROM (SELECT rt_size * 0 + 1 AS ok FROM totals.`+m+` WHERE {w} AND success = 'true' AND `+where+`), (SELECT rt_size * 0 AS ok FROM totals.`+m+` WHERE {w} AND success = 'false' AND `+where+`) WHERE {t} GROUP BY {i} fill(none)`)).
-			minutes().thresholds("red", 0.8, "orange", 0.95, "green").empty(none)
+			series("ok", `SELECT count(rt_size) FROM totals.`+m+` WHERE {w} AND success = 'true' AND `+where),
+			series("all", `SELECT count(rt_size) FROM totals.`+m+` WHERE {w} AND `+where)).
+			ratio("ok", "all", "success").thresholds("red", 0.8, "orange", 0.95, "green").empty(none)
 	}
 	return &board{
 		uid: "ipfsmon-probe", title: "DHT probe", tags: []string{"dht"},

@@ -125,9 +125,10 @@ func over(inner func(field string) string, m, where, by string, fields ...string
 }
 
 // rate is sums of intervals as what came in a second, whatever the intervals'
-// lengths: the last, unfinished step of a graph does not fall to nothing.
+// lengths: the last, unfinished step of a graph does not fall to nothing. 1000.0
+// and not 1000, for in an inner query InfluxDB divides integers to an integer.
 func rate(m, where, by string, fields ...string) string {
-	return over(func(f string) string { return "sum(" + f + ") * 1000 / sum(interval_ms)" }, m, where, by, fields...)
+	return over(func(f string) string { return "sum(" + f + ") * 1000.0 / sum(interval_ms)" }, m, where, by, fields...)
 }
 
 // counter is counters since a start as what came in a second.

@@ -67,7 +67,7 @@ func demoStore(t *testing.T) influx.Config {
 // demo gives cause for, as their encoder writes them.
 func fillSamples(t *testing.T, write string, authorize func(*http.Request)) {
 	t.Helper()
-	now := time.Now().Add(-time.Minute).UnixNano()
+	now := time.Now().Truncate(time.Minute).Add(-30 * time.Second).UnixNano() // the last 20 seconds before are in one minute
 	hash, err := multihash.Sum([]byte("a block"), multihash.SHA2_256, -1)
 	require.NoError(t, err)
 	id, err := peer.Decode("12D3KooWC262ndt4452Us1TM1qiZi5JJhdNNp92pAUERY9aPC3wN")
@@ -139,6 +139,71 @@ func (c *counted) Row(values []any) error {
 
 func (c *counted) Close() error { return nil }
 
+// figures is an influx.Output that keeps the last column's numbers, by the
+// columns' names joined.
+type figures struct {
+	columns []string
+	rows    []map[string]float64
+}
+
+func (f *figures) Series(_ string, _ []influx.Label, columns []string) error {
+	f.columns = columns
+	return nil
+}
+
+func (f *figures) Row(values []any) error {
+	row := map[string]float64{}
+	for i, v := range values {
+		if n, ok := v.(json.Number); ok && i > 0 {
+			row[f.columns[i]], _ = n.Float64()
+		}
+	}
+	if len(row) > 0 {
+		f.rows = append(f.rows, row)
+	}
+	return nil
+}
+
+func (f *figures) Close() error { return nil }
+
+// sampleFigures compares what panels show of the sample points with what these are.
+func sampleFigures(t *testing.T, cfg influx.Config) {
+	t.Helper()
+	c, err := influx.NewClient(cfg)
+	require.NoError(t, err)
+	defer c.Close()
+	now := time.Now()
+	seen := 0
+	for _, s := range grafana.Statements() {
+		want := map[string]map[string]float64{
+			"Bitswap proxy / Wants / A":                    {"want_have": 3, "want_block": 2, "cancel": 1},
+			"Bitswap proxy / Peers / A":                    {"peers": 5},
+			"Bitswap proxy / Spared / A":                   {"spared": 0.25},
+			"Bitswap proxy / Data to peers / A":            {"sent": float64(1<<20) / 10},
+			"DHT probe / Found / A":                        {"count": 8},
+			"DHT probe / Found / B":                        {"count": 10},
+			"DHT probe / Published / A":                    {"count": 9},
+			"DHT probe / Requests and hops / A":            {"hops": 3, "requests": 20, "failed": 4},
+			"DHT probe / Dials / A":                        {"dialled": 12, "failed": 5},
+			"Bitswap proxy / Time to a block / A":          {"p50": 50_000, "p99": 200_000},
+			"DHT probe / Measurements / A":                 {"lookups": 10},
+			"Bitswap proxy / Waiting / A":                  {"outstanding": 0, "waiting": 0},
+			"Bitswap proxy / Answers / A":                  {"have": 0.5, "dont_have": 0.2, "blocks": 1.5},
+			"Bitswap proxy / Refused, late, timed out / A": {"refused": 0, "late": 0, "timeouts": 0},
+		}[s.Where]
+		if want == nil {
+			continue
+		}
+		seen++
+		text := strings.ReplaceAll(s.Fill(now.Add(-time.Hour), now, time.Minute), `"node" =~ /^.*$/`, `"node" = 'sample'`)
+		var out figures
+		require.NoError(t, c.Query(t.Context(), text, false, &out), text)
+		require.Len(t, out.rows, 1, "%s: %v", s.Where, out.rows)
+		require.InDeltaMapValues(t, want, out.rows[0], 1e-9, s.Where)
+	}
+	require.Equal(t, 14, seen)
+}
+
 // dashboardsAnswer asks every query of every panel, variable, annotation and
 // alert, as Grafana would.
 func dashboardsAnswer(t *testing.T, cfg influx.Config) {
@@ -170,6 +235,7 @@ func dashboardsAnswer(t *testing.T, cfg influx.Config) {
 	}
 	require.Equal(t, 2*len(mayBeEmpty), found, "mayBeEmpty names what is no query")
 	t.Logf("%d queries asked", asked)
+	sampleFigures(t, cfg)
 }
 
 // TestDashboards asks the embedded store of a demo.
