@@ -262,6 +262,7 @@ test('strings that would be more than text are text', async () => {
       await page.waitForTimeout(500);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 0, `${name} is ${wide} px too wide`);
+      assert.equal(await page.getByText('could not be drawn').count(), 0, name);
       await accessible(page, `${name}, hostile`);
       await v.shot(`hostile-${name}-${size}`);
     }

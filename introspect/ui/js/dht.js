@@ -2,12 +2,13 @@
 // the queries that come and go.
 
 import { useMemo } from '../lib/preact-htm.js';
-import { clock, date, duration, number, shown } from './format.js';
+import { clock, date, duration, number, numeric, shown } from './format.js';
 import { Card, Choice, Empty, html, Peer, Search, Tile, to, Words } from './parts.js';
 import { Table } from './table.js';
 import { enums } from './schema.js';
 
 const flash = 4000; // ms that a query is seen in its squares
+const mostPlaces = 100; // drawn in a bucket, whatever the table says
 const oldest = 3600000; // ms of age from which a square is at its brightest
 const statusOf = (s) => (enums['DHT.PeerInDHT.Status'][s] || 'unknown').toLowerCase();
 
@@ -39,7 +40,7 @@ function Slot({ peer, glow }) {
 }
 
 function Bucket({ bucket, k, glowing }) {
-  const slots = bucket.peers.slice(0, Math.max(k, bucket.peers.length));
+  const slots = bucket.peers.slice(0, mostPlaces);
   const missing = bucket.peers.filter((p) => p.status === 1).length;
   return html`<div class="bucket" role="group" aria-label=${`Bucket ${bucket.cpl}: ${bucket.peers.length} of ${k} places, ${missing} missing`}>
     <h3>${bucket.cpl}<span class="muted"> ${bucket.peers.length}/${k}</span></h3>
@@ -62,7 +63,7 @@ const queryColumns = [
   { name: 'type', title: 'Query', width: 'minmax(120px, 1fr)', cell: ({ data }) => html`<${Words} max=${40}>${data.type}<//>` },
   { name: 'peer', title: 'Peers', width: '150px', cell: ({ peers }) => html`<${Peer} id=${peers[0]} />${peers.length > 1 && html` <span class="muted">+${peers.length - 1}</span>`}` },
   { name: 'result', title: 'Result', width: '76px', drop: 1, cell: ({ data }) => html`<${Words} max=${20}>${data.result}<//>` },
-  { name: 'took', title: 'Took', width: '76px', right: true, drop: 1, cell: ({ data }) => (data.duration_ms > 0 ? duration(data.duration_ms) : '') },
+  { name: 'took', title: 'Took', width: '76px', right: true, drop: 1, cell: ({ data }) => (numeric(data.duration_ms) > 0 ? duration(data.duration_ms) : '') },
 ];
 
 function Queries({ name, gauge, tone }) {
@@ -78,7 +79,7 @@ export function Dht({ view, params, setParams }) {
   const peers = useMemo(() => (dht ? dht.buckets.flatMap((b) => b.peers.map((p) => ({ cpl: b.cpl, p }))) : [])
     .filter((r) => !text || r.p.peer_id.toLowerCase().includes(text) || r.p.agent_version.toLowerCase().includes(text)), [dht, text]);
   if (!dht) return html`<${Card}><${Empty}>${view.state ? 'This node tells of no DHT.' : 'Nothing yet.'}<//><//>`;
-  const k = (dht.params && dht.params.k) || 20;
+  const k = Math.min((dht.params && dht.params.k) || 20, mostPlaces);
   const glowing = new Map();
   for (const q of queriesOf(view, 2000, view.at - flash)) for (const p of q.peers) if (!glowing.has(p)) glowing.set(p, q.out ? 'asked' : 'asks');
   const queries = queriesOf(view, 300);

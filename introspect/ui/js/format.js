@@ -12,7 +12,9 @@ export const maxShown = 8192;
 // as ‹202E›, and it has at most max characters. It is still only ever put into
 // the page as text.
 export function shown(s, max = maxShown) {
-  if (typeof s !== 'string') s = s === null || s === undefined ? '' : String(s);
+  // An event's content may have anything in it: also objects that do not let
+  // themselves be made into text.
+  if (typeof s !== 'string') s = s === null || s === undefined ? '' : JSON.stringify(s) ?? '';
   const cut = s.length > max;
   if (cut) s = s.slice(0, max);
   s = s.replace(piled, '$1').replace(unseen, (c) => `‹${c.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}›`);
@@ -24,6 +26,9 @@ export function short(id) {
   const s = shown(id, 256);
   return s.length <= 12 ? s : `…${s.slice(-8)}`;
 }
+
+// numeric gives a number of an event's content, 0 for anything else.
+export const numeric = (v) => (typeof v === 'number' && Number.isFinite(v) ? v : 0);
 
 const thousands = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 export function number(n) {

@@ -197,7 +197,7 @@ function Canvas({ list, by, label }) {
 }
 
 export function Graph({ view, params, setParams }) {
-  const by = params.by in names ? params.by : 'agent';
+  const by = Object.hasOwn(names, params.by || '') ? params.by : 'agent';
   const dark = useMedia(darkness);
   const all = view.state && view.state.subsystems ? view.state.subsystems.connections : [];
   const { list, total } = useMemo(() => sampled(all), [all]);

@@ -1,7 +1,7 @@
 // The page's beginning: which page is shown, what all pages have around them,
 // and where the data comes from: the node that served this page, or a file.
 
-import { html, render, useEffect, useRef, useState } from '../lib/preact-htm.js';
+import { html, render, useEffect, useErrorBoundary, useRef, useState } from '../lib/preact-htm.js';
 import { Model } from './model.js';
 import { Session } from './session.js';
 import { Source } from './source.js';
@@ -33,6 +33,13 @@ function setParams(page, params) {
   dispatchEvent(new HashChangeEvent('hashchange'));
 }
 
+// Whole keeps a fault of one page from taking the others with it.
+function Whole({ children }) {
+  const [fault, again] = useErrorBoundary();
+  if (!fault) return children;
+  return html`<p class="notice bad" role="alert">This page could not be drawn: ${fault.message}. <button type="button" class="link" onClick=${again}>Try again</button></p>`;
+}
+
 function App({ model, source }) {
   const [, redraw] = useState(0);
   const [at, setAt] = useState(place);
@@ -51,7 +58,7 @@ function App({ model, source }) {
   }, [at.page]);
   const view = model.view();
   return html`<${Shell} view=${view} source=${source} pages=${pages} page=${at.page} title=${title}>
-    <${Page} view=${view} source=${source} params=${at.params} setParams=${(p) => setParams(at.page, { ...at.params, ...p })} key=${at.page} />
+    <${Whole} key=${at.page}><${Page} view=${view} source=${source} params=${at.params} setParams=${(p) => setParams(at.page, { ...at.params, ...p })} /><//>
   <//>`;
 }
 

@@ -6,8 +6,9 @@ import { Chart } from './chart.js';
 import { agentName, bytes, duration, number, rate } from './format.js';
 import { Bars, Card, Choice, Empty, html, Tile, to } from './parts.js';
 
-export const typeColors = { want_block: 't1', want_have: 't2', cancel: 't3', have: 't4', dont_have: 't5', blocks: 't6' };
-export const typeNames = { want_block: 'want block', want_have: 'want have', cancel: 'cancel', have: 'have', dont_have: "don't have", blocks: 'block' };
+// Without a prototype: they are asked with strangers' words.
+export const typeColors = { __proto__: null, want_block: 't1', want_have: 't2', cancel: 't3', have: 't4', dont_have: 't5', blocks: 't6' };
+export const typeNames = { __proto__: null, want_block: 'want block', want_have: 'want have', cancel: 'cancel', have: 'have', dont_have: "don't have", blocks: 'block' };
 const types = Object.keys(typeColors);
 
 // charts are the lines of the page: where each is found in the totals of a

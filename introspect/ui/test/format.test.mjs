@@ -14,6 +14,8 @@ test('what cannot be seen is spelled out', () => {
   f('Grüße 日本語 😀', 'Grüße 日本語 😀');
   f(undefined, '');
   f(17, '17');
+  f(JSON.parse('{"toString":1}'), '{"toString":1}');
+  f(() => 1, '');
 });
 
 test('long text and piled marks are bounded', () => {

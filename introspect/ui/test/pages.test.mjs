@@ -45,6 +45,10 @@ test('filters of the feed', () => {
   assert.ok(f({ text: 'bafyx' }));
   assert.ok(!f({ text: 'helia' }));
   assert.deepEqual(entriesOf(m), [{ cid: 'bafyX', type: 'want_block', priority: undefined }]);
+  const strange = { want_blocks: { valueOf: 1, toString: 1 }, peer: { toLowerCase: 1 }, wants: [null, 3, { cid: {}, type: 'constructor' }], presences: { length: 1e9 } };
+  assert.deepEqual(entriesOf(strange), [{ cid: '', type: 'constructor', priority: undefined }]);
+  assert.ok(!passes(strange, { direction: '', off: new Set(['cancel']), text: '' }));
+  assert.ok(!passes(strange, { direction: '', off: new Set(), text: 'x' }));
 });
 
 test('the hour of the store and the states join without overlap', () => {

@@ -43,6 +43,9 @@ func (s *swarm) state(now time.Time) *pb.ServerMessage {
 		}
 	}
 	sub.Dht = s.dht(now, "wan", 160)
+	if s.hostile {
+		sub.Dht.Params.K = 1 << 60
+	}
 	sub.Dhts = []*pb.DHT{sub.Dht, s.dht(now, "lan", 6)}
 	state := &pb.State{Subsystems: sub, Traffic: total, InstantTs: uint64(now.UnixMilli()), StartTs: uint64(s.start.UnixMilli()), SnapshotDurationMs: 3,
 		Sequence: s.sequence, Peers: n, Connections: n, SnapshotCostUs: 2900}

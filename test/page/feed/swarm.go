@@ -152,8 +152,12 @@ func (s *swarm) step(now time.Time) []*pb.ServerMessage {
 			if r.IntN(2) == 0 {
 				kind = "OutboundDHTQuery"
 			}
+			query := map[string]any{"peerIds": []string{peerName(r.IntN(40))}, "type": "FIND_NODE", "result": result, "duration_ms": r.IntN(400), "table": "wan"}
+			if s.hostile && r.IntN(2) == 0 {
+				query = map[string]any{"peerIds": []any{map[string]any{"toString": 1}, 3}, "type": map[string]any{"toString": 1}, "duration_ms": map[string]any{"valueOf": 1, "toString": 1}}
+			}
 			out = append(out, s.event(at, kind, []*pb.EventType_EventProperty{column("peerIds", id), column("type", str), column("result", str), column("duration_ms", num), column("table", str)},
-				map[string]any{"peerIds": []string{peerName(r.IntN(40))}, "type": "FIND_NODE", "result": result, "duration_ms": r.IntN(400), "table": "wan"}))
+				query))
 		default:
 			out = append(out, s.event(at, "ConnectionOpened", []*pb.EventType_EventProperty{column("connection", str), column("peer", id), column("direction", str), column("transport", str), column("agent", str)},
 				map[string]any{"connection": "c1", "peer": peerName(n), "direction": "inbound", "transport": "quic-v1", "agent": s.pick(agents)}))
@@ -167,6 +171,11 @@ func (s *swarm) message(n int) map[string]any {
 	m := map[string]any{"peer": peerName(n), "agent": s.pick(agents), "wire_size": 200 + r.IntN(4000), "direction": "received"}
 	if s.hostile {
 		m["agent"] = hostileTexts[r.IntN(len(hostileTexts))]
+		if r.IntN(4) == 0 { // of other types than agreed on
+			object := map[string]any{"toString": 1, "valueOf": 1, "__proto__": 1}
+			return map[string]any{"peer": object, "agent": object, "direction": object, "want_blocks": object, "blocks": "7", "block_bytes": object, "wire_size": []any{object},
+				"wants": []any{nil, 3, map[string]any{"cid": object, "type": object, "priority": object}, map[string]any{"cid": "bafy", "type": "constructor"}}, "presences": object, "full": object}
+		}
 	}
 	c := s.received
 	if r.IntN(2) == 0 {
