@@ -85,7 +85,7 @@ function summed(r) {
 function Line({ name, title, view, hour, format, fill, note }) {
   const history = hour ? view.model.history : null;
   const newest = view.until > 0 ? view.states[view.until - 1].ts : 0;
-  const data = useMemo(() => merged(lines[name], history, view.states, view.until, hour ? 5 : 0), [history, newest, view.until, view.states.length, hour]);
+  const data = useMemo(() => merged(lines[name], history, view.states, view.until, !hour ? 0 : history ? history.step_seconds : 5), [history, newest, view.until, view.states.length, hour]);
   return html`<${Card} title=${title} note=${note}>
     ${data[0].length > 0 ? html`<${Chart} label=${title} series=${lines[name]} data=${data} format=${format} fill=${fill} />` : html`<${Empty}>Nothing yet.<//>`}
   <//>`;
