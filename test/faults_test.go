@@ -162,6 +162,9 @@ func TestFaultR27KilledServer(t *testing.T) {
 // where the last one stopped.
 func TestFaultR22Restarts(t *testing.T) {
 	f := newFaultFlow(t)
+	first := f.server() // makes its users
+	first.signal(syscall.SIGTERM)
+	require.Zero(t, first.wait(30*time.Second))
 	for i := range 4 {
 		var p *process
 		if i%2 == 1 {
