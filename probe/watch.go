@@ -14,6 +14,15 @@ import (
 // whose it was. It is not in the measured time.
 const graceAfter = 100 * time.Millisecond
 
+// eventBuffer is room for the events of a whole lookup: kad-dht waits for their
+// reader when there is none, and that would be in the measured time.
+const eventBuffer = 1024
+
+func init() {
+	routing.QueryEventBufferSize = eventBuffer
+	dht.LookupEventBufferSize = eventBuffer
+}
+
 // step is how far a lookup got with one peer. Times are from the start, 0 for
 // what did not happen.
 type step struct {

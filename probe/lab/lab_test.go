@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -21,7 +23,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	gologshim.SetDefaultHandler(slog.DiscardHandler) // see Run
+	goleak.VerifyTestMain(m)
+}
 
 func fleets(t testing.TB, specs ...string) (out []Fleet) {
 	for _, s := range specs {
