@@ -32,12 +32,10 @@ try {
     await v.page.waitForTimeout(seconds * 1000);
     const z = await read(), passed = z.Timestamp - a.Timestamp, busy = 100 * (z.TaskDuration - a.TaskDuration) / passed;
     const updates = await v.page.evaluate(() => globalThis.updates);
-    console.log(`${name.padEnd(20)} ${busy.toFixed(1).padStart(5)} % busy, ${(updates / passed).toFixed(2)} updates/s, heap ${(z.JSHeapUsedSize / 2 ** 20).toFixed(0)} MiB`);
-    if (updates < passed * 0.8) {
-      console.log('too few updates came: the machine is too busy to measure');
-      process.exitCode = 1;
-    }
-    over ||= busy >= most;
+    if (updates === 0) throw new Error('no state came');
+    const rate = updates / passed; // a machine with other work makes fewer
+    console.log(`${name.padEnd(20)} ${(busy / rate).toFixed(1).padStart(5)} % busy at one update a second (measured: ${busy.toFixed(1)} % at ${rate.toFixed(2)}), heap ${(z.JSHeapUsedSize / 2 ** 20).toFixed(0)} MiB`);
+    over ||= busy / rate >= most;
     await v.done();
   }
 } finally {
