@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
-.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page
+.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-proxy bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ bench-influx: build programs ## delivery to InfluxDB against its own client, wit
 	$(GO) run ./influx/benchinflux -bin $(BIN) $(BENCH_INFLUX)
 	IPFSMON_BIN=$(abspath $(BIN)) $(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
 	  $(GO) test -run '^$$' -bench Sustained -benchtime 1x -timeout 30m ./test
+
+bench-proxy: ## what the proxy costs against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32"
+	$(GO) run ./proxy/benchproxy $(BENCH_PROXY)
 
 bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
 	$(GO) test -run '^$$' -bench 'Capture|Hostile|Sample' -benchtime 1x ./capture

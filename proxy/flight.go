@@ -139,7 +139,7 @@ func (f *flight) add(line []byte, end error, status int) {
 	}
 	if end != nil && f.end == nil {
 		f.end = end
-		if len(f.lines) == 0 {
+		if len(f.lines) == 0 && !errors.Is(end, errDone) {
 			f.status = status
 		}
 	}

@@ -28,7 +28,9 @@ import (
 	dssync "github.com/ipfs/go-datastore/sync"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/stretchr/testify/require"
 )
 
@@ -96,13 +98,18 @@ type testNode struct {
 	api   *httptest.Server
 }
 
-func newTestNode(t testing.TB, opts ...bitswap.Option) *testNode {
+func newTestNode(t testing.TB) *testNode {
 	t.Helper()
-	n := &testNode{Host: newTestHost(t)}
+	return newTestNodeOn(t, newTestHost(t))
+}
+
+func newTestNodeOn(t testing.TB, h host.Host) *testNode {
+	t.Helper()
+	n := &testNode{Host: h}
 	n.store = blockstore.NewBlockstore(dssync.MutexWrap(ds.NewMapDatastore()))
 	n.net = bsnet.NewFromIpfsHost(n.Host)
 	ctx, cancel := context.WithCancel(context.Background())
-	n.bs = bitswap.New(ctx, n.net, nil, n.store, opts...)
+	n.bs = bitswap.New(ctx, n.net, nil, n.store)
 	n.api = api(t, n.Host, nil)
 	t.Cleanup(func() { n.bs.Close(); cancel(); n.net.Stop() })
 	return n
@@ -247,4 +254,10 @@ func (n *rawNode) send(t testing.TB, to peer.ID, m bsmsg.BitSwapMessage) {
 	}
 }
 
-var _ io.Writer = (*lines)(nil)
+func protocolID(s string) protocol.ID { return protocol.ID(s) }
+
+// echo sends back what comes.
+func echo(s network.Stream) {
+	_, _ = io.Copy(s, s) // the test looks at what comes back
+	s.Close()
+}

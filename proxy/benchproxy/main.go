@@ -1,0 +1,399 @@
+// Command benchproxy measures what the proxy costs, each figure beside the same
+// without it in the same run: throughput of one peer and of eight, the latency
+// that it adds to a block, the memory of an idle peer, and how many are held.
+//
+// In: nothing. Out: a table, and exit code 1 when a gate is missed. Nodes,
+// proxy and peers are processes of their own, as in life; all is on loopback.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Gates, from what the proxy was asked to be.
+const (
+	minOne   = 0.9
+	minEight = 0.9
+	maxAdded = 500 * time.Microsecond
+	maxIdle  = 64 << 10
+	held     = 1000
+)
+
+var (
+	rounds = flag.Int("rounds", 6, "pairs of direct and proxied, of which the median counts")
+	mib    = flag.Int("mib", 64, "MiB of each fetch")
+	role   = flag.String("role", "", "for the program itself")
+)
+
+// request is what a child is told, answer what it says, a line of JSON each.
+type request struct {
+	Do    string   // put, fetch, ping, connect, idle
+	Addrs []string // to connect to
+	CIDs  []string // to fetch
+	N     int
+	Size  int
+	Seed  int64
+}
+
+type answer struct {
+	Err   string
+	ID    string
+	API   string // multiaddr
+	Addrs []string
+	CIDs  []string
+	Took  []time.Duration
+	Bytes int64
+}
+
+// child is a process of ours with a role.
+type child struct {
+	cmd *exec.Cmd
+	in  *json.Encoder
+	out *bufio.Scanner
+	pip io.Closer
+}
+
+func launch(role string, args ...string) (*child, answer, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, answer{}, err
+	}
+	c := &child{cmd: exec.Command(self, append([]string{"-role", role}, args...)...)}
+	c.cmd.Stderr = os.Stderr
+	in, err := c.cmd.StdinPipe()
+	if err != nil {
+		return nil, answer{}, err
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, answer{}, err
+	}
+	c.in, c.pip, c.out = json.NewEncoder(in), in, bufio.NewScanner(out)
+	c.out.Buffer(make([]byte, 1<<20), 64<<20)
+	if err := c.cmd.Start(); err != nil {
+		return nil, answer{}, err
+	}
+	a, err := c.answer()
+	return c, a, err
+}
+
+func (c *child) answer() (answer, error) {
+	var a answer
+	if !c.out.Scan() {
+		return a, fmt.Errorf("a child ended: %w", cmp.Or(c.out.Err(), io.EOF))
+	}
+	if err := json.Unmarshal(c.out.Bytes(), &a); err != nil {
+		return a, err
+	}
+	if a.Err != "" {
+		return a, fmt.Errorf("a child says: %s", a.Err)
+	}
+	return a, nil
+}
+
+// ask sends a request and waits for its answer.
+func (c *child) ask(r request) (answer, error) {
+	if err := c.in.Encode(r); err != nil {
+		return answer{}, err
+	}
+	return c.answer()
+}
+
+// end has a child end by itself.
+func (c *child) end() {
+	c.pip.Close()
+	_ = c.cmd.Wait() // it is gone
+}
+
+// resident is a process's memory that no other has, in bytes.
+func (c *child) resident() int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", c.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	var sum int64
+	for line := range strings.Lines(string(b)) {
+		for _, key := range []string{"Private_Clean:", "Private_Dirty:"} {
+			if rest, ok := strings.CutPrefix(line, key); ok {
+				var kb int64
+				if _, err := fmt.Sscan(rest, &kb); err == nil {
+					sum += kb << 10
+				}
+			}
+		}
+	}
+	return sum
+}
+
+func main() {
+	flag.Parse()
+	if *role != "" {
+		if err := play(*role, flag.Args()); err != nil {
+			fmt.Fprintln(os.Stderr, *role+":", err)
+			os.Exit(1)
+		}
+		return
+	}
+	ok, err := run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "benchproxy:", err)
+		os.Exit(2)
+	}
+	if !ok {
+		os.Exit(1)
+	}
+}
+
+// bench is what all measurements share.
+type bench struct {
+	nodes []*child
+	told  []answer
+	proxy *child
+	front []string // the proxy's addresses
+	seed  int64
+	ok    bool
+}
+
+func run() (bool, error) {
+	dir, err := os.MkdirTemp("", "benchproxy-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{ok: true, seed: time.Now().UnixNano()}
+	downs := ""
+	for range 3 {
+		n, told, err := launch("node")
+		if err != nil {
+			return false, err
+		}
+		defer n.end()
+		b.nodes, b.told = append(b.nodes, n), append(b.told, told)
+		downs += "," + told.API
+	}
+	p, told, err := launch("proxy", downs[1:], filepath.Join(dir, "key"))
+	if err != nil {
+		return false, err
+	}
+	defer p.end()
+	b.proxy, b.front = p, told.Addrs
+	fmt.Printf("%d cores; nodes and peers are kubo nodes with repositories in memory, a process each; loopback\n", runtime.NumCPU())
+	for _, f := range []func() error{b.latency, b.one, b.eight, b.idle} {
+		if err := f(); err != nil {
+			return false, err
+		}
+	}
+	return b.ok, nil
+}
+
+// gate prints a row and notes whether it holds.
+func (b *bench) gate(name, figures string, held bool, want string) {
+	state := "ok"
+	if !held {
+		state, b.ok = "MISSED", false
+	}
+	fmt.Printf("%-34s %-62s want %-14s %s\n", name, figures, want, state)
+}
+
+// put stores the same new file on the first so many nodes.
+func (b *bench) put(nodes, size int) ([]string, error) {
+	b.seed++
+	var cids []string
+	for _, n := range b.nodes[:nodes] {
+		a, err := n.ask(request{Do: "put", Size: size, Seed: b.seed})
+		if err != nil {
+			return nil, err
+		}
+		cids = a.CIDs
+	}
+	return cids, nil
+}
+
+// fetch has so many new peers fetch a file each at the same time, by the
+// addresses, and gives MiB/s of all together.
+func (b *bench) fetch(files [][]string, addrs []string) (float64, error) {
+	var peers []*child
+	for range files {
+		c, _, err := launch("peer")
+		if err != nil {
+			return 0, err
+		}
+		defer c.end()
+		if _, err := c.ask(request{Do: "connect", Addrs: addrs}); err != nil {
+			return 0, err
+		}
+		peers = append(peers, c)
+	}
+	began := time.Now()
+	for i, c := range peers {
+		if err := c.in.Encode(request{Do: "fetch", CIDs: files[i]}); err != nil {
+			return 0, err
+		}
+	}
+	var bytes int64
+	for _, c := range peers {
+		a, err := c.answer()
+		if err != nil {
+			return 0, err
+		}
+		bytes += a.Bytes
+	}
+	return float64(bytes) / (1 << 20) / time.Since(began).Seconds(), nil
+}
+
+// pairs measures direct and proxied in turn, and gives the medians and the
+// median of the ratios.
+func pairs(direct, proxied func() (float64, error)) (d, p, ratio float64, err error) {
+	var ds, ps, rs []float64
+	for i := range *rounds {
+		first, second := direct, proxied
+		if i%2 == 1 {
+			first, second = proxied, direct
+		}
+		x, err := first()
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		y, err := second()
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		if i%2 == 1 {
+			x, y = y, x
+		}
+		ds, ps, rs = append(ds, x), append(ps, y), append(rs, y/x)
+	}
+	return median(ds), median(ps), median(rs), nil
+}
+
+func median[T cmp.Ordered](v []T) T {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+func (b *bench) one() error {
+	try := func(addrs []string) func() (float64, error) {
+		return func() (float64, error) {
+			file, err := b.put(1, *mib<<20)
+			if err != nil {
+				return 0, err
+			}
+			return b.fetch([][]string{file}, addrs)
+		}
+	}
+	d, p, r, err := pairs(try(b.told[0].Addrs), try(b.front))
+	if err != nil {
+		return err
+	}
+	b.gate("one peer, 256 KiB blocks", fmt.Sprintf("direct %.0f MiB/s, proxied %.0f, ratio %.2f", d, p, r), r >= minOne, fmt.Sprintf(">= %.2f", minOne))
+	return nil
+}
+
+func (b *bench) eight() error {
+	var direct []string
+	for _, t := range b.told {
+		direct = append(direct, t.Addrs...)
+	}
+	try := func(addrs []string, shared bool) func() (float64, error) {
+		return func() (float64, error) {
+			var files [][]string
+			for i := range 8 {
+				if i == 0 || !shared {
+					file, err := b.put(3, *mib<<20/4)
+					if err != nil {
+						return 0, err
+					}
+					files = append(files, file)
+				} else {
+					files = append(files, files[0])
+				}
+			}
+			return b.fetch(files, addrs)
+		}
+	}
+	d, p, r, err := pairs(try(direct, true), try(b.front, true))
+	if err != nil {
+		return err
+	}
+	b.gate("3 nodes, 8 peers, the same file", fmt.Sprintf("direct %.0f MiB/s, proxied %.0f, ratio %.2f", d, p, r), r >= minEight, fmt.Sprintf(">= %.2f", minEight))
+	if d, p, r, err = pairs(try(direct, false), try(b.front, false)); err != nil {
+		return err
+	}
+	b.gate("3 nodes, 8 peers, a file each", fmt.Sprintf("direct %.0f MiB/s, proxied %.0f, ratio %.2f", d, p, r), r >= minEight, fmt.Sprintf(">= %.2f", minEight))
+	return nil
+}
+
+// latency fetches single small blocks one after the other.
+func (b *bench) latency() error {
+	const n = 300
+	b.seed++
+	a, err := b.nodes[0].ask(request{Do: "put", Size: 1000, N: 2 * n * *rounds, Seed: b.seed})
+	if err != nil {
+		return err
+	}
+	var ps, ds []time.Duration
+	for i := range *rounds {
+		for j, addrs := range [][]string{b.told[0].Addrs, b.front} {
+			c, _, err := launch("raw")
+			if err != nil {
+				return err
+			}
+			if _, err = c.ask(request{Do: "connect", Addrs: addrs}); err != nil {
+				return err
+			}
+			at := (2*i + j) * n
+			t, err := c.ask(request{Do: "ping", CIDs: a.CIDs[at : at+n]})
+			c.end()
+			if err != nil {
+				return err
+			}
+			if m := median(t.Took); j == 0 {
+				ds = append(ds, m)
+			} else {
+				ps = append(ps, m)
+			}
+		}
+	}
+	d, p := median(ds), median(ps)
+	b.gate("a block of 1 kB, p50", fmt.Sprintf("direct %v, proxied %v, added %v", d.Round(time.Microsecond), p.Round(time.Microsecond), (p-d).Round(time.Microsecond)), p-d < maxAdded, "< "+maxAdded.String())
+	return nil
+}
+
+// idle connects peers that want nothing.
+func (b *bench) idle() error {
+	before, err := b.proxy.ask(request{Do: "idle"})
+	if err != nil {
+		return err
+	}
+	rss := b.proxy.resident()
+	c, _, err := launch("crowd")
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	if _, err := c.ask(request{Do: "connect", Addrs: b.front, N: held}); err != nil {
+		return err
+	}
+	time.Sleep(12 * time.Second) // identify and all that follows
+	after, err := b.proxy.ask(request{Do: "idle"})
+	if err != nil {
+		return err
+	}
+	per := (b.proxy.resident() - rss) / held
+	peers := after.Bytes - before.Bytes
+	b.gate("idle peers held", fmt.Sprint(peers), peers >= held, fmt.Sprintf(">= %d", held))
+	b.gate("memory of an idle peer", fmt.Sprintf("%.1f KiB (private memory of the process)", float64(per)/1024), per < maxIdle, "< 64 KiB")
+	return nil
+}
