@@ -17,6 +17,9 @@ const MainDestination = "main"
 // of its own in memory.
 const maxDestinations = 8
 
+// alsoKey is the key of the list.
+const alsoKey = "Also"
+
 // destinationName is what a destination may be called: it is a value of a
 // label and the end of a folder's name.
 var destinationName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
@@ -122,10 +125,10 @@ func (c Config) resolveAll() ([]settings, error) {
 	main.name = MainDestination
 	all, errs := []settings{main}, []error{err}
 	if len(c.Also) > 0 && main.base.Scheme != "http" && main.base.Scheme != "https" {
-		errs = append(errs, fmt.Errorf("Also: the URL %q goes alone: points go to several destinations only if all are http or https", main.base.Redacted()))
+		errs = append(errs, fmt.Errorf("%s: the URL %q goes alone: points go to several destinations only if all are http or https", alsoKey, main.base.Redacted()))
 	}
 	if len(c.Also) >= maxDestinations {
-		errs = append(errs, fmt.Errorf("Also: %d destinations; allowed are at most %d", len(c.Also), maxDestinations-1))
+		errs = append(errs, fmt.Errorf("%s: %d destinations; allowed are at most %d", alsoKey, len(c.Also), maxDestinations-1))
 	}
 	for i, d := range c.Also {
 		if !destinationName.MatchString(d.Name) || d.Name == MainDestination ||

@@ -251,3 +251,37 @@ func TestDestinationsConfig(t *testing.T) {
 		}
 	}
 }
+
+// A destination that is taken out of the configuration leaves its points, and a
+// warning at each start; Drain delivers them.
+func TestForgottenDestination(t *testing.T) {
+	first, second := newFaulty(t, takeAll), newFaulty(t, takeAll)
+	cfg := first.config()
+	cfg.SpoolDir, cfg.SpoolSyncEvery = filepath.Join(t.TempDir(), "spool"), "0s"
+	away := cfg
+	away.Also = Destinations{{Name: "second", URL: "http://127.0.0.1:1", CreateDatabase: cfg.CreateDatabase}}
+	f := startFlow(t, away)
+	f.publish(numbered(0, 50))
+	f.until("on disk", 30*time.Second, func(st Stats) bool { return st.Destinations[1].Spooled > 0 && st.Destinations[0].Stored == 50 })
+	f.stop()
+	var said strings.Builder
+	cfg.Log = slog.New(slog.NewTextHandler(&said, nil))
+	f = startFlow(t, cfg)
+	f.stop()
+	if !strings.Contains(said.String(), "destination=second") || !strings.Contains(said.String(), filepath.Join(cfg.SpoolDir, "to-second")) {
+		t.Errorf("said %q", said.String())
+	}
+	away.Also[0].URL = second.URL
+	one, err := away.Destination("second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Drain(t.Context(), away, func(Stats) {}); err == nil || !strings.Contains(err.Error(), "several destinations") {
+		t.Error(err)
+	}
+	said.Reset()
+	one.Log = cfg.Log
+	if st, err := Drain(t.Context(), one, func(Stats) {}); err != nil || st.Stored != 50 || second.lines() != 50 || said.Len() > 0 {
+		t.Errorf("%v, %d lines, said %q, %+v", err, second.lines(), said.String(), st)
+	}
+}

@@ -132,12 +132,11 @@ func New(cfg Config, node string) (*Sink, error) {
 		s.to = append(s.to, o)
 	}
 	s.batcher = batcher{maxPoints: s.set.BatchSize, queue: s.to}
-	s.forgotten(cfg)
 	return s, nil
 }
 
 // forgotten tells of spools whose destination is no longer configured.
-func (s *Sink) forgotten(cfg Config) {
+func (s *Sink) forgotten() {
 	if s.set.SpoolDir == "" {
 		return
 	}
@@ -145,7 +144,7 @@ func (s *Sink) forgotten(cfg Config) {
 	for _, segment := range found {
 		dir := filepath.Dir(segment)
 		name := strings.TrimPrefix(filepath.Base(dir), spoolPrefix)
-		if !slices.ContainsFunc(cfg.Also, func(d Destination) bool { return d.Name == name }) {
+		if !slices.ContainsFunc(s.set.Also, func(d Destination) bool { return d.Name == name }) {
 			s.logs.warn("influx: points wait for a destination that is not configured any more; remove the folder, or configure it again", "destination", name, "folder", dir)
 		}
 	}
@@ -171,6 +170,7 @@ func (s *Sink) Run(ctx context.Context, r *bus.Reader) error {
 	if s.plain != nil {
 		return s.runPlain(ctx, r)
 	}
+	s.forgotten()
 	post, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var wg sync.WaitGroup
