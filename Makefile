@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
-.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-capture bench-proxy bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page
+.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ race: ## our packages under the race detector
 
 # What tests need of other programs.
 programs:
-	@echo "installed with apt-get, if missing: influxdb prometheus iproute2"
+	@echo "installed with apt-get, if missing: influxdb prometheus iproute2 nodejs npm"
 	@for p in influxd:influxdb promtool:prometheus ip:iproute2 node:nodejs npm:npm; do command -v $${p%:*} >/dev/null || \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
 

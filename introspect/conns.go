@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -47,7 +48,8 @@ type ConnsConfig struct {
 // Conns tells the connections and streams of a node, and those connections
 // that closed of late. It is a network.Notifiee.
 type Conns struct {
-	cfg ConnsConfig
+	cfg    ConnsConfig
+	panics atomic.Uint64
 
 	mu     sync.Mutex
 	open   map[network.Conn]*known
@@ -247,7 +249,20 @@ func (*Conns) ListenClose(network.Network, multiaddr.Multiaddr) {}
 
 // Connected reads what of a connection does not change, so that a snapshot need
 // not. Libp2p waits for it.
-func (t *Conns) Connected(_ network.Network, c network.Conn) { t.add(c) }
+func (t *Conns) Connected(_ network.Network, c network.Conn) {
+	defer t.recovered()
+	t.add(c)
+}
+
+// recovered keeps a fault of our own from libp2p, and counts it.
+func (t *Conns) recovered() {
+	if recover() != nil {
+		t.panics.Add(1)
+	}
+}
+
+// Panics is how many faults of our own there were.
+func (t *Conns) Panics() uint64 { return t.panics.Load() }
 
 // add learns a connection, unless it has closed already.
 func (t *Conns) add(c network.Conn) *known {
@@ -265,6 +280,7 @@ func (t *Conns) add(c network.Conn) *known {
 
 // Disconnected keeps a connection for those who look later. Libp2p waits for it.
 func (t *Conns) Disconnected(n network.Network, c network.Conn) {
+	defer t.recovered()
 	now := time.Now()
 	t.mu.Lock()
 	k := t.open[c]

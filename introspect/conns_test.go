@@ -168,6 +168,19 @@ func TestConnectionThatNobodySaw(t *testing.T) {
 	require.Empty(t, conns.open)
 }
 
+// TestFaultsStayHere: libp2p and the DHT do not notice a fault of ours.
+func TestFaultsStayHere(t *testing.T) {
+	c := NewConns(ConnsConfig{})
+	c.Connected(nil, nil)
+	c.Disconnected(nil, nil)
+	require.EqualValues(t, 2, c.Panics())
+	taps := NewDHTTaps()
+	taps.Tell(func(DHTQuery) { panic("a fault") })
+	taps.done(DHTQuery{Result: querySuccess})
+	require.EqualValues(t, 1, taps.Panics())
+	require.EqualValues(t, 1, taps.gauges[0][1].proto().GetSuccess())
+}
+
 func TestClosedConnectionsAreBounded(t *testing.T) {
 	c := NewConns(ConnsConfig{Conns: func() []network.Conn { return nil }})
 	now := time.Now()

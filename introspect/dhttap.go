@@ -42,7 +42,11 @@ type DHTQuery struct {
 type DHTTaps struct {
 	gauges [2][2]queryGauge // by table (wan, lan) and direction (in, out)
 	sink   atomic.Pointer[func(DHTQuery)]
+	panics atomic.Uint64
 }
+
+// Panics is how many faults there were in what Tell was given.
+func (t *DHTTaps) Panics() uint64 { return t.panics.Load() }
 
 type queryGauge struct{ success, error, timeout atomic.Uint64 }
 
@@ -72,6 +76,11 @@ func (t *DHTTaps) done(q DHTQuery) {
 		g.error.Add(1)
 	}
 	if f := t.sink.Load(); f != nil {
+		defer func() {
+			if recover() != nil { // the DHT's streams must not notice
+				t.panics.Add(1)
+			}
+		}()
 		(*f)(q)
 	}
 }

@@ -111,6 +111,8 @@ type introspection struct {
 	endpoint introspect.Endpoint // nil when there are no addresses of its own
 	feed     *introspect.Feed
 	rates    *rates
+	conns    *introspect.Conns   // nil where there is no host, or none may be named
+	dht      *introspect.DHTTaps // nil where it is no node of kubo's
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -151,6 +153,7 @@ func (m *Monitor) openIntrospection() (err error) {
 	if node.PeerHost != nil && named {
 		conns := introspect.NewConns(m.connsConfig(node, t, agent))
 		network := node.PeerHost.Network()
+		in.conns, in.dht = conns, t.dht
 		in.attach = func() { network.Notify(conns) }
 		in.detach = func() { network.StopNotify(conns) }
 		err = registry.RegisterDataProviders(conns.Providers())
@@ -221,6 +224,17 @@ func (in *introspection) close() error {
 	err = errors.Join(err, in.server.Close())
 	in.wg.Wait()
 	return err
+}
+
+// panics counts faults of our own at the node's border.
+func (in *introspection) panics() (n uint64) {
+	if in.conns != nil {
+		n += in.conns.Panics()
+	}
+	if in.dht != nil {
+		n += in.dht.Panics()
+	}
+	return n
 }
 
 // connsConfig tells where connections get what they do not know themselves.

@@ -49,7 +49,7 @@ func (p *providers) pipeline() (*pb.Pipeline, error) {
 	i := p.in.server.Stats()
 	out.Introspection = &pb.Pipeline_Introspection{
 		Sessions: uint32(i.Sessions), Accepted: i.Accepted, Refused: i.Refused, SentMessages: i.SentMessages, SentBytes: i.SentBytes,
-		DiscardedEvents: i.DiscardedEvents, DiscardedStates: i.DiscardedStates, Panics: i.Panics,
+		DiscardedEvents: i.DiscardedEvents, DiscardedStates: i.DiscardedStates, Panics: i.Panics + p.in.panics(),
 	}
 	return out, nil
 }
