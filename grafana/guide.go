@@ -3,7 +3,6 @@ package grafana
 import (
 	"fmt"
 	"strings"
-	"time"
 )
 
 // guide is docs/dashboards.md.
@@ -28,8 +27,8 @@ func guide() string {
 		if v == nil {
 			limit, v = "above", a.Above
 		}
-		over := (time.Duration(a.Queries[0].Seconds) * time.Second).String()
-		fmt.Fprintf(&b, "| %s | %s | %s %s %v over %s, for %s | %s |\n", a.Title, a.Severity, a.Reduce, limit, *v, strings.TrimSuffix(strings.TrimSuffix(over, "0s"), "0m"), a.For, a.Runbook)
+		over := fmt.Sprintf("%d min", a.Queries[0].Seconds/60)
+		fmt.Fprintf(&b, "| %s | %s | %s %s %v over %s, for %s | %s |\n", a.Title, a.Severity, a.Reduce, limit, *v, over, a.For, a.Runbook)
 	}
 	b.WriteString(guideTail)
 	return b.String()

@@ -2,9 +2,8 @@ package grafana
 
 // Queries that more than one dashboard has.
 const (
-	connected = `SELECT sum(peers) AS peers FROM (SELECT mean(connected) AS peers FROM totals.peers WHERE {w} GROUP BY {i}, "node", direction, transport fill(none)) WHERE {t} GROUP BY {i} fill(null)`
-	hitRatio  = `SELECT (sum(have) + sum(blocks)) / (sum(have) + sum(blocks) + sum(dont_have)) AS hits FROM totals.traffic WHERE {w} AND direction = 'sent' GROUP BY {i} fill(none)`
-	lostPer   = `SELECT sum(missed) AS "events missed", sum(dropped) AS "points dropped", sum(rejected) AS "points rejected" FROM (SELECT non_negative_difference(last(missed)) AS missed, non_negative_difference(last(dropped)) AS dropped, non_negative_difference(last(rejected)) AS rejected FROM totals.pipeline WHERE {w} GROUP BY {i}, "node" fill(none)) WHERE {t} GROUP BY {i} fill(null)`
+	hitRatio = `SELECT (sum(have) + sum(blocks)) / (sum(have) + sum(blocks) + sum(dont_have)) AS hits FROM totals.traffic WHERE {w} AND direction = 'sent' GROUP BY {i} fill(none)`
+	lostPer  = `SELECT sum(missed) AS "events missed", sum(dropped) AS "points dropped", sum(rejected) AS "points rejected" FROM (SELECT non_negative_difference(last(missed)) AS missed, non_negative_difference(last(dropped)) AS dropped, non_negative_difference(last(rejected)) AS rejected FROM totals.pipeline WHERE {w} GROUP BY {i}, "node" fill(none)) WHERE {t} GROUP BY {i} fill(null)`
 )
 
 // firstSteps is what a new dashboard says where there is nothing to show yet.
@@ -22,7 +21,7 @@ func overview() *board {
 				read:  "**How to read it:** green is well, orange wants a look, red wants a hand. The table lists the nodes that write; if it is empty, it tells what to do next. Vertical lines in all graphs: blue the monitor started or stopped or the clock was set, red something was lost, orange a storm of wants.",
 				panels: []*panel{
 					number("Connected peers", "short", "lastNotNull", "Peers connected to the chosen nodes. kubo keeps 32 to 96 unless configured otherwise. Few or none: is the node behind a firewall, or offline?",
-						series("$col", connected)).thresholds("red", 1.0, "orange", 8.0, "green"),
+						series("$col", level("peers", "", "", "connected:peers"))).thresholds("red", 1.0, "orange", 8.0, "green"),
 					number("Peers with a ledger", "short", "lastNotNull", "Peers for which Bitswap's server keeps a ledger: those it exchanges with. It follows the connected peers; much fewer means that few speak Bitswap.",
 						series("$col", level("node", "", "", "ledgers:peers"))).fixed("blue"),
 					number("Wants received", "cps", "lastNotNull", "Entries of wantlists that peers sent, cancels left out, per second. A quiet node has a few; a gateway thousands. A sudden rise to many times the usual is a storm.",
@@ -53,7 +52,7 @@ func overview() *board {
 					lines("Data in blocks", "Bps", "Bytes of blocks received (up) and sent (down), per second.",
 						series("$tag_direction", rate("traffic", "", "direction", "block_bytes"))).below("^sent").colors("received", "blue", "sent", "green"),
 					lines("Connected peers", "short", "Connected peers by who opened the connection.",
-						series("$tag_direction", level("peers", "", "direction, transport", "connected"))).size(8, 8),
+						series("$tag_direction", level("peers", "", "direction", "connected"))).size(8, 8),
 					lines("Time to a block", "µs", "From a want that a node sent to the block that answered it: half of the answers of each minute came faster than p50, 99 of 100 faster than p99. Worst node.",
 						series("$col", `SELECT max(p50_us) AS p50, max(p90_us) AS p90, max(p99_us) AS p99 FROM totals.latency_totals WHERE {w} AND direction = 'sent' AND answer = 'block' AND answers > 0 GROUP BY {i} fill(null)`)).minutes().logarithmic().colors("p50", "green", "p90", "orange", "p99", "red").empty("No want of this node was answered with a block in this time."),
 					cells("Most wanted", "short", "The CIDs that were wanted most, from the minutes' lists of 50.",

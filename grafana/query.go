@@ -10,6 +10,8 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
 	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
+
+	"github.com/ipfsmon/ipfsmon/influx"
 )
 
 // DataSource is the name of the input and of the variable that tell which data
@@ -101,9 +103,9 @@ func series(alias, text string) Query { return influxQL(text, "time_series", ali
 // rows is a query whose answer is a table.
 func rows(text string) Query { return influxQL(text, "table", "") }
 
-// over is a query in two steps: inner figures of each node and each step of
-// time, and their sum over the nodes. A field may be followed by a colon and the
-// name that its column gets. by are tags that are kept apart.
+// over is a query in two steps: inner figures of each series and each step of
+// time, and their sum over nodes and all tags but those in by. A field may be
+// followed by a colon and the name that its column gets.
 func over(inner func(field string) string, m, where, by string, fields ...string) string {
 	var in, out []string
 	for _, f := range fields {
@@ -120,8 +122,22 @@ func over(inner func(field string) string, m, where, by string, fields ...string
 	if by != "" {
 		by = ", " + by
 	}
-	return fmt.Sprintf(`SELECT %s FROM (SELECT %s FROM totals.%s WHERE {w}%s GROUP BY {i}, "node"%s fill(none)) WHERE {t} GROUP BY {i}%s fill(null)`,
-		strings.Join(out, ", "), strings.Join(in, ", "), m, where, by, by)
+	return fmt.Sprintf(`SELECT %s FROM (SELECT %s FROM totals.%q WHERE {w}%s GROUP BY {i}%s fill(none)) WHERE {t} GROUP BY {i}%s fill(null)`,
+		strings.Join(out, ", "), strings.Join(in, ", "), m, where, tags(m), by)
+}
+
+// tags lists the tags of a measurement. Whatever is not kept apart is added up:
+// a mean over directions, or a rate over the intervals of both, would be half of
+// what it should be.
+func tags(measurement string) (list string) {
+	for _, m := range influx.Schema {
+		if m.Name == measurement {
+			for _, tag := range m.Tags {
+				list += fmt.Sprintf(", %q", tag.Key)
+			}
+		}
+	}
+	return list
 }
 
 // rate is sums of intervals as what came in a second, whatever the intervals'

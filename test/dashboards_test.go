@@ -111,7 +111,7 @@ func fillSamples(t *testing.T, write string, authorize func(*http.Request)) {
 			Merged: 3, Cached: 2, Answer: times,
 			Downstreams: []event.ProxyDownstream{
 				{Name: "one", Peer: id, Connected: true, Verified: 10, VerifiedBytes: 1 << 19, RTT: times},
-				{Name: "two", Peer: id, Connected: i%2 == 0, Verified: 5, VerifiedBytes: 1 << 18, RTT: times}}}})
+				{Name: "two", Peer: id, Connected: i%2 == 0, Verified: 5, VerifiedBytes: 1 << 18, Late: 20, RTT: times}}}})
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, write, strings.NewReader(string(lines)))
 	require.NoError(t, err)
@@ -189,7 +189,7 @@ func sampleFigures(t *testing.T, cfg influx.Config) {
 			"DHT probe / Measurements / A":                 {"lookups": 10},
 			"Bitswap proxy / Waiting / A":                  {"outstanding": 0, "waiting": 0},
 			"Bitswap proxy / Answers / A":                  {"have": 0.5, "dont_have": 0.2, "blocks": 1.5},
-			"Bitswap proxy / Refused, late, timed out / A": {"refused": 0, "late": 0, "timeouts": 0},
+			"Bitswap proxy / Refused, late, timed out / A": {"refused": 0, "late": 2, "timeouts": 0},
 		}[s.Where]
 		if want == nil {
 			continue

@@ -62,7 +62,7 @@ func runQuery(c *cli.Context) error {
 	}
 	if c.Bool("list") {
 		for _, q := range influx.Questions {
-			fmt.Printf("%-12s %s The last %s.\n", q.Name, q.Asks, q.Since)
+			fmt.Printf("%-15s %s The last %s.\n", q.Name, q.Asks, q.Since)
 		}
 		return nil
 	}
