@@ -101,9 +101,9 @@ soak: build ## a monitored node under load for SOAK=3m; what grows, CSV and plot
 
 BENCH_INFLUX ?=
 bench-influx: build programs ## delivery to InfluxDB against its own client, with gates; BENCH_INFLUX=-short
-	$(GO) run ./influx/benchinflux -bin $(BIN) $(BENCH_INFLUX)
+	$(GO) run ./influx/benchinflux -bin $(BIN) $(BENCH_INFLUX); code=$$?; \
 	IPFSMON_BIN=$(abspath $(BIN)) $(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
-	  $(GO) test -run '^$$' -bench Sustained -benchtime 1x -timeout 30m ./test
+	  $(GO) test -run '^$$' -bench Sustained -benchtime 1x -timeout 40m ./test && exit $$code
 
 bench-proxy: ## what the proxy costs against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32"
 	$(GO) run ./proxy/benchproxy $(BENCH_PROXY)
