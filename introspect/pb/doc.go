@@ -2,7 +2,7 @@
 // introspect.proto.
 //
 // `go generate ./introspect/pb` needs protoc 3 and protoc-gen-go v1.36.11 in the
-// PATH; TestGenerated compares what is here with the description.
+// PATH.
 package pb
 
 //go:generate sh -c "cd ../.. && protoc --go_out=. --go_opt=paths=source_relative introspect/pb/introspect.proto"
