@@ -6,7 +6,7 @@ import { Cid, Choice, html, Peer, Search, Toggle, Words } from './parts.js';
 import { Table } from './table.js';
 import { typeColors, typeNames } from './overview.js';
 
-export const eventName = 'BitswapMessage';
+const eventName = 'BitswapMessage';
 const most = 2000; // messages looked through and shown
 const countKeys = { want_block: 'want_blocks', want_have: 'want_haves', cancel: 'cancels', have: 'haves', dont_have: 'dont_haves', blocks: 'blocks' };
 const types = Object.keys(countKeys);

@@ -14,7 +14,7 @@ const statusOf = (s) => (enums['DHT.PeerInDHT.Status'][s] || 'unknown').toLowerC
 
 // queriesOf gives the DHT queries among the events up to the moment looked at,
 // newest first, at most max.
-export function queriesOf(view, max, since = 0) {
+function queriesOf(view, max, since = 0) {
   const found = [];
   for (let i = view.eventsUntil - 1; i >= 0 && found.length < max; i--) {
     const e = view.events[i];

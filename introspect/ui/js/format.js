@@ -6,7 +6,7 @@
 const unseen = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\p{Cs}\u{e0000}-\u{e0fff}]/gu;
 // More than this many marks above one letter would draw over other lines.
 const piled = /(\p{M}{4})\p{M}+/gu;
-export const maxShown = 8192;
+const maxShown = 8192;
 
 // shown makes any string safe to look at: what cannot be seen is spelled out
 // as ‹202E›, and it has at most max characters. It is still only ever put into

@@ -5,7 +5,7 @@
 // message. All little-endian; the payload is a ServerMessage.
 
 const version = 1;
-export const maxPayload = 64 << 20;
+const maxPayload = 64 << 20;
 
 export class FrameError extends Error {}
 

@@ -15,7 +15,7 @@ import { Graph } from './graph.js';
 import { Events } from './events.js';
 import { Pipeline } from './pipeline.js';
 
-export const pages = [
+const pages = [
   ['overview', 'Overview', Overview], ['bitswap', 'Bitswap', Bitswap], ['peers', 'Peers', Peers], ['content', 'Content', Content],
   ['dht', 'DHT', Dht], ['graph', 'Graph', Graph], ['events', 'Events', Events], ['pipeline', 'Pipeline', Pipeline],
 ];

@@ -20,10 +20,8 @@ const heavy = new Set(['Subsystems.connections', 'Subsystems.dht', 'Subsystems.d
   'Subsystems.pubsub', 'Bitswap.ledgers', 'Bitswap.wantlist', 'Content.top_cids', 'Content.top_cids_by_peers', 'Content.top_peers',
   'Pipeline.stream']);
 
-export const kinds = ['want_block', 'want_have', 'cancel', 'have', 'dont_have', 'blocks'];
-
 // totalsOf gives what the charts are made of: a few numbers for each state.
-export function totalsOf(state) {
+function totalsOf(state) {
   const sub = state.subsystems || {}, traffic = state.traffic || {}, bitswap = sub.bitswap || {};
   const rates = (r) => (r ? { ...r } : null);
   const t = {
