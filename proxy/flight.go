@@ -110,13 +110,13 @@ func (s *refsServer) part(f *flight, from netip.Addr) {
 
 // read gives the lines from i on, and the end if there is nothing after them;
 // changed is closed when there is more to read.
-func (f *flight) read(i int) (lines [][]byte, end error, changed <-chan struct{}) {
+func (f *flight) read(i int) (lines [][]byte, changed <-chan struct{}, end error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if i < len(f.lines) {
 		return f.lines[i:len(f.lines):len(f.lines)], nil, nil
 	}
-	return nil, f.end, f.changed
+	return nil, f.changed, f.end
 }
 
 // refused gives the status of a flight that ended before its first line, 0 for

@@ -8,7 +8,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/pnet"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	ma "github.com/multiformats/go-multiaddr"
 )
@@ -47,7 +46,6 @@ func upHost(s *settings, key crypto.PrivKey) (host.Host, error) {
 func downHost(s *settings, key crypto.PrivKey) (host.Host, error) {
 	opts := []libp2p.Option{libp2p.NoListenAddrs}
 	if s.DownSwarmKeyFile != "" {
-		var psk pnet.PSK
 		psk, err := loadSwarmKey(s.DownSwarmKeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("--downstream-swarm-key: %w", err)

@@ -41,7 +41,7 @@ type Proxy struct {
 	pass   *passer
 	refs   *refsServer // nil: off
 
-	received, sentUp [2]atomic.Uint64 // messages of both sides since the start
+	received [2]atomic.Uint64 // messages of both sides since the start
 
 	notifee *network.NotifyBundle
 	cancel  context.CancelFunc

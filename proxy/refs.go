@@ -152,7 +152,7 @@ func (s *refsServer) stream(w http.ResponseWriter, r *http.Request, f *flight) {
 	rc := http.NewResponseController(w)
 	begun := false
 	for i := 0; ; {
-		lines, end, changed := f.read(i)
+		lines, changed, end := f.read(i)
 		if len(lines) == 0 && end == nil {
 			select {
 			case <-changed:
