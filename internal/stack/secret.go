@@ -73,8 +73,8 @@ func (f folder) write(name, secret string) error {
 	if err != nil {
 		return fmt.Errorf("write the secret %s: %w", name, err)
 	}
-	defer os.Remove(tmp.Name()) // fails once it has its name
-	_, err = tmp.WriteString(secret + "\n")
+	defer os.Remove(tmp.Name())      // fails once it has its name
+	_, err = tmp.WriteString(secret) // without a line's end: telegraf would send it along
 	err = errors.Join(err, tmp.Chmod(fileMode), tmp.Sync(), tmp.Close())
 	if err == nil {
 		err = os.Rename(tmp.Name(), path)

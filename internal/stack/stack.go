@@ -35,7 +35,7 @@ const (
 	AdminToken       = "admin/influxdb-token"    // may do everything in InfluxDB
 	AdminPassword    = "admin/influxdb-password" // of its user "admin"
 	WebPassword      = "admin/web-password"      // of nginx's user "ipfsmon"
-	NodeToken        = "node/influxdb-token"     // writes points
+	NodeToken        = "node/influxdb_token"     // writes points; telegraf refuses names with a hyphen
 	GrafanaToken     = "grafana/influxdb-token"  // reads points
 	GrafanaPassword  = "grafana/admin-password"  // of Grafana's user "admin"
 	WebUsers         = "nginx/htpasswd"          // nginx's form of WebPassword
