@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
-.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page
+.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ bench-proxy: ## what the proxy costs against a direct connection; fails when a g
 bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
 	$(GO) test -run '^$$' -bench 'Capture|Hostile|Sample' -benchtime 1x ./capture
 	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -run '^$$' -bench EndToEnd -benchtime 1x -timeout 30m ./test
+
+bench-probe: ## what watching a lookup costs; fails above 5 %
+	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x
 
 FUZZ ?= ./...
 fuzz: ## every fuzz target for 30 s; FUZZ="./capture ./event" for some packages
