@@ -80,6 +80,14 @@ func connect(t *testing.T, a, b *Peer) {
 	require.NoError(t, a.Host.Connect(t.Context(), peer.AddrInfo{ID: b.Host.ID(), Addrs: b.Host.Addrs()}))
 }
 
+// retrieve finds what was provided a moment ago: records are sent without
+// waiting for their arrival.
+func retrieve(t *testing.T, p *Peer, c cid.Cid) (r Measurement) {
+	t.Helper()
+	require.Eventually(t, func() bool { r = p.Retrieve(context.Background(), c); return r.Err == "" }, wait, 20*time.Millisecond)
+	return r
+}
+
 // TestModes: each mode provides and finds, and the provider is forgotten.
 func TestModes(t *testing.T) {
 	private := PeerConfig{Prefix: "/probe-test", BucketSize: 3, Bootstrap: []peer.AddrInfo{}}
@@ -103,9 +111,8 @@ func TestModes(t *testing.T) {
 		require.Positive(t, m.Table)
 		require.Equal(t, []Step{{StepProvide, m.Duration, ""}}, m.Steps)
 
-		r := finder.Retrieve(t.Context(), m.CID)
-		require.Empty(t, r.Err, name)
-		require.Equal(t, provider.Host.ID(), r.Provider)
+		r := retrieve(t, finder, m.CID)
+		require.Equal(t, provider.Host.ID(), r.Provider, name)
 		require.Empty(t, finder.Host.Network().ConnsToPeer(provider.Host.ID()), "it is disconnected")
 		require.Empty(t, finder.Host.Peerstore().Addrs(provider.Host.ID()), "and forgotten")
 		if !cfg.Server {
@@ -139,7 +146,8 @@ func TestFailures(t *testing.T) {
 	require.Eventually(t, finder.Ready, wait, time.Millisecond)
 	r = finder.Retrieve(t.Context(), CIDOf([]byte("nobody's")))
 	require.Equal(t, NotFound, r.Err)
-	require.Equal(t, 4, r.Lookup.RPCs)
+	require.GreaterOrEqual(t, r.Lookup.RPCs, 4)
+	require.LessOrEqual(t, r.Lookup.RPCs, 8, "some are asked again at the end")
 	require.Zero(t, r.Lookup.FailedDials)
 
 	// Three are gone: their dials fail, and are told of.
@@ -204,8 +212,7 @@ func TestFullRT(t *testing.T) {
 	require.Empty(t, m.Err)
 	require.Equal(t, 8, m.Table)
 	require.Equal(t, 8, provider.NetworkSize())
-	r := finder.Retrieve(t.Context(), m.CID)
-	require.Empty(t, r.Err)
+	r := retrieve(t, finder, m.CID)
 	require.Equal(t, provider.Host.ID(), r.Provider)
 	require.Equal(t, 1, r.Lookup.Hops, "it knows all peers")
 }

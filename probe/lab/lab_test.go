@@ -158,10 +158,10 @@ func TestLines(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	const latency = 20 * time.Millisecond
-	out, err := Run(ctx, Config{Nodes: 14, Bucket: 4, Rounds: 5, Servers: 2, Latency: latency, Loss: 0.01, Churn: 30, Seed: 7,
+	out, err := Run(ctx, Config{Nodes: 12, Bucket: 4, Rounds: 3, Servers: 2, Latency: latency, Loss: 0.01, Churn: 30, Seed: 7,
 		Fleets: fleets(t, "narrow:alpha=2,beta=1", "answers:dht-server"), Dir: t.TempDir(), Settle: 100 * time.Millisecond})
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(out.Results), 10)
+	require.GreaterOrEqual(t, len(out.Results), 6)
 
 	good := 0
 	for _, r := range out.Results {
@@ -170,7 +170,7 @@ func TestLines(t *testing.T) {
 			require.GreaterOrEqual(t, r.Duration, latency/2, "no answer is faster than the line")
 		}
 	}
-	require.Greater(t, good, 4)
+	require.Greater(t, good, 2)
 }
 
 // TestCancelled gives what there is.
