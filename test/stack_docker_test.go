@@ -19,7 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/internal/stack"
+	"github.com/ipfsmon/ipfsmon/influx/stack"
 )
 
 // stackRun is the project's own stack on a real Docker engine, with the demo's

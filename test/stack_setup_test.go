@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/internal/stack"
+	"github.com/ipfsmon/ipfsmon/influx/stack"
 )
 
 // TestAllStackSetup runs ipfsmon setup against a real InfluxDB: a new one, one

@@ -11,7 +11,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 	"github.com/urfave/cli/v2"
 
-	"github.com/ipfsmon/ipfsmon/internal/stack"
+	"github.com/ipfsmon/ipfsmon/influx/stack"
 )
 
 // setupCommand makes what the containers of docker-compose.yml need.
