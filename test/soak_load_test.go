@@ -78,7 +78,7 @@ func (l *loader) run(ctx context.Context, rate int) error {
 	begin, n := time.Now(), 0
 	var last []cid.Cid
 	for {
-		for due := int(time.Since(begin).Seconds() * float64(rate) / entriesInMessage); n < due; n++ {
+		for due := int(time.Since(begin).Seconds() * float64(rate) / entriesInMessage); n < due && ctx.Err() == nil; n++ {
 			m := bsmsg.New(false)
 			for _, c := range last {
 				m.Cancel(c)
