@@ -158,7 +158,7 @@ func TestLines(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	const latency = 20 * time.Millisecond
-	out, err := Run(ctx, Config{Nodes: 12, Bucket: 4, Rounds: 3, Servers: 2, Latency: latency, Loss: 0.01, Churn: 30, Seed: 7,
+	out, err := Run(ctx, Config{Nodes: 12, Bucket: 4, Rounds: 3, Servers: 2, Latency: latency, Loss: 0.002, Churn: 12, Seed: 7,
 		Fleets: fleets(t, "narrow:alpha=2,beta=1", "answers:dht-server"), Dir: t.TempDir(), Settle: 100 * time.Millisecond})
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(out.Results), 6)
