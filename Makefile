@@ -36,9 +36,10 @@ race: ## our packages under the race detector
 
 # What tests need of other programs.
 programs:
-	@echo "installed with apt-get, if missing: influxdb prometheus iproute2 nodejs npm"
+	@echo "installed with apt-get, if missing: influxdb prometheus iproute2 nodejs npm postgresql"
 	@for p in influxd:influxdb promtool:prometheus ip:iproute2 node:nodejs npm:npm; do command -v $${p%:*} >/dev/null || \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; }
 
 test-all: build plugin programs ## what make test leaves out: tests with other real programs, which it installs
 	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' -skip 'Fault|Stack|Dashboards|Page' ./test
