@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
@@ -115,8 +117,20 @@ func aggregate(e *event.Event) *event.Event {
 		s := *e.Summary
 		s.TopCIDs, s.TopCIDsByPeers, s.TopPeers = nil, nil, nil
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Summary: &s}
+	case e.Kind == event.KindProxy && e.Proxy != nil:
+		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Proxy: proxy(e.Proxy, func(peer.ID) peer.ID { return "" })}
 	}
 	return nil
+}
+
+// proxy copies a proxy's totals. Its nodes keep the names of the configuration.
+func proxy(p *event.Proxy, name func(peer.ID) peer.ID) *event.Proxy {
+	out := *p
+	out.Downstreams = slices.Clone(p.Downstreams)
+	for i := range out.Downstreams {
+		out.Downstreams[i].Peer = name(out.Downstreams[i].Peer)
+	}
+	return &out
 }
 
 // event copies an event under the names of the day. It names every field that
@@ -153,6 +167,8 @@ func (n *names) event(e *event.Event) *event.Event {
 		out.Summary = n.summary(e.Summary)
 	case event.KindClockStep:
 		out.ClockStep = e.ClockStep
+	case event.KindProxy:
+		out.Proxy = proxy(e.Proxy, n.peer)
 	default:
 		return nil
 	}

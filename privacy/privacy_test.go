@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,13 +162,10 @@ func full(t testing.TB, kind event.Kind) (*event.Event, *filler) {
 	return e, f
 }
 
-// kinds are all kinds that have a name and come from a node; a proxy publishes
-// its own totals on a bus of its own, and a filter leaves them out.
+// kinds are all kinds that have a name.
 func kinds() (all []event.Kind) {
 	for k := event.Kind(1); k.String() != "unknown"; k++ {
-		if k != event.KindProxy {
-			all = append(all, k)
-		}
+		all = append(all, k)
 	}
 	return all
 }
@@ -217,7 +215,7 @@ func TestNothingRawComesOut(t *testing.T) {
 				out := flt.Apply(e)
 				require.Equal(t, before, fmt.Sprintf("%#v", everyText(t, e)), "the event was changed")
 				require.Zero(t, flt.Panics())
-				sums := kind == event.KindSample || kind == event.KindSummary || kind == event.KindClockStep
+				sums := slices.Contains([]event.Kind{event.KindSample, event.KindSummary, event.KindClockStep, event.KindProxy}, kind)
 				require.Equal(t, mode == Pseudonym || sums, out != nil)
 				if out == nil {
 					return
@@ -242,10 +240,8 @@ func TestNothingRawComesOut(t *testing.T) {
 
 func TestUnknownKindIsLeftOut(t *testing.T) {
 	e, _ := full(t, 200)
-	totals, _ := full(t, event.KindProxy)
 	for _, mode := range []Mode{Pseudonym, Aggregate} {
 		require.Nil(t, filter(t, mode, testKey(t, &clock{noon})).Apply(e))
-		require.Nil(t, filter(t, mode, testKey(t, &clock{noon})).Apply(totals))
 	}
 }
 
@@ -256,7 +252,7 @@ func TestPseudonymKeepsTheRest(t *testing.T) {
 		e, _ := full(t, kind)
 		out := f.Apply(e)
 		part := map[event.Kind]string{event.KindMessage: "Wants Presences Blocks", event.KindConnection: "Conn", event.KindIdentify: "Identify",
-			event.KindSample: "Sample", event.KindLatency: "Latency", event.KindSummary: "Summary", event.KindClockStep: "ClockStep"}[kind]
+			event.KindSample: "Sample", event.KindLatency: "Latency", event.KindSummary: "Summary", event.KindClockStep: "ClockStep", event.KindProxy: "Proxy"}[kind]
 		require.NotEmpty(t, part, kind)
 		for _, name := range append(strings.Fields(part), "Peer", "Addrs", "Country", "Gateway", "Dir", "Full", "PendingBytes", "WireSize", "Truncated", "OversizeCID") {
 			same(t, name, reflect.ValueOf(e).Elem().FieldByName(name), reflect.ValueOf(out).Elem().FieldByName(name))
