@@ -13,7 +13,7 @@ import (
 )
 
 // TestDemo runs the demo as a newcomer would, in a clean home, and asks for
-// every measurement and every kind of event.
+// every measurement of a node and every kind of event.
 func TestDemo(t *testing.T) {
 	home := t.TempDir()
 	env := environ(home)
@@ -21,6 +21,9 @@ func TestDemo(t *testing.T) {
 	require.Zero(t, p.wait(2*time.Minute), p.out.String())
 
 	for _, m := range influx.Schema {
+		if strings.HasPrefix(m.Name, "proxy") || strings.HasPrefix(m.Name, "dht_") {
+			continue // of other commands
+		}
 		out, err := run(env, "query", "--format", "csv", "SELECT * FROM "+m.Kind.String()+"."+m.Name+" LIMIT 5")
 		require.NoError(t, err, out)
 		require.GreaterOrEqual(t, strings.Count(out, "\n"), 2, "no rows in %s: %s", m.Name, out)

@@ -58,7 +58,6 @@ func probeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "db-name", Value: "parsec", EnvVars: env("DATABASE_NAME"), Usage: "`NAME` of the database"},
 		&cli.StringFlag{Name: "db-password", Value: "password", EnvVars: env("DATABASE_PASSWORD"), Usage: "`PASSWORD`; seen in the list of processes, better the environment"},
 		&cli.StringFlag{Name: "db-password-file", EnvVars: []string{"IPFSMON_PROBE_DB_PASSWORD_FILE"}, Usage: "`FILE` with the password, instead of --db-password"},
-		&cli.StringFlag{Name: "db-password-file", EnvVars: []string{"IPFSMON_PROBE_DB_PASSWORD_FILE"}, Usage: "`FILE` with the password, instead of --db-password"},
 		&cli.StringFlag{Name: "db-user", Value: "parsec", EnvVars: env("DATABASE_USER"), Usage: "`NAME` of the user"},
 		&cli.StringFlag{Name: "db-sslmode", Value: "disable", EnvVars: env("DATABASE_SSL_MODE"), Usage: "`MODE` as in libpq: disable, allow, prefer, require, verify-ca or verify-full"},
 		&cli.DurationFlag{Name: "db-wait", Value: time.Minute, EnvVars: []string{"IPFSMON_PROBE_DB_WAIT"}, Usage: "how long to wait for the database at the start"},
@@ -132,13 +131,6 @@ func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 			User: probeString(c, "db-user"), Password: probeString(c, "db-password"), SSLMode: probeString(c, "db-sslmode")}
 		if file := probeString(c, "db-password-file"); file != "" {
 			b, err := os.ReadFile(file)
-			if err != nil {
-				return cfg, fmt.Errorf("probe: --db-password-file: %w", err)
-			}
-			cfg.Password = strings.TrimSpace(string(b))
-		}
-		if path := probeString(c, "db-password-file"); path != "" {
-			b, err := os.ReadFile(path)
 			if err != nil {
 				return cfg, fmt.Errorf("probe: --db-password-file: %w", err)
 			}
