@@ -2,6 +2,7 @@ package test
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,10 +21,7 @@ func TestDemo(t *testing.T) {
 	p := start(t, env, "demo", "--duration", "30s", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
 	require.Zero(t, p.wait(2*time.Minute), p.out.String())
 
-	for _, m := range influx.Schema {
-		if strings.HasPrefix(m.Name, "proxy") || strings.HasPrefix(m.Name, "dht_") {
-			continue // of other commands
-		}
+	for _, m := range ofNodes() {
 		out, err := run(env, "query", "--format", "csv", "SELECT * FROM "+m.Kind.String()+"."+m.Name+" LIMIT 5")
 		require.NoError(t, err, out)
 		require.GreaterOrEqual(t, strings.Count(out, "\n"), 2, "no rows in %s: %s", m.Name, out)
@@ -52,6 +50,13 @@ func TestDemo(t *testing.T) {
 	require.NotContains(t, out, ",1\n", "agent versions are mixed")
 	asksByName(t, env)
 	savesAndRestores(t, env, filepath.Join(home, ".ipfsmon", "demo", "ipfsmon"))
+}
+
+// ofNodes are the measurements of nodes; the rest is of the proxy and the probe.
+func ofNodes() []*influx.Measurement {
+	return slices.DeleteFunc(slices.Clone(influx.Schema), func(m *influx.Measurement) bool {
+		return strings.HasPrefix(m.Name, "proxy") || strings.HasPrefix(m.Name, "dht_")
+	})
 }
 
 // asksByName asks the demo's store the questions that have a name.
@@ -90,7 +95,7 @@ func savesAndRestores(t *testing.T, env []string, data string) {
 	require.Len(t, files, 1)
 	out, err = run(env, "store", "restore", "--data", again, files[0])
 	require.NoError(t, err, out)
-	for _, m := range influx.Schema {
+	for _, m := range ofNodes() {
 		statement := "SELECT count(*) FROM " + m.Kind.String() + "." + m.Name
 		was, err := run(env, "query", "--data", data, statement)
 		require.NoError(t, err, was)
