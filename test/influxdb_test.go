@@ -127,7 +127,7 @@ func peerOf(n int) peer.ID {
 }
 
 // events makes n events of all kinds, a hundred for each nanosecond, and tells
-// how many points of each measurement they are.
+// how many points of each measurement they are to one sink.
 func events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 	t.Helper()
 	points := map[string]int{}
@@ -184,6 +184,22 @@ func events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 				}
 				break
 			}
+			switch i % 100 {
+			case 14:
+				e.Kind, e.Peer, e.Proxy = event.KindProxy, "", &event.Proxy{Interval: time.Second, UpstreamPeers: 1,
+					Downstreams: []event.ProxyDownstream{{Name: "one", Peer: peerOf(1)}, {Name: "two, a b=c", Peer: peerOf(2)}}}
+				points["proxy"]++
+				points["proxy_downstreams"] += 2
+			case 24, 34:
+				e.Kind, e.Probe = event.KindProbe, &event.Probe{Provide: i%100 == 24, Fleet: "default", Region: "a b,c=d", Target: "DHT", CID: cidOf(t, i)}
+				points[map[bool]string{true: "dht_provide", false: "dht_retrieve"}[e.Probe.Provide]]++
+			case 44:
+				e.Kind, e.Peer, e.ClockStep = event.KindClockStep, "", &event.ClockStep{By: 3 * time.Second}
+				points["notes"]++
+			}
+			if e.Kind != event.KindMessage {
+				break
+			}
 			e.Blocks = []event.Block{{CID: cidOf(t, i), Size: int32(i)}, {CID: cidOf(t, i+1), Size: 1 << 20}}
 			points["blocks"] += 2
 		case 5:
@@ -198,6 +214,7 @@ func events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 		}
 		out[i] = e
 	}
+	points["notes"] += 2 // start and stop
 	return out, points
 }
 
