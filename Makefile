@@ -6,6 +6,15 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell git diff --
 LDFLAGS := -X main.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# CI sets RERUN=1: a test that failed is run once more and named, for a machine
+# that others load too. More than three are not.
+GOTESTSUM := gotest.tools/gotestsum@v1.13.0
+ifdef RERUN
+gotest = $(GO) run $(GOTESTSUM) --format pkgname --rerun-fails=1 --rerun-fails-max-failures=3 --packages='$(2)' -- $(1)
+else
+gotest = $(GO) test $(1) $(2)
+endif
+
 # The packages that the race detector watches: all of ours, but for the tests in
 # test/, which run the program in processes of its own, and for the demo, which
 # runs many kubo nodes in one process: kubo writes variables of its packages
@@ -27,12 +36,12 @@ demo: build ## a monitored node in a private swarm on loopback, everything alive
 	$(BIN) demo $(ARGS)
 
 test: build ## all tests that need Go and a C compiler only, also under the race detector
-	$(GO) test ./... -count=1 -timeout 15m
+	$(call gotest,-count=1 -timeout 15m,./...)
 	$(MAKE) --no-print-directory race
 
 # Arrow, which the embedded InfluxDB brings, does not pass its pointer checks.
 race: ## our packages under the race detector
-	$(GO) test -race -gcflags='github.com/apache/arrow/go/arrow/...=-d=checkptr=0' -timeout 15m $(RACED)
+	$(call gotest,-race -gcflags='github.com/apache/arrow/go/arrow/...=-d=checkptr=0' -timeout 15m,$(RACED))
 
 # What tests need of other programs.
 programs:
@@ -42,7 +51,7 @@ programs:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; }
 
 test-all: build plugin programs ## what make test leaves out: tests with other real programs, which it installs
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' -skip 'Fault|Stack|Dashboards|Page' ./test
+	IPFSMON_BIN=$(abspath $(BIN)) $(call gotest,-tags all -count=1 -timeout 30m -run 'TestAll' -skip 'Fault|Stack|Dashboards|Page',./test)
 	$(MAKE) --no-print-directory check-page
 	$(MAKE) --no-print-directory check-stack
 	$(MAKE) --no-print-directory faults
@@ -56,7 +65,7 @@ bin/page/node_modules: test/page/package.json test/page/package-lock.json
 check-page: build programs bin/page/node_modules ## the live page: its parts with Node, all of it in Chromium against the demo; screenshots in bin/page
 	node --test introspect/ui/test/*.test.mjs
 	$(GO) test -count=1 ./introspect/ui/gen
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAllPage' ./test
+	IPFSMON_BIN=$(abspath $(BIN)) $(call gotest,-tags all -count=1 -timeout 30m -run 'TestAllPage',./test)
 
 bench-page: programs bin/page/node_modules ## how busy the live page keeps a browser with 5,000 connections, once a second
 	$(GO) build -o bin/page/feed ./test/page/feed
@@ -64,7 +73,7 @@ bench-page: programs bin/page/node_modules ## how busy the live page keeps a bro
 
 check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query asked of three InfluxDBs
 	$(GO) test -count=1 ./grafana
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'Dashboards' ./test
+	IPFSMON_BIN=$(abspath $(BIN)) $(call gotest,-tags all -count=1 -timeout 30m -run 'Dashboards',./test)
 
 STACK_PROGRAMS := docker.io iptables debootstrap nginx libnginx-mod-stream shellcheck curl
 STACK_SCRIPTS  := docker/*.sh docker/test/*.sh docker/test/influx test/influxdb2/build.sh
@@ -74,7 +83,7 @@ check-stack: check-dashboards ## the containers' stack: its files, nginx before 
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(STACK_PROGRAMS); } || exit 1; done
 	shellcheck $(STACK_SCRIPTS)
 	cd docker/check && $(GO) vet ./... && $(GO) test -count=1 ./...
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -v -count=1 -timeout 40m -run 'TestAllStack' ./test
+	IPFSMON_BIN=$(abspath $(BIN)) $(call gotest,-tags all -v -count=1 -timeout 40m -run 'TestAllStack',./test)
 
 # The rows of docs/durability.md. FAULTS=1 makes them as long as they are meant
 # to be: ten minutes without a server, 200 kills, 50 restarts.

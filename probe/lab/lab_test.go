@@ -81,7 +81,7 @@ func forget(p *probe.Peer, id peer.ID) {
 // TestFifty is a lab of 50 peers, k=6: all is found, and what the probe tells
 // of its lookups is what the peers saw.
 func TestFifty(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	w := &witness{seen: map[string]int{}}
 	var events []*event.Event
@@ -155,7 +155,7 @@ func compare(ctx context.Context, t *testing.T, w *witness, servers []*probe.Pee
 
 // TestLines: delay, loss and churn, and fleets with all options.
 func TestLines(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	const latency = 20 * time.Millisecond
 	out, err := Run(ctx, Config{Nodes: 12, Bucket: 4, Rounds: 3, Servers: 2, Latency: latency, Loss: 0.002, Churn: 12, Seed: 7,
