@@ -97,9 +97,10 @@ faults: build programs ## what disks, servers and networks do wrong; ends with "
 bench: ## benchmarks, each against the thing replaced in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./bus ./capture ./stream ./influx ./metrics
 
-bench-introspect: ## what a snapshot of 100, 1,000 and 10,000 connections costs; fails when a gate is missed
+bench-introspect: ## what a snapshot of 100, 1,000 and 10,000 connections costs, and the page a browser; fails when a gate is missed
 	$(GO) test -run 'TestSnapshotAllocations|TestTapsDoNotAllocate' -bench Snapshot -benchtime 20x -v ./introspect
 	$(GO) test -run '^$$' -bench 'Taps|Event' -benchmem ./introspect
+	$(MAKE) --no-print-directory bench-page
 
 bench-stream: ## the stream against the old exporter's design, with gates
 	$(GO) run ./stream/benchstream
