@@ -319,7 +319,9 @@ test('from a message to its peer and to all of its CID', async () => {
   await live(page);
   await rows(page, 'Bitswap messages').nth(3).waitFor();
   await page.getByRole('button', { name: 'Hold the feed' }).click();
-  const held = await rows(page, 'Bitswap messages').first().textContent();
+  const top = () => rows(page, 'Bitswap messages').first().textContent();
+  let held;
+  await until(async () => { held = await top(); await page.waitForTimeout(500); return await top() === held; }, 'what was under way is drawn');
   await page.waitForTimeout(3000);
   assert.equal(await rows(page, 'Bitswap messages').first().textContent(), held);
   await page.getByRole('button', { name: 'Out', exact: true }).click();
