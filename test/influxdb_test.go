@@ -279,6 +279,12 @@ func (r *running) until(what string, ok func(influx.Stats) bool) {
 	}
 }
 
+// delivered waits until all is stored but the note of the end.
+func (r *running) delivered(points map[string]int) {
+	r.t.Helper()
+	r.until("all is stored", func(s influx.Stats) bool { return s.Stored == uint64(sum(points)-1) })
+}
+
 // finish ends the sink, which must have stored and rejected just so many.
 func (r *running) finish(stored, rejected int) {
 	r.t.Helper()

@@ -35,7 +35,7 @@ func TestAllStackExport(t *testing.T) {
 	embedded.Username, embedded.PasswordFile = store.Login(filepath.Join(n.repo, "ipfsmon"))
 	r := runSink(t, embedded)
 	r.publish(all)
-	r.until("all is stored", func(s influx.Stats) bool { return s.Stored >= uint64(sum(points)) })
+	r.delivered(points)
 	r.bus.Close()
 	require.NoError(t, <-r.end)
 	n.kill()
