@@ -71,7 +71,7 @@ type ConnectionQuery struct {
 	scratch bool
 }
 
-// StreamQuery says what is wanted of streams; all of them, for now.
+// StreamQuery says what is wanted of streams: all of them.
 type StreamQuery struct{}
 
 // DataProviders are where a state comes from, one for each subsystem; nil is
