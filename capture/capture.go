@@ -23,24 +23,32 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Capture watches one node. It is made before the node and its tracer works
-// from then on; connections and totals begin with Start.
+// Capture watches one node, or one side of a proxy. It is made before the node
+// and its tracer works from then on; connections and totals begin with Start.
 type Capture struct {
 	bus *bus.Bus
 	log *slog.Logger
 
+	*counted
+	arenas sync.Pool // *arena
+	conns  connTable
+
+	side event.Side
+	name func(peer.ID) event.Text // of the node behind a proxy; nil: none has one
+
+	stop    func() // ends what Start began; nil before
+	stopped sync.Once
+}
+
+// counted is what the two sides of a proxy have in common.
+type counted struct {
 	clock   clock
-	arenas  sync.Pool // *arena
 	traffic [event.Directions]counters
-	conns   connTable
 
 	limited   atomic.Uint64 // messages without an event because of the peer's rate
 	undecoded atomic.Uint64 // sent wantlists that could not be read back
 	panics    atomic.Uint64
 	lastPanic atomic.Int64 // unix seconds of the last log line about one
-
-	stop    func() // ends what Start began; nil before
-	stopped sync.Once
 }
 
 // New makes a capture that publishes to b. A nil logger means slog's default.
@@ -48,11 +56,37 @@ func New(b *bus.Bus, log *slog.Logger) *Capture {
 	if log == nil {
 		log = slog.Default()
 	}
-	c := &Capture{bus: b, log: log}
+	c := newCapture(b, log, new(counted))
 	c.clock.set()
+	return c
+}
+
+func newCapture(b *bus.Bus, log *slog.Logger, n *counted) *Capture {
+	c := &Capture{bus: b, log: log, counted: n}
 	c.arenas.New = func() any { return new(arena) }
 	c.conns.init()
 	return c
+}
+
+// Behind makes c the capture of a proxy's peers, and gives one for the nodes
+// behind the proxy: its events have that side and the name that name gives for
+// the node, "" for one that it does not know. name is called in libp2p's
+// callbacks, for every message. Both count into the same counters, which c
+// tells and samples: the other one is started without an interval. Call it
+// before either is used.
+func (c *Capture) Behind(name func(peer.ID) event.Text) *Capture {
+	c.side = event.Upstream
+	d := newCapture(c.bus, c.log, c.counted)
+	d.side, d.name = event.Downstream, name
+	return d
+}
+
+// place sets on which side the event's peer is.
+func (c *Capture) place(e *event.Event) {
+	e.Side, e.Downstream = c.side, ""
+	if c.name != nil {
+		e.Downstream = c.name(e.Peer)
+	}
 }
 
 // Panics is how many callbacks ended in a panic of our own so far.

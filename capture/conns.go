@@ -237,6 +237,7 @@ func (c *Capture) publishConn(p peer.ID, info event.Conn, s *peerState, at time.
 		info.PeerConns = len(s.conns)
 		s.info.Load().fill(e)
 	}
+	c.place(e)
 	c.bus.Publish(e)
 }
 

@@ -83,6 +83,7 @@ func (c *Capture) message(dir event.Direction, p peer.ID, m bsmsg.BitSwapMessage
 	e.Truncated, e.OversizeCID = 0, 0
 	info, bucket := c.conns.peer(p)
 	info.fill(e)
+	c.place(e)
 
 	t := event.Traffic{Messages: 1}
 	e.Wants, e.Presences, e.Blocks = e.Wants[:0], e.Presences[:0], e.Blocks[:0]

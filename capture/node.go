@@ -19,7 +19,7 @@ import (
 
 // Sampling says how the periodic totals are taken.
 type Sampling struct {
-	Interval    time.Duration // more than 0
+	Interval    time.Duration // 0: none are taken
 	AgentCutOff int           // agents named in a sample; the rest is summed as "others"
 	// Node gives what the node tells about itself; nil: nothing. It is called
 	// once per sample and may take its time, up to the context's end.
@@ -67,10 +67,12 @@ func (c *Capture) Start(h host.Host, s Sampling) error {
 		}
 		return nil
 	})
-	g.Go(func() error {
-		c.sample(ctx, h, s)
-		return nil
-	})
+	if s.Interval > 0 {
+		g.Go(func() error {
+			c.sample(ctx, h, s)
+			return nil
+		})
+	}
 	c.stop = func() {
 		h.Network().StopNotify(notifee)
 		_ = sub.Close() // ends the range above; it has no other error than being closed
@@ -133,6 +135,7 @@ func (c *Capture) publishIdentify(p peer.ID, id *event.Identify) {
 	e := &event.Event{Time: time.Now().UnixNano(), Kind: event.KindIdentify, Peer: p, Identify: id}
 	info, _ := c.conns.peer(p)
 	info.fill(e)
+	c.place(e)
 	c.bus.Publish(e)
 }
 

@@ -170,6 +170,7 @@ func (d *Deriver) answer(e *event.Event, from uint64, c cid.Cid, a event.AnswerT
 	d.stats.Latencies++
 	d.out = append(d.out, &event.Event{
 		Time: e.Time, Kind: event.KindLatency, Dir: asked, Peer: e.Peer, Country: e.Country, Gateway: e.Gateway,
+		Side: e.Side, Downstream: e.Downstream,
 		Latency: &event.Latency{CID: c, Want: t, Answer: a, Elapsed: elapsed},
 	})
 }

@@ -38,6 +38,8 @@ const (
 	MaxProtocolText = 128
 	// MaxProtocols is the most protocols kept of one identify.
 	MaxProtocols = 256
+	// MaxNameText bounds the name of a node behind a proxy, in bytes.
+	MaxNameText = 64
 )
 
 // Kind says which part of an Event is filled.
@@ -96,6 +98,29 @@ func (d Direction) String() string {
 		return "sent"
 	}
 	return "received"
+}
+
+// Side is where a proxy saw something: with the peers that ask it, or with the
+// nodes that it asks. What a node sees is on neither.
+type Side uint8
+
+// The sides; Sides is their number.
+const (
+	NoSide Side = iota
+	Upstream
+	Downstream
+	Sides
+)
+
+// SideNames are the sides as they are written, NoSide as "".
+var SideNames = [Sides]string{"", "upstream", "downstream"}
+
+// String gives the tag value of the side: upstream or downstream, else "".
+func (s Side) String() string {
+	if s < Sides {
+		return SideNames[s]
+	}
+	return ""
 }
 
 // WantType is what a wantlist entry asks for. The values are those of the
@@ -178,6 +203,9 @@ type Event struct {
 	Country string // of the peer's first public address: ISO 3166-1 alpha-2, "" where not known or not asked for
 	Gateway bool   // the peer is in the list of gateways
 
+	Side       Side // of a proxy; NoSide for what a node saw
+	Downstream Text // the node's name as configured, where Side is Downstream
+
 	// KindMessage
 	PendingBytes int32  // bytes that the sender holds back, from the message
 	WireSize     int32  // bytes of the message on the wire, 0 where unknown
@@ -204,7 +232,7 @@ func (e *Event) At() time.Time { return time.Unix(0, e.Time).UTC() }
 // eventBytes, entryBytes: what an event and an entry take in memory, roughly:
 // the structs above with a CID of ordinary length.
 const (
-	eventBytes = 320
+	eventBytes = 344
 	entryBytes = 80
 )
 

@@ -2,7 +2,9 @@ package influx
 
 import (
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -24,6 +26,9 @@ type Encoder struct {
 
 	tables map[*Measurement]*table
 	t      tables
+
+	side        int    // of the event at hand; see sideOf
+	downstreams *names // of the nodes behind a proxy
 
 	peerID   peer.ID // whose text is in peerText
 	peerText []byte
@@ -50,9 +55,10 @@ type tables struct {
 // table is a measurement prepared for encoding.
 type table struct {
 	m      *Measurement
-	keys   []string // how each field begins: " cid=", ",peer="
-	series []string // series keys by tag values, escaped; made when first needed
-	names  *names   // values of its open tag, nil if it has none
+	keys   []string   // how each field begins: " cid=", ",peer="
+	series []string   // series keys by tag values, escaped; made when first needed
+	sides  [][]string // the same for the sides of a proxy, by side-1
+	names  *names     // values of its open tag, nil if it has none
 	stamps
 }
 
@@ -66,6 +72,7 @@ func NewEncoder(node string, history bool) *Encoder {
 		origins:   make([]origin, origins.Series()),
 	}
 	protocolNames := newNames(MaxProtocols, knownProtocols)
+	e.downstreams = newNames(MaxDownstreams, nil)
 	for _, m := range Schema {
 		t := &table{m: m, series: make([]string, m.Series())}
 		sep := " "
@@ -78,9 +85,14 @@ func NewEncoder(node string, history bool) *Encoder {
 			case tag.Limit == 0:
 			case tag.Key == tagProtocol.Key: // one list for all measurements
 				t.names = protocolNames
+			case tag.Key == tagDownstream.Key:
+				t.names = e.downstreams
 			default:
 				t.names = newNames(tag.Limit, nil)
 			}
+		}
+		if m.sided() {
+			t.names = e.downstreams
 		}
 		e.tables[m] = t
 	}
@@ -118,6 +130,7 @@ func (e *Encoder) Prepare(ev *event.Event) {
 // Append appends the event's points to the buffers of their kinds, each line
 // ended by a newline, and returns the buffers and how many points each got.
 func (e *Encoder) Append(bufs [Kinds][]byte, ev *event.Event) (out [Kinds][]byte, points [Kinds]int) {
+	e.side = e.sideOf(ev)
 	switch {
 	case ev.Kind == event.KindSample && ev.Sample != nil:
 		bufs[Totals], points[Totals] = e.sample(bufs[Totals], ev)
@@ -259,16 +272,20 @@ func (e *Encoder) setPeer(p peer.ID) {
 // begin starts a point with the series key of that number: the places of its
 // tags' values, the first tag's counting most.
 func (e *Encoder) begin(t *table, b []byte, series int) point {
-	key := t.series[series]
+	keys := t.series
+	if e.side > 0 {
+		keys = t.onSide(e.side)
+	}
+	key := keys[series]
 	if key == "" {
 		key = e.seriesKey(t, series)
-		t.series[series] = key
+		keys[series] = key
 	}
 	return point{buf: append(b, key...), t: t}
 }
 
 func (e *Encoder) seriesKey(t *table, series int) string {
-	key := ""
+	tags := e.sideKeys(nil)
 	for i := len(t.m.Tags) - 1; i >= 0; i-- {
 		tag := &t.m.Tags[i]
 		value, n := e.node, tag.size()
@@ -279,9 +296,10 @@ func (e *Encoder) seriesKey(t *table, series int) string {
 			value = string(appendTag(nil, t.names.list[series%n]))
 		}
 		series /= n
-		key = "," + tag.Key + "=" + value + key
+		tags = append(tags, ","+tag.Key+"="+value)
 	}
-	return t.m.Name + key
+	slices.Sort(tags)
+	return t.m.Name + strings.Join(tags, "")
 }
 
 // point is a line being written. Its methods add the fields in the order of

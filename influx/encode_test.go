@@ -206,8 +206,15 @@ func checkSchema(t *testing.T, p decoded) {
 	if m == nil {
 		t.Fatalf("measurement %q is not in the schema", p.name)
 	}
-	if len(p.tags) != len(m.Tags) || len(p.fields) != len(m.Fields) {
-		t.Errorf("%s: %d tags and %d fields, the schema has %d and %d", p.name, len(p.tags), len(p.fields), len(m.Tags), len(m.Fields))
+	tags := len(m.Tags)
+	if side := p.tags["side"]; side != "" {
+		if !m.sided() || (p.tags["downstream"] != "") != (side == "downstream") || tagSide.Values[tagSide.index(side)] != side {
+			t.Errorf("%s: side=%q downstream=%q", p.name, side, p.tags["downstream"])
+		}
+		tags += 1 + bit(side == "downstream")
+	}
+	if len(p.tags) != tags || len(p.fields) != len(m.Fields) {
+		t.Errorf("%s: %d tags and %d fields, the schema has %d and %d", p.name, len(p.tags), len(p.fields), tags, len(m.Fields))
 	}
 	for i := range m.Tags {
 		tag := &m.Tags[i]
@@ -445,6 +452,7 @@ func TestEncoderDoesNotAllocate(t *testing.T) {
 
 func FuzzEncoder(f *testing.F) {
 	f.Add("kubo/0.43.0", "/ip4/1.2.3.4/tcp/5", "tcp", int64(testTime), int32(1), true)
+	f.Add("kubo/0.43.0", "/ip4/1.2.3.4/tcp/5", "tcp", int64(testTime), int32(2), true)
 	f.Add("a v=1i 1\nforged,who=me v=666i", `\`, "", int64(-1), int32(-1), false)
 	f.Add(`"`, `\"`, "a,b=c d", int64(math.MaxInt64), int32(math.MinInt32), true)
 	f.Fuzz(func(t *testing.T, agent, addr, word string, at int64, n int32, flag bool) {
@@ -462,6 +470,12 @@ func FuzzEncoder(f *testing.F) {
 				Codecs: []event.Share{{Name: word, N: uint64(at)}}}},
 		}
 		node := string(event.Clean(word, 100))
+		side, name := event.Side(uint32(n)%4), event.Clean(addr, event.MaxNameText) // 3 is none
+		for _, ev := range events {
+			if ev.Kind != event.KindSample && ev.Kind != event.KindSummary {
+				ev.Side, ev.Downstream = side, name
+			}
+		}
 		lines := encode(NewEncoder(node, true), events...)
 		points := decode(t, lines)
 		again := ""
@@ -474,6 +488,20 @@ func FuzzEncoder(f *testing.F) {
 		}
 		if got := points[0].fields; got["cid"] != c.String() || got["peer"] != p.String() || got["priority"] != int64(n) || got["full"] != flag || got["send_dont_have"] != flag {
 			t.Errorf("want: %v", got)
+		}
+		for _, p := range points {
+			of, want := "", ""
+			if p.name == "wants" || p.name == "connections" || p.name == "identifies" || p.name == "latency" {
+				of = side.String()
+			}
+			if of == "downstream" {
+				if want = strings.TrimRight(string(name), `\`); want == "" {
+					want = "unknown"
+				}
+			}
+			if p.tags["side"] != of || p.tags["downstream"] != want {
+				t.Errorf("%s: %v, want side %q and downstream %q", p.name, p.tags, of, want)
+			}
 		}
 		if got := points[1].fields; got["addr"] != string(ad) || got["streams"] != int64(n) {
 			t.Errorf("connection: %v", got)

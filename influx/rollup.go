@@ -21,14 +21,14 @@ type Rollup struct {
 // Name is that of the rollup's measurement.
 func (r Rollup) Name() string { return r.Of.Name + "_" + span(r.Every) }
 
-// By lists the tags that it keeps.
+// By lists the tags that it keeps: always those of a proxy's sides, which a
+// node's points have not.
 func (r Rollup) By() []string {
-	if r.Of.RollupBy != nil {
-		return r.Of.RollupBy
-	}
 	var by []string
-	for i := range r.Of.Tags {
-		by = append(by, r.Of.Tags[i].Key)
+	for _, tag := range r.Of.AllTags() {
+		if r.Of.RollupBy == nil || slices.Contains(r.Of.RollupBy, tag.Key) || slices.ContainsFunc(sideTags, func(t Tag) bool { return t.Key == tag.Key }) {
+			by = append(by, tag.Key)
+		}
 	}
 	return by
 }

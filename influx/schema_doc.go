@@ -22,7 +22,9 @@ Two points never share series and timestamp: the time of a point is that of the 
 to be later than the point before it in its measurement. So ` + "`count()`" + ` finds exactly what was stored. Totals of one interval have one time.
 Whatever a peer can choose is a field, or one of the first so many values of a tag that has a limit; else tags are closed sets. So the
 number of series is bounded, for all measurements together below 5,000 for one run of the monitor. ` + "`" + `dht_provide` + "`" + ` and ` + "`" + `dht_retrieve` + "`" + `
-are written by the scheduler of the DHT probe alone, in at most 1,024 series.
+are written by the scheduler of the DHT probe alone, in at most 1,024 series. What a proxy writes of history has two tags more, ` + "`side`" + `
+(` + "`upstream`" + `: with its peers, ` + "`downstream`" + `: with its nodes) and for the latter ` + "`downstream`" + `, the node's name: so many series
+for the peers, and again for each node. A node's points have neither.
 
 | measurement | kind | most series per node | answers |
 |---|---|---|---|
@@ -33,7 +35,7 @@ are written by the scheduler of the DHT probe alone, in at most 1,024 series.
 	for _, m := range Schema {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\nOne point: %s.\n\n```sql\n%s\n```\n\n", m.Name, m.Answers, m.Point, m.Query)
 		b.WriteString("| tag | values | |\n|---|---|---|\n")
-		for _, t := range m.Tags {
+		for _, t := range m.AllTags() {
 			values := "one"
 			if t.Limit > 0 {
 				values = fmt.Sprintf("at most %d", t.Limit)

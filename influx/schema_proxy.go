@@ -57,9 +57,7 @@ var proxyDownstreams = &Measurement{
 	Point:   "one node behind a proxy at the end of an interval (`ipfsmon proxy` alone)",
 	Answers: "How fast is each node behind the proxy, what is its share, and which one is down, stuck or lies?",
 	Query:   `SELECT mean(rtt_p50_us), sum(verified_bytes), mean(share_permille), sum(refused) FROM totals.proxy_downstreams WHERE time > now() - 1h GROUP BY time(1m), downstream`,
-	Tags: []Tag{
-		{Key: "downstream", Limit: MaxDownstreams, Help: "name of the node as configured, at most 64 in one run; the rest is others"},
-		tagNode},
+	Tags:    []Tag{tagDownstream, tagNode},
 	Fields: []Field{
 		fieldInterval, fieldPeer,
 		{Key: "connected", Type: Bool, Help: "there is a connection to it"},

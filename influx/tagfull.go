@@ -41,7 +41,7 @@ func parseFull(said string) (v tagValue, ok bool) {
 // openTag says whether a tag is one whose values the network chooses.
 func openTag(measurement, tag string) bool {
 	return slices.ContainsFunc(Schema, func(m *Measurement) bool {
-		return m.Name == measurement && slices.ContainsFunc(m.Tags, func(t Tag) bool { return t.Key == tag && t.Limit > 0 })
+		return m.Name == measurement && slices.ContainsFunc(m.AllTags(), func(t Tag) bool { return t.Key == tag && t.Limit > 0 })
 	})
 }
 

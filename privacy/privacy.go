@@ -139,6 +139,7 @@ func (n *names) event(e *event.Event) *event.Event {
 	out := &event.Event{
 		Seq: e.Seq, Time: e.Time, Kind: e.Kind, Dir: e.Dir, Full: e.Full,
 		Peer: n.peer(e.Peer), Country: e.Country, Gateway: e.Gateway,
+		Side: e.Side, Downstream: e.Downstream, // the names of the configuration
 		PendingBytes: e.PendingBytes, WireSize: e.WireSize, Truncated: e.Truncated, OversizeCID: e.OversizeCID,
 		Addrs: n.addrs(e.Addrs),
 	}
