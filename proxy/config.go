@@ -83,8 +83,9 @@ type Config struct {
 	PreloadAnyPeer  bool          // --preload-any-peer: ask all peers for a caller's blocks if none has its address
 	TrustedProxies  []string      // --trusted-proxies: addresses or networks whose X-Forwarded-For counts
 
-	Tracer tracer.Tracer // gets every message of both sides; nil: nobody
-	Logger *slog.Logger  // nil: slog.Default()
+	Tracer     tracer.Tracer // gets every message of peers and to them; nil: nobody
+	DownTracer tracer.Tracer // gets every message of nodes and to them; nil: nobody
+	Logger     *slog.Logger  // nil: slog.Default()
 }
 
 // settings are a Config that was understood.

@@ -48,9 +48,9 @@ const (
 type engine struct {
 	cfg   *settings
 	log   *slog.Logger
-	trace tracer.Tracer
-	up    sender // to peers
-	down  sender // to nodes
+	trace [2]tracer.Tracer // by side
+	up    sender           // to peers
+	down  sender           // to nodes
 	boxes sync.WaitGroup
 
 	mu          sync.Mutex
@@ -119,7 +119,7 @@ type counts struct {
 }
 
 func newEngine(s *settings, up, down sender) *engine {
-	e := &engine{cfg: s, log: s.Logger, trace: s.Tracer, up: up, down: down,
+	e := &engine{cfg: s, log: s.Logger, trace: [2]tracer.Tracer{s.Tracer, s.DownTracer}, up: up, down: down,
 		wants: map[cid.Cid]*want{}, ups: map[peer.ID]*upstream{}, byPeer: map[peer.ID]*downstream{}, cache: newCache(s.CacheBytes)}
 	e.reverse.init()
 	for _, d := range s.downs {

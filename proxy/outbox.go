@@ -190,8 +190,12 @@ func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsn
 			return nil, err
 		}
 	}
-	if e.trace != nil {
-		e.trace.MessageSent(to, msg)
+	side := upstreamSide
+	if e.isDown(b) {
+		side = downstreamSide
+	}
+	if t := e.trace[side]; t != nil {
+		t.MessageSent(to, msg)
 	}
 	if err := stream.SendMsg(ctx, msg); err != nil {
 		return nil, errors.Join(err, stream.Reset())

@@ -41,6 +41,7 @@ type Proxy struct {
 	pass   *passer
 	refs   *refsServer // nil: off
 
+	names    nodeNames
 	received [2]atomic.Uint64 // messages of both sides since the start
 
 	notifee *network.NotifyBundle
@@ -179,6 +180,9 @@ func (p *Proxy) Close() error {
 
 // Host is the upstream side's host.
 func (p *Proxy) Host() host.Host { return p.up }
+
+// DownHost is the downstream side's host.
+func (p *Proxy) DownHost() host.Host { return p.down }
 
 // Addrs are where peers reach the proxy, with its peer ID.
 func (p *Proxy) Addrs() []ma.Multiaddr {

@@ -57,7 +57,7 @@ type downSide Proxy
 // ReceiveMessage takes in a node's message.
 func (s *downSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwapMessage) {
 	s.received[downstreamSide].Add(1)
-	if t := s.cfg.Tracer; t != nil {
+	if t := s.cfg.DownTracer; t != nil {
 		t.MessageReceived(from, m)
 	}
 	s.engine.fromNode(from, m.Blocks(), m.Haves(), m.DontHaves())

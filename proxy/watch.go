@@ -66,6 +66,7 @@ func (p *Proxy) connect(ctx context.Context, d *downstream) (peer.ID, error) {
 	defer cancel()
 	p.down.Peerstore().ClearAddrs(info.ID)
 	p.down.Peerstore().AddAddrs(info.ID, info.Addrs, peerstore.TempAddrTTL)
+	p.names.set(d, info.ID)
 	if err := p.down.Connect(ctx, *info); err != nil {
 		return "", fmt.Errorf("connect: %w", err)
 	}

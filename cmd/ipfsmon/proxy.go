@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
@@ -282,8 +283,11 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 	log := slog.Default()
 	b := bus.New(bus.Config{})
 	seen := capture.New(b, log)
-	pc.Tracer, pc.Logger = seen, log
-	p, err := proxy.New(pc)
+	var p *proxy.Proxy
+	var err error
+	nodes := seen.Behind(func(id peer.ID) event.Text { return p.NodeName(id) }) // not called before Start
+	pc.Tracer, pc.DownTracer, pc.Logger = seen, nodes, log
+	p, err = proxy.New(pc)
 	if err != nil {
 		return err
 	}
@@ -298,6 +302,9 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 	}, b, seen, log)
 	if err != nil {
 		return errors.Join(err, p.Close())
+	}
+	if err = nodes.Start(p.DownHost(), capture.Sampling{}); err != nil {
+		return errors.Join(err, p.Close(), m.Close())
 	}
 	p.Start()
 	fmt.Println("Peer ID:", p.Host().ID())
@@ -320,7 +327,9 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 	<-ctx.Done()
 	stop() // a second signal ends the program
 	fmt.Println("Stopping: delivering what is on its way.")
-	if err := errors.Join(p.Close(), m.Close()); err != nil {
+	err = p.Close()
+	nodes.Close()
+	if err = errors.Join(err, m.Close()); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
 	fmt.Println("Everything is stored.")
