@@ -17,6 +17,9 @@ import (
 // has no such form; nor has what is not an event at all.
 func (e *Event) ToEvent() (*event.Event, error) {
 	out := &event.Event{Time: e.Timestamp.UnixNano(), Country: countryCode(e.Country), Gateway: e.Gateway}
+	if out.Side = sideOf(e.Side); out.Side == event.Downstream {
+		out.Downstream = event.Clean(e.Downstream, event.MaxNameText)
+	}
 	var err error
 	if out.Peer, err = peer.Decode(e.Peer); err != nil {
 		return nil, fmt.Errorf("stream: an event of %q, which is not a peer ID: %w", e.Peer, err)
@@ -111,6 +114,11 @@ func countryCode(s string) string {
 		return s
 	}
 	return ""
+}
+
+// sideOf reads a side; what is none gives NoSide.
+func sideOf(s string) event.Side {
+	return event.Side(max(0, slices.Index(event.SideNames[:], s)))
 }
 
 func (i *Identify) identify() *event.Identify {

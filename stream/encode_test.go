@@ -149,6 +149,9 @@ func asV3(e *event.Event) payload3 {
 // asClient is what a client should make of the event.
 func asClient(e *event.Event) *Event {
 	out := &Event{Timestamp: time.Unix(0, e.Time).UTC(), Peer: e.Peer.String(), Seq: e.Seq, Country: e.Country, Gateway: e.Gateway}
+	if out.Side = e.Side.String(); out.Side != "" {
+		out.Downstream = string(e.Downstream)
+	}
 	switch e.Kind {
 	case event.KindConnection:
 		c := e.Conn
@@ -357,6 +360,7 @@ func FuzzEncode(f *testing.F) {
 		c := &event.Event{Kind: event.KindConnection, Time: at, Peer: peer.ID(id), Conn: &event.Conn{Addr: event.Text(addr), Closed: flag}}
 		for _, e := range []*event.Event{e, c} {
 			e.Country, e.Gateway = country, flag // version 3 must not have them
+			e.Side, e.Downstream = event.Side(uint32(kind)%4), event.Text(addr)
 			want := viaJSON(t, e)
 			var enc encoder
 			enc.add(e)

@@ -49,6 +49,10 @@ func appendV4(dst []byte, e *event.Event) []byte {
 	dst = appendInt(dst, "seq", int64(e.Seq))
 	dst = appendString(dst, "country", e.Country)
 	dst = appendTrue(dst, "gateway", e.Gateway)
+	if e.Side != event.NoSide {
+		dst = appendString(dst, "side", e.Side.String())
+		dst = appendString(dst, "downstream", string(e.Downstream))
+	}
 	return append(dst, "}\n"...)
 }
 

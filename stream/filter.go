@@ -24,6 +24,10 @@ type Filter struct {
 	Directions []string `json:"directions,omitempty"`
 	// Peers as base58 or CIDs.
 	Peers []string `json:"peers,omitempty"`
+	// Sides of a proxy: upstream, downstream. What a node saw is on neither.
+	Sides []string `json:"sides,omitempty"`
+	// Downstreams are names of nodes behind a proxy.
+	Downstreams []string `json:"downstreams,omitempty"`
 
 	// The rest is about a message's entries: one of them must pass all three
 	// for the message to pass, whole. Other kinds of events do not pass.
@@ -68,8 +72,10 @@ type matcher struct {
 	key        string // the same for filters that are the same
 	kinds      uint   // bits by event.Kind
 	directions uint   // bits by event.Direction
+	sides      uint   // bits by event.Side
 	types      uint   // bits; all if there was no list
 	peers      map[peer.ID]bool
+	nodes      map[event.Text]bool // names of those behind a proxy
 	hashes     map[string]bool
 	codecs     map[uint64]bool
 	entries    bool // one of the lists about entries is there
@@ -98,6 +104,15 @@ func (f Filter) compile() (*matcher, error) {
 	}
 	m.directions = bits("directions", f.Directions, directionNames)
 	m.types = bits("types", f.Types, typeNames)
+	if m.sides = bits("sides", f.Sides, event.SideNames[event.Upstream:]); len(f.Sides) > 0 {
+		m.sides <<= event.Upstream
+	}
+	for _, s := range f.Downstreams {
+		if m.nodes == nil {
+			m.nodes = make(map[event.Text]bool)
+		}
+		m.nodes[event.Text(s)] = true
+	}
 	for _, s := range f.Peers {
 		p, err := peer.Decode(s)
 		if err != nil {
@@ -141,7 +156,10 @@ func (f Filter) compile() (*matcher, error) {
 
 // match says whether the event passes. It does not allocate.
 func (m *matcher) match(e *event.Event) bool {
-	if m.kinds>>e.Kind&1 == 0 || m.peers != nil && !m.peers[e.Peer] {
+	if m.kinds>>e.Kind&1 == 0 || m.peers != nil && !m.peers[e.Peer] || m.sides>>e.Side&1 == 0 {
+		return false
+	}
+	if m.nodes != nil && (e.Side != event.Downstream || !m.nodes[e.Downstream]) {
 		return false
 	}
 	if e.Kind != event.KindMessage {

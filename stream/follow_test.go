@@ -114,10 +114,10 @@ func TestShow(t *testing.T) {
 	var table bytes.Buffer
 	rows := csv.NewWriter(&table)
 	require.NoError(t, rows.Write(CSVHeader))
-	for _, in := range goldenEventsV4() {
+	for _, in := range append(goldenEventsV4(), goldenEventsProxy()...) {
 		e := asClient(in)
 		e.Clean()
-		if in.Country != "" || in.Gateway {
+		if in.Side.String() != "" || in.Country != "" || in.Gateway {
 			text = e.AppendText(text)
 		}
 		require.NoError(t, rows.WriteAll(e.CSV()))

@@ -32,6 +32,8 @@ func (e *Event) Clean() {
 	clean(event.MaxAddrText, &e.Peer)
 	clean(event.MaxAgentText, &e.Monitor)
 	e.Country = countryCode(e.Country)
+	e.Side = sideOf(e.Side).String()
+	clean(event.MaxNameText, &e.Downstream)
 	for _, m := range []*Message{e.Message, e.Sent} {
 		if m != nil {
 			list(event.MaxAddrText, m.Addrs)
@@ -65,6 +67,12 @@ func (e *Event) AppendText(dst []byte) []byte {
 		dst = append(dst, " ("+e.Country+")"...)
 	case e.Gateway:
 		dst = append(dst, " (gateway)"...)
+	}
+	switch sideOf(e.Side) {
+	case event.Upstream:
+		dst = append(dst, " [upstream]"...)
+	case event.Downstream:
+		dst = append(dst, " [downstream "+e.Downstream+"]"...)
 	}
 	switch {
 	case e.Connection != nil:
@@ -183,7 +191,7 @@ func orEmpty[T any](s []T) []T {
 
 // CSVHeader names the columns of CSV.
 var CSVHeader = []string{"timestamp", "monitor", "seq", "kind", "direction", "peer", "type", "cid", "priority", "send_dont_have", "size",
-	"address", "agent", "country", "gateway"}
+	"address", "agent", "country", "gateway", "side", "downstream"}
 
 // CSV gives the event, which should be clean, as rows with the columns of
 // CSVHeader: one for each entry of a message, one for another event. A cell
@@ -196,7 +204,7 @@ func (e *Event) CSV() [][]string {
 	}
 	row := func(kind, direction, typ, cid, priority, sdh, size, address, agent string) {
 		cells := []string{e.Timestamp.UTC().Format(time.RFC3339Nano), e.Monitor, strconv.FormatUint(e.Seq, 10), kind, direction, e.Peer,
-			typ, cid, priority, sdh, size, address, agent, e.Country, gateway}
+			typ, cid, priority, sdh, size, address, agent, e.Country, gateway, e.Side, e.Downstream}
 		for i, c := range cells {
 			if c != "" && i != csvPriority && strings.ContainsRune("=+-@", rune(c[0])) {
 				cells[i] = "'" + c

@@ -25,7 +25,11 @@ type Event struct {
 	Seq      uint64    `json:"seq,omitempty"`     // of the monitor's events: 1 for the first of its run
 	Country  string    `json:"country,omitempty"` // of Peer's first public address: ISO 3166-1 alpha-2, "" where not known
 	Gateway  bool      `json:"gateway,omitempty"` // Peer is in the monitor's list of gateways
-	Monitor  string    `json:"monitor,omitempty"` // its name; not on the wire but in the handshake
+	// Side is upstream or downstream where the monitor is a proxy: Peer asks it,
+	// or is a node behind it, whose configured name is Downstream.
+	Side       string `json:"side,omitempty"`
+	Downstream string `json:"downstream,omitempty"`
+	Monitor    string `json:"monitor,omitempty"` // its name; not on the wire but in the handshake
 }
 
 // Message is a Bitswap message.

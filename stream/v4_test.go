@@ -47,9 +47,29 @@ func goldenEventsV4() []*event.Event {
 	return all
 }
 
+// goldenEventsProxy are some of a proxy.
+func goldenEventsProxy() []*event.Event {
+	sent := message(13, 1)
+	sent.Dir = event.Sent
+	all := []*event.Event{message(10, 1), connection(11, false), message(12, 2), sent}
+	for i, e := range all {
+		e.Seq = uint64(i + 10)
+		if e.Side = event.Upstream; i > 0 {
+			e.Side, e.Downstream = event.Downstream, `10.0.0.1:5001 <"é">`
+		}
+	}
+	return all
+}
+
 func TestGoldenJSONV4(t *testing.T) {
+	goldenJSONV4(t, "v4.jsonl", goldenEventsV4())
+	goldenJSONV4(t, "v4-proxy.jsonl", goldenEventsProxy())
+	require.False(t, hasV4(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
+}
+
+func goldenJSONV4(t *testing.T, name string, events []*event.Event) {
 	var all []byte
-	for _, e := range goldenEventsV4() {
+	for _, e := range events {
 		require.True(t, hasV4(e))
 		line := appendV4(nil, e)
 		want, err := json.Marshal(asClient(e))
@@ -65,12 +85,11 @@ func TestGoldenJSONV4(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(line), string(again))
 	}
-	require.Equal(t, string(golden(t, "v4.jsonl", all)), string(all))
-	require.False(t, hasV4(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
+	require.Equal(t, string(golden(t, name, all)), string(all))
 }
 
 func TestEventsComeBack(t *testing.T) {
-	for _, in := range goldenEventsV4()[5:] {
+	for _, in := range append(goldenEventsV4()[5:], goldenEventsProxy()...) {
 		out, err := asClient(in).ToEvent()
 		require.NoError(t, err)
 		want := *in
@@ -96,6 +115,18 @@ func TestEventsComeBack(t *testing.T) {
 		require.True(t, out.Gateway)
 		e.Clean()
 		require.Equal(t, want, e.Country, "%q", in)
+	}
+	for in, want := range map[string]event.Side{"upstream": event.Upstream, "downstream": event.Downstream, "": event.NoSide, "Upstream": event.NoSide, "\x1b[": event.NoSide} {
+		e := &Event{Peer: testPeer(1).String(), Timestamp: time.Unix(5, 0), Side: in, Downstream: "a\n" + strings.Repeat("b", 99), Connection: &Connection{}}
+		out, err := e.ToEvent()
+		require.NoError(t, err)
+		require.Equal(t, want, out.Side, "%q", in)
+		require.Equal(t, want == event.Downstream, out.Downstream != "", "%q", in)
+		require.LessOrEqual(t, len(out.Downstream), event.MaxNameText)
+		require.NotContains(t, string(out.Downstream), "\n")
+		e.Clean()
+		require.Equal(t, want.String(), e.Side, "%q", in)
+		require.NotContains(t, e.Downstream, "\n")
 	}
 	flood := &Event{Peer: testPeer(1).String(), Timestamp: time.Unix(5, 0), Message: &Message{Wants: make([]Want, event.MaxEntries+5)}}
 	out, err := flood.ToEvent()
@@ -257,8 +288,27 @@ func TestFilter(t *testing.T) {
 	require.Nil(t, pass(Filter{Codecs: []string{"dag-cbor"}}))
 	require.Nil(t, pass(Filter{Codecs: []string{"raw"}, CIDs: []string{testCID(0, 1).String()}}), "one entry must pass all")
 
-	err := Filter{Kinds: []string{"sample"}, Directions: []string{"up"}, Types: []string{"other"}, Peers: []string{"x"}, CIDs: []string{"y"}, Codecs: []string{"z"}}.Validate()
-	for _, part := range []string{`kinds: "sample"`, `directions: "up"`, `types: "other"`, `peers: "x"`, `cids: "y"`, `codecs: "z"`} {
+	require.Nil(t, pass(Filter{Sides: []string{"upstream", "downstream"}}))
+	proxy := goldenEventsProxy()
+	name := string(proxy[1].Downstream)
+	for _, c := range []struct {
+		f    Filter
+		want []int
+	}{
+		{Filter{Sides: []string{"upstream"}}, []int{0}},
+		{Filter{Sides: []string{"downstream"}}, []int{1, 2, 3}},
+		{Filter{Sides: []string{"upstream", "downstream"}}, []int{0, 1, 2, 3}},
+		{Filter{Downstreams: []string{"x", name}, Kinds: []string{"message"}}, []int{2, 3}},
+		{Filter{Downstreams: []string{name}, Sides: []string{"upstream"}}, nil},
+		{Filter{Downstreams: []string{""}}, nil},
+	} {
+		events = proxy
+		require.Equal(t, c.want, pass(c.f), "%+v", c.f)
+	}
+	events = goldenEventsV4()
+
+	err := Filter{Sides: []string{"left"}, Kinds: []string{"sample"}, Directions: []string{"up"}, Types: []string{"other"}, Peers: []string{"x"}, CIDs: []string{"y"}, Codecs: []string{"z"}}.Validate()
+	for _, part := range []string{`sides: "left": want one of upstream, downstream`, `kinds: "sample"`, `directions: "up"`, `types: "other"`, `peers: "x"`, `cids: "y"`, `codecs: "z"`} {
 		require.ErrorContains(t, err, part)
 	}
 	m, err := Filter{Types: []string{"dont_have"}, CIDs: []string{testCID(0, 6).String()}, Peers: []string{events[2].Peer.String()}}.compile()
@@ -506,13 +556,14 @@ func FuzzHelloV4(f *testing.F) {
 	f.Add(`{"version":4}`)
 	f.Add(`{"version":4,"token":"x","encoding":"gzip","filter":{"kinds":["message"],"types":["want_block"],"cids":["` + testCID(1, 1).String() + `"]}}`)
 	f.Add(`{"version":4,"filter":{"codecs":["0x55","-1"],"peers":[""]}}`)
+	f.Add(`{"version":4,"filter":{"sides":["downstream"],"downstreams":["a",""]}}`)
 	f.Fuzz(func(t *testing.T, in string) {
 		h, err := readHello(strings.NewReader(frameOf(in)), version, version4)
 		if err != nil {
 			return
 		}
 		if m, err := h.Filter.compile(); err == nil {
-			for _, e := range goldenEventsV4() {
+			for _, e := range append(goldenEventsV4(), goldenEventsProxy()...) {
 				m.match(e)
 			}
 		}
@@ -521,6 +572,12 @@ func FuzzHelloV4(f *testing.F) {
 
 func TestEncodingV4DoesNotAllocate(t *testing.T) {
 	events := goldenEventsV4()[5:]
+	for i, e := range goldenEventsProxy() {
+		if e.Side == event.Downstream {
+			e.Downstream = event.Text(fmt.Sprint("node ", i)) // the golden one wants escapes too
+		}
+		events = append(events, e)
+	}
 	var line []byte
 	run := func() {
 		for _, e := range events {

@@ -56,6 +56,8 @@ func subscribeFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "cid", Usage: "only messages about this `CID`, of either version"},
 		&cli.StringSliceFlag{Name: "codec", Usage: "only messages about CIDs of this `CODEC`: raw, dag-pb, dag-cbor, dag-json, libp2p-key, 0x55"},
 		&cli.StringSliceFlag{Name: "peer", Usage: "only what is about this `PEER`"},
+		&cli.StringSliceFlag{Name: "side", Usage: "of a proxy, only what is on this `SIDE`: upstream or downstream"},
+		&cli.StringSliceFlag{Name: "downstream", Usage: "of a proxy, only what is about the node behind it with this `NAME`"},
 		&cli.IntFlag{Name: "protocol", Usage: "`VERSION` of the protocol: 3 or 4 (default: 4 if the server speaks it)"},
 		&cli.StringFlag{Name: "encoding", Usage: "compression of version 4: zstd or gzip (default: zstd)"},
 		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the server wants"},
@@ -77,6 +79,7 @@ func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
 	o.Filter = stream.Filter{
 		Kinds: c.StringSlice("kind"), Directions: c.StringSlice("direction"), Types: c.StringSlice("type"),
 		CIDs: c.StringSlice("cid"), Codecs: c.StringSlice("codec"), Peers: c.StringSlice("peer"),
+		Sides: c.StringSlice("side"), Downstreams: c.StringSlice("downstream"),
 	}
 	if err := o.Filter.Validate(); err != nil {
 		return o, err
