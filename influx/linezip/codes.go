@@ -1,0 +1,210 @@
+package linezip
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+)
+
+// The codes of lengths, RFC 1951 3.2.5: lengthCode is by length less 3,
+// lengthBase the least length less 3 of a code less 257.
+var (
+	lengthCode [256]uint8
+	lengthBase [29]uint16
+)
+
+func init() {
+	base := 0
+	for c := range lengthBase {
+		n := 1 << lengthExtra(uint8(c))
+		if c == len(lengthBase)-1 { // 258 has a code of its own
+			base = 255
+		}
+		lengthBase[c] = uint16(base)
+		for i := range n {
+			lengthCode[min(base+i, 255)] = uint8(c)
+		}
+		base += n
+	}
+}
+
+// lengthExtra is how many bits follow a code of lengths.
+func lengthExtra(c uint8) uint8 {
+	if c < 4 || c == 28 {
+		return 0
+	}
+	return (c - 4) / 4
+}
+
+// distCode gives the code of a distance less 1.
+func distCode(d uint16) int {
+	if d < 2 {
+		return int(d)
+	}
+	n := bits.Len16(d)
+	return 2*(n-1) + int(d>>(n-2)&1)
+}
+
+// distBase gives the least distance less 1 of a code, and how many bits follow.
+func distBase(c int) (base uint16, extra uint) {
+	if c < 2 {
+		return uint16(c), 0
+	}
+	extra = uint(c/2 - 1)
+	return uint16(2+c&1) << extra, extra
+}
+
+// code is how a symbol is written: the first bit is the lowest.
+type code struct {
+	bits uint16
+	len  uint8
+}
+
+// coder makes codes of how often each symbol comes. Each symbol has one: those
+// that were not counted cost little.
+type coder struct {
+	count [286]uint32
+	codes [286]code
+	n     int // symbols in use: of the alphabet
+
+	nodes [2 * 286]node
+	leafs []int16
+}
+
+type node struct {
+	weight uint32
+	parent int16
+	symbol int16
+}
+
+func (c *coder) reset(n int) {
+	c.n = n
+	for i := range c.count {
+		c.count[i] = 1
+	}
+}
+
+// build makes a prefix code of no more than limit bits that is nearly the
+// shortest: weights are made more alike until it is short enough.
+func (c *coder) build(limit uint8) {
+	for c.lengths() > limit {
+		for s := range c.count[:c.n] {
+			c.count[s] = c.count[s]/2 + 1
+		}
+	}
+	// Codes of a length follow one another in the order of the symbols (RFC 1951 3.2.2).
+	var next [16]uint16
+	for s := range c.n {
+		next[c.codes[s].len]++
+	}
+	first := uint16(0)
+	next[0] = 0
+	for l := 1; l < len(next); l++ {
+		n := next[l]
+		next[l] = first
+		first = (first + n) << 1
+	}
+	for s := range c.n {
+		e := &c.codes[s]
+		e.bits = bits.Reverse16(next[e.len]) >> (16 - e.len)
+		next[e.len]++
+	}
+}
+
+// lengths makes the lengths of the shortest code (Huffman's) and gives the
+// longest.
+func (c *coder) lengths() (longest uint8) {
+	c.leafs = c.leafs[:0]
+	for s := range c.n {
+		c.leafs = append(c.leafs, int16(s))
+	}
+	slices.SortFunc(c.leafs, func(a, b int16) int {
+		return cmp.Or(cmp.Compare(c.count[a], c.count[b]), cmp.Compare(a, b))
+	})
+	k := len(c.leafs)
+	for i, s := range c.leafs {
+		c.nodes[i] = node{weight: c.count[s], symbol: s}
+	}
+	// Leaves and inner nodes are both in the order of weights, so that the
+	// lightest two are at the heads.
+	leaf, inner := 0, k
+	for at := k; at < 2*k-1; at++ {
+		n := &c.nodes[at]
+		n.weight = 0
+		for range 2 {
+			pick := inner
+			if leaf < k && (inner >= at || c.nodes[leaf].weight <= c.nodes[inner].weight) {
+				pick = leaf
+				leaf++
+			} else {
+				inner++
+			}
+			n.weight += c.nodes[pick].weight
+			c.nodes[pick].parent = int16(at)
+		}
+	}
+	var depth [2 * 286]uint8
+	for i := 2*k - 3; i >= 0; i-- {
+		depth[i] = depth[c.nodes[i].parent] + 1
+		if i < k {
+			c.codes[c.nodes[i].symbol].len = depth[i]
+			longest = max(longest, depth[i])
+		}
+	}
+	return longest
+}
+
+// lengthOrder is in what order the lengths of the codes of lengths are written
+// (RFC 1951 3.2.7).
+var lengthOrder = [19]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
+
+// codes writes the lengths of both codes. Of what that format can do to make
+// them short only runs of zeros are used.
+func (w *Writer) codes() {
+	o := &w.out
+	var all [286 + 30]uint8
+	for s := range all {
+		if s < 286 {
+			all[s] = w.lit.codes[s].len
+		} else {
+			all[s] = w.dist.codes[s-286].len
+		}
+	}
+	w.order.reset(19)
+	runs(all[:], func(symbol, _ int) { w.order.count[symbol]++ })
+	w.order.build(7)
+	o.add(286-257|(30-1)<<5|(19-4)<<10, 14)
+	for _, s := range lengthOrder {
+		o.add(uint64(w.order.codes[s].len), 3)
+	}
+	runs(all[:], func(symbol, zeros int) {
+		e := w.order.codes[symbol]
+		o.add(uint64(e.bits), uint(e.len))
+		switch symbol {
+		case 17:
+			o.add(uint64(zeros-3), 3)
+		case 18:
+			o.add(uint64(zeros-11), 7)
+		}
+	})
+}
+
+// runs gives the symbols that lengths are written as: 17 and 18 are many zeros.
+func runs(lengths []uint8, f func(symbol, zeros int)) {
+	for i := 0; i < len(lengths); {
+		n := 0
+		for i+n < len(lengths) && n < 138 && lengths[i+n] == 0 {
+			n++
+		}
+		switch {
+		case n > 10:
+			f(18, n)
+		case n > 2:
+			f(17, n)
+		default:
+			n = 1
+			f(int(lengths[i]), 0)
+		}
+		i += n
+	}
+}

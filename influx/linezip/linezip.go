@@ -1,0 +1,238 @@
+// Package linezip compresses line protocol into gzip, faster than a compressor
+// that knows nothing of what it gets.
+//
+// In: a batch of lines. Out: one gzip member (RFC 1952, RFC 1951), which any
+// reader of gzip takes. Promised: what is read back is what was given, for any
+// bytes; no memory is allocated but what the output needs beyond the largest
+// one before.
+//
+// Lines of a batch are alike but for a CID, a peer, a few numbers and the time.
+// A general compressor asks at each byte whether it has seen what follows; here
+// that is asked only for a few bytes after something known, and then here and
+// there, since what is long and unknown is an identifier.
+package linezip
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math/bits"
+)
+
+const (
+	window    = 32 << 10  // how far back a match may be
+	maxMatch  = 258       // bytes of a match
+	blockSize = 512 << 10 // bytes that share codes
+	tableBits = 12
+
+	// These are as far as they could be moved without output that is more than
+	// 3 % longer than the library's (BenchmarkAppend).
+	finely = 4    // misses until only every
+	coarse = 10   // th byte is looked at
+	sample = 8    // of so many sequences one is counted for the codes,
+	many   = 4096 // if there are so many
+	seen   = 16   // what a symbol that was counted weighs beside one that was not
+)
+
+// header is of a member without name and time, from a machine that is not told.
+const header = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
+
+// Writer compresses batches, one after the other. Its zero value is ready. It
+// is for one goroutine.
+type Writer struct {
+	table [1 << tableBits]int32 // places by what is there; the last one's, plus 1
+	seqs  []seq
+	lit   coder // literals and lengths
+	dist  coder
+	order coder // of the lengths of the codes of both
+	out   bitWriter
+}
+
+// seq is literals, and then a match unless length is 0.
+type seq struct {
+	literals     int32
+	length, dist uint16 // dist is less by one
+}
+
+// Append appends src, compressed, to dst. Src is at most 1 GiB.
+func (w *Writer) Append(dst, src []byte) []byte {
+	w.table = [1 << tableBits]int32{}
+	w.out = bitWriter{b: append(dst, header...)}
+	for at := 0; at < len(src); at += blockSize {
+		end := min(at+blockSize, len(src))
+		w.search(src[:end], at)
+		w.block(src, at, end == len(src))
+	}
+	if len(src) == 0 {
+		w.out.add(3, 10) // the last block, of fixed codes: its end
+	}
+	dst = w.out.end()
+	w.out.b = nil
+	dst = binary.LittleEndian.AppendUint32(dst, crc32.ChecksumIEEE(src))
+	return binary.LittleEndian.AppendUint32(dst, uint32(len(src)))
+}
+
+func load64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
+
+// search makes the sequences of src from a place on.
+func (w *Writer) search(src []byte, at int) {
+	w.seqs = w.seqs[:0]
+	from, misses := at, 0 // from: where the literals begin
+	for at+8 <= len(src) {
+		v := load64(src, at)
+		slot := &w.table[v*0x9E3779B185EBCA87>>(64-tableBits)]
+		c := int(*slot) - 1
+		*slot = int32(at + 1)
+		if c < 0 || at-c > window || load64(src, c) != v {
+			if misses++; misses > finely {
+				at += coarse
+			} else {
+				at++
+			}
+			continue
+		}
+		dist, end := at-c, at+8
+		for at > from && at > dist && src[at-1] == src[at-1-dist] {
+			at--
+		}
+		for {
+			if end+8 > len(src) {
+				for end < len(src) && src[end] == src[end-dist] {
+					end++
+				}
+				break
+			}
+			if x := load64(src, end) ^ load64(src, end-dist); x != 0 {
+				end += bits.TrailingZeros64(x) / 8
+				break
+			}
+			end += 8
+		}
+		literals := at - from
+		for n := end - at; n > 0; literals = 0 {
+			l := min(n, maxMatch)
+			if n > maxMatch && n < maxMatch+3 { // what is left must be a match too
+				l = maxMatch - 3
+			}
+			w.seqs = append(w.seqs, seq{int32(literals), uint16(l), uint16(dist - 1)})
+			n -= l
+		}
+		at, from, misses = end, end, 0
+	}
+	w.seqs = append(w.seqs, seq{literals: int32(len(src) - from)})
+}
+
+// block writes the sequences with codes of their own.
+func (w *Writer) block(src []byte, at int, last bool) {
+	w.lit.reset(286)
+	w.dist.reset(30)
+	p := at
+	lits, each := &w.lit.count, 1
+	if len(w.seqs) > many {
+		each = sample
+	}
+	for i, s := range w.seqs {
+		if i%each == 0 {
+			for _, c := range src[p : p+int(s.literals)] {
+				lits[c] += seen
+			}
+		}
+		p += int(s.literals) + int(s.length)
+		if s.length > 0 && i%each == 0 {
+			lits[257+int(lengthCode[s.length-3])] += seen
+			w.dist.count[distCode(s.dist)] += seen
+		}
+	}
+	w.lit.count[256]++
+	w.lit.build(14)
+	w.dist.build(15)
+
+	o := &w.out
+	o.add(uint64(bit(last))|2<<1, 3)
+	w.codes()
+	p = at
+	for _, s := range w.seqs {
+		o.literals(&w.lit.codes, src[p:p+int(s.literals)])
+		p += int(s.literals) + int(s.length)
+		if s.length == 0 {
+			continue
+		}
+		l, d := lengthCode[s.length-3], distCode(s.dist)
+		e, f := w.lit.codes[257+int(l)], w.dist.codes[d]
+		base, extra := distBase(d)
+		v, n := uint64(e.bits)|uint64(s.length-3-lengthBase[l])<<e.len, uint(e.len)+uint(lengthExtra(l)) // at most 19 bits
+		o.add(v|(uint64(f.bits)|uint64(s.dist-base)<<f.len)<<n, n+uint(f.len)+extra)
+	}
+	e := w.lit.codes[256]
+	o.add(uint64(e.bits), uint(e.len))
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// bitWriter collects bits, the lowest first.
+type bitWriter struct {
+	b   []byte
+	acc uint64
+	n   uint // bits in acc, less than 64
+}
+
+// grow makes room for so many bytes.
+func (o *bitWriter) grow(n int) {
+	if cap(o.b)-len(o.b) < n {
+		o.b = append(make([]byte, 0, 2*cap(o.b)+n), o.b...)
+	}
+}
+
+// add adds the lowest n bits of v, at most 56; the others are zero.
+func (o *bitWriter) add(v uint64, n uint) {
+	o.grow(8)
+	o.flush()
+	o.acc |= v << o.n
+	o.n += n
+}
+
+// literals adds the codes of bytes, which have at most 14 bits: four of them
+// and the 7 bits that may wait fit into a word.
+func (o *bitWriter) literals(codes *[286]code, src []byte) {
+	o.grow(2*len(src) + 16)
+	acc, n, k := o.acc, o.n, len(o.b)
+	b := o.b[:cap(o.b)]
+	for len(src) >= 4 {
+		binary.LittleEndian.PutUint64(b[k:], acc)
+		k, acc, n = k+int(n>>3), acc>>(n&^7&63), n&7
+		c0, c1, c2, c3 := codes[src[0]], codes[src[1]], codes[src[2]], codes[src[3]]
+		n0 := n + uint(c0.len)
+		n1 := n0 + uint(c1.len)
+		n2 := n1 + uint(c2.len)
+		acc |= uint64(c0.bits)<<(n&63) | uint64(c1.bits)<<(n0&63) | uint64(c2.bits)<<(n1&63) | uint64(c3.bits)<<(n2&63)
+		n = n2 + uint(c3.len)
+		src = src[4:]
+	}
+	o.acc, o.n, o.b = acc, n, b[:k]
+	for _, c := range src {
+		o.flush()
+		o.acc |= uint64(codes[c].bits) << (o.n & 63)
+		o.n += uint(codes[c].len)
+	}
+}
+
+// flush leaves less than 8 bits in acc. There is room for 8 bytes.
+func (o *bitWriter) flush() {
+	k := len(o.b)
+	binary.LittleEndian.PutUint64(o.b[k:k+8], o.acc)
+	o.b = o.b[:k+int(o.n>>3)]
+	o.acc, o.n = o.acc>>(o.n&^7&63), o.n&7
+}
+
+// end gives all bytes, the last one filled up with zeros.
+func (o *bitWriter) end() []byte {
+	for ; o.n > 0; o.n -= min(o.n, 8) {
+		o.b = append(o.b, byte(o.acc))
+		o.acc >>= 8
+	}
+	return o.b
+}
