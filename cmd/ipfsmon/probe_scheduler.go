@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,6 +42,7 @@ func probeSchedulerCommand() *cli.Command {
 			&cli.IntFlag{Name: "probes", Value: 1, EnvVars: env("PROBES"), Usage: "`NUMBER` of contents in a round, one after the other, each by the next server"},
 			&cli.DurationFlag{Name: "settle", Value: scheduler.DefaultSettle, EnvVars: []string{"IPFSMON_PROBE_SETTLE"}, Usage: "time between a provide and the retrievals"},
 			&cli.DurationFlag{Name: "wait", Value: scheduler.DefaultWait, EnvVars: []string{"IPFSMON_PROBE_WAIT"}, Usage: "time after a round that failed, or without two servers"},
+			&cli.StringFlag{Name: "queue", EnvVars: []string{"IPFSMON_PROBE_QUEUE"}, DefaultText: "in ~/.ipfsmon/probe, by fleets and routing", Usage: "`FILE` of the results that the database does not have yet, or memory; each scheduler needs its own"},
 			&cli.IntFlag{Name: "rounds", Usage: "end after `NUMBER` rounds (default: never)"},
 		),
 		Action: runProbeScheduler,
@@ -70,6 +73,9 @@ func runProbeScheduler(c *cli.Context) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("probe scheduler: %w", err)
 	}
+	if cfg.Queue, err = probeQueue(c, &cfg); err != nil {
+		return err
+	}
 	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	if cfg.DryRun {
@@ -95,6 +101,24 @@ func runProbeScheduler(c *cli.Context) (err error) {
 		return err
 	}
 	return runScheduler(ctx, c, s)
+}
+
+// probeQueue is the file of the results that wait; "" for none.
+func probeQueue(c *cli.Context, cfg *scheduler.Config) (string, error) {
+	file := c.String("queue")
+	if file == inMemory {
+		return "", nil
+	}
+	if file == "" {
+		dir, err := probeFolder()
+		if err != nil {
+			return "", err
+		}
+		// Schedulers of one user that do different things do not meet.
+		sum := sha256.Sum256([]byte(strings.Join(cfg.Fleets, ",") + " " + string(cfg.Target)))
+		file = filepath.Join(dir, fmt.Sprintf("queue-%x.sqlite", sum[:4]))
+	}
+	return filepath.Abs(file)
 }
 
 func runScheduler(ctx context.Context, c *cli.Context, s *scheduler.Scheduler) error {

@@ -112,6 +112,8 @@ type fakeStore struct {
 	offline []int
 	results []store.Result
 	down    error
+	deaf    error // what it answers although it has written
+	queues  map[string]int64
 	refuse  func(*store.Result) error
 	noSteps bool
 	asked   []string
@@ -148,7 +150,24 @@ func (f *fakeStore) Offline(_ context.Context, id int) error {
 	return nil
 }
 
-func (f *fakeStore) Add(_ context.Context, rs ...*store.Result) error {
+func (f *fakeStore) Queue(_ context.Context, queue string) (int64, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, known := f.queues[queue]
+	return n, known, f.down
+}
+
+func (f *fakeStore) AddQueue(_ context.Context, queue string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.queues == nil {
+		f.queues = map[string]int64{}
+	}
+	f.queues[queue] += 0
+	return f.down
+}
+
+func (f *fakeStore) AddQueued(_ context.Context, queue string, rs ...*store.Result) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.down != nil {
@@ -162,9 +181,12 @@ func (f *fakeStore) Add(_ context.Context, rs ...*store.Result) error {
 		}
 	}
 	for _, r := range rs {
-		f.results = append(f.results, *r)
+		if r.Number > f.queues[queue] {
+			f.queues[queue] = r.Number
+			f.results = append(f.results, *r)
+		}
 	}
-	return nil
+	return f.deaf
 }
 
 func (f *fakeStore) Steps() bool { return !f.noSteps }

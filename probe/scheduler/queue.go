@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -9,8 +11,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
-// maxQueued bounds the results that wait in memory for the database: a day of
-// rounds of seven nodes once a minute. Beyond it the oldest are lost and counted.
+// maxQueued bounds the results that wait for the database: a day of rounds of
+// seven nodes once a minute. Beyond it the oldest are lost and counted.
 const maxQueued = 10_000
 
 // How long the queue waits after the database refused, and how many results go
@@ -21,34 +23,131 @@ const (
 	oneGo      = 100
 )
 
+// diskWarning is how often it is said that the queue's file takes no results.
+const diskWarning = 10 * time.Second
+
 // queue takes results at once and writes them when the database takes them, in
-// their order.
+// their order. With a journal they are on disk before put returns, and those
+// that an earlier process left are written first. Each has a number, by which
+// the database knows what it has.
 type queue struct {
 	store Store
 	log   *slog.Logger
+	disk  *journal // nil: in memory alone
+	name  string
 
 	mu      sync.Mutex
-	results []*store.Result
+	results []*store.Result // by number
+	next    int64
 	lost    uint64
+	warned  time.Time
 	changed chan struct{} // cap 1
 }
 
 func newQueue(s Store, log *slog.Logger) *queue {
-	return &queue{store: s, log: log, changed: make(chan struct{}, 1)}
+	return &queue{store: s, log: log, name: rand.Text(), next: 1, changed: make(chan struct{}, 1)}
+}
+
+// open opens the file of the queue.
+func (q *queue) open(path string) (err error) {
+	var aside string
+	if q.disk, aside, err = openJournal(path); err != nil {
+		return err
+	}
+	if aside != "" {
+		q.log.Error("probe: the queue's file cannot be read, what waited in it is lost", "set aside as", aside)
+	}
+	q.name = q.disk.name
+	return nil
+}
+
+// attach tells the database of the queue and takes up what an earlier process
+// left. Results for another database are set aside: their servers' numbers mean
+// others here.
+func (q *queue) attach(ctx context.Context) error {
+	written, known, err := q.store.Queue(ctx, q.name)
+	if err != nil {
+		return err
+	}
+	if q.disk != nil {
+		if err := q.restore(written, known); err != nil {
+			return fmt.Errorf("queue: %w", err)
+		}
+	}
+	q.next = max(q.next, written+1)
+	return q.store.AddQueue(ctx, q.name)
+}
+
+func (q *queue) restore(written int64, known bool) error {
+	waiting, bad, err := q.disk.load()
+	if err != nil {
+		return err
+	}
+	if len(waiting)+bad > 0 && !known {
+		path := q.disk.path
+		if err := q.disk.close(); err != nil {
+			return err
+		}
+		aside, err := setAside(path, "other-database")
+		if err != nil {
+			return err
+		}
+		q.log.Error("probe: results of an earlier run are for another database, which was never told of this queue", "results", len(waiting)+bad, "set aside as", aside)
+		q.lost += uint64(len(waiting) + bad)
+		return q.open(path)
+	}
+	q.lost += uint64(bad)
+	for len(waiting) > 0 && waiting[0].Number <= written {
+		waiting = waiting[1:]
+	}
+	if len(waiting) > 0 || bad > 0 {
+		q.log.Warn("probe: results of an earlier run wait for the database", "results", len(waiting), "unreadable", bad)
+	}
+	if q.results = waiting; len(waiting) > 0 {
+		q.next = waiting[len(waiting)-1].Number + 1
+		q.changed <- struct{}{}
+	}
+	return nil
+}
+
+// close closes the file.
+func (q *queue) close() error {
+	if q.disk == nil {
+		return nil
+	}
+	return q.disk.close()
 }
 
 func (q *queue) put(r *store.Result) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	over := int64(0)
 	if len(q.results) >= maxQueued {
+		over = q.results[0].Number
 		q.results = q.results[1:]
 		q.lost++
 	}
+	r.Number = q.next
+	q.next++
 	q.results = append(q.results, r)
+	if q.disk != nil {
+		if err := q.disk.put(r, over); err != nil {
+			q.warn(err)
+		}
+	}
 	select {
 	case q.changed <- struct{}{}:
 	default:
 	}
+}
+
+// warn is called with mu held.
+func (q *queue) warn(err error) {
+	if time.Since(q.warned) < diskWarning {
+		return
+	}
+	q.warned = time.Now()
+	q.log.Error("probe: the queue's file takes no results, they wait in memory alone", "error", err)
 }
 
 // state is how many results wait, and how many are lost.
@@ -66,18 +165,20 @@ func (q *queue) head() []*store.Result {
 
 // done takes results out of the queue that put may have shortened meanwhile.
 func (q *queue) done(taken []*store.Result, lost int) {
-	gone := make(map[*store.Result]bool, len(taken))
-	for _, r := range taken {
-		gone[r] = true
-	}
+	last := taken[len(taken)-1].Number
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := 0
-	for i < len(q.results) && gone[q.results[i]] {
+	for i < len(q.results) && q.results[i].Number <= last {
 		i++
 	}
 	q.results = q.results[i:]
 	q.lost += uint64(lost)
+	if q.disk != nil {
+		if err := q.disk.done(last); err != nil {
+			q.warn(err) // the database knows that it has them
+		}
+	}
 }
 
 // run writes until ctx is done and drain has passed: then it tries for that
@@ -111,7 +212,10 @@ func (q *queue) run(ctx context.Context, drain time.Duration) {
 		}
 		retry = min(2*retry, lastRetry)
 	}
-	if n, _ := q.state(); n > 0 {
+	switch n, _ := q.state(); {
+	case n > 0 && q.disk != nil:
+		q.log.Warn("probe: results wait on disk for the next start, the database did not take them before the end", "results", n, "file", q.disk.path)
+	case n > 0:
 		q.log.Error("probe: results are lost, the database did not take them before the end", "results", n)
 	}
 }
@@ -119,7 +223,7 @@ func (q *queue) run(ctx context.Context, drain time.Duration) {
 // write is false if the database is to be asked again. What it refuses for what
 // is in it is lost alone.
 func (q *queue) write(ctx context.Context, batch []*store.Result) bool {
-	err := q.store.Add(ctx, batch...)
+	err := q.store.AddQueued(ctx, q.name, batch...)
 	switch {
 	case err == nil:
 		q.done(batch, 0)

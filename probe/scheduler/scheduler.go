@@ -7,10 +7,12 @@
 // others look for it. Promised: a server is asked by its own address, whichever
 // others are ready; one that gives no answer is marked offline and the rounds go
 // on; an answer that is an error or makes no sense is a failed result; nothing
-// spins: between two rounds there is always a pause; results wait in memory, up
-// to 10,000 of them, while the database does not take them, and rounds go on
-// with the servers known last for as long as their heartbeats count. Not
-// promised: what waits in memory is lost when the process is killed.
+// spins: between two rounds there is always a pause; results are on disk before
+// they count, up to 10,000 of them while the database does not take them, and
+// come into it once each, also when the process is killed; rounds go on with the
+// servers known last for as long as their heartbeats count. Not promised: what
+// waits survives without a file for the queue, or with one that cannot be
+// written to.
 package scheduler
 
 import (
@@ -54,7 +56,13 @@ type Store interface {
 	AddScheduler(ctx context.Context, fleets []string, dependencies json.RawMessage) (int, error)
 	Nodes(ctx context.Context, fleets []string, within time.Duration) ([]store.Node, error)
 	Offline(ctx context.Context, node int) error
-	Add(ctx context.Context, results ...*store.Result) error
+	// Queue gives how far a queue is written, by its results' numbers; known
+	// says whether AddQueue told of it.
+	Queue(ctx context.Context, queue string) (written int64, known bool, err error)
+	AddQueue(ctx context.Context, queue string) error
+	// AddQueued writes results that have no lower a number than those that are
+	// written, all or none.
+	AddQueued(ctx context.Context, queue string, results ...*store.Result) error
 	// Steps says whether the steps of a provide are rows of their own.
 	Steps() bool
 }
@@ -71,6 +79,7 @@ type Config struct {
 	Wait         time.Duration // when there are fewer than two servers, or a round failed
 	Alive        time.Duration // age of a heartbeat that counts
 	Rounds       int           // end after so many rounds in which something was provided; 0: never
+	Queue        string        // file for the results that wait for the store; "": in memory alone
 	DryRun       bool          // nothing is written to the store
 	Token        string        // of the servers
 
@@ -145,8 +154,17 @@ func (s *Scheduler) SetMetrics(m *probe.SchedulerMetrics) { s.cfg.Metrics = m }
 
 // Run makes rounds until ctx is done, or as many as were asked for, and then
 // writes what waits, for at most five seconds. It may be called once.
-func (s *Scheduler) Run(ctx context.Context) error {
+func (s *Scheduler) Run(ctx context.Context) (err error) {
 	if !s.cfg.DryRun {
+		if s.cfg.Queue != "" {
+			if err := s.queue.open(s.cfg.Queue); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.queue.close()) }()
+		}
+		if err := s.queue.attach(ctx); err != nil {
+			return err
+		}
 		id, err := s.cfg.Store.AddScheduler(ctx, s.cfg.Fleets, s.cfg.Dependencies)
 		if err != nil {
 			return err
@@ -342,7 +360,6 @@ func (s *Scheduler) issued(provide, success bool) {
 
 // take hands a result on.
 func (s *Scheduler) take(n *store.Node, m *measured, c cid.Cid, provide bool) {
-	s.issued(provide, m.failure == "")
 	now := time.Now()
 	failure := string(event.Clean(m.failure, 256))
 	whole := store.Result{
@@ -361,6 +378,7 @@ func (s *Scheduler) take(n *store.Node, m *measured, c cid.Cid, provide bool) {
 			s.queue.put(r)
 		}
 	}
+	s.issued(provide, m.failure == "")
 	if s.cfg.Result != nil {
 		s.cfg.Result(whole)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -193,6 +194,7 @@ func TestOutage(t *testing.T) {
 	a, b, c := newServer(t), newServer(t), newServer(t)
 	st.add(t, "f", a, b, c)
 	cfg := quick(st, 12)
+	cfg.Queue = filepath.Join(t.TempDir(), "queue.sqlite")
 	cfg.Round = func(n int) {
 		switch n {
 		case 2:
@@ -225,18 +227,6 @@ func TestRefused(t *testing.T) {
 	_, lost := s.Waiting()
 	require.EqualValues(t, 2, lost)
 	require.Len(t, st.results, 6)
-}
-
-// TestQueueIsBounded: the oldest go, and are counted.
-func TestQueueIsBounded(t *testing.T) {
-	q := newQueue(&fakeStore{down: errDown}, nil)
-	for i := range maxQueued + 5 {
-		q.put(&store.Result{Node: i})
-	}
-	waiting, lost := q.state()
-	require.Equal(t, maxQueued, waiting)
-	require.EqualValues(t, 5, lost)
-	require.Equal(t, 5, q.head()[0].Node)
 }
 
 // TestDryRun writes nothing.

@@ -12,6 +12,7 @@ import (
 // Result is one row of provides_ecs or retrievals_ecs, with what is known of
 // its node.
 type Result struct {
+	Number    int64 `json:"-"` // in the queue of its scheduler, rising; not in the tables
 	Provide   bool
 	Scheduler int
 	Node      int

@@ -1,0 +1,169 @@
+package scheduler
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"modernc.org/sqlite" // the driver, and its errors
+
+	"github.com/ipfsmon/ipfsmon/probe/store"
+)
+
+// Result codes of SQLite, https://sqlite.org/rescode.html.
+const (
+	sqliteBusy    = 5
+	sqliteCorrupt = 11
+	sqliteNotADB  = 26
+)
+
+// journal is the queue's file: results that the database does not have yet. A
+// result is on disk when put returns. One process at a time has the file; the
+// lock ends with the process.
+type journal struct {
+	path string
+	name string // of the queue, as the database knows it
+	db   *sql.DB
+}
+
+// ErrQueueInUse says that another scheduler has the queue's file.
+var ErrQueueInUse = errors.New("another scheduler has this file")
+
+// openJournal opens the file or makes it. aside is where a file was moved to
+// that could not be read, "" if it could.
+func openJournal(path string) (j *journal, aside string, err error) {
+	if strings.ContainsAny(path, "?#") {
+		return nil, "", fmt.Errorf("queue %q; want a path without ? and #", path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, "", fmt.Errorf("queue: %w", err)
+	}
+	j, err = tryJournal(path)
+	if code := sqliteCode(err); code == sqliteCorrupt || code == sqliteNotADB {
+		if aside, err = setAside(path, "damaged"); err == nil {
+			j, err = tryJournal(path)
+		}
+	}
+	if sqliteCode(err) == sqliteBusy {
+		err = ErrQueueInUse
+	}
+	if err != nil {
+		return nil, aside, fmt.Errorf("queue %s: %w", path, err)
+	}
+	return j, aside, nil
+}
+
+func sqliteCode(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+func tryJournal(path string) (*journal, error) {
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(2000)&_pragma=locking_mode(EXCLUSIVE)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1) // the lock is a connection's
+	j := &journal{path: path, db: db}
+	if err := j.prepare(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return j, nil
+}
+
+func (j *journal) prepare() error {
+	return j.tx(func(tx *sql.Tx) error {
+		for _, statement := range []string{
+			`CREATE TABLE IF NOT EXISTS queue (name TEXT NOT NULL)`,
+			`CREATE TABLE IF NOT EXISTS waiting (number INTEGER PRIMARY KEY, result TEXT NOT NULL)`,
+		} {
+			if _, err := tx.Exec(statement); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(`INSERT INTO queue (name) SELECT ? WHERE NOT EXISTS (SELECT * FROM queue)`, rand.Text()); err != nil {
+			return err
+		}
+		return tx.QueryRow(`SELECT name FROM queue`).Scan(&j.name)
+	})
+}
+
+func (j *journal) tx(do func(*sql.Tx) error) error {
+	tx, err := j.db.Begin()
+	if err != nil {
+		return err
+	}
+	if err := do(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// load gives what waits, by number, and how many rows make no sense.
+func (j *journal) load() (waiting []*store.Result, bad int, err error) {
+	rows, err := j.db.Query(`SELECT number, result FROM waiting ORDER BY number`)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var number int64
+		var text string
+		if err := rows.Scan(&number, &text); err != nil {
+			return nil, 0, err
+		}
+		r := &store.Result{}
+		if json.Unmarshal([]byte(text), r) != nil {
+			bad++
+			continue
+		}
+		r.Number = number
+		waiting = append(waiting, r)
+	}
+	return waiting, bad, rows.Err()
+}
+
+// put adds a result, and takes those out whose number is no higher than done.
+func (j *journal) put(r *store.Result, done int64) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return j.tx(func(tx *sql.Tx) error {
+		if done > 0 {
+			if _, err := tx.Exec(`DELETE FROM waiting WHERE number <= ?`, done); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(`INSERT INTO waiting (number, result) VALUES (?, ?)`, r.Number, string(b))
+		return err
+	})
+}
+
+// done takes results out up to a number.
+func (j *journal) done(number int64) error {
+	_, err := j.db.Exec(`DELETE FROM waiting WHERE number <= ?`, number)
+	return err
+}
+
+func (j *journal) close() error { return j.db.Close() }
+
+// setAside moves the file away and gives its new path. Nobody may have it open.
+func setAside(path, why string) (string, error) {
+	to := fmt.Sprintf("%s.%s-%d", path, why, time.Now().UnixNano())
+	for _, suffix := range []string{"-wal", ""} { // what the write-ahead log has goes with it
+		if err := os.Rename(path+suffix, to+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", err
+		}
+	}
+	return to, nil
+}

@@ -1,0 +1,4 @@
+CREATE TABLE ipfsmon_queues (
+    queue   TEXT    PRIMARY KEY,
+    written INTEGER NOT NULL
+);
