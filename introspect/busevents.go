@@ -22,12 +22,12 @@ var (
 	typeMessage = &eventType{name: "BitswapMessage", properties: columns(
 		"peer", peerID, "direction", text, "agent", text, "country", text, "full", other, "wire_size", number, "pending_bytes", number,
 		"want_blocks", number, "want_haves", number, "cancels", number, "haves", number, "dont_haves", number,
-		"blocks", number, "block_bytes", number, "truncated", number, "wants", other, "presences", other, "block_list", other)}
+		"blocks", number, "block_bytes", number, "truncated", number, "wants", other, "presences", other, "block_list", other, "side", text, "downstream", text)}
 	typeOpened = &eventType{name: "ConnectionOpened", properties: connColumns}
 	typeClosed = &eventType{name: "ConnectionClosed", properties: connColumns}
 
 	connColumns = columns("connection", text, "peer", peerID, "direction", text, "transport", text, "security", text, "muxer", text,
-		"address", multiaddrText, "agent", text, "country", text, "duration_ms", number, "streams", number)
+		"address", multiaddrText, "agent", text, "country", text, "duration_ms", number, "streams", number, "side", text, "downstream", text)
 )
 
 const (
@@ -52,6 +52,8 @@ type messageContent struct {
 	Direction    string          `json:"direction"`
 	Agent        string          `json:"agent,omitempty"`
 	Country      string          `json:"country,omitempty"`
+	Side         string          `json:"side,omitempty"`
+	Downstream   event.Text      `json:"downstream,omitempty"`
 	Full         bool            `json:"full,omitempty"`
 	WireSize     int32           `json:"wire_size,omitempty"`
 	PendingBytes int32           `json:"pending_bytes,omitempty"`
@@ -94,6 +96,8 @@ type connContent struct {
 	Address    event.Text `json:"address"`
 	Agent      string     `json:"agent,omitempty"`
 	Country    string     `json:"country,omitempty"`
+	Side       string     `json:"side,omitempty"`
+	Downstream event.Text `json:"downstream,omitempty"`
 	DurationMS int64      `json:"duration_ms,omitempty"`
 	Streams    int        `json:"streams,omitempty"`
 }
@@ -180,6 +184,7 @@ func (f *Feed) take(e *event.Event) {
 func (f *Feed) message(e *event.Event) messageContent {
 	out := messageContent{
 		Peer: e.Peer.String(), Direction: e.Dir.String(), Agent: f.agent(e.Peer), Country: e.Country, Full: e.Full,
+		Side: e.Side.String(), Downstream: e.Downstream,
 		WireSize: e.WireSize, PendingBytes: e.PendingBytes, Blocks: len(e.Blocks), Truncated: e.Truncated,
 	}
 	for i := range e.Wants {
@@ -221,6 +226,7 @@ func (f *Feed) connection(e *event.Event) connContent {
 	return connContent{
 		Connection: c.ID, Peer: e.Peer.String(), Direction: c.DirectionName(), Transport: c.Transport, Security: c.Security, Muxer: c.Muxer,
 		Address: c.Addr, Agent: f.agent(e.Peer), Country: e.Country, DurationMS: c.Duration.Milliseconds(), Streams: c.Streams,
+		Side: e.Side.String(), Downstream: e.Downstream,
 	}
 }
 
