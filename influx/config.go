@@ -94,8 +94,9 @@ type Config struct {
 	BatchSize int `json:",omitempty" split_words:"true"`
 	// Concurrency is the most requests at once, 2 to 32: one for what came within
 	// the last seconds, the others for a backlog on disk, of which there is one to
-	// begin with and more while the server answers soon. Without a spool there
-	// is one request at a time. Default 4; 3 for a server on this machine.
+	// begin with and more while the server answers soon. While there is no
+	// backlog, one of them helps the first. Without a spool there is one request
+	// at a time. Default 4; 3 for a server on this machine.
 	Concurrency int `json:",omitempty" split_words:"true"`
 	// FlushInterval is the longest that a point waits for its batch to fill,
 	// "10ms" to "1m". Default "1s".

@@ -617,8 +617,9 @@ func TestFaultR23Panic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink.to[0].writers[0].zip = nil
-	sink.to[0].writers[0].set.gzip = true // a fault of our own, in every batch of this lane
+	for _, w := range sink.to[0].writers {
+		w.set.base = nil // a fault of our own, in every batch
+	}
 	b := bus.New(bus.Config{})
 	r := b.Subscribe("influx")
 	for _, e := range numbered(0, 10) {

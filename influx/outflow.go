@@ -20,7 +20,7 @@ type outflow struct {
 	set     settings
 	queue   batchQueue
 	disk    *diskQueue // the queue, if it is one on disk
-	writers []*writer  // the first for what is fresh, if the queue has lanes, the others for its backlog
+	writers []*writer  // if the queue has lanes: the first for what is fresh, the second for either, the others for its backlog
 	pace    *pace
 	full    *fullTags
 	rejects *rejects // nil without a spool

@@ -19,7 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
+	"github.com/ipfsmon/ipfsmon/influx/linezip"
 )
 
 // Bounds of waiting between tries. A server on this machine is tried again
@@ -48,8 +48,8 @@ type writer struct {
 
 	full    *fullTags
 	rejects *rejects // nil: rejected lines are counted only
-	zip     *gzip.Writer
-	zipTo   bytes.Buffer
+	zip     linezip.Writer
+	zipped  []byte
 
 	stored   atomic.Uint64
 	rejected atomic.Uint64
@@ -79,10 +79,8 @@ type part struct {
 }
 
 func newWriter(set *settings, logs *logLimit) *writer {
-	w := &writer{set: set, client: newClient(set.timeout), logs: logs, ending: make(chan struct{}), site: new(site), full: new(fullTags),
+	return &writer{set: set, client: newClient(set.timeout), logs: logs, ending: make(chan struct{}), site: new(site), full: new(fullTags),
 		pace: newPace(set.BatchSize, 1, set.timeout)}
-	w.zip, _ = gzip.NewWriterLevel(&w.zipTo, gzip.BestSpeed) // the level is a valid one
-	return w
 }
 
 // newClient makes an HTTP client that follows no redirects: the answer of
@@ -377,11 +375,8 @@ func refused(said string, points int) int {
 func (w *writer) send(ctx context.Context, kind Kind, lines []byte) (status int, answer []byte, after time.Duration, err error) {
 	body := lines
 	if w.set.gzip {
-		w.zipTo.Reset()
-		w.zip.Reset(&w.zipTo)
-		w.zip.Write(lines) // a bytes.Buffer takes everything
-		w.zip.Close()
-		body = w.zipTo.Bytes()
+		w.zipped = w.zip.Append(w.zipped[:0], lines)
+		body = w.zipped
 	}
 	u, q := w.set.base.JoinPath("write"), url.Values{"precision": {"ns"}}
 	if w.set.v2 {

@@ -64,7 +64,7 @@ func startFlow(cfg influx.Config) (*flow, error) {
 
 // hold waits before the ring or memory overflows: neither is what is measured.
 func (f *flow) hold(entries int) {
-	for f.bus.Stats().Held*entries > 16_000 || f.sink.Stats().Bytes > 40<<20 {
+	for f.bus.Stats().Held*entries > 16_000 || f.sink.Stats().Bytes > 12<<20 {
 		time.Sleep(200 * time.Microsecond)
 	}
 }

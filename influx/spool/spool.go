@@ -25,6 +25,7 @@ const (
 // The lanes of Next.
 const (
 	Fresh   = iota // what was put a moment ago
+	Either         // the backlog, and what is fresh while there is none
 	Backlog        // what was left by an earlier process or could not be delivered at once
 	Lanes
 )
@@ -225,9 +226,11 @@ func (s *Spool) Put(kind byte, points int, since time.Time, data []byte) {
 }
 
 func (s *Spool) signal(lane int) {
-	select {
-	case s.wake[lane] <- struct{}{}:
-	default:
+	for _, l := range []int{lane, Either} {
+		select {
+		case s.wake[l] <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -314,7 +317,14 @@ func (s *Spool) drop(f *frame) {
 func (s *Spool) Next(ctx context.Context, lane int) (*Batch, error) {
 	for {
 		s.mu.Lock()
-		frames, load := s.pick(lane)
+		first := lane
+		if lane == Either {
+			first = Backlog
+		}
+		frames, load := s.pick(first)
+		if lane == Either && len(frames) == 0 && load == nil {
+			frames, load = s.pick(Fresh)
+		}
 		sealed := s.sealed
 		s.mu.Unlock()
 		switch {
@@ -385,7 +395,7 @@ func (s *Spool) pick(lane int) (frames []*frame, load *segment) {
 			if i := s.inMemory(r.seq); i >= 0 {
 				f = s.mem[i]
 			}
-			if lane == Fresh && s.stale(f) {
+			if lane == Fresh && len(frames) == 0 && s.stale(f) {
 				return s.pick(lane)
 			}
 			if !take(f) {
@@ -401,7 +411,7 @@ func (s *Spool) pick(lane int) (frames []*frame, load *segment) {
 		if f.leased || f.seg != nil { // on disk: it was looked at
 			continue
 		}
-		if lane == Fresh && s.stale(f) {
+		if lane == Fresh && len(frames) == 0 && s.stale(f) {
 			return s.pick(lane)
 		}
 		if !take(f) {
@@ -416,11 +426,6 @@ func (s *Spool) pick(lane int) (frames []*frame, load *segment) {
 func (s *Spool) stale(f *frame) bool {
 	if s.sealed || s.cfg.Now().Sub(f.at) <= s.cfg.FreshFor || s.mark == s.next {
 		return false
-	}
-	for _, l := range s.leased { // of this very pick, and of the other lane
-		if l.seq >= s.mark {
-			return false
-		}
 	}
 	s.mark = s.next
 	s.signal(Backlog)
