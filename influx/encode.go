@@ -30,8 +30,8 @@ type Encoder struct {
 	side        int    // of the event at hand; see sideOf
 	downstreams *names // of the nodes behind a proxy
 
-	peerID   peer.ID // whose text is in peerText
-	peerText []byte
+	peers    [peerCache]peerText
+	peerText []byte // of the event's peer
 
 	transports [2][]int64 // peers of the sample by direction and transport
 	seen       [2][]bool  // transports that have been written
@@ -262,11 +262,25 @@ func (e *Encoder) latency(b []byte, ev *event.Event) []byte {
 	return p.end(e.t.latency.stamp(ev.Time))
 }
 
+// peerCache is how many peers' texts are kept, a power of two: a text costs as
+// much as the rest of a point, and most peers come again soon.
+const peerCache = 1024
+
+type peerText struct {
+	id   peer.ID
+	text []byte // quoted
+}
+
 func (e *Encoder) setPeer(p peer.ID) {
-	if p != e.peerID || e.peerText == nil {
-		e.peerID = p
-		e.peerText = append(appendPeer(append(e.peerText[:0], '"'), p), '"')
+	c := &e.peers[0]
+	if n := len(p); n >= 2 { // an ID ends with a hash
+		c = &e.peers[(int(p[n-2])<<8|int(p[n-1]))%peerCache]
 	}
+	if p != c.id || c.text == nil {
+		c.id = p
+		c.text = append(appendPeer(append(c.text[:0], '"'), p), '"')
+	}
+	e.peerText = c.text
 }
 
 // begin starts a point with the series key of that number: the places of its

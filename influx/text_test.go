@@ -35,14 +35,20 @@ func TestCIDText(t *testing.T) {
 }
 
 func TestPeerText(t *testing.T) {
+	e := NewEncoder("node", true)
 	f := func(p peer.ID) {
 		t.Helper()
 		if got := string(appendPeer(nil, p)); got != p.String() {
 			t.Errorf("got %s, want %s", got, p)
 		}
+		for range 2 { // made, and remembered
+			if e.setPeer(p); string(e.peerText) != `"`+p.String()+`"` {
+				t.Errorf("the encoder has %s, want %s in quotes", e.peerText, p)
+			}
+		}
 	}
-	for n := range 300 {
-		f(testPeer(n))
+	for n := range 2 * 3 * peerCache {
+		f(testPeer(n % (3 * peerCache)))
 	}
 	for n := range maxBase58 + 1 {
 		f(peer.ID(strings.Repeat("\xff", n)))
