@@ -28,33 +28,46 @@ type stackRun struct {
 	*engine
 	t       *testing.T
 	secrets map[string]string
+	begun   time.Time
+}
+
+// startStack brings docker-compose.yml up with a profile, without what an
+// earlier run may have left, and ends it with the test.
+func startStack(t *testing.T, profile string, env ...string) *stackRun {
+	t.Helper()
+	begun := time.Now()
+	e := startEngine(t)
+	e.images()
+	compose := cached(t, "docker-compose-5.1.4")
+	_, err := e.try(nil, "docker/test/compose.sh", compose)
+	require.NoError(t, err)
+	e.env = append(e.env, env...)
+	e.compose = []string{compose, "-f", "docker-compose.yml", "-f", "docker/test/compose.yml", "--profile", profile}
+	e.stack("--profile", "*", "down", "-v", "--remove-orphans") // what a run left that was killed
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := e.try(nil, e.compose[0], append(e.compose[1:], "logs", "--tail", "60")...)
+			t.Logf("the containers' logs:\n%s", logs)
+		}
+		e.stack("--profile", "*", "down", "-v", "--remove-orphans")
+	})
+
+	e.stack("up", "-d")
+	t.Logf("the stack is up after %v", time.Since(begun).Round(time.Second))
+	s := &stackRun{engine: e, t: t, secrets: map[string]string{}, begun: begun}
+	for _, name := range stack.Files {
+		s.secrets[name] = e.stack("run", "--rm", "--no-deps", "-T", "setup", "show", name)
+		require.GreaterOrEqual(t, len(s.secrets[name]), 52, name)
+	}
+	return s
 }
 
 // TestAllStackDocker brings docker-compose.yml up, restarts and kills its
 // containers one by one, ends it and brings it up again, and loses no point. At
 // last it is destroyed and made again of a backup.
 func TestAllStackDocker(t *testing.T) {
-	e := startEngine(t)
-	e.images()
-	compose := cached(t, "docker-compose-5.1.4")
-	_, err := e.try(nil, "docker/test/compose.sh", compose)
-	require.NoError(t, err)
-	e.compose = []string{compose, "-f", "docker-compose.yml", "-f", "docker/test/compose.yml", "--profile", "demo"}
-	e.stack("down", "-v", "--remove-orphans") // what a run left that was killed
-	t.Cleanup(func() {
-		if t.Failed() {
-			logs, _ := e.try(nil, e.compose[0], append(e.compose[1:], "logs", "--tail", "60")...)
-			t.Logf("the containers' logs:\n%s", logs)
-		}
-		e.stack("down", "-v", "--remove-orphans")
-	})
-
-	e.stack("up", "-d")
-	s := &stackRun{engine: e, t: t, secrets: map[string]string{}}
-	for _, name := range stack.Files {
-		s.secrets[name] = e.stack("run", "--rm", "--no-deps", "-T", "setup", "show", name)
-		require.GreaterOrEqual(t, len(s.secrets[name]), 52, name)
-	}
+	s := startStack(t, "demo")
+	e := s.engine
 	s.grows()
 	s.unprivileged(map[string]string{"nginx 8080/tcp": "127.0.0.1"})
 	s.web()
@@ -84,7 +97,7 @@ func TestAllStackDocker(t *testing.T) {
 	folder := filepath.Join(e.dir, "backup")
 	s.env = append(s.env, "COMPOSE="+strings.Join(e.compose, " "))
 	kept, until := s.points()
-	_, err = e.try(nil, "docker/backup.sh", folder)
+	_, err := e.try(nil, "docker/backup.sh", folder)
 	require.NoError(t, err)
 	_, err = e.try(nil, "docker/restore.sh", folder)
 	require.ErrorContains(t, err, "the stack has containers")
@@ -197,44 +210,54 @@ func (s *stackRun) get(host, path string) (int, []byte, error) {
 	return resp.StatusCode, b, err
 }
 
-// count asks InfluxDB, with Grafana's token, how many points there are of every
-// measurement until a time.
-func (s *stackRun) count(until time.Time) (map[string]float64, error) {
+// series is what InfluxQL answers.
+type series struct {
+	Name    string
+	Columns []string
+	Values  [][]any
+}
+
+// ask asks InfluxDB in InfluxQL, with Grafana's token.
+func (s *stackRun) ask(q string) ([]series, error) {
 	ip, err := s.try(nil, "docker", "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", "ipfsmontest-influxdb-1")
 	if err != nil || ip == "" {
 		return nil, fmt.Errorf("where InfluxDB is: %q, %w", ip, err)
 	}
+	req, err := http.NewRequest("POST", "http://"+strings.Fields(ip)[0]+":8086/query?"+url.Values{"db": {"ipfsmon"}, "q": {q}}.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Token "+s.secrets[stack.GrafanaToken])
+	resp, err := s.client().Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Results []struct {
+			Error  string
+			Series []series
+		}
+		Code string
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Results) != 1 || answer.Results[0].Error != "" || answer.Code != "" {
+		return nil, fmt.Errorf("InfluxDB says %+v", answer)
+	}
+	return answer.Results[0].Series, nil
+}
+
+// count counts the points of every measurement until a time.
+func (s *stackRun) count(until time.Time) (map[string]float64, error) {
 	counts := map[string]float64{}
 	for _, policy := range []string{"history", "totals"} {
-		q := fmt.Sprintf(`SELECT count(*) FROM "ipfsmon"."%s"./.*/ WHERE time < '%s'`, policy, until.UTC().Format(time.RFC3339Nano))
-		req, err := http.NewRequest("POST", "http://"+strings.Fields(ip)[0]+":8086/query?"+url.Values{"db": {"ipfsmon"}, "q": {q}}.Encode(), nil)
+		all, err := s.ask(fmt.Sprintf(`SELECT count(*) FROM "ipfsmon"."%s"./.*/ WHERE time < '%s'`, policy, until.UTC().Format(time.RFC3339Nano)))
 		if err != nil {
 			return nil, err
 		}
-		req.Header.Set("Authorization", "Token "+s.secrets[stack.GrafanaToken])
-		resp, err := s.client().Do(req)
-		if err != nil {
-			return nil, err
-		}
-		var answer struct {
-			Results []struct {
-				Error  string
-				Series []struct {
-					Name   string
-					Values [][]any
-				}
-			}
-			Code string
-		}
-		err = json.NewDecoder(resp.Body).Decode(&answer)
-		resp.Body.Close()
-		if err != nil {
-			return nil, err
-		}
-		if len(answer.Results) != 1 || answer.Results[0].Error != "" || answer.Code != "" {
-			return nil, fmt.Errorf("InfluxDB says %+v", answer)
-		}
-		for _, series := range answer.Results[0].Series {
+		for _, series := range all {
 			for _, v := range series.Values[0][1:] { // of all fields: every point has some
 				if n, ok := v.(float64); ok {
 					counts[policy+"."+series.Name] = max(counts[policy+"."+series.Name], n)

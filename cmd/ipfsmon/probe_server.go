@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -56,7 +58,7 @@ func probeServerCommand() *cli.Command {
 			&cli.DurationFlag{Name: "startup-delay", Value: 3 * time.Minute, EnvVars: env("STARTUP_DELAY"), Usage: "time before the first heartbeat, in which the routing table fills"},
 			&cli.DurationFlag{Name: "heartbeat", Value: server.DefaultHeartbeat, EnvVars: []string{"IPFSMON_PROBE_HEARTBEAT"}, Usage: "time between two heartbeats; a scheduler passes by a server without one in two minutes"},
 			&cli.IntFlag{Name: "generation", Value: 1, EnvVars: []string{"IPFSMON_PROBE_GENERATION"}, Usage: "`FORM` of answers to requests without ?generation=: 1 of parsec's README, 2 of its later versions"},
-			&cli.StringSliceFlag{Name: "bootstrap", EnvVars: []string{"IPFSMON_PROBE_BOOTSTRAP"}, Usage: "`MULTIADDR` with /p2p/ of a peer to begin with, instead of the public ones; may be repeated; none: nobody"},
+			&cli.StringSliceFlag{Name: "bootstrap", EnvVars: []string{"IPFSMON_PROBE_BOOTSTRAP"}, Usage: "`MULTIADDR` with /p2p/ of a peer to begin with; may be repeated; fleet: the fleet's other servers, which the database tells; none: nobody; public: those of the public DHT (default)"},
 			&cli.StringFlag{Name: "dht-prefix", Value: string(probe.DefaultPrefix), EnvVars: []string{"IPFSMON_PROBE_DHT_PREFIX"}, Usage: "`PREFIX` of the DHT's protocols"},
 			&cli.StringFlag{Name: "indexer-host", EnvVars: env("INDEXER_HOST"), Usage: "`URL` of an IPNI indexer, for requests with Routing IPNI"},
 			&cli.StringFlag{Name: "publisher-address", Value: "localhost:3104", EnvVars: []string{"IPFSMON_PROBE_PUBLISHER_ADDRESS"}, Usage: "`HOST:PORT` where the indexer fetches advertisements"},
@@ -164,6 +166,7 @@ func runProbeServer(c *cli.Context) (err error) {
 }
 
 func serveProbe(ctx context.Context, c *cli.Context, s *server.Server, cfg *server.Config, p *probe.Peer, telemetry string) error {
+	joins := slices.Contains(c.StringSlice("bootstrap"), bootFleet)
 	if !probeBool(c, "dry-run") {
 		st, err := probeStore(ctx, c)
 		if err != nil {
@@ -171,6 +174,14 @@ func serveProbe(ctx context.Context, c *cli.Context, s *server.Server, cfg *serv
 		}
 		defer st.Close()
 		s.SetStore(st)
+		if joins {
+			var wg sync.WaitGroup
+			joining, stop := context.WithCancel(ctx)
+			wg.Go(func() { server.Join(joining, st, cfg.Node.Fleet, p.Host, p.Ready, cfg.Log) })
+			defer func() { stop(); wg.Wait() }()
+		}
+	} else if joins {
+		return errors.Join(errors.New("probe server: --bootstrap fleet asks the database, which --dry-run leaves alone; give addresses"), s.Close())
 	}
 	if err := p.Bootstrap(ctx); err != nil {
 		return errors.Join(fmt.Errorf("probe server: join the DHT: %w", err), s.Close())
@@ -219,20 +230,38 @@ func probePeer(c *cli.Context, data ds.Batching) (*probe.Peer, error) {
 	if !strings.HasPrefix(string(cfg.Prefix), "/") {
 		return nil, fmt.Errorf("--dht-prefix %q; want a path such as %s", cfg.Prefix, probe.DefaultPrefix)
 	}
-	if c.IsSet("bootstrap") {
-		cfg.Bootstrap = []peer.AddrInfo{}
-		for _, text := range c.StringSlice("bootstrap") {
-			if text == "" || text == "none" {
-				continue
-			}
-			a, err := peer.AddrInfoFromString(text)
-			if err != nil {
-				return nil, fmt.Errorf("--bootstrap %q: %w; want /ip4/.../tcp/.../p2p/PEER, or none", text, err)
-			}
-			cfg.Bootstrap = append(cfg.Bootstrap, *a)
-		}
+	var err error
+	if cfg.Bootstrap, err = probeBootstrap(c.StringSlice("bootstrap")); err != nil {
+		return nil, err
 	}
 	return probe.NewPeer(cfg)
+}
+
+// The words that --bootstrap understands beside addresses.
+const (
+	bootPublic = "public"
+	bootFleet  = "fleet"
+	bootNone   = "none"
+)
+
+// probeBootstrap are the peers to begin with; nil are the public ones.
+func probeBootstrap(texts []string) ([]peer.AddrInfo, error) {
+	texts = slices.DeleteFunc(slices.Clone(texts), func(s string) bool { return s == "" })
+	if len(texts) == 0 || len(texts) == 1 && texts[0] == bootPublic {
+		return nil, nil
+	}
+	peers := []peer.AddrInfo{}
+	for _, text := range texts {
+		if text == bootNone || text == bootFleet {
+			continue
+		}
+		a, err := peer.AddrInfoFromString(text)
+		if err != nil {
+			return nil, fmt.Errorf("--bootstrap %q: %w; want /ip4/.../tcp/.../p2p/PEER, fleet, none, or public alone", text, err)
+		}
+		peers = append(peers, *a)
+	}
+	return peers, nil
 }
 
 // probeIndexer makes what talks to the indexer, and serves what the indexer

@@ -1,0 +1,68 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/ipfsmon/ipfsmon/probe/store"
+)
+
+// Times of Join.
+const (
+	joinEvery = time.Second
+	joinAlive = 2 * time.Minute // age of a heartbeat that counts, as for a scheduler
+)
+
+// Lister tells which servers are alive.
+type Lister interface {
+	Nodes(ctx context.Context, fleets []string, within time.Duration) ([]store.Node, error)
+}
+
+// Join finds the other servers of a fleet in the store and connects to them,
+// until ctx is done. So the servers of a private DHT need no address of each
+// other: whenever ready says that there is nobody to ask, all of them are
+// dialled.
+func Join(ctx context.Context, l Lister, fleet string, h host.Host, ready func() bool, log *slog.Logger) {
+	tick := time.NewTicker(joinEvery)
+	defer tick.Stop()
+	for {
+		if !ready() {
+			nodes, err := l.Nodes(ctx, []string{fleet}, joinAlive)
+			if err != nil && ctx.Err() == nil {
+				log.Debug("probe: the database does not tell of the fleet, trying again", "error", err)
+			}
+			for _, n := range nodes {
+				connect(ctx, h, &n, log)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func connect(ctx context.Context, h host.Host, n *store.Node, log *slog.Logger) {
+	id, err := peer.Decode(n.PeerID)
+	if err != nil || id == h.ID() || n.PeerPort < 1 || n.PeerPort > 65535 {
+		return // another program's server may write anything there
+	}
+	tcp, err := manet.FromNetAddr(net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.IP, uint16(n.PeerPort))))
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := h.Connect(ctx, peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{tcp}}); err != nil && ctx.Err() == nil {
+		log.Debug("probe: a server of the fleet cannot be reached", "node", n.ID, "error", err)
+	}
+}
