@@ -10,8 +10,10 @@ import (
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	blocks "github.com/ipfs/go-block-format"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
 )
 
 func TestCaptureDoesNotAllocate(t *testing.T) {
@@ -31,9 +33,12 @@ func TestCaptureDoesNotAllocate(t *testing.T) {
 		defer stalled.Close()
 		b.Live()
 		c := New(b, nil)
-		c.MessageReceived(testPeer, m)
-		if n := testing.AllocsPerRun(1000, func() { c.MessageReceived(testPeer, m) }); n > most {
-			t.Errorf("%s: %v allocations, at most %v allowed", name, n, most)
+		behind := New(b, nil).Behind(func(peer.ID) event.Text { return "a" })
+		for _, c := range []*Capture{c, behind} {
+			c.MessageReceived(testPeer, m)
+			if n := testing.AllocsPerRun(1000, func() { c.MessageReceived(testPeer, m) }); n > most {
+				t.Errorf("%s, side %q: %v allocations, at most %v allowed", name, c.side, n, most)
+			}
 		}
 	}
 	f("1 want", wantMessage(1), 0)

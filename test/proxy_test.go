@@ -302,10 +302,24 @@ func TestProxyWithRealNodes(t *testing.T) {
 	for _, pattern := range []string{
 		`(?m)^proxy,node=front .*upstream_peers=20i`,
 		`(?m)^proxy_downstreams,downstream=n2,node=front .*connected=true.*verified=[1-9]`,
-		`(?m)^wants,.*direction=received`, `(?m)^wants,.*direction=sent`, `(?m)^blocks,.*direction=sent`,
-		`(?m)^latency,`, `(?m)^connections,.*state=opened`,
+		`(?m)^wants,codec=[a-z-]+,direction=received,gateway=false,node=front,side=upstream,type=want_`,
+		`(?m)^wants,codec=[a-z-]+,direction=sent,downstream=n2,gateway=false,node=front,side=downstream,type=want_`,
+		`(?m)^blocks,codec=[a-z-]+,direction=sent,gateway=false,node=front,side=upstream `,
+		`(?m)^blocks,codec=[a-z-]+,direction=received,downstream=n2,gateway=false,node=front,side=downstream `,
+		`(?m)^presences,.*direction=received,downstream=n[012],.*side=downstream,`,
+		`(?m)^latency,.*direction=received,gateway=false,node=front,side=upstream,`,
+		`(?m)^latency,.*direction=sent,downstream=n2,gateway=false,node=front,side=downstream,`,
+		`(?m)^connections,direction=inbound,.*side=upstream,state=opened`,
+		`(?m)^connections,direction=outbound,downstream=n1,.*side=downstream,state=opened`,
+		`(?m)^connections,direction=outbound,downstream=n0,.*side=downstream,state=closed`,
+		`(?m)^identifies,downstream=n0,gateway=false,node=front,side=downstream `,
 	} {
 		require.Regexp(t, regexp.MustCompile(pattern), string(b))
+	}
+	for _, point := range regexp.MustCompile(`(?m)^(wants|blocks|presences|latency|connections|identifies),\S*`).FindAllString(string(b), -1) {
+		if !strings.Contains(point, ",side=") {
+			t.Fatalf("a point of history without a side: %s", point)
+		}
 	}
 }
 
