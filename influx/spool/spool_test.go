@@ -227,6 +227,50 @@ func TestFreshLane(t *testing.T) {
 	}
 }
 
+// A second request helps with what is fresh while there is no backlog, and what
+// it holds when the server goes away keeps nothing fresh from passing.
+func TestEitherLane(t *testing.T) {
+	now := time.Now()
+	s := open(t, Config{Dir: t.TempDir(), MaxPoints: 1, SyncEvery: time.Hour, Now: func() time.Time { return now }})
+	next := func(lane, want int) *Batch {
+		t.Helper()
+		b, err := s.Next(t.Context(), lane)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := number(t, b.Data); got != want {
+			t.Errorf("lane %d gives %d, want %d", lane, got, want)
+		}
+		return b
+	}
+	for n := range 4 {
+		s.Put(0, 1, now, payload(n))
+	}
+	first, held := next(Fresh, 0), next(Either, 1)
+	now = now.Add(10 * time.Second) // the server was away, and the second request still waits
+	s.Ack(first)
+	s.mu.Lock()
+	frames, _ := s.pick(Fresh)
+	s.mu.Unlock()
+	if len(frames) > 0 {
+		t.Fatal("an old batch is fresh")
+	}
+	s.Put(0, 1, now, payload(4))
+	s.Ack(next(Fresh, 4))
+	s.Return(held)
+	for n := range 3 {
+		s.Ack(next(Either, n+1)) // the backlog first
+	}
+	s.Put(0, 1, now, payload(5))
+	s.Ack(next(Either, 5))
+	s.Seal()
+	for lane := range Lanes {
+		if _, err := s.Next(t.Context(), lane); !errors.Is(err, ErrDrained) {
+			t.Errorf("lane %d: %v", lane, err)
+		}
+	}
+}
+
 func contains(list []int, n int) bool {
 	for _, m := range list {
 		if m == n {
