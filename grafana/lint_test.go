@@ -270,7 +270,7 @@ func fits(t *testing.T, where string, q *influxql.SelectStatement, measured map[
 				for _, f := range m.Fields {
 					has[f.Key] = true
 				}
-				for _, g := range m.Tags {
+				for _, g := range m.AllTags() {
 					has[g.Key] = true
 				}
 			}

@@ -23,7 +23,7 @@ func demoInto(t *testing.T, address, authorization string, env ...string) {
 	p := start(t, environ(t.TempDir(), env...), "demo", "--duration", "40s", "--influxdb", address,
 		"--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--interval", "2")
 	require.Zero(t, p.wait(3*time.Minute), p.out.String())
-	fillSamples(t, address+"/write?db=ipfsmon&rp=totals", func(r *http.Request) { r.Header.Set("Authorization", authorization) })
+	fillSamples(t, address, func(r *http.Request) { r.Header.Set("Authorization", authorization) })
 }
 
 // TestAllDashboardsInfluxDB16 asks Debian's InfluxDB 1.6.7, which has no Flux.

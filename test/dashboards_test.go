@@ -56,7 +56,7 @@ func demoStore(t *testing.T) influx.Config {
 	if *answers != "" {
 		writeAnswers(t, cfg, *answers)
 	}
-	fillSamples(t, cfg.URL+"/write?db=ipfsmon&rp=totals", func(r *http.Request) {
+	fillSamples(t, cfg.URL, func(r *http.Request) {
 		r.SetBasicAuth("monitor", strings.TrimSpace(string(password)))
 	})
 	cfg.Username, cfg.PasswordFile = "reader", filepath.Join(folder, "reader.password")
@@ -65,7 +65,7 @@ func demoStore(t *testing.T) influx.Config {
 
 // fillSamples writes points of the DHT probe, of a proxy, and the notes that no
 // demo gives cause for, as their encoder writes them.
-func fillSamples(t *testing.T, write string, authorize func(*http.Request)) {
+func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 	t.Helper()
 	now := time.Now().Truncate(time.Minute).Add(-30 * time.Second).UnixNano() // the last 20 seconds before are in one minute
 	hash, err := multihash.Sum([]byte("a block"), multihash.SHA2_256, -1)
@@ -74,17 +74,19 @@ func fillSamples(t *testing.T, write string, authorize func(*http.Request)) {
 	require.NoError(t, err)
 
 	lost := uint64(0)
-	e := influx.NewEncoder("sample", false)
+	e := influx.NewEncoder("sample", true)
 	e.SetPipeline(func() status.Pipeline {
 		return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Dropped: lost}}}
 	})
-	var lines []byte
+	var lines [influx.Kinds][]byte
 	add := func(only string, ev *event.Event) {
 		e.Prepare(ev)
 		bufs, _ := e.Append([influx.Kinds][]byte{}, ev)
-		for line := range strings.Lines(string(bufs[influx.Totals])) {
-			if strings.HasPrefix(line, only) {
-				lines = append(lines, line...)
+		for kind, buf := range bufs {
+			for line := range strings.Lines(string(buf)) {
+				if strings.HasPrefix(line, only) {
+					lines[kind] = append(lines[kind], line...)
+				}
 			}
 		}
 	}
@@ -112,14 +114,26 @@ func fillSamples(t *testing.T, write string, authorize func(*http.Request)) {
 			Downstreams: []event.ProxyDownstream{
 				{Name: "one", Peer: id, Connected: true, Verified: 10, VerifiedBytes: 1 << 19, RTT: times},
 				{Name: "two", Peer: id, Connected: i%2 == 0, Verified: 5, VerifiedBytes: 1 << 18, Late: 20, RTT: times}}}})
+		c := cid.NewCidV1(cid.Raw, hash)
+		side, name := event.Upstream, event.Text("")
+		if i%2 == 1 {
+			side, name = event.Downstream, event.Text([]string{"one", "two"}[i/2%2])
+		}
+		add("", &event.Event{Time: at, Kind: event.KindMessage, Dir: event.Direction(i % 2), Peer: id, Side: side, Downstream: name,
+			Wants: []event.Want{{CID: c}}, Presences: []event.Presence{{CID: c, Type: event.DontHave}}, Blocks: []event.Block{{CID: c, Size: 1 << 18}}})
+		add("", &event.Event{Time: at, Kind: event.KindConnection, Peer: id, Side: side, Downstream: name,
+			Conn: &event.Conn{Closed: i%3 == 0, Transport: "tcp", Security: "noise", Muxer: "yamux"}})
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, write, strings.NewReader(string(lines)))
-	require.NoError(t, err)
-	authorize(req)
-	res, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	defer res.Body.Close()
-	require.Equal(t, http.StatusNoContent, res.StatusCode)
+	for kind, points := range lines {
+		write := address + "/write?db=ipfsmon&rp=" + influx.Kind(kind).String()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, write, strings.NewReader(string(points)))
+		require.NoError(t, err)
+		authorize(req)
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		res.Body.Close()
+		require.Equal(t, http.StatusNoContent, res.StatusCode)
+	}
 }
 
 // counted is an influx.Output that counts rows with something in them.
