@@ -1,7 +1,6 @@
 package linezip
 
 import (
-	"cmp"
 	"math/bits"
 	"slices"
 )
@@ -68,7 +67,7 @@ type coder struct {
 	n     int // symbols in use: of the alphabet
 
 	nodes [2 * 286]node
-	leafs []int16
+	leafs []uint64 // weight and symbol, to be sorted
 }
 
 type node struct {
@@ -116,14 +115,12 @@ func (c *coder) build(limit uint8) {
 func (c *coder) lengths() (longest uint8) {
 	c.leafs = c.leafs[:0]
 	for s := range c.n {
-		c.leafs = append(c.leafs, int16(s))
+		c.leafs = append(c.leafs, uint64(c.count[s])<<16|uint64(s))
 	}
-	slices.SortFunc(c.leafs, func(a, b int16) int {
-		return cmp.Or(cmp.Compare(c.count[a], c.count[b]), cmp.Compare(a, b))
-	})
+	slices.Sort(c.leafs)
 	k := len(c.leafs)
-	for i, s := range c.leafs {
-		c.nodes[i] = node{weight: c.count[s], symbol: s}
+	for i, l := range c.leafs {
+		c.nodes[i] = node{weight: uint32(l >> 16), symbol: int16(l & 0xffff)}
 	}
 	// Leaves and inner nodes are both in the order of weights, so that the
 	// lightest two are at the heads.
