@@ -69,8 +69,8 @@ func probeServerCommand() *cli.Command {
 			&cli.IntFlag{Name: "firehose-batch-size", Value: 500, EnvVars: env("FIREHOSE_BATCH_SIZE"), Usage: "accepted, without effect"},
 			&cli.BoolFlag{Name: "firehose-connection-events", Value: true, EnvVars: env("FIREHOSE_CONNECTION_EVENTS"), Usage: "accepted, without effect"},
 			&cli.BoolFlag{Name: "firehose-rpc-events", Value: true, EnvVars: env("FIREHOSE_RPC_EVENTS"), Usage: "accepted, without effect"},
-			&cli.StringFlag{Name: "badbits", EnvVars: env("BADBITS"), Usage: "accepted, without effect: the content is random"},
-			&cli.StringFlag{Name: "denied-cids", EnvVars: env("DENIED_CIDS"), Usage: "accepted, without effect"},
+			&cli.StringFlag{Name: "badbits", EnvVars: env("BADBITS"), Usage: "`FILE` or http URL of a deny list: what it has is answered with 451, neither looked for nor provided"},
+			&cli.StringFlag{Name: "denied-cids", EnvVars: env("DENIED_CIDS"), Usage: "`FILE` or http URL of another one; a line may also be a CID alone"},
 		),
 		Action: runProbeServer,
 	}
@@ -87,10 +87,8 @@ func runProbeServer(c *cli.Context) (err error) {
 	default:
 		return fmt.Errorf("probe server: %q; allowed is dht, ipni or nothing", c.Args().First())
 	}
-	for _, name := range []string{"firehose-stream", "badbits", "denied-cids"} {
-		if c.String(name) != "" {
-			plugin.Logger().Warn("probe: a flag of parsec has no effect here", "flag", "--"+name)
-		}
+	if c.String("firehose-stream") != "" {
+		plugin.Logger().Warn("probe: a flag of parsec has no effect here", "flag", "--firehose-stream")
 	}
 	fleet, region := c.String("fleet"), probeString(c, "aws-region")
 	if fleet == "" || strings.Contains(fleet, ",") || len(fleet) > 64 {
@@ -110,6 +108,10 @@ func runProbeServer(c *cli.Context) (err error) {
 	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 
+	deny, err := probeDeny(ctx, c)
+	if err != nil {
+		return err
+	}
 	machine, err := probeMachine(ctx, c)
 	if err != nil {
 		return fmt.Errorf("probe server: %w", err)
@@ -150,7 +152,7 @@ func runProbeServer(c *cli.Context) (err error) {
 
 	cfg := server.Config{
 		Address: net.JoinHostPort(c.String("server-host"), strconv.Itoa(c.Int("server-port"))), Token: token, AllowInsecure: probeBool(c, "allow-insecure"),
-		Measurer: &p.Measurer, Indexer: indexer, Metrics: metrics, Generation: generation,
+		Measurer: &p.Measurer, Indexer: indexer, Metrics: metrics, Generation: generation, Deny: deny,
 		StartupDelay: c.Duration("startup-delay"), Heartbeat: c.Duration("heartbeat"), Log: plugin.Logger(),
 		Node: store.Node{CPU: machine.CPU, Memory: machine.Memory, PeerID: p.Host.ID().String(), Region: region, Cmd: strings.Join(os.Args, " "), Fleet: fleet,
 			Dependencies: server.Dependencies(), IP: machine.IP, PeerPort: p.Port()},
@@ -200,6 +202,23 @@ func probeMachine(ctx context.Context, c *cli.Context) (server.Machine, error) {
 		return server.FromECS(ctx, uri)
 	}
 	return server.Local(ctx, c.String("server-host"))
+}
+
+// probeDeny reads the deny lists. One that cannot be read is an error: nothing
+// is served that should not be.
+func probeDeny(ctx context.Context, c *cli.Context) (out []*server.DenyList, err error) {
+	for _, name := range []string{"badbits", "denied-cids"} {
+		source := c.String(name)
+		if source == "" {
+			continue
+		}
+		d, err := server.NewDenyList(ctx, source, plugin.Logger())
+		if err != nil {
+			return nil, fmt.Errorf("probe server: --%s: %w", name, err)
+		}
+		out = append(out, d)
+	}
+	return out, nil
 }
 
 func probeData(folder string) (ds.Batching, error) {

@@ -212,6 +212,9 @@ func (s *Server) provide(w http.ResponseWriter, r *http.Request) (*probe.Measure
 	if len(o.Content) == 0 || len(o.Content) > MaxContent {
 		return nil, t, refuse(http.StatusBadRequest, "Content has %d bytes; allowed are 1 to %d, in base64", len(o.Content), MaxContent)
 	}
+	if err := s.denied(probe.CIDOf(o.Content)); err != nil {
+		return nil, t, err
+	}
 	return s.measure(r, t, true, func() probe.Measurement {
 		if t == probe.IPNI {
 			return s.cfg.Indexer.Provide(r.Context(), o.Content)
@@ -233,12 +236,25 @@ func (s *Server) retrieve(w http.ResponseWriter, r *http.Request) (*probe.Measur
 	if err != nil {
 		return nil, t, err
 	}
+	if err := s.denied(c); err != nil {
+		return nil, t, err
+	}
 	return s.measure(r, t, false, func() probe.Measurement {
 		if t == probe.IPNI {
 			return s.cfg.Indexer.Retrieve(r.Context(), c)
 		}
 		return s.cfg.Measurer.Retrieve(r.Context(), c)
 	})
+}
+
+// denied refuses what a deny list has.
+func (s *Server) denied(c cid.Cid) error {
+	for _, d := range s.cfg.Deny {
+		if d.Denies(c) {
+			return refuse(http.StatusUnavailableForLegalReasons, "%s is on a deny list of this server", c)
+		}
+	}
+	return nil
 }
 
 func (s *Server) measure(r *http.Request, t probe.Target, provide bool, do func() probe.Measurement) (*probe.Measurement, probe.Target, error) {

@@ -72,6 +72,10 @@ func TestContract(t *testing.T) {
 		<-s.slots
 	}
 	ready()
+	s = start(t, func(c *Config) {
+		c.Deny = []*DenyList{denyList(t, x.String()+"\n"+probe.CIDOf([]byte("hello")).String())}
+	})
+	all(hello, 451, "")
 	s = start(t, func(c *Config) { c.Token = "a-token-that-is-long" })
 	s.token = "no"
 	all(hello, 401, "")

@@ -4,7 +4,8 @@
 // In: POST /provide, POST /retrieve/{cid}, GET /readiness, as docs/probe-openapi.yaml
 // has them. Out: a measurement as JSON; nodes_ecs with a heartbeat each minute.
 // Promised: what is wrong with a request is a 4xx that says so, and a
-// measurement that failed is a 200 with its error; bodies, names and the number
+// measurement that failed is a 200 with its error; what a deny list has is a 451;
+// bodies, names and the number
 // of measurements at once are bounded; nothing listens beyond loopback without
 // a token unless that was asked for. Not promised: an undisturbed measurement
 // when several are asked for at once.
@@ -53,6 +54,8 @@ type Config struct {
 	Indexer    *probe.Indexer // nil: no IPNI
 	Metrics    *probe.ServerMetrics
 	Generation Generation // of answers to requests that name none
+
+	Deny []*DenyList // what is neither looked for nor provided; Run keeps them up to date
 
 	Store Nodes // nil: the server tells nobody of itself
 	Node  store.Node
@@ -154,6 +157,9 @@ func (s *Server) Run(ctx context.Context) error {
 	beating, stop := context.WithCancel(ctx)
 	if s.cfg.Store != nil {
 		wg.Go(func() { s.beat(beating) })
+	}
+	for _, d := range s.cfg.Deny {
+		wg.Go(func() { d.Run(beating) })
 	}
 	var err error
 	select {
