@@ -40,19 +40,19 @@ type client struct {
 
 // ask sends a request and gives the whole answer. The error is errUnreachable
 // when there is none.
-func (c *client) ask(ctx context.Context, n *store.Node, method, path string, body any, limit time.Duration) (status int, answer []byte, err error) {
+func (c *client) ask(ctx context.Context, n *store.Node, method, path string, body any, limit time.Duration) (status int, header http.Header, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var b []byte
 	if body != nil {
 		if b, err = json.Marshal(body); err != nil {
-			return 0, nil, err
+			return 0, nil, nil, err
 		}
 	}
 	to := url.URL{Scheme: "http", Host: net.JoinHostPort(n.IP.String(), strconv.Itoa(n.ServerPort))}
 	req, err := http.NewRequestWithContext(ctx, method, to.String()+path, bytes.NewReader(b))
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	req.Header.Set(server.SchedulerHeader, c.name)
 	if body != nil {
@@ -63,25 +63,32 @@ func (c *client) ask(ctx context.Context, n *store.Node, method, path string, bo
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return 0, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+		return 0, nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	defer res.Body.Close()
 	answer, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return 0, nil, fmt.Errorf("%w: %w", errUnreachable, err) // it broke off
+		return 0, nil, nil, fmt.Errorf("%w: %w", errUnreachable, err) // it broke off
 	case len(answer) > maxAnswer:
-		return 0, nil, fmt.Errorf("the server answers more than %d bytes", maxAnswer)
+		return 0, nil, nil, fmt.Errorf("the server answers more than %d bytes", maxAnswer)
 	}
-	return res.StatusCode, answer, nil
+	return res.StatusCode, res.Header, answer, nil
 }
 
+// ready asks a server whether it is ready and still the one that the store tells
+// of: a container that was started again may have the address of another one.
 func (c *client) ready(ctx context.Context, n *store.Node) error {
-	status, _, err := c.ask(ctx, n, http.MethodGet, "/readiness", nil, readyTimeout)
-	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("readiness is %d", status)
+	status, header, _, err := c.ask(ctx, n, http.MethodGet, "/readiness", nil, readyTimeout)
+	switch id := header.Get(server.PeerHeader); {
+	case err != nil:
+		return err
+	case status != http.StatusOK:
+		return fmt.Errorf("readiness is %d", status)
+	case id != "" && id != n.PeerID:
+		return fmt.Errorf("another server has its address now: %.80q", id)
 	}
-	return err
+	return nil
 }
 
 // request is the body that both generations of servers understand.
@@ -113,7 +120,7 @@ func (c *client) retrieve(ctx context.Context, n *store.Node, cid string, t prob
 // its failure says so. The error is that there was no answer.
 func (c *client) measure(ctx context.Context, n *store.Node, path string, body request, limit time.Duration) (*measured, error) {
 	began := time.Now()
-	status, b, err := c.ask(ctx, n, http.MethodPost, path, body, limit+slack)
+	status, _, b, err := c.ask(ctx, n, http.MethodPost, path, body, limit+slack)
 	m := &measured{total: time.Since(began)}
 	shown := strings.TrimSpace(string(b[:min(len(b), maxAnswerShown)]))
 	switch {

@@ -32,6 +32,7 @@ type fakeServer struct {
 	calls     []call
 	conns     int
 	unready   bool
+	peer      string // "": not told, as by parsec's
 	provide   func(w http.ResponseWriter, cid string) // nil: the README's answer
 	retrieve  func(w http.ResponseWriter, cid string)
 	closeThen bool // break off every provide
@@ -67,6 +68,9 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	f.mu.Unlock()
 	switch {
 	case r.URL.Path == "/readiness":
+		if f.peer != "" {
+			w.Header().Set("X-Peer-Id", f.peer)
+		}
 		if unready {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}

@@ -258,6 +258,19 @@ func TestRestarted(t *testing.T) {
 	require.Equal(t, 1, b.asked("/provide"))
 }
 
+// TestAddressOfAnother: a server that was killed and whose address another one
+// has now, on another network of the same container.
+func TestAddressOfAnother(t *testing.T) {
+	st := &fakeStore{}
+	a, b, c := newServer(t), newServer(t), newServer(t)
+	st.add(t, "f", a, b, c)
+	a.peer, b.peer = st.nodes[0].PeerID, "12D3KooWJANH2tYmKRN88zshxdjU9dt5CpZq3AWJ3txQ5MV7h6bV"
+	run(t, quick(st, 2))
+	require.Equal(t, []int{2}, st.offline)
+	require.Equal(t, 1, b.asked("/"), "only its readiness")
+	require.Equal(t, 1, c.asked("/provide"))
+}
+
 // TestIPNI: five look-ups each, and a row for each step of a provide, where
 // the database has steps.
 func TestIPNI(t *testing.T) {

@@ -18,6 +18,10 @@ import (
 // SchedulerHeader names the scheduler of a request: its fleets joined by commas.
 const SchedulerHeader = "X-Scheduler-Id"
 
+// PeerHeader of an answer to /readiness has the server's peer ID. parsec's
+// servers have none.
+const PeerHeader = "X-Peer-Id"
+
 // Limits of the API.
 const (
 	MaxContent    = 1 << 20               // bytes of content
@@ -150,7 +154,9 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /provide", s.measured(s.provide))
 	mux.HandleFunc("POST /retrieve/{cid}", s.measured(s.retrieve))
-	mux.HandleFunc("GET /readiness", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /readiness", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(PeerHeader, s.cfg.Measurer.Host.ID().String())
+	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Metrics.Request(r.Method, r.URL.Path, r.Header.Get(SchedulerHeader))
 		mux.ServeHTTP(w, r)

@@ -128,7 +128,9 @@ func TestLimit(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	s := start(t, func(c *Config) { c.Token = "a-token-that-is-long" })
-	require.Equal(t, 200, s.ask("GET", "/readiness", "").status)
+	a := s.ask("GET", "/readiness", "")
+	require.Equal(t, 200, a.status)
+	require.Equal(t, s.cfg.Measurer.Host.ID().String(), a.header.Get(PeerHeader))
 	s.token = "another"
 	for _, path := range []string{"/provide", "/retrieve/x"} {
 		a := s.ask("POST", path, hello)
