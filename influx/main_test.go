@@ -24,7 +24,7 @@ func storeAt(c interface {
 	Login() (user, file string)
 }) Config {
 	user, file := c.Login()
-	return Config{URL: c.URL(), Username: user, PasswordFile: file}
+	return Config{URL: c.URL(), Username: user, PasswordFile: file, Gzip: "on"} // as to a server elsewhere
 }
 
 // ask runs a statement and gives its rows as lines of CSV.
