@@ -380,6 +380,10 @@ func (e *engine) gotBlock(d *downstream, blk blocks.Block, now time.Time) {
 			d.n.late++
 			return
 		}
+		if same := e.sameHash(d, blk); same != nil {
+			e.gotBlock(d, same, now)
+			return
+		}
 		e.refuse(d, blk)
 		return
 	}
@@ -392,6 +396,30 @@ func (e *engine) gotBlock(d *downstream, blk blocks.Block, now time.Time) {
 	e.leave(a, false)
 	e.cache.add(blk, now)
 	e.deliver(t, blk, now)
+}
+
+// sameHash gives a block under the CID by which the node was asked for it, nil if
+// it was not. Bitswap 1.0 sends bytes alone, whose CID is then taken for a CIDv0.
+func (e *engine) sameHash(d *downstream, blk blocks.Block) blocks.Block {
+	if blk.Cid().Version() != 0 {
+		return nil
+	}
+	for _, codec := range []uint64{cid.Raw, cid.DagProtobuf, cid.DagCBOR, cid.DagJSON, cid.Libp2pKey} {
+		c := cid.NewCidV1(codec, blk.Cid().Hash())
+		wanted := false
+		if t := e.wants[c]; t != nil {
+			a := t.ask(d)
+			wanted = a != nil && a.state != queued
+		}
+		if wanted || d.past.has(c) {
+			same, err := blocks.NewBlockWithCid(blk.RawData(), c)
+			if err != nil {
+				return nil // never: it checks nothing but in debug builds
+			}
+			return same
+		}
+	}
+	return nil
 }
 
 // refuse drops what a node sent that nobody asked it for, and has the others

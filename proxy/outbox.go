@@ -194,6 +194,9 @@ func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsn
 	if e.isDown(b) {
 		side = downstreamSide
 	}
+	if msg = readable(msg, stream); msg.Empty() {
+		return stream, nil
+	}
 	if t := e.trace[side]; t != nil {
 		t.MessageSent(to, msg)
 	}
