@@ -200,7 +200,7 @@ func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsn
 	if t := e.trace[side]; t != nil {
 		t.MessageSent(to, msg)
 	}
-	if err := stream.SendMsg(ctx, msg); err != nil {
+	if err := stream.SendMsg(ctx, lean(msg)); err != nil {
 		return nil, errors.Join(err, stream.Reset())
 	}
 	return stream, nil

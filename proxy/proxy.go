@@ -43,6 +43,7 @@ type Proxy struct {
 
 	names    nodeNames
 	received [2]atomic.Uint64 // messages of both sides since the start
+	seen     [2]*bsnetwork.ConnectEventManager
 
 	notifee *network.NotifyBundle
 	cancel  context.CancelFunc
@@ -78,7 +79,11 @@ func New(cfg Config) (_ *Proxy, err error) {
 	if p.up, err = upHost(s, key); err != nil {
 		return nil, err
 	}
-	p.upNet, p.downNt = bsnet.NewFromIpfsHost(p.up), bsnet.NewFromIpfsHost(p.down)
+	for side := range p.seen {
+		p.seen[side] = bsnetwork.NewConnectEventManager()
+	}
+	p.upNet = bsnet.NewFromIpfsHost(p.up, bsnet.WithConnectEventManager(p.seen[upstreamSide]))
+	p.downNt = bsnet.NewFromIpfsHost(p.down, bsnet.WithConnectEventManager(p.seen[downstreamSide]))
 	p.engine = newEngine(s, p.upNet, p.downNt)
 	p.engine.reverse.at = p.addressesOf
 	p.pass = newPasser(p)
@@ -110,6 +115,8 @@ func (p *Proxy) abandon() {
 func (p *Proxy) Start() {
 	p.downNt.Start((*downSide)(p))
 	p.upNet.Start((*upSide)(p))
+	listen(p.down, (*downSide)(p), p.seen[downstreamSide])
+	listen(p.up, (*upSide)(p), p.seen[upstreamSide])
 	p.notifee = &network.NotifyBundle{DisconnectedF: p.nodeDisconnected}
 	p.down.Network().Notify(p.notifee)
 	for _, d := range p.engine.downs {

@@ -1,0 +1,241 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	bsnetwork "github.com/ipfs/boxo/bitswap/network"
+	"github.com/ipfs/boxo/bitswap/network/bsnet"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	pool "github.com/libp2p/go-buffer-pool"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-msgio"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Bitswap's messages as they are on the wire, read and written without a copy
+// of the blocks: boxo copies each twice more on its way through a proxy. What
+// is not a block is left to boxo. The format is of boxo's message.proto.
+
+// Fields of Message and of Message.Block.
+const (
+	fieldWantlist    protowire.Number = 1
+	fieldBlocks      protowire.Number = 2 // Bitswap 1.0: CIDv0 of the bytes
+	fieldPayload     protowire.Number = 3
+	fieldBlockPrefix protowire.Number = 1
+	fieldBlockData   protowire.Number = 2
+)
+
+// protocols are the names of Bitswap, of all versions.
+var protocols = []protocol.ID{bsnet.ProtocolBitswap, bsnet.ProtocolBitswapOneOne, bsnet.ProtocolBitswapOneZero, bsnet.ProtocolBitswapNoVers}
+
+// closeTimeout is how long the other side may take to let a stream be closed.
+const closeTimeout = 10 * time.Second
+
+// listen has the messages of all streams of Bitswap given to r, in place of
+// boxo's own handler, which must have been set: Start does that.
+func listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManager) {
+	handle := func(s network.Stream) {
+		from := s.Conn().RemotePeer()
+		in := newMessageReader(s)
+		for {
+			m, err := in.next()
+			if err != nil {
+				if err != io.EOF { // which what is wrong in a CID may wrap
+					_ = s.Reset() // it is of no use any more
+					r.ReceiveError(err)
+					return
+				}
+				_ = s.SetReadDeadline(time.Now().Add(closeTimeout))
+				_ = s.Close() // they have ended it
+				return
+			}
+			seen.OnMessage(from)
+			r.ReceiveMessage(context.Background(), from, m)
+		}
+	}
+	for _, p := range protocols {
+		h.SetStreamHandler(p, handle)
+	}
+}
+
+// messageReader reads one message after the other, each after its length.
+type messageReader struct {
+	in    msgio.Reader
+	small []byte // for messages that hold no large block
+}
+
+func newMessageReader(r io.Reader) *messageReader {
+	return &messageReader{in: msgio.NewVarintReaderSize(r, network.MessageSizeMax)}
+}
+
+// smallMessage is the size up to which a message is read into a buffer that is
+// used again.
+const smallMessage = 4096
+
+// next gives the next message; io.EOF at the end between two of them.
+func (m *messageReader) next() (bsmsg.BitSwapMessage, error) {
+	n, err := m.in.NextMsgLen()
+	switch {
+	case err != nil:
+		return nil, err
+	case n < 0 || n > network.MessageSizeMax:
+		return nil, fmt.Errorf("a message of %d bytes: want at most %d", n, network.MessageSizeMax)
+	}
+	buf := m.small
+	if n > smallMessage {
+		buf = make([]byte, n)
+	} else if buf == nil {
+		buf = make([]byte, smallMessage)
+		m.small = buf
+	}
+	buf = buf[:n]
+	if _, err := m.in.Read(buf); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	return decode(buf)
+}
+
+// decode reads a message. Blocks that fill most of it are parts of b, which
+// must not be used again if it is longer than smallMessage.
+func decode(b []byte) (bsmsg.BitSwapMessage, error) {
+	var rest []byte // all fields but those of blocks
+	var blks []blocks.Block
+	for at := 0; at < len(b); {
+		num, kind, n := protowire.ConsumeTag(b[at:])
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		size := protowire.ConsumeFieldValue(num, kind, b[at+n:])
+		if size < 0 {
+			return nil, protowire.ParseError(size)
+		}
+		field := b[at : at+n+size]
+		at += n + size
+		if kind != protowire.BytesType || num != fieldBlocks && num != fieldPayload {
+			rest = append(rest, field...)
+			continue
+		}
+		value, _ := protowire.ConsumeBytes(field[n:])
+		blk, err := decodeBlock(num, value, len(b))
+		if err != nil {
+			return nil, err
+		}
+		blks = append(blks, blk)
+	}
+	var m bsmsg.BitSwapMessage = bsmsg.New(false)
+	if len(rest) > 0 {
+		var err error
+		in := io.MultiReader(bytes.NewReader(binary.AppendUvarint(nil, uint64(len(rest)))), bytes.NewReader(rest))
+		if m, _, err = bsmsg.FromNet(in); err != nil {
+			return nil, err
+		}
+	}
+	for _, blk := range blks {
+		m.AddBlock(blk)
+	}
+	return m, nil
+}
+
+// decodeBlock makes a block of a field of a message of so many bytes. Its CID
+// is computed from its bytes.
+func decodeBlock(num protowire.Number, value []byte, whole int) (blocks.Block, error) {
+	if num == fieldBlocks {
+		return blocks.NewBlock(ownBytes(value, whole)), nil
+	}
+	var prefix, data []byte
+	for len(value) > 0 {
+		num, kind, n := protowire.ConsumeTag(value)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		size := protowire.ConsumeFieldValue(num, kind, value[n:])
+		if size < 0 {
+			return nil, protowire.ParseError(size)
+		}
+		if kind == protowire.BytesType && (num == fieldBlockPrefix || num == fieldBlockData) {
+			x, _ := protowire.ConsumeBytes(value[n:])
+			if num == fieldBlockPrefix {
+				prefix = x
+			} else {
+				data = x
+			}
+		}
+		value = value[n+size:]
+	}
+	p, err := cid.PrefixFromBytes(prefix)
+	if err != nil {
+		return nil, err
+	}
+	return bsmsg.NewWantlistBlock(ownBytes(data, whole), cid.Undef, p)
+}
+
+// ownBytes copies a block's bytes unless they are most of their message, which they
+// keep in memory otherwise.
+func ownBytes(data []byte, whole int) []byte {
+	if whole <= smallMessage || 2*len(data) < whole {
+		return append(make([]byte, 0, len(data)), data...)
+	}
+	return data[:len(data):len(data)]
+}
+
+// blockMessage is a message with one block and nothing else, which it writes
+// without a copy of the whole.
+type blockMessage struct {
+	bsmsg.BitSwapMessage
+	block blocks.Block
+}
+
+// lean gives a message as it is best written.
+func lean(m bsmsg.BitSwapMessage) bsmsg.BitSwapMessage {
+	if b := m.Blocks(); len(b) == 1 && len(b[0].RawData()) > smallMessage && len(m.BlockPresences()) == 0 && len(m.Wantlist()) == 0 {
+		return &blockMessage{m, b[0]}
+	}
+	return m
+}
+
+// firstWrite is how many bytes of a message are written at first: as many as a
+// frame of yamux holds, so that what comes before the block is none of its own.
+const firstWrite = 64<<10 - 12
+
+// maxPreamble bounds what comes before a block, in bytes.
+const maxPreamble = 64
+
+// ToNetV1 writes the message as Bitswap 1.1 and 1.2 have it, its length before it.
+func (m *blockMessage) ToNetV1(w io.Writer) error {
+	data := m.block.RawData()
+	prefix := m.block.Cid().Prefix().Bytes()
+	inner := protowire.SizeTag(fieldBlockPrefix) + protowire.SizeBytes(len(prefix)) +
+		protowire.SizeTag(fieldBlockData) + protowire.SizeBytes(len(data))
+	size := protowire.SizeTag(fieldWantlist) + protowire.SizeBytes(0) + protowire.SizeTag(fieldPayload) + protowire.SizeBytes(inner)
+	first := min(firstWrite, len(data)+maxPreamble)
+	whole := pool.Get(first)
+	defer pool.Put(whole)
+	buf := protowire.AppendVarint(whole[:0], uint64(size))
+	buf = protowire.AppendTag(buf, fieldWantlist, protowire.BytesType) // boxo writes an empty one too
+	buf = protowire.AppendBytes(buf, nil)
+	buf = protowire.AppendTag(buf, fieldPayload, protowire.BytesType)
+	buf = protowire.AppendVarint(buf, uint64(inner))
+	buf = protowire.AppendTag(buf, fieldBlockPrefix, protowire.BytesType)
+	buf = protowire.AppendBytes(buf, prefix)
+	buf = protowire.AppendTag(buf, fieldBlockData, protowire.BytesType)
+	buf = protowire.AppendVarint(buf, uint64(len(data)))
+	n := min(len(data), first-len(buf))
+	if _, err := w.Write(append(buf, data[:n]...)); err != nil || n == len(data) {
+		return err
+	}
+	_, err := w.Write(data[n:])
+	return err
+}
