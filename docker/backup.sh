@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Copies what the stack cannot make again into a folder: InfluxDB's and Grafana's
-# data and the secrets, a tar file for each volume.
+# Copies what the stack cannot make again into a folder: InfluxDB's, Grafana's and
+# PostgreSQL's data and the secrets, a tar file for each volume.
 #
 #	docker/backup.sh FOLDER           --node: also the node's repository
 #	docker/restore.sh FOLDER
 #
-# InfluxDB and Grafana stand still while they are copied; the node goes on, and
-# what it has to write waits in its spool (with --node it stands still too).
+# The databases and Grafana stand still while they are copied; the node and the
+# probe go on, and what they have to write waits on disk (with --node the node
+# stands still too).
 # COMPOSE is the command, if it is another than "docker compose".
 set -euo pipefail
 umask 077
@@ -16,7 +17,7 @@ fail() {
 	echo "backup: $*" >&2
 	exit 1
 }
-volumes=(influxdb-data grafana-data secrets-admin secrets-node secrets-grafana secrets-nginx secrets-probe)
+volumes=(influxdb-data grafana-data postgres-data secrets-admin secrets-node secrets-grafana secrets-nginx secrets-probe)
 if [ "${1:-}" = --node ]; then
 	volumes+=(node-data)
 	shift
@@ -27,13 +28,13 @@ folder=$1
 
 project=$("${compose[@]}" config | sed -n 's/^name: //p')
 image=$("${compose[@]}" config --images influxdb | head -n 1)
-writers='influxdb|grafana'
+writers='influxdb|grafana|postgres'
 if [[ ${volumes[*]} = *node-data* ]]; then writers+='|node'; fi
-mapfile -t running < <("${compose[@]}" ps --services --status running | grep -xE "$writers" || true)
+mapfile -t running < <("${compose[@]}" --profile '*' ps --services --status running | grep -xE "$writers" || true)
 # Whatever happens: what ran runs again.
-start() { [ ${#running[@]} -eq 0 ] || "${compose[@]}" start "${running[@]}"; }
+start() { [ ${#running[@]} -eq 0 ] || "${compose[@]}" --profile '*' start "${running[@]}"; }
 trap start EXIT
-[ ${#running[@]} -eq 0 ] || "${compose[@]}" stop "${running[@]}"
+[ ${#running[@]} -eq 0 ] || "${compose[@]}" --profile '*' stop "${running[@]}"
 
 for v in "${volumes[@]}"; do
 	name=$(docker volume ls -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.volume=$v")

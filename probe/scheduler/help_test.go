@@ -32,7 +32,7 @@ type fakeServer struct {
 	calls     []call
 	conns     int
 	unready   bool
-	peer      string // "": not told, as by parsec's
+	peer      string                                  // "": not told, as by parsec's
 	provide   func(w http.ResponseWriter, cid string) // nil: the README's answer
 	retrieve  func(w http.ResponseWriter, cid string)
 	closeThen bool // break off every provide
