@@ -69,7 +69,9 @@ func TestAllStackProbe(t *testing.T) {
 	s.once()
 
 	s.stack("kill", "probe1")
-	require.Eventually(t, func() bool { return s.rows(`SELECT count(*) > 0 FROM nodes_ecs WHERE offline_since IS NOT NULL`) == "t" }, stackPatience, 500*time.Millisecond,
+	require.Eventually(t, func() bool {
+		return s.rows(`SELECT count(*) > 0 FROM nodes_ecs WHERE offline_since IS NOT NULL`) == "t"
+	}, stackPatience, 500*time.Millisecond,
 		"a server that was killed is offline")
 	t.Logf("a killed server is offline: %v since the start of the test", time.Since(s.begun).Round(time.Second))
 	s.stack("restart") // also of what was killed

@@ -69,15 +69,19 @@ func (q *queue) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	q.mu.Lock()
 	if q.disk != nil {
-		if err := q.restore(written, known); err != nil {
-			return fmt.Errorf("queue: %w", err)
-		}
+		err = q.restore(written, known)
 	}
 	q.next = max(q.next, written+1)
+	q.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
 	return q.store.AddQueue(ctx, q.name)
 }
 
+// restore is called with mu held.
 func (q *queue) restore(written int64, known bool) error {
 	waiting, bad, err := q.disk.load()
 	if err != nil {
