@@ -26,6 +26,7 @@ type downstream struct {
 
 	ledger  int    // wants that it keeps for us
 	backlog []*ask // waiting for room in the ledger, oldest first
+	pruned  int    // length of backlog when what nobody waits for was last taken out
 	parked  []*ask // in the ledger, but it has said no: given up first, oldest first
 	open    int    // asks without an answer
 	past    pastCIDs
@@ -64,13 +65,6 @@ type ask struct {
 	inLedger bool
 	at       time.Time // when it was sent
 	gen      uint32    // changes with each sending, so that old deadlines say nothing
-}
-
-// deadline is when an ask without an answer is looked at.
-type deadline struct {
-	ask *ask
-	gen uint32
-	at  time.Time
 }
 
 func newDownstream(a *downstreamAddr) *downstream { return &downstream{addr: a} }
@@ -186,6 +180,7 @@ func (e *engine) send(a *ask) {
 	if !a.inLedger && !e.makeRoom(d) {
 		a.state = queued
 		d.backlog = append(d.backlog, a)
+		d.prune()
 		return
 	}
 	if !a.inLedger {
@@ -197,7 +192,7 @@ func (e *engine) send(a *ask) {
 	}
 	a.state, a.at = asked, time.Now()
 	a.gen++
-	e.due = append(e.due, deadline{a, a.gen, a.at.Add(e.cfg.Fallback)})
+	e.remind(deadline{a, a.gen, a.at.Add(e.cfg.Fallback)})
 	what := itemWantHave
 	if a.block {
 		what = itemWantBlock
@@ -222,6 +217,9 @@ func (e *engine) upgrade(a *ask) {
 // makeRoom says whether a node's ledger has a place, if need be that of a want
 // to which it has said no.
 func (e *engine) makeRoom(d *downstream) bool {
+	if len(d.box.items) > maxUnsent { // it does not take what is sent to it
+		return false
+	}
 	for d.ledger >= window {
 		if len(d.parked) == 0 {
 			return false
@@ -254,11 +252,11 @@ func (e *engine) leave(a *ask, tell bool) {
 
 // advance sends what waits for room in a node's ledger.
 func (e *engine) advance(d *downstream) {
-	for len(d.backlog) > 0 && d.ledger < window {
+	for len(d.backlog) > 0 && d.ledger < window && len(d.box.items) <= maxUnsent {
 		a := d.backlog[0]
 		d.backlog[0] = nil
 		d.backlog = d.backlog[1:]
-		if a.state == queued && a.want.ask(d) == a && len(a.want.waiters) > 0 {
+		if a.live() {
 			e.send(a)
 		}
 	}
@@ -398,30 +396,6 @@ func (e *engine) gotBlock(d *downstream, blk blocks.Block, now time.Time) {
 	e.deliver(t, blk, now)
 }
 
-// sameHash gives a block under the CID by which the node was asked for it, nil if
-// it was not. Bitswap 1.0 sends bytes alone, whose CID is then taken for a CIDv0.
-func (e *engine) sameHash(d *downstream, blk blocks.Block) blocks.Block {
-	if blk.Cid().Version() != 0 {
-		return nil
-	}
-	for _, codec := range []uint64{cid.Raw, cid.DagProtobuf, cid.DagCBOR, cid.DagJSON, cid.Libp2pKey} {
-		c := cid.NewCidV1(codec, blk.Cid().Hash())
-		wanted := false
-		if t := e.wants[c]; t != nil {
-			a := t.ask(d)
-			wanted = a != nil && a.state != queued
-		}
-		if wanted || d.past.has(c) {
-			same, err := blocks.NewBlockWithCid(blk.RawData(), c)
-			if err != nil {
-				return nil // never: it checks nothing but in debug builds
-			}
-			return same
-		}
-	}
-	return nil
-}
-
 // refuse drops what a node sent that nobody asked it for, and has the others
 // asked for all that it owes.
 func (e *engine) refuse(d *downstream, blk blocks.Block) {
@@ -500,71 +474,5 @@ func (e *engine) nodeGone(d *downstream) {
 	}
 	d.ledger, d.open = 0, 0
 	e.forgetReverse(d)
-	e.flush()
-}
-
-// tick looks at asks that are due and at nodes that are silent; it gives the
-// nodes that are to be hung up on.
-func (e *engine) tick(now time.Time) (silent []*downstream) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	n := 0
-	for ; n < len(e.due) && !e.due[n].at.After(now); n++ {
-		x := e.due[n]
-		a := x.ask
-		if a.gen != x.gen || a.state != asked || e.wants[a.want.cid] != a.want || a.want.ask(a.down) != a {
-			continue
-		}
-		quiet := now.Sub(a.down.heard) >= e.cfg.Fallback
-		if !quiet && now.Sub(a.at) < patience*e.cfg.Fallback {
-			e.due = append(e.due, deadline{a, a.gen, now.Add(e.cfg.Fallback)})
-			continue
-		}
-		if quiet && !a.down.stalled {
-			a.down.stalled = true
-			e.log.Warn("proxy: a node does not answer; it is asked last until it does", "downstream", a.down.addr.name, "silent_for", now.Sub(a.down.heard))
-			backlog := a.down.backlog
-			a.down.backlog = nil
-			for _, b := range backlog {
-				if b.state == queued && b.want.ask(b.down) == b && len(b.want.waiters) > 0 {
-					e.late(b.want, b)
-				}
-			}
-		}
-		e.late(a.want, a)
-	}
-	e.due = append(e.due[:0], e.due[n:]...)
-	for _, d := range e.downs {
-		if d.connected && (d.broken || d.stalled && d.open > 0 && now.Sub(d.heard) > hangUpAfter) {
-			silent = append(silent, d)
-		}
-	}
-	e.flush()
-	return silent
-}
-
-// maxRetry is how many CIDs retry asks for at a time.
-const maxRetry = 8192
-
-// retry asks again for what nobody had. A node that kept the want sends the
-// block by itself when it gets it, but none keeps more than window.
-func (e *engine) retry() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	n := 0
-	for _, t := range e.wants { // in no order, so that each has its turn
-		if !t.parked || len(t.waiters) == 0 {
-			continue
-		}
-		if n++; n > maxRetry {
-			break
-		}
-		asks := t.asks
-		t.asks, t.parked = nil, false
-		for _, a := range asks {
-			e.leave(a, false) // where the node still has it, it is told again
-		}
-		e.askNext(t)
-	}
 	e.flush()
 }

@@ -27,6 +27,8 @@ const (
 	smallBlock = 1024
 	// firstSize is what a block is taken for before a peer has got any.
 	firstSize = 256 << 10
+	// maxUnsent is how many wants and cancels may wait until a node takes them.
+	maxUnsent = 8 * window
 	// maxTotalWants bounds the wants of all peers together.
 	maxTotalWants = 1 << 20
 	// patience is how many times Fallback an answer may take of a node that
@@ -62,6 +64,7 @@ type engine struct {
 	turn        int // of the ring
 	total       int // wants of all peers
 	due         []deadline
+	kept        int // length of due when those that say nothing were last taken out
 	cache       *cache
 	reverse     reverse
 	roomy       []*upstream // whose budget has got room; pumped by flush
@@ -216,6 +219,10 @@ func (e *engine) want(u *upstream, x *entry, now time.Time) {
 		e.n.received.WantBlock++
 	} else {
 		e.n.received.WantHave++
+	}
+	if len(u.box.items) > 2*e.cfg.MaxWants { // it asks again and again and does not take the answers
+		e.n.overflow++
+		return
 	}
 	if blk := e.cache.get(x.cid); blk != nil {
 		e.n.cached++

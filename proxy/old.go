@@ -3,6 +3,8 @@ package proxy
 import (
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	bsnet "github.com/ipfs/boxo/bitswap/network"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
 )
 
 // readable gives a message without what its receiver cannot read: Bitswap before
@@ -23,4 +25,28 @@ func readable(msg bsmsg.BitSwapMessage, to bsnet.MessageSender) bsmsg.BitSwapMes
 		}
 	}
 	return out
+}
+
+// sameHash gives a block under the CID by which the node was asked for it, nil if
+// it was not. Bitswap 1.0 sends bytes alone, whose CID is then taken for a CIDv0.
+func (e *engine) sameHash(d *downstream, blk blocks.Block) blocks.Block {
+	if blk.Cid().Version() != 0 {
+		return nil
+	}
+	for _, codec := range []uint64{cid.Raw, cid.DagProtobuf, cid.DagCBOR, cid.DagJSON, cid.Libp2pKey} {
+		c := cid.NewCidV1(codec, blk.Cid().Hash())
+		wanted := false
+		if t := e.wants[c]; t != nil {
+			a := t.ask(d)
+			wanted = a != nil && a.state != queued
+		}
+		if wanted || d.past.has(c) {
+			same, err := blocks.NewBlockWithCid(blk.RawData(), c)
+			if err != nil {
+				return nil // never: it checks nothing but in debug builds
+			}
+			return same
+		}
+	}
+	return nil
 }

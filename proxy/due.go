@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"slices"
+	"time"
+)
+
+// deadline is when an ask without an answer is looked at.
+type deadline struct {
+	ask *ask
+	gen uint32
+	at  time.Time
+}
+
+// minPrune is the length from which on lists are looked through for what is over.
+const minPrune = 4096
+
+// live says whether an ask waits in the backlog for a want that is still there.
+func (a *ask) live() bool {
+	return a.state == queued && a.want.ask(a.down) == a && len(a.want.waiters) > 0
+}
+
+// prune takes out of the backlog what nobody waits for any more, whenever that
+// may be most of it: wants that come and go must not fill it.
+func (d *downstream) prune() {
+	if len(d.backlog) > max(minPrune, 2*d.pruned) {
+		d.backlog = slices.DeleteFunc(d.backlog, func(a *ask) bool { return !a.live() })
+		d.pruned = len(d.backlog)
+	}
+}
+
+// remind notes a deadline, and takes out those that say nothing any more
+// whenever that may be most of them.
+func (e *engine) remind(x deadline) {
+	e.due = append(e.due, x)
+	if len(e.due) > max(minPrune, 2*e.kept) {
+		e.due = slices.DeleteFunc(e.due, func(x deadline) bool { return !e.counts(x) })
+		e.kept = len(e.due)
+	}
+}
+
+// counts says whether the ask of a deadline is still that without an answer.
+func (e *engine) counts(x deadline) bool {
+	a := x.ask
+	return a.gen == x.gen && a.state == asked && e.wants[a.want.cid] == a.want && a.want.ask(a.down) == a
+}
+
+// tick looks at asks that are due and at nodes that are silent; it gives the
+// nodes that are to be hung up on.
+func (e *engine) tick(now time.Time) (silent []*downstream) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	due := e.due
+	e.due = nil // what is added meanwhile comes after them
+	n := 0
+	for ; n < len(due) && !due[n].at.After(now); n++ {
+		x := due[n]
+		a := x.ask
+		if !e.counts(x) {
+			continue
+		}
+		quiet := now.Sub(a.down.heard) >= e.cfg.Fallback
+		if !quiet && now.Sub(a.at) < patience*e.cfg.Fallback {
+			e.due = append(e.due, deadline{a, a.gen, now.Add(e.cfg.Fallback)})
+			continue
+		}
+		if quiet && !a.down.stalled {
+			a.down.stalled = true
+			e.log.Warn("proxy: a node does not answer; it is asked last until it does", "downstream", a.down.addr.name, "silent_for", now.Sub(a.down.heard))
+			backlog := a.down.backlog
+			a.down.backlog = nil
+			for _, b := range backlog {
+				if b.live() {
+					e.late(b.want, b)
+				}
+			}
+		}
+		e.late(a.want, a)
+	}
+	e.due = append(append(due[:0], due[n:]...), e.due...)
+	for _, d := range e.downs {
+		e.advance(d) // what waited until the node had taken what was sent before
+		if d.connected && (d.broken || d.stalled && d.open > 0 && now.Sub(d.heard) > hangUpAfter) {
+			silent = append(silent, d)
+		}
+	}
+	e.flush()
+	return silent
+}
+
+// maxRetry is how many CIDs retry asks for at a time.
+const maxRetry = 8192
+
+// retry asks again for what nobody had. A node that kept the want sends the
+// block by itself when it gets it, but none keeps more than window.
+func (e *engine) retry() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, t := range e.wants { // in no order, so that each has its turn
+		if !t.parked || len(t.waiters) == 0 {
+			continue
+		}
+		if n++; n > maxRetry {
+			break
+		}
+		asks := t.asks
+		t.asks, t.parked = nil, false
+		for _, a := range asks {
+			e.leave(a, false) // where the node still has it, it is told again
+		}
+		e.askNext(t)
+	}
+	e.flush()
+}

@@ -1,0 +1,275 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	bsnet "github.com/ipfs/boxo/bitswap/network"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/stretchr/testify/require"
+)
+
+// The peers and nodes of a fuzzed proxy. What the last of each is sent it does
+// not take.
+var (
+	fuzzPeers = []peer.ID{"peer one", "peer two", "peer three", "peer too many"}
+	fuzzNodes = []peer.ID{"node one", "node two"}
+)
+
+// fuzzSide is a side of a proxy without a network.
+type fuzzSide struct {
+	t      *testing.T
+	stuck  peer.ID
+	mu     sync.Mutex
+	wanted map[peer.ID]map[cid.Cid]bool // nil: not of interest
+}
+
+func (s *fuzzSide) NewMessageSender(_ context.Context, to peer.ID, _ *bsnet.MessageSenderOpts) (bsnet.MessageSender, error) {
+	return &fuzzStream{s, to}, nil
+}
+
+func (s *fuzzSide) note(from peer.ID, m bsmsg.BitSwapMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wanted[from] == nil {
+		s.wanted[from] = map[cid.Cid]bool{}
+	}
+	for _, w := range m.Wantlist() {
+		s.wanted[from][w.Cid] = true
+	}
+}
+
+type fuzzStream struct {
+	side *fuzzSide
+	to   peer.ID
+}
+
+func (s *fuzzStream) SupportsHave() bool { return true }
+func (s *fuzzStream) Reset() error       { return nil }
+
+func (s *fuzzStream) SendMsg(ctx context.Context, m bsmsg.BitSwapMessage) error {
+	if s.to == s.side.stuck {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err := m.ToNetV1(io.Discard); err != nil {
+		return err
+	}
+	if s.side.wanted == nil {
+		return nil
+	}
+	s.side.mu.Lock()
+	defer s.side.mu.Unlock()
+	for _, b := range m.Blocks() {
+		if !s.side.wanted[s.to][b.Cid()] {
+			s.side.t.Errorf("%s is sent %s, for which it never asked", s.to, b.Cid())
+		}
+		if sum, err := b.Cid().Prefix().Sum(b.RawData()); err != nil || !sum.Equals(b.Cid()) {
+			s.side.t.Errorf("%s is sent bytes that do not fit %s: %v", s.to, b.Cid(), err)
+		}
+	}
+	return nil
+}
+
+// sound checks that what the engine keeps is within its bounds, and that its
+// sums are those of what they sum.
+func sound(t *testing.T, e *engine) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	require.LessOrEqual(t, len(e.ups), e.cfg.MaxUpstreams)
+	total := 0
+	for _, u := range e.ups {
+		total += len(u.wants)
+		require.LessOrEqual(t, len(u.wants), e.cfg.MaxWants)
+		require.LessOrEqual(t, len(u.waiting), len(u.wants))
+		reserved := 0
+		for c, w := range u.wants {
+			require.Equal(t, c, w.cid)
+			require.LessOrEqual(t, c.ByteLen(), maxCID)
+			reserved += w.reserved
+		}
+		require.Equal(t, reserved, u.reserved)
+		queued := 0
+		for i := range u.box.items {
+			if b := u.box.items[i].block; b != nil {
+				queued += len(b.RawData())
+			}
+		}
+		require.Equal(t, queued+u.box.sending, u.box.bytes)
+		require.LessOrEqual(t, u.box.bytes, 2*e.cfg.QueueBytes+maxFuzzBlock)
+		require.LessOrEqual(t, len(u.box.items), 4*e.cfg.MaxWants)
+	}
+	require.Equal(t, total, e.total)
+	require.LessOrEqual(t, len(e.wants), total)
+	ledger, open := map[*downstream]int{}, map[*downstream]int{}
+	for c, x := range e.wants {
+		require.Equal(t, c, x.cid)
+		require.LessOrEqual(t, len(x.asks), len(e.downs))
+		for _, w := range x.waiters {
+			require.Same(t, w, w.up.wants[c])
+		}
+		for _, a := range x.asks {
+			ledger[a.down] += bit(a.inLedger)
+			open[a.down] += bit(a.state == asked || a.state == overdue)
+		}
+	}
+	for _, d := range e.downs {
+		require.Equal(t, ledger[d], d.ledger, d.addr.name)
+		require.Equal(t, open[d], d.open, d.addr.name)
+		require.LessOrEqual(t, d.ledger, window)
+		require.LessOrEqual(t, len(d.backlog), 2*(minPrune+total))
+		require.LessOrEqual(t, len(d.box.items), maxUnsent+4*(window+total))
+		require.LessOrEqual(t, len(d.past.ring), maxPast)
+		require.LessOrEqual(t, len(e.reverse.wishes[d]), maxWishes)
+	}
+	require.LessOrEqual(t, len(e.due), 2*(minPrune+total*len(e.downs)))
+	require.LessOrEqual(t, e.cache.bytes, e.cache.max)
+	require.LessOrEqual(t, len(e.reverse.wants), maxReverse)
+}
+
+// maxFuzzBlock is the longest block that a fuzzed message holds.
+const maxFuzzBlock = 64 << 10
+
+// fuzzStep is one thing that happens: what, its peer or node, and what it sends.
+func fuzzStep(what, who byte, messages ...bsmsg.BitSwapMessage) []byte {
+	var body bytes.Buffer
+	for _, m := range messages {
+		if err := m.ToNetV1(&body); err != nil {
+			panic(err)
+		}
+	}
+	out := binary.BigEndian.AppendUint16([]byte{what, who}, uint16(body.Len()))
+	return append(out, body.Bytes()...)
+}
+
+// FuzzPeers has peers and nodes send what they like, come and go: nothing
+// panics, memory stays bounded, the sums hold, and a peer gets the bytes of what
+// it asked for and no others.
+func FuzzPeers(f *testing.F) {
+	var all []blocks.Block
+	var keys []cid.Cid
+	for i := range 8 {
+		b := newBlock(f, bytes.Repeat([]byte{byte(i)}, 300*i))
+		if i%2 == 0 {
+			b = blocks.NewBlock(b.RawData())
+		}
+		all, keys = append(all, b), append(keys, b.Cid())
+	}
+	cancel, answer, lies := bsmsg.New(false), bsmsg.New(false), bsmsg.New(true)
+	for i, b := range all {
+		cancel.Cancel(b.Cid())
+		answer.AddBlock(b)
+		if i%2 == 0 {
+			lies.AddHave(b.Cid())
+		} else {
+			lies.AddDontHave(b.Cid())
+		}
+	}
+	asks, looks := wantMsg(false, wantBlock, keys...), wantMsg(false, wantHave, keys...)
+	join := func(steps ...[]byte) []byte { return bytes.Join(steps, nil) }
+	f.Add(join(fuzzStep(0, 0, asks), fuzzStep(1, 0, answer), fuzzStep(0, 1, asks), fuzzStep(0, 2, looks, asks)))
+	f.Add(join(fuzzStep(0, 0, looks), fuzzStep(1, 0, lies), fuzzStep(1, 1, lies), fuzzStep(2, 0), fuzzStep(1, 0, answer)))
+	f.Add(join(fuzzStep(0, 2, asks), fuzzStep(0, 2, cancel), fuzzStep(0, 3, asks), fuzzStep(5, 0), fuzzStep(1, 1, answer), fuzzStep(6, 0)))
+	f.Add(join(fuzzStep(0, 0, asks, cancel, asks), fuzzStep(3, 0), fuzzStep(7, 0), fuzzStep(4, 0), fuzzStep(0, 1, lies, answer)))
+	f.Add([]byte{0, 0, 0, 3, 2, 0xff, 0xff, 1, 1, 0, 1, 0})
+
+	f.Fuzz(func(t *testing.T, script []byte) {
+		s := &settings{Config: Config{Balance: ByCID, Fallback: time.Second, MaxUpstreams: 3, MaxWants: 64, QueueBytes: 2048, CacheBytes: 4096,
+			Logger: slog.New(slog.DiscardHandler)}}
+		for _, id := range fuzzNodes {
+			s.downs = append(s.downs, &downstreamAddr{name: string(id)})
+		}
+		up := &fuzzSide{t: t, stuck: fuzzPeers[2], wanted: map[peer.ID]map[cid.Cid]bool{}}
+		down := &fuzzSide{t: t, stuck: fuzzNodes[1]}
+		p := &Proxy{cfg: s, engine: newEngine(s, up, down)}
+		e := p.engine
+		defer e.close()
+		for i, d := range e.downs {
+			e.nodeConnected(d, fuzzNodes[i])
+		}
+		now := time.Now()
+		for len(script) >= 4 {
+			what, who, n := script[0], int(script[1]), int(binary.BigEndian.Uint16(script[2:]))
+			body := script[4:]
+			n = min(n, len(body))
+			body, script = body[:n], body[n:]
+			from, node := fuzzPeers[who%len(fuzzPeers)], e.downs[who%len(e.downs)]
+			switch what % 8 {
+			case 0, 1:
+				in := newMessageReader(bytes.NewReader(body))
+				for {
+					m, err := in.next()
+					if err != nil {
+						break
+					}
+					if what%8 == 0 {
+						up.note(from, m)
+						(*upSide)(p).ReceiveMessage(t.Context(), from, m)
+					} else {
+						(*downSide)(p).ReceiveMessage(t.Context(), fuzzNodes[who%len(fuzzNodes)], m)
+					}
+				}
+			case 2:
+				now = now.Add(2 * time.Second)
+				e.tick(now)
+			case 3:
+				e.retry()
+			case 4:
+				e.peerGone(from)
+			case 5:
+				e.nodeGone(node)
+			case 6:
+				e.nodeConnected(node, fuzzNodes[who%len(fuzzNodes)])
+			case 7:
+				p.Sample(time.Second)
+			}
+			sound(t, e)
+		}
+	})
+}
+
+// TestWantsThatComeAndGo: a peer that wants and cancels, and asks again and
+// again without taking an answer, while a node takes nothing, fills no memory.
+func TestWantsThatComeAndGo(t *testing.T) {
+	s := &settings{Config: Config{Balance: ByCID, Fallback: time.Hour, MaxUpstreams: 3, MaxWants: 256, QueueBytes: 1 << 20, CacheBytes: 1 << 20,
+		Logger: slog.New(slog.DiscardHandler)}, downs: []*downstreamAddr{{name: "stuck"}}}
+	up, down := &fuzzSide{t: t, stuck: fuzzPeers[2]}, &fuzzSide{t: t, stuck: fuzzNodes[1]}
+	e := newEngine(s, up, down)
+	defer e.close()
+	e.nodeConnected(e.downs[0], fuzzNodes[1])
+	all := newBlocks(t, 200, 32)
+	for range 500 {
+		var on, off []entry
+		for _, b := range all {
+			on, off = append(on, entry{cid: b.Cid(), block: true, dontHave: true}), append(off, entry{cid: b.Cid(), cancel: true})
+		}
+		e.wantlist(fuzzPeers[0], false, on)
+		e.wantlist(fuzzPeers[0], false, off)
+		sound(t, e)
+	}
+	e.nodeGone(e.downs[0]) // now all is answered at once: there is no node
+	for range 500 {
+		var on []entry
+		for _, b := range all {
+			on = append(on, entry{cid: b.Cid(), dontHave: true})
+		}
+		e.wantlist(fuzzPeers[2], false, on)
+		sound(t, e)
+	}
+	require.NotZero(t, e.n.overflow)
+	e.mu.Lock()
+	asks := len(e.due)
+	e.mu.Unlock()
+	require.LessOrEqual(t, asks, 2*minPrune)
+}
+
+var _ sender = (*fuzzSide)(nil)
