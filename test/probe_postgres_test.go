@@ -224,8 +224,18 @@ func TestAllProbeParsecDatabase(t *testing.T) {
 		// What parsec itself writes is still taken.
 		p.exec(`INSERT INTO provides_ecs (scheduler_id, node_id, rt_size, duration, cid, created_at` + steps + `) VALUES (1, 1, 200, 12.5, 'QmNew', now()` + strings.Repeat(", 'provide'", version-5) + `)`)
 
+		// What a scheduler's queue brings twice is there once.
+		st, err := store.Open(context.Background(), p.config())
+		require.NoError(t, err)
+		for range 2 {
+			r := &store.Result{Number: 1, Provide: true, Scheduler: 1, Node: 1, Step: probe.StepProvide, CID: "QmTwice", At: time.Now()}
+			require.NoError(t, st.AddQueued(context.Background(), "q", r))
+		}
+		require.NoError(t, st.Close())
+		require.Equal(t, "1", p.value(`SELECT count(*) FROM provides_ecs WHERE cid = 'QmTwice'`))
+
 		p.exec(`UPDATE schema_migrations SET dirty = true`)
-		_, err := store.Open(context.Background(), p.config())
+		_, err = store.Open(context.Background(), p.config())
 		require.ErrorContains(t, err, "cut short")
 		require.True(t, store.Refused(err))
 		p.stop()
