@@ -45,7 +45,7 @@ func openJournal(path string) (j *journal, aside string, err error) {
 		return nil, "", fmt.Errorf("queue: %w", err)
 	}
 	j, err = tryJournal(path)
-	if code := sqliteCode(err); code == sqliteCorrupt || code == sqliteNotADB {
+	if damaged(err) {
 		if aside, err = setAside(path, "damaged"); err == nil {
 			j, err = tryJournal(path)
 		}
@@ -65,6 +65,11 @@ func sqliteCode(err error) int {
 		return e.Code() & 0xff
 	}
 	return 0
+}
+
+func damaged(err error) bool {
+	code := sqliteCode(err)
+	return code == sqliteCorrupt || code == sqliteNotADB
 }
 
 func tryJournal(path string) (*journal, error) {

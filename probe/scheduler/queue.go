@@ -84,21 +84,19 @@ func (q *queue) attach(ctx context.Context) error {
 // restore is called with mu held.
 func (q *queue) restore(written int64, known bool) error {
 	waiting, bad, err := q.disk.load()
+	if damaged(err) {
+		aside, err := q.replace("damaged")
+		q.log.Error("probe: the queue's file cannot be read, what waited in it is lost", "set aside as", aside)
+		return err
+	}
 	if err != nil {
 		return err
 	}
 	if len(waiting)+bad > 0 && !known {
-		path := q.disk.path
-		if err := q.disk.close(); err != nil {
-			return err
-		}
-		aside, err := setAside(path, "other-database")
-		if err != nil {
-			return err
-		}
+		aside, err := q.replace("other-database")
 		q.log.Error("probe: results of an earlier run are for another database, which was never told of this queue", "results", len(waiting)+bad, "set aside as", aside)
 		q.lost += uint64(len(waiting) + bad)
-		return q.open(path)
+		return err
 	}
 	q.lost += uint64(bad)
 	for len(waiting) > 0 && waiting[0].Number <= written {
@@ -112,6 +110,18 @@ func (q *queue) restore(written int64, known bool) error {
 		q.changed <- struct{}{}
 	}
 	return nil
+}
+
+// replace sets the file aside and begins a new one.
+func (q *queue) replace(why string) (aside string, err error) {
+	path := q.disk.path
+	if err := q.disk.close(); err != nil {
+		return "", err
+	}
+	if aside, err = setAside(path, why); err != nil {
+		return "", err
+	}
+	return aside, q.open(path)
 }
 
 // close closes the file.

@@ -150,6 +150,22 @@ func TestQueueDamaged(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, aside, 1)
 
+	// The same in the midst of it.
+	require.NoError(t, q.disk.tx(fill(100, 2000)))
+	require.NoError(t, q.close())
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for i := 3 * 4096; i < len(b); i++ {
+		b[i] = 0xff
+	}
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+	q = openQueue(t, st, path)
+	n, _ := q.state()
+	require.Zero(t, n)
+	aside, err = filepath.Glob(path + ".damaged-*")
+	require.NoError(t, err)
+	require.Len(t, aside, 2)
+
 	// A row that makes no sense is lost alone, and counted.
 	q.put(&store.Result{Node: 2})
 	_, err = q.disk.db.Exec(`INSERT INTO waiting (number, result) VALUES (100, '{"Node"')`)
