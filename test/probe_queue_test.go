@@ -205,5 +205,5 @@ func TestAllProbeKilled(t *testing.T) {
 	}
 	require.Equal(t, "0", p.value(`SELECT count(*) FROM (SELECT created_at, lag(created_at) OVER (ORDER BY id) AS before FROM provides_ecs) AS x WHERE created_at < before`), "in their order")
 	require.Equal(t, "1", p.value(`SELECT count(*) FROM ipfsmon_queues`))
-	t.Logf("%d of %d results waited when the scheduler was killed; %d are in the database, each once", last, len(want), len(results))
+	t.Logf("%d results waited when the scheduler was killed; those of %d answers of this run were looked for, and %d are in the database, each once", last, len(want), len(results))
 }
