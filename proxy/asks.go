@@ -89,15 +89,20 @@ func (e *engine) order(t *want) []*downstream {
 		})
 	}
 	out = slices.DeleteFunc(out, func(d *downstream) bool { return !d.connected })
-	if e.cfg.Sticky && len(t.waiters) > 0 {
-		if home := e.homeOf(t.waiters[0].up); home != nil {
+	who := t.ahead
+	if len(t.waiters) > 0 {
+		who = t.waiters[0].up
+	}
+	if e.cfg.Sticky && who != nil {
+		if home := e.homeOf(who); home != nil {
 			slices.SortStableFunc(out, func(a, b *downstream) int { return cmp.Compare(bit(a != home), bit(b != home)) })
 		}
 	}
 	now := time.Now()
-	slices.SortStableFunc(out, func(a, b *downstream) int {
-		return cmp.Compare(bit(a.stalled || now.Before(a.distrust)), bit(b.stalled || now.Before(b.distrust)))
-	})
+	last := func(d *downstream) int {
+		return 2*bit(d.stalled || now.Before(d.distrust)) + bit(e.family.lacking(t.cid, d, now))
+	}
+	slices.SortStableFunc(out, func(a, b *downstream) int { return cmp.Compare(last(a), last(b)) })
 	return out
 }
 
@@ -146,6 +151,9 @@ func (e *engine) homeOf(u *upstream) *downstream {
 // them have said no, the peers are told.
 func (e *engine) askNext(t *want) {
 	if len(t.waiters) == 0 {
+		if t.ahead != nil { // who wants it will have it asked for
+			e.finish(t)
+		}
 		return
 	}
 	for _, d := range e.order(t) {
@@ -310,6 +318,7 @@ func (e *engine) fromNode(p peer.ID, blks []blocks.Block, haves, dontHaves []cid
 		if t := e.wants[c]; t != nil {
 			if a := t.ask(d); a != nil && a.state != dontHave && a.state != queued {
 				e.answered(a, dontHave)
+				e.family.lacks(c, d, now)
 				if a.inLedger {
 					d.parked = append(d.parked, a)
 					e.advanceParked(d)
@@ -352,7 +361,8 @@ func (e *engine) gotHave(t *want, a *ask) {
 	}
 	e.answered(a, have)
 	e.leave(a, false) // kubo forgets a WANT_HAVE that it has answered so
-	if t.parked {     // it came there after all
+	e.family.has(t.cid, a.down)
+	if t.parked { // it came there after all
 		t.parked = false
 		for _, w := range t.waiters {
 			w.told = false
@@ -392,7 +402,9 @@ func (e *engine) gotBlock(d *downstream, blk blocks.Block, now time.Time) {
 	}
 	e.answered(a, have)
 	e.leave(a, false)
-	e.cache.add(blk, now)
+	e.cache.add(blk, now, t.ahead != nil)
+	e.family.has(blk.Cid(), d)
+	e.family.learn(blk, t.asks, now)
 	e.deliver(t, blk, now)
 }
 

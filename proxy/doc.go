@@ -8,7 +8,8 @@
 //
 // Promised: a block that is passed on fits a CID that its sender was asked
 // for; a CID is asked of one node at a time, of the next when that one does not
-// have it or does not answer, and once however many peers want it; DONT_HAVE
+// have it or does not answer, and once however many peers want it; children of a
+// dag-pb node that are wanted in a row are asked for a little ahead; DONT_HAVE
 // is said when every connected node has said it; what a peer may keep waiting
 // in memory is bounded; the two sides are two hosts that share a key and
 // nothing else, so that neither learns of the other's peers. Not promised:

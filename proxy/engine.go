@@ -66,6 +66,8 @@ type engine struct {
 	due         []deadline
 	kept        int // length of due when those that say nothing were last taken out
 	cache       *cache
+	family      family
+	ahead       int // wants that nobody has yet
 	reverse     reverse
 	roomy       []*upstream // whose budget has got room; pumped by flush
 	ready       []*outbox   // with something to send; started by flush
@@ -83,6 +85,9 @@ type want struct {
 	asks     []*ask // at most one for each node
 	parked   bool   // every node said no
 	parkedAt time.Time
+
+	ahead         *upstream // who will want it; nil: it is wanted
+	aheadPriority int32
 }
 
 // waiter is one peer's want.
@@ -195,6 +200,8 @@ func (e *engine) wantlist(p peer.ID, full bool, entries []entry) {
 		}
 	}
 	now := time.Now()
+	var read *parent
+	var priority int32
 	for i := range entries {
 		x := &entries[i]
 		switch {
@@ -207,9 +214,18 @@ func (e *engine) wantlist(p peer.ID, full bool, entries []entry) {
 			}
 		default:
 			e.want(u, x, now)
+			if !x.block {
+				break
+			}
+			if p := e.family.wanted(x.cid); p != nil {
+				read, priority = p, x.priority
+			}
 		}
 	}
 	e.pump(u)
+	if read != nil {
+		e.readAhead(u, read, priority)
+	}
 	e.flush()
 }
 
@@ -318,6 +334,7 @@ func (e *engine) activate(w *waiter) {
 	} else if len(t.waiters) > 0 {
 		e.n.merged++
 	}
+	e.notAhead(t)
 	t.waiters = append(t.waiters, w)
 	e.again(t)
 }
@@ -362,6 +379,9 @@ func (t *want) needBlock() bool {
 
 // priority is the highest of those who wait.
 func (t *want) priority() int32 {
+	if len(t.waiters) == 0 {
+		return t.aheadPriority
+	}
 	p := t.waiters[0].priority
 	for _, w := range t.waiters[1:] {
 		p = max(p, w.priority)
@@ -415,6 +435,7 @@ func (e *engine) unreserve(w *waiter) {
 
 // finish forgets a want that nobody waits for, here and at the nodes.
 func (e *engine) finish(t *want) {
+	e.notAhead(t)
 	e.forget(t)
 	delete(e.wants, t.cid)
 }

@@ -18,13 +18,15 @@ const cacheFor = 10 * time.Second
 // cache keeps the blocks that were fetched last, within a number of bytes.
 type cache struct {
 	max, bytes int
+	unread     int       // those that were asked for ahead, and not wanted yet
 	order      list.List // *cached, the newest first
 	at         map[cid.Cid]*list.Element
 }
 
 type cached struct {
-	blk   blocks.Block
-	until time.Time
+	blk    blocks.Block
+	until  time.Time
+	unread bool
 }
 
 func newCache(limit int) *cache { return &cache{max: limit, at: map[cid.Cid]*list.Element{}} }
@@ -39,17 +41,27 @@ func (c *cache) get(k cid.Cid) blocks.Block {
 		c.drop(x)
 		return nil
 	}
+	c.read(b)
 	return b.blk
 }
 
-func (c *cache) add(blk blocks.Block, now time.Time) {
+func (c *cache) read(b *cached) {
+	if b.unread {
+		b.unread = false
+		c.unread--
+	}
+}
+
+// add keeps a block; ahead: nobody wants it yet.
+func (c *cache) add(blk blocks.Block, now time.Time, ahead bool) {
 	if old := c.at[blk.Cid()]; old != nil {
 		c.drop(old)
 	}
 	if len(blk.RawData()) > c.max {
 		return
 	}
-	c.at[blk.Cid()] = c.order.PushFront(&cached{blk, now.Add(cacheFor)})
+	c.at[blk.Cid()] = c.order.PushFront(&cached{blk, now.Add(cacheFor), ahead})
+	c.unread += bit(ahead)
 	c.bytes += len(blk.RawData())
 	for c.bytes > c.max {
 		c.drop(c.order.Back())
@@ -65,6 +77,7 @@ func (c *cache) expire(now time.Time) {
 
 func (c *cache) drop(x *list.Element) {
 	b := c.order.Remove(x).(*cached)
+	c.read(b)
 	delete(c.at, b.blk.Cid())
 	c.bytes -= len(b.blk.RawData())
 }

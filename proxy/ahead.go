@@ -1,0 +1,224 @@
+package proxy
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A peer that reads a file asks for a few blocks, works on them, and asks for
+// the next. Without more, each of these rounds takes the way to a node too. So
+// the children of a dag-pb node of which a peer wants some in a row are asked
+// for a little ahead of it and kept in the cache, which they may fill by half.
+
+const (
+	// aheadBlocks is how many are asked for beyond the last that is wanted.
+	aheadBlocks = 16
+	// aheadRun is how many have to be wanted in a row before.
+	aheadRun = 3
+	// lackFor is how long a node that said no to one child of a parent is asked
+	// after the others for the rest of them.
+	lackFor = time.Minute
+	// maxChildren bounds how many children are known, of all parents.
+	maxChildren = 16384
+	// maxParent is the size up to which a block's links are looked at.
+	maxParent = 1 << 20
+)
+
+// family knows the children of the nodes that were fetched last.
+type family struct {
+	children map[cid.Cid]child
+	parents  []*parent // the oldest first
+	known    int
+}
+
+type child struct {
+	of *parent
+	i  int
+}
+
+// parent is a node with links, and how far it has been read.
+type parent struct {
+	children []cid.Cid
+	last     int // the last child that was wanted; -1: none
+	run      int // how many were wanted in a row
+	ahead    int // those before it need not be asked for ahead any more
+	// lacking are the nodes that had not the parent or a child, and when they
+	// said so: they are asked last for the other children.
+	lacking map[*downstream]time.Time
+}
+
+// lacks notes that a node has said no to a CID.
+func (f *family) lacks(c cid.Cid, d *downstream, now time.Time) {
+	if x, there := f.children[c]; there {
+		if x.of.lacking == nil {
+			x.of.lacking = map[*downstream]time.Time{}
+		}
+		x.of.lacking[d] = now
+	}
+}
+
+// has notes that a node has a CID.
+func (f *family) has(c cid.Cid, d *downstream) {
+	if x, there := f.children[c]; there {
+		delete(x.of.lacking, d)
+	}
+}
+
+// lacking says whether a node said no to a sibling of a CID a moment ago.
+func (f *family) lacking(c cid.Cid, d *downstream, now time.Time) bool {
+	x, there := f.children[c]
+	if !there {
+		return false
+	}
+	said, there := x.of.lacking[d]
+	return there && now.Sub(said) < lackFor
+}
+
+// learn notes the children of a block, and which of those that were asked for
+// it said no.
+func (f *family) learn(blk blocks.Block, asks []*ask, now time.Time) {
+	if blk.Cid().Type() != cid.DagProtobuf || len(blk.RawData()) > maxParent {
+		return
+	}
+	all := children(blk.RawData())
+	if len(all) == 0 || len(all) > maxChildren {
+		return
+	}
+	if c, there := f.children[all[0]]; there && slices.Equal(c.of.children, all) {
+		return
+	}
+	if f.children == nil {
+		f.children = map[cid.Cid]child{}
+	}
+	p := &parent{children: all, last: -1}
+	if x, there := f.children[blk.Cid()]; there {
+		p.lacking = maps.Clone(x.of.lacking)
+	}
+	for i, c := range all {
+		f.children[c] = child{p, i}
+	}
+	for _, a := range asks {
+		if a.state == dontHave {
+			f.lacks(all[0], a.down, now)
+		}
+	}
+	f.parents = append(f.parents, p)
+	for f.known += len(all); f.known > maxChildren; {
+		old := f.parents[0]
+		f.parents[0] = nil
+		f.parents = f.parents[1:]
+		f.known -= len(old.children)
+		for _, c := range old.children {
+			if f.children[c].of == old {
+				delete(f.children, c)
+			}
+		}
+	}
+}
+
+// wanted notes that a peer wants a block, and gives its parent, nil if none is
+// known.
+func (f *family) wanted(c cid.Cid) *parent {
+	x, there := f.children[c]
+	switch {
+	case !there:
+		return nil
+	case x.i == x.of.last+1:
+		x.of.run++
+		x.of.last = x.i
+	case x.i > x.of.last:
+		x.of.run, x.of.last = 1, x.i
+	}
+	return x.of
+}
+
+// readAhead asks for what a peer will want next of a node's children.
+func (e *engine) readAhead(u *upstream, p *parent, priority int32) {
+	if p.run < aheadRun || len(u.waiting) > 0 {
+		return
+	}
+	from, to := max(p.ahead, p.last+1), min(len(p.children), p.last+1+aheadBlocks)
+	if to-from < aheadBlocks/2 && to < len(p.children) {
+		return // some more at a time
+	}
+	for p.ahead = from; p.ahead < to; p.ahead++ {
+		priority = max(priority-1, 1)
+		if !e.askAhead(u, p.children[p.ahead], priority) {
+			return
+		}
+	}
+}
+
+// askAhead asks one node for a block that nobody wants yet; false: there is no
+// room for more of them.
+func (e *engine) askAhead(u *upstream, c cid.Cid, priority int32) bool {
+	if e.wants[c] != nil || e.cache.at[c] != nil || c.ByteLen() > maxCID {
+		return true
+	}
+	most := e.cache.max / firstSize / 2
+	if e.ahead+e.cache.unread >= most {
+		e.cache.expire(time.Now())
+	}
+	t := &want{cid: c, ahead: u, aheadPriority: priority}
+	nodes := e.order(t)
+	if e.ahead+e.cache.unread >= most || len(nodes) == 0 || nodes[0].stalled || nodes[0].ledger > window/2 {
+		return false
+	}
+	e.ahead++
+	e.wants[c] = t
+	t.asks = []*ask{{want: t, down: nodes[0], block: true}}
+	e.send(t.asks[0])
+	return true
+}
+
+// notAhead notes that a want is an ordinary one, or none any more.
+func (e *engine) notAhead(t *want) {
+	if t.ahead != nil {
+		t.ahead = nil
+		e.ahead--
+	}
+}
+
+// Fields of dag-pb: the links of a node and the CID of a link.
+const (
+	fieldLinks    protowire.Number = 2
+	fieldLinkHash protowire.Number = 1
+)
+
+// children are the CIDs of a dag-pb node's links, nil of what is none.
+func children(b []byte) []cid.Cid {
+	var out []cid.Cid
+	for len(b) > 0 {
+		num, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil
+		}
+		size := protowire.ConsumeFieldValue(num, kind, b[n:])
+		if size < 0 {
+			return nil
+		}
+		if num == fieldLinks && kind == protowire.BytesType {
+			link, _ := protowire.ConsumeBytes(b[n:])
+			num, kind, n := protowire.ConsumeTag(link) // the CID comes first
+			if n < 0 || num != fieldLinkHash || kind != protowire.BytesType {
+				return nil
+			}
+			hash, m := protowire.ConsumeBytes(link[n:])
+			if m < 0 {
+				return nil
+			}
+			c, err := cid.Cast(hash)
+			if err != nil {
+				return nil
+			}
+			out = append(out, c)
+		}
+		b = b[n+size:]
+	}
+	return out
+}
