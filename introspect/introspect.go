@@ -93,6 +93,7 @@ type DataProviders struct {
 	Process   func() (*pb.Process, error)
 	Content   func() (*pb.Content, error)
 	Agents    func() ([]*pb.AgentCount, error)
+	Proxy     func() (*pb.Proxy, error)
 	// Annotate comes last and may add to what the others gave: tags of
 	// connections, for example. There may be several; each registration adds one.
 	Annotate func(*pb.State) error
@@ -216,6 +217,7 @@ func (r *Registry) state(scratch bool) *pb.State {
 	get(try, "pipeline", r.p.Pipeline != nil, r.p.Pipeline, func(p *pb.Pipeline) { sub.Pipeline = p })
 	get(try, "process", r.p.Process != nil, r.p.Process, func(p *pb.Process) { sub.Process = p })
 	get(try, "content", r.p.Content != nil, r.p.Content, func(c *pb.Content) { sub.Content = c })
+	get(try, "proxy", r.p.Proxy != nil, r.p.Proxy, func(p *pb.Proxy) { sub.Proxy = p })
 	get(try, "agents", r.p.Agents != nil, r.p.Agents, func(a []*pb.AgentCount) { sub.Agents = a })
 	for _, f := range r.annotate {
 		try("annotate", func() error { return f(out) })

@@ -82,6 +82,12 @@ func (p *providers) all() *introspect.DataProviders {
 	if n.Peerstore != nil {
 		out.Peerstore = p.peerstoreState
 	}
+	if f := p.m.watched.Proxy; f != nil {
+		out.Proxy = func() (*pb.Proxy, error) {
+			now, last := f()
+			return proxyState(now, last, p.named), nil
+		}
+	}
 	if n.PubSub != nil {
 		out.PubSub = p.pubsub
 	}

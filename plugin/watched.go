@@ -30,6 +30,10 @@ type Watched struct {
 	// and the bus is still open.
 	Publish func(publish func(*event.Event) bool) (end func())
 
+	// Proxy, where this is one, gives it as it is now, with counters since its
+	// start, and its last sample; nil if there was none yet.
+	Proxy func() (now, last *event.Proxy)
+
 	node *core.IpfsNode // nil: no node of kubo's
 	taps taps           // those that are in it
 }

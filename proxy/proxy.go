@@ -17,6 +17,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/ipfsmon/ipfsmon/event"
 )
 
 // How often the engine's clock ticks, and how often what the host knows is
@@ -42,7 +44,8 @@ type Proxy struct {
 	refs   *refsServer // nil: off
 
 	names    nodeNames
-	received [2]atomic.Uint64 // messages of both sides since the start
+	last     atomic.Pointer[event.Proxy] // the last sample
+	received [2]atomic.Uint64            // messages of both sides since the start
 	seen     [2]*bsnetwork.ConnectEventManager
 
 	notifee *network.NotifyBundle

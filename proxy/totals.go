@@ -137,7 +137,11 @@ func (e *engine) close() {
 }
 
 // Sample gives the proxy's totals; the counters are since the last call.
-func (p *Proxy) Sample(interval time.Duration) *event.Proxy { return p.engine.sample(interval) }
+func (p *Proxy) Sample(interval time.Duration) *event.Proxy {
+	s := p.engine.sample(interval)
+	p.last.Store(s)
+	return s
+}
 
 func (e *engine) sample(interval time.Duration) *event.Proxy {
 	e.mu.Lock()
@@ -145,28 +149,15 @@ func (e *engine) sample(interval time.Duration) *event.Proxy {
 	e.cache.expire(time.Now())
 	n := e.n.sub(&e.last)
 	e.last = e.n
-	out := &event.Proxy{
-		Interval: interval, UpstreamPeers: len(e.ups), PreloadRunning: e.refsRunning,
-		Received: n.received, Sent: n.sent,
-		Merged: n.merged, Cached: n.cached, Deferred: n.deferred, Overflow: n.overflow,
-		Answer: e.answer.take(), PassedStreams: n.passed, BlockedStreams: n.blocked,
-		PreloadRequests: n.refs, PreloadRefused: n.refsRefused,
-		ReverseWants: n.reverseWants, ReverseBlocks: n.reverseBlocks,
-	}
-	for _, u := range e.ups {
-		out.Waiting += len(u.waiting)
-		out.QueuedBytes += u.box.bytes
-	}
+	out := &event.Proxy{Interval: interval, Answer: e.answer.take()}
+	n.fill(out)
+	e.levels(out)
 	for _, d := range e.downs {
 		x := d.n.sub(&d.last)
 		d.last = d.n
-		out.Outstanding += d.open
-		out.Downstreams = append(out.Downstreams, event.ProxyDownstream{
-			Name: d.addr.name, Peer: d.id, Connected: d.connected, Stalled: d.stalled, Outstanding: d.open,
-			Received: x.received, Sent: x.sent,
-			Verified: x.verified, VerifiedBytes: x.bytes, Refused: x.refused, Late: x.late, Timeouts: x.timeouts, Connects: x.connect,
-			RTT: d.rtt.take(),
-		})
+		told := d.told(&x)
+		told.RTT = d.rtt.take()
+		out.Downstreams = append(out.Downstreams, told)
 	}
 	return out
 }

@@ -296,6 +296,7 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 		Sample:      func(context.Context) event.Node { return event.Node{RepoBytes: -1, Process: plugin.Process()} },
 		NoBroadcast: true,
 		Collectors:  []prometheus.Collector{p},
+		Proxy:       p.Status,
 		Publish: func(publish func(*event.Event) bool) func() {
 			return p.Publish(time.Duration(mc.PopulatePrometheusInterval)*time.Second, publish)
 		},
@@ -320,6 +321,9 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 	}
 	for _, a := range m.HTTPAddresses() {
 		fmt.Println("Metric Export HTTP server listening on", a)
+	}
+	for _, u := range m.IntrospectAddresses() {
+		fmt.Println("Introspection page at", u)
 	}
 	fmt.Println("Proxy is ready")
 	r := &runner{out: os.Stdout}

@@ -288,7 +288,7 @@ func (x ClientCommand_Source) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ClientCommand_Source.Descriptor instead.
 func (ClientCommand_Source) EnumDescriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{17, 0}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{18, 0}
 }
 
 type ClientCommand_Command int32
@@ -349,7 +349,7 @@ func (x ClientCommand_Command) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ClientCommand_Command.Descriptor instead.
 func (ClientCommand_Command) EnumDescriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{17, 1}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{18, 1}
 }
 
 type CommandResponse_Result int32
@@ -395,7 +395,7 @@ func (x CommandResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CommandResponse_Result.Descriptor instead.
 func (CommandResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{18, 0}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{19, 0}
 }
 
 type ServerNotice_Kind int32
@@ -438,7 +438,7 @@ func (x ServerNotice_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServerNotice_Kind.Descriptor instead.
 func (ServerNotice_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{19, 0}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // The version of the schema: 1.
@@ -1510,6 +1510,220 @@ func (x *DHT) GetSize() uint32 {
 	return 0
 }
 
+// A proxy and the nodes behind it. Counters are since its start; shares and times
+// are those of its last whole interval.
+type Proxy struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	IntervalMs      uint64                 `protobuf:"varint,1,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"`
+	Downstreams     []*Proxy_Downstream    `protobuf:"bytes,2,rep,name=downstreams,proto3" json:"downstreams,omitempty"` // in the order of the configuration
+	UpstreamPeers   uint32                 `protobuf:"varint,3,opt,name=upstream_peers,json=upstreamPeers,proto3" json:"upstream_peers,omitempty"`
+	Outstanding     uint32                 `protobuf:"varint,4,opt,name=outstanding,proto3" json:"outstanding,omitempty"` // CIDs asked of nodes without an answer
+	Waiting         uint32                 `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`         // wants that wait for their turn
+	QueuedBytes     uint64                 `protobuf:"varint,6,opt,name=queued_bytes,json=queuedBytes,proto3" json:"queued_bytes,omitempty"`
+	WantBlock       uint64                 `protobuf:"varint,7,opt,name=want_block,json=wantBlock,proto3" json:"want_block,omitempty"` // wants of peers
+	WantHave        uint64                 `protobuf:"varint,8,opt,name=want_have,json=wantHave,proto3" json:"want_have,omitempty"`
+	Have            uint64                 `protobuf:"varint,9,opt,name=have,proto3" json:"have,omitempty"` // answers to them
+	DontHave        uint64                 `protobuf:"varint,10,opt,name=dont_have,json=dontHave,proto3" json:"dont_have,omitempty"`
+	Blocks          uint64                 `protobuf:"varint,11,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	BlockBytes      uint64                 `protobuf:"varint,12,opt,name=block_bytes,json=blockBytes,proto3" json:"block_bytes,omitempty"`
+	Merged          uint64                 `protobuf:"varint,13,opt,name=merged,proto3" json:"merged,omitempty"`
+	Cached          uint64                 `protobuf:"varint,14,opt,name=cached,proto3" json:"cached,omitempty"`
+	Deferred        uint64                 `protobuf:"varint,15,opt,name=deferred,proto3" json:"deferred,omitempty"`
+	Overflow        uint64                 `protobuf:"varint,16,opt,name=overflow,proto3" json:"overflow,omitempty"`
+	Answer          *Proxy_Times           `protobuf:"bytes,17,opt,name=answer,proto3" json:"answer,omitempty"` // from a peer's want to its block
+	PassedStreams   uint64                 `protobuf:"varint,18,opt,name=passed_streams,json=passedStreams,proto3" json:"passed_streams,omitempty"`
+	BlockedStreams  uint64                 `protobuf:"varint,19,opt,name=blocked_streams,json=blockedStreams,proto3" json:"blocked_streams,omitempty"`
+	PreloadRequests uint64                 `protobuf:"varint,20,opt,name=preload_requests,json=preloadRequests,proto3" json:"preload_requests,omitempty"`
+	PreloadRefused  uint64                 `protobuf:"varint,21,opt,name=preload_refused,json=preloadRefused,proto3" json:"preload_refused,omitempty"`
+	PreloadRunning  uint32                 `protobuf:"varint,22,opt,name=preload_running,json=preloadRunning,proto3" json:"preload_running,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Proxy) Reset() {
+	*x = Proxy{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proxy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proxy) ProtoMessage() {}
+
+func (x *Proxy) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
+func (*Proxy) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Proxy) GetIntervalMs() uint64 {
+	if x != nil {
+		return x.IntervalMs
+	}
+	return 0
+}
+
+func (x *Proxy) GetDownstreams() []*Proxy_Downstream {
+	if x != nil {
+		return x.Downstreams
+	}
+	return nil
+}
+
+func (x *Proxy) GetUpstreamPeers() uint32 {
+	if x != nil {
+		return x.UpstreamPeers
+	}
+	return 0
+}
+
+func (x *Proxy) GetOutstanding() uint32 {
+	if x != nil {
+		return x.Outstanding
+	}
+	return 0
+}
+
+func (x *Proxy) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Proxy) GetQueuedBytes() uint64 {
+	if x != nil {
+		return x.QueuedBytes
+	}
+	return 0
+}
+
+func (x *Proxy) GetWantBlock() uint64 {
+	if x != nil {
+		return x.WantBlock
+	}
+	return 0
+}
+
+func (x *Proxy) GetWantHave() uint64 {
+	if x != nil {
+		return x.WantHave
+	}
+	return 0
+}
+
+func (x *Proxy) GetHave() uint64 {
+	if x != nil {
+		return x.Have
+	}
+	return 0
+}
+
+func (x *Proxy) GetDontHave() uint64 {
+	if x != nil {
+		return x.DontHave
+	}
+	return 0
+}
+
+func (x *Proxy) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *Proxy) GetBlockBytes() uint64 {
+	if x != nil {
+		return x.BlockBytes
+	}
+	return 0
+}
+
+func (x *Proxy) GetMerged() uint64 {
+	if x != nil {
+		return x.Merged
+	}
+	return 0
+}
+
+func (x *Proxy) GetCached() uint64 {
+	if x != nil {
+		return x.Cached
+	}
+	return 0
+}
+
+func (x *Proxy) GetDeferred() uint64 {
+	if x != nil {
+		return x.Deferred
+	}
+	return 0
+}
+
+func (x *Proxy) GetOverflow() uint64 {
+	if x != nil {
+		return x.Overflow
+	}
+	return 0
+}
+
+func (x *Proxy) GetAnswer() *Proxy_Times {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *Proxy) GetPassedStreams() uint64 {
+	if x != nil {
+		return x.PassedStreams
+	}
+	return 0
+}
+
+func (x *Proxy) GetBlockedStreams() uint64 {
+	if x != nil {
+		return x.BlockedStreams
+	}
+	return 0
+}
+
+func (x *Proxy) GetPreloadRequests() uint64 {
+	if x != nil {
+		return x.PreloadRequests
+	}
+	return 0
+}
+
+func (x *Proxy) GetPreloadRefused() uint64 {
+	if x != nil {
+		return x.PreloadRefused
+	}
+	return 0
+}
+
+func (x *Proxy) GetPreloadRunning() uint32 {
+	if x != nil {
+		return x.PreloadRunning
+	}
+	return 0
+}
+
 type Subsystems struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Connections   []*Connection          `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"` // open ones, and those closed within the retention
@@ -1523,13 +1737,14 @@ type Subsystems struct {
 	Content       *Content               `protobuf:"bytes,106,opt,name=content,proto3" json:"content,omitempty"`
 	Agents        []*AgentCount          `protobuf:"bytes,107,rep,name=agents,proto3" json:"agents,omitempty"` // of connected peers, most first
 	Dhts          []*DHT                 `protobuf:"bytes,108,rep,name=dhts,proto3" json:"dhts,omitempty"`     // all tables, dht included
+	Proxy         *Proxy                 `protobuf:"bytes,109,opt,name=proxy,proto3" json:"proxy,omitempty"`   // where this is a proxy
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Subsystems) Reset() {
 	*x = Subsystems{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[12]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1756,7 @@ func (x *Subsystems) String() string {
 func (*Subsystems) ProtoMessage() {}
 
 func (x *Subsystems) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[12]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1769,7 @@ func (x *Subsystems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subsystems.ProtoReflect.Descriptor instead.
 func (*Subsystems) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{12}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Subsystems) GetConnections() []*Connection {
@@ -1634,6 +1849,13 @@ func (x *Subsystems) GetDhts() []*DHT {
 	return nil
 }
 
+func (x *Subsystems) GetProxy() *Proxy {
+	if x != nil {
+		return x.Proxy
+	}
+	return nil
+}
+
 type State struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Subsystems         *Subsystems            `protobuf:"bytes,1,opt,name=subsystems,proto3" json:"subsystems,omitempty"`
@@ -1653,7 +1875,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[13]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1887,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[13]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1900,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{13}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *State) GetSubsystems() *Subsystems {
@@ -1769,7 +1991,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[14]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +2003,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[14]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +2016,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{14}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Event) GetType() *EventType {
@@ -1835,7 +2057,7 @@ type ServerMessage struct {
 
 func (x *ServerMessage) Reset() {
 	*x = ServerMessage{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[15]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2069,7 @@ func (x *ServerMessage) String() string {
 func (*ServerMessage) ProtoMessage() {}
 
 func (x *ServerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[15]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2082,7 @@ func (x *ServerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerMessage.ProtoReflect.Descriptor instead.
 func (*ServerMessage) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{15}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ServerMessage) GetVersion() *Version {
@@ -1966,7 +2188,7 @@ type Configuration struct {
 
 func (x *Configuration) Reset() {
 	*x = Configuration{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[16]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2200,7 @@ func (x *Configuration) String() string {
 func (*Configuration) ProtoMessage() {}
 
 func (x *Configuration) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[16]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2213,7 @@ func (x *Configuration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
 func (*Configuration) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{16}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Configuration) GetRetentionPeriodMs() uint64 {
@@ -2021,7 +2243,7 @@ type ClientCommand struct {
 
 func (x *ClientCommand) Reset() {
 	*x = ClientCommand{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[17]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2255,7 @@ func (x *ClientCommand) String() string {
 func (*ClientCommand) ProtoMessage() {}
 
 func (x *ClientCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[17]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2268,7 @@ func (x *ClientCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCommand.ProtoReflect.Descriptor instead.
 func (*ClientCommand) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{17}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClientCommand) GetVersion() *Version {
@@ -2096,7 +2318,7 @@ type CommandResponse struct {
 
 func (x *CommandResponse) Reset() {
 	*x = CommandResponse{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[18]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2330,7 @@ func (x *CommandResponse) String() string {
 func (*CommandResponse) ProtoMessage() {}
 
 func (x *CommandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[18]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2343,7 @@ func (x *CommandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandResponse.ProtoReflect.Descriptor instead.
 func (*CommandResponse) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{18}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CommandResponse) GetId() uint64 {
@@ -2165,7 +2387,7 @@ type ServerNotice struct {
 
 func (x *ServerNotice) Reset() {
 	*x = ServerNotice{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[19]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2399,7 @@ func (x *ServerNotice) String() string {
 func (*ServerNotice) ProtoMessage() {}
 
 func (x *ServerNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[19]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2412,7 @@ func (x *ServerNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerNotice.ProtoReflect.Descriptor instead.
 func (*ServerNotice) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{19}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ServerNotice) GetKind() ServerNotice_Kind {
@@ -2244,7 +2466,7 @@ type Bitswap struct {
 
 func (x *Bitswap) Reset() {
 	*x = Bitswap{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[20]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2478,7 @@ func (x *Bitswap) String() string {
 func (*Bitswap) ProtoMessage() {}
 
 func (x *Bitswap) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[20]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2491,7 @@ func (x *Bitswap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bitswap.ProtoReflect.Descriptor instead.
 func (*Bitswap) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{20}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Bitswap) GetReceived() *Bitswap_Counters {
@@ -2338,7 +2560,7 @@ type PubSub struct {
 
 func (x *PubSub) Reset() {
 	*x = PubSub{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[21]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +2572,7 @@ func (x *PubSub) String() string {
 func (*PubSub) ProtoMessage() {}
 
 func (x *PubSub) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[21]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +2585,7 @@ func (x *PubSub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PubSub.ProtoReflect.Descriptor instead.
 func (*PubSub) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{21}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PubSub) GetEnabled() bool {
@@ -2391,7 +2613,7 @@ type Peerstore struct {
 
 func (x *Peerstore) Reset() {
 	*x = Peerstore{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[22]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +2625,7 @@ func (x *Peerstore) String() string {
 func (*Peerstore) ProtoMessage() {}
 
 func (x *Peerstore) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[22]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +2638,7 @@ func (x *Peerstore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peerstore.ProtoReflect.Descriptor instead.
 func (*Peerstore) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{22}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Peerstore) GetPeers() uint32 {
@@ -2450,7 +2672,7 @@ type ResourceManager struct {
 
 func (x *ResourceManager) Reset() {
 	*x = ResourceManager{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[23]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +2684,7 @@ func (x *ResourceManager) String() string {
 func (*ResourceManager) ProtoMessage() {}
 
 func (x *ResourceManager) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[23]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +2697,7 @@ func (x *ResourceManager) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceManager.ProtoReflect.Descriptor instead.
 func (*ResourceManager) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{23}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResourceManager) GetScopes() []*ResourceManager_Scope {
@@ -2507,7 +2729,7 @@ type Pipeline struct {
 
 func (x *Pipeline) Reset() {
 	*x = Pipeline{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[24]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2741,7 @@ func (x *Pipeline) String() string {
 func (*Pipeline) ProtoMessage() {}
 
 func (x *Pipeline) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[24]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2754,7 @@ func (x *Pipeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline.ProtoReflect.Descriptor instead.
 func (*Pipeline) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Pipeline) GetCapture() *Pipeline_Capture {
@@ -2601,7 +2823,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[25]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +2835,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[25]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +2848,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Process) GetCpuSeconds() float64 {
@@ -2714,7 +2936,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[26]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2948,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[26]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2961,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{26}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Content) GetSinceTs() uint64 {
@@ -2836,7 +3058,7 @@ type AgentCount struct {
 
 func (x *AgentCount) Reset() {
 	*x = AgentCount{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[27]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +3070,7 @@ func (x *AgentCount) String() string {
 func (*AgentCount) ProtoMessage() {}
 
 func (x *AgentCount) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[27]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +3083,7 @@ func (x *AgentCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentCount.ProtoReflect.Descriptor instead.
 func (*AgentCount) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AgentCount) GetAgent() string {
@@ -2889,7 +3111,7 @@ type EventType_EventProperty struct {
 
 func (x *EventType_EventProperty) Reset() {
 	*x = EventType_EventProperty{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[28]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +3123,7 @@ func (x *EventType_EventProperty) String() string {
 func (*EventType_EventProperty) ProtoMessage() {}
 
 func (x *EventType_EventProperty) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[28]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3171,7 @@ type Connection_Timeline struct {
 
 func (x *Connection_Timeline) Reset() {
 	*x = Connection_Timeline{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[29]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2961,7 +3183,7 @@ func (x *Connection_Timeline) String() string {
 func (*Connection_Timeline) ProtoMessage() {}
 
 func (x *Connection_Timeline) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[29]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3008,7 +3230,7 @@ type Connection_Attributes struct {
 
 func (x *Connection_Attributes) Reset() {
 	*x = Connection_Attributes{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[30]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +3242,7 @@ func (x *Connection_Attributes) String() string {
 func (*Connection_Attributes) ProtoMessage() {}
 
 func (x *Connection_Attributes) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[30]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3063,7 +3285,7 @@ type Stream_ConnectionRef struct {
 
 func (x *Stream_ConnectionRef) Reset() {
 	*x = Stream_ConnectionRef{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[31]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3075,7 +3297,7 @@ func (x *Stream_ConnectionRef) String() string {
 func (*Stream_ConnectionRef) ProtoMessage() {}
 
 func (x *Stream_ConnectionRef) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[31]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3142,7 +3364,7 @@ type Stream_Timeline struct {
 
 func (x *Stream_Timeline) Reset() {
 	*x = Stream_Timeline{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[32]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3154,7 +3376,7 @@ func (x *Stream_Timeline) String() string {
 func (*Stream_Timeline) ProtoMessage() {}
 
 func (x *Stream_Timeline) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[32]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3196,7 +3418,7 @@ type DHT_Params struct {
 
 func (x *DHT_Params) Reset() {
 	*x = DHT_Params{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[33]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3208,7 +3430,7 @@ func (x *DHT_Params) String() string {
 func (*DHT_Params) ProtoMessage() {}
 
 func (x *DHT_Params) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[33]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3488,7 @@ type DHT_PeerInDHT struct {
 
 func (x *DHT_PeerInDHT) Reset() {
 	*x = DHT_PeerInDHT{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[34]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3500,7 @@ func (x *DHT_PeerInDHT) String() string {
 func (*DHT_PeerInDHT) ProtoMessage() {}
 
 func (x *DHT_PeerInDHT) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[34]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3346,7 +3568,7 @@ type DHT_Bucket struct {
 
 func (x *DHT_Bucket) Reset() {
 	*x = DHT_Bucket{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[35]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3358,7 +3580,7 @@ func (x *DHT_Bucket) String() string {
 func (*DHT_Bucket) ProtoMessage() {}
 
 func (x *DHT_Bucket) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[35]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3399,7 +3621,7 @@ type DHT_QueryGauge struct {
 
 func (x *DHT_QueryGauge) Reset() {
 	*x = DHT_QueryGauge{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[36]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3411,7 +3633,7 @@ func (x *DHT_QueryGauge) String() string {
 func (*DHT_QueryGauge) ProtoMessage() {}
 
 func (x *DHT_QueryGauge) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[36]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3448,6 +3670,254 @@ func (x *DHT_QueryGauge) GetTimeout() uint64 {
 	return 0
 }
 
+type Proxy_Times struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         uint64                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	P50Us         uint64                 `protobuf:"varint,2,opt,name=p50_us,json=p50Us,proto3" json:"p50_us,omitempty"`
+	P90Us         uint64                 `protobuf:"varint,3,opt,name=p90_us,json=p90Us,proto3" json:"p90_us,omitempty"`
+	P99Us         uint64                 `protobuf:"varint,4,opt,name=p99_us,json=p99Us,proto3" json:"p99_us,omitempty"`
+	MaxUs         uint64                 `protobuf:"varint,5,opt,name=max_us,json=maxUs,proto3" json:"max_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proxy_Times) Reset() {
+	*x = Proxy_Times{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proxy_Times) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proxy_Times) ProtoMessage() {}
+
+func (x *Proxy_Times) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proxy_Times.ProtoReflect.Descriptor instead.
+func (*Proxy_Times) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{12, 0}
+}
+
+func (x *Proxy_Times) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Proxy_Times) GetP50Us() uint64 {
+	if x != nil {
+		return x.P50Us
+	}
+	return 0
+}
+
+func (x *Proxy_Times) GetP90Us() uint64 {
+	if x != nil {
+		return x.P90Us
+	}
+	return 0
+}
+
+func (x *Proxy_Times) GetP99Us() uint64 {
+	if x != nil {
+		return x.P99Us
+	}
+	return 0
+}
+
+func (x *Proxy_Times) GetMaxUs() uint64 {
+	if x != nil {
+		return x.MaxUs
+	}
+	return 0
+}
+
+type Proxy_Downstream struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                   // as configured
+	PeerId        string                 `protobuf:"bytes,2,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"` // empty before it was connected
+	Connected     bool                   `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
+	Stalled       bool                   `protobuf:"varint,4,opt,name=stalled,proto3" json:"stalled,omitempty"`                                  // connected, but silent: it is asked last
+	Outstanding   uint32                 `protobuf:"varint,5,opt,name=outstanding,proto3" json:"outstanding,omitempty"`                          // CIDs that it was asked for and has not answered
+	SharePermille uint32                 `protobuf:"varint,6,opt,name=share_permille,json=sharePermille,proto3" json:"share_permille,omitempty"` // its part of the blocks that all nodes brought
+	WantBlock     uint64                 `protobuf:"varint,7,opt,name=want_block,json=wantBlock,proto3" json:"want_block,omitempty"`             // wants sent to it
+	WantHave      uint64                 `protobuf:"varint,8,opt,name=want_have,json=wantHave,proto3" json:"want_have,omitempty"`
+	Have          uint64                 `protobuf:"varint,9,opt,name=have,proto3" json:"have,omitempty"` // answers of it
+	DontHave      uint64                 `protobuf:"varint,10,opt,name=dont_have,json=dontHave,proto3" json:"dont_have,omitempty"`
+	Verified      uint64                 `protobuf:"varint,11,opt,name=verified,proto3" json:"verified,omitempty"` // blocks that were asked for and fit their CID
+	VerifiedBytes uint64                 `protobuf:"varint,12,opt,name=verified_bytes,json=verifiedBytes,proto3" json:"verified_bytes,omitempty"`
+	Refused       uint64                 `protobuf:"varint,13,opt,name=refused,proto3" json:"refused,omitempty"` // blocks that it was not asked for
+	Late          uint64                 `protobuf:"varint,14,opt,name=late,proto3" json:"late,omitempty"`       // blocks that another one had brought before
+	Timeouts      uint64                 `protobuf:"varint,15,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
+	Connects      uint64                 `protobuf:"varint,16,opt,name=connects,proto3" json:"connects,omitempty"`
+	Rtt           *Proxy_Times           `protobuf:"bytes,17,opt,name=rtt,proto3" json:"rtt,omitempty"` // from a want to its block
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proxy_Downstream) Reset() {
+	*x = Proxy_Downstream{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proxy_Downstream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proxy_Downstream) ProtoMessage() {}
+
+func (x *Proxy_Downstream) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proxy_Downstream.ProtoReflect.Descriptor instead.
+func (*Proxy_Downstream) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{12, 1}
+}
+
+func (x *Proxy_Downstream) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Proxy_Downstream) GetPeerId() string {
+	if x != nil {
+		return x.PeerId
+	}
+	return ""
+}
+
+func (x *Proxy_Downstream) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
+func (x *Proxy_Downstream) GetStalled() bool {
+	if x != nil {
+		return x.Stalled
+	}
+	return false
+}
+
+func (x *Proxy_Downstream) GetOutstanding() uint32 {
+	if x != nil {
+		return x.Outstanding
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetSharePermille() uint32 {
+	if x != nil {
+		return x.SharePermille
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetWantBlock() uint64 {
+	if x != nil {
+		return x.WantBlock
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetWantHave() uint64 {
+	if x != nil {
+		return x.WantHave
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetHave() uint64 {
+	if x != nil {
+		return x.Have
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetDontHave() uint64 {
+	if x != nil {
+		return x.DontHave
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetVerified() uint64 {
+	if x != nil {
+		return x.Verified
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetVerifiedBytes() uint64 {
+	if x != nil {
+		return x.VerifiedBytes
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetLate() uint64 {
+	if x != nil {
+		return x.Late
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetTimeouts() uint64 {
+	if x != nil {
+		return x.Timeouts
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetConnects() uint64 {
+	if x != nil {
+		return x.Connects
+	}
+	return 0
+}
+
+func (x *Proxy_Downstream) GetRtt() *Proxy_Times {
+	if x != nil {
+		return x.Rtt
+	}
+	return nil
+}
+
 // Since the start, counted at the node's border.
 type Bitswap_Counters struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3466,7 +3936,7 @@ type Bitswap_Counters struct {
 
 func (x *Bitswap_Counters) Reset() {
 	*x = Bitswap_Counters{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[37]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3948,7 @@ func (x *Bitswap_Counters) String() string {
 func (*Bitswap_Counters) ProtoMessage() {}
 
 func (x *Bitswap_Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[37]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3961,7 @@ func (x *Bitswap_Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bitswap_Counters.ProtoReflect.Descriptor instead.
 func (*Bitswap_Counters) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{20, 0}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *Bitswap_Counters) GetMessages() uint64 {
@@ -3574,7 +4044,7 @@ type Bitswap_Rates struct {
 
 func (x *Bitswap_Rates) Reset() {
 	*x = Bitswap_Rates{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[38]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3586,7 +4056,7 @@ func (x *Bitswap_Rates) String() string {
 func (*Bitswap_Rates) ProtoMessage() {}
 
 func (x *Bitswap_Rates) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[38]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3599,7 +4069,7 @@ func (x *Bitswap_Rates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bitswap_Rates.ProtoReflect.Descriptor instead.
 func (*Bitswap_Rates) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{20, 1}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{21, 1}
 }
 
 func (x *Bitswap_Rates) GetMessages() float64 {
@@ -3672,7 +4142,7 @@ type Bitswap_Ledger struct {
 
 func (x *Bitswap_Ledger) Reset() {
 	*x = Bitswap_Ledger{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[39]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3684,7 +4154,7 @@ func (x *Bitswap_Ledger) String() string {
 func (*Bitswap_Ledger) ProtoMessage() {}
 
 func (x *Bitswap_Ledger) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[39]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3697,7 +4167,7 @@ func (x *Bitswap_Ledger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bitswap_Ledger.ProtoReflect.Descriptor instead.
 func (*Bitswap_Ledger) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{20, 2}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{21, 2}
 }
 
 func (x *Bitswap_Ledger) GetPeerId() string {
@@ -3752,7 +4222,7 @@ type Bitswap_Want struct {
 
 func (x *Bitswap_Want) Reset() {
 	*x = Bitswap_Want{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[40]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3764,7 +4234,7 @@ func (x *Bitswap_Want) String() string {
 func (*Bitswap_Want) ProtoMessage() {}
 
 func (x *Bitswap_Want) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[40]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3777,7 +4247,7 @@ func (x *Bitswap_Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bitswap_Want.ProtoReflect.Descriptor instead.
 func (*Bitswap_Want) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{20, 3}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{21, 3}
 }
 
 func (x *Bitswap_Want) GetCid() string {
@@ -3805,7 +4275,7 @@ type PubSub_Topic struct {
 
 func (x *PubSub_Topic) Reset() {
 	*x = PubSub_Topic{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[41]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3817,7 +4287,7 @@ func (x *PubSub_Topic) String() string {
 func (*PubSub_Topic) ProtoMessage() {}
 
 func (x *PubSub_Topic) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[41]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3830,7 +4300,7 @@ func (x *PubSub_Topic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PubSub_Topic.ProtoReflect.Descriptor instead.
 func (*PubSub_Topic) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{21, 0}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{22, 0}
 }
 
 func (x *PubSub_Topic) GetName() string {
@@ -3868,7 +4338,7 @@ type ResourceManager_Usage struct {
 
 func (x *ResourceManager_Usage) Reset() {
 	*x = ResourceManager_Usage{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[42]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3880,7 +4350,7 @@ func (x *ResourceManager_Usage) String() string {
 func (*ResourceManager_Usage) ProtoMessage() {}
 
 func (x *ResourceManager_Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[42]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3893,7 +4363,7 @@ func (x *ResourceManager_Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceManager_Usage.ProtoReflect.Descriptor instead.
 func (*ResourceManager_Usage) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{23, 0}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 0}
 }
 
 func (x *ResourceManager_Usage) GetMemory() int64 {
@@ -3949,7 +4419,7 @@ type ResourceManager_Scope struct {
 
 func (x *ResourceManager_Scope) Reset() {
 	*x = ResourceManager_Scope{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[43]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3961,7 +4431,7 @@ func (x *ResourceManager_Scope) String() string {
 func (*ResourceManager_Scope) ProtoMessage() {}
 
 func (x *ResourceManager_Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[43]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3974,7 +4444,7 @@ func (x *ResourceManager_Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceManager_Scope.ProtoReflect.Descriptor instead.
 func (*ResourceManager_Scope) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{23, 1}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 1}
 }
 
 func (x *ResourceManager_Scope) GetName() string {
@@ -4010,7 +4480,7 @@ type Pipeline_Reader struct {
 
 func (x *Pipeline_Reader) Reset() {
 	*x = Pipeline_Reader{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[44]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4022,7 +4492,7 @@ func (x *Pipeline_Reader) String() string {
 func (*Pipeline_Reader) ProtoMessage() {}
 
 func (x *Pipeline_Reader) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[44]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4035,7 +4505,7 @@ func (x *Pipeline_Reader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Reader.ProtoReflect.Descriptor instead.
 func (*Pipeline_Reader) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 0}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 0}
 }
 
 func (x *Pipeline_Reader) GetName() string {
@@ -4078,7 +4548,7 @@ type Pipeline_Bus struct {
 
 func (x *Pipeline_Bus) Reset() {
 	*x = Pipeline_Bus{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[45]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4090,7 +4560,7 @@ func (x *Pipeline_Bus) String() string {
 func (*Pipeline_Bus) ProtoMessage() {}
 
 func (x *Pipeline_Bus) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[45]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4103,7 +4573,7 @@ func (x *Pipeline_Bus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Bus.ProtoReflect.Descriptor instead.
 func (*Pipeline_Bus) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 1}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 1}
 }
 
 func (x *Pipeline_Bus) GetPublished() uint64 {
@@ -4145,7 +4615,7 @@ type Pipeline_Capture struct {
 
 func (x *Pipeline_Capture) Reset() {
 	*x = Pipeline_Capture{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[46]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4157,7 +4627,7 @@ func (x *Pipeline_Capture) String() string {
 func (*Pipeline_Capture) ProtoMessage() {}
 
 func (x *Pipeline_Capture) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[46]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4170,7 +4640,7 @@ func (x *Pipeline_Capture) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Capture.ProtoReflect.Descriptor instead.
 func (*Pipeline_Capture) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 2}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 2}
 }
 
 func (x *Pipeline_Capture) GetLimited() uint64 {
@@ -4212,7 +4682,7 @@ type Pipeline_Subscriber struct {
 
 func (x *Pipeline_Subscriber) Reset() {
 	*x = Pipeline_Subscriber{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[47]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4224,7 +4694,7 @@ func (x *Pipeline_Subscriber) String() string {
 func (*Pipeline_Subscriber) ProtoMessage() {}
 
 func (x *Pipeline_Subscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[47]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4237,7 +4707,7 @@ func (x *Pipeline_Subscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Subscriber.ProtoReflect.Descriptor instead.
 func (*Pipeline_Subscriber) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 3}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 3}
 }
 
 func (x *Pipeline_Subscriber) GetId() string {
@@ -4326,7 +4796,7 @@ type Pipeline_Stream struct {
 
 func (x *Pipeline_Stream) Reset() {
 	*x = Pipeline_Stream{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[48]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4338,7 +4808,7 @@ func (x *Pipeline_Stream) String() string {
 func (*Pipeline_Stream) ProtoMessage() {}
 
 func (x *Pipeline_Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[48]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4351,7 +4821,7 @@ func (x *Pipeline_Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Stream.ProtoReflect.Descriptor instead.
 func (*Pipeline_Stream) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 4}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 4}
 }
 
 func (x *Pipeline_Stream) GetSubscribers() []*Pipeline_Subscriber {
@@ -4428,7 +4898,7 @@ type Pipeline_Influx struct {
 
 func (x *Pipeline_Influx) Reset() {
 	*x = Pipeline_Influx{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[49]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4440,7 +4910,7 @@ func (x *Pipeline_Influx) String() string {
 func (*Pipeline_Influx) ProtoMessage() {}
 
 func (x *Pipeline_Influx) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[49]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4453,7 +4923,7 @@ func (x *Pipeline_Influx) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Influx.ProtoReflect.Descriptor instead.
 func (*Pipeline_Influx) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 5}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 5}
 }
 
 func (x *Pipeline_Influx) GetEvents() uint64 {
@@ -4537,7 +5007,7 @@ type Pipeline_Spool struct {
 
 func (x *Pipeline_Spool) Reset() {
 	*x = Pipeline_Spool{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[50]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4549,7 +5019,7 @@ func (x *Pipeline_Spool) String() string {
 func (*Pipeline_Spool) ProtoMessage() {}
 
 func (x *Pipeline_Spool) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[50]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4562,7 +5032,7 @@ func (x *Pipeline_Spool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Spool.ProtoReflect.Descriptor instead.
 func (*Pipeline_Spool) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 6}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 6}
 }
 
 func (x *Pipeline_Spool) GetBytes() uint64 {
@@ -4597,7 +5067,7 @@ type Pipeline_Http struct {
 
 func (x *Pipeline_Http) Reset() {
 	*x = Pipeline_Http{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[51]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4609,7 +5079,7 @@ func (x *Pipeline_Http) String() string {
 func (*Pipeline_Http) ProtoMessage() {}
 
 func (x *Pipeline_Http) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[51]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4622,7 +5092,7 @@ func (x *Pipeline_Http) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Http.ProtoReflect.Descriptor instead.
 func (*Pipeline_Http) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 7}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 7}
 }
 
 func (x *Pipeline_Http) GetRequests() uint64 {
@@ -4663,7 +5133,7 @@ type Pipeline_Introspection struct {
 
 func (x *Pipeline_Introspection) Reset() {
 	*x = Pipeline_Introspection{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[52]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4675,7 +5145,7 @@ func (x *Pipeline_Introspection) String() string {
 func (*Pipeline_Introspection) ProtoMessage() {}
 
 func (x *Pipeline_Introspection) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[52]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4688,7 +5158,7 @@ func (x *Pipeline_Introspection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Introspection.ProtoReflect.Descriptor instead.
 func (*Pipeline_Introspection) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{24, 8}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 8}
 }
 
 func (x *Pipeline_Introspection) GetSessions() uint32 {
@@ -4759,7 +5229,7 @@ type Content_Cid struct {
 
 func (x *Content_Cid) Reset() {
 	*x = Content_Cid{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[53]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4771,7 +5241,7 @@ func (x *Content_Cid) String() string {
 func (*Content_Cid) ProtoMessage() {}
 
 func (x *Content_Cid) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[53]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4784,7 +5254,7 @@ func (x *Content_Cid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content_Cid.ProtoReflect.Descriptor instead.
 func (*Content_Cid) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{26, 0}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 0}
 }
 
 func (x *Content_Cid) GetCid() string {
@@ -4827,7 +5297,7 @@ type Content_Peer struct {
 
 func (x *Content_Peer) Reset() {
 	*x = Content_Peer{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[54]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4839,7 +5309,7 @@ func (x *Content_Peer) String() string {
 func (*Content_Peer) ProtoMessage() {}
 
 func (x *Content_Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[54]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4852,7 +5322,7 @@ func (x *Content_Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content_Peer.ProtoReflect.Descriptor instead.
 func (*Content_Peer) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{26, 1}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 1}
 }
 
 func (x *Content_Peer) GetPeerId() string {
@@ -4893,7 +5363,7 @@ type Content_Share struct {
 
 func (x *Content_Share) Reset() {
 	*x = Content_Share{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[55]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4905,7 +5375,7 @@ func (x *Content_Share) String() string {
 func (*Content_Share) ProtoMessage() {}
 
 func (x *Content_Share) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[55]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4918,7 +5388,7 @@ func (x *Content_Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content_Share.ProtoReflect.Descriptor instead.
 func (*Content_Share) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{26, 2}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 2}
 }
 
 func (x *Content_Share) GetName() string {
@@ -4947,7 +5417,7 @@ type Content_Unique struct {
 
 func (x *Content_Unique) Reset() {
 	*x = Content_Unique{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[56]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4959,7 +5429,7 @@ func (x *Content_Unique) String() string {
 func (*Content_Unique) ProtoMessage() {}
 
 func (x *Content_Unique) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[56]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4972,7 +5442,7 @@ func (x *Content_Unique) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content_Unique.ProtoReflect.Descriptor instead.
 func (*Content_Unique) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{26, 3}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 3}
 }
 
 func (x *Content_Unique) GetCidsReceived() uint64 {
@@ -5018,7 +5488,7 @@ type Content_Latency struct {
 
 func (x *Content_Latency) Reset() {
 	*x = Content_Latency{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[57]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5030,7 +5500,7 @@ func (x *Content_Latency) String() string {
 func (*Content_Latency) ProtoMessage() {}
 
 func (x *Content_Latency) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[57]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5043,7 +5513,7 @@ func (x *Content_Latency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content_Latency.ProtoReflect.Descriptor instead.
 func (*Content_Latency) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{26, 4}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 4}
 }
 
 func (x *Content_Latency) GetDirection() string {
@@ -5262,7 +5732,62 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"QueryGauge\x12\x18\n" +
 	"\asuccess\x18\x01 \x01(\x04R\asuccess\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\x04R\x05error\x12\x18\n" +
-	"\atimeout\x18\x03 \x01(\x04R\atimeout\"\xc1\x03\n" +
+	"\atimeout\x18\x03 \x01(\x04R\atimeout\"\xdb\n" +
+	"\n" +
+	"\x05Proxy\x12\x1f\n" +
+	"\vinterval_ms\x18\x01 \x01(\x04R\n" +
+	"intervalMs\x126\n" +
+	"\vdownstreams\x18\x02 \x03(\v2\x14.pb.Proxy.DownstreamR\vdownstreams\x12%\n" +
+	"\x0eupstream_peers\x18\x03 \x01(\rR\rupstreamPeers\x12 \n" +
+	"\voutstanding\x18\x04 \x01(\rR\voutstanding\x12\x18\n" +
+	"\awaiting\x18\x05 \x01(\rR\awaiting\x12!\n" +
+	"\fqueued_bytes\x18\x06 \x01(\x04R\vqueuedBytes\x12\x1d\n" +
+	"\n" +
+	"want_block\x18\a \x01(\x04R\twantBlock\x12\x1b\n" +
+	"\twant_have\x18\b \x01(\x04R\bwantHave\x12\x12\n" +
+	"\x04have\x18\t \x01(\x04R\x04have\x12\x1b\n" +
+	"\tdont_have\x18\n" +
+	" \x01(\x04R\bdontHave\x12\x16\n" +
+	"\x06blocks\x18\v \x01(\x04R\x06blocks\x12\x1f\n" +
+	"\vblock_bytes\x18\f \x01(\x04R\n" +
+	"blockBytes\x12\x16\n" +
+	"\x06merged\x18\r \x01(\x04R\x06merged\x12\x16\n" +
+	"\x06cached\x18\x0e \x01(\x04R\x06cached\x12\x1a\n" +
+	"\bdeferred\x18\x0f \x01(\x04R\bdeferred\x12\x1a\n" +
+	"\boverflow\x18\x10 \x01(\x04R\boverflow\x12'\n" +
+	"\x06answer\x18\x11 \x01(\v2\x0f.pb.Proxy.TimesR\x06answer\x12%\n" +
+	"\x0epassed_streams\x18\x12 \x01(\x04R\rpassedStreams\x12'\n" +
+	"\x0fblocked_streams\x18\x13 \x01(\x04R\x0eblockedStreams\x12)\n" +
+	"\x10preload_requests\x18\x14 \x01(\x04R\x0fpreloadRequests\x12'\n" +
+	"\x0fpreload_refused\x18\x15 \x01(\x04R\x0epreloadRefused\x12'\n" +
+	"\x0fpreload_running\x18\x16 \x01(\rR\x0epreloadRunning\x1ay\n" +
+	"\x05Times\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x15\n" +
+	"\x06p50_us\x18\x02 \x01(\x04R\x05p50Us\x12\x15\n" +
+	"\x06p90_us\x18\x03 \x01(\x04R\x05p90Us\x12\x15\n" +
+	"\x06p99_us\x18\x04 \x01(\x04R\x05p99Us\x12\x15\n" +
+	"\x06max_us\x18\x05 \x01(\x04R\x05maxUs\x1a\xf3\x03\n" +
+	"\n" +
+	"Downstream\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
+	"\apeer_id\x18\x02 \x01(\tR\x06peerId\x12\x1c\n" +
+	"\tconnected\x18\x03 \x01(\bR\tconnected\x12\x18\n" +
+	"\astalled\x18\x04 \x01(\bR\astalled\x12 \n" +
+	"\voutstanding\x18\x05 \x01(\rR\voutstanding\x12%\n" +
+	"\x0eshare_permille\x18\x06 \x01(\rR\rsharePermille\x12\x1d\n" +
+	"\n" +
+	"want_block\x18\a \x01(\x04R\twantBlock\x12\x1b\n" +
+	"\twant_have\x18\b \x01(\x04R\bwantHave\x12\x12\n" +
+	"\x04have\x18\t \x01(\x04R\x04have\x12\x1b\n" +
+	"\tdont_have\x18\n" +
+	" \x01(\x04R\bdontHave\x12\x1a\n" +
+	"\bverified\x18\v \x01(\x04R\bverified\x12%\n" +
+	"\x0everified_bytes\x18\f \x01(\x04R\rverifiedBytes\x12\x18\n" +
+	"\arefused\x18\r \x01(\x04R\arefused\x12\x12\n" +
+	"\x04late\x18\x0e \x01(\x04R\x04late\x12\x1a\n" +
+	"\btimeouts\x18\x0f \x01(\x04R\btimeouts\x12\x1a\n" +
+	"\bconnects\x18\x10 \x01(\x04R\bconnects\x12!\n" +
+	"\x03rtt\x18\x11 \x01(\v2\x0f.pb.Proxy.TimesR\x03rtt\"\xe2\x03\n" +
 	"\n" +
 	"Subsystems\x120\n" +
 	"\vconnections\x18\x01 \x03(\v2\x0e.pb.ConnectionR\vconnections\x12\x19\n" +
@@ -5276,7 +5801,8 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\aprocess\x18i \x01(\v2\v.pb.ProcessR\aprocess\x12%\n" +
 	"\acontent\x18j \x01(\v2\v.pb.ContentR\acontent\x12&\n" +
 	"\x06agents\x18k \x03(\v2\x0e.pb.AgentCountR\x06agents\x12\x1b\n" +
-	"\x04dhts\x18l \x03(\v2\a.pb.DHTR\x04dhts\"\x92\x03\n" +
+	"\x04dhts\x18l \x03(\v2\a.pb.DHTR\x04dhts\x12\x1f\n" +
+	"\x05proxy\x18m \x01(\v2\t.pb.ProxyR\x05proxy\"\x92\x03\n" +
 	"\x05State\x12.\n" +
 	"\n" +
 	"subsystems\x18\x01 \x01(\v2\x0e.pb.SubsystemsR\n" +
@@ -5587,7 +6113,7 @@ func file_introspect_pb_introspect_proto_rawDescGZIP() []byte {
 }
 
 var file_introspect_pb_introspect_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_introspect_pb_introspect_proto_goTypes = []any{
 	(Status)(0), // 0: pb.Status
 	(Role)(0),   // 1: pb.Role
@@ -5609,139 +6135,146 @@ var file_introspect_pb_introspect_proto_goTypes = []any{
 	(*Connection)(nil),                        // 17: pb.Connection
 	(*Stream)(nil),                            // 18: pb.Stream
 	(*DHT)(nil),                               // 19: pb.DHT
-	(*Subsystems)(nil),                        // 20: pb.Subsystems
-	(*State)(nil),                             // 21: pb.State
-	(*Event)(nil),                             // 22: pb.Event
-	(*ServerMessage)(nil),                     // 23: pb.ServerMessage
-	(*Configuration)(nil),                     // 24: pb.Configuration
-	(*ClientCommand)(nil),                     // 25: pb.ClientCommand
-	(*CommandResponse)(nil),                   // 26: pb.CommandResponse
-	(*ServerNotice)(nil),                      // 27: pb.ServerNotice
-	(*Bitswap)(nil),                           // 28: pb.Bitswap
-	(*PubSub)(nil),                            // 29: pb.PubSub
-	(*Peerstore)(nil),                         // 30: pb.Peerstore
-	(*ResourceManager)(nil),                   // 31: pb.ResourceManager
-	(*Pipeline)(nil),                          // 32: pb.Pipeline
-	(*Process)(nil),                           // 33: pb.Process
-	(*Content)(nil),                           // 34: pb.Content
-	(*AgentCount)(nil),                        // 35: pb.AgentCount
-	(*EventType_EventProperty)(nil),           // 36: pb.EventType.EventProperty
-	(*Connection_Timeline)(nil),               // 37: pb.Connection.Timeline
-	(*Connection_Attributes)(nil),             // 38: pb.Connection.Attributes
-	(*Stream_ConnectionRef)(nil),              // 39: pb.Stream.ConnectionRef
-	(*Stream_Timeline)(nil),                   // 40: pb.Stream.Timeline
-	(*DHT_Params)(nil),                        // 41: pb.DHT.Params
-	(*DHT_PeerInDHT)(nil),                     // 42: pb.DHT.PeerInDHT
-	(*DHT_Bucket)(nil),                        // 43: pb.DHT.Bucket
-	(*DHT_QueryGauge)(nil),                    // 44: pb.DHT.QueryGauge
-	(*Bitswap_Counters)(nil),                  // 45: pb.Bitswap.Counters
-	(*Bitswap_Rates)(nil),                     // 46: pb.Bitswap.Rates
-	(*Bitswap_Ledger)(nil),                    // 47: pb.Bitswap.Ledger
-	(*Bitswap_Want)(nil),                      // 48: pb.Bitswap.Want
-	(*PubSub_Topic)(nil),                      // 49: pb.PubSub.Topic
-	(*ResourceManager_Usage)(nil),             // 50: pb.ResourceManager.Usage
-	(*ResourceManager_Scope)(nil),             // 51: pb.ResourceManager.Scope
-	(*Pipeline_Reader)(nil),                   // 52: pb.Pipeline.Reader
-	(*Pipeline_Bus)(nil),                      // 53: pb.Pipeline.Bus
-	(*Pipeline_Capture)(nil),                  // 54: pb.Pipeline.Capture
-	(*Pipeline_Subscriber)(nil),               // 55: pb.Pipeline.Subscriber
-	(*Pipeline_Stream)(nil),                   // 56: pb.Pipeline.Stream
-	(*Pipeline_Influx)(nil),                   // 57: pb.Pipeline.Influx
-	(*Pipeline_Spool)(nil),                    // 58: pb.Pipeline.Spool
-	(*Pipeline_Http)(nil),                     // 59: pb.Pipeline.Http
-	(*Pipeline_Introspection)(nil),            // 60: pb.Pipeline.Introspection
-	(*Content_Cid)(nil),                       // 61: pb.Content.Cid
-	(*Content_Peer)(nil),                      // 62: pb.Content.Peer
-	(*Content_Share)(nil),                     // 63: pb.Content.Share
-	(*Content_Unique)(nil),                    // 64: pb.Content.Unique
-	(*Content_Latency)(nil),                   // 65: pb.Content.Latency
+	(*Proxy)(nil),                             // 20: pb.Proxy
+	(*Subsystems)(nil),                        // 21: pb.Subsystems
+	(*State)(nil),                             // 22: pb.State
+	(*Event)(nil),                             // 23: pb.Event
+	(*ServerMessage)(nil),                     // 24: pb.ServerMessage
+	(*Configuration)(nil),                     // 25: pb.Configuration
+	(*ClientCommand)(nil),                     // 26: pb.ClientCommand
+	(*CommandResponse)(nil),                   // 27: pb.CommandResponse
+	(*ServerNotice)(nil),                      // 28: pb.ServerNotice
+	(*Bitswap)(nil),                           // 29: pb.Bitswap
+	(*PubSub)(nil),                            // 30: pb.PubSub
+	(*Peerstore)(nil),                         // 31: pb.Peerstore
+	(*ResourceManager)(nil),                   // 32: pb.ResourceManager
+	(*Pipeline)(nil),                          // 33: pb.Pipeline
+	(*Process)(nil),                           // 34: pb.Process
+	(*Content)(nil),                           // 35: pb.Content
+	(*AgentCount)(nil),                        // 36: pb.AgentCount
+	(*EventType_EventProperty)(nil),           // 37: pb.EventType.EventProperty
+	(*Connection_Timeline)(nil),               // 38: pb.Connection.Timeline
+	(*Connection_Attributes)(nil),             // 39: pb.Connection.Attributes
+	(*Stream_ConnectionRef)(nil),              // 40: pb.Stream.ConnectionRef
+	(*Stream_Timeline)(nil),                   // 41: pb.Stream.Timeline
+	(*DHT_Params)(nil),                        // 42: pb.DHT.Params
+	(*DHT_PeerInDHT)(nil),                     // 43: pb.DHT.PeerInDHT
+	(*DHT_Bucket)(nil),                        // 44: pb.DHT.Bucket
+	(*DHT_QueryGauge)(nil),                    // 45: pb.DHT.QueryGauge
+	(*Proxy_Times)(nil),                       // 46: pb.Proxy.Times
+	(*Proxy_Downstream)(nil),                  // 47: pb.Proxy.Downstream
+	(*Bitswap_Counters)(nil),                  // 48: pb.Bitswap.Counters
+	(*Bitswap_Rates)(nil),                     // 49: pb.Bitswap.Rates
+	(*Bitswap_Ledger)(nil),                    // 50: pb.Bitswap.Ledger
+	(*Bitswap_Want)(nil),                      // 51: pb.Bitswap.Want
+	(*PubSub_Topic)(nil),                      // 52: pb.PubSub.Topic
+	(*ResourceManager_Usage)(nil),             // 53: pb.ResourceManager.Usage
+	(*ResourceManager_Scope)(nil),             // 54: pb.ResourceManager.Scope
+	(*Pipeline_Reader)(nil),                   // 55: pb.Pipeline.Reader
+	(*Pipeline_Bus)(nil),                      // 56: pb.Pipeline.Bus
+	(*Pipeline_Capture)(nil),                  // 57: pb.Pipeline.Capture
+	(*Pipeline_Subscriber)(nil),               // 58: pb.Pipeline.Subscriber
+	(*Pipeline_Stream)(nil),                   // 59: pb.Pipeline.Stream
+	(*Pipeline_Influx)(nil),                   // 60: pb.Pipeline.Influx
+	(*Pipeline_Spool)(nil),                    // 61: pb.Pipeline.Spool
+	(*Pipeline_Http)(nil),                     // 62: pb.Pipeline.Http
+	(*Pipeline_Introspection)(nil),            // 63: pb.Pipeline.Introspection
+	(*Content_Cid)(nil),                       // 64: pb.Content.Cid
+	(*Content_Peer)(nil),                      // 65: pb.Content.Peer
+	(*Content_Share)(nil),                     // 66: pb.Content.Share
+	(*Content_Unique)(nil),                    // 67: pb.Content.Unique
+	(*Content_Latency)(nil),                   // 68: pb.Content.Latency
 }
 var file_introspect_pb_introspect_proto_depIdxs = []int32{
-	36, // 0: pb.EventType.property_types:type_name -> pb.EventType.EventProperty
+	37, // 0: pb.EventType.property_types:type_name -> pb.EventType.EventProperty
 	12, // 1: pb.Runtime.event_types:type_name -> pb.EventType
 	11, // 2: pb.Traffic.traffic_in:type_name -> pb.DataGauge
 	11, // 3: pb.Traffic.traffic_out:type_name -> pb.DataGauge
 	18, // 4: pb.StreamList.streams:type_name -> pb.Stream
 	0,  // 5: pb.Connection.status:type_name -> pb.Status
 	14, // 6: pb.Connection.endpoints:type_name -> pb.EndpointPair
-	37, // 7: pb.Connection.timeline:type_name -> pb.Connection.Timeline
+	38, // 7: pb.Connection.timeline:type_name -> pb.Connection.Timeline
 	1,  // 8: pb.Connection.role:type_name -> pb.Role
 	15, // 9: pb.Connection.traffic:type_name -> pb.Traffic
-	38, // 10: pb.Connection.attribs:type_name -> pb.Connection.Attributes
+	39, // 10: pb.Connection.attribs:type_name -> pb.Connection.Attributes
 	16, // 11: pb.Connection.streams:type_name -> pb.StreamList
 	17, // 12: pb.Connection.conn:type_name -> pb.Connection
 	1,  // 13: pb.Stream.role:type_name -> pb.Role
 	15, // 14: pb.Stream.traffic:type_name -> pb.Traffic
-	39, // 15: pb.Stream.conn:type_name -> pb.Stream.ConnectionRef
-	40, // 16: pb.Stream.timeline:type_name -> pb.Stream.Timeline
+	40, // 15: pb.Stream.conn:type_name -> pb.Stream.ConnectionRef
+	41, // 16: pb.Stream.timeline:type_name -> pb.Stream.Timeline
 	0,  // 17: pb.Stream.status:type_name -> pb.Status
-	41, // 18: pb.DHT.params:type_name -> pb.DHT.Params
-	43, // 19: pb.DHT.buckets:type_name -> pb.DHT.Bucket
-	44, // 20: pb.DHT.incoming_queries:type_name -> pb.DHT.QueryGauge
-	44, // 21: pb.DHT.outgoing_queries:type_name -> pb.DHT.QueryGauge
-	17, // 22: pb.Subsystems.connections:type_name -> pb.Connection
-	19, // 23: pb.Subsystems.dht:type_name -> pb.DHT
-	28, // 24: pb.Subsystems.bitswap:type_name -> pb.Bitswap
-	29, // 25: pb.Subsystems.pubsub:type_name -> pb.PubSub
-	30, // 26: pb.Subsystems.peerstore:type_name -> pb.Peerstore
-	31, // 27: pb.Subsystems.resources:type_name -> pb.ResourceManager
-	32, // 28: pb.Subsystems.pipeline:type_name -> pb.Pipeline
-	33, // 29: pb.Subsystems.process:type_name -> pb.Process
-	34, // 30: pb.Subsystems.content:type_name -> pb.Content
-	35, // 31: pb.Subsystems.agents:type_name -> pb.AgentCount
-	19, // 32: pb.Subsystems.dhts:type_name -> pb.DHT
-	20, // 33: pb.State.subsystems:type_name -> pb.Subsystems
-	15, // 34: pb.State.traffic:type_name -> pb.Traffic
-	12, // 35: pb.Event.type:type_name -> pb.EventType
-	8,  // 36: pb.ServerMessage.version:type_name -> pb.Version
-	21, // 37: pb.ServerMessage.state:type_name -> pb.State
-	13, // 38: pb.ServerMessage.runtime:type_name -> pb.Runtime
-	22, // 39: pb.ServerMessage.event:type_name -> pb.Event
-	26, // 40: pb.ServerMessage.response:type_name -> pb.CommandResponse
-	27, // 41: pb.ServerMessage.notice:type_name -> pb.ServerNotice
-	8,  // 42: pb.ClientCommand.version:type_name -> pb.Version
-	5,  // 43: pb.ClientCommand.command:type_name -> pb.ClientCommand.Command
-	4,  // 44: pb.ClientCommand.source:type_name -> pb.ClientCommand.Source
-	24, // 45: pb.ClientCommand.config:type_name -> pb.Configuration
-	6,  // 46: pb.CommandResponse.result:type_name -> pb.CommandResponse.Result
-	24, // 47: pb.CommandResponse.effective_config:type_name -> pb.Configuration
-	7,  // 48: pb.ServerNotice.kind:type_name -> pb.ServerNotice.Kind
-	45, // 49: pb.Bitswap.received:type_name -> pb.Bitswap.Counters
-	45, // 50: pb.Bitswap.sent:type_name -> pb.Bitswap.Counters
-	46, // 51: pb.Bitswap.received_rate:type_name -> pb.Bitswap.Rates
-	46, // 52: pb.Bitswap.sent_rate:type_name -> pb.Bitswap.Rates
-	47, // 53: pb.Bitswap.ledgers:type_name -> pb.Bitswap.Ledger
-	48, // 54: pb.Bitswap.wantlist:type_name -> pb.Bitswap.Want
-	49, // 55: pb.PubSub.topics:type_name -> pb.PubSub.Topic
-	51, // 56: pb.ResourceManager.scopes:type_name -> pb.ResourceManager.Scope
-	54, // 57: pb.Pipeline.capture:type_name -> pb.Pipeline.Capture
-	53, // 58: pb.Pipeline.bus:type_name -> pb.Pipeline.Bus
-	56, // 59: pb.Pipeline.stream:type_name -> pb.Pipeline.Stream
-	57, // 60: pb.Pipeline.influx:type_name -> pb.Pipeline.Influx
-	58, // 61: pb.Pipeline.spool:type_name -> pb.Pipeline.Spool
-	59, // 62: pb.Pipeline.http:type_name -> pb.Pipeline.Http
-	60, // 63: pb.Pipeline.introspection:type_name -> pb.Pipeline.Introspection
-	61, // 64: pb.Content.top_cids:type_name -> pb.Content.Cid
-	61, // 65: pb.Content.top_cids_by_peers:type_name -> pb.Content.Cid
-	62, // 66: pb.Content.top_peers:type_name -> pb.Content.Peer
-	63, // 67: pb.Content.codecs:type_name -> pb.Content.Share
-	63, // 68: pb.Content.versions:type_name -> pb.Content.Share
-	63, // 69: pb.Content.hashes:type_name -> pb.Content.Share
-	64, // 70: pb.Content.unique:type_name -> pb.Content.Unique
-	65, // 71: pb.Content.latency:type_name -> pb.Content.Latency
-	2,  // 72: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
-	17, // 73: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
-	3,  // 74: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
-	42, // 75: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
-	50, // 76: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
-	50, // 77: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
-	52, // 78: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
-	55, // 79: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
-	80, // [80:80] is the sub-list for method output_type
-	80, // [80:80] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	42, // 18: pb.DHT.params:type_name -> pb.DHT.Params
+	44, // 19: pb.DHT.buckets:type_name -> pb.DHT.Bucket
+	45, // 20: pb.DHT.incoming_queries:type_name -> pb.DHT.QueryGauge
+	45, // 21: pb.DHT.outgoing_queries:type_name -> pb.DHT.QueryGauge
+	47, // 22: pb.Proxy.downstreams:type_name -> pb.Proxy.Downstream
+	46, // 23: pb.Proxy.answer:type_name -> pb.Proxy.Times
+	17, // 24: pb.Subsystems.connections:type_name -> pb.Connection
+	19, // 25: pb.Subsystems.dht:type_name -> pb.DHT
+	29, // 26: pb.Subsystems.bitswap:type_name -> pb.Bitswap
+	30, // 27: pb.Subsystems.pubsub:type_name -> pb.PubSub
+	31, // 28: pb.Subsystems.peerstore:type_name -> pb.Peerstore
+	32, // 29: pb.Subsystems.resources:type_name -> pb.ResourceManager
+	33, // 30: pb.Subsystems.pipeline:type_name -> pb.Pipeline
+	34, // 31: pb.Subsystems.process:type_name -> pb.Process
+	35, // 32: pb.Subsystems.content:type_name -> pb.Content
+	36, // 33: pb.Subsystems.agents:type_name -> pb.AgentCount
+	19, // 34: pb.Subsystems.dhts:type_name -> pb.DHT
+	20, // 35: pb.Subsystems.proxy:type_name -> pb.Proxy
+	21, // 36: pb.State.subsystems:type_name -> pb.Subsystems
+	15, // 37: pb.State.traffic:type_name -> pb.Traffic
+	12, // 38: pb.Event.type:type_name -> pb.EventType
+	8,  // 39: pb.ServerMessage.version:type_name -> pb.Version
+	22, // 40: pb.ServerMessage.state:type_name -> pb.State
+	13, // 41: pb.ServerMessage.runtime:type_name -> pb.Runtime
+	23, // 42: pb.ServerMessage.event:type_name -> pb.Event
+	27, // 43: pb.ServerMessage.response:type_name -> pb.CommandResponse
+	28, // 44: pb.ServerMessage.notice:type_name -> pb.ServerNotice
+	8,  // 45: pb.ClientCommand.version:type_name -> pb.Version
+	5,  // 46: pb.ClientCommand.command:type_name -> pb.ClientCommand.Command
+	4,  // 47: pb.ClientCommand.source:type_name -> pb.ClientCommand.Source
+	25, // 48: pb.ClientCommand.config:type_name -> pb.Configuration
+	6,  // 49: pb.CommandResponse.result:type_name -> pb.CommandResponse.Result
+	25, // 50: pb.CommandResponse.effective_config:type_name -> pb.Configuration
+	7,  // 51: pb.ServerNotice.kind:type_name -> pb.ServerNotice.Kind
+	48, // 52: pb.Bitswap.received:type_name -> pb.Bitswap.Counters
+	48, // 53: pb.Bitswap.sent:type_name -> pb.Bitswap.Counters
+	49, // 54: pb.Bitswap.received_rate:type_name -> pb.Bitswap.Rates
+	49, // 55: pb.Bitswap.sent_rate:type_name -> pb.Bitswap.Rates
+	50, // 56: pb.Bitswap.ledgers:type_name -> pb.Bitswap.Ledger
+	51, // 57: pb.Bitswap.wantlist:type_name -> pb.Bitswap.Want
+	52, // 58: pb.PubSub.topics:type_name -> pb.PubSub.Topic
+	54, // 59: pb.ResourceManager.scopes:type_name -> pb.ResourceManager.Scope
+	57, // 60: pb.Pipeline.capture:type_name -> pb.Pipeline.Capture
+	56, // 61: pb.Pipeline.bus:type_name -> pb.Pipeline.Bus
+	59, // 62: pb.Pipeline.stream:type_name -> pb.Pipeline.Stream
+	60, // 63: pb.Pipeline.influx:type_name -> pb.Pipeline.Influx
+	61, // 64: pb.Pipeline.spool:type_name -> pb.Pipeline.Spool
+	62, // 65: pb.Pipeline.http:type_name -> pb.Pipeline.Http
+	63, // 66: pb.Pipeline.introspection:type_name -> pb.Pipeline.Introspection
+	64, // 67: pb.Content.top_cids:type_name -> pb.Content.Cid
+	64, // 68: pb.Content.top_cids_by_peers:type_name -> pb.Content.Cid
+	65, // 69: pb.Content.top_peers:type_name -> pb.Content.Peer
+	66, // 70: pb.Content.codecs:type_name -> pb.Content.Share
+	66, // 71: pb.Content.versions:type_name -> pb.Content.Share
+	66, // 72: pb.Content.hashes:type_name -> pb.Content.Share
+	67, // 73: pb.Content.unique:type_name -> pb.Content.Unique
+	68, // 74: pb.Content.latency:type_name -> pb.Content.Latency
+	2,  // 75: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
+	17, // 76: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
+	3,  // 77: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
+	43, // 78: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
+	46, // 79: pb.Proxy.Downstream.rtt:type_name -> pb.Proxy.Times
+	53, // 80: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
+	53, // 81: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
+	55, // 82: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
+	58, // 83: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
+	84, // [84:84] is the sub-list for method output_type
+	84, // [84:84] is the sub-list for method input_type
+	84, // [84:84] is the sub-list for extension type_name
+	84, // [84:84] is the sub-list for extension extendee
+	0,  // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_introspect_pb_introspect_proto_init() }
@@ -5753,14 +6286,14 @@ func file_introspect_pb_introspect_proto_init() {
 		(*Connection_ConnId)(nil),
 		(*Connection_Conn)(nil),
 	}
-	file_introspect_pb_introspect_proto_msgTypes[15].OneofWrappers = []any{
+	file_introspect_pb_introspect_proto_msgTypes[16].OneofWrappers = []any{
 		(*ServerMessage_State)(nil),
 		(*ServerMessage_Runtime)(nil),
 		(*ServerMessage_Event)(nil),
 		(*ServerMessage_Response)(nil),
 		(*ServerMessage_Notice)(nil),
 	}
-	file_introspect_pb_introspect_proto_msgTypes[31].OneofWrappers = []any{
+	file_introspect_pb_introspect_proto_msgTypes[32].OneofWrappers = []any{
 		(*Stream_ConnectionRef_Conn)(nil),
 		(*Stream_ConnectionRef_ConnId)(nil),
 	}
@@ -5770,7 +6303,7 @@ func file_introspect_pb_introspect_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_introspect_pb_introspect_proto_rawDesc), len(file_introspect_pb_introspect_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   58,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -14,10 +14,12 @@ import { Dht } from './dht.js';
 import { Graph } from './graph.js';
 import { Events } from './events.js';
 import { Pipeline } from './pipeline.js';
+import { ProxyView } from './proxy.js';
 
 const pages = [
   ['overview', 'Overview', Overview], ['bitswap', 'Bitswap', Bitswap], ['peers', 'Peers', Peers], ['content', 'Content', Content],
   ['dht', 'DHT', Dht], ['graph', 'Graph', Graph], ['events', 'Events', Events], ['pipeline', 'Pipeline', Pipeline],
+  ['proxy', 'Proxy', ProxyView], // where there is one
 ];
 
 // place reads the address: which page, with which parameters.
@@ -57,7 +59,9 @@ function App({ model, source }) {
     first.current = false;
   }, [at.page]);
   const view = model.view();
-  return html`<${Shell} view=${view} source=${source} pages=${pages} page=${at.page} title=${title}>
+  const isProxy = view.state && view.state.subsystems && view.state.subsystems.proxy;
+  const offered = pages.filter(([name]) => name !== 'proxy' || isProxy || at.page === 'proxy');
+  return html`<${Shell} view=${view} source=${source} pages=${offered} page=${at.page} title=${title}>
     <${Whole} key=${at.page}><${Page} view=${view} source=${source} params=${at.params} setParams=${(p) => setParams(at.page, { ...at.params, ...p })} /><//>
   <//>`;
 }

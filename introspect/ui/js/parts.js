@@ -28,6 +28,11 @@ export function Tile({ name, value, unit, below, tone }) {
   </div>`;
 }
 
+// Facts is a list of names and values; a third item marks how it stands.
+export function Facts({ rows }) {
+  return html`<dl class="figures">${rows.filter(Boolean).map(([k, v, tone]) => html`<div key=${k} class=${tone || ''}><dt>${k}</dt><dd>${v}</dd></div>`)}</dl>`;
+}
+
 export function Empty({ children }) {
   return html`<p class="empty">${children}</p>`;
 }

@@ -2,7 +2,7 @@
 // node to a store or a subscriber is counted here.
 
 import { bytes, date, duration, number } from './format.js';
-import { Card, Empty, html, Tile, Words } from './parts.js';
+import { Card, Empty, Facts, html, Tile, Words } from './parts.js';
 import { Table } from './table.js';
 
 const col = (name, title, width, value, cell, right = true, drop = 0) => ({ name, title, width, right, drop, sort: value, cell: cell || ((r) => number(value(r))) });
@@ -41,11 +41,6 @@ const topicColumns = [col('name', 'Topic', 'minmax(150px, 1fr)', (r) => r.name, 
 
 const tall = (rows) => `${Math.min(Math.max(rows.length, 1), 10) * 34 + 38}px`;
 const list = (label, columns, rows, keyOf, by) => html`<${Table} label=${label} columns=${columns} rows=${rows} keyOf=${keyOf} start=${{ by, down: by !== 'name' }} height=${tall(rows)} />`;
-
-// Facts is a list of names and values; a third item marks how it stands.
-function Facts({ rows }) {
-  return html`<dl class="figures">${rows.filter(Boolean).map(([k, v, tone]) => html`<div key=${k} class=${tone || ''}><dt>${k}</dt><dd>${v}</dd></div>`)}</dl>`;
-}
 
 function Influx({ p }) {
   const i = p.influx, s = p.spool;

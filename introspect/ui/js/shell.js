@@ -45,7 +45,7 @@ function Setting({ name, unit, value, least, most, step, save }) {
   </form>`;
 }
 
-function Settings({ view, source, close }) {
+function Settings({ view, source, pages, close }) {
   const { model } = view, box = useRef(null), r = model.runtime;
   useEffect(() => { box.current.showModal(); }, []);
   const save = (key) => (ms, done) => (source.session ? source.session.configure({ [key]: ms }, done) : done('a file is open'));
@@ -59,7 +59,7 @@ function Settings({ view, source, close }) {
     <p class="muted">${number(model.states.length)} states, ${number(model.events.length)} events, ${bytes(model.stateBytes + model.eventBytes)}</p>
     ${facts.length > 0 && html`<h3>Node</h3><dl>${facts.filter(([, v]) => v && v.trim()).map(([k, v]) => html`<dt key=${k}>${k}</dt><dd><${Words}>${v}<//></dd>`)}</dl>`}
     <h3>Keys</h3>
-    <p class="muted"><kbd>1</kbd> to <kbd>8</kbd> the pages, <kbd>p</kbd> pause and resume, <kbd>/</kbd> search, arrows in tables, <kbd>Enter</kbd> opens a row.</p>
+    <p class="muted"><kbd>1</kbd> to <kbd>${pages.length}</kbd> the pages, <kbd>p</kbd> pause and resume, <kbd>/</kbd> search, arrows in tables, <kbd>Enter</kbd> opens a row.</p>
   </dialog>`;
 }
 
@@ -81,7 +81,8 @@ function Token({ source }) {
 export function Shell({ view, source, pages, page, title, children }) {
   const { model } = view;
   const [settings, setSettings] = useState(false), [over, setOver] = useState(false);
-  const file = useRef(null);
+  const file = useRef(null), now = useRef(pages); // the keys' pages, of which there may come more
+  now.current = pages;
   const pause = () => (model.paused ? source.resume() : source.pause());
   const save = () => download(`ipfsmon-${date(model.lastTime() || Date.now()).replace(/[ :]/g, '-')}.ipfsmon-capture`, model.exported());
   useEffect(() => {
@@ -97,7 +98,7 @@ export function Shell({ view, source, pages, page, title, children }) {
     const keys = (e) => {
       if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest('input, textarea, select, dialog')) return;
       const n = Number(e.key);
-      if (n >= 1 && n <= pages.length) location.hash = `#/${pages[n - 1][0]}`;
+      if (n >= 1 && n <= now.current.length) location.hash = `#/${now.current[n - 1][0]}`;
       else if (e.key === 'p') (model.paused ? source.resume() : source.pause());
       else if (e.key === '/' && document.querySelector('main .search')) document.querySelector('main .search').focus();
       else return;
@@ -140,7 +141,7 @@ export function Shell({ view, source, pages, page, title, children }) {
     <${Timeline} view=${view} />
     <div class="messages" role="status">${model.messages.map((m) => html`<p>${m.text}</p>`)}</div>
     ${over && html`<div class="drop">Drop a capture file here</div>`}
-    ${settings && html`<${Settings} view=${view} source=${source} close=${() => setSettings(false)} />`}
+    ${settings && html`<${Settings} view=${view} source=${source} pages=${pages} close=${() => setSettings(false)} />`}
     ${source.needsToken && html`<${Token} source=${source} />`}
   </div>`;
 }

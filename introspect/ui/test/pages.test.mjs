@@ -8,6 +8,7 @@ import { columnsOf, valueOf } from '../js/events.js';
 import { groupColor, sampled } from '../js/graph.js';
 import { groups, merged, transportOf } from '../js/overview.js';
 import { matches } from '../js/peers.js';
+import { stateOf } from '../js/proxy.js';
 import { fitting, sorted } from '../js/table.js';
 import { decode, encode } from '../js/proto.js';
 
@@ -98,4 +99,10 @@ test('a peer is the brighter the longer it is there', () => {
   const ages = [0, 1000, 60000, 3600000, 4294967295].map(brightness);
   for (let i = 1; i < ages.length; i++) assert.ok(ages[i] >= ages[i - 1]);
   assert.deepEqual([ages[0], ages[3], ages[4]], [0.35, 1, 1]);
+});
+
+test('a node behind a proxy is connected, silent or down', () => {
+  assert.deepEqual(stateOf({ connected: true, stalled: false }), ['connected', 'active']);
+  assert.deepEqual(stateOf({ connected: true, stalled: true }), ['silent', 'missing']);
+  assert.deepEqual(stateOf({ connected: false, stalled: true }), ['down', 'error']);
 });
