@@ -28,7 +28,7 @@ type Proxy struct {
 	Answer LatencyStats // from a peer's want to the block's way out
 
 	PassedStreams  uint64 // of other protocols, passed on to a downstream
-	BlockedStreams uint64 // of other protocols, refused
+	BlockedStreams uint64 // of other protocols, refused: blocked, over a limit or without a node
 
 	PreloadRequests uint64
 	PreloadRefused  uint64 // of these, because of a limit

@@ -44,7 +44,7 @@ var proxyTotals = &Measurement{
 		{Key: "answer_p99_us", Type: Int, Unit: "µs", Help: "99th percentile"},
 		{Key: "answer_max_us", Type: Int, Unit: "µs", Help: "longest"},
 		{Key: "passed_streams", Type: Int, Help: "streams of other protocols passed on to a node"},
-		{Key: "blocked_streams", Type: Int, Help: "streams of other protocols refused"},
+		{Key: "blocked_streams", Type: Int, Help: "streams of other protocols refused: blocked, over a limit or without a node"},
 		{Key: "preload_requests", Type: Int, Help: "requests to /api/v0/refs"},
 		{Key: "preload_refused", Type: Int, Help: "of these, refused because of a limit"},
 		{Key: "preload_running", Type: Int, Help: "requests that are answered now"},

@@ -72,6 +72,7 @@ type engine struct {
 	roomy       []*upstream // whose budget has got room; pumped by flush
 	ready       []*outbox   // with something to send; started by flush
 	n           counts
+	blocked     []uint64  // streams refused, by the place of their protocol in the list; nil before the first
 	last        counts    // as of the last sample
 	answer      histogram // from a peer's want to its block
 	refsRunning int

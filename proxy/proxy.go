@@ -90,6 +90,7 @@ func New(cfg Config) (_ *Proxy, err error) {
 	p.engine = newEngine(s, p.upNet, p.downNt)
 	p.engine.reverse.at = p.addressesOf
 	p.pass = newPasser(p)
+	countBlocked(p.up, p.engine)
 	if s.refsAt != "" {
 		if p.refs, err = newRefsServer(p); err != nil {
 			return nil, err

@@ -18,6 +18,8 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 )
 
@@ -276,5 +278,37 @@ func TestOtherProtocols(t *testing.T) {
 		require.Error(t, err, id)
 	}
 	require.NotContains(t, p.log.String(), "hello")
-	require.EqualValues(t, 1, p.Sample(time.Second).PassedStreams)
+	_, err = up.NewStream(context.Background(), p.up.ID(), "/neither/passed/nor/blocked")
+	require.Error(t, err)
+	sample := p.Sample(time.Second)
+	require.EqualValues(t, 1, sample.PassedStreams)
+	require.EqualValues(t, 2, sample.BlockedStreams)
+	require.Zero(t, p.Sample(time.Second).BlockedStreams, "counted once")
+	now, _ := p.Status()
+	require.EqualValues(t, 2, now.BlockedStreams)
+
+	// By the names of the list alone, which peers are told nothing of.
+	reg := prometheus.NewPedanticRegistry()
+	require.NoError(t, reg.Register(p.Proxy))
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	denied := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() == "kitsune_blocked_streams_total" {
+			for _, m := range f.GetMetric() {
+				require.Len(t, m.GetLabel(), 1)
+				denied[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	require.Equal(t, map[string]float64{"/ipfs/lan/kad/": 1, "/libp2p/autonat/": 0, "/libp2p/circuit/relay/": 0, "/libp2p/dcutr": 0, "/x/": 1, "others": 0}, denied)
+	told, err := up.Peerstore().GetProtocols(p.up.ID())
+	require.NoError(t, err)
+	for _, id := range told {
+		require.False(t, strings.HasPrefix(string(id), "/x/") || strings.HasPrefix(string(id), "/ipfs/lan/"), id)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	pong := <-ping.Ping(ctx, up, p.up.ID())
+	require.NoError(t, pong.Error)
 }
