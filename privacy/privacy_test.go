@@ -254,7 +254,7 @@ func TestPseudonymKeepsTheRest(t *testing.T) {
 		part := map[event.Kind]string{event.KindMessage: "Wants Presences Blocks", event.KindConnection: "Conn", event.KindIdentify: "Identify",
 			event.KindSample: "Sample", event.KindLatency: "Latency", event.KindSummary: "Summary", event.KindClockStep: "ClockStep", event.KindProxy: "Proxy"}[kind]
 		require.NotEmpty(t, part, kind)
-		for _, name := range append(strings.Fields(part), "Peer", "Addrs", "Country", "Gateway", "Dir", "Full", "PendingBytes", "WireSize", "Truncated", "OversizeCID") {
+		for _, name := range append(strings.Fields(part), "Peer", "Addrs", "Country", "Gateway", "Dir", "Full", "PendingBytes", "WireSize", "Truncated", "OversizeCID", "Side", "Downstream") {
 			same(t, name, reflect.ValueOf(e).Elem().FieldByName(name), reflect.ValueOf(out).Elem().FieldByName(name))
 		}
 	}
