@@ -218,25 +218,27 @@ func TestKillNine(t *testing.T) {
 	}
 }
 
+// session runs a store in a folder while f does something with it.
+func session(t *testing.T, data string, f func(Config)) {
+	t.Helper()
+	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	f(storeAt(child))
+}
+
 // A MANIFEST that a kill left empty does not lose a shard.
 func TestHalfWrittenIndex(t *testing.T) {
 	data := t.TempDir()
-	session := func(f func(cfg Config)) {
-		t.Helper()
-		child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer child.Close()
-		f(storeAt(child))
-	}
 	add := func(cfg Config) {
 		t.Helper()
 		if st, err := publish(t, cfg, messages(100)); err != nil || st.Stored != 100 {
 			t.Fatalf("%v, %+v", err, st)
 		}
 	}
-	session(add)
+	session(t, data, add)
 	for i, content := range []string{"", `{"levels": [`} {
 		found, err := filepath.Glob(filepath.Join(store.StoreDir(data), "data", "ipfsmon", "history", "*", "index", "*", "MANIFEST"))
 		if err != nil || len(found) == 0 {
@@ -245,7 +247,7 @@ func TestHalfWrittenIndex(t *testing.T) {
 		if err := os.WriteFile(found[0], []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		session(func(cfg Config) {
+		session(t, data, func(cfg Config) {
 			add(cfg)
 			want := 200 + 100*i
 			if got := ask(t, cfg, "SELECT count(cid) FROM wants WHERE direction = 'received'", false); !strings.HasSuffix(got, fmt.Sprintf(",%d\n", want)) {
@@ -253,6 +255,41 @@ func TestHalfWrittenIndex(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is written behind an entry that a kill cut short is there after the next
+// end.
+func TestHalfWrittenLog(t *testing.T) {
+	data := t.TempDir()
+	// Each entry is a byte, four of length, and so much more.
+	for i, torn := range []string{"", "\x01", "\x01\x00\x00\x01\x00", "\x01\x00\x00\x01\x00abc", "\x00\x00\x00\x00\x00\x00"} {
+		if i > 0 {
+			found, err := filepath.Glob(filepath.Join(store.StoreDir(data), "wal", "ipfsmon", "history", "*", "_*.wal"))
+			if err != nil || len(found) == 0 {
+				t.Fatalf("no log to damage: %v", err)
+			}
+			f, err := os.OpenFile(found[len(found)-1], os.O_WRONLY|os.O_APPEND, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteString(torn); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		session(t, data, func(cfg Config) {
+			if st, err := publish(t, cfg, messages(100)); err != nil || st.Stored != 100 {
+				t.Fatalf("%v, %+v", err, st)
+			}
+		})
+	}
+	session(t, data, func(cfg Config) {
+		if got := ask(t, cfg, "SELECT count(cid) FROM wants WHERE direction = 'received'", false); !strings.HasSuffix(got, ",500\n") {
+			t.Errorf("counted %q, want 500", got)
+		}
+	})
 }
 
 // While the store is away nothing is lost, and it goes on when it is back.

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"github.com/influxdata/influxdb/tsdb/engine/tsm1"
 )
 
 // repair makes a store's folder fit to be opened after a process that was
@@ -16,6 +18,9 @@ import (
 // it is taken away, together with fields.idx, whose absence tells InfluxDB to
 // make both again from the data.
 func repair(dir string, log *slog.Logger) error {
+	if err := repairLogs(dir, log); err != nil {
+		return err
+	}
 	manifests, err := filepath.Glob(filepath.Join(dir, "data", "*", "*", "*", "index", "*", "MANIFEST"))
 	if err != nil {
 		return err
@@ -46,6 +51,42 @@ func repair(dir string, log *slog.Logger) error {
 		// A shard without this folder would get an index in memory.
 		if err := os.Mkdir(index, 0o700); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// repairLogs cuts off the entry that a killed process was writing at the end of
+// a shard's log. InfluxDB 1.8 cuts it off too, but only after it has looked
+// where to go on: it leaves a hole there, and at the next start all that was
+// written behind it is cut off with it, though it was answered for.
+func repairLogs(dir string, log *slog.Logger) error {
+	logs, err := filepath.Glob(filepath.Join(dir, "wal", "*", "*", "*", "_*.wal"))
+	if err != nil {
+		return err
+	}
+	for i, path := range logs { // sorted; only the last of a shard is written to again
+		if i+1 < len(logs) && filepath.Dir(logs[i+1]) == filepath.Dir(path) {
+			continue
+		}
+		if err := repairLog(path, log); err != nil {
+			return fmt.Errorf("read a log: %w", err)
+		}
+	}
+	return nil
+}
+
+func repairLog(path string, log *slog.Logger) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	r := tsm1.NewWALSegmentReader(f)
+	defer r.Close()
+	for r.Next() {
+		if _, err := r.Read(); err != nil {
+			log.Warn("store: a write was cut short by the end of the process, which had not answered for it", "file", path, "whole", r.Count(), "error", err)
+			return f.Truncate(r.Count())
 		}
 	}
 	return nil
