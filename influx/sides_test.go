@@ -122,3 +122,23 @@ func TestSidesDoNotAllocate(t *testing.T) {
 		t.Errorf("encoding a proxy's events allocates %v times", n)
 	}
 }
+
+// One want of a node, and the same of both sides of a proxy.
+func BenchmarkEncodeSides(b *testing.B) {
+	want := testEvents()[1]
+	for _, side := range []event.Side{event.NoSide, event.Upstream, event.Downstream} {
+		b.Run("side="+side.String(), func(b *testing.B) {
+			ev := *want
+			if ev.Side = side; side == event.Downstream {
+				ev.Downstream = "10.0.0.1:5001"
+			}
+			e := NewEncoder("node", true)
+			var bufs [Kinds][]byte
+			b.ReportAllocs()
+			for b.Loop() {
+				bufs[History] = bufs[History][:0]
+				bufs, _ = e.Append(bufs, &ev)
+			}
+		})
+	}
+}
