@@ -17,7 +17,7 @@ const minPrune = 4096
 
 // live says whether an ask waits in the backlog for a want that is still there.
 func (a *ask) live() bool {
-	return a.state == queued && a.want.ask(a.down) == a && len(a.want.waiters) > 0
+	return a.state == queued && a.want.ask(a.down) == a && (len(a.want.waiters) > 0 || a.want.ahead != nil)
 }
 
 // prune takes out of the backlog what nobody waits for any more, whenever that

@@ -12,8 +12,10 @@ import (
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	bsnet "github.com/ipfs/boxo/bitswap/network"
+	"github.com/ipfs/boxo/ipld/merkledag"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	format "github.com/ipfs/go-ipld-format"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 )
@@ -109,7 +111,14 @@ func sound(t *testing.T, e *engine) {
 		require.LessOrEqual(t, len(u.box.items), 4*e.cfg.MaxWants)
 	}
 	require.Equal(t, total, e.total)
-	require.LessOrEqual(t, len(e.wants), total)
+	ahead := 0
+	for _, x := range e.wants {
+		ahead += bit(x.ahead != nil)
+	}
+	require.Equal(t, ahead, e.ahead)
+	require.LessOrEqual(t, len(e.wants), total+ahead)
+	require.LessOrEqual(t, ahead, e.cache.max/firstSize/2)
+	require.LessOrEqual(t, len(e.family.children), maxChildren)
 	ledger, open := map[*downstream]int{}, map[*downstream]int{}
 	for c, x := range e.wants {
 		require.Equal(t, c, x.cid)
@@ -181,9 +190,27 @@ func FuzzPeers(f *testing.F) {
 	f.Add(join(fuzzStep(0, 2, asks), fuzzStep(0, 2, cancel), fuzzStep(0, 3, asks), fuzzStep(5, 0), fuzzStep(1, 1, answer), fuzzStep(6, 0)))
 	f.Add(join(fuzzStep(0, 0, asks, cancel, asks), fuzzStep(3, 0), fuzzStep(7, 0), fuzzStep(4, 0), fuzzStep(0, 1, lies, answer)))
 	f.Add([]byte{0, 0, 0, 3, 2, 0xff, 0xff, 1, 1, 0, 1, 0})
+	// A file that is read in order: what comes next is asked for ahead.
+	leaves := newBlocks(f, 40, 100)
+	node := new(merkledag.ProtoNode)
+	for _, b := range leaves {
+		if err := node.AddRawLink("", &format.Link{Cid: b.Cid(), Size: 100}); err != nil {
+			f.Fatal(err)
+		}
+	}
+	root := bsmsg.New(false)
+	root.AddBlock(node)
+	read := join(fuzzStep(0, 0, wantMsg(false, wantBlock, node.Cid())), fuzzStep(1, 0, root), fuzzStep(1, 1, root))
+	for i := range 6 {
+		got := bsmsg.New(false)
+		got.AddBlock(leaves[i])
+		read = append(read, join(fuzzStep(0, 0, wantMsg(false, wantBlock, leaves[i].Cid())), fuzzStep(1, 0, got), fuzzStep(1, 1, got))...)
+	}
+	f.Add(read)
+	f.Add(append(read, join(fuzzStep(2, 0), fuzzStep(4, 0), fuzzStep(5, 1), fuzzStep(3, 0))...))
 
 	f.Fuzz(func(t *testing.T, script []byte) {
-		s := &settings{Config: Config{Balance: ByCID, Fallback: time.Second, MaxUpstreams: 3, MaxWants: 64, QueueBytes: 2048, CacheBytes: 4096,
+		s := &settings{Config: Config{Balance: ByCID, Fallback: time.Second, MaxUpstreams: 3, MaxWants: 64, QueueBytes: 2048, CacheBytes: 8 << 20,
 			Logger: slog.New(slog.DiscardHandler)}}
 		for _, id := range fuzzNodes {
 			s.downs = append(s.downs, &downstreamAddr{name: string(id)})
