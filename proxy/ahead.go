@@ -23,6 +23,9 @@ const (
 	// lackFor is how long a node that said no to one child of a parent is asked
 	// after the others for the rest of them.
 	lackFor = time.Minute
+	// manyMisses is how many blocks in a row a node had not, for it to be asked
+	// after the others for what the same peer wants next.
+	manyMisses = 3
 	// maxChildren bounds how many children are known, of all parents.
 	maxChildren = 16384
 	// maxParent is the size up to which a block's links are looked at.
@@ -69,14 +72,28 @@ func (f *family) has(c cid.Cid, d *downstream) {
 	}
 }
 
-// lacking says whether a node said no to a sibling of a CID a moment ago.
-func (f *family) lacking(c cid.Cid, d *downstream, now time.Time) bool {
-	x, there := f.children[c]
-	if !there {
-		return false
+// unlikely says whether a node said no to a sibling of a CID a moment ago or, if
+// no parent is known, to the last that the peer found elsewhere.
+func (e *engine) unlikely(c cid.Cid, d *downstream, who *upstream, now time.Time) bool {
+	if x, there := e.family.children[c]; there {
+		said, there := x.of.lacking[d]
+		return there && now.Sub(said) < lackFor
 	}
-	said, there := x.of.lacking[d]
-	return there && now.Sub(said) < lackFor
+	return who != nil && who.misses[d] >= manyMisses
+}
+
+// found notes which nodes had not what a peer got of another one.
+func (u *upstream) found(d *downstream, asks []*ask) {
+	delete(u.misses, d)
+	for _, a := range asks {
+		if a.state != dontHave {
+			continue
+		}
+		if u.misses == nil {
+			u.misses = map[*downstream]int{}
+		}
+		u.misses[a.down]++
+	}
 }
 
 // learn notes the children of a block, and which of those that were asked for

@@ -169,3 +169,22 @@ func TestNodesThatLackAParentAreAskedLast(t *testing.T) {
 		}
 	}
 }
+
+// A peer whose blocks one node has is not sent to the others first each time.
+func TestNodesThatHadNotWhatAPeerFound(t *testing.T) {
+	all := newBlocks(t, 50, 10)
+	full, _ := rawPeer(t, hasAll(t, all[:49]...))
+	part, asked := rawPeer(t, hasAll(t, all[49]))
+	p := startProxy(t, Config{Downstreams: []string{apiAddr(full.api), apiAddr(part.api)}, Fallback: time.Hour})
+	up, told := rawPeer(t, nil)
+	p.connect(t, up.Host)
+	for i, b := range all {
+		up.send(t, p.up.ID(), wantMsg(false, wantBlock, b.Cid()))
+		told.eventually(t, "it comes", func() bool { return told.blocks[b.Cid()] == 1 })
+		if i == 48 {
+			asked.mu.Lock()
+			require.LessOrEqual(t, asked.count(func(w bsmsg.Entry) bool { return !w.Cancel }), manyMisses)
+			asked.mu.Unlock()
+		}
+	}
+}

@@ -100,7 +100,7 @@ func (e *engine) order(t *want) []*downstream {
 	}
 	now := time.Now()
 	last := func(d *downstream) int {
-		return 2*bit(d.stalled || now.Before(d.distrust)) + bit(e.family.lacking(t.cid, d, now))
+		return 2*bit(d.stalled || now.Before(d.distrust)) + bit(e.unlikely(t.cid, d, who, now))
 	}
 	slices.SortStableFunc(out, func(a, b *downstream) int { return cmp.Compare(last(a), last(b)) })
 	return out
@@ -405,6 +405,9 @@ func (e *engine) gotBlock(d *downstream, blk blocks.Block, now time.Time) {
 	e.cache.add(blk, now, t.ahead != nil)
 	e.family.has(blk.Cid(), d)
 	e.family.learn(blk, t.asks, now)
+	for _, w := range t.waiters {
+		w.up.found(d, t.asks)
+	}
 	e.deliver(t, blk, now)
 }
 

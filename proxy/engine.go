@@ -115,6 +115,7 @@ type upstream struct {
 	size     int                 // of its blocks, on average; 0 before the first
 	seq      uint64
 	home     *downstream // of --sticky and of other protocols
+	misses   map[*downstream]int
 	box      outbox
 }
 

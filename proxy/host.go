@@ -21,7 +21,7 @@ func upHost(s *settings, key crypto.PrivKey) (host.Host, error) {
 	if s.ws != nil {
 		addrs = append(addrs, s.ws)
 	}
-	opts := []libp2p.Option{libp2p.ListenAddrs(addrs...)}
+	opts := []libp2p.Option{libp2p.ListenAddrs(addrs...), gatheredSecurity()}
 	if s.SwarmKeyFile != "" {
 		psk, err := loadSwarmKey(s.SwarmKeyFile)
 		if err != nil {

@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	pool "github.com/libp2p/go-buffer-pool"
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+)
+
+// TLS writes a record of 16 KiB at a time, each of which wakes the other side.
+// What yamux hands to TLS at once is written at once here.
+
+// gatheredSecurity is TLS that gathers, and Noise, in libp2p's order of preference.
+func gatheredSecurity() libp2p.Option {
+	return libp2p.ChainOptions(libp2p.Security(libp2ptls.ID, newGatherTLS), libp2p.Security(noise.ID, noise.New))
+}
+
+// gatherTLS is libp2p's TLS over connections that gather.
+type gatherTLS struct{ *libp2ptls.Transport }
+
+func newGatherTLS(id protocol.ID, key crypto.PrivKey, muxers []upgrader.StreamMuxer) (*gatherTLS, error) {
+	t, err := libp2ptls.New(id, key, muxers)
+	return &gatherTLS{t}, err
+}
+
+// SecureInbound implements sec.SecureTransport.
+func (t *gatherTLS) SecureInbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
+	return gathering(insecure, func(c net.Conn) (sec.SecureConn, error) { return t.Transport.SecureInbound(ctx, c, p) })
+}
+
+// SecureOutbound implements sec.SecureTransport.
+func (t *gatherTLS) SecureOutbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
+	return gathering(insecure, func(c net.Conn) (sec.SecureConn, error) { return t.Transport.SecureOutbound(ctx, c, p) })
+}
+
+func gathering(insecure net.Conn, secure func(net.Conn) (sec.SecureConn, error)) (sec.SecureConn, error) {
+	g := &gatherer{Conn: insecure}
+	c, err := secure(g)
+	if err != nil {
+		return nil, err
+	}
+	return &gatherConn{c, g}, nil
+}
+
+// gatherConn is a secure connection of which each Write is one below.
+type gatherConn struct {
+	sec.SecureConn
+	below *gatherer
+}
+
+// Write implements net.Conn.
+func (c *gatherConn) Write(b []byte) (int, error) {
+	c.below.begin(len(b))
+	n, err := c.SecureConn.Write(b)
+	if below := c.below.end(); err == nil {
+		err = below
+	}
+	return n, err
+}
+
+// Close implements net.Conn. As TLS does, it does not wait for a write that is
+// stuck to say that it closes.
+func (c *gatherConn) Close() error {
+	if !c.below.mu.TryLock() {
+		_ = c.below.Conn.Close() // the next one tells
+	} else {
+		c.below.mu.Unlock()
+	}
+	return c.SecureConn.Close()
+}
+
+// gatherer is the connection below.
+type gatherer struct {
+	net.Conn
+	mu  sync.Mutex
+	buf []byte // nil: nothing is gathered
+}
+
+// recordSpace is what a record of TLS takes beside its data, and how much data
+// the smallest has, in bytes.
+const (
+	recordSpace = 64
+	leastRecord = 1024
+)
+
+func (g *gatherer) begin(size int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.buf = pool.Get(size + (size/leastRecord+1)*recordSpace)[:0]
+}
+
+// end writes what was gathered.
+func (g *gatherer) end() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	buf := g.buf
+	g.buf = nil
+	defer pool.Put(buf)
+	if len(buf) == 0 {
+		return nil
+	}
+	_, err := g.Conn.Write(buf)
+	return err
+}
+
+// Write implements net.Conn.
+func (g *gatherer) Write(b []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.buf != nil {
+		g.buf = append(g.buf, b...)
+		return len(b), nil
+	}
+	return g.Conn.Write(b)
+}
