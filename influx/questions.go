@@ -163,4 +163,12 @@ cost |> filter(fn: (r) => r._field == "resident_bytes" or r._field == "goroutine
   |> filter(fn: (r) => r._measurement == "node" and (r._field == "connections" or r._field == "wantlist" or r._field == "ledgers" or r._field == "repo_bytes"))
   |> group(columns: ["node", "_field"]) |> last() |> keep(columns: ["node", "_field", "_value"])`,
 	},
+	{
+		Name: "sides", Asks: "What is wanted on each side of a proxy, and of which node?", Since: "1h",
+		InfluxQL: `SELECT count(cid) AS wants FROM wants WHERE time > now() - {since} GROUP BY side, downstream, direction, type`,
+		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "wants" and r._field == "cid")
+  |> group(columns: ["side", "downstream", "direction", "type"]) |> count()`,
+		Note: "side is upstream or downstream, downstream the node's name; what a node saw, as here, has neither.",
+	},
 }
