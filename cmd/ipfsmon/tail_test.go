@@ -40,7 +40,7 @@ func TestTail(t *testing.T) {
 		require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 1 }, 10*time.Second, time.Millisecond)
 		for range publish {
 			b.Publish(&event.Event{Kind: event.KindConnection, Time: 1e18, Peer: "peer", Conn: &event.Conn{Addr: "/ip4/1.2.3.4/tcp/1"},
-				Country: "NZ", Gateway: true})
+				Country: "NZ", Gateway: true, Side: event.Downstream, Downstream: "a, b"})
 		}
 		if count == 0 {
 			b.Close() // the server ends
@@ -51,15 +51,15 @@ func TestTail(t *testing.T) {
 	}
 	lines := f("text", 2, false, 5)
 	require.Len(t, lines, 2)
-	require.Contains(t, lines[1], " "+peer.ID("peer").String()+" (NZ, gateway) opened /ip4/1.2.3.4/tcp/1")
+	require.Contains(t, lines[1], " "+peer.ID("peer").String()+" (NZ, gateway) [downstream a, b] opened /ip4/1.2.3.4/tcp/1")
 	lines = f("json", 1, true, 5)
 	require.Len(t, lines, 1)
 	require.Contains(t, lines[0], `"peer":"`+peer.ID("peer").String()+`","connection_event":{"remote":"/ip4/1.2.3.4/tcp/1","connection_event_type":0,`)
-	require.Contains(t, lines[0], `,"country":"NZ","gateway":true`)
+	require.Contains(t, lines[0], `,"country":"NZ","gateway":true,"side":"downstream","downstream":"a, b"`)
 	lines = f("csv", 2, true, 5)
 	require.Len(t, lines, 3)
 	require.Equal(t, strings.Join(stream.CSVHeader, ",")+"\n", lines[0])
-	require.Contains(t, lines[1], ",connection,outbound,"+peer.ID("peer").String()+",opened,,,,,/ip4/1.2.3.4/tcp/1,,NZ,true\n")
+	require.Contains(t, lines[1], ",connection,outbound,"+peer.ID("peer").String()+",opened,,,,,/ip4/1.2.3.4/tcp/1,,NZ,true,downstream,\"a, b\"\n")
 	require.Len(t, f("json", 0, true, 3), 3)
 	require.NoError(t, <-done)
 
@@ -73,6 +73,7 @@ func TestTailArguments(t *testing.T) {
 	}
 	f(`--format "xml": want text, json or csv`, "--format", "xml")
 	f(`kinds: "x": want one of`, "--kind", "x")
+	f(`sides: "left": want one of upstream, downstream`, "--side", "left")
 	f("want 3 or 4", "--protocol", "5")
 	f("want zstd or gzip", "--encoding", "br")
 	f("--token-file", "--token-file", "/nowhere/at/all")
