@@ -18,8 +18,10 @@ import (
 const (
 	// aheadBlocks is how many are asked for beyond the last that is wanted.
 	aheadBlocks = 16
-	// aheadRun is how many have to be wanted in a row before.
+	// aheadRun is how many have to be wanted in a row before. kubo tells of its
+	// wants in no order, so that a row is what is not more than near apart.
 	aheadRun = 3
+	near     = 8
 	// lackFor is how long a node that said no to one child of a parent is asked
 	// after the others for the rest of them.
 	lackFor = time.Minute
@@ -142,16 +144,18 @@ func (f *family) learn(blk blocks.Block, asks []*ask, now time.Time) {
 // known.
 func (f *family) wanted(c cid.Cid) *parent {
 	x, there := f.children[c]
-	switch {
-	case !there:
+	if !there {
 		return nil
-	case x.i == x.of.last+1:
-		x.of.run++
-		x.of.last = x.i
-	case x.i > x.of.last:
-		x.of.run, x.of.last = 1, x.i
 	}
-	return x.of
+	p := x.of
+	switch step := x.i - p.last; {
+	case step > near: // elsewhere
+		p.run = 1
+	case step >= -near:
+		p.run++
+	}
+	p.last = max(p.last, x.i)
+	return p
 }
 
 // readAhead asks for what a peer will want next of a node's children.
