@@ -189,7 +189,10 @@ func TestOldPeers(t *testing.T) {
 		old.send(t, p.up.ID(), plain)
 		require.Eventually(t, func() bool { return old.count(func() int { return len(old.got) }) == len(all) }, patient, time.Millisecond)
 		for _, b := range all {
-			require.Equal(t, sha256.Sum256(b.RawData()), sha256.Sum256(old.got[string(b.Cid().Hash())]))
+			old.mu.Lock()
+			got := sha256.Sum256(old.got[string(b.Cid().Hash())])
+			old.mu.Unlock()
+			require.Equal(t, sha256.Sum256(b.RawData()), got)
 		}
 		// And what only a newer one may say.
 		old.send(t, p.up.ID(), wantMsg(false, wantHave, all[0].Cid(), missing[1].Cid()))
