@@ -129,11 +129,15 @@ func ours(j job) (r result, err error) {
 		want += uint64(r.Live)
 	}
 	if !j.Away && err == nil {
-		err = f.reach(want, func(st influx.Stats) uint64 { return st.Stored })
+		// What is in the open batch is posted at once by the end, else within FlushInterval.
+		err = f.reach(want, func(st influx.Stats) uint64 { return st.Stored + uint64(min(st.Queued, batchPoints)) })
 	}
+	st, stopErr := f.stop()
 	r.Seconds, r.CPU = time.Since(begin).Seconds(), cpuTime()-cpu
-	_, stopErr := f.stop()
-	return r, errors.Join(err, stopErr)
+	if err = errors.Join(err, stopErr); err == nil && !j.Away && st.Stored < want {
+		err = fmt.Errorf("%d of %d points are stored at the end", st.Stored, want)
+	}
+	return r, err
 }
 
 // live publishes blocks, which the backlog has none of, while the backlog
