@@ -22,6 +22,10 @@ const (
 	enoughBytes = 128 << 10
 )
 
+// lanes is how many streams large blocks in a queue go by in turn. A peer reads
+// a stream with one goroutine, which checks a block before it reads the next.
+const lanes = 3
+
 // How a message is sent: a peer that does not take it within this time is taken
 // for one that has gone.
 const (
@@ -64,7 +68,8 @@ type outbox struct {
 	running bool
 	pending bool // in engine.ready
 	era     int  // changes when all is dropped
-	stream  bsnet.MessageSender
+	streams [lanes]bsnet.MessageSender
+	lane    int // of the last block
 	cancel  context.CancelFunc
 }
 
@@ -82,7 +87,7 @@ func (e *engine) post(b *outbox, x item) {
 
 // drop empties the box and ends what is being sent: the other side has gone.
 func (b *outbox) drop() {
-	b.items, b.bytes, b.stream = nil, b.sending, nil
+	b.items, b.bytes, b.streams = nil, b.sending, [lanes]bsnet.MessageSender{}
 	b.era++
 	if b.cancel != nil {
 		b.cancel()
@@ -111,7 +116,12 @@ func (e *engine) empty(b *outbox) {
 		clear(b.items[rest:])
 		b.items = b.items[:rest]
 		b.sending = size
-		to, stream, era := b.to, b.stream, b.era
+		lane := 0
+		if size >= enoughBytes && len(b.items) > 0 { // more follows: others can work on it meanwhile
+			b.lane = (b.lane + 1) % lanes
+			lane = b.lane
+		}
+		to, stream, era := b.to, b.streams[lane], b.era
 		ctx, cancel := context.WithTimeout(context.Background(), sendTimeout+5*time.Second)
 		b.cancel = cancel
 		e.mu.Unlock()
@@ -124,7 +134,18 @@ func (e *engine) empty(b *outbox) {
 		if b.era != era {
 			continue // to a later connection of the same node, or to nobody
 		}
-		b.stream = stream
+		b.streams[lane] = stream
+		if err != nil { // with this one the others are of no use
+			lost := b.streams
+			b.streams = [lanes]bsnet.MessageSender{}
+			e.boxes.Go(func() {
+				for _, s := range lost {
+					if s != nil {
+						_ = s.Reset() // nobody waits for it
+					}
+				}
+			})
+		}
 		e.sent(b, err)
 	}
 	b.running = false

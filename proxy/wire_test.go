@@ -5,10 +5,13 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 )
 
@@ -162,4 +165,28 @@ func TestAllocationsOfABlock(t *testing.T) {
 	require.Less(t, r.AllocedBytesPerOp(), int64(size+size/8))
 	require.Less(t, r.AllocsPerOp(), int64(40))
 	t.Logf("%d allocations of %d bytes for a block of %d", r.AllocsPerOp(), r.AllocedBytesPerOp(), size)
+}
+
+// Large blocks in a queue go by some streams in turn, as many as there are lanes.
+func TestLanes(t *testing.T) {
+	node := newTestNode(t)
+	blks := newBlocks(t, 40, 256<<10)
+	node.put(t, blks...)
+	p := startProxy(t, Config{Downstreams: []string{apiAddr(node.api)}})
+	gate := make(chan struct{})
+	up, told := rawPeer(t, func(*rawNode, peer.ID, bsmsg.BitSwapMessage) { <-gate })
+	p.connect(t, up.Host)
+	up.send(t, p.up.ID(), wantMsg(false, wantBlock, cids(blks)...))
+	require.Eventually(t, func() bool { return p.Sample(time.Second).QueuedBytes > 4<<20 }, patient, time.Millisecond)
+	close(gate)
+	told.eventually(t, "all", func() bool { return len(told.blocks) == len(blks) })
+	out := 0
+	for _, c := range p.up.Network().ConnsToPeer(up.ID()) {
+		for _, s := range c.GetStreams() {
+			if s.Stat().Direction == network.DirOutbound && slices.Contains(protocols, s.Protocol()) {
+				out++
+			}
+		}
+	}
+	require.Equal(t, lanes, out)
 }
