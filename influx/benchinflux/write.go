@@ -63,8 +63,14 @@ func startFlow(cfg influx.Config) (*flow, error) {
 }
 
 // hold waits before the ring or memory overflows: neither is what is measured.
-func (f *flow) hold(entries int) {
-	for f.bus.Stats().Held*entries > 16_000 || f.sink.Stats().Bytes > 12<<20 {
+// Of what waits for a server that is away the spool keeps a quarter of
+// QueueBytes in memory, so that the bound is above that.
+func (f *flow) hold(j job) {
+	most := 12 << 20
+	if j.Away {
+		most = 40 << 20
+	}
+	for f.bus.Stats().Held*j.Entries > 16_000 || f.sink.Stats().Bytes > most {
 		time.Sleep(200 * time.Microsecond)
 	}
 }
@@ -114,7 +120,7 @@ func ours(j job) (r result, err error) {
 		spare := make([]*event.Event, 64) // as capture does it
 		for i := range j.Points / j.Entries {
 			if i%len(spare) == 0 {
-				f.hold(j.Entries)
+				f.hold(j)
 				f.bus.Spare(spare)
 			}
 			f.bus.PublishSpare(src.next(spare[i%len(spare)]))

@@ -34,6 +34,7 @@ const (
 var (
 	rounds = flag.Int("rounds", 6, "pairs of direct and proxied, of which the median counts")
 	mib    = flag.Int("mib", 64, "MiB of each fetch")
+	apart  = flag.Bool("apart", false, "give the proxy a processor of its own and let all others share the rest, as where it is a machine of its own")
 	role   = flag.String("role", "", "for the program itself")
 )
 
@@ -70,7 +71,15 @@ func launch(role string, args ...string) (*child, answer, error) {
 	if err != nil {
 		return nil, answer{}, err
 	}
-	c := &child{cmd: exec.Command(self, append([]string{"-role", role}, args...)...)}
+	command := append([]string{self, "-role", role}, args...)
+	if *apart {
+		processors := fmt.Sprintf("1-%d", runtime.NumCPU()-1)
+		if role == "proxy" {
+			processors = "0"
+		}
+		command = append([]string{"taskset", "-c", processors}, command...)
+	}
+	c := &child{cmd: exec.Command(command[0], command[1:]...)}
 	c.cmd.Stderr = os.Stderr
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
@@ -146,6 +155,10 @@ func main() {
 		}
 		return
 	}
+	if *apart && runtime.NumCPU() < 2 {
+		fmt.Fprintln(os.Stderr, "benchproxy: -apart: there is one processor; it takes two or more")
+		os.Exit(2)
+	}
 	ok, err := run()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "benchproxy:", err)
@@ -190,6 +203,9 @@ func run() (bool, error) {
 	defer p.end()
 	b.proxy, b.front = p, told.Addrs
 	fmt.Printf("%d cores; nodes and peers are kubo nodes with repositories in memory, a process each; loopback\n", runtime.NumCPU())
+	if *apart {
+		fmt.Println("the proxy has one of the cores for itself, nodes and peers have the others, with and without the proxy")
+	}
 	for _, f := range []func() error{b.latency, b.one, b.eight, b.idle} {
 		if err := f(); err != nil {
 			return false, err
