@@ -59,8 +59,8 @@ type code struct {
 	len  uint8
 }
 
-// coder makes codes of how often each symbol comes. Each symbol has one: those
-// that were not counted cost little.
+// coder makes codes of how often each symbol comes. One that does not come has
+// none.
 type coder struct {
 	count [286]uint32
 	codes [286]code
@@ -76,19 +76,24 @@ type node struct {
 	symbol int16
 }
 
-func (c *coder) reset(n int) {
+// reset begins with so many symbols, each of which came so often.
+func (c *coder) reset(n int, count uint32) {
 	c.n = n
 	for i := range c.count {
-		c.count[i] = 1
+		c.count[i] = count
 	}
 }
 
 // build makes a prefix code of no more than limit bits that is nearly the
-// shortest: weights are made more alike until it is short enough.
+// shortest: weights are made more alike until it is short enough. Two symbols at
+// least have a code, since some readers refuse less.
 func (c *coder) build(limit uint8) {
+	for s := 0; c.used() < 2; s++ {
+		c.count[s] = max(c.count[s], 1)
+	}
 	for c.lengths() > limit {
 		for s := range c.count[:c.n] {
-			c.count[s] = c.count[s]/2 + 1
+			c.count[s] = (c.count[s] + 1) / 2
 		}
 	}
 	// Codes of a length follow one another in the order of the symbols (RFC 1951 3.2.2).
@@ -104,10 +109,18 @@ func (c *coder) build(limit uint8) {
 		first = (first + n) << 1
 	}
 	for s := range c.n {
-		e := &c.codes[s]
-		e.bits = bits.Reverse16(next[e.len]) >> (16 - e.len)
-		next[e.len]++
+		if e := &c.codes[s]; e.len > 0 {
+			e.bits = bits.Reverse16(next[e.len]) >> (16 - e.len)
+			next[e.len]++
+		}
 	}
+}
+
+func (c *coder) used() (n int) {
+	for _, k := range c.count[:c.n] {
+		n += bit(k > 0)
+	}
+	return n
 }
 
 // lengths makes the lengths of the shortest code (Huffman's) and gives the
@@ -115,7 +128,10 @@ func (c *coder) build(limit uint8) {
 func (c *coder) lengths() (longest uint8) {
 	c.leafs = c.leafs[:0]
 	for s := range c.n {
-		c.leafs = append(c.leafs, uint64(c.count[s])<<16|uint64(s))
+		c.codes[s] = code{}
+		if c.count[s] > 0 {
+			c.leafs = append(c.leafs, uint64(c.count[s])<<16|uint64(s))
+		}
 	}
 	slices.Sort(c.leafs)
 	k := len(c.leafs)
@@ -167,7 +183,7 @@ func (w *Writer) codes() {
 			all[s] = w.dist.codes[s-286].len
 		}
 	}
-	w.order.reset(19)
+	w.order.reset(19, 0)
 	runs(all[:], func(symbol, _ int) { w.order.count[symbol]++ })
 	w.order.build(7)
 	o.add(286-257|(30-1)<<5|(19-4)<<10, 14)

@@ -26,11 +26,12 @@ const (
 
 	// These are as far as they could be moved without output that is more than
 	// 3 % longer than the library's (BenchmarkAppend).
-	finely = 4    // misses until only every
-	coarse = 10   // th byte is looked at
-	sample = 8    // of so many sequences one is counted for the codes,
-	many   = 4096 // if there are so many
-	seen   = 16   // what a symbol that was counted weighs beside one that was not
+	finely = 4        // misses until only every
+	coarse = 10       // th byte is looked at
+	small  = 64 << 10 // bytes of a batch that is looked at byte by byte
+	sample = 8        // of so many sequences one is counted for the codes,
+	many   = 4096     // if there are so many
+	seen   = 16       // what a symbol that was counted weighs beside one that was not
 )
 
 // header is of a member without name and time, from a machine that is not told.
@@ -57,9 +58,13 @@ type seq struct {
 func (w *Writer) Append(dst, src []byte) []byte {
 	w.table = [1 << tableBits]int32{}
 	w.out = bitWriter{b: append(dst, header...)}
+	step := coarse
+	if len(src) <= small {
+		step = 1
+	}
 	for at := 0; at < len(src); at += blockSize {
 		end := min(at+blockSize, len(src))
-		w.search(src[:end], at)
+		w.search(src[:end], at, step)
 		w.block(src, at, end == len(src))
 	}
 	if len(src) == 0 {
@@ -74,7 +79,7 @@ func (w *Writer) Append(dst, src []byte) []byte {
 func load64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
 
 // search makes the sequences of src from a place on.
-func (w *Writer) search(src []byte, at int) {
+func (w *Writer) search(src []byte, at, step int) {
 	w.seqs = w.seqs[:0]
 	from, misses := at, 0 // from: where the literals begin
 	for at+8 <= len(src) {
@@ -84,7 +89,7 @@ func (w *Writer) search(src []byte, at int) {
 		*slot = int32(at + 1)
 		if c < 0 || at-c > window || load64(src, c) != v {
 			if misses++; misses > finely {
-				at += coarse
+				at += step
 			} else {
 				at++
 			}
@@ -123,13 +128,14 @@ func (w *Writer) search(src []byte, at int) {
 
 // block writes the sequences with codes of their own.
 func (w *Writer) block(src []byte, at int, last bool) {
-	w.lit.reset(286)
-	w.dist.reset(30)
-	p := at
-	lits, each := &w.lit.count, 1
+	each, least := 1, uint32(0)
 	if len(w.seqs) > many {
-		each = sample
+		each, least = sample, 1 // what is not counted may come all the same
 	}
+	w.lit.reset(286, least)
+	w.dist.reset(30, least)
+	p := at
+	lits := &w.lit.count
 	for i, s := range w.seqs {
 		if i%each == 0 {
 			for _, c := range src[p : p+int(s.literals)] {

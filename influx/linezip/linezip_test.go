@@ -62,17 +62,17 @@ func TestMatches(t *testing.T) {
 		return append(append(append(src, word...), noise[:n]...), '.')
 	}
 	w := new(Writer)
-	found := func(n, apart int) bool {
-		src := twice(n, apart)
-		return len(check(t, w, src)) < len(check(t, w, src[:apart]))+n/2
+	found := func(n, apart, before int) bool {
+		src := append(make([]byte, before), twice(n, apart)...)
+		return len(check(t, w, src)) < len(check(t, w, src[:before+apart]))+n/2
 	}
 	for n := 8; n < 3*maxMatch+10; n++ {
-		if !found(n, 1000) && n > 100 {
+		if !found(n, 1000, 0) && n > 100 {
 			t.Fatalf("%d bytes come again and were not found", n)
 		}
 	}
 	for d := 150; d < window+500; d += 1 + d/100 {
-		if got := found(100, d); got != (d <= window) {
+		if got := found(100, d, small); got != (d <= window) {
 			t.Fatalf("a match %d bytes back was found: %v", d, got)
 		}
 	}
@@ -82,7 +82,7 @@ func TestMatches(t *testing.T) {
 func TestCodesAreBounded(t *testing.T) {
 	for _, limit := range []uint8{9, 14, 15} {
 		c := new(coder)
-		c.reset(286)
+		c.reset(286, 1)
 		for s, f := 0, [2]uint32{1, 1}; s < 40; s++ {
 			c.count[s], f = f[1], [2]uint32{f[1], f[0] + f[1]}
 		}
