@@ -24,6 +24,7 @@ type Proxy struct {
 	Cached   uint64 // wants answered with a block fetched a moment before
 	Deferred uint64 // blocks that a peer's full queue did not take: fetched again later
 	Overflow uint64 // wants beyond a limit, not looked at
+	Ahead    uint64 // blocks that a node was asked for before a peer wanted them
 
 	Answer LatencyStats // from a peer's want to the block's way out
 

@@ -38,6 +38,7 @@ var proxyTotals = &Measurement{
 		{Key: "cached", Type: Int, Help: "wants answered with a block fetched a moment before"},
 		{Key: "deferred", Type: Int, Help: "blocks that a peer's full queue did not take, fetched again later"},
 		{Key: "overflow", Type: Int, Help: "wants beyond a limit, not looked at"},
+		{Key: "ahead", Type: Int, Help: "blocks that a node was asked for before a peer wanted them"},
 		{Key: "answer_count", Type: Int, Help: "blocks whose time to the peer was measured"},
 		{Key: "answer_mean_us", Type: Int, Unit: "µs", Help: "from a peer's want to its block, mean"},
 		{Key: "answer_p50_us", Type: Int, Unit: "µs", Help: "median"},
@@ -105,7 +106,7 @@ func (e *Encoder) proxy(b []byte, ev *event.Event) ([]byte, int) {
 	for _, v := range []uint64{p.Received.Messages, p.Sent.Messages,
 		p.Received.WantBlock, p.Received.WantHave, p.Received.Cancel,
 		p.Sent.Blocks, p.Sent.BlockBytes, p.Sent.Have, p.Sent.DontHave,
-		p.Merged, p.Cached, p.Deferred, p.Overflow, p.Answer.Count} {
+		p.Merged, p.Cached, p.Deferred, p.Overflow, p.Ahead, p.Answer.Count} {
 		w.uint(v)
 	}
 	w.int(mean(p.Answer))

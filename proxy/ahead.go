@@ -191,6 +191,7 @@ func (e *engine) askAhead(u *upstream, c cid.Cid, priority int32) bool {
 		return false
 	}
 	e.ahead++
+	e.n.ahead++
 	e.wants[c] = t
 	t.asks = []*ask{{want: t, down: nodes[0], block: true}}
 	e.send(t.asks[0])

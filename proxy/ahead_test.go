@@ -102,6 +102,8 @@ func TestReadAhead(t *testing.T) {
 	get(leaves[71], leaves[72])
 	settled()
 	require.Equal(t, 6+aheadBlocks, wants())
+	now, _ := p.Status()
+	require.EqualValues(t, aheadBlocks, now.Ahead)
 	get(leaves[73:81]...) // of the cache; with them there is room for more
 	settled()
 	require.Equal(t, 6+aheadBlocks+8, wants())

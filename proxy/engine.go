@@ -123,6 +123,7 @@ type upstream struct {
 type counts struct {
 	received, sent                     event.Traffic // of the upstream side
 	merged, cached, deferred, overflow uint64
+	ahead                              uint64
 	passed, blocked                    uint64
 	refs, refsRefused                  uint64
 	reverseWants, reverseBlocks        uint64

@@ -25,10 +25,11 @@ var (
 	descWants  = prometheus.NewDesc("kitsune_bitswap_upstream_wants_total", "Wants of peers, by what became of them at first: merged with one that was asked for already, cached (answered at once), overflow (beyond a limit); all counts every want.", []string{"result"}, nil)
 	descRefs   = prometheus.NewDesc("kitsune_preload_requests_total", "Requests to /api/v0/refs, all, and of these refused because of a limit.", []string{"result"}, nil)
 	descPassed = prometheus.NewDesc("kitsune_passed_streams_total", "Streams of other protocols passed on to a node.", nil, nil)
+	descAhead  = prometheus.NewDesc("kitsune_bitswap_downstream_ahead_total", "Blocks that a node was asked for before a peer wanted them.", nil, nil)
 	descDenied = prometheus.NewDesc("kitsune_blocked_streams_total", "Streams that peers wanted to open and that were refused, by what of --block their protocol begins with; others: not blocked, but over a limit or without a node.", []string{"protocol"}, nil)
 )
 
-var descs = []*prometheus.Desc{descUp, descDn, descR, descS, descRS, descSS, descDR, descUR, descOpen, descBlocks, descBytes, descMiss, descIsUp, descWants, descRefs, descPassed, descDenied}
+var descs = []*prometheus.Desc{descUp, descDn, descR, descS, descRS, descSS, descDR, descUR, descOpen, descBlocks, descBytes, descMiss, descIsUp, descWants, descRefs, descPassed, descAhead, descDenied}
 
 var _ prometheus.Collector = (*Proxy)(nil)
 
@@ -89,6 +90,7 @@ func (e *engine) metrics(fromPeers, fromNodes uint64) []prometheus.Metric {
 	count(descRefs, e.n.refs, "all")
 	count(descRefs, e.n.refsRefused, "refused")
 	count(descPassed, e.n.passed)
+	count(descAhead, e.n.ahead)
 	for name, n := range e.refusedStreams() {
 		count(descDenied, n, name)
 	}

@@ -24,6 +24,7 @@ func (e *engine) status() *event.Proxy {
 func (c *counts) fill(out *event.Proxy) {
 	out.Received, out.Sent = c.received, c.sent
 	out.Merged, out.Cached, out.Deferred, out.Overflow = c.merged, c.cached, c.deferred, c.overflow
+	out.Ahead = c.ahead
 	out.PassedStreams, out.BlockedStreams = c.passed, c.blocked
 	out.PreloadRequests, out.PreloadRefused = c.refs, c.refsRefused
 	out.ReverseWants, out.ReverseBlocks = c.reverseWants, c.reverseBlocks

@@ -189,7 +189,7 @@ func (c counts) sub(old *counts) counts {
 	return counts{
 		received: c.received.Sub(old.received), sent: c.sent.Sub(old.sent),
 		merged: c.merged - old.merged, cached: c.cached - old.cached, deferred: c.deferred - old.deferred, overflow: c.overflow - old.overflow,
-		passed: c.passed - old.passed, blocked: c.blocked - old.blocked,
+		ahead: c.ahead - old.ahead, passed: c.passed - old.passed, blocked: c.blocked - old.blocked,
 		refs: c.refs - old.refs, refsRefused: c.refsRefused - old.refsRefused,
 		reverseWants: c.reverseWants - old.reverseWants, reverseBlocks: c.reverseBlocks - old.reverseBlocks,
 	}
