@@ -83,7 +83,7 @@ test('it is live, it pauses and it goes on', async () => {
   let was = await events();
   await until(async () => (await events()) !== was, 'a change');
   await page.getByRole('button', { name: 'Pause' }).click();
-  assert.equal(await chip(page).textContent(), 'Paused');
+  await until(async () => (await chip(page).textContent()) === 'Paused', 'the pause'); // at the next frame
   await page.waitForTimeout(300); // what was on its way
   was = [await events(), await page.locator('.moment').textContent()];
   await page.waitForTimeout(4000);
@@ -104,7 +104,7 @@ test('the slider moves all pages back and leaves them there', async () => {
   await page.waitForTimeout(4000); // so that there is a past
   await slider.focus();
   for (let i = 0; i < 6; i++) await page.keyboard.press('ArrowLeft');
-  assert.equal(await chip(page).textContent(), 'In the past');
+  await until(async () => (await chip(page).textContent()) === 'In the past', 'the past');
   const events = await tile(page, 'Events on the bus'), at = await moment();
   await page.waitForTimeout(3000);
   assert.equal(await tile(page, 'Events on the bus'), events);
