@@ -5,8 +5,17 @@ import (
 	"slices"
 )
 
+// The alphabets, RFC 1951 3.2.5: bytes, the end of a block and lengths are one,
+// distances another.
+const (
+	blockEnd    = 256
+	firstLength = 257
+	symbols     = 286
+	distances   = 30
+)
+
 // The codes of lengths, RFC 1951 3.2.5: lengthCode is by length less 3,
-// lengthBase the least length less 3 of a code less 257.
+// lengthBase the least length less 3 of a code less firstLength.
 var (
 	lengthCode [256]uint8
 	lengthBase [29]uint16
@@ -62,11 +71,11 @@ type code struct {
 // coder makes codes of how often each symbol comes. One that does not come has
 // none.
 type coder struct {
-	count [286]uint32
-	codes [286]code
-	n     int // symbols in use: of the alphabet
+	count [symbols]uint32
+	codes [symbols]code
+	n     int // of the alphabet's symbols
 
-	nodes [2 * 286]node
+	nodes [2 * symbols]node
 	leafs []uint64 // weight and symbol, to be sorted
 }
 
@@ -156,7 +165,7 @@ func (c *coder) lengths() (longest uint8) {
 			c.nodes[pick].parent = int16(at)
 		}
 	}
-	var depth [2 * 286]uint8
+	var depth [2 * symbols]uint8
 	for i := 2*k - 3; i >= 0; i-- {
 		depth[i] = depth[c.nodes[i].parent] + 1
 		if i < k {
@@ -175,18 +184,18 @@ var lengthOrder = [19]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 
 // them short only runs of zeros are used.
 func (w *Writer) codes() {
 	o := &w.out
-	var all [286 + 30]uint8
+	var all [symbols + distances]uint8
 	for s := range all {
-		if s < 286 {
+		if s < symbols {
 			all[s] = w.lit.codes[s].len
 		} else {
-			all[s] = w.dist.codes[s-286].len
+			all[s] = w.dist.codes[s-symbols].len
 		}
 	}
 	w.order.reset(19, 0)
 	runs(all[:], func(symbol, _ int) { w.order.count[symbol]++ })
 	w.order.build(7)
-	o.add(286-257|(30-1)<<5|(19-4)<<10, 14)
+	o.add((symbols-firstLength)|(distances-1)<<5|(19-4)<<10, 14)
 	for _, s := range lengthOrder {
 		o.add(uint64(w.order.codes[s].len), 3)
 	}

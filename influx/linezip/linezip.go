@@ -132,23 +132,23 @@ func (w *Writer) block(src []byte, at int, last bool) {
 	if len(w.seqs) > many {
 		each, least = sample, 1 // what is not counted may come all the same
 	}
-	w.lit.reset(286, least)
-	w.dist.reset(30, least)
+	w.lit.reset(symbols, least)
+	w.dist.reset(distances, least)
 	p := at
-	lits := &w.lit.count
+	count := &w.lit.count
 	for i, s := range w.seqs {
 		if i%each == 0 {
 			for _, c := range src[p : p+int(s.literals)] {
-				lits[c] += seen
+				count[c] += seen
+			}
+			if s.length > 0 {
+				count[firstLength+int(lengthCode[s.length-3])] += seen
+				w.dist.count[distCode(s.dist)] += seen
 			}
 		}
 		p += int(s.literals) + int(s.length)
-		if s.length > 0 && i%each == 0 {
-			lits[257+int(lengthCode[s.length-3])] += seen
-			w.dist.count[distCode(s.dist)] += seen
-		}
 	}
-	w.lit.count[256]++
+	count[blockEnd]++
 	w.lit.build(14)
 	w.dist.build(15)
 
@@ -163,12 +163,12 @@ func (w *Writer) block(src []byte, at int, last bool) {
 			continue
 		}
 		l, d := lengthCode[s.length-3], distCode(s.dist)
-		e, f := w.lit.codes[257+int(l)], w.dist.codes[d]
+		e, f := w.lit.codes[firstLength+int(l)], w.dist.codes[d]
 		base, extra := distBase(d)
 		v, n := uint64(e.bits)|uint64(s.length-3-lengthBase[l])<<e.len, uint(e.len)+uint(lengthExtra(l)) // at most 19 bits
 		o.add(v|(uint64(f.bits)|uint64(s.dist-base)<<f.len)<<n, n+uint(f.len)+extra)
 	}
-	e := w.lit.codes[256]
+	e := w.lit.codes[blockEnd]
 	o.add(uint64(e.bits), uint(e.len))
 }
 
@@ -203,7 +203,7 @@ func (o *bitWriter) add(v uint64, n uint) {
 
 // literals adds the codes of bytes, which have at most 14 bits: four of them
 // and the 7 bits that may wait fit into a word.
-func (o *bitWriter) literals(codes *[286]code, src []byte) {
+func (o *bitWriter) literals(codes *[symbols]code, src []byte) {
 	o.grow(2*len(src) + 16)
 	acc, n, k := o.acc, o.n, len(o.b)
 	b := o.b[:cap(o.b)]

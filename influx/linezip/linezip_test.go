@@ -100,7 +100,7 @@ func librarySize(t *testing.T, src []byte) int {
 func TestCodesAreBounded(t *testing.T) {
 	for _, limit := range []uint8{9, 14, 15} {
 		c := new(coder)
-		c.reset(286, 1)
+		c.reset(symbols, 1)
 		for s, f := 0, [2]uint32{1, 1}; s < 40; s++ {
 			c.count[s], f = f[1], [2]uint32{f[1], f[0] + f[1]}
 		}
