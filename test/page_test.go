@@ -17,11 +17,7 @@ import (
 // TestAllPage looks at the live page with a real browser while the demo runs.
 // Screenshots are left in bin/page.
 func TestAllPage(t *testing.T) {
-	root, err := filepath.Abs("..")
-	require.NoError(t, err)
 	dir := t.TempDir()
-	out := filepath.Join(root, "bin", "page")
-	require.FileExists(t, filepath.Join(out, "node_modules", "playwright-core", "package.json"), "use make check-page: it installs what this needs")
 	feed := filepath.Join(dir, "feed")
 	build := exec.Command("go", "build", "-o", feed, "./page/feed")
 	build.Stderr = os.Stderr
@@ -46,12 +42,21 @@ func TestAllPage(t *testing.T) {
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	}, time.Minute, 200*time.Millisecond)
+	look(t, "page.test.mjs", 20*time.Minute, "PAGE_URL="+page, "PAGE_FEED="+feed, "PAGE_BIG="+big, "PAGE_HOSTILE="+hostile)
+}
 
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+// look runs a file of the browser's tests, within a time.
+func look(t *testing.T, file string, within time.Duration, env ...string) {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	require.NoError(t, err)
+	out := filepath.Join(root, "bin", "page")
+	require.FileExists(t, filepath.Join(out, "node_modules", "playwright-core", "package.json"), "use make check-page: it installs what this needs")
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec", filepath.Join(root, "test", "page", "page.test.mjs"))
+	cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec", filepath.Join(root, "test", "page", file))
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "PAGE_URL="+page, "PAGE_FEED="+feed, "PAGE_BIG="+big, "PAGE_HOSTILE="+hostile, "PAGE_OUT="+out, "PAGE_ROOT="+root)
+	cmd.Env = append(append(os.Environ(), "PAGE_OUT="+out, "PAGE_ROOT="+root), env...)
 	b, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(b))
 	t.Log(string(b))
