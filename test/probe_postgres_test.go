@@ -154,9 +154,10 @@ func fillProbeStore(t *testing.T, cfg store.Config) (nodes []store.Node, results
 		} else {
 			r.Lookup = &probe.Lookup{Hops: i, RPCs: 2 * i, Dials: 3, FailedDials: 1, HopTimes: []time.Duration{time.Duration(i) * time.Millisecond}}
 		}
-		require.NoError(t, s.Add(ctx, r))
+		r.Number = int64(i + 1)
+		require.NoError(t, s.AddQueued(ctx, "filled", r))
 	}
-	err = s.Add(ctx, &store.Result{Scheduler: sched, Node: 4711, CID: "Qm", At: at})
+	err = s.AddQueued(ctx, "filled", &store.Result{Number: 21, Scheduler: sched, Node: 4711, CID: "Qm", At: at})
 	nodes, err2 := s.Nodes(ctx, []string{"a", `b,"c"`}, time.Hour)
 	require.NoError(t, err2)
 	results, err2 = s.Results(ctx, at, at.Add(time.Hour), nil)

@@ -34,6 +34,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/probe"
+	"github.com/ipfsmon/ipfsmon/probe/server"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
@@ -42,7 +43,7 @@ const (
 	DefaultInterval = time.Minute
 	DefaultSettle   = 10 * time.Second
 	DefaultWait     = 10 * time.Second
-	DefaultAlive    = 2 * time.Minute
+	DefaultAlive    = server.Alive
 	// minPause is the least time between two rounds, whatever they did.
 	minPause = 100 * time.Millisecond
 	// drainTimeout is how long results that wait are written at the end.
@@ -60,8 +61,8 @@ type Store interface {
 	// says whether AddQueue told of it.
 	Queue(ctx context.Context, queue string) (written int64, known bool, err error)
 	AddQueue(ctx context.Context, queue string) error
-	// AddQueued writes results that have no lower a number than those that are
-	// written, all or none.
+	// AddQueued writes results in the order of their numbers, all or none, but
+	// for those that are written already.
 	AddQueued(ctx context.Context, queue string, results ...*store.Result) error
 	// Steps says whether the steps of a provide are rows of their own.
 	Steps() bool

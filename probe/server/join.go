@@ -15,11 +15,11 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
-// Times of Join.
-const (
-	joinEvery = time.Second
-	joinAlive = 2 * time.Minute // age of a heartbeat that counts, as for a scheduler
-)
+// Alive is how old a server's last heartbeat may be for it to count.
+const Alive = 2 * time.Minute
+
+// joinEvery is how often Join looks whether there is anybody to ask.
+const joinEvery = time.Second
 
 // Lister tells which servers are alive.
 type Lister interface {
@@ -35,7 +35,7 @@ func Join(ctx context.Context, l Lister, fleet string, h host.Host, ready func()
 	defer tick.Stop()
 	for {
 		if !ready() {
-			nodes, err := l.Nodes(ctx, []string{fleet}, joinAlive)
+			nodes, err := l.Nodes(ctx, []string{fleet}, Alive)
 			if err != nil && ctx.Err() == nil {
 				log.Debug("probe: the database does not tell of the fleet, trying again", "error", err)
 			}

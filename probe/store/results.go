@@ -27,19 +27,6 @@ type Result struct {
 	Lookup    *probe.Lookup // nil: the server did not tell
 }
 
-// Add writes results, all or none.
-func (s *Store) Add(ctx context.Context, results ...*Result) error {
-	err := s.db.tx(ctx, func(tx conn) error {
-		for _, r := range results {
-			if err := s.add(ctx, tx, r); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return wrap("add results", err)
-}
-
 func (s *Store) add(ctx context.Context, tx conn, r *Result) error {
 	lookup, err := encodeLookup(r.Lookup)
 	if err != nil {

@@ -82,7 +82,9 @@ func TestResults(t *testing.T) {
 	p := Result{Provide: true, Scheduler: sched, Node: n, Step: probe.StepProvide, Table: 7, Duration: 1500 * time.Millisecond, CID: "Qm", At: at,
 		Lookup: &probe.Lookup{Hops: 2, RPCs: 9, FailedRPCs: 1, Dials: 3, FailedDials: 2, HopTimes: []time.Duration{time.Millisecond, 2 * time.Millisecond}}}
 	r := Result{Scheduler: sched, Node: n, Step: probe.StepRetrieval, Duration: time.Millisecond, CID: "Qm", Error: probe.NotFound, At: at.Add(time.Second)}
-	require.NoError(t, s.Add(ctx, &r, &p))
+	r.Number, p.Number = 1, 2
+	require.NoError(t, s.AddQueued(ctx, "q", &r, &p))
+	r.Number, p.Number = 0, 0
 	all, err := s.Results(ctx, at, at.Add(time.Hour), nil)
 	require.NoError(t, err)
 	p.Fleet, p.Region, r.Fleet, r.Region = "a", "r", "a", "r"
@@ -94,8 +96,8 @@ func TestResults(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, first, 1)
 
-	r.Node = 99
-	err = s.Add(ctx, &p, &r)
+	p.Number, r.Number, r.Node = 3, 4, 99
+	err = s.AddQueued(ctx, "q", &p, &r)
 	require.True(t, Permanent(err), "%v", err)
 	all, err = s.Results(ctx, at, at.Add(time.Hour), nil)
 	require.NoError(t, err)
