@@ -116,7 +116,7 @@ bench-influx: build programs ## delivery to InfluxDB against its own client, wit
 	IPFSMON_BIN=$(abspath $(BIN)) $(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
 	  $(GO) test -run '^$$' -bench Sustained -benchtime 1x -timeout 40m ./test && exit $$code
 
-bench-proxy: ## what the proxy costs against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32"
+bench-proxy: ## what the proxy costs against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32", -apart: on a core of its own
 	$(GO) run ./proxy/benchproxy $(BENCH_PROXY)
 
 bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
