@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	kuboversion "github.com/ipfs/kubo"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/introspect"
@@ -32,7 +33,7 @@ func TestIntrospection(t *testing.T) {
 	rt, _, err := c.Runtime(ctx)
 	require.NoError(t, err)
 	require.Equal(t, "go-libp2p", rt.GetImplementation())
-	require.Equal(t, "0.43.0", rt.GetKubo())
+	require.Equal(t, kuboversion.CurrentVersionNumber, rt.GetKubo())
 	require.NotEmpty(t, rt.GetPeerId())
 	require.NotEmpty(t, rt.GetVersion())
 	require.True(t, rt.GetNamed())
@@ -226,7 +227,7 @@ func replays(t *testing.T, env []string, file string) {
 	}
 	rt, _, err := c.Runtime(ctx)
 	require.NoError(t, err)
-	require.Equal(t, "0.43.0", rt.GetKubo())
+	require.Equal(t, kuboversion.CurrentVersionNumber, rt.GetKubo())
 	st, _, err := c.State(ctx)
 	require.NoError(t, err)
 	require.NotEmpty(t, st.GetSubsystems().GetConnections())

@@ -26,7 +26,7 @@ func goTool(t *testing.T, args ...string) string {
 func TestModulesAreKubos(t *testing.T) {
 	var kubo struct{ Version, GoMod string }
 	require.NoError(t, json.Unmarshal([]byte(goTool(t, "list", "-m", "-json", "github.com/ipfs/kubo")), &kubo))
-	require.Equal(t, "v0.43.0", kubo.Version)
+	require.NotEmpty(t, kubo.Version)
 	var pins struct {
 		Go      string
 		Require []struct{ Path, Version string }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	kuboversion "github.com/ipfs/kubo"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/plugin"
@@ -43,7 +44,7 @@ func TestAllPluginInStockIPFS(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Join(plugins, "ipfsmon.so"), 0o755))
 
 	stock("config", "--json", plugin.Section, `{"TCPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
-	require.Contains(t, stock("version"), "ipfs version 0.43.0")
+	require.Contains(t, stock("version"), "ipfs version "+kuboversion.CurrentVersionNumber)
 
 	p := launch(t, env, ipfs, "daemon")
 	addr := p.find(`Metric Export TCP server listening on (\S+)`)
