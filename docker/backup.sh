@@ -8,6 +8,7 @@
 # The databases and Grafana stand still while they are copied; the node and the
 # probe go on, and what they have to write waits on disk (with --node the node
 # stands still too).
+# The secret that today's pseudonyms are made with is left out: docs/privacy.md.
 # COMPOSE is the command, if it is another than "docker compose".
 set -euo pipefail
 umask 077
@@ -44,7 +45,7 @@ for v in "${volumes[@]}"; do
 	fi
 	# In place once it is whole.
 	docker run --rm --network none --read-only --user 0:0 --cap-drop ALL --cap-add DAC_READ_SEARCH \
-		-v "$name:/volume:ro" --entrypoint tar "$image" -C /volume -cf - . >"$folder/$v.tar.new"
+		-v "$name:/volume:ro" --entrypoint tar "$image" -C /volume --exclude='pseudonym.key*' -cf - . >"$folder/$v.tar.new"
 	mv "$folder/$v.tar.new" "$folder/$v.tar"
 	echo "backup: $folder/$v.tar, $(stat -c %s "$folder/$v.tar") bytes"
 done

@@ -97,8 +97,16 @@ func TestAllStackDocker(t *testing.T) {
 	folder := filepath.Join(e.dir, "backup")
 	s.env = append(s.env, "COMPOSE="+strings.Join(e.compose, " "))
 	kept, until := s.points()
-	_, err := e.try(nil, "docker/backup.sh", folder)
+	const repository = "ipfsmontest_node-data" // of a node that is not the demo's, with a secret that no backup may have
+	e.docker("volume", "create", "--label", "com.docker.compose.project=ipfsmontest", "--label", "com.docker.compose.volume=node-data", repository)
+	e.docker("run", "--rm", "--network", "none", "--user", "0:0", "-v", repository+":/volume", "--entrypoint", "sh", "ipfsmon-test/influxdb", "-ec",
+		"mkdir /volume/ipfsmon; echo secret > /volume/ipfsmon/pseudonym.key; echo kept > /volume/ipfsmon/kept; chown -R 10001:10001 /volume")
+	_, err := e.try(nil, "docker/backup.sh", "--node", folder)
 	require.NoError(t, err)
+	packed, err := exec.Command("tar", "-tf", filepath.Join(folder, "node-data.tar")).Output()
+	require.NoError(t, err)
+	require.Contains(t, string(packed), "ipfsmon/kept")
+	require.NotContains(t, string(packed), "pseudonym", "with it, pseudonyms of that day are names again")
 	_, err = e.try(nil, "docker/restore.sh", folder)
 	require.ErrorContains(t, err, "the stack has containers")
 	e.stack("down", "-v")

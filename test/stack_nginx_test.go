@@ -3,6 +3,7 @@
 package test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -48,7 +49,7 @@ func newSite(t *testing.T, node, streams, grafana, influxdb string, overlays ...
 	s := &site{t: t, dir: t.TempDir(), ports: map[string]string{}}
 	mounts := map[string]string{
 		"nginx.conf": "nginx.conf", "locations.conf": "ipfsmon/locations.conf", "influxdb.conf": "ipfsmon/influxdb.conf",
-		"upstreams.conf": "ipfsmon/http.d/upstreams.conf", "loopback.conf": "ipfsmon/http.d/site.conf", "help.html": "ipfsmon/help.html",
+		"start.sh": "ipfsmon/start.sh", "upstreams.conf": "ipfsmon/http.d/upstreams.conf", "loopback.conf": "ipfsmon/http.d/site.conf", "help.html": "ipfsmon/help.html",
 	}
 	for _, o := range overlays {
 		switch o {
@@ -102,18 +103,19 @@ func newSite(t *testing.T, node, streams, grafana, influxdb string, overlays ...
 // would be another user, who may not use the node's sockets.
 func (s *site) start() {
 	s.t.Helper()
+	start := filepath.Join(s.dir, "ipfsmon", "start.sh")
 	args := []string{"-c", filepath.Join(s.dir, "nginx.conf")}
 	if os.Getuid() == 0 {
 		args = append(args, "-g", "user root;")
 	}
-	out, err := exec.Command("nginx", append(args, "-t")...).CombinedOutput()
+	out, err := exec.Command("sh", append([]string{start}, append(args, "-t")...)...).CombinedOutput()
 	require.NoError(s.t, err, string(out))
 	require.NotContains(s.t, string(out), "[warn]")
 	args[len(args)-1] += " daemon off;"
 	if os.Getuid() != 0 {
 		args = append(args, "-g", "daemon off;")
 	}
-	s.proc = launch(s.t, os.Environ(), "nginx", args...)
+	s.proc = launch(s.t, os.Environ(), "sh", append([]string{start}, args...)...)
 	require.Eventually(s.t, func() bool {
 		resp, err := http.Get("http://" + s.ports["8081"] + "/healthz")
 		if err != nil {
@@ -169,6 +171,15 @@ func grafanaStandIn(t *testing.T) (address string, seen func(path string) int) {
 			}
 		case q.URL.Path == "/grafana/login" && q.Method == "POST":
 			http.Error(w, "invalid username or password", http.StatusUnauthorized)
+		case q.URL.Path == "/grafana/large":
+			for chunk := make([]byte, 1<<20); ; {
+				if _, err := w.Write(chunk); err != nil {
+					return // the reader has gone: the answer has no end of its own
+				}
+			}
+		case q.URL.Path == "/grafana/api/snapshots":
+			n, err := io.Copy(io.Discard, q.Body)
+			fmt.Fprintf(w, "%d bytes, %v", n, err)
 		default:
 			fmt.Fprintf(w, "host %s, proto %s, for %s", q.Host, q.Header.Get("X-Forwarded-Proto"), q.Header.Get("X-Forwarded-For"))
 		}
@@ -449,4 +460,89 @@ func TestAllStackNginx(t *testing.T) {
 		require.Equal(t, 200, resp.StatusCode)
 		require.False(t, bytes.Contains([]byte(s.proc.out.String()), []byte("[emerg]")))
 	})
+}
+
+// TestAllStackNginxKeepsNothing: of large answers to slow readers and of large
+// requests from slow senders nothing is kept in files, which are memory in the
+// container, and others are served meanwhile.
+func TestAllStackNginxKeepsNothing(t *testing.T) {
+	grafana, _ := grafanaStandIn(t)
+	s := newSite(t, "/nowhere", "/nowhere", grafana, "127.0.0.1:1")
+	s.start()
+	kept := func() (bytes int64) {
+		for _, dir := range []string{"proxy", "client"} {
+			require.NoError(t, filepath.WalkDir(filepath.Join(s.dir, dir), func(_ string, d os.DirEntry, err error) error {
+				if err != nil || d.IsDir() {
+					return err
+				}
+				info, err := d.Info()
+				if err == nil {
+					bytes += info.Size()
+				}
+				return nil
+			}))
+		}
+		// A temporary file is deleted while it is open: those show in /proc alone.
+		links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+		require.NoError(t, err)
+		for _, link := range links {
+			if to, err := os.Readlink(link); err == nil && strings.HasPrefix(to, s.dir) && strings.HasSuffix(to, " (deleted)") {
+				if info, err := os.Stat(link); err == nil {
+					bytes += info.Size()
+				}
+			}
+		}
+		return bytes
+	}
+
+	var readers, senders []net.Conn
+	for range 20 {
+		c, err := net.Dial("tcp", s.ports["8080"])
+		require.NoError(t, err)
+		defer c.Close()
+		_, err = fmt.Fprintf(c, "GET /grafana/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		require.NoError(t, err)
+		readers = append(readers, c)
+	}
+	for range 10 {
+		c, err := net.Dial("tcp", s.ports["8080"])
+		require.NoError(t, err)
+		defer c.Close()
+		_, err = fmt.Fprintf(c, "POST /grafana/api/snapshots HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n")
+		require.NoError(t, err)
+		_, err = c.Write(make([]byte, 1<<20))
+		require.NoError(t, err)
+		senders = append(senders, c)
+	}
+	// Each reader has the head of its answer and takes a little more now and then.
+	plain := &http.Client{Timeout: 30 * time.Second}
+	for range 20 {
+		for _, c := range readers {
+			_, err := io.ReadFull(c, make([]byte, 4096))
+			require.NoError(t, err)
+		}
+		resp, body := s.ask(plain, "GET", "8080", "/grafana/d/x")
+		require.Equal(t, 200, resp.StatusCode, body)
+		require.Zero(t, kept(), "bytes of answers or requests in files")
+		time.Sleep(50 * time.Millisecond) // for nginx to read ahead, if it would
+	}
+	for _, c := range senders {
+		_, err := c.Write(make([]byte, 8000000-1<<20))
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, "8000000 bytes, <nil>", string(b))
+	}
+
+	// More than Grafana takes is refused with the reason in the status.
+	c, err := net.Dial("tcp", s.ports["8080"])
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = fmt.Fprintf(c, "POST /grafana/api/snapshots HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", 32<<20)
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	require.Equal(t, 413, resp.StatusCode)
 }

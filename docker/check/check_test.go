@@ -94,6 +94,8 @@ func TestComposeFiles(t *testing.T) {
 					t.Errorf("%s: want a health check", name)
 				case s.User == "" && s.Build == nil || strings.HasPrefix(s.User, "0") || strings.HasPrefix(s.User, "root"):
 					t.Errorf("%s: want a user that is not root, got %q", name, s.User)
+				case len(s.Tmpfs) > 0 && !bounded(s.Tmpfs):
+					t.Errorf("%s: want a size for each tmpfs, which counts as its memory: %v", name, s.Tmpfs)
 				case s.ContainerName != "" || s.NetworkMode != "":
 					t.Errorf("%s: want neither a fixed name nor a network of the machine", name)
 				case !pinned.MatchString(s.Image):
@@ -114,6 +116,20 @@ func TestComposeFiles(t *testing.T) {
 					secret := regexp.MustCompile(`(?i)(password|token|secret|key)$`).MatchString(key)
 					if secret && *v != "" {
 						t.Errorf("%s: %s has a secret in the environment; give a file", name, key)
+					}
+				}
+				for other := range p.Services {
+					for _, key := range []string{"NO_PROXY", "no_proxy"} {
+						direct := s.Environment[key]
+						speaks := name != "nginx" && name != "influxdb" && name != "postgres" // which ask nobody by HTTP through their environment
+						if speaks && other != "setup" && other != "relay" && (direct == nil || !slices.Contains(strings.Split(*direct, ","), other)) {
+							t.Errorf("%s: want %s in %s, so that an HTTP proxy of Docker's client is not asked for it", name, other, key)
+						}
+					}
+				}
+				if check := s.HealthCheck; check != nil {
+					if text := strings.Join(check.Test, " "); strings.Contains(text, "wget") && !strings.Contains(text, "http_proxy= wget") {
+						t.Errorf("%s: its health check would ask an HTTP proxy of Docker's client: %s", name, text)
 					}
 				}
 				for _, v := range s.Volumes {
@@ -144,6 +160,37 @@ func TestComposeFiles(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// bounded reports whether each tmpfs has a size.
+func bounded(tmpfs types.StringList) bool {
+	return !slices.ContainsFunc(tmpfs, func(m string) bool { return !strings.Contains(m, "size=") })
+}
+
+// TestInfluxDBIsHardened: who may look at Grafana may send Flux.
+func TestInfluxDBIsHardened(t *testing.T) {
+	env := load(t).Services["influxdb"].Environment
+	for key, want := range map[string]string{"INFLUXD_HARDENING_ENABLED": "true", "INFLUXD_TEMPLATE_FILE_URLS_DISABLED": "true"} {
+		if v := env[key]; v == nil || *v != want {
+			t.Errorf("%s: want %s", key, want)
+		}
+	}
+	for _, key := range []string{"INFLUXD_QUERY_CONCURRENCY", "INFLUXD_QUERY_QUEUE_SIZE", "INFLUXD_QUERY_MEMORY_BYTES", "INFLUXD_QUERY_MAX_MEMORY_BYTES"} {
+		if v := env[key]; v == nil || *v == "" || *v == "0" {
+			t.Errorf("%s: want a bound", key)
+		}
+	}
+}
+
+// TestGrafanaKnowsItsAddress: links in alerts begin with it.
+func TestGrafanaKnowsItsAddress(t *testing.T) {
+	for overlays, want := range map[string]string{
+		"": "http://monitor.example.org:8080/grafana/", "tls": "https://monitor.example.org:8443/grafana/", "tls public": "https://monitor.example.org/grafana/",
+	} {
+		if v := load(t, strings.Fields(overlays)...).Services["grafana"].Environment["GF_SERVER_ROOT_URL"]; v == nil || *v != want {
+			t.Errorf("overlays %q: want %s, got %v", overlays, want, v)
+		}
 	}
 }
 
