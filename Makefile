@@ -21,7 +21,7 @@ endif
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
-.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page
+.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -144,6 +144,11 @@ generate: ## make docs/schema.md, docs/prometheus.md and the dashboards from the
 plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and modules
 	$(GO) build -buildmode=plugin -ldflags '$(LDFLAGS)' -o bin/ipfsmon.so ./cmd/plugin
 	chmod 0755 bin/ipfsmon.so
+
+KUBO ?=
+kubo: ## another kubo, in a copy under bin/kubo: build, quick tests; KUBO=v0.43.0, or KUBO=github.com/someone/kubo@v0.44.0 for a fork
+	@[ -n "$(KUBO)" ] || { echo 'name the version: make kubo KUBO=v0.43.0'; exit 2; }
+	$(GO) run ./test/otherkubo -dir bin/kubo $(KUBO)
 
 clean: ## remove what was built
 	rm -rf bin
