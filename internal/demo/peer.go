@@ -220,7 +220,9 @@ func (p *ownPeer) drop(ctx context.Context, cids []cid.Cid) error {
 	return errors.Join(errs...)
 }
 
-// dropProviders deletes DHT provider records beyond limit, no matter which.
+// dropProviders deletes DHT provider records beyond limit, no matter which. It
+// sees those that the DHT has written: it writes them in batches, and the few
+// hundred that it holds back are bounded by itself.
 func (p *ownPeer) dropProviders(ctx context.Context, limit int) error {
 	found, err := p.store.Query(ctx, query.Query{Prefix: records.ProvidersKeyPrefix, KeysOnly: true})
 	if err != nil {

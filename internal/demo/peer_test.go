@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -149,6 +150,17 @@ func TestPeersTalk(t *testing.T) {
 	if n != 1 {
 		t.Errorf("%d providers found, want 1", n)
 	}
+	// The DHT writes records in batches: what it holds back is bounded by
+	// itself, what it has written by us.
+	store := server.node.DHT.LAN.ProviderStore()
+	for i := range manyRecords {
+		if err := store.AddProvider(ctx, fmt.Appendf(nil, "key %d", i), client.info); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if held := manyRecords - providerRecords(t, server); held < 0 || held > maxHeldRecords {
+		t.Errorf("%d of %d provider records are not written, want at most %d", held, manyRecords, maxHeldRecords)
+	}
 	for keep := 1; keep >= 0; keep-- {
 		if err := server.dropProviders(ctx, keep); err != nil {
 			t.Fatal(err)
@@ -169,6 +181,11 @@ func TestPeersTalk(t *testing.T) {
 		t.Error("still connected after a disconnect")
 	}
 }
+
+const (
+	maxHeldRecords = 320 // kad-dht: batchBufferSize and a quarter of it
+	manyRecords    = 1000
+)
 
 func providerRecords(t *testing.T, p *ownPeer) int {
 	t.Helper()
