@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -124,6 +125,10 @@ type modFile struct {
 	}
 }
 
+// raised are the modules that only old parts of Flux ask for, at versions of
+// which some packages have moved to other modules since: ours are kept.
+var raised = []string{"google.golang.org/api", "google.golang.org/genproto"}
+
 // pin makes the copy's go.mod ask for kubo at that version, for every module
 // that kubo's go.mod names in the version that it names, and for its replaces.
 // What only we ask for stays as it is.
@@ -144,7 +149,7 @@ func pin(dir, version string) error {
 	}
 	edit := []string{"mod", "edit"}
 	for _, r := range ours.Require {
-		if r.Indirect { // follows from what is asked for
+		if r.Indirect && !slices.Contains(raised, r.Path) { // the others follow from what is asked for
 			edit = append(edit, "-droprequire="+r.Path)
 		}
 	}
