@@ -53,6 +53,7 @@ func fullDeps() Deps {
 		flows := status.Delivery{LastError: "x", SpoolError: "y", LagSeconds: 0.5}
 		return status.Pipeline{Derive: &status.Derive{}, Origin: &status.Origin{}, Privacy: []status.Privacy{{Sink: "stream", Mode: "raw"}}, Bus: status.Bus{Readers: []status.Reader{{Name: "stream"}}}, Stream: &status.Stream{Slow: []status.Slow{}},
 			Influx: &status.Influx{Delivery: flows, Destinations: []status.Destination{{Name: "main", URL: "http://influx", Delivery: flows}}},
+			Store:  &status.Store{Up: true, Restarts: 2, Stuck: 1, LastError: "no room"},
 			HTTP:   &status.HTTP{Requests: []status.Requests{{Route: "other", Code: 404, Count: 1}}}}
 	}
 	agent, latency := event.Text("kubo/0.43.0"), int64(5)

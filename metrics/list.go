@@ -239,6 +239,11 @@ var sinkFamilies = []Family{
 	perDestination("ipfsmon_influx_requests", Gauge, "The most requests at once now.", func(d *status.Destination) float64 { return float64(d.Requests) }),
 	perDestination("ipfsmon_influx_failing", Gauge, "1 while the last request to InfluxDB has failed, else 0.", func(d *status.Destination) float64 { return oneIf(d.Failing) }),
 
+	ofStore("ipfsmon_store_up", Gauge, "1 while the embedded InfluxDB answers and takes writes, else 0.", func(s *status.Store) float64 { return oneIf(s.Up) }),
+	ofStore("ipfsmon_store_restarts_total", Counter, "Times that the embedded InfluxDB was started again.", func(s *status.Store) float64 { return float64(s.Restarts) }),
+	ofStore("ipfsmon_store_stuck_restarts_total", Counter, "Of these, because it took no writes though its disk did.", func(s *status.Store) float64 { return float64(s.Stuck) }),
+	ofStore("ipfsmon_store_hung_restarts_total", Counter, "Of these, because it did not answer.", func(s *status.Store) float64 { return float64(s.Hung) }),
+
 	{Name: "ipfsmon_http_requests_total", Kind: Counter, Help: "Requests to the HTTP API by route and status.",
 		Labels: []Label{{"route", "the routes of the API, and other"}, {"code", "the statuses of the API"}},
 		pipeline: func(p *status.Pipeline, out emit) {
@@ -304,6 +309,15 @@ func ofInflux(name, help string, value func(*status.Influx) uint64) Family {
 		pipeline: func(p *status.Pipeline, out emit) {
 			if p.Influx != nil {
 				out(float64(value(p.Influx)))
+			}
+		}}
+}
+
+func ofStore(name string, kind Kind, help string, value func(*status.Store) float64) Family {
+	return Family{Name: name, Kind: kind, Help: help,
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.Store != nil {
+				out(value(p.Store))
 			}
 		}}
 }

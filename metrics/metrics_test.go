@@ -65,6 +65,7 @@ func pipeline() status.Pipeline {
 				LagSeconds: 6.7, Failing: true, LastError: "x", Damaged: 161, Expired: 162, Others: 163, Restored: 164, SpoolBytes: 165, SpoolFull: 0.166,
 				SpoolError: "y", BatchSize: 167, Requests: 168}},
 			{Name: "cloud", Delivery: status.Delivery{Accepted: 261, Stored: 262}}}},
+		Store: &status.Store{Up: true, Restarts: 72, Stuck: 73, Hung: 74},
 		HTTP: &status.HTTP{Requests: []status.Requests{{Route: "/metrics", Code: 200, Count: 70}, {Route: "other", Code: 404, Count: 71}},
 			Connections: 72, Panics: 73},
 	}

@@ -135,6 +135,10 @@ func (m *Monitor) pipeline() status.Pipeline {
 			p.Influx.Destinations = append(p.Influx.Destinations, status.Destination{Name: d.Name, URL: d.URL, Delivery: delivery(d.Delivery)})
 		}
 	}
+	if m.watched.Store != nil {
+		s := m.watched.Store()
+		p.Store = &s
+	}
 	if m.http != nil {
 		h := m.http.Stats()
 		p.HTTP = &h

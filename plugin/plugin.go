@@ -23,6 +23,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
+	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
 // Version is the plugin's version, and ipfsmon's.
@@ -33,6 +34,8 @@ type Options struct {
 	Defaults func(*Config)  // below kubo's section
 	Flags    func(*Config)  // above the environment
 	Started  func(*Monitor) // called once when the monitor runs; must return soon
+	// Store reads how the embedded InfluxDB stands; nil: there is none.
+	Store func() status.Store
 }
 
 // Plugin is the kubo plugin. One value serves one node.
@@ -112,7 +115,9 @@ func (p *Plugin) Start(n *core.IpfsNode) error {
 		return fmt.Errorf("ipfsmon: configuration: %w", err)
 	}
 	p.layers.warnings(p.log)
-	m, err := start(cfg, watchedNode(n, p.taps), p.bus, p.capture, p.log)
+	w := watchedNode(n, p.taps)
+	w.Store = p.opts.Store
+	m, err := start(cfg, w, p.bus, p.capture, p.log)
 	if err != nil {
 		p.bus.Close()
 		return fmt.Errorf("ipfsmon: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
 // Watched is what a monitor watches: kubo's node, or anything else with a
@@ -29,6 +30,9 @@ type Watched struct {
 	// events on the bus. What it returns is called when the capture has ended
 	// and the bus is still open.
 	Publish func(publish func(*event.Event) bool) (end func())
+
+	// Store reads how the embedded InfluxDB stands; nil: there is none.
+	Store func() status.Store
 
 	// Proxy, where this is one, gives it as it is now, with counters since its
 	// start, and its last sample; nil if there was none yet.

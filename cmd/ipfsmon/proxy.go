@@ -23,6 +23,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/proxy"
 	"github.com/ipfsmon/ipfsmon/stream"
@@ -263,23 +264,24 @@ func runProxy(c *cli.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	var storeStats func() status.Store
 	if mc.DataFolder != "" && (mc.InfluxDB == nil || mc.InfluxDB.URL == "") {
 		var child *store.Child
 		if child, err = startStore(context.WithoutCancel(ctx), mc); err != nil {
 			return err
 		}
 		defer child.Close()
-		storeURL = child.URL()
+		storeURL, storeStats = child.URL(), child.Stats
 		fmt.Printf("InfluxDB listening on %s, data in %s\n", storeURL, mc.DataFolder)
 		if mc, err = monitorConfig(c, file.Monitor, more); err != nil {
 			return err
 		}
 	}
-	return serveProxy(ctx, stop, pc, mc)
+	return serveProxy(ctx, stop, pc, mc, storeStats)
 }
 
 // serveProxy runs proxy and monitor until ctx ends.
-func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Config) error {
+func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Config, storeStats func() status.Store) error {
 	log := slog.Default()
 	b := bus.New(bus.Config{})
 	seen := capture.New(b, log)
@@ -295,6 +297,7 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 		Host:        p.Host(),
 		Sample:      func(context.Context) event.Node { return event.Node{RepoBytes: -1, Process: plugin.Process()} },
 		NoBroadcast: true,
+		Store:       storeStats,
 		Collectors:  []prometheus.Collector{p},
 		Proxy:       p.Status,
 		Publish: func(publish func(*event.Event) bool) func() {

@@ -144,8 +144,9 @@ func (r *runner) run(ctx context.Context, repo string, isolated bool) error {
 		return err
 	}
 	var storeURL string // set once the embedded InfluxDB runs
+	var child *store.Child
 	var points *os.File // set where points go to standard output
-	p := plugin.New(plugin.Options{
+	opts := plugin.Options{
 		Defaults: runDefaults,
 		Flags: func(cfg *plugin.Config) {
 			r.flags(cfg)
@@ -160,7 +161,8 @@ func (r *runner) run(ctx context.Context, repo string, isolated bool) error {
 			}
 		},
 		Started: r.monitorStarted,
-	})
+	}
+	p := plugin.New(opts)
 	section, err := pluginSection(repo)
 	if err != nil {
 		return err
@@ -176,12 +178,13 @@ func (r *runner) run(ctx context.Context, repo string, isolated bool) error {
 		r.out, os.Stdout = os.Stderr, os.Stderr
 	}
 
-	var child *store.Child
 	if cfg.InfluxDB == nil || cfg.InfluxDB.URL == "" {
 		if child, err = startStore(ctx, cfg); err != nil {
 			return err
 		}
 		storeURL = child.URL()
+		opts.Store = child.Stats
+		p = plugin.New(opts)
 		fmt.Fprintf(r.out, "InfluxDB listening on %s, data in %s\n", storeURL, cfg.DataFolder)
 	}
 	os.Setenv(config.EnvDir, repo)

@@ -15,6 +15,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
 // Bounds of a child's life.
@@ -24,6 +27,26 @@ const (
 	childBackoff      = 250 * time.Millisecond
 	childMaxBackoff   = 10 * time.Second
 	childSteady       = time.Minute // a life as long as this resets the back-off
+
+	// A store that does not answer for hungAfter, to hungMisses requests or more in
+	// a row, is ended and started again. pulseEvery is between two requests,
+	// pulseTimeout how long each may take.
+	hungAfter    = 30 * time.Second
+	hungMisses   = 3
+	pulseEvery   = 2 * time.Second
+	pulseTimeout = 10 * time.Second
+	// A store that says that it is stuck is started again too. If it is stuck
+	// again it is left as it is for stuckWait first, then twice as long, up to
+	// stuckMaxWait: it answers queries, and what a restart did not mend another
+	// may not mend either.
+	stuckWait    = 30 * time.Second
+	stuckMaxWait = 10 * time.Minute
+)
+
+// Errors of a life that the supervisor has ended.
+var (
+	errHung  = errors.New("it did not answer")
+	errStuck = errors.New("it was stuck")
 )
 
 // ListeningLine is what `ipfsmon store` prints before the address once it
@@ -58,10 +81,15 @@ type Child struct {
 	stop context.CancelFunc
 	done chan struct{}
 
-	mu       sync.Mutex
-	addr     string
-	pid      int
-	restarts int
+	stuckNext time.Time     // no restart of a stuck store before; of watch alone
+	stuckLeft time.Duration // how long the next wait is; of watch alone
+	line      throttle.Line
+
+	mu    sync.Mutex
+	addr  string
+	pid   int
+	since time.Time // of up, or of not being it
+	stats status.Store
 }
 
 // Supervise starts a store as a child process and returns when it answers. The
@@ -131,10 +159,29 @@ func (c *Child) PID() int {
 }
 
 // Restarts is how often the store was started again.
-func (c *Child) Restarts() int {
+func (c *Child) Restarts() int { return int(c.Stats().Restarts) }
+
+// Stats is how the store stands, and what became of it since Supervise.
+func (c *Child) Stats() status.Store {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.restarts
+	st := c.stats
+	if !st.Up {
+		st.DownSeconds = time.Since(c.since).Seconds()
+	}
+	return st
+}
+
+// set says whether the store answers and takes writes, and why not.
+func (c *Child) set(up bool, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stats.Up != up || c.since.IsZero() {
+		c.stats.Up, c.since = up, time.Now()
+	}
+	if why != "" {
+		c.stats.LastError = why
+	}
 }
 
 // Close stops the store: gently, and after five seconds for sure. It may be
@@ -165,10 +212,11 @@ func (c *Child) watch(ctx context.Context, first chan<- error) {
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(born) > childSteady {
+		if time.Since(born) > childSteady || errors.Is(err, errStuck) || errors.Is(err, errHung) {
 			wait = childBackoff
 		}
-		c.cfg.Log.Warn("store: it ended, starting it again", "error", err, "in", wait)
+		c.set(false, err.Error())
+		c.cfg.Log.Warn("store: it ended, starting it again", "err", err, "in", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -176,7 +224,13 @@ func (c *Child) watch(ctx context.Context, first chan<- error) {
 		}
 		wait = min(2*wait, childMaxBackoff)
 		c.mu.Lock()
-		c.restarts++
+		c.stats.Restarts++
+		switch {
+		case errors.Is(err, errStuck):
+			c.stats.Stuck++
+		case errors.Is(err, errHung):
+			c.stats.Hung++
+		}
 		c.mu.Unlock()
 	}
 }
@@ -222,15 +276,42 @@ func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, 
 		}
 		io.Copy(io.Discard, stdout)
 	}()
-	ended := make(chan error, 1)
+	ended := make(chan error, 1) // a child that was left may end later
 	go func() {
 		<-eof // Wait closes stdout, so reading it comes first
 		ended <- cmd.Wait()
 	}()
 
 	start := time.After(childStartTimeout)
+	feeling, stopFeeling := context.WithCancel(ctx)
+	defer stopFeeling()
+	pulses := make(chan pulse)
+	lastPulse, misses := time.Now(), 0
 	for {
 		select {
+		case p := <-pulses:
+			switch {
+			case p.err == nil && p.stuck == "":
+				lastPulse, misses = time.Now(), 0
+				c.set(true, "")
+			case p.err == nil:
+				lastPulse, misses = time.Now(), 0
+				c.set(false, p.stuck)
+				if c.restartStuck(p.stuck) {
+					kill(cmd, ended)
+					return answered, fmt.Errorf("store: %w: %s", errStuck, p.stuck)
+				}
+			case !silence(p.err): // it refuses: too much to do, but alive
+				lastPulse, misses = time.Now(), 0
+			default:
+				misses++
+				silent := time.Since(lastPulse)
+				c.set(false, p.err.Error())
+				if silent >= hungAfter && misses >= hungMisses {
+					kill(cmd, ended)
+					return answered, fmt.Errorf("store: %w for %v: %w", errHung, silent.Truncate(time.Second), p.err)
+				}
+			}
 		case a := <-addr:
 			if _, err := ping(ctx, "http://"+a); err != nil && ctx.Err() == nil {
 				kill(cmd, ended)
@@ -240,8 +321,13 @@ func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, 
 			c.addr = a
 			c.mu.Unlock()
 			start = nil
-			if started != nil && !answered {
-				started <- nil
+			c.set(true, "")
+			if !answered {
+				if started != nil {
+					started <- nil
+				}
+				lastPulse = time.Now()
+				go feel(feeling, "http://"+a, pulses) // ends with this life
 			}
 			answered = true
 		case err := <-ended:
@@ -261,20 +347,77 @@ func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, 
 
 var errEnded = errors.New("without saying why")
 
+// pulse is the answer of a store that was asked how it is.
+type pulse struct {
+	stuck string // as the store says it; "": it is not
+	err   error  // it did not answer
+}
+
+// feel asks a store how it is, again and again, until ctx is done.
+func feel(ctx context.Context, url string, to chan<- pulse) {
+	tick := time.NewTicker(pulseEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		asking, cancel := context.WithTimeout(ctx, pulseTimeout)
+		header, err := pingHeader(asking, url)
+		cancel()
+		select {
+		case to <- pulse{header.Get(stuckHeader), err}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// silence says whether a store gave no answer at all, neither a reset nor a
+// refusal: the process, or all that it could answer with, stands still.
+func silence(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// restartStuck says whether a store that is stuck is to be started again now.
+func (c *Child) restartStuck(why string) bool {
+	now := time.Now()
+	if now.Before(c.stuckNext) {
+		if held, ok := c.line.Allow(); ok {
+			c.cfg.Log.Warn("store: it is stuck again; it was restarted for that not long ago and is left for a while",
+				"reason", why, "next_restart_in", c.stuckNext.Sub(now).Truncate(time.Second), "held_back", held)
+		}
+		return false
+	}
+	if now.Sub(c.stuckNext) > stuckMaxWait {
+		c.stuckLeft = stuckWait
+	}
+	c.stuckNext = now.Add(c.stuckLeft)
+	c.stuckLeft = min(2*c.stuckLeft, stuckMaxWait)
+	return true
+}
+
 func (c *Child) setPID(pid int) {
 	c.mu.Lock()
 	c.pid = pid
 	c.mu.Unlock()
 }
 
-// kill ends the child and waits for it.
+// kill ends the child and waits for it. One that hangs in its disk cannot even
+// be killed: it is left after twice the time.
 func kill(cmd *exec.Cmd, ended <-chan error) {
 	_ = cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
 	select {
 	case <-ended:
+		return
 	case <-time.After(childStopTimeout):
-		_ = cmd.Process.Kill()
-		<-ended
+	}
+	_ = cmd.Process.Kill()
+	select {
+	case <-ended:
+	case <-time.After(childStopTimeout):
 	}
 }
 

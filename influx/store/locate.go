@@ -38,21 +38,27 @@ func FindStore(ctx context.Context, data string) (url string, err error) {
 func ping(ctx context.Context, url string) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
+	header, err := pingHeader(ctx, url)
+	return header.Get(storeHeader), err
+}
+
+// pingHeader asks a server whether it is there, over a connection of its own.
+func pingHeader(ctx context.Context, url string) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/ping", nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: pingTimeout}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	res.Body.Close()
 	if res.StatusCode != http.StatusNoContent {
-		return "", fmt.Errorf("ping %s: %s", url, res.Status)
+		return nil, fmt.Errorf("ping %s: %s", url, res.Status)
 	}
-	return res.Header.Get(storeHeader), nil
+	return res.Header, nil
 }
 
 // OpenStore gives the URL of a data folder's store: of the running one, or of

@@ -138,6 +138,8 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	if engine.Logger, err = logs.New(cfg.LogTo); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	writes := newWriteWatch(engine.TSDBStore, c.Data.WALDir, cfg.Log)
+	engine.PointsWriter.TSDBStore = writes
 	handler := newHandler(engine)
 	if err := openEngine(engine, c); err != nil {
 		engine.Close()
@@ -152,7 +154,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 
 	id := rand.Text()
 	server := &http.Server{
-		Handler:           guard(closed(serveBackup(handler, engine), engine.MetaClient), id),
+		Handler:           guard(writes.tell(closed(serveBackup(handler, engine), engine.MetaClient)), id),
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    1 << 20, // long queries come in the URL
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
@@ -162,6 +164,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	watching, stopWatching := context.WithCancel(ctx)
 	var watchers sync.WaitGroup
 	defer func() { stopWatching(); watchers.Wait() }()
+	watchers.Go(func() { writes.run(watching) })
 	watchers.Go(func() { keepReader(watching, engine.MetaClient, cfg.Log) })
 	if cfg.MaxBytes > 0 {
 		watchers.Go(func() { keepSmall(watching, engine, cfg.MaxBytes, limitEvery, cfg.Log) })

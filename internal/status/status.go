@@ -15,6 +15,7 @@ type Pipeline struct {
 	Privacy []Privacy  `json:"privacy"` // of each sink that is on
 	Stream  *Stream    `json:"stream"`
 	Influx  *Influx    `json:"influx"`
+	Store   *Store     `json:"store"` // nil: it is not the embedded one that points go to
 	HTTP    *HTTP      `json:"http"`
 	Clock   ClockSteps `json:"clock_steps"`
 }
@@ -159,6 +160,16 @@ type Delivery struct {
 	Requests   uint64  `json:"requests"`   // most requests at once now
 	Failing    bool    `json:"failing"`    // the last request failed and is tried again
 	LastError  string  `json:"last_error,omitempty"`
+}
+
+// Store is the process of the embedded InfluxDB.
+type Store struct {
+	Up          bool    `json:"up"`           // it answers, and is not stuck
+	DownSeconds float64 `json:"down_seconds"` // for how long it has not been up
+	Restarts    uint64  `json:"restarts"`     // times that it was started again
+	Stuck       uint64  `json:"stuck"`        // of these, because it took no writes though its disk did
+	Hung        uint64  `json:"hung"`         // of these, because it did not answer
+	LastError   string  `json:"last_error,omitempty"`
 }
 
 // HTTP is the HTTP API.
