@@ -6,22 +6,14 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell git diff --
 LDFLAGS := -X main.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# CI sets RERUN=1: a test that failed is run once more and named, for a machine
-# that others load too. More than three are not.
-GOTESTSUM := gotest.tools/gotestsum@v1.13.0
-ifdef RERUN
-gotest = $(GO) run $(GOTESTSUM) --format pkgname --rerun-fails=1 --rerun-fails-max-failures=3 --packages='$(2)' -- $(1)
-else
-gotest = $(GO) test $(1) $(2)
-endif
-
 # The packages that the race detector watches: all of ours, but for the tests in
 # test/, which run the program in processes of its own, and for the demo, which
 # runs many kubo nodes in one process: kubo writes variables of its packages
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
-.PHONY: help programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page kubo
+.NOTPARALLEL:
+.PHONY: help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,13 +27,14 @@ run: build ## run a monitored node on the public network
 demo: build ## a monitored node in a private swarm on loopback, everything alive
 	$(BIN) demo $(ARGS)
 
-test: build ## all tests that need Go and a C compiler only, also under the race detector
-	$(call gotest,-count=1 -timeout 15m,./...)
-	$(MAKE) --no-print-directory race
+test: test-plain race ## all tests that need Go and a C compiler only, also under the race detector
+
+test-plain: build ## the same without the race detector
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m ./...
 
 # Arrow, which the embedded InfluxDB brings, does not pass its pointer checks.
 race: ## our packages under the race detector
-	$(call gotest,-race -gcflags='github.com/apache/arrow/go/arrow/...=-d=checkptr=0' -timeout 15m,$(RACED))
+	$(GO) test -race -gcflags='github.com/apache/arrow/go/arrow/...=-d=checkptr=0' -timeout 15m $(RACED)
 
 # What tests need of other programs.
 programs:
@@ -50,11 +43,10 @@ programs:
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; }
 
-test-all: build plugin programs ## what make test leaves out: tests with other real programs, which it installs
-	IPFSMON_BIN=$(abspath $(BIN)) $(call gotest,-tags all -count=1 -timeout 30m -run 'TestAll' -skip 'Fault|Stack|Dashboards|Page',./test)
-	$(MAKE) --no-print-directory check-page
-	$(MAKE) --no-print-directory check-stack
-	$(MAKE) --no-print-directory faults
+test-all: test-programs check-page check-stack faults ## what make test leaves out: tests with other real programs, which it installs
+
+test-programs: build plugin programs ## of those the ones with other nodes, InfluxDBs, PostgreSQL, telegraf
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' -skip 'Fault|Stack|Dashboards|Page' ./test
 
 # What the page's tests need besides Go goes to bin/page; so do their screenshots.
 bin/page/node_modules: test/page/package.json test/page/package-lock.json
@@ -65,7 +57,7 @@ bin/page/node_modules: test/page/package.json test/page/package-lock.json
 check-page: build programs bin/page/node_modules ## the live page: its parts with Node, all of it in Chromium against the demo; screenshots in bin/page
 	node --test introspect/ui/test/*.test.mjs
 	$(GO) test -count=1 ./introspect/ui/gen
-	IPFSMON_BIN=$(abspath $(BIN)) $(call gotest,-tags all -count=1 -timeout 30m -run 'TestAllPage',./test)
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAllPage' ./test
 
 bench-page: programs bin/page/node_modules ## how busy the live page keeps a browser with 5,000 connections, once a second
 	$(GO) build -o bin/page/feed ./test/page/feed
@@ -73,17 +65,17 @@ bench-page: programs bin/page/node_modules ## how busy the live page keeps a bro
 
 check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query asked of three InfluxDBs
 	$(GO) test -count=1 ./grafana
-	IPFSMON_BIN=$(abspath $(BIN)) $(call gotest,-tags all -count=1 -timeout 30m -run 'Dashboards',./test)
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'Dashboards' ./test
 
 STACK_PROGRAMS := docker.io iptables debootstrap nginx libnginx-mod-stream shellcheck curl
-STACK_SCRIPTS  := docker/*.sh docker/test/*.sh docker/test/influx test/influxdb2/build.sh
+STACK_SCRIPTS  := docker/*.sh docker/test/*.sh docker/test/influx nginx/start.sh test/influxdb2/build.sh
 check-stack: check-dashboards ## the containers' stack: its files, nginx before real servers, all of it on a Docker engine of its own (as root)
 	@echo "installed with apt-get, if missing: $(STACK_PROGRAMS)"
 	@for p in $(STACK_PROGRAMS); do dpkg -s $$p >/dev/null 2>&1 || \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(STACK_PROGRAMS); } || exit 1; done
 	shellcheck $(STACK_SCRIPTS)
 	cd docker/check && $(GO) vet ./... && $(GO) test -count=1 ./...
-	IPFSMON_BIN=$(abspath $(BIN)) $(call gotest,-tags all -v -count=1 -timeout 40m -run 'TestAllStack',./test)
+	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -v -count=1 -timeout 40m -run 'TestAllStack' ./test
 
 # The rows of docs/durability.md. FAULTS=1 makes them as long as they are meant
 # to be: ten minutes without a server, 200 kills, 50 restarts.

@@ -15,7 +15,7 @@ import (
 const windowEvents = 4096
 
 // costs are ratios: with a stuck subscriber to without.
-type costs struct{ Time, CPU float64 }
+type costs struct{ Time, CPU ratio }
 
 // alternate measures windows of events in one server, with a subscriber that
 // never reads and without it, in turns: what disturbs the machine disturbs
@@ -86,7 +86,7 @@ func alternate(j job, pairs string) error {
 	if err := cmd.Wait(); err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(costs{median(times), median(cpus)})
+	return json.NewEncoder(os.Stdout).Encode(costs{paired(times), paired(cpus)})
 }
 
 func awaitSubscribers(t target, n int) {
