@@ -191,7 +191,8 @@ func (e *engine) send(a *ask) {
 		d.prune()
 		return
 	}
-	if !a.inLedger {
+	again := a.inLedger
+	if !again {
 		a.inLedger = true
 		d.ledger++
 	}
@@ -208,7 +209,7 @@ func (e *engine) send(a *ask) {
 	} else {
 		d.n.sent.WantHave++
 	}
-	e.post(&d.box, item{cid: a.want.cid, what: what, priority: a.want.priority()})
+	e.post(&d.box, item{cid: a.want.cid, what: what, priority: a.want.priority(), again: again})
 }
 
 // upgrade asks a node that was asked for HAVE for the block.

@@ -39,10 +39,10 @@ func (e *engine) remind(x deadline) {
 	}
 }
 
-// counts says whether the ask of a deadline is still that without an answer.
+// counts reports whether the ask of a deadline is still that without an answer.
 func (e *engine) counts(x deadline) bool {
 	a := x.ask
-	return a.gen == x.gen && a.state == asked && e.wants[a.want.cid] == a.want && a.want.ask(a.down) == a
+	return a.gen == x.gen && (a.state == asked || a.state == overdue) && e.wants[a.want.cid] == a.want && a.want.ask(a.down) == a
 }
 
 // tick looks at asks that are due and at nodes that are silent; it gives the
@@ -57,6 +57,14 @@ func (e *engine) tick(now time.Time) (silent []*downstream) {
 		x := due[n]
 		a := x.ask
 		if !e.counts(x) {
+			continue
+		}
+		if a.state == overdue {
+			if now.Sub(a.at) >= 2*patience*e.cfg.Fallback && !a.down.stalled {
+				e.send(a) // the node may have lost it, and would never answer
+			} else {
+				e.due = append(e.due, deadline{a, a.gen, now.Add(e.cfg.Fallback)})
+			}
 			continue
 		}
 		quiet := now.Sub(a.down.heard) >= e.cfg.Fallback
@@ -76,6 +84,9 @@ func (e *engine) tick(now time.Time) (silent []*downstream) {
 			}
 		}
 		e.late(a.want, a)
+		if e.counts(x) {
+			e.due = append(e.due, deadline{a, a.gen, now.Add(e.cfg.Fallback)})
+		}
 	}
 	e.due = append(append(due[:0], due[n:]...), e.due...)
 	for _, d := range e.downs {
@@ -92,7 +103,7 @@ func (e *engine) tick(now time.Time) (silent []*downstream) {
 const maxRetry = 8192
 
 // retry asks again for what nobody had. A node that kept the want sends the
-// block by itself when it gets it, but none keeps more than window.
+// block when it gets it, but none keeps more than window.
 func (e *engine) retry() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -104,11 +115,8 @@ func (e *engine) retry() {
 		if n++; n > maxRetry {
 			break
 		}
-		asks := t.asks
-		t.asks, t.parked = nil, false
-		for _, a := range asks {
-			e.leave(a, false) // where the node still has it, it is told again
-		}
+		t.parked = false
+		e.forget(t) // cancelled where a node still keeps it, so that none keeps more than we count
 		e.askNext(t)
 	}
 	e.flush()

@@ -18,10 +18,15 @@ import (
 const (
 	// maxCID is boxo's own limit for the length of a CID, in bytes.
 	maxCID = event.MaxCIDBytes
-	// window is how many wants a node keeps for us: kubo keeps 1,024 of one
-	// peer (boxo's MaxQueuedWantlistEntriesPerPeer) and forgets the rest
-	// without a word, so ours wait here when the window is full.
+	// kuboKeeps is how many wants, and how many unsent answers, kubo keeps for
+	// one peer (boxo's MaxQueuedWantlistEntriesPerPeer). Beyond that it drops
+	// some without a word.
+	kuboKeeps = 1024
+	// window is how many wants a node keeps for us. More wait here.
 	window = 960
+	// slack is how far a message may exceed the window while kubo works on it:
+	// kubo enters all wants of a message before it takes out the cancels.
+	slack = kuboKeeps - window
 	// smallBlock is the size up to which kubo answers a WANT_HAVE with the
 	// block itself, in bytes.
 	smallBlock = 1024
@@ -32,7 +37,8 @@ const (
 	// maxTotalWants bounds the wants of all peers together.
 	maxTotalWants = 1 << 20
 	// patience is how many times Fallback an answer may take of a node that
-	// brings other things meanwhile.
+	// brings other things meanwhile. After as long again without an answer the
+	// node is asked once more.
 	patience = 10
 	// retryEvery is how long a CID that nobody had rests before it is asked
 	// for again, if a peer still wants it.

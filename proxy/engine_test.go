@@ -259,28 +259,54 @@ func TestHungNodeIsPassedOver(t *testing.T) {
 	require.True(t, s.Downstreams[0].Stalled)
 }
 
+// No want is lost at nodes that keep 1,024 of them: with so long a Fallback each
+// that is lost stays without an answer.
 func TestTenThousandWants(t *testing.T) {
 	a, b := newTestNode(t), newTestNode(t)
 	blks := newBlocks(t, 10_000, 100)
 	a.put(t, blks[:4000]...)
 	b.put(t, blks[4000:6000]...)
-	p := startProxy(t, Config{Downstreams: []string{apiAddr(a.api), apiAddr(b.api)}})
+	p := startProxy(t, Config{Downstreams: []string{apiAddr(a.api), apiAddr(b.api)}, Fallback: time.Hour})
+	told := wantAll(t, p, blks)
+	told.eventually(t, "each is answered", func() bool { return len(told.blocks) == 6000 && len(told.dontHaves) == 4000 })
+	for i, n := range []*testNode{a, b} {
+		kept := n.bs.WantlistForPeer(p.down.ID())
+		p.engine.mu.Lock()
+		require.Equal(t, p.engine.downs[i].ledger, len(kept), "what it keeps is what we count")
+		for _, c := range kept {
+			require.True(t, p.engine.wants[c].ask(p.engine.downs[i]).inLedger)
+		}
+		p.engine.mu.Unlock()
+	}
+}
+
+// wantAll has a peer ask for blocks by WANT_BLOCK, 1,000 in a message.
+func wantAll(t *testing.T, p *testProxy, all []blocks.Block) *heard {
+	t.Helper()
 	up, told := rawPeer(t, nil)
 	p.connect(t, up.Host)
-	for chunk := range slices.Chunk(blks, 1000) {
+	for chunk := range slices.Chunk(all, 1000) {
 		var cids []cid.Cid
 		for _, x := range chunk {
 			cids = append(cids, x.Cid())
 		}
 		up.send(t, p.up.ID(), wantMsg(false, wantBlock, cids...))
 	}
-	told.eventually(t, "each is answered", func() bool { return len(told.blocks) == 6000 && len(told.dontHaves) == 4000 })
+	return told
+}
 
-	// What came late comes all the same.
-	a.put(t, blks[6000:]...)
-	require.NoError(t, a.bs.NotifyNewBlocks(context.Background(), blks[6000:6100]...))
+// Blocks that nobody had come when a node has them: from the node itself where
+// it still keeps the want, else when it is asked again.
+func TestBlocksThatComeLater(t *testing.T) {
+	a, b := newTestNode(t), newTestNode(t)
+	blks := newBlocks(t, 4000, 100)
+	p := startProxy(t, Config{Downstreams: []string{apiAddr(a.api), apiAddr(b.api)}})
+	told := wantAll(t, p, blks)
+	told.eventually(t, "nobody has them", func() bool { return len(told.dontHaves) == len(blks) })
+	a.put(t, blks...)
+	require.NoError(t, a.bs.NotifyNewBlocks(context.Background(), blks[:100]...))
 	p.engine.retry()
-	told.eventually(t, "the rest", func() bool { return len(told.blocks) == 10_000 })
+	told.eventually(t, "all", func() bool { return len(told.blocks) == len(blks) })
 	require.Zero(t, p.engine.waiting())
 }
 

@@ -55,6 +55,7 @@ type item struct {
 	cid      cid.Cid
 	what     itemKind
 	priority int32
+	again    bool // a want that the node has been sent before and may still keep
 	block    blocks.Block
 }
 
@@ -155,10 +156,16 @@ func (e *engine) empty(b *outbox) {
 	e.flush()
 }
 
-// fill puts items into a message, as many as belong into one, and tells how
+// fill puts items into a message, as many as belong into one, and returns how
 // many and the bytes of the blocks.
+//
+// No message makes kubo exceed what it keeps: it enters a message's wants before
+// it takes out what the message cancels, and counts a want that still waits for
+// its answer a second time. So at most slack cancels stand before a want of the
+// same message, those sent again among them.
 func fill(msg bsmsg.BitSwapMessage, items []item) (n, size int) {
 	cancels := map[cid.Cid]bool(nil)
+	excess := 0
 	for n < len(items) && n < maxEntries && size < enoughBytes {
 		x := &items[n]
 		switch x.what {
@@ -175,9 +182,10 @@ func fill(msg bsmsg.BitSwapMessage, items []item) (n, size int) {
 		default:
 			// One message cannot say both of a CID, want and cancel.
 			was, there := cancels[x.cid]
-			if there && was != (x.what == itemCancel) {
+			if there && was != (x.what == itemCancel) || x.what != itemCancel && excess+bit(x.again) > slack {
 				return n, size
 			}
+			excess += bit(x.again || x.what == itemCancel)
 			if cancels == nil {
 				cancels = map[cid.Cid]bool{}
 			}

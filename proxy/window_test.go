@@ -1,0 +1,218 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	bsnet "github.com/ipfs/boxo/bitswap/network"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/stretchr/testify/require"
+)
+
+// keeper is a node that keeps wants as kubo does: so many of one peer, those of
+// a message before its cancels, and as many answers that are not sent yet. It
+// counts what kubo would have dropped without a word.
+type keeper struct {
+	mu      sync.Mutex
+	wants   map[cid.Cid]bool // to whether the block is wanted
+	unsent  []cid.Cid        // wants without an answer, in the order in which they came
+	dropped int
+	sent    map[cid.Cid]int // how often each was wanted
+}
+
+func newKeeper() *keeper { return &keeper{wants: map[cid.Cid]bool{}, sent: map[cid.Cid]int{}} }
+
+func (k *keeper) NewMessageSender(context.Context, peer.ID, *bsnet.MessageSenderOpts) (bsnet.MessageSender, error) {
+	return k, nil
+}
+func (k *keeper) SupportsHave() bool { return true }
+func (k *keeper) Reset() error       { return nil }
+
+func (k *keeper) SendMsg(_ context.Context, m bsmsg.BitSwapMessage) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var tasks []cid.Cid
+	for _, w := range m.Wantlist() {
+		if w.Cancel {
+			continue
+		}
+		k.sent[w.Cid]++
+		if _, there := k.wants[w.Cid]; !there && len(k.wants) >= 1024 {
+			k.dropped++
+			continue
+		}
+		k.wants[w.Cid] = k.wants[w.Cid] || w.WantType == wantBlock
+		tasks = append(tasks, w.Cid)
+	}
+	for _, w := range m.Wantlist() {
+		if w.Cancel {
+			delete(k.wants, w.Cid)
+			k.unsent = slices.DeleteFunc(k.unsent, func(c cid.Cid) bool { return c == w.Cid })
+		}
+	}
+	k.dropped += max(0, len(k.unsent)+len(tasks)-1024)
+	for _, c := range tasks {
+		if !slices.Contains(k.unsent, c) {
+			k.unsent = append(k.unsent, c)
+		}
+	}
+	return nil
+}
+
+// answer takes out as many wants that wait for an answer.
+func (k *keeper) answer(most int) []cid.Cid {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := min(most, len(k.unsent))
+	now := slices.Clone(k.unsent[:n])
+	k.unsent = k.unsent[n:]
+	return now
+}
+
+// enginesOf makes an engine in front of nodes that are connected; the peers'
+// side takes everything.
+func engineOf(t *testing.T, c Config, nodes sender, names ...string) *engine {
+	t.Helper()
+	c.Logger = slog.New(slog.DiscardHandler)
+	c.Balance, c.MaxUpstreams, c.MaxWants = ByCID, 100, 20_000
+	c.QueueBytes, c.CacheBytes = 1<<30, 0
+	s := &settings{Config: c}
+	for _, n := range names {
+		s.downs = append(s.downs, &downstreamAddr{name: n})
+	}
+	e := newEngine(s, &fuzzSide{t: t}, nodes)
+	for i, d := range e.downs {
+		e.nodeConnected(d, peer.ID(names[i]))
+	}
+	return e
+}
+
+// Whatever peers want, cancel, and want again: a node is never sent more than
+// kubo keeps, and what we count is what it has.
+func TestNodeIsNeverSentMoreThanItKeeps(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(seed, 1))
+				node := newKeeper()
+				e := engineOf(t, Config{Fallback: time.Hour}, node, "node")
+				defer e.close()
+				all := newBlocks(t, 6000, 20)
+				look := func(when string) {
+					synctest.Wait()
+					node.mu.Lock()
+					defer node.mu.Unlock()
+					e.mu.Lock()
+					defer e.mu.Unlock()
+					require.Zero(t, node.dropped, when)
+					require.Equal(t, e.downs[0].ledger, len(node.wants), when)
+					for c := range node.wants {
+						require.True(t, e.wants[c] != nil && e.wants[c].ask(e.downs[0]).inLedger, when)
+					}
+				}
+				for step := range 60 {
+					switch r.IntN(6) {
+					case 0, 1: // asks where it is, and often for the block at once
+						var entries []entry
+						at := r.IntN(len(all) - 1000)
+						for _, b := range all[at : at+1000] {
+							entries = append(entries, entry{cid: b.Cid(), block: r.IntN(2) == 0, dontHave: true})
+						}
+						e.wantlist("peer", false, entries)
+						if step%2 == 0 {
+							for i := range entries {
+								entries[i].block = true
+							}
+							e.wantlist("peer", false, entries)
+						}
+					case 2:
+						var entries []entry
+						for range 500 {
+							entries = append(entries, entry{cid: all[r.IntN(len(all))].Cid(), cancel: true})
+						}
+						e.wantlist("peer", false, entries)
+					case 3:
+						e.retry()
+					default:
+						var got []blocks.Block
+						var no []cid.Cid
+						for _, c := range node.answer(r.IntN(1024)) {
+							i := slices.IndexFunc(all, func(b blocks.Block) bool { return b.Cid() == c })
+							if i%3 > 0 {
+								no = append(no, c)
+								continue
+							}
+							got = append(got, all[i])
+							node.mu.Lock()
+							delete(node.wants, c) // kubo forgets what it sends
+							node.mu.Unlock()
+						}
+						e.fromNode("node", got, nil, no)
+					}
+					look(fmt.Sprint("step ", step))
+				}
+			})
+		})
+	}
+}
+
+// A node that loses a want, whatever for, is asked again while it answers others.
+func TestWantThatANodeLostIsSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newKeeper()
+		e := engineOf(t, Config{Fallback: time.Second}, node, "node")
+		defer e.close()
+		lost, others := newBlocks(t, 1, 100)[0], newBlocks(t, 100, 100)
+		e.wantlist("peer", false, []entry{{cid: lost.Cid(), block: true, dontHave: true}})
+		synctest.Wait()
+		require.Equal(t, []cid.Cid{lost.Cid()}, node.answer(1))
+		began := time.Now()
+		for i := 0; node.sent[lost.Cid()] == 1; i++ {
+			time.Sleep(500 * time.Millisecond)
+			e.wantlist("peer", false, []entry{{cid: others[i].Cid(), block: true}})
+			synctest.Wait()
+			require.Len(t, node.answer(10), 1)
+			e.fromNode("node", others[i:i+1], nil, nil)
+			require.Empty(t, e.tick(time.Now()))
+			synctest.Wait()
+		}
+		require.InDelta(t, (2 * patience * time.Second).Seconds(), time.Since(began).Seconds(), 2)
+		require.EqualValues(t, 1, e.downs[0].n.timeouts)
+		require.Equal(t, 1, e.downs[0].ledger)
+		e.fromNode("node", []blocks.Block{lost}, nil, nil)
+		require.Zero(t, e.waiting())
+		require.Zero(t, e.downs[0].ledger)
+		require.Zero(t, e.downs[0].open)
+	})
+}
+
+// The messages to a node: as full as they may be.
+func TestMessagesKeepTheWindow(t *testing.T) {
+	all := newBlocks(t, 400, 10)
+	var items []item
+	for i := 0; i < len(all); i += 2 {
+		items = append(items, item{cid: all[i].Cid(), what: itemCancel}, item{cid: all[i+1].Cid(), what: itemWantBlock})
+	}
+	msg := bsmsg.New(false)
+	n, _ := fill(msg, items)
+	require.Equal(t, 2*slack+1, n, "as many cancels before a want as there is room for, and one after it")
+	msg = bsmsg.New(false)
+	n, _ = fill(msg, slices.DeleteFunc(slices.Clone(items), func(x item) bool { return x.what != itemCancel }))
+	require.Equal(t, 200, n, "cancels alone")
+	for i := range items {
+		items[i].what, items[i].again = itemWantBlock, i%4 == 0
+	}
+	msg = bsmsg.New(false)
+	n, _ = fill(msg, items)
+	require.Equal(t, 4*slack, n, "wants that it may still keep count twice")
+}
