@@ -86,7 +86,7 @@ func BenchmarkEncodeOnly(b *testing.B) {
 		b.Run(fmt.Sprintf("json/entries=%d", wants), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				enc.raw = appendV3(enc.raw[:0], e)
+				enc.raw = appendV3(enc.raw[:0], e, false)
 			}
 		})
 		b.Run(fmt.Sprintf("frame/entries=%d", wants), func(b *testing.B) {

@@ -39,7 +39,7 @@ func TestGoldenSession(t *testing.T) {
 	for _, want := range goldenEvents() {
 		e, err := d.next(in)
 		require.NoError(t, err)
-		require.Equal(t, ofV3(want), e)
+		require.Equal(t, exactV3(want), e)
 	}
 	_, err = d.next(in)
 	require.Equal(t, io.EOF, err)
@@ -47,6 +47,25 @@ func TestGoldenSession(t *testing.T) {
 
 // ofV3 is what a client should make of the event by version 3.
 func ofV3(in *event.Event) *Event {
+	e := exactV3(in)
+	if e.Message != nil {
+		all := e.Message.Addrs
+		e.Message.Addrs = []string{}
+		for _, a := range all {
+			if text, whole := appendAddr2022(nil, a); whole { // TestAddressesOf2022 has what that is
+				e.Message.Addrs = append(e.Message.Addrs, strings.Trim(string(text), `"`))
+			}
+		}
+	}
+	if c := e.Connection; c != nil {
+		remote, _ := appendAddr2022(nil, c.Remote)
+		c.Remote = strings.Trim(string(remote), `"`)
+	}
+	return e
+}
+
+// exactV3 is the same of a server that writes addresses as they are.
+func exactV3(in *event.Event) *Event {
 	e := asClient(in)
 	e.Timestamp = time.Unix(0, in.Time).Local()
 	e.Seq, e.Country, e.Gateway = 0, "", false
@@ -183,7 +202,7 @@ func FuzzClient(f *testing.F) {
 // FuzzClientJSON reaches what gzip's checksum keeps FuzzClient from.
 func FuzzClientJSON(f *testing.F) {
 	for _, e := range goldenEvents() {
-		f.Add(string(appendV3(nil, e)))
+		f.Add(string(appendV3(nil, e, false)))
 	}
 	f.Fuzz(func(t *testing.T, in string) {
 		if len(in) > 1<<16 {

@@ -24,7 +24,7 @@ func BenchmarkCodec(b *testing.B) {
 	for _, wants := range []int{1, 16} {
 		raws := make([][]byte, 64)
 		for i := range raws {
-			raws[i] = appendV3(nil, message(i*13, wants))
+			raws[i] = appendV3(nil, message(i*13, wants), false)
 		}
 		type codec struct {
 			name  string

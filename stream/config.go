@@ -45,6 +45,10 @@ type Config struct {
 	// MaxClientsPerAddress is the most connections from one IP address.
 	// Loopback and unix sockets are exempt: a proxy or a tunnel ends there.
 	MaxClientsPerAddress int `json:",omitempty" split_words:"true"`
+	// ExactAddresses writes the addresses of version 3 as they are. Without it
+	// they are written as the programs of 2022 that read that version can parse
+	// them: /quic-v1 as /quic, those with components of later years left out.
+	ExactAddresses bool `json:",omitempty" split_words:"true"`
 	// QueueBytes bounds the frames that wait for one subscriber, at least MinQueueBytes.
 	QueueBytes int `json:",omitempty" split_words:"true"`
 

@@ -25,14 +25,19 @@ func hasV3(e *event.Event) bool {
 // appendV3 appends the event as one line of JSON, byte for byte what
 // encoding/json made of the old exporter's types. The event must have passed
 // hasV3. The names and their order are the protocol: they never change.
-func appendV3(dst []byte, e *event.Event) []byte {
+// exactAddrs is Config.ExactAddresses.
+func appendV3(dst []byte, e *event.Event, exactAddrs bool) []byte {
+	form := &formV3
+	if exactAddrs {
+		form = &formV3Exact
+	}
 	dst = append(dst, `{"event":{"timestamp":"`...)
 	dst = time.Unix(0, e.Time).AppendFormat(dst, time.RFC3339Nano)
 	dst = append(dst, `","peer":"`...)
 	dst = appendPeer(dst, e.Peer)
 	if e.Kind == event.KindConnection {
 		dst = append(dst, `","connection_event":{"remote":`...)
-		dst = appendJSONString(dst, string(e.Conn.Addr))
+		dst, _ = form.addr(dst, string(e.Conn.Addr))
 		dst = append(dst, `,"connection_event_type":`...)
 		if e.Conn.Closed {
 			dst = append(dst, '1')
@@ -42,19 +47,19 @@ func appendV3(dst []byte, e *event.Event) []byte {
 		return append(dst, "}}}\n"...)
 	}
 	dst = append(dst, `","bitswap_message":`...)
-	dst = appendBody(dst, e, &wantNamesV3)
+	dst = appendBody(dst, e, form)
 	return append(dst, "}}}\n"...)
 }
 
 // appendBody appends what a message has in both versions, but for the brace
 // at its end.
-func appendBody(dst []byte, e *event.Event, names *wantNames) []byte {
+func appendBody(dst []byte, e *event.Event, form *form) []byte {
 	dst = append(dst, `{"wantlist_entries":[`...)
 	for i := range e.Wants {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendWant(dst, &e.Wants[i], names)
+		dst = appendWant(dst, &e.Wants[i], form)
 	}
 	dst = append(dst, `],"full_wantlist":`...)
 	dst = strconv.AppendBool(dst, e.Full)
@@ -82,40 +87,53 @@ func appendBody(dst []byte, e *event.Event, names *wantNames) []byte {
 		if !wholeAddr(string(a)) {
 			continue
 		}
+		begun := len(dst)
 		if !first {
 			dst = append(dst, ',')
 		}
+		var whole bool
+		if dst, whole = form.addr(dst, string(a)); !whole {
+			dst = dst[:begun]
+			continue
+		}
 		first = false
-		dst = appendJSONString(dst, string(a))
 	}
 	return append(dst, ']')
 }
 
-// wantNames is how an entry is written: what comes before each of its values.
-type wantNames struct{ cid, priority, kind, cancel, sendDontHave string }
+// form is in what the versions differ: what comes before each value of an
+// entry, and how an address is written (false: only a part of it is).
+type form struct {
+	cid, priority, kind, cancel, sendDontHave string
+
+	addr func(dst []byte, addr string) ([]byte, bool)
+}
+
+func exactAddr(dst []byte, addr string) ([]byte, bool) { return appendJSONString(dst, addr), true }
 
 var (
 	// Version 3 has Go's names, for the old exporter's entries had no others.
-	wantNamesV3 = wantNames{`{"Cid":`, `,"Priority":`, `,"WantType":`, `,"Cancel":`, `,"SendDontHave":`}
-	wantNamesV4 = wantNames{`{"cid":`, `,"priority":`, `,"want_type":`, `,"cancel":`, `,"send_dont_have":`}
+	formV3      = form{`{"Cid":`, `,"Priority":`, `,"WantType":`, `,"Cancel":`, `,"SendDontHave":`, appendAddr2022}
+	formV3Exact = form{formV3.cid, formV3.priority, formV3.kind, formV3.cancel, formV3.sendDontHave, exactAddr}
+	formV4      = form{`{"cid":`, `,"priority":`, `,"want_type":`, `,"cancel":`, `,"send_dont_have":`, exactAddr}
 )
 
-func appendWant(dst []byte, w *event.Want, names *wantNames) []byte {
+func appendWant(dst []byte, w *event.Want, form *form) []byte {
 	// A cancel has none of the three on the wire of Bitswap.
 	var priority, kind int64
 	sendDontHave := false
 	if !w.Cancel {
 		priority, kind, sendDontHave = int64(w.Priority), int64(w.Type), w.SendDontHave
 	}
-	dst = append(dst, names.cid...)
+	dst = append(dst, form.cid...)
 	dst = appendLink(dst, w.CID)
-	dst = append(dst, names.priority...)
+	dst = append(dst, form.priority...)
 	dst = strconv.AppendInt(dst, priority, 10)
-	dst = append(dst, names.kind...)
+	dst = append(dst, form.kind...)
 	dst = strconv.AppendInt(dst, kind, 10)
-	dst = append(dst, names.cancel...)
+	dst = append(dst, form.cancel...)
 	dst = strconv.AppendBool(dst, w.Cancel)
-	dst = append(dst, names.sendDontHave...)
+	dst = append(dst, form.sendDontHave...)
 	dst = strconv.AppendBool(dst, sendDontHave)
 	return append(dst, '}')
 }
@@ -137,16 +155,17 @@ func wholeAddr(s string) bool {
 
 // encoder collects frames. It is for one goroutine.
 type encoder struct {
-	comp      compressor
-	raw       []byte
-	frameData []byte
-	frames    int
-	rawBytes  int // JSON in frameData, before compression
+	exactAddrs bool // Config.ExactAddresses
+	comp       compressor
+	raw        []byte
+	frameData  []byte
+	frames     int
+	rawBytes   int // JSON in frameData, before compression
 }
 
 // add appends the frame of an event that has passed hasV3.
 func (enc *encoder) add(e *event.Event) {
-	enc.raw = appendV3(enc.raw[:0], e)
+	enc.raw = appendV3(enc.raw[:0], e, enc.exactAddrs)
 	enc.frameData = enc.comp.appendFrame(enc.frameData, enc.raw)
 	enc.frames++
 	enc.rawBytes += len(enc.raw)

@@ -232,19 +232,73 @@ func TestGoldenJSON(t *testing.T) {
 	var all []byte
 	for _, e := range goldenEvents() {
 		require.True(t, hasV3(e))
-		line := string(appendV3(nil, e))
+		line := string(appendV3(nil, e, true))
 		require.Equal(t, viaJSON(t, e), line)
 		require.NotContains(t, line, `":null,"block`)
-		all = append(all, line...)
+		all = appendV3(all, e, false)
 	}
 	require.Equal(t, string(golden(t, "v3.jsonl", all)), string(all))
+}
+
+// addrs2022 are addresses, and what version 3 has of them.
+var addrs2022 = []struct {
+	seen, written string
+	whole         bool
+}{
+	{"/ip4/192.0.2.1/tcp/4001", "/ip4/192.0.2.1/tcp/4001", true},
+	{"/ip6/2001:db8::1/udp/4001/quic", "/ip6/2001:db8::1/udp/4001/quic", true},
+	{"/ip4/192.0.2.1/udp/4001/quic-v1", "/ip4/192.0.2.1/udp/4001/quic", true},
+	{"/dns4/relay.example/udp/4001/quic-v1/p2p/12D3KooWQ/p2p-circuit", "/dns4/relay.example/udp/4001/quic/p2p/12D3KooWQ/p2p-circuit", true},
+	{"/dnsaddr/a.example/tcp/443/wss", "/dnsaddr/a.example/tcp/443/wss", true},
+	{"/ip4/192.0.2.1/tcp/443/tls/ws", "/ip4/192.0.2.1/tcp/443/tls/ws", true},
+	{"/ip6zone/eth0/ip6/fe80::1/tcp/4001", "/ip6/fe80::1/tcp/4001", true},
+	{"/ip4/192.0.2.1/tcp/443/tls/sni/a.example/ws", "/ip4/192.0.2.1/tcp/443/tls", false},
+	{"/ip4/192.0.2.1/udp/4001/quic-v1/webtransport/certhash/uEiA", "/ip4/192.0.2.1/udp/4001/quic", false},
+	{"/ip4/192.0.2.1/udp/4001/webrtc-direct/certhash/uEiA", "/ip4/192.0.2.1/udp/4001", false},
+	{"/ip4/192.0.2.1/tcp/443/tls/http/http-path/a%2Fb", "/ip4/192.0.2.1/tcp/443/tls/http", false},
+	{"/ip4/192.0.2.1/tcp/4001/of-a-year-to-come", "/ip4/192.0.2.1/tcp/4001", false},
+	{"/of-a-year-to-come/1", "/ip4/0.0.0.0", false},
+	{"/unix/a/b", "/ip4/0.0.0.0", false}, // which each library takes in its own way
+	{"/ip4", "/ip4/0.0.0.0", false},
+	{"/ip4/", "/ip4/0.0.0.0", false},
+	{"/ip6zone/eth0", "/ip4/0.0.0.0", false},
+	{`/dns4/a"b/tcp/1`, "/ip4/0.0.0.0", false},
+	{"no address", "/ip4/0.0.0.0", false},
+	{"", "/ip4/0.0.0.0", false},
+}
+
+func TestAddressesOf2022(t *testing.T) {
+	for _, a := range addrs2022 {
+		got, whole := appendAddr2022(nil, a.seen)
+		require.Equal(t, `"`+a.written+`"`, string(got), a.seen)
+		require.Equal(t, a.whole, whole, a.seen)
+	}
+	e := message(1, 0)
+	e.Addrs = []event.Text{"/ip4/192.0.2.1/udp/1/webrtc-direct", "/ip4/192.0.2.1/udp/1/quic-v1", "/ip4/192.0.2.1/udp/2/webrtc-direct"}
+	require.Contains(t, string(appendV3(nil, e, false)), `"connected_addresses":["/ip4/192.0.2.1/udp/1/quic"]`)
+	require.Contains(t, string(appendV3(nil, e, true)), `"connected_addresses":["/ip4/192.0.2.1/udp/1/webrtc-direct","/ip4/192.0.2.1/udp/1/quic-v1",`)
+	require.Contains(t, string(appendV4(nil, e)), `"/ip4/192.0.2.1/udp/1/webrtc-direct"`)
+}
+
+func FuzzAddressesOf2022(f *testing.F) {
+	for _, a := range addrs2022 {
+		f.Add(a.seen)
+	}
+	f.Fuzz(func(t *testing.T, seen string) {
+		got, _ := appendAddr2022(nil, seen)
+		var addr string
+		require.NoError(t, json.Unmarshal(got, &addr), "%q", seen)
+		again, whole := appendAddr2022(nil, addr)
+		require.True(t, whole, "%q became %q", seen, addr)
+		require.Equal(t, string(got), string(again), "%q", seen)
+	})
 }
 
 func TestTimestampHasTheLocalOffset(t *testing.T) {
 	defer func(l *time.Location) { time.Local = l }(time.Local)
 	time.Local = time.FixedZone("", -(3*3600 + 30*60))
 	e := message(1, 0)
-	line := string(appendV3(nil, e))
+	line := string(appendV3(nil, e, true))
 	require.Contains(t, line, `"timestamp":"2026-11-20T11:12:09.478251789-03:30"`)
 	require.Equal(t, viaJSON(t, e), line)
 }
@@ -276,7 +330,7 @@ func TestFramesAreGzipStreams(t *testing.T) {
 		frame := rest[4 : 4+n]
 		rest = rest[4+n:]
 		require.Equal(t, "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", string(frame[:10]))
-		require.Equal(t, viaJSON(t, e), gunzip(t, frame))
+		require.Equal(t, string(appendV3(nil, e, false)), gunzip(t, frame))
 	}
 	require.Empty(t, rest)
 }
@@ -334,7 +388,7 @@ func TestLargestEventFitsAQueue(t *testing.T) {
 	enc.add(e)
 	b := batch{data: enc.frameData}
 	require.Less(t, b.cost(), DefaultQueueBytes)
-	require.Equal(t, viaJSON(t, e), gunzip(t, enc.frameData[4:]))
+	require.Equal(t, string(appendV3(nil, e, false)), gunzip(t, enc.frameData[4:]))
 }
 
 func FuzzEncode(f *testing.F) {
@@ -362,7 +416,7 @@ func FuzzEncode(f *testing.F) {
 			e.Country, e.Gateway = country, flag // version 3 must not have them
 			e.Side, e.Downstream = event.Side(uint32(kind)%4), event.Text(addr)
 			want := viaJSON(t, e)
-			var enc encoder
+			enc := encoder{exactAddrs: true}
 			enc.add(e)
 			if got := string(enc.raw); got != want {
 				t.Fatalf("got  %s\nwant %s", got, want)

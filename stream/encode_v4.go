@@ -57,7 +57,7 @@ func appendV4(dst []byte, e *event.Event) []byte {
 }
 
 func appendMessage(dst []byte, e *event.Event) []byte {
-	dst = appendBody(dst, e, &wantNamesV4)
+	dst = appendBody(dst, e, &formV4)
 	if len(e.Blocks) > 0 {
 		dst = append(dst, `,"block_sizes":[`...)
 		for i := range e.Blocks {

@@ -194,7 +194,7 @@ func (s *Server) Run(ctx context.Context, r *bus.Reader) error {
 	warning, quiet := context.WithCancel(ctx)
 	s.wg.Go(func() { s.gate.Run(warning, listeners) })
 
-	p := pump{s: s}
+	p := pump{s: s, v3: encoder{exactAddrs: s.cfg.ExactAddresses}}
 	err := p.run(ctx, r)
 	quiet()
 	s.end()

@@ -1,0 +1,72 @@
+package stream
+
+import "strings"
+
+// Version 3 is read by programs of 2022, which parse addresses with the
+// libraries of that year and end the connection, for good, at a component that
+// these do not know. components2022 are those that both know, go-multiaddr
+// v0.4.1 and rust-multiaddr 0.14 (source: their tables of protocols); true for
+// one with a value.
+var components2022 = map[string]bool{
+	"ip4": true, "ip6": true, "dns": true, "dns4": true, "dns6": true, "dnsaddr": true,
+	"tcp": true, "udp": true, "sctp": true, "dccp": true, "onion": true, "onion3": true, "p2p": true,
+	"quic": false, "ws": false, "wss": false, "http": false, "https": false, "tls": false,
+	"p2p-circuit": false, "p2p-webrtc-direct": false, "udt": false, "utp": false,
+}
+
+// appendAddr2022 appends the part of an address that programs of 2022 can
+// parse, as JSON: /quic-v1 is /quic there, and at the first component that they
+// do not know the address ends. whole is false if something was cut off.
+func appendAddr2022(dst []byte, addr string) (_ []byte, whole bool) {
+	begun := len(dst)
+	dst = append(dst, '"')
+	rest, whole := addr, true
+	for rest != "" {
+		name, after, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+		hasValue, known := components2022[name]
+		value := ""
+		switch {
+		case name == "ip6zone": // go-multiaddr's alone; the address behind it is the same without
+			_, after, _ = strings.Cut(after, "/")
+			name, known = "", after != ""
+		case rest[0] != '/':
+			known = false
+		case name == "quic-v1":
+			name, known = "quic", true
+		case known && hasValue:
+			value, after, _ = strings.Cut(after, "/")
+			known = value != "" && plainValue(value)
+		}
+		if !known {
+			whole = false
+			break
+		}
+		if name != "" {
+			dst = append(append(dst, '/'), name...)
+		}
+		if value != "" {
+			dst = append(append(dst, '/'), value...)
+		}
+		if after == "" {
+			break
+		}
+		rest = rest[len(rest)-len(after)-1:]
+	}
+	if len(dst) == begun+1 {
+		dst, whole = append(dst, "/ip4/0.0.0.0"...), false // nothing of it is known
+	}
+	return append(dst, '"'), whole
+}
+
+// plainValue reports whether a component's value is of the characters that IP
+// addresses, host names, ports and peer IDs are made of, none of which JSON
+// escapes.
+func plainValue(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && c != '.' && c != ':' && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
