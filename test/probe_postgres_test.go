@@ -122,8 +122,9 @@ func (p *postgresServer) value(query string) string {
 	return fmt.Sprint(v)
 }
 
-// fill writes the same to a store, and gives all that it tells back.
-func fillProbeStore(t *testing.T, cfg store.Config) (nodes []store.Node, results []store.Result, refused bool) {
+// fillProbeStore writes the same to a store, a server at that port among it, and
+// returns all that it has then.
+func fillProbeStore(t *testing.T, cfg store.Config, port int) (nodes []store.Node, results []store.Result, refused bool) {
 	t.Helper()
 	ctx := context.Background()
 	s, err := store.Open(ctx, cfg)
@@ -133,7 +134,7 @@ func fillProbeStore(t *testing.T, cfg store.Config) (nodes []store.Node, results
 	require.NoError(t, err)
 	var ids []int
 	for _, n := range []store.Node{
-		{CPU: 2, Memory: 4096, PeerID: "12D3", Region: "eu", Cmd: "x --y", Fleet: "a", Dependencies: json.RawMessage(`{}`), IP: netip.MustParseAddr("10.0.0.7"), ServerPort: 65535, PeerPort: 40000},
+		{CPU: 2, Memory: 4096, PeerID: "12D3", Region: "eu", Cmd: "x --y", Fleet: "a", Dependencies: json.RawMessage(`{}`), IP: netip.MustParseAddr("10.0.0.7"), ServerPort: port, PeerPort: port},
 		{CPU: 1, Memory: 1, PeerID: "12D4", Region: "'; DROP TABLE nodes_ecs; --", Fleet: `b,"c"`, Dependencies: json.RawMessage(`[1]`), IP: netip.MustParseAddr("2001:db8::1"), ServerPort: 7070, PeerPort: 4001},
 		{Fleet: "a", Dependencies: json.RawMessage(`{}`), IP: netip.MustParseAddr("127.0.0.1")},
 	} {
@@ -168,9 +169,9 @@ func fillProbeStore(t *testing.T, cfg store.Config) (nodes []store.Node, results
 // TestAllProbeEqualTables: both databases tell the same, and have the same tables.
 func TestAllProbeEqualTables(t *testing.T) {
 	p := startPostgres(t)
-	n1, r1, e1 := fillProbeStore(t, p.config())
+	n1, r1, e1 := fillProbeStore(t, p.config(), 65535)
 	file := filepath.Join(t.TempDir(), "p.sqlite")
-	n2, r2, e2 := fillProbeStore(t, store.Config{Path: file})
+	n2, r2, e2 := fillProbeStore(t, store.Config{Path: file}, 65535)
 	require.Equal(t, n1, n2)
 	require.Equal(t, r1, r2)
 	require.Len(t, r1, 20)
@@ -194,7 +195,8 @@ func sqliteColumns(t *testing.T, file, table string) string {
 }
 
 // TestAllProbeParsecDatabase: a database of parsec, before and after its
-// migration 6, goes on with its rows, its version and ports that are wide enough.
+// migration 6, keeps its rows and its version, and no server with a port that
+// would end parsec's schedulers is added.
 func TestAllProbeParsecDatabase(t *testing.T) {
 	for _, version := range []int{5, 6} {
 		p := startPostgres(t)
@@ -216,9 +218,9 @@ func TestAllProbeParsecDatabase(t *testing.T) {
 			`INSERT INTO nodes_ecs (cpu, memory, peer_id, region, cmd, fleet, dependencies, ip_address, server_port, peer_port, last_heartbeat, created_at)
 				VALUES (1, 1, 'old', 'r', 'parsec', 'a', '{}', '10.1.2.3/32', 7070, 4001, now(), now())`,
 			`INSERT INTO provides_ecs (scheduler_id, node_id, rt_size, duration, cid, created_at`+steps+`) VALUES (1, 1, 200, 12.5, 'QmOld', '2026-03-04T05:00:00Z'`+strings.Repeat(", 'provide'", version-5)+`)`)
-		nodes, results, _ := fillProbeStore(t, p.config())
+		nodes, results, _ := fillProbeStore(t, p.config(), 32767)
 		require.Equal(t, "old 10.1.2.3 7070", fmt.Sprint(nodes[0].PeerID, " ", nodes[0].IP, " ", nodes[0].ServerPort))
-		require.Equal(t, 65535, nodes[1].ServerPort)
+		require.Equal(t, 32767, nodes[1].ServerPort)
 		require.Len(t, results, 20)
 		require.Equal(t, fmt.Sprint(version), p.value(`SELECT version FROM schema_migrations`))
 		require.Equal(t, "12.5", p.value(`SELECT duration FROM provides_ecs WHERE cid = 'QmOld'`))
@@ -228,6 +230,12 @@ func TestAllProbeParsecDatabase(t *testing.T) {
 		// What a scheduler's queue brings twice is there once.
 		st, err := store.Open(context.Background(), p.config())
 		require.NoError(t, err)
+		require.Equal(t, version, st.Parsec())
+		for _, ports := range [][2]int{{32768, 1}, {1, 32768}} {
+			_, err = st.AddNode(context.Background(), &store.Node{Fleet: "a", Dependencies: json.RawMessage(`{}`), IP: netip.MustParseAddr("10.0.0.9"), ServerPort: ports[0], PeerPort: ports[1]})
+			require.ErrorContains(t, err, "want 32767 or less")
+		}
+		require.Equal(t, "0", p.value(`SELECT count(*) FROM nodes_ecs WHERE server_port > 32767 OR peer_port > 32767`))
 		for range 2 {
 			r := &store.Result{Number: 1, Provide: true, Scheduler: 1, Node: 1, Step: probe.StepProvide, CID: "QmTwice", At: time.Now()}
 			require.NoError(t, st.AddQueued(context.Background(), "q", r))
@@ -241,6 +249,25 @@ func TestAllProbeParsecDatabase(t *testing.T) {
 		require.True(t, store.Refused(err))
 		p.stop()
 	}
+}
+
+// TestAllProbeParsecPorts: the program refuses to start with a port that ends
+// parsec's schedulers, and warns of what they cannot read.
+func TestAllProbeParsecPorts(t *testing.T) {
+	p := startPostgres(t)
+	st, err := store.Open(context.Background(), p.config())
+	require.NoError(t, err)
+	require.Zero(t, st.Parsec())
+	require.NoError(t, st.Close())
+	p.exec(`CREATE TABLE schema_migrations (version BIGINT PRIMARY KEY, dirty BOOLEAN NOT NULL)`, `INSERT INTO schema_migrations VALUES (6, false)`)
+	f := newProbeFleet(t)
+	out, err := run(f.env, append(append([]string{"probe"}, p.flags()...), "server", "--fleet", "a", "--server-port", "40001", "--peer-host", "127.0.0.1",
+		"--peer-port", "0", "--level-db", "memory", "--telemetry-port", "0", "--bootstrap", "none", "--dht-prefix", "/x")...)
+	require.Error(t, err, out)
+	require.Contains(t, out, "--server-port, --peer-port")
+	require.Contains(t, out, "want 32767 or less")
+	require.Contains(t, out, "--generation 2")
+	require.Equal(t, "0", p.value(`SELECT count(*) FROM nodes_ecs`))
 }
 
 // TestAllProbeOutage: PostgreSQL is killed for 30 s in the middle of rounds, and

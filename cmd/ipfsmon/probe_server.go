@@ -175,6 +175,12 @@ func serveProbe(ctx context.Context, c *cli.Context, s *server.Server, cfg *serv
 			return errors.Join(err, s.Close())
 		}
 		defer st.Close()
+		warnOfParsec(st, cfg)
+		node := cfg.Node
+		node.ServerPort = s.Addr().Port
+		if err := st.Fits(&node); err != nil {
+			return errors.Join(fmt.Errorf("probe server: --server-port, --peer-port: %w", err), s.Close())
+		}
 		s.SetStore(st)
 		if joins {
 			var wg sync.WaitGroup
@@ -191,6 +197,24 @@ func serveProbe(ctx context.Context, c *cli.Context, s *server.Server, cfg *serv
 	fmt.Printf("Probe server of fleet %s listening on http://%s\nPeer %s listening on port %d\nMetrics on http://%s/metrics\n",
 		cfg.Node.Fleet, s.Addr(), p.Host.ID(), p.Port(), telemetry)
 	return s.Run(ctx)
+}
+
+// warnOfParsec warns of settings with which parsec's own schedulers, whose
+// database this is, measure nothing with this server.
+func warnOfParsec(st *store.Store, cfg *server.Config) {
+	if st.Parsec() == 0 {
+		return
+	}
+	want := server.README
+	if st.Steps() {
+		want = server.Head
+	}
+	if cfg.Generation != want {
+		cfg.Log.Warn("probe: the database is parsec's, and its schedulers read answers of another generation", "migration", st.Parsec(), "generation", int(cfg.Generation), "want", fmt.Sprintf("--generation %d", want))
+	}
+	if cfg.Token != "" {
+		cfg.Log.Warn("probe: the database is parsec's, and its schedulers send no token: they get 401 from this server and mark it offline", "flag", "--token-file")
+	}
 }
 
 // probeMachine is where this server runs, by ECS's metadata if there is one.

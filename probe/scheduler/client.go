@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ipfs/go-cid"
 
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/server"
@@ -91,10 +94,51 @@ func (c *client) ready(ctx context.Context, n *store.Node) error {
 	return nil
 }
 
-// request is the body that both generations of servers understand.
+// request is the body that all servers understand: parsec's program reads
+// Routing, its contract and the servers written after that have Target.
 type request struct {
 	Content []byte `json:",omitempty"`
 	Routing probe.Target
+	Target  probe.Target
+}
+
+// answer is a server's answer in either generation, as parsec's programs in Go
+// and JavaScript write it: any field may be missing or null, and a number may
+// have a fraction.
+type answer struct {
+	CID              string
+	Duration         *float64 // nanoseconds
+	Error            *string
+	Measurements     []step
+	RoutingTableSize float64
+	Lookup           *server.Lookup
+}
+
+type step struct {
+	Step     string
+	Duration float64 // nanoseconds
+	Error    string
+}
+
+// whole is a number of JSON as an integer, 0 if it is none.
+func whole[T ~int | ~int64](f float64) T {
+	if !(f >= 0 && f < 1<<53) {
+		return 0
+	}
+	return T(f)
+}
+
+// normal is the answer in our form.
+func (a *answer) normal() server.Answer {
+	out := server.Answer{CID: a.CID, Error: a.Error, RoutingTableSize: min(whole[int](a.RoutingTableSize), math.MaxInt32), Lookup: a.Lookup}
+	if a.Duration != nil {
+		d := whole[time.Duration](*a.Duration)
+		out.Duration = &d
+	}
+	for _, s := range a.Measurements {
+		out.Measurements = append(out.Measurements, server.Measured{Step: s.Step, Duration: whole[time.Duration](s.Duration), Error: s.Error})
+	}
+	return out
 }
 
 // measured is what a server answered, in either generation.
@@ -109,11 +153,11 @@ func (c *client) provide(ctx context.Context, n *store.Node, content []byte, t p
 	if t == probe.IPNI {
 		limit = probe.AnnounceTimeout
 	}
-	return c.measure(ctx, n, "/provide?generation=2", request{content, t}, limit)
+	return c.measure(ctx, n, "/provide?generation=2", request{content, t, t}, limit)
 }
 
 func (c *client) retrieve(ctx context.Context, n *store.Node, cid string, t probe.Target) (*measured, error) {
-	return c.measure(ctx, n, "/retrieve/"+cid+"?generation=2", request{nil, t}, probe.RetrieveTimeout)
+	return c.measure(ctx, n, "/retrieve/"+cid+"?generation=2", request{nil, t, t}, probe.RetrieveTimeout)
 }
 
 // measure gives a result for every answer, also one that makes no sense: then
@@ -131,20 +175,30 @@ func (c *client) measure(ctx context.Context, n *store.Node, path string, body r
 	case status != http.StatusOK:
 		m.failure = fmt.Sprintf("status %d: %s", status, shown)
 	default:
-		if err := json.Unmarshal(b, &m.Answer); err != nil || m.Measurements == nil && m.Duration == nil {
+		var a answer
+		if err := json.Unmarshal(b, &a); err != nil || a.Measurements == nil && a.Duration == nil && a.Error == nil {
 			m.failure = "the answer is no measurement: " + shown
-			m.Answer = server.Answer{}
 			break
 		}
+		m.Answer = a.normal()
 		m.sum()
 	}
 	return m, nil
 }
 
+// of reports whether the answer is of that content. Servers in JavaScript answer
+// with a CIDv1: what is compared is the multihash.
+func (m *measured) of(c cid.Cid) bool {
+	other, err := cid.Decode(m.CID)
+	return err == nil && bytes.Equal(other.Hash(), c.Hash())
+}
+
 // sum makes one duration and failure of what either generation has.
 func (m *measured) sum() {
 	if m.Measurements == nil {
-		m.total = *m.Duration
+		if m.Duration != nil { // else as long as the request took
+			m.total = *m.Duration
+		}
 		if m.Error != nil {
 			m.failure = *m.Error
 		}

@@ -239,7 +239,7 @@ func (s *Scheduler) round(ctx context.Context) bool {
 		s.issued(true, false)
 		return false
 	}
-	if m.failure == "" && m.CID != c.String() {
+	if m.failure == "" && !m.of(c) {
 		m.failure = "the server provided another CID"
 	}
 	s.take(&provider, m, c, true)
@@ -280,7 +280,7 @@ func (s *Scheduler) retrieve(ctx context.Context, nodes []store.Node, provider *
 					s.issued(false, false)
 					return
 				}
-				if m.failure == "" && m.CID != c.String() {
+				if m.failure == "" && !m.of(c) {
 					m.failure = "the server looked for another CID"
 				}
 				s.take(n, m, c, false)

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -159,6 +161,46 @@ func TestBadAnswers(t *testing.T) {
 	f(func(w http.ResponseWriter, cid string) {
 		fmt.Fprintf(w, `{"CID":%q,"Measurements":[{"Step":"x","Duration":1,"Error":"second form"}]}`, cid)
 	}, "second form")
+}
+
+// TestServersInJavaScript answer with a CIDv1 of the same bytes and without what
+// the first generation has not; they read Target.
+func TestServersInJavaScript(t *testing.T) {
+	st := &fakeStore{}
+	a, b := newServer(t), newServer(t)
+	st.add(t, "f", a, b)
+	v1 := func(text string) string {
+		c, err := cid.Decode(text)
+		require.NoError(t, err)
+		return cid.NewCidV1(cid.Raw, c.Hash()).String()
+	}
+	for _, s := range []*fakeServer{a, b} {
+		s.provide = func(w http.ResponseWriter, cid string) { fmt.Fprintf(w, `{"CID":%q,"Duration":1234567.5}`, v1(cid)) }
+		s.retrieve = func(w http.ResponseWriter, cid string) {
+			fmt.Fprintf(w, `{"CID":%q,"Duration":2e6,"Error":null,"RoutingTableSize":7.0}`, v1(cid))
+		}
+	}
+	run(t, quick(st, 1))
+	require.Len(t, st.results, 2)
+	require.Equal(t, "1.234567ms 0 ", fmt.Sprint(st.results[0].Duration, " ", st.results[0].Table, " ", st.results[0].Error))
+	require.Equal(t, "2ms 7 ", fmt.Sprint(st.results[1].Duration, " ", st.results[1].Table, " ", st.results[1].Error))
+	require.Equal(t, st.results[0].CID, st.results[1].CID)
+	for _, call := range slices.Concat(a.calls, b.calls) {
+		if call.path != "/readiness" {
+			require.Contains(t, call.body, `"Routing":"DHT"`)
+			require.Contains(t, call.body, `"Target":"DHT"`)
+		}
+	}
+
+	// A failure alone is a measurement too, of the time that the request took.
+	for _, s := range []*fakeServer{a, b} {
+		s.provide = func(w http.ResponseWriter, _ string) { fmt.Fprint(w, `{"Error":"no peers"}`) }
+	}
+	st.results = nil
+	run(t, quick(st, 1))
+	require.Len(t, st.results, 1)
+	require.Equal(t, "no peers", st.results[0].Error)
+	require.Positive(t, st.results[0].Duration)
 }
 
 // TestFailingProvider: parsec asks it again at once, for ever. Here the next

@@ -61,6 +61,7 @@ func (s *Store) parsec(ctx context.Context) error {
 	if err := s.db.query(ctx, func(r row) error { return r.Scan(&version, &dirty) }, `SELECT version, dirty FROM schema_migrations`); err != nil {
 		return fmt.Errorf("read schema_migrations: %w", err)
 	}
+	s.version = version
 	if dirty {
 		return fmt.Errorf("parsec's migration %d was cut short: finish or undo it by hand, then set dirty to false: %w", version, errDirty)
 	}

@@ -89,6 +89,26 @@ type Store struct {
 	db   conn
 	pg   bool
 	step bool // provides_ecs has a column step; an old database of parsec has none
+
+	version int // of parsec's own migrations; 0: the database is not parsec's
+}
+
+// maxParsecPort is the highest port that parsec's programs can read: they scan
+// both ports into 16 bits with a sign, and a scheduler that fails to do so ends.
+const maxParsecPort = 1<<15 - 1
+
+// Parsec returns the version of parsec's own migrations in this database, 0 if
+// parsec has never used it.
+func (s *Store) Parsec() int { return s.version }
+
+// Fits reports why a server must not be added: in a database of parsec, a port
+// that would end parsec's schedulers.
+func (s *Store) Fits(n *Node) error {
+	if s.version == 0 || n.ServerPort <= maxParsecPort && n.PeerPort <= maxParsecPort {
+		return nil
+	}
+	return fmt.Errorf("store: the database is parsec's, and a port above %d ends parsec's schedulers: server port %d, peer port %d; want %d or less for both",
+		maxParsecPort, n.ServerPort, n.PeerPort, maxParsecPort)
 }
 
 // Open connects and brings the tables up to date. It does not wait for a
@@ -206,8 +226,11 @@ type Node struct {
 	PeerPort     int
 }
 
-// AddNode tells of a server, which is seen from its first heartbeat on.
+// AddNode adds a server, which is seen from its first heartbeat on.
 func (s *Store) AddNode(ctx context.Context, n *Node) (id int, err error) {
+	if err := s.Fits(n); err != nil {
+		return 0, err
+	}
 	err = one(ctx, s.db, &id, s.q(`INSERT INTO nodes_ecs (cpu, memory, peer_id, region, cmd, fleet, dependencies, ip_address, server_port, peer_port, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now()) RETURNING id`),
 		n.CPU, n.Memory, n.PeerID, n.Region, n.Cmd, n.Fleet, string(n.Dependencies), n.IP.String(), n.ServerPort, n.PeerPort)
@@ -228,14 +251,17 @@ func (s *Store) Offline(ctx context.Context, node int) error {
 }
 
 // Nodes are the servers of these fleets that are not offline and had a
-// heartbeat within that time, by number.
+// heartbeat within that time, by number. One in the future, by a server that
+// writes its own clock, counts as one of now: such a server stays until a
+// scheduler marks it offline.
 func (s *Store) Nodes(ctx context.Context, fleets []string, within time.Duration) (out []Node, err error) {
 	if len(fleets) == 0 {
 		return nil, nil
 	}
-	since := `now() - make_interval(secs => $1)`
+	since, heartbeat := `now() - make_interval(secs => $1)`, `LEAST(last_heartbeat, now())`
 	age := any(within.Seconds())
 	if !s.pg {
+		heartbeat = `MIN(last_heartbeat, now())`
 		since = `strftime('%Y-%m-%dT%H:%M:%f000Z','now', $1)`
 		age = fmt.Sprintf("-%.3f seconds", within.Seconds())
 	}
@@ -254,7 +280,7 @@ func (s *Store) Nodes(ctx context.Context, fleets []string, within time.Duration
 		out = append(out, n)
 		return err
 	}, s.q(`SELECT id, cpu, memory, peer_id, region, cmd, fleet, host(ip_address), server_port, peer_port FROM nodes_ecs
-		WHERE offline_since IS NULL AND last_heartbeat >= `+since+` AND fleet IN (`+strings.Join(in, ", ")+`) ORDER BY id`), args...)
+		WHERE offline_since IS NULL AND `+heartbeat+` >= `+since+` AND fleet IN (`+strings.Join(in, ", ")+`) ORDER BY id`), args...)
 	return out, wrap("read nodes", err)
 }
 

@@ -71,6 +71,26 @@ func TestNodes(t *testing.T) {
 	require.Equal(t, []Node{want}, nodes)
 }
 
+// TestHeartbeatFromTheFuture: a server that writes its own clock is as alive as
+// with a heartbeat of now, also when it is marked offline.
+func TestHeartbeatFromTheFuture(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, filepath.Join(t.TempDir(), "p.sqlite"))
+	id, err := s.AddNode(ctx, node("a"))
+	require.NoError(t, err)
+	require.NoError(t, s.db.exec(ctx, `UPDATE nodes_ecs SET last_heartbeat = ? WHERE id = ?`, s.t(time.Now().Add(24*time.Hour)), id))
+	nodes, err := s.Nodes(ctx, []string{"a"}, time.Minute)
+	require.NoError(t, err)
+	require.Len(t, nodes, 1)
+	nodes, err = s.Nodes(ctx, []string{"a"}, -time.Second)
+	require.NoError(t, err)
+	require.Empty(t, nodes, "not fresher than now")
+	require.NoError(t, s.Offline(ctx, id))
+	nodes, err = s.Nodes(ctx, []string{"a"}, time.Minute)
+	require.NoError(t, err)
+	require.Empty(t, nodes)
+}
+
 func TestResults(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, filepath.Join(t.TempDir(), "p.sqlite"))
