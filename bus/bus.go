@@ -9,11 +9,15 @@
 // that a slow reader gets everything. When the queue is full the oldest event
 // goes, and the readers that had not read it count it as missed.
 //
-// An event and its lists of entries are a reader's until its next call of
-// Next: after that they may be used again for another event, so that the
-// hottest path of all leaves nothing to the garbage collector. Who keeps an
-// event longer copies it. What its other pointers lead to (Conn, Identify,
-// Sample, Summary, Addrs) is never changed.
+// An event and its Wants, Presences and Blocks are good until the reader's next
+// call of Next: after that they may be used again for another event, so that the
+// hottest path of all leaves nothing to the garbage collector. Clone an event to
+// keep it longer. What its other fields lead to (Conn, Identify, Sample, Summary,
+// Addrs and so on) is never changed.
+//
+// Built with the tag poison, for tests, a bus hands copies to its readers and
+// overwrites them at the next call of Next: a sink that keeps an event finds
+// nonsense in it, or the race detector finds the sink.
 package bus
 
 import (
@@ -319,6 +323,7 @@ type Reader struct {
 	name   string
 	ready  chan struct{}                   // cap 1
 	change func(*event.Event) *event.Event // nil: events pass as they are; immutable once Next was called
+	lent   lent                            // with the tag poison: what Next handed out last; Next's own
 	owed   uint64                          // missed and not told yet, as all since was left out; Next's own
 
 	// guarded by bus.mu
@@ -395,6 +400,7 @@ func (r *Reader) take(buf []*event.Event) (n int, missed uint64, closed bool) {
 	if r.closed {
 		return 0, 0, true
 	}
+	r.lent.takeBack()
 	r.done = r.next
 	if b.head == r.next {
 		b.release()
@@ -411,6 +417,7 @@ func (r *Reader) take(buf []*event.Event) (n int, missed uint64, closed bool) {
 		r.next++
 	}
 	r.read += uint64(n)
+	r.lent.lend(buf[:n])
 	b.release()
 	return n, missed, false
 }

@@ -288,7 +288,7 @@ func TestMapLeavesOutEverything(t *testing.T) {
 	go next(t.Context())
 	sample := &event.Event{Kind: event.KindSample}
 	b.Publish(sample)
-	if g := <-got; g.n != 1 || g.missed != 20 || g.err != nil || buf[0] != sample || sample.Seq != 31 {
+	if g := <-got; g.n != 1 || g.missed != 20 || g.err != nil || buf[0].Kind != event.KindSample || buf[0].Seq != 31 || sample.Seq != 31 {
 		t.Fatalf("%+v", g)
 	}
 	for _, e := range buf[1:] {

@@ -9,25 +9,22 @@
 package capture
 
 import (
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
 // Capture watches one node, or one side of a proxy. It is made before the node
 // and its tracer works from then on; connections and totals begin with Start.
 type Capture struct {
 	bus *bus.Bus
-	log *slog.Logger
 
 	*counted
 	arenas sync.Pool // *arena
@@ -47,8 +44,7 @@ type counted struct {
 
 	limited   atomic.Uint64 // messages without an event because of the peer's rate
 	undecoded atomic.Uint64 // sent wantlists that could not be read back
-	panics    atomic.Uint64
-	lastPanic atomic.Int64 // unix seconds of the last log line about one
+	guard     guard.Guard   // deferred by every callback
 }
 
 // New makes a capture that publishes to b. A nil logger means slog's default.
@@ -56,13 +52,13 @@ func New(b *bus.Bus, log *slog.Logger) *Capture {
 	if log == nil {
 		log = slog.Default()
 	}
-	c := newCapture(b, log, new(counted))
+	c := newCapture(b, &counted{guard: guard.Guard{Log: log}})
 	c.clock.set()
 	return c
 }
 
-func newCapture(b *bus.Bus, log *slog.Logger, n *counted) *Capture {
-	c := &Capture{bus: b, log: log, counted: n}
+func newCapture(b *bus.Bus, n *counted) *Capture {
+	c := &Capture{bus: b, counted: n}
 	c.arenas.New = func() any { return new(arena) }
 	c.conns.init()
 	return c
@@ -76,7 +72,7 @@ func newCapture(b *bus.Bus, log *slog.Logger, n *counted) *Capture {
 // before either is used.
 func (c *Capture) Behind(name func(peer.ID) event.Text) *Capture {
 	c.side = event.Upstream
-	d := newCapture(c.bus, c.log, c.counted)
+	d := newCapture(c.bus, c.counted)
 	d.side, d.name = event.Downstream, name
 	return d
 }
@@ -90,7 +86,7 @@ func (c *Capture) place(e *event.Event) {
 }
 
 // Panics is how many callbacks ended in a panic of our own so far.
-func (c *Capture) Panics() uint64 { return c.panics.Load() }
+func (c *Capture) Panics() uint64 { return c.guard.Panics() }
 
 // Limited is how many messages made no event because their peer was over its rate.
 func (c *Capture) Limited() uint64 { return c.limited.Load() }
@@ -101,24 +97,10 @@ func (c *Capture) Undecoded() uint64 { return c.undecoded.Load() }
 // Traffic gives the Bitswap counters of one direction since the start.
 func (c *Capture) Traffic(d event.Direction) event.Traffic { return c.traffic[d].read() }
 
-// guard is deferred by every callback.
-func (c *Capture) guard(where string) {
-	r := recover()
-	if r == nil {
-		return
-	}
-	n := c.panics.Add(1)
-	now, last := time.Now().Unix(), c.lastPanic.Load()
-	if now-last >= 10 && c.lastPanic.CompareAndSwap(last, now) {
-		c.log.Error("a panic in the monitor was caught; the node goes on",
-			"where", where, "panic", fmt.Sprint(r), "so_far", n, "stack", string(debug.Stack()))
-	}
-}
-
 // MessageReceived is called by Bitswap for every message that came in, before
 // Bitswap itself looks at it. It implements boxo's tracer.Tracer.
 func (c *Capture) MessageReceived(p peer.ID, m bsmsg.BitSwapMessage) {
-	defer c.guard("message received")
+	defer c.guard.Recover("capture: message received")
 	c.message(event.Received, p, m, c.clock.now(), 0)
 }
 
@@ -126,7 +108,7 @@ func (c *Capture) MessageReceived(p peer.ID, m bsmsg.BitSwapMessage) {
 // presences that it is about to send; wants and cancels go out another way,
 // which Tap watches. It implements boxo's tracer.Tracer.
 func (c *Capture) MessageSent(p peer.ID, m bsmsg.BitSwapMessage) {
-	defer c.guard("message sent")
+	defer c.guard.Recover("capture: message sent")
 	c.message(event.Sent, p, m, c.clock.now(), 0)
 }
 

@@ -142,7 +142,7 @@ func (c *Capture) SetOrigin(o Origin) { c.conns.origin = o }
 
 // OriginChanged looks up all connected peers anew.
 func (c *Capture) OriginChanged() {
-	defer c.guard("origin")
+	defer c.guard.Recover("capture: origin")
 	t := &c.conns
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -153,7 +153,7 @@ func (c *Capture) OriginChanged() {
 
 // opened enters a connection and publishes it, once.
 func (c *Capture) opened(nc network.Conn, wasOpen bool) {
-	defer c.guard("connection opened")
+	defer c.guard.Recover("capture: connection opened")
 	info := connInfo(nc)
 	info.WasOpen = wasOpen
 	p := nc.RemotePeer()
@@ -184,7 +184,7 @@ func (c *Capture) opened(nc network.Conn, wasOpen bool) {
 
 // closed takes a connection out and publishes that, with how long it lasted.
 func (c *Capture) closed(nc network.Conn) {
-	defer c.guard("connection closed")
+	defer c.guard.Recover("capture: connection closed")
 	now := time.Now()
 	p, id := nc.RemotePeer(), nc.ID()
 

@@ -94,7 +94,7 @@ func (c *Capture) Close() {
 
 // identified publishes what a peer told about itself.
 func (c *Capture) identified(e any) {
-	defer c.guard("identify")
+	defer c.guard.Recover("capture: identify")
 	if u, ok := e.(lpevent.EvtPeerProtocolsUpdated); ok {
 		c.conns.changeProtocols(u.Peer, protocolTexts(u.Added), protocolTexts(u.Removed))
 		return
@@ -115,7 +115,7 @@ func (c *Capture) identified(e any) {
 // knownAgent publishes what the peerstore knows of a peer that was identified
 // before Start.
 func (c *Capture) knownAgent(h host.Host, nc network.Conn) {
-	defer c.guard("identify")
+	defer c.guard.Recover("capture: identify")
 	p := nc.RemotePeer()
 	v, err := h.Peerstore().Get(p, "AgentVersion")
 	agent, ok := v.(string)

@@ -38,7 +38,7 @@ func (c *Capture) sample(ctx context.Context, h host.Host, s Sampling) {
 }
 
 func (c *Capture) publishSample(ctx context.Context, h host.Host, s Sampling, before *[event.Directions]event.Traffic, last *time.Time) {
-	defer c.guard("sample")
+	defer c.guard.Recover("capture: sample")
 	c.clock.set()
 	now := time.Now()
 	out := &event.Sample{Interval: now.Sub(*last)}

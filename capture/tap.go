@@ -70,7 +70,7 @@ func hasWantlist(b []byte) bool {
 // sees blocks and presences of every message of the server, so only the
 // wantlist counts here.
 func (c *Capture) wantlistSent(p peer.ID, b []byte, at int64) {
-	defer c.guard("wantlist sent")
+	defer c.guard.Recover("capture: wantlist sent")
 	m, _, err := bsmsg.FromNet(bytes.NewReader(b))
 	if err != nil {
 		c.undecoded.Add(1)

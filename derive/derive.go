@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/internal/throttle"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
 // Defaults of Config.
@@ -87,8 +86,7 @@ func orDefault[T cmp.Ordered](v *T, def T) {
 type Deriver struct {
 	cfg     Config
 	publish func(*event.Event) bool
-	log     *slog.Logger
-	panics  throttle.Line
+	guard   guard.Guard
 	running atomic.Bool
 	seed    maphash.Seed
 
@@ -114,7 +112,7 @@ func New(cfg Config, publish func(*event.Event) bool) *Deriver {
 	return &Deriver{
 		cfg:     cfg,
 		publish: publish,
-		log:     cfg.Logger,
+		guard:   guard.Guard{Log: cfg.Logger},
 		seed:    maphash.MakeSeed(),
 		order:   order{hold: int64(cfg.Hold)},
 		pending: newPending(cfg.MaxPending, cfg.Expiry),
@@ -148,7 +146,7 @@ func (d *Deriver) Stats() Stats {
 	defer d.mu.Unlock()
 	s := d.stats
 	s.Expired, s.Lost, s.RepeatsLost = d.pending.expired, d.pending.lost, d.repeats.lost
-	s.Pending, s.Held = d.pending.used, d.order.len()
+	s.Pending, s.Held, s.Panics = d.pending.used, d.order.len(), d.guard.Panics()
 	return s
 }
 
@@ -243,21 +241,6 @@ func (d *Deriver) send(out []*event.Event) {
 }
 
 func (d *Deriver) sendOne(e *event.Event) (taken bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			d.mu.Lock()
-			d.panicked("publish a derived event", p)
-			d.mu.Unlock()
-		}
-	}()
+	defer d.guard.Recover("derive: publish a derived event")
 	return d.publish(e)
-}
-
-// panicked counts and logs a panic of ours; the caller holds mu.
-func (d *Deriver) panicked(doing string, p any) {
-	d.stats.Panics++
-	if held, ok := d.panics.Allow(); ok {
-		d.log.Error("derive: panic, the event is not counted; please report it",
-			"doing", doing, "panic", p, "held_back", held, "stack", string(debug.Stack()))
-	}
 }

@@ -1,9 +1,7 @@
 package derive
 
 import (
-	"bytes"
 	"context"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 // running is a Deriver on a bus of its own, and what it published there.
@@ -205,11 +204,11 @@ func TestRunEndsWithItsContext(t *testing.T) {
 // publish that panics.
 func TestAPanicCostsOneEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		log, lines := guardtest.New()
 		b := bus.New(bus.Config{})
 		reader := b.Subscribe("derive")
 		b.Live()
-		d := New(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(e *event.Event) bool { panic("publish") })
+		d := New(Config{Logger: log}, func(e *event.Event) bool { panic("publish") })
 		done := make(chan error)
 		go func() { done <- d.Run(t.Context(), reader) }()
 		for range 5 {
@@ -224,10 +223,28 @@ func TestAPanicCostsOneEvent(t *testing.T) {
 		if s := d.Stats(); s.Panics != 6 || s.Wants != 5 || s.Refused != 1 {
 			t.Errorf("%+v", s)
 		}
-		if n := strings.Count(log.String(), "panic"); strings.Count(log.String(), "\n") != 1 || n == 0 {
-			t.Errorf("logged: %s", log.String())
-		}
+		lines.Once(t, "derive: count an event", "derive.(*Deriver).event(")
+		lines.Once(t, "derive: publish a derived event", "derive.(*Deriver).send")
 	})
+}
+
+// TestAPanicWhileAnIntervalIsSummedUp costs that summary; the next one is made.
+func TestAPanicWhileAnIntervalIsSummedUp(t *testing.T) {
+	log, lines := guardtest.New()
+	d := quiet(Config{})
+	d.guard.Log = log
+	for range 2 {
+		d.now.uniqueCIDs[event.Received] = nil
+		d.summarize(time.Unix(0, start))
+	}
+	if n := d.Stats().Panics; n != 2 {
+		t.Errorf("%d panics, want 2", n)
+	}
+	lines.Once(t, "derive: sum up an interval", "derive.(*Deriver).summarize")
+	d.summarize(time.Unix(0, start))
+	if len(d.out) != 1 || d.out[0].Kind != event.KindSummary {
+		t.Errorf("after it: %v, want one summary", d.out)
+	}
 }
 
 func TestLatencyEventsAreLimitedAndOptional(t *testing.T) {

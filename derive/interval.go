@@ -54,11 +54,7 @@ func (v *interval) next(now time.Time, lost uint64) *interval {
 
 // event counts one event. A panic costs that event, not the node.
 func (d *Deriver) event(e *event.Event) {
-	defer func() {
-		if p := recover(); p != nil {
-			d.panicked("count an event", p)
-		}
-	}()
+	defer d.guard.Recover("derive: count an event")
 	d.stats.Events++
 	d.clock = max(d.clock, e.Time)
 	if e.Time < d.clock-stepBack {
@@ -179,7 +175,7 @@ func (d *Deriver) answer(e *event.Event, from uint64, c cid.Cid, a event.AnswerT
 func (d *Deriver) summarize(now time.Time) {
 	defer func() {
 		if p := recover(); p != nil {
-			d.panicked("sum up an interval", p)
+			d.guard.Caught(p, "derive: sum up an interval")
 			d.now = d.now.next(now, d.pending.lost)
 		}
 	}()

@@ -33,11 +33,7 @@ func (o *order) push(shared *event.Event) {
 	} else {
 		e = new(event.Event)
 	}
-	wants, presences, blocks := e.Wants[:0], e.Presences[:0], e.Blocks[:0]
-	*e = *shared
-	e.Wants = append(wants, shared.Wants...)
-	e.Presences = append(presences, shared.Presences...)
-	e.Blocks = append(blocks, shared.Blocks...)
+	shared.CloneInto(e)
 	o.latest = max(o.latest, e.Time)
 	o.weight += e.Weight()
 	heap.Push(&o.held, e)

@@ -2,10 +2,12 @@
 // understands: Event, something that was seen at the node's border.
 //
 // In: capture fills an Event under the limits of this package and hands it to
-// the bus. Out: sinks read it. Promise: an Event that has been published is
-// never changed again, so any number of sinks may keep it and share its
-// slices; nobody may write to them. Every string that came from a peer is a
-// Text and has passed Clean; every CID is at most MaxCIDBytes long.
+// the bus. Out: sinks read it. Promised: every string that came from a peer is
+// a Text and has passed Clean; every CID is at most MaxCIDBytes long. An Event
+// that came from a bus is shared by all readers: none may write to it, and it
+// is good until the reader's next call of Next, for the bus uses it and its
+// Wants, Presences and Blocks again. Clone it to keep it longer. What its other
+// fields lead to is never changed and may be kept as it is.
 package event
 
 import (
@@ -224,6 +226,25 @@ type Event struct {
 	Proxy     *Proxy     // KindProxy
 	Probe     *Probe     // KindProbe
 	ClockStep *ClockStep // KindClockStep
+}
+
+// Clone returns a copy that may be kept for as long as one likes. Its Wants,
+// Presences and Blocks are its own; what is never changed (see the package) is
+// shared.
+func (e *Event) Clone() *Event {
+	out := new(Event)
+	e.CloneInto(out)
+	return out
+}
+
+// CloneInto is Clone into an event whose lists are used again, if they have
+// room.
+func (e *Event) CloneInto(out *Event) {
+	wants, presences, blocks := out.Wants[:0], out.Presences[:0], out.Blocks[:0]
+	*out = *e
+	out.Wants = append(wants, e.Wants...)
+	out.Presences = append(presences, e.Presences...)
+	out.Blocks = append(blocks, e.Blocks...)
 }
 
 // At gives the event's time in UTC.

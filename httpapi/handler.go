@@ -158,10 +158,7 @@ func (s *Server) recovered(w *response) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	s.panics.Add(1)
-	if held, ok := s.panicLine.Allow(); ok {
-		s.log.Error("httpapi: an error in ipfsmon itself", "panic", fmt.Sprint(p), "held_back", held)
-	}
+	s.guard.Caught(p, "httpapi: answer a request")
 	if w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}

@@ -21,6 +21,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -210,9 +212,9 @@ func TestBadRequests(t *testing.T) {
 }
 
 func TestOurErrors(t *testing.T) {
-	var log bytes.Buffer
+	log, lines := guardtest.New()
 	cfg := config()
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	cfg.Logger = log
 	s, err := New(cfg, Deps{MonitoringAddresses: func() []string { panic("here") }})
 	require.NoError(t, err)
 	defer s.Close()
@@ -232,7 +234,7 @@ func TestOurErrors(t *testing.T) {
 		f(s.http.Handler, 500, internal)
 	}
 	require.EqualValues(t, 50, s.Panics())
-	require.Equal(t, 1, strings.Count(log.String(), "\n"), "one line in ten seconds: %s", log.String())
+	lines.Once(t, "httpapi: answer a request", "httpapi.TestOurErrors.func")
 
 	failing := s.method(func(*http.Request) (any, error) { return nil, errors.New("secret path") })
 	f(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { failing(w, q, nil) }), 500, internal)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/internal/access"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
@@ -55,7 +56,7 @@ type Server struct {
 	stop    context.CancelFunc // by Close
 	stopped context.Context
 	conns   atomic.Int64
-	panics  atomic.Uint64
+	guard   guard.Guard
 
 	requests requests
 
@@ -64,7 +65,7 @@ type Server struct {
 	running   chan struct{} // closed when Run has ended; nil before it starts
 	closed    bool
 
-	panicLine, libraryLine, failLine throttle.Line
+	libraryLine, failLine throttle.Line
 }
 
 // New makes a server; it reads the files that the configuration names. Close it when it is no longer needed.
@@ -80,6 +81,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	s.guard.Log = s.log
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s.handler(),
@@ -225,9 +227,9 @@ func (s *Server) Close() error {
 }
 
 // Panics is the number of errors of our own that were answered with 500.
-func (s *Server) Panics() uint64 { return s.panics.Load() }
+func (s *Server) Panics() uint64 { return s.guard.Panics() }
 
 // Stats tells how the server stands.
 func (s *Server) Stats() status.HTTP {
-	return status.HTTP{Requests: s.requests.list(), Connections: uint64(max(s.conns.Load(), 0)), Panics: s.panics.Load()}
+	return status.HTTP{Requests: s.requests.list(), Connections: uint64(max(s.conns.Load(), 0)), Panics: s.guard.Panics()}
 }

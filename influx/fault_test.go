@@ -20,6 +20,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 // flow is a sink at work, with a bus to give it events.
@@ -612,7 +613,8 @@ func TestFaultR22Close(t *testing.T) {
 func TestFaultR23Panic(t *testing.T) {
 	s := newFaulty(t, takeAll)
 	cfg := s.config()
-	cfg.SpoolDir, cfg.Log = t.TempDir(), slog.New(slog.DiscardHandler)
+	log, lines := guardtest.New()
+	cfg.SpoolDir, cfg.Log = t.TempDir(), log
 	sink, err := New(cfg, "n")
 	if err != nil {
 		t.Fatal(err)
@@ -632,6 +634,7 @@ func TestFaultR23Panic(t *testing.T) {
 	if st := sink.Stats(); st.Panics != 1 || st.Dropped != 10 || st.Queued != 0 {
 		t.Errorf("%+v", st)
 	}
+	lines.Once(t, "influx: post a batch", "influx.(*writer).")
 }
 
 // R24: the bus overflows while the sink does not read: the sink counts exactly

@@ -5,12 +5,12 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/spool"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
 // outflow is the way of the points to one destination: its queue, what is
@@ -27,7 +27,7 @@ type outflow struct {
 	logs    *logLimit
 
 	dropped atomic.Uint64
-	panics  atomic.Uint64
+	guard   guard.Guard
 }
 
 // newOutflow opens the queue; it does not connect. The encoder is told of tags
@@ -38,6 +38,7 @@ func newOutflow(set settings, enc *Encoder) (*outflow, error) {
 		o.set.log = set.log.With("destination", set.name)
 	}
 	o.logs = &logLimit{log: o.set.log}
+	o.guard.Log = o.set.log
 	o.queue = newMemoryQueue(set.QueueBytes, set.BatchSize, o.drop)
 	if set.SpoolDir != "" {
 		disk, err := openDiskQueue(&o.set)
@@ -176,9 +177,8 @@ func (o *outflow) write(ctx context.Context, i int, w *writer) {
 		func() {
 			defer func() {
 				if p := recover(); p != nil {
-					o.panics.Add(1)
 					o.dropped.Add(uint64(b.points - w.settled()))
-					o.logs.warn("influx: a batch could not be posted", "panic", p, "stack", string(debug.Stack()))
+					o.guard.Caught(p, "influx: post a batch", "points", b.points)
 					err = nil
 				}
 			}()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -145,8 +144,7 @@ func (s *Sink) takePlain(bufs [Kinds][]byte, ev *event.Event) (out [Kinds][]byte
 	defer func() {
 		if p := recover(); p != nil {
 			out = bufs
-			s.panics.Add(1)
-			s.logs.warn("influx: an event could not be encoded", "panic", p, "stack", string(debug.Stack()))
+			s.guard.Caught(p, "influx: encode an event")
 		}
 	}()
 	s.enc.Prepare(ev)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
@@ -35,7 +35,7 @@ type Sink struct {
 
 	events atomic.Uint64
 	missed atomic.Uint64
-	panics atomic.Uint64
+	guard  guard.Guard
 
 	taken atomic.Uint64 // points, of plain
 }
@@ -119,6 +119,7 @@ func New(cfg Config, node string) (*Sink, error) {
 	}
 	s := &Sink{set: all[0]}
 	s.logs = logLimit{log: s.set.log}
+	s.guard.Log = s.set.log
 	history := slices.ContainsFunc(all, func(set settings) bool { return set.history })
 	s.enc = NewEncoder(node, history)
 	if s.plain = newPlain(&s.set, &s.logs); s.plain != nil {
@@ -230,12 +231,7 @@ func (s *Sink) read(ctx context.Context, r *bus.Reader) {
 
 // take encodes one event. A panic costs that event.
 func (s *Sink) take(now time.Time, ev *event.Event) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.panics.Add(1)
-			s.logs.warn("influx: an event could not be encoded", "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
+	defer s.guard.Recover("influx: encode an event")
 	s.enc.Prepare(ev)
 	s.batcher.add(now, s.enc, ev)
 }
@@ -255,7 +251,7 @@ func (s *Sink) flushEvery(ctx context.Context, every time.Duration) {
 
 // Stats tells how the sink stands. It may be called from any goroutine.
 func (s *Sink) Stats() Stats {
-	st := Stats{Events: s.events.Load(), Missed: s.missed.Load(), Panics: s.panics.Load()}
+	st := Stats{Events: s.events.Load(), Missed: s.missed.Load(), Panics: s.guard.Panics()}
 	if s.plain != nil {
 		st.Delivery = s.plain.delivery(s.taken.Load())
 		st.Destinations = []DestinationStats{{MainDestination, s.set.base.Redacted(), st.Delivery}}
@@ -270,7 +266,7 @@ func (s *Sink) Stats() Stats {
 		d := o.delivery(accepted, open)
 		st.Destinations = append(st.Destinations, DestinationStats{o.set.name, o.set.base.Redacted(), d})
 		st.add(d)
-		st.Panics += o.panics.Load()
+		st.Panics += o.guard.Panics()
 	}
 	for _, w := range open {
 		st.Bytes += w.bytes

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 // faulty is a server that stores lines by its own rules: for answers that no
@@ -297,7 +298,11 @@ func TestPanicCostsOneEvent(t *testing.T) {
 	s := newFaulty(t, func(_ int, _ *http.Request, lines []string) (int, string, []string) { return 204, "", lines })
 	events := messages(10)
 	events[4] = &event.Event{Time: testTime, Kind: event.KindSample, Sample: &event.Sample{Peers: []event.PeerCount{{}}}}
-	sink, err := New(s.config(), "n")
+	events[5] = events[4]
+	log, lines := guardtest.New()
+	cfg := s.config()
+	cfg.Log = log
+	sink, err := New(cfg, "n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,9 +316,10 @@ func TestPanicCostsOneEvent(t *testing.T) {
 	if err := sink.Run(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if st := sink.Stats(); st.Panics != 1 || st.Stored != 9 || len(s.stored) != 9 {
-		t.Errorf("stats %+v, want one panic and 9 points", st)
+	if st := sink.Stats(); st.Panics != 2 || st.Stored != 8 || len(s.stored) != 8 {
+		t.Errorf("stats %+v, want two panics and 8 points", st)
 	}
+	lines.Once(t, "influx: encode an event", "influx.(*Encoder).")
 }
 
 func TestSplit(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -129,4 +130,25 @@ func TestReplay(t *testing.T) {
 		require.NoError(t, err)
 		return st.GetPeers() == 77
 	}, patience, freshEnough)
+}
+
+// TestAPanicCostsOneMessageOfAReplay: the file is played to its end.
+func TestAPanicCostsOneMessageOfAReplay(t *testing.T) {
+	log, lines := guardtest.New()
+	var file bytes.Buffer
+	w := NewCaptureWriter(&file)
+	for range 2 {
+		require.NoError(t, w.Write(&pb.ServerMessage{Payload: &pb.ServerMessage_Event{Event: &pb.Event{Type: &pb.EventType{Name: "x"}}}}))
+	}
+	require.NoError(t, w.Write(&pb.ServerMessage{Payload: &pb.ServerMessage_State{State: &pb.State{Sequence: 7}}}))
+	require.NoError(t, w.Flush())
+	s := NewServer(Config{Logger: log})
+	s.events = nil // a fault of our own
+	r := NewReplay()
+	require.NoError(t, r.Play(t.Context(), s, &file, 1))
+	st, err := r.FetchFullState()
+	require.NoError(t, err)
+	require.EqualValues(t, 7, st.GetSequence())
+	require.EqualValues(t, 2, s.Stats().Panics)
+	lines.Once(t, "introspect: play a message", "introspect.(*Replay).play")
 }

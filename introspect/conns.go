@@ -2,10 +2,10 @@ package introspect
 
 import (
 	"cmp"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -43,13 +44,15 @@ type ConnsConfig struct {
 	PeerTraffic func(peer.ID) (in, out, inRate, outRate uint64)
 	// Taps are those that are in the host.
 	Taps *Taps
+	// Logger is slog.Default() if nil.
+	Logger *slog.Logger
 }
 
 // Conns tells the connections and streams of a node, and those connections
 // that closed of late. It is a network.Notifiee.
 type Conns struct {
-	cfg    ConnsConfig
-	panics atomic.Uint64
+	cfg   ConnsConfig
+	guard guard.Guard
 
 	mu     sync.Mutex
 	open   map[network.Conn]*known
@@ -75,7 +78,7 @@ type closed struct {
 // NewConns makes one that knows no connection yet. Have the network notify it.
 func NewConns(cfg ConnsConfig) *Conns {
 	return &Conns{
-		cfg: cfg, open: make(map[network.Conn]*known),
+		cfg: cfg, guard: guard.Guard{Log: cfg.Logger}, open: make(map[network.Conn]*known),
 		agents: make(map[string]uint32), perPeer: make(map[peer.ID]uint32),
 	}
 }
@@ -250,19 +253,12 @@ func (*Conns) ListenClose(network.Network, multiaddr.Multiaddr) {}
 // Connected reads what of a connection does not change, so that a snapshot need
 // not. Libp2p waits for it.
 func (t *Conns) Connected(_ network.Network, c network.Conn) {
-	defer t.recovered()
+	defer t.guard.Recover("introspect: note a connection")
 	t.add(c)
 }
 
-// recovered keeps a fault of our own from libp2p, and counts it.
-func (t *Conns) recovered() {
-	if recover() != nil {
-		t.panics.Add(1)
-	}
-}
-
 // Panics is how many faults of our own there were.
-func (t *Conns) Panics() uint64 { return t.panics.Load() }
+func (t *Conns) Panics() uint64 { return t.guard.Panics() }
 
 // add learns a connection, unless it has closed already.
 func (t *Conns) add(c network.Conn) *known {
@@ -280,7 +276,7 @@ func (t *Conns) add(c network.Conn) *known {
 
 // Disconnected keeps a connection for those who look later. Libp2p waits for it.
 func (t *Conns) Disconnected(n network.Network, c network.Conn) {
-	defer t.recovered()
+	defer t.guard.Recover("introspect: note a connection")
 	now := time.Now()
 	t.mu.Lock()
 	k := t.open[c]

@@ -16,6 +16,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -170,15 +171,21 @@ func TestConnectionThatNobodySaw(t *testing.T) {
 
 // TestFaultsStayHere: libp2p and the DHT do not notice a fault of ours.
 func TestFaultsStayHere(t *testing.T) {
-	c := NewConns(ConnsConfig{})
+	log, lines := guardtest.New()
+	c := NewConns(ConnsConfig{Logger: log})
 	c.Connected(nil, nil)
 	c.Disconnected(nil, nil)
 	require.EqualValues(t, 2, c.Panics())
+	lines.Once(t, "introspect: note a connection", "introspect.(*Conns).Connected")
 	taps := NewDHTTaps()
+	taps.guard.Log = log
 	taps.Tell(func(DHTQuery) { panic("a fault") })
-	taps.done(DHTQuery{Result: querySuccess})
-	require.EqualValues(t, 1, taps.Panics())
-	require.EqualValues(t, 1, taps.gauges[0][1].proto().GetSuccess())
+	for range 2 {
+		taps.done(DHTQuery{Result: querySuccess})
+	}
+	require.EqualValues(t, 2, taps.Panics())
+	lines.Once(t, "introspect: pass on a DHT query", "introspect.TestFaultsStayHere.func")
+	require.EqualValues(t, 2, taps.gauges[0][1].proto().GetSuccess())
 }
 
 func TestClosedConnectionsAreBounded(t *testing.T) {

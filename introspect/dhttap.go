@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -42,11 +43,11 @@ type DHTQuery struct {
 type DHTTaps struct {
 	gauges [2][2]queryGauge // by table (wan, lan) and direction (in, out)
 	sink   atomic.Pointer[func(DHTQuery)]
-	panics atomic.Uint64
+	guard  guard.Guard
 }
 
 // Panics is how many faults there were in what Tell was given.
-func (t *DHTTaps) Panics() uint64 { return t.panics.Load() }
+func (t *DHTTaps) Panics() uint64 { return t.guard.Panics() }
 
 type queryGauge struct{ success, error, timeout atomic.Uint64 }
 
@@ -76,11 +77,7 @@ func (t *DHTTaps) done(q DHTQuery) {
 		g.error.Add(1)
 	}
 	if f := t.sink.Load(); f != nil {
-		defer func() {
-			if recover() != nil { // the DHT's streams must not notice
-				t.panics.Add(1)
-			}
-		}()
+		defer t.guard.Recover("introspect: pass on a DHT query") // the DHT's streams must not notice
 		(*f)(q)
 	}
 }

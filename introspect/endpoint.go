@@ -94,7 +94,7 @@ func (e *endpoint) Start() error {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &listening{listeners: bound, stop: stop}
 	r.http = &http.Server{
-		Handler:           e,
+		Handler:           e.srv.guard.Handler("introspect: answer a request", e),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    12 << 10,

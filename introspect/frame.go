@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -75,9 +76,15 @@ func framePayload(b []byte) ([]byte, error) {
 
 var errChecksum = errors.New("introspect: a message does not match its checksum")
 
+// decoding is the guard of what is read: capture files, and what servers send.
+var decoding guard.Guard
+
 func decodeMessage(payload []byte) (*pb.ServerMessage, error) {
 	m := new(pb.ServerMessage)
-	if err := (proto.UnmarshalOptions{RecursionLimit: maxDepth}).Unmarshal(payload, m); err != nil {
+	err := decoding.Call("introspect: read a message", func() error {
+		return proto.UnmarshalOptions{RecursionLimit: maxDepth}.Unmarshal(payload, m)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("introspect: a message cannot be read: %w", err)
 	}
 	return m, nil

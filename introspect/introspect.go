@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -108,9 +109,10 @@ type Registry struct {
 	// MaxConnections is how many open connections a state lists at most; 0 is
 	// DefaultMaxConnections. Set it before the first state.
 	MaxConnections int
+	// Guard is that of the providers. Set its Log before the first state.
+	Guard guard.Guard
 
-	start time.Time
-
+	start    time.Time
 	mu       sync.Mutex // one snapshot at a time; also guards what follows
 	p        DataProviders
 	annotate []func(*pb.State) error
@@ -156,7 +158,7 @@ func (r *Registry) FetchRuntime() (*pb.Runtime, error) {
 	if r.p.Runtime == nil {
 		return out, nil
 	}
-	err := guarded("runtime", func() error {
+	err := r.guarded("runtime", func() error {
 		got, err := r.p.Runtime()
 		if got != nil {
 			out = got
@@ -187,7 +189,7 @@ func (r *Registry) state(scratch bool) *pb.State {
 	}
 	r.before = began
 	try := func(name string, f func() error) {
-		if err := guarded(name, f); err != nil {
+		if err := r.guarded(name, f); err != nil {
 			out.Failed = append(out.Failed, string(event.Clean(err.Error(), maxFailure)))
 		}
 	}
@@ -247,13 +249,8 @@ func get[T any](try func(string, func() error), name string, there bool, ask fun
 
 // guarded calls f; its panic is an error, so that no provider takes the others
 // with it.
-func guarded(name string, f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: panic: %v", name, p)
-		}
-	}()
-	if err := f(); err != nil {
+func (r *Registry) guarded(name string, f func() error) error {
+	if err := r.Guard.Call("introspect: ask the provider of "+name, f); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil

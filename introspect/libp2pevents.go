@@ -81,10 +81,7 @@ func (s *Server) Follow(ctx context.Context, bus libp2pevent.Bus) error {
 func (s *Server) tell(types map[reflect.Type]*eventType, v any, at time.Time) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.panics.Add(1)
-			if held, ok := s.line.Allow(); ok {
-				s.log.Error("introspect: an event of libp2p cannot be told", "type", fmt.Sprintf("%T", v), "panic", fmt.Sprint(p), "held_back", held)
-			}
+			s.guard.Caught(p, "introspect: pass on an event of libp2p", "type", fmt.Sprintf("%T", v))
 		}
 	}()
 	rv := reflect.ValueOf(v)

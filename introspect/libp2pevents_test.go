@@ -15,6 +15,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -143,4 +144,15 @@ func TestFollowDoesNotStallLibp2p(t *testing.T) {
 	}
 	cancel()
 	require.NoError(t, <-done)
+}
+
+// TestAPanicCostsOneEvent of libp2p's.
+func TestAPanicCostsOneEvent(t *testing.T) {
+	log, lines := guardtest.New()
+	s := NewServer(Config{Logger: log})
+	for range 2 {
+		s.tell(nil, evtOdd{}, time.Now()) // nowhere to note its columns
+	}
+	require.EqualValues(t, 2, s.Stats().Panics)
+	lines.Once(t, "introspect: pass on an event of libp2p", "introspect.(*Server).tell")
 }

@@ -74,7 +74,7 @@ func (r *Replay) Play(ctx context.Context, srv *Server, file io.Reader, speed fl
 			}
 			last = max(last, at)
 		}
-		r.play(srv, types, m)
+		_ = srv.guard.Call("introspect: play a message", func() error { r.play(srv, types, m); return nil })
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/samesite"
-	"github.com/ipfsmon/ipfsmon/internal/throttle"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -88,9 +88,9 @@ type Server struct {
 	lastSize  int
 	snapshots atomic.Uint64
 
-	accepted, refused, sentMessages, sentBytes, lostEvents, lostStates, panics atomic.Uint64
+	accepted, refused, sentMessages, sentBytes, lostEvents, lostStates atomic.Uint64
 
-	line throttle.Line
+	guard guard.Guard
 }
 
 // snapshot is an encoded state; its frame is shared and not written to.
@@ -111,6 +111,7 @@ func NewServer(cfg Config) *Server {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	s.guard.Log = s.log
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s
 }
@@ -134,7 +135,7 @@ func (s *Server) Stats() Stats {
 		Sessions: n, Accepted: s.accepted.Load(), Refused: s.refused.Load(),
 		SentMessages: s.sentMessages.Load(), SentBytes: s.sentBytes.Load(),
 		DiscardedEvents: s.lostEvents.Load(), DiscardedStates: s.lostStates.Load(),
-		Snapshots: s.snapshots.Load(), Panics: s.panics.Load(),
+		Snapshots: s.snapshots.Load(), Panics: s.guard.Panics(),
 	}
 }
 
@@ -161,10 +162,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			s.panics.Add(1)
-			if held, ok := s.line.Allow(); ok {
-				s.log.Error("introspect: an error in ipfsmon itself", "panic", fmt.Sprint(p), "held_back", held)
-			}
+			s.guard.Caught(p, "introspect: serve a session")
 			_ = ws.CloseNow() // the session is over
 		}
 	}()

@@ -11,6 +11,7 @@ import (
 	"github.com/coder/websocket"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -71,9 +72,18 @@ func (s *session) run(listener context.Context, ws *websocket.Conn, conn net.Con
 	defer context.AfterFunc(listener, cancel)()
 	s.ending = ending
 	g, ctx := errgroup.WithContext(ending)
-	g.Go(func() error { return s.read(ctx) })
-	g.Go(func() error { return s.write(ctx) })
-	g.Go(func() error { return s.keepTime(ctx) })
+	part := func(doing string, f func(context.Context) error) {
+		g.Go(func() error {
+			err := s.srv.guard.Call(doing, func() error { return f(ctx) })
+			if errors.Is(err, guard.ErrPanic) {
+				_ = ws.CloseNow() // which ends the other parts
+			}
+			return err
+		})
+	}
+	part("introspect: read a session's commands", s.read)
+	part("introspect: write to a session", s.write)
+	part("introspect: push a session's states", s.keepTime)
 	_ = g.Wait() // it says which side ended it, and that is the same to us
 	lostEvents, lostStates := s.q.close()
 	s.srv.lostEvents.Add(lostEvents)

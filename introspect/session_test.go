@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -286,7 +287,9 @@ func TestSnapshotsAreShared(t *testing.T) {
 }
 
 func TestProvidersThatFail(t *testing.T) {
+	log, lines := guardtest.New()
 	r := NewRegistry()
+	r.Guard.Log = log
 	require.NoError(t, r.RegisterDataProviders(&DataProviders{
 		Connections: func(ConnectionQuery) ([]*pb.Connection, error) { return nil, errors.New("no\x00 network\u202e") },
 		DHT:         func() ([]*pb.DHT, error) { panic("a fault") },
@@ -299,7 +302,32 @@ func TestProvidersThatFail(t *testing.T) {
 	require.NotContains(t, st.GetFailed()[0], "\x00")
 	require.NotContains(t, st.GetFailed()[0], "\u202e")
 	require.Contains(t, st.GetFailed()[1], "dht: panic: a fault")
+	_, err = r.FetchFullState()
+	require.NoError(t, err)
+	require.EqualValues(t, 2, r.Guard.Panics())
+	lines.Once(t, "introspect: ask the provider of dht", "introspect.TestProvidersThatFail.func")
 	require.EqualValues(t, 1000, st.GetTraffic().GetTrafficIn().GetCumBytes())
+}
+
+// brokenIntrospector panics when it is asked for a state.
+type brokenIntrospector struct{ Introspector }
+
+func (brokenIntrospector) FetchFullState() (*pb.State, error) { panic("a fault") }
+
+// TestAPanicEndsOneSession: the client's connection is closed, and others are
+// served.
+func TestAPanicEndsOneSession(t *testing.T) {
+	log, lines := guardtest.New()
+	s := serve(t, Config{Introspector: brokenIntrospector{NewRegistry()}, Logger: log})
+	for n := range uint64(2) {
+		p := s.connect(t)
+		require.Equal(t, pb.CommandResponse_OK, p.ask(cmdHello, 0, nil).GetResult())
+		p.send(cmdRequest, srcState, nil)
+		p.ended()
+		require.EqualValues(t, n+1, s.Stats().Panics)
+	}
+	lines.Once(t, "introspect: read a session's commands", "introspect.brokenIntrospector.FetchFullState")
+	require.Equal(t, pb.CommandResponse_OK, s.connect(t).ask(cmdHello, 0, nil).GetResult())
 }
 
 func TestProvidersRegisterOnce(t *testing.T) {

@@ -266,7 +266,7 @@ var sinkFamilies = []Family{
 			}
 		}},
 	{Name: "ipfsmon_metrics_panics_total", Kind: Counter, Help: "Faults of our own in these metrics.",
-		self: func(m *Metrics, out emit) { out(float64(m.panics.Load())) }},
+		self: func(m *Metrics, out emit) { out(float64(m.guard.Panics())) }},
 }
 
 func traffic(p *status.Pipeline, f func(direction string, t *status.Traffic)) {

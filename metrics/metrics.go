@@ -24,8 +24,8 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/status"
-	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
 // maxScrapes is the most scrapes at once of Handler; others are answered 503.
@@ -54,11 +54,9 @@ type Metrics struct {
 	handler http.Handler
 
 	sampled    atomic.Pointer[[]prometheus.Metric] // made of the last sample
-	panics     atomic.Uint64
+	guard      guard.Guard
 	registered bool
 	closing    sync.Once
-
-	panicLine throttle.Line
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
@@ -71,6 +69,7 @@ func New(cfg Config) (*Metrics, error) {
 	if m.log == nil {
 		m.log = slog.Default()
 	}
+	m.guard.Log = m.log
 	for _, f := range families {
 		m.descs = append(m.descs, prometheus.NewDesc(f.Name, f.Help, f.labels(), nil))
 	}
@@ -107,7 +106,7 @@ func (m *Metrics) Close() error {
 func (m *Metrics) Handler() http.Handler { return m.handler }
 
 // Panics is how many samples and scrapes ended in a fault of our own.
-func (m *Metrics) Panics() uint64 { return m.panics.Load() }
+func (m *Metrics) Panics() uint64 { return m.guard.Panics() }
 
 // Run keeps the last sample until the bus is closed or ctx ends. The reader
 // stays the caller's.
@@ -130,10 +129,10 @@ func (m *Metrics) Run(ctx context.Context, r *bus.Reader) error {
 
 // take makes the metrics of a sample; all other events pass.
 func (m *Metrics) take(e *event.Event) {
+	defer m.guard.Recover("metrics: read a sample")
 	if e.Kind != event.KindSample || e.Sample == nil {
 		return
 	}
-	defer m.caught("read a sample")
 	var out []prometheus.Metric
 	for i, f := range families {
 		if f.sample != nil {
@@ -152,7 +151,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	defer m.caught("collect metrics")
+	defer m.guard.Recover("metrics: collect")
 	if sampled := m.sampled.Load(); sampled != nil {
 		for _, metric := range *sampled {
 			ch <- metric
@@ -191,16 +190,5 @@ func (m *Metrics) emitter(family int, to func(prometheus.Metric)) emit {
 		if err == nil {
 			to(metric)
 		}
-	}
-}
-
-func (m *Metrics) caught(doing string) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	m.panics.Add(1)
-	if held, ok := m.panicLine.Allow(); ok {
-		m.log.Error("metrics: an error in ipfsmon itself", "doing", doing, "panic", fmt.Sprint(p), "held_back", held)
 	}
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
@@ -218,10 +219,18 @@ func TestRun(t *testing.T) {
 func TestFaults(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "other", Help: "of the node"}))
-	m := newTest(t, Config{Registerer: reg, Pipeline: func() status.Pipeline { panic("here") }})
-	got := page(t, promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-	require.Contains(t, got, "other 0\n")
-	require.EqualValues(t, 1, m.Panics())
+	log, lines := guardtest.New()
+	m := newTest(t, Config{Registerer: reg, Logger: log, Pipeline: func() status.Pipeline { panic("here") }})
+	var got string
+	for range 2 {
+		got = page(t, promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+		require.Contains(t, got, "other 0\n")
+	}
+	m.take(nil)
+	m.take(nil)
+	require.EqualValues(t, 4, m.Panics())
+	lines.Once(t, "metrics: collect", "metrics.TestFaults.func")
+	lines.Once(t, "metrics: read a sample", "metrics.(*Metrics).take")
 
 	p := pipeline()
 	p.Bus.Readers = append(p.Bus.Readers, p.Bus.Readers[0], status.Reader{Name: "\xff"})

@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math"
 	"slices"
 	"sync"
@@ -20,7 +19,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
-	"github.com/ipfsmon/ipfsmon/internal/throttle"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
 const (
@@ -49,9 +48,8 @@ var bitswapProtocols = []protocol.ID{
 // everything else that the node sends.
 type broadcaster struct {
 	host host.Host
-	log  *slog.Logger
 
-	panicLine throttle.Line
+	guard guard.Guard
 }
 
 // peers gives the connected peers that speak Bitswap, or have not said yet
@@ -135,7 +133,7 @@ func (b *broadcaster) each(n int, f func(i int)) {
 		wg.Go(func() {
 			for i := range next {
 				func() {
-					defer b.caught()
+					defer b.guard.Recover("broadcast: one call")
 					f(i)
 				}()
 			}
@@ -146,14 +144,6 @@ func (b *broadcaster) each(n int, f func(i int)) {
 	}
 	close(next)
 	wg.Wait()
-}
-
-func (b *broadcaster) caught() {
-	if p := recover(); p != nil {
-		if held, ok := b.panicLine.Allow(); ok {
-			b.log.Error("broadcast: an error in ipfsmon itself", "panic", fmt.Sprint(p), "held_back", held)
-		}
-	}
 }
 
 // sending is what is under way with one peer. One goroutine uses it at a time.

@@ -29,6 +29,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 var _ httpapi.Broadcaster = (*broadcaster)(nil)
@@ -114,7 +116,7 @@ func TestBroadcast(t *testing.T) {
 	for _, p := range []host.Host{today, old, none} {
 		connect(t, h, p)
 	}
-	x := &broadcaster{host: c.Tap(h), log: slog.New(slog.DiscardHandler)}
+	x := &broadcaster{host: c.Tap(h), guard: guard.Guard{Log: slog.New(slog.DiscardHandler)}}
 	cids := someCIDs(t, 3)
 	kinds := map[string]event.WantType{today.ID().String(): event.WantHave, old.ID().String(): event.WantBlock}
 
@@ -161,7 +163,7 @@ func TestBroadcastWantCancel(t *testing.T) {
 	h := newHost(t)
 	p, got := newPeer(t)
 	connect(t, h, p)
-	x := &broadcaster{host: h, log: slog.New(slog.DiscardHandler)}
+	x := &broadcaster{host: h, guard: guard.Guard{Log: slog.New(slog.DiscardHandler)}}
 	cids := someCIDs(t, 2)
 	const after = 300 * time.Millisecond
 
@@ -217,7 +219,7 @@ func TestBroadcastToADeafPeer(t *testing.T) {
 	t.Cleanup(func() { close(hold) })
 	deaf.SetStreamHandler(bsnet.ProtocolBitswap, func(s network.Stream) { <-hold; _ = s.Reset() })
 	connect(t, h, deaf)
-	x := &broadcaster{host: h, log: slog.New(slog.DiscardHandler)}
+	x := &broadcaster{host: h, guard: guard.Guard{Log: slog.New(slog.DiscardHandler)}}
 	var cids []cid.Cid
 	for i := range 20_000 { // more than a stream's window
 		m, err := multihash.Sum(fmt.Append(nil, i), multihash.SHA2_256, -1)
@@ -234,14 +236,15 @@ func TestBroadcastToADeafPeer(t *testing.T) {
 }
 
 func TestBroadcastWithoutPeers(t *testing.T) {
-	x := &broadcaster{host: newHost(t), log: slog.New(slog.DiscardHandler)}
+	x := &broadcaster{host: newHost(t), guard: guard.Guard{Log: slog.New(slog.DiscardHandler)}}
 	require.Empty(t, x.Want(t.Context(), someCIDs(t, 1)))
 	require.Empty(t, x.Cancel(t.Context(), someCIDs(t, 1)))
 	require.Empty(t, x.WantCancel(t.Context(), someCIDs(t, 1), time.Hour))
 }
 
 func TestBroadcastWorkers(t *testing.T) {
-	x := &broadcaster{log: slog.New(slog.DiscardHandler)}
+	log, lines := guardtest.New()
+	x := &broadcaster{guard: guard.Guard{Log: log}}
 	var mu sync.Mutex
 	now, most := 0, 0
 	calls := make([]int, 100)
@@ -255,11 +258,13 @@ func TestBroadcastWorkers(t *testing.T) {
 		mu.Lock()
 		now--
 		mu.Unlock()
-		if i == 50 {
+		if i == 50 || i == 51 {
 			panic("here")
 		}
 	})
 	require.LessOrEqual(t, most, broadcastWorkers)
+	require.EqualValues(t, 2, x.guard.Panics())
+	lines.Once(t, "broadcast: one call", "plugin.TestBroadcastWorkers")
 	for i, n := range calls {
 		require.Equal(t, 1, n, "%d", i)
 	}

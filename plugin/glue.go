@@ -13,6 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/privacy"
@@ -50,7 +51,8 @@ func (m *Monitor) deps() httpapi.Deps {
 			d.Peers = func(onlyConnected bool) (int, iter.Seq[httpapi.PeerMetadata]) { return peerMetadata(h, onlyConnected) }
 		}
 		if !m.watched.NoBroadcast {
-			d.Broadcaster = &broadcaster{host: m.capture.Tap(h), log: m.log}
+			m.broadcaster = &broadcaster{host: m.capture.Tap(h), guard: guard.Guard{Log: m.log}}
+			d.Broadcaster = m.broadcaster
 		}
 	}
 	return d
@@ -98,6 +100,9 @@ func (m *Monitor) pipeline() status.Pipeline {
 		Privacy: []status.Privacy{},
 		Clock:   m.clock.status(),
 	}
+	if m.watched.Panics != nil {
+		p.Capture.Panics += m.watched.Panics()
+	}
 	for _, r := range b.Readers {
 		p.Bus.Readers = append(p.Bus.Readers, status.Reader{Name: r.Name, Read: r.Read, Missed: r.Missed, Behind: r.Behind})
 	}
@@ -113,6 +118,7 @@ func (m *Monitor) pipeline() status.Pipeline {
 	}
 	if m.origin != nil {
 		p.Origin = &status.Origin{Gateways: uint64(m.origin.Gateways())}
+		p.Capture.Panics += m.origin.Panics()
 	}
 	for _, sink := range slices.Sorted(maps.Keys(m.filters)) {
 		p.Privacy = append(p.Privacy, status.Privacy{Sink: sink, Mode: string(m.filters[sink].Mode()), Panics: m.filters[sink].Panics()})
@@ -141,6 +147,9 @@ func (m *Monitor) pipeline() status.Pipeline {
 	}
 	if m.http != nil {
 		h := m.http.Stats()
+		if m.broadcaster != nil {
+			h.Panics += m.broadcaster.guard.Panics()
+		}
 		p.HTTP = &h
 	}
 	return p

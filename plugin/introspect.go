@@ -111,6 +111,7 @@ type introspection struct {
 	endpoint introspect.Endpoint // nil when there are no addresses of its own
 	feed     *introspect.Feed
 	rates    *rates
+	registry *introspect.Registry
 	conns    *introspect.Conns   // nil where there is no host, or none may be named
 	dht      *introspect.DHTTaps // nil where it is no node of kubo's
 
@@ -138,8 +139,8 @@ func (m *Monitor) openIntrospection() (err error) {
 		hosts = append(append([]string{}, hosts...), h.AllowedHosts...)
 	}
 	registry := introspect.NewRegistry()
-	registry.MaxConnections = cfg.MaxConnections
-	in := &introspection{server: introspect.NewServer(introspect.Config{
+	registry.MaxConnections, registry.Guard.Log = cfg.MaxConnections, m.log
+	in := &introspection{registry: registry, server: introspect.NewServer(introspect.Config{
 		Introspector: registry, AllowedOrigins: cfg.AllowedOrigins, AllowedHosts: hosts, Logger: m.log,
 	})}
 	agent := func(p peer.ID) string { return rawAgent(node, p) }
@@ -226,8 +227,9 @@ func (in *introspection) close() error {
 	return err
 }
 
-// panics counts faults of our own at the node's border.
+// panics counts the panics of providers and at the node's border.
 func (in *introspection) panics() (n uint64) {
+	n += in.registry.Guard.Panics()
 	if in.conns != nil {
 		n += in.conns.Panics()
 	}
@@ -241,7 +243,7 @@ func (in *introspection) panics() (n uint64) {
 func (m *Monitor) connsConfig(n *core.IpfsNode, t taps, agent func(peer.ID) string) introspect.ConnsConfig {
 	h := n.PeerHost
 	cfg := introspect.ConnsConfig{
-		Conns: h.Network().Conns, Agent: agent, Latency: h.Peerstore().LatencyEWMA, Taps: t.traffic,
+		Conns: h.Network().Conns, Agent: agent, Latency: h.Peerstore().LatencyEWMA, Taps: t.traffic, Logger: m.log,
 	}
 	cfg.Origin = func(p peer.ID, a multiaddr.Multiaddr) (string, bool) {
 		if m.origin == nil { // it is opened after this, and before anybody looks

@@ -56,6 +56,8 @@ type Monitor struct {
 	introspect *introspection             // nil when off
 	store      *past                      // nil without an InfluxDB that can be asked
 
+	broadcaster *broadcaster // nil where nothing may be sent
+
 	clock  *clockWatch
 	up     atomic.Bool // all of the above is made
 	cancel context.CancelFunc

@@ -34,6 +34,10 @@ type Watched struct {
 	// Store reads how the embedded InfluxDB stands; nil: there is none.
 	Store func() status.Store
 
+	// Panics is how many panics the host's program caught besides the monitor's
+	// own; nil: it counts none.
+	Panics func() uint64
+
 	// Proxy, where this is one, gives it as it is now, with counters since its
 	// start, and its last sample; nil if there was none yet.
 	Proxy func() (now, last *event.Proxy)

@@ -15,11 +15,11 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
@@ -50,12 +50,12 @@ func (m Mode) Check() error {
 
 // Filter applies a mode to the events of one sink.
 type Filter struct {
-	mode   Mode
-	key    *Key
-	names  names
-	logs   throttle.Line
-	log    *slog.Logger
-	panics atomic.Uint64
+	mode  Mode
+	key   *Key
+	names names
+	logs  throttle.Line
+	log   *slog.Logger
+	guard guard.Guard
 }
 
 // New makes a filter. key is for Pseudonym alone and may be nil otherwise;
@@ -70,14 +70,14 @@ func New(mode Mode, key *Key, log *slog.Logger) (*Filter, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Filter{mode: mode, key: key, log: log}, nil
+	return &Filter{mode: mode, key: key, guard: guard.Guard{Log: log}}, nil
 }
 
 // Mode is what the filter lets a sink see.
 func (f *Filter) Mode() Mode { return f.mode }
 
 // Panics is the number of events left out because of an error of our own.
-func (f *Filter) Panics() uint64 { return f.panics.Load() }
+func (f *Filter) Panics() uint64 { return f.guard.Panics() }
 
 // Apply gives what the sink may see of an event, nil if that is nothing. The
 // event is not changed; what comes out may share parts with it. Apply is for
@@ -89,10 +89,7 @@ func (f *Filter) Apply(e *event.Event) (out *event.Event) {
 			return
 		}
 		out = nil
-		f.panics.Add(1)
-		if held, ok := f.logs.Allow(); ok {
-			f.log.Error("privacy: an error in ipfsmon itself, the event is left out", "kind", e.Kind.String(), "panic", fmt.Sprint(p), "held_back", held)
-		}
+		f.guard.Caught(p, "privacy: filter an event", "kind", e.Kind.String())
 	}()
 	switch f.mode {
 	case Raw:

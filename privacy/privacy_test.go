@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -23,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -370,15 +370,15 @@ func TestPseudonymsOfADay(t *testing.T) {
 }
 
 func TestPanicCostsTheEvent(t *testing.T) {
-	var log bytes.Buffer
-	f, err := New(Pseudonym, testKey(t, &clock{noon}), slog.New(slog.NewTextHandler(&log, nil)))
+	log, lines := guardtest.New()
+	f, err := New(Pseudonym, testKey(t, &clock{noon}), log)
 	require.NoError(t, err)
 	bad := &event.Event{Kind: event.KindConnection, Time: noon.UnixNano()} // without Conn
 	for range 3 {
 		require.Nil(t, f.Apply(bad))
 	}
 	require.EqualValues(t, 3, f.Panics())
-	require.Equal(t, 1, strings.Count(log.String(), "left out"))
+	lines.Once(t, "privacy: filter an event", "privacy.(*Filter).Apply")
 	e, _ := full(t, event.KindConnection)
 	require.NotNil(t, f.Apply(e))
 }

@@ -44,6 +44,8 @@ func NewServerMetrics(reg prometheus.Registerer, disk, network func() float64) (
 	}
 	return m, register(reg, m.durations, m.requests,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "parsec_datastore_disk_usage", Help: "Size of the DHT's datastore in bytes."}, disk),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "parsec_panics_total", Help: "Faults of the probe's own that were caught."},
+			func() float64 { return float64(Guard.Panics()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "parsec_network_size", Help: "Estimated number of peers in the DHT."}, network))
 }
 

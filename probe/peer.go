@@ -88,6 +88,7 @@ func NewPeer(c PeerConfig) (_ *Peer, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	makeRoom()
 	if c.Key == nil {
 		if c.Key, _, err = crypto.GenerateEd25519Key(rand.Reader); err != nil {
 			return nil, fmt.Errorf("probe: make a key: %w", err)

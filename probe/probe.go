@@ -25,7 +25,13 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	mh "github.com/multiformats/go-multihash"
+
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
+
+// Guard is that of all borders of a probe: requests of schedulers and indexers,
+// deny lists, and what peers answer in lookups.
+var Guard guard.Guard
 
 // ContentBytes is how much random content a round provides.
 const ContentBytes = 1024

@@ -22,11 +22,14 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/record"
+	"github.com/libp2p/go-libp2p/core/routing"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	mh "github.com/multiformats/go-multihash"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -388,4 +391,32 @@ func TestIPNI(t *testing.T) {
 	require.Equal(t, 404, res.StatusCode)
 	u.Host = "127.0.0.1:1"
 	require.NotEmpty(t, x.Retrieve(t.Context(), m.CID).Err)
+}
+
+// atStart are the variables of kad-dht's packages when all that a test links
+// was initialised.
+var atStart = [2]int{routing.QueryEventBufferSize, dht.LookupEventBufferSize}
+
+// TestLinkingChangesNothing: a process in which no probe's peer is made has
+// kad-dht's own buffers; one with a peer has room for the events of a lookup.
+func TestLinkingChangesNothing(t *testing.T) {
+	require.Equal(t, [2]int{16, 16}, atStart)
+	newPeer(t, PeerConfig{Prefix: "/probe-test", Bootstrap: []peer.AddrInfo{}})
+	require.Equal(t, [2]int{eventBuffer, eventBuffer}, [2]int{routing.QueryEventBufferSize, dht.LookupEventBufferSize})
+}
+
+// TestAPanicWhileALookupIsFollowed costs one event of it.
+func TestAPanicWhileALookupIsFollowed(t *testing.T) {
+	lines := guardtest.Default(t)
+	before := Guard.Panics()
+	w := watch(t.Context())
+	w.peers = nil // a fault of our own
+	for range 2 {
+		routing.PublishQueryEvent(w.ctx, &routing.QueryEvent{ID: "p", Type: routing.SendingQuery})
+		dht.PublishLookupEvent(w.ctx, &dht.LookupEvent{Response: &dht.LookupUpdateEvent{Queried: []*dht.PeerKadID{{Peer: "p"}}}})
+	}
+	require.Zero(t, w.end("", time.Second).RPCs)
+	require.Equal(t, before+4, Guard.Panics())
+	lines.Once(t, "probe: follow a query", "probe.(*watcher).query")
+	lines.Once(t, "probe: follow a lookup", "probe.(*watcher).lookup")
 }

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"strings"
+	"sync"
 	"time"
 
 	dht "github.com/libp2p/go-libp2p-kad-dht"
@@ -18,10 +19,13 @@ const graceAfter = 100 * time.Millisecond
 // reader when there is none, and that would be in the measured time.
 const eventBuffer = 1024
 
-func init() {
+// makeRoom sets the buffers of the events of lookups, which are variables of
+// kad-dht's packages and count for all DHTs of a process. Only a process in
+// which a probe's peer is made has them changed.
+var makeRoom = sync.OnceFunc(func() {
 	routing.QueryEventBufferSize = eventBuffer
 	dht.LookupEventBufferSize = eventBuffer
-}
+})
 
 // step is how far a lookup got with one peer. Times are from the start, 0 for
 // what did not happen.
@@ -72,13 +76,13 @@ func (w *watcher) read(queries <-chan *routing.QueryEvent, lookups <-chan *dht.L
 				queries = nil
 				continue
 			}
-			w.query(e)
+			func() { defer Guard.Recover("probe: follow a query"); w.query(e) }()
 		case e, ok := <-lookups:
 			if !ok {
 				lookups = nil
 				continue
 			}
-			w.lookup(e)
+			func() { defer Guard.Recover("probe: follow a lookup"); w.lookup(e) }()
 			ended = ended || e.Terminate != nil
 		case <-stop:
 			stop, stopped = nil, true

@@ -29,6 +29,7 @@ func countBlocked(h host.Host, e *engine) {
 // noteBlocked counts a proposed protocol if it is blocked, under that of the
 // list with which its name begins.
 func (e *engine) noteBlocked(name string) {
+	defer e.guard.Recover("proxy: count a blocked protocol")
 	i := slices.IndexFunc(e.cfg.Block, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 	if i < 0 {
 		return

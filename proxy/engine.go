@@ -12,6 +12,7 @@ import (
 	mh "github.com/multiformats/go-multihash"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
 // The bounds that no setting changes.
@@ -60,6 +61,7 @@ type engine struct {
 	up    sender           // to peers
 	down  sender           // to nodes
 	boxes sync.WaitGroup
+	guard guard.Guard // at every border: streams, callbacks, goroutines
 
 	mu          sync.Mutex
 	closed      bool
@@ -138,6 +140,7 @@ type counts struct {
 func newEngine(s *settings, up, down sender) *engine {
 	e := &engine{cfg: s, log: s.Logger, trace: [2]tracer.Tracer{s.Tracer, s.DownTracer}, up: up, down: down,
 		wants: map[cid.Cid]*want{}, ups: map[peer.ID]*upstream{}, byPeer: map[peer.ID]*downstream{}, cache: newCache(s.CacheBytes)}
+	e.guard.Log = s.Logger
 	e.reverse.init()
 	for _, d := range s.downs {
 		e.downs = append(e.downs, newDownstream(d))

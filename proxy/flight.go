@@ -69,7 +69,9 @@ func (s *refsServer) join(key flightKey, from netip.Addr) (*flight, error) {
 		s.p.tasks.Go(func() {
 			defer s.p.engine.running(-1)
 			defer cancel()
-			s.fly(ctx, f, from)
+			if err := s.p.engine.guard.Call("proxy: ask nodes for a preload", func() error { s.fly(ctx, f, from); return nil }); err != nil {
+				f.add(nil, errors.New("internal error"), http.StatusInternalServerError)
+			}
 			s.mu.Lock()
 			if s.flights[key] == f {
 				delete(s.flights, key)

@@ -26,10 +26,11 @@ var (
 	descRefs   = prometheus.NewDesc("kitsune_preload_requests_total", "Requests to /api/v0/refs, all, and of these refused because of a limit.", []string{"result"}, nil)
 	descPassed = prometheus.NewDesc("kitsune_passed_streams_total", "Streams of other protocols passed on to a node.", nil, nil)
 	descAhead  = prometheus.NewDesc("kitsune_bitswap_downstream_ahead_total", "Blocks that a node was asked for before a peer wanted them.", nil, nil)
+	descPanics = prometheus.NewDesc("kitsune_panics_total", "Faults of the proxy's own; each cost what it came from: a message, a stream or a request.", nil, nil)
 	descDenied = prometheus.NewDesc("kitsune_blocked_streams_total", "Streams that peers wanted to open and that were refused, by what of --block their protocol begins with; others: not blocked, but over a limit or without a node.", []string{"protocol"}, nil)
 )
 
-var descs = []*prometheus.Desc{descUp, descDn, descR, descS, descRS, descSS, descDR, descUR, descOpen, descBlocks, descBytes, descMiss, descIsUp, descWants, descRefs, descPassed, descAhead, descDenied}
+var descs = []*prometheus.Desc{descUp, descDn, descR, descS, descRS, descSS, descDR, descUR, descOpen, descBlocks, descBytes, descMiss, descIsUp, descWants, descRefs, descPassed, descAhead, descDenied, descPanics}
 
 var _ prometheus.Collector = (*Proxy)(nil)
 
@@ -43,6 +44,7 @@ func (p *Proxy) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector: it costs what there is to print,
 // however many peers there are.
 func (p *Proxy) Collect(out chan<- prometheus.Metric) {
+	defer p.engine.guard.Recover("proxy: collect metrics")
 	for _, m := range p.engine.metrics(p.received[upstreamSide].Load(), p.received[downstreamSide].Load()) {
 		out <- m
 	}
@@ -91,6 +93,7 @@ func (e *engine) metrics(fromPeers, fromNodes uint64) []prometheus.Metric {
 	count(descRefs, e.n.refsRefused, "refused")
 	count(descPassed, e.n.passed)
 	count(descAhead, e.n.ahead)
+	count(descPanics, e.guard.Panics())
 	for name, n := range e.refusedStreams() {
 		count(descDenied, n, name)
 	}

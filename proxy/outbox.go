@@ -110,6 +110,13 @@ func (e *engine) empty(b *outbox) {
 	msg := bsmsg.New(false)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	defer func() { // with the lock held
+		if p := recover(); p != nil {
+			e.guard.Caught(p, "proxy: send to a peer or a node")
+			b.running = false
+			_ = e.guard.Call("proxy: give up on a peer or a node", func() error { e.sent(b, errPanic); return nil })
+		}
+	}()
 	for len(b.items) > 0 && !e.closed {
 		msg.Reset(false)
 		n, size := fill(msg, b.items)
@@ -126,7 +133,10 @@ func (e *engine) empty(b *outbox) {
 		ctx, cancel := context.WithTimeout(context.Background(), sendTimeout+5*time.Second)
 		b.cancel = cancel
 		e.mu.Unlock()
-		stream, err := e.transmit(ctx, b, to, stream, msg)
+		err := e.guard.Call("proxy: send a message", func() (err error) {
+			stream, err = e.transmit(ctx, b, to, stream, msg)
+			return err
+		})
 		cancel()
 		e.mu.Lock()
 		b.bytes -= size
@@ -140,6 +150,7 @@ func (e *engine) empty(b *outbox) {
 			lost := b.streams
 			b.streams = [lanes]bsnet.MessageSender{}
 			e.boxes.Go(func() {
+				defer e.guard.Recover("proxy: reset streams")
 				for _, s := range lost {
 					if s != nil {
 						_ = s.Reset() // nobody waits for it
@@ -155,6 +166,8 @@ func (e *engine) empty(b *outbox) {
 	}
 	e.flush()
 }
+
+var errPanic = errors.New("a panic")
 
 // fill puts items into a message, as many as belong into one, and returns how
 // many and the bytes of the blocks.

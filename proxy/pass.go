@@ -116,6 +116,7 @@ func (x *passer) leave(s network.Stream) {
 
 // pass copies a peer's stream to its node and back. Nothing of it is kept.
 func (x *passer) pass(s network.Stream) {
+	defer x.ended("proxy: pass a stream on", s)
 	if !x.take(s) {
 		x.p.engine.count(func(n *counts) { n.blocked++ })
 		_ = s.Reset() // it is gone either way
@@ -130,9 +131,22 @@ func (x *passer) pass(s network.Stream) {
 	}
 	x.p.engine.count(func(n *counts) { n.passed++ })
 	var back sync.WaitGroup
-	back.Go(func() { copyStream(s, to) })
+	back.Go(func() {
+		defer x.ended("proxy: pass a stream back", s, to)
+		copyStream(s, to)
+	})
 	copyStream(to, s)
 	back.Wait()
+}
+
+// ended is deferred: a panic costs the streams.
+func (x *passer) ended(doing string, streams ...network.Stream) {
+	if p := recover(); p != nil {
+		x.p.engine.guard.Caught(p, doing)
+		for _, s := range streams {
+			_ = s.Reset()
+		}
+	}
 }
 
 func (x *passer) connect(s network.Stream) (network.Stream, error) {

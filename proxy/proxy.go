@@ -119,8 +119,8 @@ func (p *Proxy) abandon() {
 func (p *Proxy) Start() {
 	p.downNt.Start((*downSide)(p))
 	p.upNet.Start((*upSide)(p))
-	listen(p.down, (*downSide)(p), p.seen[downstreamSide])
-	listen(p.up, (*upSide)(p), p.seen[upstreamSide])
+	listen(p.down, (*downSide)(p), p.seen[downstreamSide], &p.engine.guard)
+	listen(p.up, (*upSide)(p), p.seen[upstreamSide], &p.engine.guard)
 	p.notifee = &network.NotifyBundle{DisconnectedF: p.nodeDisconnected}
 	p.down.Network().Notify(p.notifee)
 	for _, d := range p.engine.downs {
@@ -143,20 +143,39 @@ func (p *Proxy) ticks() {
 		case <-p.ctx.Done():
 			return
 		case now := <-tick.C:
-			for _, d := range p.engine.tick(now) {
-				p.hangUp(d)
-			}
+			p.due(now)
 		case <-retry.C:
-			p.engine.retry()
+			p.retry()
 		case <-sweep.C:
-			for _, id := range p.engine.peers() {
-				if p.up.Network().Connectedness(id) != network.Connected {
-					p.engine.peerGone(id)
-				}
-			}
+			p.sweep()
 		}
 	}
 }
+
+func (p *Proxy) due(now time.Time) {
+	defer p.engine.guard.Recover("proxy: look at what is due")
+	for _, d := range p.engine.tick(now) {
+		p.hangUp(d)
+	}
+}
+
+func (p *Proxy) retry() {
+	defer p.engine.guard.Recover("proxy: ask again")
+	p.engine.retry()
+}
+
+func (p *Proxy) sweep() {
+	defer p.engine.guard.Recover("proxy: look for peers that have gone")
+	for _, id := range p.engine.peers() {
+		if p.up.Network().Connectedness(id) != network.Connected {
+			p.engine.peerGone(id)
+		}
+	}
+}
+
+// Panics is how many panics were caught: each has cost what it came from, a
+// message, a stream or a request, and nothing else.
+func (p *Proxy) Panics() uint64 { return p.engine.guard.Panics() }
 
 // Close stops: no new peers and wants, then what is on its way is delivered, at
 // most for DrainTimeout, then all connections close. It may be called again.

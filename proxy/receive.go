@@ -22,6 +22,7 @@ type upSide Proxy
 
 // ReceiveMessage takes in a peer's message.
 func (s *upSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwapMessage) {
+	defer s.engine.guard.Recover("proxy: take in a peer's message")
 	s.received[upstreamSide].Add(1)
 	if t := s.cfg.Tracer; t != nil {
 		t.MessageReceived(from, m)
@@ -43,19 +44,24 @@ func (s *upSide) ReceiveError(err error) { s.cfg.Logger.Debug("proxy: from a pee
 
 // PeerConnected lets a peer in, unless there are too many.
 func (s *upSide) PeerConnected(id peer.ID) {
+	defer s.engine.guard.Recover("proxy: let a peer in")
 	if !s.engine.peerConnected(id) {
 		_ = s.up.Network().ClosePeer(id) // it is gone either way
 	}
 }
 
 // PeerDisconnected forgets a peer.
-func (s *upSide) PeerDisconnected(id peer.ID) { s.engine.peerGone(id) }
+func (s *upSide) PeerDisconnected(id peer.ID) {
+	defer s.engine.guard.Recover("proxy: forget a peer")
+	s.engine.peerGone(id)
+}
 
 // downSide receives the messages of nodes.
 type downSide Proxy
 
 // ReceiveMessage takes in a node's message.
 func (s *downSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwapMessage) {
+	defer s.engine.guard.Recover("proxy: take in a node's message")
 	s.received[downstreamSide].Add(1)
 	if t := s.cfg.DownTracer; t != nil {
 		t.MessageReceived(from, m)

@@ -62,7 +62,7 @@ func newRefsServer(p *Proxy) (*refsServer, error) {
 		return nil, fmt.Errorf("-p: %w", err)
 	}
 	s.server = &http.Server{
-		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, IdleTimeout: time.Minute,
+		Handler: p.engine.guard.Handler("proxy: answer a preload request", s), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return p.ctx },
 	}
 	return s, nil

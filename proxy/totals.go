@@ -178,11 +178,16 @@ func (p *Proxy) Publish(every time.Duration, publish func(*event.Event) bool) (e
 				going = false
 			}
 			now := time.Now()
-			publish(&event.Event{Time: now.UnixNano(), Kind: event.KindProxy, Proxy: p.Sample(now.Sub(last))})
+			p.publish(publish, now, now.Sub(last))
 			last = now
 		}
 	}()
 	return func() { close(stop); <-done }
+}
+
+func (p *Proxy) publish(publish func(*event.Event) bool, now time.Time, interval time.Duration) {
+	defer p.engine.guard.Recover("proxy: publish the totals")
+	publish(&event.Event{Time: now.UnixNano(), Kind: event.KindProxy, Proxy: p.Sample(interval)})
 }
 
 func (c counts) sub(old *counts) counts {

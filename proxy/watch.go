@@ -22,7 +22,8 @@ const (
 func (p *Proxy) watch(ctx context.Context, d *downstream) {
 	backoff, said := firstBackoff, ""
 	for ctx.Err() == nil {
-		id, err := p.connect(ctx, d)
+		var id peer.ID
+		err := p.engine.guard.Call("proxy: connect to a node", func() (err error) { id, err = p.connect(ctx, d); return err })
 		if err == nil {
 			p.cfg.Logger.Info("proxy: connected to a node", "downstream", d.addr.name, "peer", id)
 			began := time.Now()
@@ -92,6 +93,7 @@ func (p *Proxy) stay(ctx context.Context, d *downstream, id peer.ID) {
 
 // nodeDisconnected is libp2p's notification.
 func (p *Proxy) nodeDisconnected(n network.Network, c network.Conn) {
+	defer p.engine.guard.Recover("proxy: note that a node has gone")
 	id := c.RemotePeer()
 	if n.Connectedness(id) == network.Connected {
 		return
@@ -108,6 +110,7 @@ func (p *Proxy) hangUp(d *downstream) {
 	p.cfg.Logger.Warn("proxy: a node is silent; it is connected anew", "downstream", d.addr.name, "peer", id)
 	p.engine.nodeGone(d)
 	p.tasks.Go(func() { // closing waits for streams that may be stuck
+		defer p.engine.guard.Recover("proxy: hang up on a node")
 		_ = p.down.Network().ClosePeer(id) // it is gone either way
 		p.engine.signalGone(d)
 	})

@@ -20,6 +20,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-msgio"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
 // Bitswap's messages as they are on the wire, read and written without a copy
@@ -43,8 +45,14 @@ const closeTimeout = 10 * time.Second
 
 // listen has the messages of all streams of Bitswap given to r, in place of
 // boxo's own handler, which must have been set: Start does that.
-func listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManager) {
+func listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManager, g *guard.Guard) {
 	handle := func(s network.Stream) {
+		defer func() {
+			if p := recover(); p != nil {
+				g.Caught(p, "proxy: read a stream of Bitswap")
+				_ = s.Reset() // it is of no use any more
+			}
+		}()
 		from := s.Conn().RemotePeer()
 		in := newMessageReader(s)
 		for {

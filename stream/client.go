@@ -214,7 +214,15 @@ func (c *Client) Monitor() string { return c.monitor }
 // some were missed at this place. The error is io.EOF when the server has
 // closed the stream between two frames. After an error the client is of no
 // more use.
-func (c *Client) Next() (*Event, error) {
+func (c *Client) Next() (e *Event, err error) {
+	err = reading.Call("stream: read what a server sends", func() error {
+		e, err = c.next()
+		return err
+	})
+	return e, err
+}
+
+func (c *Client) next() (*Event, error) {
 	for {
 		if c.version == version {
 			e, err := c.dec.next(c.conn)

@@ -18,6 +18,8 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 // session is what the old exporter's server writes to a client.
@@ -266,4 +268,17 @@ func ExampleDial() {
 	// 14:42:09 12D3KooWEvrft8nw8c5kL664hHmrBQkT1kQAtRjUSde4yhQgw8FU wants bafkreibd7wio5pkbre5boo7dfk7snkiurhqr27gznndalntj6qyu2fhiv4
 	// EOF
 	// <nil>
+}
+
+// TestAPanicWhileReadingIsAnError: a subscriber outlives what a server sends.
+func TestAPanicWhileReadingIsAnError(t *testing.T) {
+	lines := guardtest.Default(t)
+	before := reading.Panics()
+	for _, v := range []int{version, version4} {
+		e, err := (&Client{version: v}).Next() // without a connection
+		require.Nil(t, e)
+		require.ErrorIs(t, err, guard.ErrPanic)
+	}
+	require.Equal(t, before+2, reading.Panics())
+	lines.Once(t, "stream: read what a server sends", "stream.(*Client).next")
 }

@@ -53,7 +53,7 @@ func (s *Server) accept(l *access.Listener) {
 // When too many are in their handshake the oldest of them has to go: an
 // honest client needs a moment for it, so those that wait are not honest.
 func (s *Server) admit(conn net.Conn, needsToken bool) {
-	defer s.caught("admit a connection")
+	defer s.guard.Recover("stream: admit a connection")
 	source, limited := sourceOf(conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func sourceOf(conn net.Conn) (source netip.Addr, limited bool) {
 
 // serve is the life of a connection.
 func (s *Server) serve(conn net.Conn, needsToken bool) {
-	defer s.caught("serve a connection")
+	defer s.guard.Recover("stream: serve a connection")
 	g, err := s.handshake(conn, needsToken)
 
 	s.mu.Lock()
@@ -155,7 +155,7 @@ func (s *Server) serve(conn net.Conn, needsToken bool) {
 	s.wg.Go(func() {
 		defer close(written)
 		defer sub.close(errEnding) // if write panics
-		defer s.caught("write to a subscriber")
+		defer s.guard.Recover("stream: write to a subscriber")
 		sub.close(sub.write(s.cfg.WriteTimeout))
 	})
 	sub.close(discard(conn))

@@ -182,7 +182,7 @@ func (p *pump) take(e *event.Event, now time.Time) {
 // takeV4 adds an event, encoded once, to the groups that want it. An error of
 // our own costs the one event.
 func (p *pump) takeV4(e *event.Event, now time.Time) {
-	defer p.s.caught("encode an event for version 4")
+	defer p.s.guard.Recover("stream: encode an event for version 4")
 	encoded := false
 	for _, g := range p.groups {
 		if !g.match.match(e) {
@@ -207,7 +207,7 @@ func (p *pump) flush(g *group) {
 	if g.events == 0 {
 		return
 	}
-	defer p.s.caught("compress a batch")
+	defer p.s.guard.Recover("stream: compress a batch")
 	b := batch{frames: 1, events: g.events, first: g.first, last: g.last}
 	lines := g.lines
 	g.lines, g.events = g.lines[:0], 0

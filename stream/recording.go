@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
 // maxLine is the longest line of a recording, in bytes.
@@ -69,6 +71,9 @@ func recordingsIn(dir string) ([]string, error) {
 	return files, nil
 }
 
+// reading is the guard of what is read: recordings, and what servers send.
+var reading guard.Guard
+
 // ReadRecording calls each with the events of a file, in their order, until it
 // returns an error. Lines may be those of a Recorder, or of the Rust client of
 // the old exporter, in either spelling, or the frames of version 3. Lines that
@@ -83,7 +88,7 @@ func ReadRecording(path string, each func(*Event) error) (bad int, err error) {
 			Event
 			Framed *Event `json:"event"`
 		}
-		if json.Unmarshal(line, &l) != nil {
+		if reading.Call("stream: read a line of a recording", func() error { return json.Unmarshal(line, &l) }) != nil {
 			bad++
 			return nil
 		}

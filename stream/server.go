@@ -18,7 +18,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -29,6 +28,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/access"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
@@ -68,7 +68,8 @@ type Server struct {
 
 	active atomic.Int64 // subscribers of version 3, for the encoder
 
-	acceptLine, dropLine, panicLine, closeLine throttle.Line
+	guard                           guard.Guard
+	acceptLine, dropLine, closeLine throttle.Line
 }
 
 // SubscriberStats is how one subscriber stands.
@@ -132,6 +133,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg.withDefaults(), gate: gate, sources: make(map[netip.Addr]int)}
+	s.guard.Log = s.cfg.Logger
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -206,26 +208,13 @@ func (s *Server) Run(ctx context.Context, r *bus.Reader) error {
 
 // encode adds an event to enc. An error of our own costs the one event.
 func (s *Server) encode(enc *encoder, e *event.Event) {
-	defer s.caught("encode an event")
+	defer s.guard.Recover("stream: encode an event")
 	enc.add(e)
-}
-
-// caught ends a panic of the function that defers it.
-func (s *Server) caught(doing string) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	s.mu.Lock()
-	s.stats.Panics++
-	s.mu.Unlock()
-	if held, ok := s.panicLine.Allow(); ok {
-		s.cfg.Logger.Error("stream: an error in ipfsmon itself", "doing", doing, "panic", fmt.Sprint(p), "held_back", held)
-	}
 }
 
 // publish gives what enc has collected to the subscribers of version 3.
 func (s *Server) publish(enc *encoder) {
+	defer s.guard.Recover("stream: queue events")
 	b := batch{data: slices.Clone(enc.frameData), frames: enc.frames, events: enc.frames}
 	raw := enc.rawBytes
 	enc.reset()
@@ -235,7 +224,19 @@ func (s *Server) publish(enc *encoder) {
 // deliver queues a batch for the subscribers of a group; nil is for those of
 // version 3.
 func (s *Server) deliver(b batch, raw int, g *group) {
+	dropped, slow := s.queue(b, raw, g)
+	if dropped > 0 {
+		if held, ok := s.dropLine.Allow(); ok {
+			s.cfg.Logger.Warn("stream: a subscriber is too slow, events dropped", "subscriber", slow, "held_back", held)
+		}
+	}
+}
+
+// queue is deliver's part under the lock. It returns how many events were
+// dropped, and one of the subscribers that they were dropped for.
+func (s *Server) queue(b batch, raw int, g *group) (dropped int, slow string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if g == nil {
 		s.stats.Events += uint64(b.events)
 	} else {
@@ -243,8 +244,7 @@ func (s *Server) deliver(b batch, raw int, g *group) {
 	}
 	s.stats.RawBytes += uint64(raw)
 	s.stats.FrameBytes += uint64(len(b.data))
-	dropped, offered := 0, 0
-	var slow string
+	offered := 0
 	subs := s.subs
 	if g != nil {
 		subs = g.subs
@@ -261,12 +261,7 @@ func (s *Server) deliver(b batch, raw int, g *group) {
 	}
 	s.stats.OfferedRawBytes += uint64(offered * raw)
 	s.stats.OfferedBytes += uint64(offered * len(b.data))
-	s.mu.Unlock()
-	if dropped > 0 {
-		if held, ok := s.dropLine.Allow(); ok {
-			s.cfg.Logger.Warn("stream: a subscriber is too slow, events dropped", "subscriber", slow, "held_back", held)
-		}
-	}
+	return dropped, slow
 }
 
 // end lets the queues empty for flushTime and closes everything.
@@ -352,6 +347,7 @@ func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
+	st.Panics = s.guard.Panics()
 	st.Subscribers = make([]SubscriberStats, 0, len(s.subs))
 	for _, sub := range s.subs {
 		one := sub.stats()

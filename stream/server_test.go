@@ -21,6 +21,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 // running is a server that runs, with the bus that feeds it.
@@ -264,16 +265,49 @@ func TestNothingIsEncodedForNobody(t *testing.T) {
 }
 
 func TestPanicCostsOneEvent(t *testing.T) {
-	s := start(t, nil)
+	log, lines := guardtest.New()
+	s := start(t, func(c *Config) { c.Logger = log })
 	c := s.subscribe(t, 1)[0]
 	broken := message(1, 1)
 	broken.Kind, broken.Conn = event.KindConnection, nil
 	var enc encoder
 	s.encode(&enc, broken)
-	require.EqualValues(t, 1, s.Stats().Panics)
+	s.encode(&enc, broken)
+	require.EqualValues(t, 2, s.Stats().Panics)
+	lines.Once(t, "stream: encode an event", "stream.(*encoder)")
 	require.Zero(t, enc.frames)
 	s.bus.Publish(message(1, 1))
 	_, err := c.Next()
+	require.NoError(t, err)
+}
+
+// TestPanicsWhereSubscribersAre: what breaks with one subscriber, or for one
+// group, leaves the rest as it was.
+func TestPanicsWhereSubscribersAre(t *testing.T) {
+	log, lines := guardtest.New()
+	s := start(t, func(c *Config) { c.Logger = log })
+	p := pump{s: s.Server}
+	broken := message(1, 1)
+	broken.Kind, broken.Conn = event.KindConnection, nil
+	match, err := Filter{}.compile()
+	require.NoError(t, err)
+	g := &group{match: match, subs: []*subscriber{nil}}
+	p.groups = []*group{g}
+	for range 2 {
+		s.admit(nil, false)
+		s.serve(nil, false)
+		p.takeV4(broken, time.Now())
+		g.events = 1
+		p.flush(g)
+	}
+	require.EqualValues(t, 8, s.Stats().Panics)
+	lines.Once(t, "stream: compress a batch", "stream.(*Server).deliver")
+	lines.Once(t, "stream: admit a connection", "stream.(*Server).admit")
+	lines.Once(t, "stream: serve a connection", "stream.(*Server).")
+	lines.Once(t, "stream: encode an event for version 4", "stream.")
+	c := s.subscribe(t, 1)[0]
+	s.bus.Publish(message(1, 1))
+	_, err = c.Next()
 	require.NoError(t, err)
 }
 

@@ -185,7 +185,7 @@ var mayImport = map[string]string{
 	"event":      "",
 	"bus":        "event",
 	"privacy":    "event internal",
-	"capture":    "event bus",
+	"capture":    "event bus internal",
 	"stream":     "event bus internal",
 	"influx":     "event bus internal",
 	"httpapi":    "event bus internal",

@@ -340,7 +340,7 @@ func probeIndexer(c *cli.Context, p *probe.Peer) (*probe.Indexer, func(), error)
 		return nil, nil, fmt.Errorf("probe server: --publisher-announce %q: %w", at, err)
 	}
 	x := &probe.Indexer{URL: u, Publish: addr, Key: p.Key, Addrs: p.Host.Addrs(), Client: &http.Client{}}
-	s := &http.Server{Handler: x, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}
+	s := &http.Server{Handler: probe.Guard.Handler("probe: answer an indexer", x), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -300,6 +300,7 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 		Store:       storeStats,
 		Collectors:  []prometheus.Collector{p},
 		Proxy:       p.Status,
+		Panics:      p.Panics,
 		Publish: func(publish func(*event.Event) bool) func() {
 			return p.Publish(time.Duration(mc.PopulatePrometheusInterval)*time.Second, publish)
 		},

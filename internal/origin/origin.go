@@ -24,6 +24,8 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/oschwald/maxminddb-golang"
+
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
 const (
@@ -56,6 +58,8 @@ type Lookup struct {
 	gateways atomic.Pointer[map[peer.ID]struct{}]
 	changed  chan struct{} // cap 1
 
+	guard guard.Guard // of the database's reader
+
 	stop    chan struct{}
 	closing sync.Once
 	running sync.WaitGroup // watch
@@ -70,7 +74,7 @@ func Open(cfg Config) (*Lookup, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	l := &Lookup{cfg: cfg, changed: make(chan struct{}, 1), stop: make(chan struct{})}
+	l := &Lookup{cfg: cfg, guard: guard.Guard{Log: cfg.Logger}, changed: make(chan struct{}, 1), stop: make(chan struct{})}
 	if cfg.GeoIPDatabase != "" {
 		if err := l.openDatabase(cfg.GeoIPDatabase); err != nil {
 			return nil, fmt.Errorf("GeoIPDatabase: %w", err)
@@ -123,10 +127,14 @@ func (l *Lookup) Country(addr ma.Multiaddr) (country string) {
 	return l.countryOf(ip)
 }
 
+// Panics is how many look-ups ended in a panic: of a damaged database, mostly.
+func (l *Lookup) Panics() uint64 { return l.guard.Panics() }
+
 func (l *Lookup) countryOf(ip net.IP) (country string) {
 	// A damaged database may do anything, but only to its own answers.
 	defer func() {
-		if recover() != nil {
+		if p := recover(); p != nil {
+			l.guard.Caught(p, "origin: look an address up")
 			country = ""
 		}
 	}()

@@ -21,6 +21,8 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -151,6 +153,23 @@ func TestDamagedDatabase(t *testing.T) {
 		require.NoError(t, l.Close())
 	}
 	require.NotZero(t, opened)
+}
+
+// TestAPanicIsCounted: the database's reader breaks, and the look-up has no answer.
+func TestAPanicIsCounted(t *testing.T) {
+	log, lines := guardtest.New()
+	l, err := Open(Config{GeoIPDatabase: database(t, map[string]string{"0.0.0.0/1": "AA"}), Logger: log})
+	require.NoError(t, err)
+	defer l.Close()
+	whole := l.database
+	l.database = nil // a fault of our own
+	for range 2 {
+		require.Empty(t, l.countryOf(net.IPv4(8, 8, 8, 8)))
+	}
+	require.EqualValues(t, 2, l.Panics())
+	lines.Once(t, "origin: look an address up", "origin.(*Lookup).countryOf")
+	l.database = whole
+	require.Equal(t, "AA", l.Country(addr(t, "/ip4/8.8.8.8/tcp/1")))
 }
 
 func TestGatewayList(t *testing.T) {

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/ipfs/go-cid"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -16,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
@@ -196,4 +200,27 @@ func TestECS(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "{1 1 127.0.0.1}", fmt.Sprint(m))
 	require.True(t, json.Valid(Dependencies()))
+}
+
+// brokenRouter panics when it is asked.
+type brokenRouter struct{ fakeRouter }
+
+func (*brokenRouter) Provide(context.Context, cid.Cid, bool) error { panic("a fault") }
+
+// TestAPanicEndsOneRequest: it is counted, logged once with its stack, and
+// others are answered.
+func TestAPanicEndsOneRequest(t *testing.T) {
+	lines := guardtest.Default(t)
+	s := start(t, func(c *Config) { c.Measurer.Router = new(brokenRouter) })
+	before := probe.Guard.Panics()
+	for n := range uint64(2) {
+		req, err := http.NewRequest(http.MethodPost, "http://"+s.Addr().String()+"/provide", strings.NewReader(hello))
+		require.NoError(t, err)
+		_, err = http.DefaultClient.Do(req)
+		require.Error(t, err, "the connection breaks off")
+		require.Equal(t, before+n+1, probe.Guard.Panics())
+	}
+	lines.Once(t, "probe: answer a request", "server.(*brokenRouter).Provide")
+	require.Equal(t, http.StatusOK, s.ask("GET", "/readiness", "").status)
+	require.Contains(t, s.page("parsec_panics_total"), fmt.Sprintf("parsec_panics_total %d", before+2))
 }

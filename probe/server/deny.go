@@ -18,6 +18,8 @@ import (
 
 	"github.com/ipfs-shipyard/nopfs"
 	"github.com/ipfs/go-cid"
+
+	"github.com/ipfsmon/ipfsmon/probe"
 )
 
 // Limits and times of deny lists.
@@ -73,7 +75,7 @@ func (d *DenyList) run(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		}
-		if err := d.read(ctx); err != nil && ctx.Err() == nil {
+		if err := probe.Guard.Call("probe: read a deny list", func() error { return d.read(ctx) }); err != nil && ctx.Err() == nil {
 			d.log.Warn("probe: a deny list cannot be read, going on with what it was", "error", err)
 		}
 	}

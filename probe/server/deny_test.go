@@ -17,6 +17,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
@@ -112,3 +113,23 @@ func TestDenyListURL(t *testing.T) {
 	require.ErrorContains(t, err, "more than 3 redirects")
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
+
+// TestAPanicWhileADenyListIsRead leaves the list as it was.
+func TestAPanicWhileADenyListIsRead(t *testing.T) {
+	lines := guardtest.Default(t)
+	d := denyList(t, "")
+	was, before := d.list.Load(), probe.Guard.Panics()
+	d.source, d.client = "http://127.0.0.1:1/", &http.Client{Transport: brokenTransport{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); d.run(ctx, time.Millisecond) }()
+	require.Eventually(t, func() bool { return probe.Guard.Panics() >= before+2 }, wait, tick)
+	cancel()
+	<-done
+	require.Same(t, was, d.list.Load())
+	lines.Once(t, "probe: read a deny list", "server.brokenTransport.RoundTrip")
+}
+
+type brokenTransport struct{}
+
+func (brokenTransport) RoundTrip(*http.Request) (*http.Response, error) { panic("a fault") }

@@ -100,7 +100,7 @@ func New(cfg Config) (*Server, error) {
 		h = withToken(cfg.Token, h)
 	}
 	s.http = &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: probe.Guard.Handler("probe: answer a request", h), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		WriteTimeout: probe.AnnounceTimeout + time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	return s, nil

@@ -1,0 +1,45 @@
+package event
+
+import (
+	"reflect"
+	"testing"
+)
+
+// TestClone: what the bus uses again is a clone's own; what is never changed is
+// shared. A field that Event gets must be said here.
+func TestClone(t *testing.T) {
+	e := &Event{
+		Seq: 3, Time: 5, Kind: KindMessage, Dir: Sent, Full: true, Peer: "p", Country: "DE", Gateway: true, Side: Downstream, Downstream: "n",
+		PendingBytes: 1, WireSize: 2, Truncated: 3, OversizeCID: 4,
+		Wants: []Want{{Priority: 1}, {Priority: 2}}, Presences: []Presence{{Type: DontHave}}, Blocks: []Block{{Size: 9}}, Addrs: []Text{"/a"},
+		Conn: new(Conn), Identify: new(Identify), Sample: new(Sample), Latency: new(Latency), Summary: new(Summary), Proxy: new(Proxy),
+		Probe: new(Probe), ClockStep: new(ClockStep),
+	}
+	for i := range reflect.TypeOf(*e).NumField() {
+		if reflect.ValueOf(*e).Field(i).IsZero() {
+			t.Errorf("%s is not set in this test", reflect.TypeOf(*e).Field(i).Name)
+		}
+	}
+	out := &Event{Wants: make([]Want, 5, 64), Country: "FR"}
+	room := &out.Wants[0]
+	e.CloneInto(out)
+	if &out.Wants[0] != room {
+		t.Error("the list that was there was not used")
+	}
+	for name, c := range map[string]*Event{"Clone": e.Clone(), "CloneInto": out} {
+		if !reflect.DeepEqual(c, e) {
+			t.Errorf("%s: %+v, want %+v", name, c, e)
+		}
+		if c.Conn != e.Conn || &c.Addrs[0] != &e.Addrs[0] {
+			t.Errorf("%s copies what is never changed", name)
+		}
+	}
+	clone := e.Clone()
+	e.Wants[0], e.Presences[0], e.Blocks[0], e.Peer = Want{}, Presence{}, Block{}, "q"
+	if clone.Wants[0].Priority != 1 || clone.Presences[0].Type != DontHave || clone.Blocks[0].Size != 9 || clone.Peer != "p" {
+		t.Errorf("a clone changed with its event: %+v", clone)
+	}
+	if c := new(Event).Clone(); c.Wants != nil || c.Presences != nil || c.Blocks != nil {
+		t.Errorf("lists out of nothing: %+v", c)
+	}
+}

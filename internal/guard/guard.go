@@ -1,0 +1,111 @@
+// Package guard ends panics of our own where they would reach somebody else: a
+// callback of libp2p or Bitswap, a stream of a peer, a subscriber, a request.
+//
+// In: a deferred call. Out: a counter, and a line "recovered from a panic" in
+// the log with what was being done and the stack, at most one in ten seconds
+// for each thing that can be done.
+// Promised: a call without a panic allocates nothing and takes no lock; a panic
+// of the logger ends here too. Not promised: that what was being done is done;
+// who defers the call repairs what is left of it.
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
+)
+
+// Message is the text of the log line.
+const Message = "recovered from a panic"
+
+// Guard counts and logs panics. Its zero value is ready and logs to
+// slog.Default(). It may be used from any goroutine, and is not copied.
+type Guard struct {
+	Log *slog.Logger // set before the first use; nil: slog.Default()
+
+	count atomic.Uint64
+
+	mu    sync.Mutex
+	lines map[string]*throttle.Line // by what was being done, a closed set
+}
+
+// New makes a guard that logs to log; nil is slog.Default().
+func New(log *slog.Logger) *Guard { return &Guard{Log: log} }
+
+// Recover ends a panic of the function that defers it: `defer g.Recover("stream:
+// encode an event")`. doing is a constant: the room, and what was being done.
+func (g *Guard) Recover(doing string) {
+	if p := recover(); p != nil {
+		g.Caught(p, doing)
+	}
+}
+
+// Caught counts and logs p, which is what recover() returned in a deferred
+// function that has more to do than Recover. args are further pairs for the
+// log, as those of slog.
+func (g *Guard) Caught(p any, doing string, args ...any) {
+	n := g.count.Add(1)
+	g.mu.Lock()
+	line := g.lines[doing]
+	if line == nil {
+		if g.lines == nil {
+			g.lines = make(map[string]*throttle.Line)
+		}
+		line = new(throttle.Line)
+		g.lines[doing] = line
+	}
+	g.mu.Unlock()
+	held, ok := line.Allow()
+	if !ok {
+		return
+	}
+	defer func() { _ = recover() }() // a logger that panics must not undo what was caught
+	log := g.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	args = append([]any{"doing", doing, "err", fmt.Sprint(p)}, args...)
+	log.Error(Message, append(args, "so_far", n, "held_back", held, "stack", string(debug.Stack()))...)
+}
+
+// Panics is how many panics were caught.
+func (g *Guard) Panics() uint64 { return g.count.Load() }
+
+// ErrPanic is wrapped by the errors of Call that were panics.
+var ErrPanic = errors.New("panic")
+
+// Call calls f. A panic of it is counted and logged, and is the error.
+func (g *Guard) Call(doing string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			g.Caught(p, doing)
+			err = fmt.Errorf("%w: %v", ErrPanic, p)
+		}
+	}()
+	return f()
+}
+
+// Handler is h behind the guard. A panic breaks the connection off, as net/http
+// does itself: half an answer must not look like a whole one. That of
+// http.ErrAbortHandler is no fault, and passes.
+func (g *Guard) Handler(doing string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(p)
+			default:
+				g.Caught(p, doing)
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,87 @@
+// Package guardtest reads the log lines of package guard, for the tests of those
+// who use it.
+package guardtest
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ipfsmon/ipfsmon/internal/guard"
+)
+
+// Lines is a log that is kept. It may be used from any goroutine.
+type Lines struct {
+	mu  sync.Mutex
+	all []map[string]string // by doing, one for each line of the guard's
+}
+
+// New returns a log and what is written to it.
+func New() (*slog.Logger, *Lines) {
+	l := new(Lines)
+	return slog.New(handler{l}), l
+}
+
+// Default makes such a log the default one until the test ends.
+func Default(t testing.TB) *Lines {
+	t.Helper()
+	log, l := New()
+	before := slog.Default()
+	slog.SetDefault(log)
+	t.Cleanup(func() { slog.SetDefault(before) })
+	return l
+}
+
+// Once wants one line about what was being done, though there were several
+// panics, with a stack that names the function in which they were.
+func (l *Lines) Once(t testing.TB, doing, function string) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, line := range l.all {
+		if line["doing"] != doing {
+			continue
+		}
+		n++
+		if !strings.Contains(line["stack"], function) {
+			t.Errorf("the stack of %q does not name %s:\n%s", doing, function, line["stack"])
+		}
+		if line["err"] == "" || line["level"] != "ERROR" {
+			t.Errorf("the line of %q: level %q, err %q, want ERROR and the panic", doing, line["level"], line["err"])
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d lines of %q, want 1; all: %v", n, doing, l.doings())
+	}
+}
+
+func (l *Lines) doings() (out []string) {
+	for _, line := range l.all {
+		out = append(out, line["doing"])
+	}
+	return out
+}
+
+type handler struct{ lines *Lines }
+
+func (handler) Enabled(context.Context, slog.Level) bool { return true }
+func (h handler) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h handler) WithGroup(string) slog.Handler          { return h }
+
+func (h handler) Handle(_ context.Context, r slog.Record) error {
+	if r.Message != guard.Message {
+		return nil
+	}
+	line := map[string]string{"level": r.Level.String()}
+	r.Attrs(func(a slog.Attr) bool {
+		line[a.Key] = a.Value.String()
+		return true
+	})
+	h.lines.mu.Lock()
+	h.lines.all = append(h.lines.all, line)
+	h.lines.mu.Unlock()
+	return nil
+}
