@@ -22,11 +22,11 @@ func configCommand() *cli.Command {
 			"Example: ipfsmon config\n" +
 			"         ipfsmon ipfs config --json " + plugin.Section + ".AgentVersionCutOff 50\n" +
 			"         IPFSMON_MONITOR_NAME=de1 ipfsmon config --format json",
-		Flags: append(runFlags(), &cli.StringFlag{Name: "format", Value: "table", Usage: "table or json"}),
+		Flags: append(runFlags(), &cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table or json"}),
 		Action: func(c *cli.Context) error {
 			format := c.String("format")
 			if format != "table" && format != "json" {
-				return fmt.Errorf("--format %q: allowed are table and json", format)
+				return wrongUse(c, "--format %q: want table or json", format)
 			}
 			repo, err := repoPath(c.String("repo"))
 			if err != nil {

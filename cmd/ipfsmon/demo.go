@@ -30,11 +30,11 @@ func demoRepo() (string, error) {
 
 func demoCommand() *cli.Command {
 	flags := []cli.Flag{
-		&cli.StringFlag{Name: "repo", Usage: "the demo node's repository", DefaultText: "~/.ipfsmon/demo"},
+		&cli.StringFlag{Name: "repo", Usage: "`FOLDER` of the demo node's repository", DefaultText: "~/.ipfsmon/demo"},
 		&cli.IntFlag{Name: "peers", Value: 6, Usage: "`NUMBER` of other nodes, 5 or more"},
-		&cli.Float64Flag{Name: "rate", Value: 5, Usage: "operations per second of the swarm"},
-		&cli.DurationFlag{Name: "duration", Usage: "end after so long, such as 30s (default: until Ctrl-C)"},
-		&cli.Int64Flag{Name: "seed", Value: 1, Usage: "the same seed makes the same sequence of operations"},
+		&cli.Float64Flag{Name: "rate", Value: 5, Usage: "`NUMBER` of operations per second of the swarm"},
+		&cli.DurationFlag{Name: "duration", Usage: "`TIME` after which it ends, such as 30s or 1d (default: until Ctrl-C)"},
+		&cli.Int64Flag{Name: "seed", Value: 1, Usage: "`NUMBER`: the same seed makes the same sequence of operations"},
 	}
 	return &cli.Command{
 		Name:  "demo",
@@ -57,7 +57,7 @@ func demoCommand() *cli.Command {
 				return err
 			}
 			if err := demoOptions(c).Validate(); err != nil {
-				return fmt.Errorf("demo: %w", err)
+				return wrongUse(c, "%w", err)
 			}
 			return runDemo(c, repo)
 		},

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,15 +22,15 @@ func demoSwarmCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "api", Required: true, Usage: "RPC API of the monitored node, `ADDRESS` on loopback"},
 			&cli.IntFlag{Name: "peers", Value: demo.DefaultPeers, Usage: "`NUMBER` of other nodes"},
-			&cli.Float64Flag{Name: "rate", Value: demo.DefaultRate, Usage: "operations per second"},
-			&cli.DurationFlag{Name: "duration", Usage: "end after so long, 0 for never"},
-			&cli.Int64Flag{Name: "seed", Usage: "of identities, contents and decisions"},
+			&cli.Float64Flag{Name: "rate", Value: demo.DefaultRate, Usage: "`NUMBER` of operations per second"},
+			&cli.DurationFlag{Name: "duration", Usage: "`TIME` after which it ends, 0 for never"},
+			&cli.Int64Flag{Name: "seed", Usage: "`NUMBER`: seed of identities, contents and decisions"},
 		},
 		Description: "Example: ipfsmon demo-swarm --api /ip4/127.0.0.1/tcp/5001 --duration 30s",
 		Action: func(c *cli.Context) error {
 			// quic-go would print advice about buffers that loopback does not need.
 			os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
-			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(c.Context)
 			defer stop()
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()

@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -24,25 +22,19 @@ func exportCommand() *cli.Command {
 			"           -H \"Authorization: Token $(cat token)\" \"http://127.0.0.1:8086/api/v2/write?org=ipfsmon&bucket=ipfsmon/history\"'\n" +
 			"         ipfsmon export --kind totals --since 720h > totals.lp",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "kind", Required: true, Usage: "history or totals"},
-			&cli.DurationFlag{Name: "since", Usage: "points of the last `TIME`, such as 720h (default: all)"},
+			&cli.StringFlag{Name: "kind", Required: true, Usage: "`KIND` of points, history or totals"},
+			&cli.DurationFlag{Name: "since", Usage: "points of the last `TIME`, such as 6h or 30d (default: all)"},
 		}, targetFlags()...),
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return cli.Exit(fmt.Sprintf("ipfsmon export: %q is not understood; it takes flags", c.Args().First()), 2)
-			}
 			kind := influx.History
 			switch c.String("kind") {
 			case influx.History.String():
 			case influx.Totals.String():
 				kind = influx.Totals
 			default:
-				return cli.Exit(fmt.Sprintf("ipfsmon export: --kind %q; allowed are history and totals", c.String("kind")), 2)
+				return wrongUse(c, "--kind %q: want history or totals", c.String("kind"))
 			}
-			if c.Duration("since") < 0 {
-				return cli.Exit(fmt.Sprintf("ipfsmon export: --since %v; allowed is a time from now into the past, such as 720h", c.Duration("since")), 2)
-			}
-			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(c.Context)
 			defer stop()
 			cfg, end, err := queryTarget(ctx, c)
 			if err != nil {

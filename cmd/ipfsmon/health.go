@@ -24,13 +24,10 @@ func healthCommand() *cli.Command {
 			"         ipfsmon health --ready unix:/run/ipfsmon/http.sock      also that it captures and stores",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "ready", Usage: "ask /ready instead of /health"},
-			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "how long it may take to answer"},
+			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "`TIME` that it may take to answer"},
 		},
 		Action: func(c *cli.Context) error {
 			address, method := defaultHTTP, "health"
-			if c.NArg() > 1 {
-				return cli.Exit("ipfsmon health: want one address, after the flags", 2)
-			}
 			if c.Args().Present() {
 				address = c.Args().First()
 			}

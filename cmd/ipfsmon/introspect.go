@@ -9,10 +9,8 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -43,7 +41,7 @@ func introspectCommand() *cli.Command {
 			"         ipfsmon introspect record --duration 1m session.capture\n" +
 			"         ipfsmon introspect replay session.capture",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "table (a summary), connections, streams or dht (a table of each), or json (everything)"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table (a summary), connections, streams or dht (a table of each), or json (everything)"},
 		}, reach...),
 		Action: showState,
 		Subcommands: []*cli.Command{
@@ -56,7 +54,7 @@ func introspectCommand() *cli.Command {
 				Flags: append([]cli.Flag{
 					&cli.StringFlag{Name: "url", Value: "http://" + defaultHTTP + "/", Usage: "`URL` of the node's introspection page"},
 					&cli.DurationFlag{Name: "interval", Value: time.Second, Usage: "`TIME` between two states, 500ms or more"},
-					&cli.DurationFlag{Name: "duration", Usage: "end after so long, such as 30s (default: until Ctrl-C)"},
+					&cli.DurationFlag{Name: "duration", Usage: "`TIME` after which it ends, such as 30s or 1d (default: until Ctrl-C)"},
 				}, reach...),
 				Action: recordSession,
 			},
@@ -67,7 +65,7 @@ func introspectCommand() *cli.Command {
 					"         ipfsmon introspect replay --speed 10 --listen 127.0.0.1:9000 session.capture",
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "listen", Value: defaultReplay, Usage: "`HOST:PORT` to serve at, on loopback"},
-					&cli.Float64Flag{Name: "speed", Value: 1, Usage: "how many times as fast as it was"},
+					&cli.Float64Flag{Name: "speed", Value: 1, Usage: "`NUMBER` of times as fast as it was"},
 					&cli.BoolFlag{Name: "loop", Usage: "begin again at the end"},
 				},
 				Action: replaySession,
@@ -101,17 +99,14 @@ func dialNode(ctx context.Context, c *cli.Context, given string, cfg *pb.Configu
 
 func showState(c *cli.Context) error {
 	given := "http://" + defaultHTTP + "/"
-	switch {
-	case c.NArg() > 1:
-		return fmt.Errorf("introspect: %d arguments given, want one URL at most, and flags before it", c.NArg())
-	case c.NArg() == 1:
+	if c.Args().Present() {
 		given = c.Args().First()
 	}
 	show, ok := stateFormats[c.String("format")]
 	if !ok {
-		return fmt.Errorf("introspect: --format %q: want table, connections, streams, dht or json", c.String("format"))
+		return wrongUse(c, "--format %q: want table, connections, streams, dht or json", c.String("format"))
 	}
-	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := interruptible(c.Context)
 	defer cancel()
 	client, err := dialNode(ctx, c, given, nil)
 	if err != nil {
@@ -282,14 +277,11 @@ func countStreams(all []*pb.Connection) (n int) {
 }
 
 func recordSession(c *cli.Context) (err error) {
-	if c.NArg() != 1 {
-		return fmt.Errorf("introspect record: %d arguments given, want one file, and flags before it", c.NArg())
-	}
 	every := c.Duration("interval")
 	if every < introspect.MinInterval {
-		return fmt.Errorf("introspect record: --interval %v: want %v or more", every, introspect.MinInterval)
+		return wrongUse(c, "--interval %v: want %v or more", every, introspect.MinInterval)
 	}
-	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := interruptible(c.Context)
 	defer cancel()
 	if d := c.Duration("duration"); d > 0 {
 		ctx, cancel = context.WithTimeout(ctx, d)
@@ -362,12 +354,9 @@ func followSession(ctx context.Context, client *introspect.Client, w *introspect
 }
 
 func replaySession(c *cli.Context) (err error) {
-	if c.NArg() != 1 {
-		return fmt.Errorf("introspect replay: %d arguments given, want one file, and flags before it", c.NArg())
-	}
 	speed := c.Float64("speed")
 	if !(speed > 0 && speed <= 1000) {
-		return fmt.Errorf("introspect replay: --speed %v: want more than 0, and 1000 at most", speed)
+		return wrongUse(c, "--speed %v: want more than 0, and 1000 at most", speed)
 	}
 	f, err := os.Open(c.Args().First())
 	if err != nil {
@@ -377,7 +366,7 @@ func replaySession(c *cli.Context) (err error) {
 	if _, _, err := introspect.NewCaptureReader(f).Next(); err != nil {
 		return fmt.Errorf("introspect replay: %s: %w", f.Name(), noCapture(err))
 	}
-	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := interruptible(c.Context)
 	defer cancel()
 	replay := introspect.NewReplay()
 	srv := introspect.NewServer(introspect.Config{Introspector: replay})

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,17 +28,7 @@ func main() {
 	if filepath.Base(os.Args[0]) == "ipfs" {
 		os.Exit(runKubo(plugin.New(plugin.Options{}), os.Args[1:]))
 	}
-	if err := app().Run(os.Args); err != nil {
-		var exit cli.ExitCoder
-		if errors.As(err, &exit) {
-			if msg := err.Error(); msg != "" {
-				fmt.Fprintln(os.Stderr, msg)
-			}
-			os.Exit(exit.ExitCode())
-		}
-		fmt.Fprintln(os.Stderr, "ipfsmon:", err)
-		os.Exit(1)
-	}
+	os.Exit(runApp(app(), os.Args, os.Stderr))
 }
 
 func app() *cli.App {
@@ -49,16 +38,27 @@ func app() *cli.App {
 		Description: "A kubo node that records its Bitswap traffic and connections in InfluxDB and streams them.\n\n" +
 			"Example: ipfsmon demo            everything alive on loopback, without Internet access\n" +
 			"         ipfsmon run             your node, monitored\n" +
-			"         ipfsmon query \"SELECT count(cid) FROM wants GROUP BY type, direction\"",
+			"         ipfsmon query \"SELECT count(cid) FROM wants GROUP BY type, direction\"\n" +
+			"         ipfsmon help run        what a command does, and its flags\n\n" +
+			"Flags may stand before, between or after a command's words.\n\n" + exitCodes,
 		Version:              fmt.Sprintf("%s, commit %s, kubo %s", plugin.Version, buildCommit(), kuboversion.CurrentVersionNumber),
 		HideHelpCommand:      true,
 		EnableBashCompletion: true,
-		ExitErrHandler:       func(*cli.Context, error) {}, // main tells it, once
+		ExitErrHandler:       func(*cli.Context, error) {}, // runApp reports it, once
 		Commands: []*cli.Command{
 			runCommand(), demoCommand(), proxyCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), queryCommand(), introspectCommand(), configCommand(), storeCommand(), spoolCommand(), probeCommand(),
 			setupCommand(), healthCommand(), exportCommand(),
-			demoSwarmCommand(),
+			versionCommand(), demoSwarmCommand(),
 		},
+	}
+}
+
+func versionCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "version",
+		Usage:       "print the version",
+		Description: "Example: ipfsmon version",
+		Action:      func(c *cli.Context) error { cli.ShowVersion(c); return nil },
 	}
 }
 

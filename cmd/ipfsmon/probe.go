@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -60,7 +59,7 @@ func probeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "db-password-file", EnvVars: []string{"IPFSMON_PROBE_DB_PASSWORD_FILE"}, Usage: "`FILE` with the password, instead of --db-password"},
 		&cli.StringFlag{Name: "db-user", Value: "parsec", EnvVars: env("DATABASE_USER"), Usage: "`NAME` of the user"},
 		&cli.StringFlag{Name: "db-sslmode", Value: "disable", EnvVars: env("DATABASE_SSL_MODE"), Usage: "`MODE` as in libpq: disable, allow, prefer, require, verify-ca or verify-full"},
-		&cli.DurationFlag{Name: "db-wait", Value: time.Minute, EnvVars: []string{"IPFSMON_PROBE_DB_WAIT"}, Usage: "how long to wait for the database at the start"},
+		&cli.DurationFlag{Name: "db-wait", Value: time.Minute, EnvVars: []string{"IPFSMON_PROBE_DB_WAIT"}, Usage: "`TIME` to wait for the database at the start"},
 		&cli.StringFlag{Name: "ecs-metadata-uri-v4", EnvVars: []string{"ECS_CONTAINER_METADATA_URI_V4"}, Usage: "`URI` of the ECS task's metadata, for processors, memory and address"},
 		&cli.StringFlag{Name: "ecs-metadata", EnvVars: []string{"ECS_CONTAINER_METADATA"}, Usage: "the metadata itself, as `JSON`"},
 		&cli.StringFlag{Name: "aws-region", Aliases: []string{"region"}, EnvVars: []string{"AWS_REGION"}, Usage: "`REGION` that results are told apart by"},
@@ -125,7 +124,7 @@ func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 	cfg.Path = probeString(c, "sqlite")
 	if postgres {
 		if cfg.Path != "" {
-			return cfg, errors.New("probe: --sqlite and --db-* are two databases; give one of them")
+			return cfg, wrongUse(c, "--sqlite and --db-* are two databases; want one of them")
 		}
 		cfg = store.Config{Host: probeString(c, "db-host"), Port: probeInt(c, "db-port"), Name: probeString(c, "db-name"),
 			User: probeString(c, "db-user"), Password: probeString(c, "db-password"), SSLMode: probeString(c, "db-sslmode")}
@@ -136,7 +135,10 @@ func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 			}
 			cfg.Password = strings.TrimSpace(string(b))
 		}
-		return cfg, cfg.Validate()
+		if err := cfg.Validate(); err != nil {
+			return cfg, wrongUse(c, "%w", err)
+		}
+		return cfg, nil
 	}
 	if cfg.Path == "" {
 		dir, err := probeFolder()
@@ -194,7 +196,7 @@ func probeBeyond(c *cli.Context, flag, host, token string) error {
 	if listen.LoopbackHost(host) || token != "" || probeBool(c, "allow-insecure") {
 		return nil
 	}
-	return fmt.Errorf("probe: --%s %q is beyond loopback, and whoever reaches it could use it: give --token-file FILE, or --allow-insecure, or use localhost", flag, host)
+	return wrongUse(c, "--%s %q is beyond loopback, and whoever reaches it could use it; want --token-file FILE, or --allow-insecure, or use localhost", flag, host)
 }
 
 // probeTelemetry serves metrics and profiles until the returned function is
@@ -303,9 +305,6 @@ func probeHealthCommand() *cli.Command {
 		ArgsUsage:   "HOST:PORT",
 		Description: "Example: ipfsmon probe health localhost:7070",
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return errors.New("probe health: want one HOST:PORT")
-			}
 			ctx, cancel := context.WithTimeout(c.Context, 10*time.Second)
 			defer cancel()
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Args().First()+"/readiness", nil)

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -30,15 +28,15 @@ func probeLabCommand() *cli.Command {
 			"         ipfsmon probe lab --fleet narrow:alpha=3 --fleet wide:alpha=20 --out /tmp/lab",
 		Flags: append(probeInfluxFlags(),
 			&cli.IntFlag{Name: "nodes", Value: 50, Usage: "`NUMBER` of peers beside the servers, 5 to 500"},
-			&cli.IntFlag{Name: "k", Value: 6, Usage: "how many peers keep a record; far below --nodes, else nothing has to be searched"},
+			&cli.IntFlag{Name: "k", Value: 6, Usage: "`NUMBER` of peers that keep a record; far below --nodes, else nothing has to be searched"},
 			&cli.DurationFlag{Name: "latency", Usage: "mean round `TIME` between two peers; each pair has half to one and a half of it"},
 			&cli.StringFlag{Name: "loss", Value: "0%", Usage: "`SHARE` of segments that are lost and come late, such as 1%"},
 			&cli.StringFlag{Name: "churn", Value: "0/min", Usage: "`NUMBER` of peers that leave and are replaced, such as 5/min"},
 			&cli.IntFlag{Name: "rounds", Value: 20, Usage: "`NUMBER` of rounds of each fleet"},
 			&cli.IntFlag{Name: "servers", Value: 3, Usage: "`NUMBER` of servers in each fleet"},
 			&cli.StringSliceFlag{Name: "fleet", Value: cli.NewStringSlice("default", "optprov:optprov"), Usage: "`FLEET`: " + lab.FleetSyntax + "; may be repeated"},
-			&cli.DurationFlag{Name: "settle", Value: 200 * time.Millisecond, Usage: "time between a provide and the retrievals"},
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "the same seed makes the same lines between peers"},
+			&cli.DurationFlag{Name: "settle", Value: 200 * time.Millisecond, Usage: "`TIME` between a provide and the retrievals"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER`: the same seed makes the same lines between peers"},
 			&cli.StringFlag{Name: "out", DefaultText: "probe-lab in this folder", Usage: "`FOLDER` for what is written"},
 		),
 		Action: runProbeLab,
@@ -63,7 +61,7 @@ func runProbeLab(c *cli.Context) (err error) {
 		cfg.Fleets = append(cfg.Fleets, f)
 	}
 	if err := errors.Join(append(errs, cfg.Validate())...); err != nil {
-		return fmt.Errorf("probe lab: %w", err)
+		return wrongUse(c, "%w", err)
 	}
 	dir := c.String("out")
 	if dir == "" {
@@ -80,7 +78,7 @@ func runProbeLab(c *cli.Context) (err error) {
 	if points != nil {
 		cfg.Publish = func(e *event.Event) { points.bus.Publish(e) }
 	}
-	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := interruptible(c.Context)
 	defer cancel()
 	bars := newBars(os.Stderr, term.IsTerminal(int(os.Stderr.Fd())))
 	cfg.Setup = bars.step("peers join")

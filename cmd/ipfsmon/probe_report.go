@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +72,7 @@ func probeReportCommand() *cli.Command {
 			&cli.TimestampFlag{Name: "to", Layout: time.RFC3339, Usage: "`TIME` before which the last result is (default: now)"},
 			&cli.StringFlag{Name: "fleets", EnvVars: []string{"PARSEC_SCHEDULER_FLEETS"}, Usage: "`NAMES` of the fleets, separated by commas (default: all)"},
 			&cli.StringFlag{Name: "out", Usage: "`FOLDER` for plot.svg, plot.png, results.csv and results.json (default: the table alone)"},
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "what is printed: table, csv, json, svg or png"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT` of what is printed: table, csv, json, svg or png"},
 		),
 		Action: runProbeReport,
 	}
@@ -79,6 +80,10 @@ func probeReportCommand() *cli.Command {
 
 func runProbeReport(c *cli.Context) error {
 	probeLog(c)
+	format := c.String("format")
+	if !slices.Contains([]string{"table", "csv", "json", "svg", "png"}, format) {
+		return wrongUse(c, "--format %q: want table, csv, json, svg or png", format)
+	}
 	to, from := time.Now(), time.Time{}
 	if t := c.Timestamp("to"); t != nil {
 		to = *t
@@ -87,7 +92,7 @@ func runProbeReport(c *cli.Context) error {
 		from = *c.Timestamp("from")
 	}
 	if !from.Before(to) {
-		return fmt.Errorf("probe report: from %s is not before to %s", from.Format(time.RFC3339), to.Format(time.RFC3339))
+		return wrongUse(c, "from %s to %s is no time; want --from before --to", from.Format(time.RFC3339), to.Format(time.RFC3339))
 	}
 	var fleets []string
 	if text := c.String("fleets"); text != "" {
@@ -105,7 +110,7 @@ func runProbeReport(c *cli.Context) error {
 		return err
 	}
 	about := map[string]any{"from": from.UTC().Format(time.RFC3339), "to": to.UTC().Format(time.RFC3339), "fleets": append([]string{}, fleets...)}
-	switch format := c.String("format"); format {
+	switch format {
 	case "table":
 		if len(results) == 0 {
 			return fmt.Errorf("probe report: no results from %s to %s", from.Format(time.RFC3339), to.Format(time.RFC3339))
@@ -115,9 +120,6 @@ func runProbeReport(c *cli.Context) error {
 		return report.CSV(os.Stdout, results)
 	case "json":
 		return report.JSON(os.Stdout, results, about)
-	case "svg", "png":
-		return report.Plot(os.Stdout, report.Groups(results), format)
-	default:
-		return fmt.Errorf("probe report: --format %q; allowed is table, csv, json, svg or png", format)
 	}
+	return report.Plot(os.Stdout, report.Groups(results), format)
 }

@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,11 +35,11 @@ func probeSchedulerCommand() *cli.Command {
 			"         ipfsmon probe scheduler --fleets default --dry-run",
 		Flags: append(append(probeFlags(), probeInfluxFlags()...),
 			&cli.StringFlag{Name: "fleets", EnvVars: env("FLEETS"), Usage: "`NAMES` of the fleets, separated by commas"},
-			&cli.StringFlag{Name: "routing", Value: "DHT", EnvVars: env("ROUTING"), Usage: "DHT or IPNI"},
-			&cli.DurationFlag{Name: "interval", Value: scheduler.DefaultInterval, EnvVars: env("INTERVAL"), Usage: "time from one round to the next"},
+			&cli.StringFlag{Name: "routing", Value: "DHT", EnvVars: env("ROUTING"), Usage: "`ROUTING`: DHT or IPNI"},
+			&cli.DurationFlag{Name: "interval", Value: scheduler.DefaultInterval, EnvVars: env("INTERVAL"), Usage: "`TIME` from one round to the next"},
 			&cli.IntFlag{Name: "probes", Value: 1, EnvVars: env("PROBES"), Usage: "`NUMBER` of contents in a round, one after the other, each by the next server"},
-			&cli.DurationFlag{Name: "settle", Value: scheduler.DefaultSettle, EnvVars: []string{"IPFSMON_PROBE_SETTLE"}, Usage: "time between a provide and the retrievals"},
-			&cli.DurationFlag{Name: "wait", Value: scheduler.DefaultWait, EnvVars: []string{"IPFSMON_PROBE_WAIT"}, Usage: "time after a round that failed, or without two servers"},
+			&cli.DurationFlag{Name: "settle", Value: scheduler.DefaultSettle, EnvVars: []string{"IPFSMON_PROBE_SETTLE"}, Usage: "`TIME` between a provide and the retrievals"},
+			&cli.DurationFlag{Name: "wait", Value: scheduler.DefaultWait, EnvVars: []string{"IPFSMON_PROBE_WAIT"}, Usage: "`TIME` after a round that failed, or without two servers"},
 			&cli.StringFlag{Name: "queue", EnvVars: []string{"IPFSMON_PROBE_QUEUE"}, DefaultText: "in ~/.ipfsmon/probe, by fleets and routing", Usage: "`FILE` of the results that the database does not have yet, or memory; each scheduler needs its own"},
 			&cli.IntFlag{Name: "rounds", Usage: "end after `NUMBER` rounds (default: never)"},
 		),
@@ -53,10 +51,10 @@ func runProbeScheduler(c *cli.Context) (err error) {
 	probeLog(c)
 	target, err := probe.ParseTarget(c.String("routing"))
 	if err != nil {
-		return fmt.Errorf("probe scheduler: --%w", err)
+		return wrongUse(c, "--%w", err)
 	}
 	if c.String("fleets") == "" {
-		return errors.New("probe scheduler: --fleets is missing; want the names of one or more fleets, separated by commas")
+		return wrongUse(c, "--fleets is missing; want the names of one or more fleets, separated by commas")
 	}
 	token, err := probeToken(c)
 	if err != nil {
@@ -71,12 +69,12 @@ func runProbeScheduler(c *cli.Context) (err error) {
 		Rounds: c.Int("rounds"), DryRun: probeBool(c, "dry-run"), Token: token, Dependencies: server.Dependencies(), Log: plugin.Logger(),
 	}
 	if err := cfg.Validate(); err != nil {
-		return fmt.Errorf("probe scheduler: %w", err)
+		return wrongUse(c, "%w", err)
 	}
 	if cfg.Queue, err = probeQueue(c, &cfg); err != nil {
 		return err
 	}
-	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := interruptible(c.Context)
 	defer cancel()
 	if cfg.DryRun {
 		cfg.Result = printResults()

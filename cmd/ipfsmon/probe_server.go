@@ -8,12 +8,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	ds "github.com/ipfs/go-datastore"
@@ -55,18 +53,18 @@ func probeServerCommand() *cli.Command {
 			&cli.BoolFlag{Name: "optprov", EnvVars: env("OPTPROV"), Usage: "optimistic provide"},
 			&cli.StringFlag{Name: "fleet", EnvVars: env("FLEET"), Usage: "`NAME` of the fleet"},
 			&cli.StringFlag{Name: "level-db", Value: "./leveldb", EnvVars: env("LEVEL_DB"), Usage: "`FOLDER` of the DHT's datastore, or memory"},
-			&cli.DurationFlag{Name: "startup-delay", Value: 3 * time.Minute, EnvVars: env("STARTUP_DELAY"), Usage: "time before the first heartbeat, in which the routing table fills"},
-			&cli.DurationFlag{Name: "heartbeat", Value: server.DefaultHeartbeat, EnvVars: []string{"IPFSMON_PROBE_HEARTBEAT"}, Usage: "time between two heartbeats; a scheduler passes by a server without one in two minutes"},
+			&cli.DurationFlag{Name: "startup-delay", Value: 3 * time.Minute, EnvVars: env("STARTUP_DELAY"), Usage: "`TIME` before the first heartbeat, in which the routing table fills"},
+			&cli.DurationFlag{Name: "heartbeat", Value: server.DefaultHeartbeat, EnvVars: []string{"IPFSMON_PROBE_HEARTBEAT"}, Usage: "`TIME` between two heartbeats; a scheduler passes by a server without one in two minutes"},
 			&cli.IntFlag{Name: "generation", Value: 1, EnvVars: []string{"IPFSMON_PROBE_GENERATION"}, Usage: "`FORM` of answers to requests without ?generation=: 1 of parsec's README, 2 of its later versions"},
 			&cli.StringSliceFlag{Name: "bootstrap", EnvVars: []string{"IPFSMON_PROBE_BOOTSTRAP"}, Usage: "`MULTIADDR` with /p2p/ of a peer to begin with; may be repeated; fleet: the fleet's other servers, which the database tells; none: nobody; public: those of the public DHT (default)"},
 			&cli.StringFlag{Name: "dht-prefix", Value: string(probe.DefaultPrefix), EnvVars: []string{"IPFSMON_PROBE_DHT_PREFIX"}, Usage: "`PREFIX` of the DHT's protocols"},
 			&cli.StringFlag{Name: "indexer-host", EnvVars: env("INDEXER_HOST"), Usage: "`URL` of an IPNI indexer, for requests with Routing IPNI"},
 			&cli.StringFlag{Name: "publisher-address", Value: "localhost:3104", EnvVars: []string{"IPFSMON_PROBE_PUBLISHER_ADDRESS"}, Usage: "`HOST:PORT` where the indexer fetches advertisements"},
 			&cli.StringFlag{Name: "publisher-announce", EnvVars: []string{"IPFSMON_PROBE_PUBLISHER_ANNOUNCE"}, DefaultText: "that of --publisher-address", Usage: "`MULTIADDR` of the same as the indexer sees it, /ip4/.../tcp/.../http"},
-			&cli.StringFlag{Name: "firehose-region", Value: "us-east-1", EnvVars: env("FIREHOSE_REGION"), Usage: "accepted, without effect: `ipfsmon run` records connections"},
-			&cli.StringFlag{Name: "firehose-stream", EnvVars: env("FIREHOSE_STREAM"), Usage: "accepted, without effect"},
-			&cli.DurationFlag{Name: "firehose-batch-time", Value: 30 * time.Second, EnvVars: env("FIREHOSE_BATCH_TIME"), Usage: "accepted, without effect"},
-			&cli.IntFlag{Name: "firehose-batch-size", Value: 500, EnvVars: env("FIREHOSE_BATCH_SIZE"), Usage: "accepted, without effect"},
+			&cli.StringFlag{Name: "firehose-region", Value: "us-east-1", EnvVars: env("FIREHOSE_REGION"), Usage: "`REGION`: accepted, without effect; ipfsmon run records connections"},
+			&cli.StringFlag{Name: "firehose-stream", EnvVars: env("FIREHOSE_STREAM"), Usage: "`NAME`: accepted, without effect"},
+			&cli.DurationFlag{Name: "firehose-batch-time", Value: 30 * time.Second, EnvVars: env("FIREHOSE_BATCH_TIME"), Usage: "`TIME`: accepted, without effect"},
+			&cli.IntFlag{Name: "firehose-batch-size", Value: 500, EnvVars: env("FIREHOSE_BATCH_SIZE"), Usage: "`NUMBER`: accepted, without effect"},
 			&cli.BoolFlag{Name: "firehose-connection-events", Value: true, EnvVars: env("FIREHOSE_CONNECTION_EVENTS"), Usage: "accepted, without effect"},
 			&cli.BoolFlag{Name: "firehose-rpc-events", Value: true, EnvVars: env("FIREHOSE_RPC_EVENTS"), Usage: "accepted, without effect"},
 			&cli.StringFlag{Name: "badbits", EnvVars: env("BADBITS"), Usage: "`FILE` or http URL of a deny list: what it has is answered with 451, neither looked for nor provided"},
@@ -82,17 +80,17 @@ func runProbeServer(c *cli.Context) (err error) {
 	case "", "dht":
 	case "ipni":
 		if c.String("indexer-host") == "" {
-			return errors.New("probe server ipni: --indexer-host is missing")
+			return wrongUse(c, "--indexer-host is missing; ipni needs it, want a URL such as https://cid.contact")
 		}
 	default:
-		return fmt.Errorf("probe server: %q; allowed is dht, ipni or nothing", c.Args().First())
+		return wrongUse(c, "%q: want dht, ipni or nothing", c.Args().First())
 	}
 	if c.String("firehose-stream") != "" {
 		plugin.Logger().Warn("probe: a flag of parsec has no effect here", "flag", "--firehose-stream")
 	}
 	fleet, region := c.String("fleet"), probeString(c, "aws-region")
 	if fleet == "" || strings.Contains(fleet, ",") || len(fleet) > 64 {
-		return fmt.Errorf("probe server: --fleet %q; want a name of 1 to 64 bytes without commas", fleet)
+		return wrongUse(c, "--fleet %q: want a name of 1 to 64 bytes without commas", fleet)
 	}
 	token, err := probeToken(c)
 	if err != nil {
@@ -103,9 +101,15 @@ func runProbeServer(c *cli.Context) (err error) {
 	}
 	generation, err := server.ParseGeneration(strconv.Itoa(c.Int("generation")), server.README)
 	if err != nil {
-		return fmt.Errorf("probe server: --%w", err)
+		return wrongUse(c, "--%w", err)
 	}
-	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	if d := c.Duration("heartbeat"); d < time.Second {
+		return wrongUse(c, "--heartbeat %v: want 1s or more", d)
+	}
+	if slices.Contains(c.StringSlice("bootstrap"), bootFleet) && probeBool(c, "dry-run") {
+		return wrongUse(c, "--bootstrap fleet asks the database, which --dry-run leaves alone; want addresses")
+	}
+	ctx, cancel := interruptible(c.Context)
 	defer cancel()
 
 	deny, err := probeDeny(ctx, c)
@@ -123,7 +127,7 @@ func runProbeServer(c *cli.Context) (err error) {
 	defer func() { err = errors.Join(err, data.Close()) }()
 	p, err := probePeer(c, data)
 	if err != nil {
-		return fmt.Errorf("probe server: %w", err)
+		return asUsed("probe server", err)
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 
@@ -157,9 +161,6 @@ func runProbeServer(c *cli.Context) (err error) {
 		Node: store.Node{CPU: machine.CPU, Memory: machine.Memory, PeerID: p.Host.ID().String(), Region: region, Cmd: strings.Join(os.Args, " "), Fleet: fleet,
 			Dependencies: server.Dependencies(), IP: machine.IP, PeerPort: p.Port()},
 	}
-	if cfg.Heartbeat < time.Second || cfg.StartupDelay < 0 {
-		return fmt.Errorf("probe server: --heartbeat %v and --startup-delay %v; want 1s or more, and 0s or more", cfg.Heartbeat, cfg.StartupDelay)
-	}
 	s, err := server.New(cfg)
 	if err != nil {
 		return err
@@ -188,8 +189,6 @@ func serveProbe(ctx context.Context, c *cli.Context, s *server.Server, cfg *serv
 			wg.Go(func() { server.Join(joining, st, cfg.Node.Fleet, p.Host, p.Ready, cfg.Log) })
 			defer func() { stop(); wg.Wait() }()
 		}
-	} else if joins {
-		return errors.Join(errors.New("probe server: --bootstrap fleet asks the database, which --dry-run leaves alone; give addresses"), s.Close())
 	}
 	if err := p.Bootstrap(ctx); err != nil {
 		return errors.Join(fmt.Errorf("probe server: join the DHT: %w", err), s.Close())
@@ -262,7 +261,7 @@ func probePeer(c *cli.Context, data ds.Batching) (*probe.Peer, error) {
 	if host := c.String("peer-host"); host != "" {
 		ip := net.ParseIP(host)
 		if ip == nil {
-			return nil, fmt.Errorf("--peer-host %q; want an IP address", host)
+			return nil, wrongUse(c, "--peer-host %q: want an IP address", host)
 		}
 		kind := "ip4"
 		if ip.To4() == nil {
@@ -271,11 +270,11 @@ func probePeer(c *cli.Context, data ds.Batching) (*probe.Peer, error) {
 		cfg.Listen = []string{fmt.Sprintf("/%s/%s/tcp/%d", kind, ip, cfg.Port), fmt.Sprintf("/%s/%s/udp/%d/quic-v1", kind, ip, cfg.Port)}
 	}
 	if !strings.HasPrefix(string(cfg.Prefix), "/") {
-		return nil, fmt.Errorf("--dht-prefix %q; want a path such as %s", cfg.Prefix, probe.DefaultPrefix)
+		return nil, wrongUse(c, "--dht-prefix %q: want a path such as %s", cfg.Prefix, probe.DefaultPrefix)
 	}
 	var err error
 	if cfg.Bootstrap, err = probeBootstrap(c.StringSlice("bootstrap")); err != nil {
-		return nil, err
+		return nil, wrongUse(c, "%w", err)
 	}
 	return probe.NewPeer(cfg)
 }
@@ -319,7 +318,7 @@ func probeIndexer(c *cli.Context, p *probe.Peer) (*probe.Indexer, func(), error)
 	}
 	u, err := url.Parse(host)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, nil, fmt.Errorf("probe server: --indexer-host %q; want a URL such as https://cid.contact", host)
+		return nil, nil, wrongUse(c, "--indexer-host %q: want a URL such as https://cid.contact", host)
 	}
 	l, err := net.Listen("tcp", c.String("publisher-address"))
 	if err != nil {

@@ -8,9 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -84,15 +82,15 @@ func proxyFlags() []cli.Flag {
 		list("downstream", "d", "`MULTIADDR` of a node's RPC API, or NAME=MULTIADDR; several, separated by commas (mandatory)"),
 		list("listen", "l", "`MULTIADDR` to listen on, tcp or udp/quic-v1 (default: "+proxy.DefaultListen+")"),
 		text("websocket", "w", "`MULTIADDR` to listen on for WebSockets, with or without /ws (default: none)"),
-		text("key", "k", "`FILE` with the private key, as `ipfs key export` writes it; made if it is not there (default: "+proxy.DefaultKeyFile+")"),
+		text("key", "k", "`FILE` with the private key, as 'ipfs key export' writes it; made if it is not there (default: "+proxy.DefaultKeyFile+")"),
 		number("preload", "p", "`PORT` of /api/v0/refs, at the address of -w, which it needs (default: off)", 0),
-		text("balance", "", "which node is asked first: "+strings.Join(proxy.Balances, ", ")+" (default: "+proxy.ByCID+")"),
+		text("balance", "", "`RULE` of which node is asked first: "+strings.Join(proxy.Balances, ", ")+" (default: "+proxy.ByCID+")"),
 		truth("sticky", "ask for a peer's wants always the same node first"),
 		duration("fallback", "ask the next node too when one has not answered for this `TIME`", proxy.DefaultFallback),
 		text("token-file", "", "`FILE` with the token that the RPC APIs want"),
 		text("swarm-key", "", "`FILE` with the key of the private swarm that the peers are in: a one-way bridge"),
 		text("downstream-swarm-key", "", "`FILE` with the key of the private swarm that the nodes are in"),
-		list("block", "", "how the names of protocols begin that are not passed on to the nodes (default: "+strings.Join(proxy.DefaultBlock, ", ")+")"),
+		list("block", "", "`PREFIXES` of the names of protocols that are not passed on to the nodes (default: "+strings.Join(proxy.DefaultBlock, ", ")+")"),
 		truth("no-pass", "pass on no protocol but Bitswap"),
 		number("max-peers", "", "most `PEERS` at a time", proxy.DefaultMaxUpstreams),
 		number("max-wants", "", "most `WANTS` of one peer", proxy.DefaultMaxWants),
@@ -111,7 +109,7 @@ func proxyFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "http", Usage: "`HOST:PORT` of the HTTP API and /metrics (default: " + defaultProxyHTTP + ")"},
 		&cli.StringFlag{Name: "store", Usage: "`HOST:PORT` of the embedded InfluxDB (default: " + defaultStore + ")"},
 		&cli.StringFlag{Name: "influxdb", Usage: "`URL` of an InfluxDB to write to; or udp://host:port, file:///path"},
-		&cli.StringFlag{Name: "name", Usage: "the monitor's name, in the tag node (default: the host name)"},
+		&cli.StringFlag{Name: "name", Usage: "`NAME` of the monitor, in the tag node (default: the host name)"},
 		&cli.IntFlag{Name: "interval", Usage: "`SECONDS` between two samples of the totals (default: 10)"},
 	}
 }
@@ -238,9 +236,6 @@ func monitorConfig(c *cli.Context, section map[string]any, more func(*plugin.Con
 }
 
 func runProxy(c *cli.Context) error {
-	if c.Args().Present() {
-		return cli.Exit(fmt.Sprintf("ipfsmon proxy: %q is not understood; it takes flags alone", c.Args().First()), 2)
-	}
 	file, err := readProxyFile(c.String("config"))
 	if err != nil {
 		return err
@@ -262,7 +257,7 @@ func runProxy(c *cli.Context) error {
 	if err = errors.Join(pc.Validate(), err); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(c.Context)
 	defer stop()
 	var storeStats func() status.Store
 	if mc.DataFolder != "" && (mc.InfluxDB == nil || mc.InfluxDB.URL == "") {

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/kelseyhightower/envconfig"
 	"github.com/urfave/cli/v2"
@@ -24,7 +22,7 @@ func queryCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "query",
 		Usage:     "ask the store in InfluxQL or Flux",
-		ArgsUsage: `NAME or "SELECT ..."`,
+		ArgsUsage: `[NAME or "SELECT ..."]`,
 		Description: "Asks, in this order: the server of --url; the data folder of --data; the InfluxDB that the node's\n" +
 			"configuration or IPFSMON_INFLUXDB_URL names; the data folder in the node's repository; the demo's.\n" +
 			"A data folder whose monitor runs is asked through it, another one is served for as long as the query takes;\n" +
@@ -43,7 +41,7 @@ func queryCommand() *cli.Command {
 			&cli.BoolFlag{Name: "plot", Usage: "draw the answer with characters"},
 			&cli.BoolFlag{Name: "list", Usage: "list the queries that have a name"},
 			&cli.BoolFlag{Name: "print", Usage: "print the statement instead of asking"},
-			&cli.StringFlag{Name: "format", Usage: "table, csv or json (default: table on a terminal, csv elsewhere)"},
+			&cli.StringFlag{Name: "format", Usage: "`FORMAT`: table, csv or json (default: table on a terminal, csv elsewhere)"},
 		}, targetFlags()...),
 		Action: func(c *cli.Context) error {
 			err := runQuery(c)
@@ -56,28 +54,24 @@ func queryCommand() *cli.Command {
 }
 
 func runQuery(c *cli.Context) error {
-	args, err := flagsAfter(c)
-	if err != nil {
-		return err
-	}
 	if c.Bool("list") {
 		for _, q := range influx.Questions {
 			fmt.Printf("%-15s %s The last %s.\n", q.Name, q.Asks, q.Since)
 		}
 		return nil
 	}
-	statement, flux := strings.Join(args, " "), c.IsSet("flux")
+	statement, flux := c.Args().First(), c.IsSet("flux")
 	if flux {
 		statement = c.String("flux")
 	}
-	if strings.TrimSpace(statement) == "" || len(args) > 1 || flux && len(args) > 0 {
-		return errors.New(`query: give a name (--list), or one statement in quotes, "SELECT ..." or --flux 'from(...)'`)
+	if strings.TrimSpace(statement) == "" || flux && c.NArg() > 0 {
+		return wrongUse(c, `want a name (--list), or one statement in quotes, "SELECT ..." or --flux 'from(...)'`)
 	}
 	since := c.String("since")
 	if !flux && !strings.ContainsAny(statement, " \t\n") {
 		q, err := influx.Ask(statement)
 		if err != nil {
-			return fmt.Errorf("query: %w", err)
+			return wrongUse(c, "%w", err)
 		}
 		switch c.String("language") {
 		case "influxql":
@@ -85,7 +79,7 @@ func runQuery(c *cli.Context) error {
 		case "flux":
 			statement, flux = q.Flux, true
 		default:
-			return fmt.Errorf("query: --language %q; allowed is influxql or flux", c.String("language"))
+			return wrongUse(c, "--language %q: want influxql or flux", c.String("language"))
 		}
 		since = cmp.Or(since, q.Since)
 	}
@@ -104,18 +98,19 @@ func runQuery(c *cli.Context) error {
 				format = "table"
 			}
 		}
+		var err error
 		if out, err = influx.NewOutput(format, os.Stdout); err != nil {
-			return fmt.Errorf("query: %w", err)
+			return wrongUse(c, "%w", err)
 		}
 	}
 	if since != "" { // tell what is wrong with it before a store is opened
 		if _, err := influx.Since(statement, since, "", flux); err != nil {
-			return fmt.Errorf("query: %w", err)
+			return wrongUse(c, "%w", err)
 		}
 	} else if strings.Contains(statement, "{since}") {
-		return errors.New("query: the statement has {since}; give --since, such as --since 6h")
+		return wrongUse(c, "the statement has {since}; want --since, such as --since 6h")
 	}
-	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(c.Context)
 	defer stop()
 	if term.IsTerminal(int(os.Stderr.Fd())) && !c.Bool("print") {
 		p := newProgress(os.Stderr, out, term.IsTerminal(int(os.Stdout.Fd())))
@@ -142,31 +137,6 @@ func runQuery(c *cli.Context) error {
 		return nil
 	}
 	return client.Query(ctx, statement, flux, out)
-}
-
-// flagsAfter takes the flags that come after the statement, where the command
-// line's own parsing does not look for them, and gives what is left.
-func flagsAfter(c *cli.Context) (rest []string, err error) {
-	args := c.Args().Slice()
-	for i := 0; i < len(args); i++ {
-		if len(rest) == 0 || !strings.HasPrefix(args[i], "--") {
-			rest = append(rest, args[i])
-			continue
-		}
-		name, value, ok := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
-		if !ok && (name == "plot" || name == "list" || name == "print") {
-			value = "true"
-		} else if !ok {
-			if i++; i == len(args) {
-				return nil, fmt.Errorf("query: --%s needs a value", name)
-			}
-			value = args[i]
-		}
-		if err := c.Set(name, value); err != nil {
-			return nil, fmt.Errorf("query: --%s: %w", name, err)
-		}
-	}
-	return rest, nil
 }
 
 // queryTarget finds the server to ask, and starts it where necessary; end

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -37,12 +35,9 @@ func recordCommand() *cli.Command {
 			&cli.BoolFlag{Name: "once", Usage: "do not connect again when the stream breaks"},
 		}, subscribeFlags()...),
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return fmt.Errorf("record: %d arguments given, want one folder, and flags before it", c.NArg())
-			}
 			options, err := subscribeOptions(c)
 			if err != nil {
-				return fmt.Errorf("record: %w", err)
+				return asUsed("record", err)
 			}
 			f := &options.Filter
 			if !c.Bool("all") {
@@ -53,7 +48,7 @@ func recordCommand() *cli.Command {
 					f.Directions = []string{"received"}
 				}
 			}
-			ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			ctx, cancel := interruptible(c.Context)
 			defer cancel()
 			r := recording{options: options, from: c.String("from"), dir: c.Args().First(), name: c.String("name"),
 				gaps: c.Bool("all"), count: c.Uint64("count"), once: c.Bool("once")}

@@ -7,10 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
@@ -43,9 +41,6 @@ func replayCommand() *cli.Command {
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the monitor (default: that of the folder)"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return fmt.Errorf("replay: %d arguments given, want one folder, and flags before it", c.NArg())
-			}
 			r := replay{name: c.String("name"), listen: c.StringSlice("listen"), wait: !c.Bool("no-wait"), influx: c.String("influxdb"), log: os.Stderr}
 			speed := c.String("speed")
 			if speed == "" && r.influx == "" {
@@ -54,7 +49,7 @@ func replayCommand() *cli.Command {
 			if speed != "" && speed != "max" {
 				n, err := strconv.ParseFloat(speed, 64)
 				if err != nil || !(n > 0 && n <= 1e9) {
-					return fmt.Errorf("replay: --speed %q: want a number above 0, or max", speed)
+					return wrongUse(c, "--speed %q: want a number above 0, or max", speed)
 				}
 				r.pace.Speed = n
 			}
@@ -68,7 +63,7 @@ func replayCommand() *cli.Command {
 			if r.name == "" {
 				r.name = filepath.Base(filepath.Dir(absolute(r.files[0])))
 			}
-			ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			ctx, cancel := interruptible(c.Context)
 			defer cancel()
 			if err := r.run(ctx); err != nil {
 				return fmt.Errorf("replay: %w", err)

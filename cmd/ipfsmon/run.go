@@ -39,18 +39,18 @@ const statusEvery = 10 * time.Second
 func runFlags() []cli.Flag {
 	return []cli.Flag{
 		repoFlag(),
-		&cli.StringFlag{Name: "data", Usage: "folder for the embedded InfluxDB (default: ipfsmon in the repository)"},
+		&cli.StringFlag{Name: "data", Usage: "`FOLDER` for the embedded InfluxDB (default: ipfsmon in the repository)"},
 		&cli.StringSliceFlag{Name: "stream", Usage: "`HOST:PORT` of the event stream (default: " + defaultStream + ")"},
 		&cli.StringSliceFlag{Name: "http", Usage: "`HOST:PORT` of the HTTP API (default: " + defaultHTTP + ")"},
 		&cli.StringFlag{Name: "store", Usage: "`HOST:PORT` of the embedded InfluxDB (default: " + defaultStore + ")"},
 		&cli.StringFlag{Name: "influxdb", Usage: "`URL` of an InfluxDB to write to, in place of the embedded one; or udp://host:port, file:///path, stdout:"},
-		&cli.StringFlag{Name: "name", Usage: "the monitor's name, in the tag node (default: the host name)"},
+		&cli.StringFlag{Name: "name", Usage: "`NAME` of the monitor, in the tag node (default: the host name)"},
 		&cli.IntFlag{Name: "interval", Usage: "`SECONDS` between two samples of the node's totals (default: 10)"},
 	}
 }
 
 func repoFlag() cli.Flag {
-	return &cli.StringFlag{Name: "repo", Usage: "the node's repository", EnvVars: []string{config.EnvDir}, DefaultText: "~/.ipfs"}
+	return &cli.StringFlag{Name: "repo", Usage: "`FOLDER` of the node's repository", EnvVars: []string{config.EnvDir}, DefaultText: "~/.ipfs"}
 }
 
 func runCommand() *cli.Command {
@@ -300,6 +300,7 @@ func pluginSection(repo string) (any, error) {
 
 // monitorStarted begins the status line.
 func (r *runner) monitorStarted(m *plugin.Monitor) {
+	keepNohup()
 	if err := m.Drift(); err != nil {
 		fmt.Fprintf(r.out, "Wants and cancels that this node sends are not captured: %v\n", err)
 	}

@@ -3,9 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
@@ -27,16 +25,13 @@ func setupCommand() *cli.Command {
 			"Example: docker compose run --rm setup show grafana/admin-password\n" +
 			"         IPFSMON_INFLUXDB_URL=http://127.0.0.1:8086 ipfsmon setup --dir secrets",
 		Flags: []cli.Flag{dir,
-			&cli.DurationFlag{Name: "wait", Value: 5 * time.Minute, Usage: "how long InfluxDB may take to answer"}},
+			&cli.DurationFlag{Name: "wait", Value: 5 * time.Minute, Usage: "`TIME` that InfluxDB may take to answer"}},
 		Subcommands: []*cli.Command{{
 			Name: "show", Usage: "print a secret", ArgsUsage: "NAME",
 			Description: "NAME is one of " + strings.Join(stack.Files, ", ") + ".\n\n" +
 				"Example: ipfsmon setup show " + stack.GrafanaPassword,
 			Flags: []cli.Flag{dir},
 			Action: func(c *cli.Context) error {
-				if c.NArg() != 1 {
-					return cli.Exit("ipfsmon setup show: want one name, one of "+strings.Join(stack.Files, ", "), 2)
-				}
 				secret, err := stack.Show(c.String("dir"), c.Args().First())
 				if err != nil {
 					return cli.Exit("ipfsmon setup show: "+err.Error(), 1)
@@ -46,14 +41,11 @@ func setupCommand() *cli.Command {
 			},
 		}},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return cli.Exit(fmt.Sprintf("ipfsmon setup: %q is not understood; it takes flags or show", c.Args().First()), 2)
-			}
 			cfg := stack.Config{Dir: c.String("dir"), Wait: c.Duration("wait"), Out: os.Stdout}
 			if err := envconfig.Process("IPFSMON_INFLUXDB", &cfg.InfluxDB); err != nil {
 				return cli.Exit("ipfsmon setup: "+err.Error(), 1)
 			}
-			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(c.Context)
 			defer stop()
 			if err := stack.Setup(ctx, cfg); err != nil {
 				return cli.Exit("ipfsmon setup: "+err.Error(), 1)

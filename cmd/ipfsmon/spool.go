@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -65,9 +63,6 @@ func spoolDir(c *cli.Context) (string, influx.Config, error) {
 
 func spoolAction(do func(dir string, out io.Writer) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		if c.Args().Present() {
-			return cli.Exit(fmt.Sprintf("ipfsmon spool: %q is not understood; it takes flags only", c.Args().First()), 2)
-		}
 		dir, _, err := spoolDir(c)
 		if err != nil {
 			return err
@@ -164,9 +159,9 @@ func spoolDrain(c *cli.Context) error {
 		return err
 	}
 	if cfg.URL == "" {
-		return cli.Exit("ipfsmon spool drain: no InfluxDB is configured for this node; give IPFSMON_INFLUXDB_URL, or start the node, which drains the spool into its embedded one", 2)
+		return cli.Exit("ipfsmon spool drain: no InfluxDB is configured for this node; give IPFSMON_INFLUXDB_URL, or start the node, which drains the spool into its embedded one", exitFailed)
 	}
-	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(c.Context)
 	defer stop()
 	cfg.SpoolDir = dir
 	st, err := influx.Drain(ctx, cfg, func(st influx.Stats) {

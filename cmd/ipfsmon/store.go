@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // storeCommand runs the embedded InfluxDB on its own.
@@ -33,25 +32,22 @@ Example:
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dir", Usage: "folder of the store: `DIR`/influxdb of a data folder"},
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8086", Usage: "loopback `ADDRESS` and port; port 0 takes any"},
-			&cli.StringFlag{Name: "max-bytes", Usage: "bound of the data on disk, such as `20GiB`: beyond it the oldest goes"},
+			&cli.StringFlag{Name: "max-bytes", Usage: "bound of the data on disk, `SIZE` such as 20GiB: beyond it the oldest goes"},
 			&cli.BoolFlag{Name: "with-parent", Hidden: true, Usage: "end when standard input ends"},
 		},
 		Subcommands: []*cli.Command{backupCommand(), restoreCommand()},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return cli.Exit(fmt.Sprintf("ipfsmon store: %q is not understood; it takes flags, backup or restore", c.Args().First()), 2)
-			}
 			if c.String("dir") == "" {
-				return cli.Exit("ipfsmon store: give the store's folder with --dir", 2)
+				return wrongUse(c, "--dir is missing; want the store's folder")
 			}
 			most := int64(0)
 			if c.IsSet("max-bytes") {
 				var err error
-				if most, err = store.ParseBytes(c.String("max-bytes")); err != nil {
-					return cli.Exit(fmt.Sprintf("ipfsmon store: --max-bytes %v", err), 2)
+				if most, err = units.ParseBytes(c.String("max-bytes")); err != nil {
+					return wrongUse(c, "--max-bytes %w", err)
 				}
 			}
-			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(c.Context)
 			defer stop()
 			if c.Bool("with-parent") {
 				parent, gone := context.WithCancel(ctx)
@@ -101,10 +97,7 @@ func backupCommand() *cli.Command {
 			"Example: ipfsmon store backup --data ~/.ipfs/ipfsmon /backups/",
 		Flags: dataFlags(),
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return cli.Exit("ipfsmon store backup: give the file or folder to write to, after the flags", 2)
-			}
-			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(c.Context)
 			defer stop()
 			data, err := dataFolder(c)
 			if err != nil {
@@ -127,10 +120,7 @@ func restoreCommand() *cli.Command {
 			"Example: ipfsmon store restore --data ~/.ipfs/ipfsmon /backups/ipfsmon-20260102T030405Z.zip",
 		Flags: dataFlags(),
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return cli.Exit("ipfsmon store restore: give the backup's file, after the flags", 2)
-			}
-			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(c.Context)
 			defer stop()
 			data, err := dataFolder(c)
 			if err != nil {

@@ -9,11 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -37,7 +35,7 @@ func tailCommand() *cli.Command {
 			"         ipfsmon tail --once 127.0.0.1:8181\n" +
 			"         ipfsmon tail --ca monitor.pem --token-file token monitor.example:8181",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "format", Value: "text", Usage: "text (a line to read), json (a line of JSON for each event) or csv (a row for each entry)"},
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: text (a line to read), json (a line of JSON for each event) or csv (a row for each entry)"},
 			&cli.Uint64Flag{Name: "count", Usage: "end after `N` events (0: never)"},
 			&cli.BoolFlag{Name: "once", Usage: "do not connect again when the stream breaks"},
 			&cli.BoolFlag{Name: "stats", Usage: "instead of events, a live table of rates by type, agent and country"},
@@ -59,7 +57,7 @@ func subscribeFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "side", Usage: "of a proxy, only what is on this `SIDE`: upstream or downstream"},
 		&cli.StringSliceFlag{Name: "downstream", Usage: "of a proxy, only what is about the node behind it with this `NAME`"},
 		&cli.IntFlag{Name: "protocol", Usage: "`VERSION` of the protocol: 3 or 4 (default: 4 if the server speaks it)"},
-		&cli.StringFlag{Name: "encoding", Usage: "compression of version 4: zstd or gzip (default: zstd)"},
+		&cli.StringFlag{Name: "encoding", Usage: "`ENCODING`, the compression of version 4: zstd or gzip (default: zstd)"},
 		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the server wants"},
 		&cli.BoolFlag{Name: "tls", Usage: "speak TLS, and trust whom this system trusts"},
 		&cli.StringFlag{Name: "ca", Usage: "speak TLS, and trust the certificates in `FILE` (PEM) alone"},
@@ -71,10 +69,10 @@ func subscribeFlags() []cli.Flag {
 func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
 	o.Version, o.Encoding = c.Int("protocol"), c.String("encoding")
 	if o.Version != 0 && o.Version != 3 && o.Version != 4 {
-		return o, fmt.Errorf("--protocol %d: want 3 or 4", o.Version)
+		return o, wrongUse(c, "--protocol %d: want 3 or 4", o.Version)
 	}
 	if !slices.Contains([]string{"", "zstd", "gzip"}, o.Encoding) {
-		return o, fmt.Errorf("--encoding %q: want zstd or gzip", o.Encoding)
+		return o, wrongUse(c, "--encoding %q: want zstd or gzip", o.Encoding)
 	}
 	o.Filter = stream.Filter{
 		Kinds: c.StringSlice("kind"), Directions: c.StringSlice("direction"), Types: c.StringSlice("type"),
@@ -82,7 +80,7 @@ func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
 		Sides: c.StringSlice("side"), Downstreams: c.StringSlice("downstream"),
 	}
 	if err := o.Filter.Validate(); err != nil {
-		return o, err
+		return o, wrongUse(c, "%w", err)
 	}
 	if path := c.String("token-file"); path != "" {
 		o.TokenFunc = func() (string, error) { return readToken(path) }
@@ -125,26 +123,23 @@ var errEnough = errors.New("enough")
 
 func tail(c *cli.Context) error {
 	address := defaultStream
-	switch {
-	case c.NArg() > 1:
-		return fmt.Errorf("tail: %d arguments given, want one address at most, and flags before it", c.NArg())
-	case c.NArg() == 1:
+	if c.Args().Present() {
 		address = c.Args().First()
 	}
 	options, err := subscribeOptions(c)
 	if err != nil {
-		return fmt.Errorf("tail: %w", err)
+		return asUsed("tail", err)
 	}
 	t := tailer{options: options, address: address, format: c.String("format"), count: c.Uint64("count"), once: c.Bool("once")}
 	if !slices.Contains([]string{"text", "json", "csv"}, t.format) {
-		return fmt.Errorf("tail: --format %q: want text, json or csv", t.format)
+		return wrongUse(c, "--format %q: want text, json or csv", t.format)
 	}
 	if c.Bool("stats") {
 		if t.interval = c.Duration("interval"); t.interval < 100*time.Millisecond {
-			return fmt.Errorf("tail: --interval %v: want 100ms or more", t.interval)
+			return wrongUse(c, "--interval %v: want 100ms or more", t.interval)
 		}
 	}
-	ctx, cancel := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := interruptible(c.Context)
 	defer cancel()
 	return t.run(ctx, bufio.NewWriter(os.Stdout))
 }

@@ -69,7 +69,9 @@ func TestTail(t *testing.T) {
 func TestTailArguments(t *testing.T) {
 	f := func(want string, args ...string) {
 		t.Helper()
-		require.ErrorContains(t, app().Run(append([]string{"ipfsmon", "tail"}, args...)), want)
+		var stderr bytes.Buffer
+		require.NotZero(t, runApp(app(), append([]string{"ipfsmon", "tail"}, args...), &stderr))
+		require.Contains(t, stderr.String(), want)
 	}
 	f(`--format "xml": want text, json or csv`, "--format", "xml")
 	f(`kinds: "x": want one of`, "--kind", "x")
@@ -81,7 +83,7 @@ func TestTailArguments(t *testing.T) {
 	f("--ca: /dev/null holds no certificate", "--ca", "/dev/null")
 	f("/dev/null holds no token", "--token-file", "/dev/null")
 	f("want 100ms or more", "--stats", "--interval", "1ms")
-	f("2 arguments given", "127.0.0.1:1", "--once")
+	f("2 arguments", "127.0.0.1:1", "127.0.0.1:2", "--once")
 	f("invalid value", "--count", "-1")
 	f("connection refused", "--once", "127.0.0.1:1")
 	require.Equal(t, "a\uFFFD[31mb", shown(errors.New("a\x1b[31mb")).Error())

@@ -1,0 +1,528 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/internal/suggest"
+	"github.com/ipfsmon/ipfsmon/internal/units"
+)
+
+// Exit codes of every command but "ipfsmon ipfs", which has kubo's.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// exitCodes is the table of the root's help and of docs/operations.md.
+const exitCodes = "Exit codes: 0  it did what was asked, or help was asked for\n" +
+	"            1  it failed\n" +
+	"            2  it was used wrongly, and nothing was started\n" +
+	"           `ipfsmon ipfs` has kubo's own."
+
+// usageError says that a command was used wrongly, with what is wanted. The
+// exit code is exitUsage.
+type usageError struct{ msg string }
+
+func (e usageError) Error() string { return e.msg }
+func (e usageError) ExitCode() int { return exitUsage }
+
+// wrongUse is the error of a command that was used wrongly: what is wrong and
+// what is wanted, in one line, without the command's name.
+func wrongUse(c *cli.Context, format string, args ...any) error {
+	return usageOf(c.Command.HelpName, format, args...)
+}
+
+func usageOf(name, format string, args ...any) error {
+	return usageError{fmt.Sprintf("%s: %s", name, strings.ReplaceAll(fmt.Errorf(format, args...).Error(), "\n", "; "))}
+}
+
+// asUsed puts a command's name before an error, unless it says itself how the
+// command was used wrongly.
+func asUsed(command string, err error) error {
+	if wrong := (usageError{}); errors.As(err, &wrong) {
+		return wrong
+	}
+	return fmt.Errorf("%s: %w", command, err)
+}
+
+// runApp runs the command line and returns the exit code. Errors go to stderr
+// in one place.
+func runApp(a *cli.App, args []string, stderr io.Writer) int {
+	prepare(a)
+	args, err := arrange(a, args)
+	if err == nil {
+		err = a.Run(args)
+	}
+	if err == nil {
+		return 0
+	}
+	var exit cli.ExitCoder
+	if !errors.As(err, &exit) {
+		fmt.Fprintln(stderr, "ipfsmon:", err)
+		return exitFailed
+	}
+	if msg := err.Error(); msg != "" {
+		fmt.Fprintln(stderr, msg)
+	}
+	return exit.ExitCode()
+}
+
+// prepare sets what all commands have in common: no help command of their own
+// (the word help is read by arrange), and errors in one line.
+func prepare(a *cli.App) {
+	cli.FlagStringer = flagHelp
+	a.OnUsageError = func(c *cli.Context, err error, _ bool) error { return wrongUse(c, "%w", err) }
+	var each func(cmds []*cli.Command)
+	each = func(cmds []*cli.Command) {
+		for _, cmd := range cmds {
+			cmd.HideHelpCommand = true
+			cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageOf(cmd.HelpName, "%w", err) }
+			each(cmd.Subcommands)
+		}
+	}
+	each(a.Commands)
+}
+
+// line is a command line while it is put in order.
+type line struct {
+	path  []*cli.Command // the root's stand-in first
+	flags [][]string     // of each of path, as --name=value
+	given []map[string]bool
+	words []string
+	help  bool
+}
+
+// name is the command's full name, ipfsmon store backup.
+func (l *line) name() string {
+	var names []string
+	for _, cmd := range l.path {
+		names = append(names, cmd.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func (l *line) wrong(format string, args ...any) error { return usageOf(l.name(), format, args...) }
+
+func (l *line) last() *cli.Command { return l.path[len(l.path)-1] }
+
+func (l *line) enter(cmd *cli.Command) {
+	l.path, l.flags, l.given = append(l.path, cmd), append(l.flags, nil), append(l.given, map[string]bool{})
+}
+
+// arrange puts a command line into the order that the library reads, with the
+// flags before the words, wherever they stood, and values in the form that it
+// reads. Nothing is dropped: what no command takes is an error, which names
+// what was meant, where that can be guessed, and what is wanted.
+func arrange(a *cli.App, args []string) ([]string, error) {
+	if n := len(args); n > 1 && args[n-1] == "--generate-bash-completion" {
+		return args, nil
+	}
+	l := &line{}
+	l.enter(&cli.Command{Name: a.Name, Subcommands: a.Commands,
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "help", Aliases: []string{"h"}}, &cli.BoolFlag{Name: "version", Aliases: []string{"v"}}}})
+	rest := args[1:]
+	for len(rest) > 0 {
+		word := rest[0]
+		rest = rest[1:]
+		switch {
+		case word == "--":
+			for _, w := range rest {
+				if err := l.word(w); err != nil {
+					return nil, err
+				}
+			}
+			rest = nil
+		case len(word) > 1 && word[0] == '-':
+			var err error
+			if rest, err = l.flag(word, rest); err != nil {
+				return nil, err
+			}
+		default:
+			if err := l.word(word); err != nil {
+				return nil, err
+			}
+			if l.last().SkipFlagParsing {
+				l.words, rest = rest, nil
+			}
+		}
+	}
+	if err := l.complete(); err != nil {
+		return nil, err
+	}
+	return l.arguments(args[0]), nil
+}
+
+// arguments are what the library reads.
+func (l *line) arguments(program string) []string {
+	out := []string{program}
+	for i, cmd := range l.path {
+		if i > 0 {
+			out = append(out, cmd.Name)
+		}
+		if !l.help {
+			out = append(out, l.flags[i]...)
+		}
+	}
+	if l.help {
+		return append(out, "--help")
+	}
+	if len(l.words) > 0 && !l.last().SkipFlagParsing {
+		out = append(out, "--")
+	}
+	return append(out, l.words...)
+}
+
+// word takes a word that is no flag: the name of a command, or an argument.
+func (l *line) word(w string) error {
+	cmd := l.last()
+	if len(l.words) == 0 && len(cmd.Subcommands) > 0 {
+		if sub := cmd.Command(w); sub != nil {
+			l.enter(sub)
+			return nil
+		}
+		if w == "help" {
+			l.help = true
+			return nil
+		}
+		if _, most := argumentsOf(cmd); most == 0 || suggest.Nearest(w, commandNames(cmd)) != "" {
+			hint := suggest.DidYouMean(w, commandNames(cmd), "")
+			if hint == "" && len(l.path) > 1 {
+				hint = "; want " + listed(commandNames(cmd))
+			} else if hint == "" {
+				hint = "; `ipfsmon help` lists the commands"
+			}
+			return l.wrong("unknown command %s%s", shortened(w), hint)
+		}
+	}
+	l.words = append(l.words, w)
+	return nil
+}
+
+// flag takes a flag, and its value from rest where it has one.
+func (l *line) flag(word string, rest []string) ([]string, error) {
+	name, value, inline := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(word, "-"), "-"), "=")
+	if name == "help" || name == "h" && l.find("h") < 0 || len(l.path) == 1 && name == "h" {
+		l.help = true
+		return rest, nil
+	}
+	at := l.find(name)
+	if at < 0 {
+		var known []string
+		for _, cmd := range l.path {
+			for _, f := range cmd.Flags {
+				known = append(known, f.Names()[0])
+			}
+		}
+		hint := suggest.DidYouMean(name, known, "--")
+		switch {
+		case hint != "":
+		case len(l.path) == 1:
+			hint = "; a command's flags stand after its name"
+		case len(l.last().Flags) == 0:
+			hint = "; it has none"
+		default:
+			hint = "; `" + l.name() + " --help` lists the flags"
+		}
+		return nil, l.wrong("unknown flag %s%s", shortened(word[:len(word)-len(value)-len("=")*btoi(inline)]), hint)
+	}
+	f := flagOf(l.path[at], name)
+	name = f.Names()[0]
+	if _, ok := f.(*cli.BoolFlag); ok && !inline {
+		value = "true"
+	} else if !inline {
+		placeholder, _ := placeholderOf(f)
+		if len(rest) == 0 {
+			return nil, l.wrong("--%s has no value; want %s", name, placeholder)
+		}
+		value, rest = rest[0], rest[1:]
+		if next, _, _ := strings.Cut(strings.TrimLeft(value, "-"), "="); strings.HasPrefix(value, "-") && next != "" && (l.find(next) >= 0 || next == "help") {
+			return nil, l.wrong("--%s has no value, the flag %s follows; want %s (or --%s=%s, if that is its value)", name, shortened(value), placeholder, name, shortened(value))
+		}
+	}
+	value, err := readFlag(f, value)
+	if err != nil {
+		return nil, l.wrong("--%s %w", name, err)
+	}
+	l.flags[at] = append(l.flags[at], "--"+name+"="+value)
+	l.given[at][name] = true
+	return rest, nil
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// find is the innermost command on the path that has the flag, -1 for none. The
+// root's flags are its own.
+func (l *line) find(name string) int {
+	for at := len(l.path) - 1; at >= 0; at-- {
+		if at == 0 && len(l.path) > 1 {
+			break
+		}
+		if flagOf(l.path[at], name) != nil {
+			return at
+		}
+	}
+	return -1
+}
+
+func flagOf(cmd *cli.Command, name string) cli.Flag {
+	for _, f := range cmd.Flags {
+		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	return nil
+}
+
+// complete checks what can be checked once all is read: the number of words,
+// flags that have to be there, and flags from the environment.
+func (l *line) complete() error {
+	cmd := l.last()
+	if l.help || cmd.SkipFlagParsing {
+		return nil
+	}
+	if len(l.path) > 1 && cmd.Action == nil && len(l.words) == 0 {
+		return l.wrong("want a command: %s", listed(commandNames(cmd)))
+	}
+	least, most := argumentsOf(cmd)
+	switch n := len(l.words); {
+	case n > most && most == 0:
+		hint := ""
+		if len(l.words[0]) > 1 && flagOf(cmd, l.words[0]) != nil {
+			hint = "; did you mean --" + l.words[0] + "?"
+		}
+		return l.wrong("%s is not understood; want flags only%s", quoted(l.words), hint)
+	case n > most:
+		return l.wrong("%d arguments, %s; want one: %s", n, quoted(l.words), strings.Trim(cmd.ArgsUsage, "[]"))
+	case n < least:
+		return l.wrong("want %s", cmd.ArgsUsage)
+	}
+	for at, cmd := range l.path {
+		for _, f := range cmd.Flags {
+			set, err := readVariables(f)
+			if err != nil {
+				return l.wrong("%w", err)
+			}
+			if r, ok := f.(cli.RequiredFlag); ok && r.IsRequired() && !set && !l.given[at][f.Names()[0]] && at == len(l.path)-1 {
+				_, usage := placeholderOf(f)
+				return l.wrong("--%s is missing; want %s", f.Names()[0], usage)
+			}
+		}
+	}
+	return nil
+}
+
+// readVariables checks the environment variable that stands for a flag, and
+// puts its value into the form that the library reads.
+func readVariables(f cli.Flag) (set bool, err error) {
+	d, ok := f.(cli.DocGenerationFlag)
+	if !ok {
+		return false, nil
+	}
+	for _, name := range d.GetEnvVars() {
+		text := os.Getenv(name)
+		if text == "" {
+			continue
+		}
+		value, err := readFlag(f, text)
+		if err != nil {
+			return false, fmt.Errorf("%s %w", name, err)
+		}
+		if value != text {
+			if err := os.Setenv(name, value); err != nil {
+				return false, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// argumentsOf is how many words a command takes, by its ArgsUsage: none, one,
+// or in brackets one that may be left out.
+func argumentsOf(cmd *cli.Command) (least, most int) {
+	switch {
+	case cmd.SkipFlagParsing:
+		return 0, math.MaxInt
+	case cmd.ArgsUsage == "":
+		return 0, 0
+	case strings.HasPrefix(cmd.ArgsUsage, "["):
+		return 0, 1
+	}
+	return 1, 1
+}
+
+// readFlag reads a flag's value, and returns it as the library reads it. The
+// error quotes it and says what is wanted.
+func readFlag(f cli.Flag, text string) (string, error) {
+	placeholder, usage := placeholderOf(f)
+	whole := func(least float64) (string, error) {
+		switch placeholder {
+		case "SECONDS":
+			if d, err := units.ParseDuration(text); err == nil && d%time.Second == 0 {
+				return strconv.FormatInt(int64(d/time.Second), 10), nil
+			}
+		case "BYTES":
+			if n, err := units.ParseBytes(text); err == nil {
+				return strconv.FormatInt(n, 10), nil
+			}
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || float64(n) < least && !strings.Contains(usage, text+": ") {
+			switch placeholder {
+			case "SECONDS":
+				return "", fmt.Errorf("%q: want a whole number of seconds, or a duration such as 90s or 5m", text)
+			case "BYTES":
+				_, err := units.ParseBytes(text)
+				return "", err
+			}
+			if least == 0 {
+				return "", fmt.Errorf("%q: want a whole number of 0 or more", text)
+			}
+			return "", fmt.Errorf("%q: want a whole number", text)
+		}
+		return strconv.FormatInt(n, 10), nil
+	}
+	switch f := f.(type) {
+	case *cli.BoolFlag:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return "", fmt.Errorf("%q: want true or false", text)
+		}
+		return strconv.FormatBool(b), nil
+	case *cli.IntFlag, *cli.Uint64Flag:
+		return whole(0)
+	case *cli.Int64Flag:
+		return whole(math.Inf(-1))
+	case *cli.Float64Flag:
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(n >= 0) || math.IsInf(n, 0) {
+			return "", fmt.Errorf("%q: want a number of 0 or more", text)
+		}
+		return text, nil
+	case *cli.DurationFlag:
+		d, err := units.ParseDuration(text)
+		if err != nil {
+			return "", err
+		}
+		return d.String(), nil
+	case *cli.TimestampFlag:
+		if _, err := time.Parse(f.Layout, text); err != nil {
+			return "", fmt.Errorf("%q: want a time such as %s", text, time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC).Format(f.Layout))
+		}
+		return text, nil
+	case *cli.StringFlag:
+		if placeholder == "SIZE" {
+			n, err := units.ParseBytes(text)
+			if err != nil {
+				return "", err
+			}
+			return strconv.FormatInt(n, 10), nil
+		}
+		return text, nil
+	case *cli.StringSliceFlag:
+		return text, nil
+	}
+	return "", fmt.Errorf("%T: flags of this type are not known", f) // TestEveryFlagIsRead
+}
+
+// placeholderOf takes the word in backticks out of a flag's usage.
+func placeholderOf(f cli.Flag) (placeholder, usage string) {
+	d, ok := f.(cli.DocGenerationFlag)
+	if !ok {
+		return "a value", ""
+	}
+	usage = d.GetUsage()
+	if before, rest, ok := strings.Cut(usage, "`"); ok {
+		if word, after, ok := strings.Cut(rest, "`"); ok {
+			return word, before + word + after
+		}
+	}
+	return "a value", usage
+}
+
+// flagHelp is a flag's line in --help: names, placeholder, what it is, the
+// default where there is one, and the variables that stand for it.
+func flagHelp(f cli.Flag) string {
+	d, ok := f.(cli.DocGenerationFlag)
+	if !ok {
+		return ""
+	}
+	placeholder, usage := placeholderOf(f)
+	var names []string
+	for _, n := range f.Names() {
+		dashes := "--"
+		if len(n) == 1 {
+			dashes = "-"
+		}
+		names = append(names, dashes+n)
+	}
+	head := strings.Join(names, ", ")
+	if d.TakesValue() {
+		head += " " + placeholder
+	}
+	if def := d.GetDefaultText(); !strings.Contains(usage, "(default: ") && !slices.Contains([]string{"", "0", "0s", "false", `""`}, def) {
+		usage += " (default: " + strings.Trim(def, `"`) + ")"
+	}
+	if env := d.GetEnvVars(); len(env) > 0 {
+		usage += " [$" + strings.Join(env, ", $") + "]"
+	}
+	return head + "\t" + usage
+}
+
+func commandNames(cmd *cli.Command) (out []string) {
+	for _, sub := range cmd.Subcommands {
+		if !sub.Hidden {
+			out = append(out, sub.Name)
+		}
+	}
+	return out
+}
+
+// listed is "a, b or c".
+func listed(words []string) string {
+	if n := len(words); n > 1 {
+		return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
+	}
+	return strings.Join(words, "")
+}
+
+// quoted is `"a", "b"`, shortened.
+func quoted(words []string) string {
+	var out []string
+	for _, w := range words {
+		out = append(out, strconv.Quote(cut(w)))
+	}
+	return strings.Join(out, ", ")
+}
+
+// shortened is a word as it may be shown in an error: quoted where it has
+// anything but printable characters.
+func shortened(word string) string {
+	word = cut(word)
+	if q := strconv.Quote(word); q != `"`+word+`"` || strings.Contains(word, " ") {
+		return q
+	}
+	return word
+}
+
+func cut(word string) string {
+	if r := []rune(word); len(r) > 64 {
+		return string(r[:64]) + "..."
+	}
+	return word
+}
