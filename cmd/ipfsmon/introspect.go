@@ -293,7 +293,7 @@ func recordSession(c *cli.Context) (err error) {
 		return fmt.Errorf("introspect record: %w", err)
 	}
 	defer client.Close()
-	f, err := os.OpenFile(c.Args().First(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(c.Args().First(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // peers and addresses are in it
 	if err != nil {
 		return fmt.Errorf("introspect record: %w", err)
 	}

@@ -29,10 +29,10 @@ func spoolCommand() *cli.Command {
 			"         ipfsmon spool ls --to cloud\n" +
 			"         ipfsmon spool drain          while no node runs",
 		Subcommands: []*cli.Command{
-			{Name: "ls", Usage: "list the segments and what waits in each", Flags: flags, Action: spoolAction(spoolList)},
-			{Name: "inspect", Usage: "print the points that wait, as line protocol", Flags: flags, Action: spoolAction(spoolInspect)},
-			{Name: "verify", Usage: "read every byte; exit code 1 if any is damaged", Flags: flags, Action: spoolAction(spoolVerify)},
-			{Name: "drain", Usage: "deliver what waits, without a node", Flags: flags, Action: spoolDrain},
+			{Name: "ls", Usage: "list the segments and what waits in each", Description: "Example: ipfsmon spool ls", Flags: flags, Action: spoolAction(spoolList)},
+			{Name: "inspect", Usage: "print the points that wait, as line protocol", Description: "Example: ipfsmon spool inspect", Flags: flags, Action: spoolAction(spoolInspect)},
+			{Name: "verify", Usage: "read every byte; exit code 1 if any is damaged", Description: "Example: ipfsmon spool verify", Flags: flags, Action: spoolAction(spoolVerify)},
+			{Name: "drain", Usage: "deliver what waits, without a node", Description: "Example: ipfsmon spool drain", Flags: flags, Action: spoolDrain},
 		},
 	}
 }

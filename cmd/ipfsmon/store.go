@@ -31,6 +31,7 @@ Example:
    curl -u ` + store.ReaderUser + `:$(cat ~/.ipfs/ipfsmon/influxdb/` + store.ReaderUser + `.password) 'http://127.0.0.1:8086/query?db=ipfsmon&q=SHOW+MEASUREMENTS'`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dir", Usage: "folder of the store: `DIR`/influxdb of a data folder"},
+			&cli.BoolFlag{Name: "create", Usage: "make a new store if the folder has none"},
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8086", Usage: "loopback `ADDRESS` and port; port 0 takes any"},
 			&cli.StringFlag{Name: "max-bytes", Usage: "bound of the data on disk, `SIZE` such as 20GiB: beyond it the oldest goes"},
 			&cli.BoolFlag{Name: "with-parent", Hidden: true, Usage: "end when standard input ends"},
@@ -39,6 +40,9 @@ Example:
 		Action: func(c *cli.Context) error {
 			if c.String("dir") == "" {
 				return wrongUse(c, "--dir is missing; want the store's folder")
+			}
+			if !c.Bool("create") && !c.Bool("with-parent") && !store.IsStore(c.String("dir")) {
+				return cli.Exit(fmt.Sprintf("ipfsmon store: there is no store in %s; want the folder influxdb in a monitor's data folder, or --create to make a new one", shortened(c.String("dir"))), exitFailed)
 			}
 			most := int64(0)
 			if c.IsSet("max-bytes") {

@@ -84,7 +84,7 @@ func TestTailArguments(t *testing.T) {
 	f("/dev/null holds no token", "--token-file", "/dev/null")
 	f("want 100ms or more", "--stats", "--interval", "1ms")
 	f("2 arguments", "127.0.0.1:1", "127.0.0.1:2", "--once")
-	f("invalid value", "--count", "-1")
+	f(`--count "-1": want a whole number`, "--count", "-1")
 	f("connection refused", "--once", "127.0.0.1:1")
 	require.Equal(t, "a\uFFFD[31mb", shown(errors.New("a\x1b[31mb")).Error())
 }

@@ -181,7 +181,7 @@ func Backup(ctx context.Context, data, to string) (name string, size int64, err 
 // backup that is damaged or cut off makes none.
 func Restore(ctx context.Context, data, from string) error {
 	dir := StoreDir(data)
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+	if IsStore(dir) {
 		return fmt.Errorf("store: restore: there is a store in %s; move it away, or name another folder", data)
 	}
 	z, err := zip.OpenReader(from)
@@ -212,6 +212,13 @@ func Restore(ctx context.Context, data, from string) error {
 	}
 	if !meta {
 		return fmt.Errorf("store: restore: %s has no %s, so it is no backup", from, metaName)
+	}
+	// What a start that failed has left is no store and goes; anything else is kept.
+	for _, name := range []string{lockFile, addressFile} {
+		_ = os.Remove(filepath.Join(dir, name)) // what is not gone stops the next step
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("store: restore: %s is no store, and not empty: %w; move it away, or name another folder", dir, err)
 	}
 	if err := os.Rename(part, dir); err != nil {
 		return fmt.Errorf("store: restore: %w", err)

@@ -61,12 +61,19 @@ func pingHeader(ctx context.Context, url string) (http.Header, error) {
 	return res.Header, nil
 }
 
+// IsStore says whether a folder holds a store, which one of a start that failed
+// does not. It writes nothing.
+func IsStore(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, "meta"))
+	return err == nil && info.IsDir()
+}
+
 // OpenStore gives the URL of a data folder's store: of the running one, or of
 // one that it starts in this process and stop ends again.
 func OpenStore(ctx context.Context, data string) (url string, stop func(), err error) {
 	dir := StoreDir(data)
-	if _, err := os.Stat(filepath.Join(dir, "meta")); err != nil {
-		return "", nil, fmt.Errorf("open the store of %s: %w; `ipfsmon run` makes one there, or name another folder or a URL", data, err)
+	if !IsStore(dir) {
+		return "", nil, fmt.Errorf("open the store of %s: there is none: %w; `ipfsmon run` makes one there, or name another folder or a URL", data, os.ErrNotExist)
 	}
 	// A store that holds its lock but does not answer yet is about to.
 	for deadline := time.Now().Add(10 * time.Second); ; {
