@@ -153,12 +153,13 @@ func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 	return cfg, cfg.Validate()
 }
 
-// probeStore opens the database; one that is not there yet is waited for.
-func probeStore(ctx context.Context, c *cli.Context) (*store.Store, error) {
+// probeStore opens the database, readOnly for a command that only reads; one that is not there yet is waited for.
+func probeStore(ctx context.Context, c *cli.Context, readOnly bool) (*store.Store, error) {
 	cfg, err := probeDatabase(c)
 	if err != nil {
 		return nil, err
 	}
+	cfg.ReadOnly = readOnly
 	for end := time.Now().Add(probeSetting(c, "db-wait").Duration("db-wait")); ; {
 		s, err := store.Open(ctx, cfg)
 		if err == nil || ctx.Err() != nil || cfg.Host == "" || store.Refused(err) || time.Now().After(end) {

@@ -98,7 +98,7 @@ func runProbeReport(c *cli.Context) error {
 	if text := c.String("fleets"); text != "" {
 		fleets = strings.Split(text, ",")
 	}
-	st, err := probeStore(c.Context, c)
+	st, err := probeStore(c.Context, c, true)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func runProbeScheduler(c *cli.Context) (err error) {
 			cfg.Publish = func(e *event.Event) { points.bus.Publish(e) }
 		}
 	}
-	st, err := probeStore(ctx, c)
+	st, err := probeStore(ctx, c, false)
 	if err != nil {
 		return err
 	}

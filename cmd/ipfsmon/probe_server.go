@@ -171,7 +171,7 @@ func runProbeServer(c *cli.Context) (err error) {
 func serveProbe(ctx context.Context, c *cli.Context, s *server.Server, cfg *server.Config, p *probe.Peer, telemetry string) error {
 	joins := slices.Contains(c.StringSlice("bootstrap"), bootFleet)
 	if !probeBool(c, "dry-run") {
-		st, err := probeStore(ctx, c)
+		st, err := probeStore(ctx, c, false)
 		if err != nil {
 			return errors.Join(err, s.Close())
 		}

@@ -85,6 +85,11 @@ func Setup(ctx context.Context, cfg Config) error {
 	}
 	s := &setup{Config: cfg, dir: folder(cfg.Dir), http: &http.Client{Timeout: requestTime}}
 	defer s.http.CloseIdleConnections()
+	// Nothing is made before the server answers: a URL with a mistake leaves
+	// nothing behind.
+	if err := s.reach(ctx); err != nil {
+		return err
+	}
 	if err := s.secrets(); err != nil {
 		return err
 	}
@@ -93,9 +98,6 @@ func Setup(ctx context.Context, cfg Config) error {
 	}
 	s.client = influxdb2.NewClientWithOptions(cfg.InfluxDB.URL, s.token, influxdb2.DefaultOptions().SetHTTPClient(s.http))
 	defer s.client.Close()
-	if err := s.reach(ctx); err != nil {
-		return err
-	}
 	if err := s.onboard(ctx); err != nil {
 		return err
 	}
@@ -160,10 +162,12 @@ func (s *setup) operator() (err error) {
 
 // reach waits until the server answers.
 func (s *setup) reach(ctx context.Context) error {
+	client := influxdb2.NewClientWithOptions(s.InfluxDB.URL, "", influxdb2.DefaultOptions().SetHTTPClient(s.http)) // its health is no secret
+	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.Wait)
 	defer cancel()
 	for told := false; ; {
-		health, err := s.client.Health(ctx)
+		health, err := client.Health(ctx)
 		if err == nil && health.Status == domain.HealthCheckStatusPass {
 			return nil
 		}

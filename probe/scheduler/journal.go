@@ -44,6 +44,12 @@ func openJournal(path string) (j *journal, aside string, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, "", fmt.Errorf("queue: %w", err)
 	}
+	// SQLite would make it for everybody to read.
+	if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, "", fmt.Errorf("queue: %w", err)
+	} else if err := f.Close(); err != nil {
+		return nil, "", fmt.Errorf("queue: %w", err)
+	}
 	j, err = tryJournal(path)
 	if damaged(err) {
 		if aside, err = setAside(path, "damaged"); err == nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -43,6 +44,22 @@ func (s *Store) migrate(ctx context.Context) error {
 			return fmt.Errorf("migration %s: %w", f.Name(), err)
 		}
 	}
+	s.step, err = s.hasStep(ctx)
+	return err
+}
+
+// look finds out what the tables are like, and changes nothing.
+func (s *Store) look(ctx context.Context) error {
+	if !s.pg {
+		ours := 0
+		if err := one(ctx, s.db, &ours, `SELECT count(*) FROM sqlite_master WHERE name = 'ipfsmon_migrations'`); err != nil {
+			return err
+		}
+		if ours == 0 {
+			return errors.New("want the file of a probe's database: the tables of one are not in it")
+		}
+	}
+	var err error
 	s.step, err = s.hasStep(ctx)
 	return err
 }

@@ -11,6 +11,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -35,7 +36,9 @@ import (
 
 // Config says which database. Without a Host it is SQLite at Path.
 type Config struct {
-	Path string // of the SQLite file; its folder is made
+	Path string // of the SQLite file; it is made, with its folder, for its owner alone, unless ReadOnly
+	// ReadOnly opens a database that is there already and changes nothing in it.
+	ReadOnly bool
 
 	Host     string // of PostgreSQL: a name, an address, or the folder of its socket
 	Port     int    // 5432 if 0
@@ -131,21 +134,44 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		}
 		s.db = newPostgres(config)
 	} else {
-		if err := os.MkdirAll(filepath.Dir(c.Path), 0o700); err != nil {
+		mode := "_pragma=journal_mode(WAL)"
+		if c.ReadOnly {
+			mode = "mode=ro"
+			if info, err := os.Stat(c.Path); err != nil || !info.Mode().IsRegular() {
+				return nil, fmt.Errorf("store: open %s: want the file of a probe's database: %w", c, cmp.Or(err, os.ErrInvalid))
+			}
+		} else if err := makePrivate(c.Path); err != nil {
 			return nil, fmt.Errorf("store: %w", err)
 		}
 		// One connection: SQLite has one writer at a time in any case.
-		db, err := sql.Open("sqlite", "file:"+c.Path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)&_txlock=immediate")
+		db, err := sql.Open("sqlite", "file:"+c.Path+"?"+mode+"&_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_txlock=immediate")
 		if err != nil {
 			return nil, fmt.Errorf("store: open %s: %w", c, err)
 		}
 		db.SetMaxOpenConns(1)
 		s.db = lite{db, db}
 	}
-	if err := s.migrate(ctx); err != nil {
+	prepare := s.migrate
+	if c.ReadOnly {
+		prepare = s.look
+	}
+	if err := prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("store: %s: %w", c, err), s.db.close())
 	}
 	return s, nil
+}
+
+// makePrivate makes a file that only its owner reads, if it is not there yet:
+// SQLite would make one for everybody. Its folder is made, too.
+func makePrivate(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // Close closes the database.
