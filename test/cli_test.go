@@ -120,3 +120,27 @@ func TestNohup(t *testing.T) {
 		require.Zero(t, p.wait(60*time.Second))
 	}
 }
+
+// TestReadingMakesNothing: a mistyped name is an error and leaves nothing.
+func TestReadingMakesNothing(t *testing.T) {
+	dir := t.TempDir()
+	other := filepath.Join(dir, "other.sqlite")
+	require.NoError(t, os.WriteFile(other, nil, 0o600))
+	for want, args := range map[string][]string{
+		"there is no store in":                       {"store", "--dir", filepath.Join(dir, "typo"), "--listen", "127.0.0.1:0"},
+		"no such file":                               {"probe", "report", "--sqlite", filepath.Join(dir, "typo", "x.sqlite")},
+		"want the file of a probe's database: the t": {"probe", "report", "--sqlite", other},
+		"does not answer":                            {"setup", "--dir", filepath.Join(dir, "secrets"), "--wait", "300ms"},
+		"there is none":                              {"store", "backup", "--data", filepath.Join(dir, "typo"), filepath.Join(dir, "b.zip")},
+	} {
+		p := start(t, environ(t.TempDir(), "IPFSMON_INFLUXDB_URL=http://127.0.0.1:9"), args...)
+		require.Equal(t, 1, p.wait(60*time.Second), args)
+		require.Contains(t, p.out.String(), want)
+		left, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, left, 1, "%s made something", args)
+		info, err := os.Stat(other)
+		require.NoError(t, err)
+		require.Zero(t, info.Size())
+	}
+}

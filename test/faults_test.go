@@ -45,7 +45,7 @@ func newFaultFlow(t *testing.T) *faultFlow {
 
 // server starts the store; it has the same data and port each time.
 func (f *faultFlow) server() *process {
-	p := start(f.t, environ(f.home), "store", "--dir", filepath.Join(f.home, "influxdb"), "--listen", f.addr)
+	p := start(f.t, environ(f.home), "store", "--create", "--dir", filepath.Join(f.home, "influxdb"), "--listen", f.addr)
 	p.find(`listening on (\S+)`)
 	return p
 }

@@ -152,7 +152,7 @@ func startStore(bin string) (*server, error) {
 		return nil, err
 	}
 	folder := store.StoreDir(dir)
-	s, err := startServer(dir, `listening on (?:http://)?(127\.0\.0\.1:\d+)`, bin, "store", "--dir", folder, "--listen", "127.0.0.1:0")
+	s, err := startServer(dir, `listening on (?:http://)?(127\.0\.0\.1:\d+)`, bin, "store", "--create", "--dir", folder, "--listen", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
