@@ -127,11 +127,11 @@ func TestReadingMakesNothing(t *testing.T) {
 	other := filepath.Join(dir, "other.sqlite")
 	require.NoError(t, os.WriteFile(other, nil, 0o600))
 	for want, args := range map[string][]string{
-		"there is no store in":                       {"store", "--dir", filepath.Join(dir, "typo"), "--listen", "127.0.0.1:0"},
-		"no such file":                               {"probe", "report", "--sqlite", filepath.Join(dir, "typo", "x.sqlite")},
+		"there is no store in": {"store", "--dir", filepath.Join(dir, "typo"), "--listen", "127.0.0.1:0"},
+		"no such file":         {"probe", "report", "--sqlite", filepath.Join(dir, "typo", "x.sqlite")},
 		"want the file of a probe's database: the t": {"probe", "report", "--sqlite", other},
-		"does not answer":                            {"setup", "--dir", filepath.Join(dir, "secrets"), "--wait", "300ms"},
-		"there is none":                              {"store", "backup", "--data", filepath.Join(dir, "typo"), filepath.Join(dir, "b.zip")},
+		"does not answer": {"setup", "--dir", filepath.Join(dir, "secrets"), "--wait", "300ms"},
+		"there is none":   {"store", "backup", "--data", filepath.Join(dir, "typo"), filepath.Join(dir, "b.zip")},
 	} {
 		p := start(t, environ(t.TempDir(), "IPFSMON_INFLUXDB_URL=http://127.0.0.1:9"), args...)
 		require.Equal(t, 1, p.wait(60*time.Second), args)
