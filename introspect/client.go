@@ -142,6 +142,9 @@ func (c *Client) Ask(ctx context.Context, cmd *pb.ClientCommand) (*pb.ServerMess
 // State asks for the state now, with its frame.
 func (c *Client) State(ctx context.Context) (*pb.State, []byte, error) {
 	m, b, err := c.request(ctx, pb.ClientCommand_STATE, func(m *pb.ServerMessage) bool { return m.GetState() != nil })
+	if err == nil {
+		Complete(m.GetState()) // a node of the original protocol may have sent it
+	}
 	return m.GetState(), b, err
 }
 

@@ -1,6 +1,7 @@
 package introspect
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -95,6 +96,9 @@ func (s *session) request(c *pb.ClientCommand) error {
 	switch c.GetSource() {
 	case pb.ClientCommand_STATE:
 		snap, err := s.srv.snapshot(freshEnough)
+		if errors.Is(err, ErrNoState) {
+			return s.refuse(c, ErrNoState.Error())
+		}
 		if err != nil {
 			return err
 		}

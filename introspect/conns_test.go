@@ -271,7 +271,7 @@ func TestDHT(t *testing.T) {
 		seen[e.GetType().GetName()] = true
 		require.Contains(t, e.GetContent(), `"peerIds":["`+b.ID().String()+`"]`)
 		require.Contains(t, e.GetContent(), `"table":"lan"`)
-		require.Contains(t, e.GetContent(), `"result":"success"`)
+		require.Contains(t, e.GetContent(), `"result":"SUCCESS"`)
 	}
 
 	require.NoError(t, b.Close())

@@ -98,21 +98,21 @@ func modeName(m dht.ModeOpt) string {
 
 var dhtColumns = []*pb.EventType_EventProperty{
 	property("peerIds", peerID, true), property("type", text, false), property("result", text, false),
-	property("duration_ms", number, false), property("table", text, false),
+	property("totalTimeMs", number, false), property("table", text, false),
 }
 
-// The names that the visualizer of old knows.
+// The names that the original visualizer knows, of the columns too.
 var (
 	typeInbound  = &eventType{name: "InboundDHTQuery", properties: dhtColumns}
 	typeOutbound = &eventType{name: "OutboundDHTQuery", properties: dhtColumns}
 )
 
 type queryContent struct {
-	PeerIDs    []string `json:"peerIds"`
-	Type       string   `json:"type,omitempty"`
-	Result     string   `json:"result"`
-	DurationMS float64  `json:"duration_ms"`
-	Table      string   `json:"table"`
+	PeerIDs     []string `json:"peerIds"`
+	Type        string   `json:"type,omitempty"`
+	Result      string   `json:"result"`
+	TotalTimeMS float64  `json:"totalTimeMs"`
+	Table       string   `json:"table"`
 }
 
 // Query tells a query of the DHT; it is made for DHTTaps.Tell.
@@ -123,6 +123,6 @@ func (s *Server) Query(q DHTQuery) {
 	}
 	s.emit(t, q.At, func() any {
 		return queryContent{PeerIDs: []string{q.Peer.String()}, Type: q.Type, Result: q.Result,
-			DurationMS: float64(q.Duration.Microseconds()) / 1000, Table: q.Table}
+			TotalTimeMS: float64(q.Duration.Microseconds()) / 1000, Table: q.Table}
 	})
 }

@@ -20,11 +20,11 @@ import (
 // dhtReadTimeout is how long go-libp2p-kad-dht waits for an answer.
 const dhtReadTimeout = 10 * time.Second
 
-// The outcomes of a query.
+// The outcomes of a query, in the words of the original protocol.
 const (
-	querySuccess = "success"
-	queryError   = "error"
-	queryTimeout = "timeout"
+	querySuccess = "SUCCESS"
+	queryError   = "ERROR"
+	queryTimeout = "TIMEOUT"
 )
 
 // DHTQuery is one request of the DHT's protocol, and how it went.
@@ -32,7 +32,7 @@ type DHTQuery struct {
 	Peer     peer.ID
 	Inbound  bool   // the peer asked this node
 	Type     string // FIND_NODE and so on; "" where no stream came about
-	Result   string // success, error or timeout
+	Result   string // SUCCESS, ERROR or TIMEOUT
 	Table    string // wan or lan
 	At       time.Time
 	Duration time.Duration // until the answer, or until it was given up

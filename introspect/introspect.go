@@ -1,6 +1,7 @@
 package introspect
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -25,12 +26,17 @@ type Endpoint interface {
 	ListenAddrs() []string
 }
 
+// ErrNoState is returned while there is no state yet: a capture file that begins
+// with events is being played.
+var ErrNoState = errors.New("there is no state yet")
+
 // Introspector collects the state of a node from its subsystems.
 type Introspector interface {
 	// RegisterDataProviders adds those functions of p that are set. It is an
 	// error, and nothing is added, if one of them is there already.
 	RegisterDataProviders(p *DataProviders) error
-	// FetchFullState asks all providers. A provider that fails is named in the
+	// FetchFullState asks all providers. ErrNoState means that there is none
+	// yet, and later will be. A provider that fails is named in the
 	// state's failed; that is no error. The state is the caller's.
 	FetchFullState() (*pb.State, error)
 	// FetchRuntime gives what does not change while the node runs.
@@ -81,6 +87,9 @@ type StreamQuery struct{}
 type DataProviders struct {
 	Runtime     func() (*pb.Runtime, error)
 	Connections func(ConnectionQuery) ([]*pb.Connection, error)
+	// Totals are the numbers of connected peers and of open connections, where
+	// connections are not listed.
+	Totals func() (peers, connections int)
 	// Streams are put under the connections that they refer to by ID. With a
 	// provider of them, connections are asked for without streams.
 	Streams   func(StreamQuery) ([]*pb.Stream, error)
@@ -201,6 +210,13 @@ func (r *Registry) state(scratch bool) *pb.State {
 	get(try, "connections", r.p.Connections != nil, func() ([]*pb.Connection, error) {
 		return r.p.Connections(ConnectionQuery{Streams: r.p.Streams == nil, Limit: limit, scratch: scratch})
 	}, func(c []*pb.Connection) { sub.Connections = c; count(out, c) })
+	if r.p.Connections == nil && r.p.Totals != nil {
+		try("totals", func() error {
+			peers, connections := r.p.Totals()
+			out.Peers, out.Connections = uint32(peers), uint32(connections)
+			return nil
+		})
+	}
 	get(try, "streams", r.p.Streams != nil, func() ([]*pb.Stream, error) { return r.p.Streams(StreamQuery{}) },
 		func(s []*pb.Stream) { putStreams(sub.Connections, s) })
 	get(try, "dht", r.p.DHT != nil, r.p.DHT, func(d []*pb.DHT) {
@@ -224,6 +240,7 @@ func (r *Registry) state(scratch bool) *pb.State {
 	for _, f := range r.annotate {
 		try("annotate", func() error { return f(out) })
 	}
+	Complete(out)
 	now := time.Now()
 	out.InstantTs = millis(now)
 	out.SnapshotCostUs = uint64(now.Sub(began).Microseconds())
@@ -281,6 +298,54 @@ func putStreams(conns []*pb.Connection, streams []*pb.Stream) {
 				c.Streams = &pb.StreamList{}
 			}
 			c.Streams.Streams = append(c.Streams.Streams, s)
+		}
+	}
+}
+
+// Empty messages that states share where there is nothing to say. Nobody writes
+// to them.
+var (
+	noTraffic    = &pb.Traffic{TrafficIn: &pb.DataGauge{}, TrafficOut: &pb.DataGauge{}}
+	noStreams    = &pb.StreamList{}
+	noEndpoints  = &pb.EndpointPair{}
+	noAttributes = &pb.Connection_Attributes{}
+	noTimeline   = &pb.Connection_Timeline{}
+	noTimes      = &pb.Stream_Timeline{}
+)
+
+// Complete fills in what a state lacks that its readers count on. Programs of
+// the original protocol look into messages without asking whether they are
+// there: the visualizer (libp2p/observer-toolkit) shows an empty page where a
+// connection has no list of streams. States of the original protocol have no
+// totals and one routing table at most, in a field of its own.
+func Complete(st *pb.State) {
+	whole := func(t **pb.Traffic) {
+		switch {
+		case *t == nil:
+			*t = noTraffic
+		case (*t).TrafficIn == nil || (*t).TrafficOut == nil:
+			*t = &pb.Traffic{TrafficIn: cmp.Or((*t).TrafficIn, noTraffic.TrafficIn), TrafficOut: cmp.Or((*t).TrafficOut, noTraffic.TrafficOut)}
+		}
+	}
+	if st.Subsystems == nil {
+		st.Subsystems = &pb.Subsystems{}
+	}
+	whole(&st.Traffic)
+	if st.Peers == 0 && st.Connections == 0 {
+		count(st, st.Subsystems.Connections)
+	}
+	if d := st.Subsystems.Dht; d != nil && len(st.Subsystems.Dhts) == 0 {
+		st.Subsystems.Dhts = []*pb.DHT{d}
+	}
+	for _, c := range st.Subsystems.Connections {
+		whole(&c.Traffic)
+		c.Streams = cmp.Or(c.Streams, noStreams)
+		c.Endpoints = cmp.Or(c.Endpoints, noEndpoints)
+		c.Attribs = cmp.Or(c.Attribs, noAttributes)
+		c.Timeline = cmp.Or(c.Timeline, noTimeline)
+		for _, s := range c.Streams.Streams {
+			whole(&s.Traffic)
+			s.Timeline = cmp.Or(s.Timeline, noTimes)
 		}
 	}
 }

@@ -27,17 +27,20 @@ type Replay struct {
 var _ Introspector = (*Replay)(nil)
 
 // NewReplay makes a replay that has played nothing yet.
-func NewReplay() *Replay { return &Replay{state: &pb.State{}, runtime: &pb.Runtime{}} }
+func NewReplay() *Replay { return &Replay{runtime: &pb.Runtime{}} }
 
 // RegisterDataProviders is an error: everything is in the file.
 func (*Replay) RegisterDataProviders(*DataProviders) error {
 	return errors.New("introspect: a replay has no providers")
 }
 
-// FetchFullState gives the last state that was played.
+// FetchFullState returns the last state that was played, ErrNoState before the first.
 func (r *Replay) FetchFullState() (*pb.State, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.state == nil {
+		return nil, ErrNoState
+	}
 	return proto.CloneOf(r.state), nil
 }
 
@@ -111,6 +114,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (r *Replay) play(srv *Server, types map[string]*eventType, m *pb.ServerMessage) {
 	switch {
 	case m.GetState() != nil:
+		Complete(m.GetState())
 		r.mu.Lock()
 		r.state = m.GetState()
 		r.mu.Unlock()

@@ -247,6 +247,9 @@ func (s *session) close(code websocket.StatusCode, reason string) {
 // push queues a state for the client.
 func (s *session) push(interval time.Duration) error {
 	snap, err := s.srv.snapshot(interval / 2)
+	if errors.Is(err, ErrNoState) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -334,7 +334,7 @@ func TestProvidersRegisterOnce(t *testing.T) {
 	r := NewRegistry()
 	dht := func() ([]*pb.DHT, error) { return []*pb.DHT{{Name: "wan", Size: 1}, {Name: "lan", Size: 2}}, nil }
 	require.NoError(t, r.RegisterDataProviders(&DataProviders{DHT: dht}))
-	err := r.RegisterDataProviders(&DataProviders{DHT: dht, Traffic: func() (*pb.Traffic, error) { return nil, nil }})
+	err := r.RegisterDataProviders(&DataProviders{DHT: dht, Traffic: func() (*pb.Traffic, error) { return &pb.Traffic{TrafficIn: &pb.DataGauge{CumBytes: 1}}, nil }})
 	require.ErrorContains(t, err, "a provider of DHT already")
 	require.Error(t, r.RegisterDataProviders(nil))
 	for _, tag := range []string{"a", "b"} {
@@ -342,7 +342,7 @@ func TestProvidersRegisterOnce(t *testing.T) {
 	}
 	st, err := r.FetchFullState()
 	require.NoError(t, err)
-	require.Nil(t, st.GetTraffic(), "nothing of the refused registration")
+	require.Zero(t, st.GetTraffic().GetTrafficIn().GetCumBytes(), "nothing of the refused registration")
 	require.Equal(t, "lan", st.GetSubsystems().GetDht().GetName())
 	require.Equal(t, []string{"a", "b"}, st.GetFailed())
 }

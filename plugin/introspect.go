@@ -151,6 +151,10 @@ func (m *Monitor) openIntrospection() (err error) {
 	}
 	p := &providers{m: m, node: node, in: in, named: named, started: started, rates: &rates{read: m.capture.Traffic}}
 	all := p.all()
+	if node.PeerHost != nil && !named {
+		network := node.PeerHost.Network()
+		all.Totals = func() (peers, connections int) { return len(network.Peers()), len(network.Conns()) }
+	}
 	if node.PeerHost != nil && named {
 		conns := introspect.NewConns(m.connsConfig(node, t, agent))
 		network := node.PeerHost.Network()

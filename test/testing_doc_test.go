@@ -31,7 +31,7 @@ func TestFaultsHaveTests(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example|Benchmark)\w+)\(`).FindAllStringSubmatch(code.String(), -1) {
 		defined[m[1]] = true
 	}
-	for _, m := range regexp.MustCompile(`(?m)^test\("([^"]+)"`).FindAllStringSubmatch(code.String(), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^test\(['"]([^'"]+)['"]`).FindAllStringSubmatch(code.String(), -1) {
 		defined[m[1]] = true
 	}
 	for row := range strings.Lines(table) {

@@ -57,13 +57,16 @@ const peerColumns = (now) => [
   { name: 'agent', title: 'Agent', width: 'minmax(100px, 1fr)', drop: 1, sort: (r) => r.p.agent_version, cell: (r) => html`<${Words} max=${100}>${r.p.agent_version}<//>` },
 ];
 
+// took is how long a query took, in ms; captures of ipfsmon 0.1 have the second name.
+const took = (data) => numeric(data.totalTimeMs) || numeric(data.duration_ms);
+
 const queryColumns = [
   { name: 'time', title: 'Time', width: '96px', cell: ({ e }) => html`<span class="mono">${clock(e.ts, true)}</span>` },
   { name: 'way', title: 'Way', width: '62px', cell: ({ out }) => html`<span class=${`way ${out ? 'out' : 'in'}`}>${out ? '→ out' : '← in'}</span>` },
   { name: 'type', title: 'Query', width: 'minmax(120px, 1fr)', cell: ({ data }) => html`<${Words} max=${40}>${data.type}<//>` },
   { name: 'peer', title: 'Peers', width: '150px', cell: ({ peers }) => html`<${Peer} id=${peers[0]} />${peers.length > 1 && html` <span class="muted">+${peers.length - 1}</span>`}` },
-  { name: 'result', title: 'Result', width: '76px', drop: 1, cell: ({ data }) => html`<${Words} max=${20}>${data.result}<//>` },
-  { name: 'took', title: 'Took', width: '76px', right: true, drop: 1, cell: ({ data }) => (numeric(data.duration_ms) > 0 ? duration(data.duration_ms) : '') },
+  { name: 'result', title: 'Result', width: '76px', drop: 1, cell: ({ data }) => html`<${Words} max=${20}>${typeof data.result === 'string' ? data.result.toLowerCase() : data.result}<//>` },
+  { name: 'took', title: 'Took', width: '76px', right: true, drop: 1, cell: ({ data }) => (took(data) > 0 ? duration(took(data)) : '') },
 ];
 
 function Queries({ name, gauge, tone }) {

@@ -20,12 +20,21 @@ const heavy = new Set(['Subsystems.connections', 'Subsystems.dht', 'Subsystems.d
   'Subsystems.pubsub', 'Bitswap.ledgers', 'Bitswap.wantlist', 'Content.top_cids', 'Content.top_cids_by_peers', 'Content.top_peers',
   'Pipeline.stream']);
 
-// totalsOf gives what the charts are made of: a few numbers for each state.
-function totalsOf(state) {
+// connected counts the open connections of a state and their peers, where its
+// own totals say none: captures of the original protocol have no totals.
+function connected(state, payload) {
+  if (state.peers > 0 || state.connections > 0) return { peers: state.peers, connections: state.connections };
+  const sub = decode('ServerMessage', payload).state.subsystems;
+  const open = sub ? sub.connections.filter((c) => c.status !== 1) : [];
+  return { peers: new Set(open.map((c) => c.peer_id)).size, connections: open.length };
+}
+
+// totalsOf returns what the charts are made of: a few numbers for each state.
+function totalsOf(state, payload) {
   const sub = state.subsystems || {}, traffic = state.traffic || {}, bitswap = sub.bitswap || {};
   const rates = (r) => (r ? { ...r } : null);
   const t = {
-    ts: state.instant_ts, peers: state.peers, connections: state.connections,
+    ts: state.instant_ts, ...connected(state, payload),
     in: traffic.traffic_in ? traffic.traffic_in.inst_bw : 0, out: traffic.traffic_out ? traffic.traffic_out.inst_bw : 0,
     received: rates(bitswap.received_rate), sent: rates(bitswap.sent_rate), latency: null,
   };
@@ -76,7 +85,7 @@ export class Model {
   }
 
   takeState(state, payload) {
-    const item = { ts: state.instant_ts, payload, totals: totalsOf(state), order: this.order++ };
+    const item = { ts: state.instant_ts, payload, totals: totalsOf(state, payload), order: this.order++ };
     const last = this.states[this.states.length - 1];
     if (last && last.ts === item.ts) return; // asked for and pushed
     if (last && last.ts > item.ts) this.states.splice(this.place(this.states, item.ts), 0, item);

@@ -143,3 +143,10 @@ test('a file that is none leaves what is there', () => {
   assert.equal(m.states.length, 1);
   assert.equal(m.file, null);
 });
+
+test('a state without totals is counted', () => {
+  const { m } = made();
+  m.take(encode('ServerMessage', { state: { instant_ts: 1000, subsystems: { connections: [{ peer_id: 'a' }, { peer_id: 'a' }, { peer_id: 'b' }, { peer_id: 'c', status: 1 }] } } }));
+  assert.equal(m.states[0].totals.peers, 2);
+  assert.equal(m.states[0].totals.connections, 3);
+});

@@ -148,15 +148,15 @@ func (s *swarm) step(now time.Time) []*pb.ServerMessage {
 		case k < 7:
 			out = append(out, s.event(at, "BitswapMessage", []*pb.EventType_EventProperty{column("peer", id), column("direction", str), column("want_blocks", num), column("wants", js)}, s.message(n)))
 		case k < 9:
-			kind, result := "InboundDHTQuery", "success"
+			kind, result := "InboundDHTQuery", "SUCCESS"
 			if r.IntN(2) == 0 {
 				kind = "OutboundDHTQuery"
 			}
-			query := map[string]any{"peerIds": []string{peerName(r.IntN(40))}, "type": "FIND_NODE", "result": result, "duration_ms": r.IntN(400), "table": "wan"}
+			query := map[string]any{"peerIds": []string{peerName(r.IntN(40))}, "type": "FIND_NODE", "result": result, "totalTimeMs": r.IntN(400), "table": "wan"}
 			if s.hostile && r.IntN(2) == 0 {
 				query = map[string]any{"peerIds": []any{map[string]any{"toString": 1}, 3}, "type": map[string]any{"toString": 1}, "duration_ms": map[string]any{"valueOf": 1, "toString": 1}}
 			}
-			out = append(out, s.event(at, kind, []*pb.EventType_EventProperty{column("peerIds", id), column("type", str), column("result", str), column("duration_ms", num), column("table", str)},
+			out = append(out, s.event(at, kind, []*pb.EventType_EventProperty{column("peerIds", id), column("type", str), column("result", str), column("totalTimeMs", num), column("table", str)},
 				query))
 		default:
 			out = append(out, s.event(at, "ConnectionOpened", []*pb.EventType_EventProperty{column("connection", str), column("peer", id), column("direction", str), column("transport", str), column("agent", str)},
