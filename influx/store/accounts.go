@@ -129,11 +129,28 @@ func keepReader(ctx context.Context, m *meta.Client, log *slog.Logger) {
 	}
 }
 
-// closed asks for an administrator where InfluxDB's handler asks for nobody:
-// its own counters, and our backups.
+// paths says who may ask for what the server has; what is not here is not
+// found, whatever a later InfluxDB serves.
+var paths = map[string]bool{ // whether it is for an administrator alone
+	"/ping": false, "/health": false, "/status": false, // these answer anyone
+	"/query": false, "/api/v2/query": false, // InfluxDB asks for a user, and what it reads is judged by readsOnly and fluxController
+	"/write": false, "/api/v2/write": false, // InfluxDB asks for a user with the right to write
+	// InfluxDB's handler asks nobody, or not for a right to read.
+	"/api/v1/prom/read": true, "/api/v1/prom/write": true,
+	"/metrics": true, "/debug/vars": true, "/debug/requests": true,
+	backupPath: true,
+}
+
+// closed keeps everyone from what paths does not have, and all but
+// administrators from what is theirs.
 func closed(next http.Handler, m *meta.Client) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == backupPath || r.URL.Path == "/metrics" || strings.HasPrefix(r.URL.Path, "/debug/") {
+		admin, found := paths[r.URL.Path]
+		if !found {
+			http.Error(w, `{"error":"not found"}`, http.StatusNotFound)
+			return
+		}
+		if admin {
 			user, p, _ := r.BasicAuth()
 			u, err := m.Authenticate(user, p)
 			if err != nil || !u.(*meta.UserInfo).Admin {

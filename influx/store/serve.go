@@ -15,9 +15,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/influxdata/flux"
 	"github.com/influxdata/influxdb/cmd/influxd/run"
-	"github.com/influxdata/influxdb/flux/control"
+	"github.com/influxdata/influxdb/flux/stdlib/influxdata/influxdb"
 	"github.com/influxdata/influxdb/logger"
 	"github.com/influxdata/influxdb/services/continuous_querier"
 	"github.com/influxdata/influxdb/services/httpd"
@@ -28,7 +27,6 @@ import (
 	"github.com/influxdata/influxdb/services/udp"
 	"github.com/influxdata/influxdb/storage/reads"
 	"github.com/influxdata/influxdb/toml"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/ipfsmon/ipfsmon/internal/listen"
@@ -36,10 +34,6 @@ import (
 
 // ServerVersion is the InfluxDB that Serve runs.
 const ServerVersion = "1.8.10"
-
-// fluxTimeout ends a Flux query: this version's Flux reads everything into
-// memory, and a short time is the only limit that it obeys.
-const fluxTimeout = 30 * time.Second
 
 // storeHeader is in every answer of Serve. It tells this store from another
 // server that took over its address.
@@ -67,9 +61,12 @@ type ServerConfig struct {
 	// looked at every half minute. The index comes on top of it: some 10 MiB,
 	// as series are few. 0: no bound.
 	MaxBytes int64
-	Ready    func(addr string) // called once when it answers
-	LogTo    io.Writer         // warnings of the server; nil: os.Stderr
-	Log      *slog.Logger      // nil: slog.Default()
+	// Queries are the names of the continuous queries that the monitor makes.
+	// Serve warns of each other one that it finds.
+	Queries []string
+	Ready   func(addr string) // called once when it answers
+	LogTo   io.Writer         // warnings of the server; nil: os.Stderr
+	Log     *slog.Logger      // nil: slog.Default()
 }
 
 // UDPListener takes line protocol by UDP, for programs that send no other way.
@@ -149,6 +146,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	if err := accounts(engine.MetaClient, cfg.Dir); err != nil {
 		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
 	}
+	warnOfQueries(engine.MetaClient.Databases(), cfg.Queries, cfg.Log)
 	handler.Open()
 	defer handler.Close()
 
@@ -265,7 +263,7 @@ func newHandler(s *run.Server) *httpd.Handler {
 	h := httpd.NewHandler(c)
 	authorizer := meta.NewQueryAuthorizer(s.MetaClient)
 	h.MetaClient = s.MetaClient
-	h.QueryAuthorizer = authorizer
+	h.QueryAuthorizer = readsOnly{authorizer}
 	h.WriteAuthorizer = meta.NewWriteAuthorizer(s.MetaClient)
 	h.QueryExecutor = s.QueryExecutor
 	h.Monitor = s.Monitor
@@ -274,36 +272,12 @@ func newHandler(s *run.Server) *httpd.Handler {
 	store := storage.NewStore(s.TSDBStore, s.MetaClient)
 	h.Store = store
 	h.Logger = s.Logger
-	h.Controller = &lateFlux{start: sync.OnceValue(func() httpd.Controller {
-		return control.NewController(s.MetaClient, reads.NewReader(store), authorizer, true, s.Logger)
-	})}
-	return h
-}
-
-// lateFlux starts Flux at its first query and ends each after fluxTimeout.
-type lateFlux struct{ start func() httpd.Controller }
-
-func (l *lateFlux) PrometheusCollectors() []prometheus.Collector { return nil }
-
-func (l *lateFlux) Query(ctx context.Context, compiler flux.Compiler) (flux.Query, error) {
-	controller := l.start() // the first query's time begins when that is done
-	ctx, cancel := context.WithTimeout(ctx, fluxTimeout)
-	q, err := controller.Query(ctx, compiler)
-	if err != nil {
-		cancel()
-		return nil, err
+	h.Controller = &fluxController{
+		storage: influxdb.StorageDependencies{MetaClient: s.MetaClient, Reader: reads.NewReader(store), Authorizer: authorizer, AuthEnabled: true},
+		log:     s.Logger,
+		running: make(chan struct{}, fluxQueries),
 	}
-	return &endingQuery{q, cancel}, nil
-}
-
-type endingQuery struct {
-	flux.Query
-	cancel context.CancelFunc
-}
-
-func (q *endingQuery) Done() {
-	q.Query.Done()
-	q.cancel()
+	return h
 }
 
 // guard keeps web pages out: a browser on this machine reaches loopback, and
