@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
@@ -66,6 +67,7 @@ Example:
 				Dir:      c.String("dir"),
 				Listen:   c.String("listen"),
 				MaxBytes: most,
+				Queries:  rollupNames(),
 				Ready:    func(addr string) { fmt.Println(store.ListeningLine + addr) },
 			})
 			if err != nil {
@@ -74,6 +76,14 @@ Example:
 			return nil
 		},
 	}
+}
+
+// rollupNames are the continuous queries that the monitor makes in a store.
+func rollupNames() (names []string) {
+	for _, r := range influx.Rollups() {
+		names = append(names, r.Name())
+	}
+	return names
 }
 
 // dataFlags name the data folder whose store is meant.

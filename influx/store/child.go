@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -437,7 +438,11 @@ func (t *tail) Write(b []byte) (int, error) {
 	if over := len(t.last) - 4096; over > 0 {
 		t.last = append(t.last[:0], t.last[over:]...)
 	}
-	t.log.Debug("store", "said", string(b))
+	level := slog.LevelDebug
+	if bytes.Contains(b, []byte(" WARN store: ")) { // Serve's own words, for whoever runs it
+		level = slog.LevelWarn
+	}
+	t.log.Log(context.Background(), level, "store", "said", strings.TrimSpace(string(b)))
 	return len(b), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -339,5 +341,83 @@ func TestFluxStaysInside(t *testing.T) {
 	}
 	if got := query(t, child, `SELECT count(n) FROM wants`); !strings.Contains(got, ",100]") {
 		t.Errorf("the store has %s", got)
+	}
+}
+
+// At its start the store warns of continuous queries that the monitor did not
+// make, in the log of whoever runs it.
+func TestWarnsOfContinuousQueries(t *testing.T) {
+	data := t.TempDir()
+	life := func(do func(*store.Child)) string {
+		t.Helper()
+		var log lines
+		cfg := storetest.Config(t, data, "1")
+		cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+		child, err := store.Supervise(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(child)
+		child.Close()
+		return log.String()
+	}
+	life(func(c *store.Child) {
+		fill(t, c, 0, 10)
+		for _, name := range []string{storetest.OwnQuery, "evil"} {
+			query(t, c, `CREATE CONTINUOUS QUERY `+name+` ON ipfsmon BEGIN SELECT count(n) INTO x FROM history.wants GROUP BY time(1h) END`)
+		}
+	})
+	said := life(func(*store.Child) {})
+	if !strings.Contains(said, "level=WARN") || !strings.Contains(said, "a continuous query that is not the monitor's") || !strings.Contains(said, `CREATE CONTINUOUS QUERY evil ON`) ||
+		!strings.Contains(said, "DROP CONTINUOUS QUERY") || strings.Contains(said, "CREATE CONTINUOUS QUERY "+storetest.OwnQuery) {
+		t.Errorf("the store said %s", said)
+	}
+}
+
+// lines is a log to look at.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Time zones are in the program: tz() works where the system has none, as in a
+// container. The system's files are hidden from the child.
+func TestZonesWithoutTheSystems(t *testing.T) {
+	trace := filepath.Join(t.TempDir(), "trace")
+	cfg := storetest.Config(t, t.TempDir(), "1")
+	self := cfg.Command
+	// -D: the store is the child, and strace looks on.
+	cfg.Command, cfg.Env = "strace", append(cfg.Env, "GOROOT=/nonexistent", "ZONEINFO=")
+	cfg.Args = func(dir, listen string) []string {
+		args := []string{"-D", "-f", "-qq", "-o", trace, "-e", "trace=openat,open", "-e", "inject=openat,open:error=ENOENT"}
+		for _, folder := range []string{"/usr/share/zoneinfo/", "/usr/share/lib/zoneinfo/", "/usr/lib/locale/TZ/", "/etc/zoneinfo/"} {
+			args = append(args, "-P", folder+"Europe/Berlin")
+		}
+		return append(args, self, dir, listen)
+	}
+	child, err := store.Supervise(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	fill(t, child, 0, 10)
+	got := query(t, child, `SELECT count(n) FROM wants WHERE time > now() - 400h GROUP BY time(1d) fill(none) tz('Europe/Berlin')`)
+	if !strings.Contains(got, `T00:00:00+0`) || strings.Contains(got, "error") {
+		t.Errorf("answered %s", got)
+	}
+	if b, err := os.ReadFile(trace); err != nil || !strings.Contains(string(b), "/usr/share/zoneinfo/Europe/Berlin") || !strings.Contains(string(b), "INJECTED") {
+		t.Errorf("the system's zones were not hidden: %v %s", err, b)
 	}
 }

@@ -19,6 +19,9 @@ import (
 // childEnv makes the test program a store, as `ipfsmon store` is one.
 const childEnv = "IPFSMON_TEST_STORE"
 
+// OwnQuery is the name of a continuous query that the store does not warn of.
+const OwnQuery = "ours"
+
 // Main must be the first call of TestMain: in a child process it is the store,
 // and does not return.
 func Main() {
@@ -43,7 +46,7 @@ func storeMain(dir, listen string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	err = store.Serve(ctx, store.ServerConfig{Dir: dir, Listen: listen, MaxBytes: most, Ready: func(addr string) { fmt.Println(store.ListeningLine + addr) }})
+	err = store.Serve(ctx, store.ServerConfig{Dir: dir, Listen: listen, MaxBytes: most, Queries: []string{OwnQuery}, Ready: func(addr string) { fmt.Println(store.ListeningLine + addr) }})
 	if os.Getenv(childEnv) == "deaf" {
 		time.Sleep(time.Minute)
 	}
