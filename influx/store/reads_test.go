@@ -403,7 +403,7 @@ func TestZonesWithoutTheSystems(t *testing.T) {
 	cfg.Args = func(dir, listen string) []string {
 		args := []string{"-D", "-f", "-qq", "-o", trace, "-e", "trace=openat,open", "-e", "inject=openat,open:error=ENOENT"}
 		for _, folder := range []string{"/usr/share/zoneinfo/", "/usr/share/lib/zoneinfo/", "/usr/lib/locale/TZ/", "/etc/zoneinfo/"} {
-			args = append(args, "-P", folder+"Europe/Berlin")
+			args = append(args, "-P", folder+"/Europe/Berlin") // as Go's time opens it
 		}
 		return append(args, self, dir, listen)
 	}
@@ -417,7 +417,7 @@ func TestZonesWithoutTheSystems(t *testing.T) {
 	if !strings.Contains(got, `T00:00:00+0`) || strings.Contains(got, "error") {
 		t.Errorf("answered %s", got)
 	}
-	if b, err := os.ReadFile(trace); err != nil || !strings.Contains(string(b), "/usr/share/zoneinfo/Europe/Berlin") || !strings.Contains(string(b), "INJECTED") {
+	if b, err := os.ReadFile(trace); err != nil || !strings.Contains(string(b), "/usr/share/zoneinfo//Europe/Berlin") || !strings.Contains(string(b), "INJECTED") {
 		t.Errorf("the system's zones were not hidden: %v %s", err, b)
 	}
 }
