@@ -114,8 +114,8 @@ func New(cfg Config, node string) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	if node == "" || len(node) > 256 {
-		return nil, fmt.Errorf("influx: the node's name is %q; allowed is 1 to 256 bytes", node)
+	if err := event.CheckName(node); err != nil {
+		return nil, fmt.Errorf("influx: the node's name: %w", err)
 	}
 	s := &Sink{set: all[0]}
 	s.logs = logLimit{log: s.set.log}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"reflect"
 	"slices"
@@ -15,8 +14,10 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/privacy"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -27,6 +28,9 @@ const Name = "metric-export-plugin"
 
 // Section is where kubo's configuration holds ours.
 const Section = "Plugins.Plugins." + Name + ".Config"
+
+// DisabledKey is the key by which kubo leaves the plugin out.
+const DisabledKey = "Plugins.Plugins." + Name + ".Disabled"
 
 // envPrefix begins the names of environment variables: IPFSMON_MONITOR_NAME.
 const envPrefix = "IPFSMON"
@@ -124,7 +128,8 @@ func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) 
 		l.Defaults(cfg)
 	}
 	mark(FromDefault)
-	if err := decodeSection(l.Section, cfg); err != nil {
+	section, _ := translate(l.Section)
+	if err := decodeSection(section, cfg); err != nil {
 		return nil, nil, err
 	}
 	mark(FromKubo)
@@ -138,7 +143,8 @@ func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) 
 	mark(FromFlag)
 	cfg.fill()
 	mark(FromDefault)
-	return cfg, sources, cfg.validate()
+	err = paths.Expand(cfg.paths())
+	return cfg, sources, errors.Join(err, cfg.validate())
 }
 
 // fill sets what is missing.
@@ -157,14 +163,43 @@ func (c *Config) fill() {
 	c.StreamPrivacy = cmp.Or(c.StreamPrivacy, c.Privacy)
 }
 
-// warnings logs what the old exporter only complained about.
-func (l Layers) warnings(log *slog.Logger) {
-	section, _ := l.Section.(map[string]any)
-	for _, key := range []string{"PopulatePrometheusInterval", "AgentVersionCutOff"} {
-		if n, ok := section[key].(float64); ok && n <= 0 {
-			log.Warn("a value that is not positive is ignored, the default is used", "key", Section+"."+key, "value", n)
+// paths are the settings that are paths, by key: a leading ~ is replaced there.
+func (c *Config) paths() map[string]*string {
+	out := map[string]*string{}
+	add := func(key string, path *string) { out[Section+"."+key] = path }
+	each := func(key string, list []string) {
+		for i := range list {
+			add(fmt.Sprintf("%s.%d", key, i), &list[i])
 		}
 	}
+	add("DataFolder", &c.DataFolder)
+	add("GeoIPDatabase", &c.GeoIPDatabase)
+	add("GatewayList", &c.GatewayList)
+	if s := c.TCPServerConfig; s != nil {
+		add("TCPServerConfig.TLSCertFile", &s.TLSCertFile)
+		add("TCPServerConfig.TLSKeyFile", &s.TLSKeyFile)
+		each("TCPServerConfig.TokenFiles", s.TokenFiles)
+	}
+	if s := c.HTTPServerConfig; s != nil {
+		add("HTTPServerConfig.TLSCertFile", &s.TLSCertFile)
+		add("HTTPServerConfig.TLSKeyFile", &s.TLSKeyFile)
+		each("HTTPServerConfig.TokenFiles", s.TokenFiles)
+	}
+	if s := c.IntrospectConfig; s != nil {
+		add("IntrospectConfig.TLSCertFile", &s.TLSCertFile)
+		add("IntrospectConfig.TLSKeyFile", &s.TLSKeyFile)
+		each("IntrospectConfig.TokenFiles", s.TokenFiles)
+	}
+	if s := c.InfluxDB; s != nil {
+		add("InfluxDB.PasswordFile", &s.PasswordFile)
+		add("InfluxDB.TokenFile", &s.TokenFile)
+		add("InfluxDB.SpoolDir", &s.SpoolDir)
+		for i := range s.Also {
+			add(fmt.Sprintf("InfluxDB.Also.%d.PasswordFile", i), &s.Also[i].PasswordFile)
+			add(fmt.Sprintf("InfluxDB.Also.%d.TokenFile", i), &s.Also[i].TokenFile)
+		}
+	}
+	return out
 }
 
 func (c *Config) validate() error {
@@ -176,8 +211,8 @@ func (c *Config) validate() error {
 	}
 	if c.MonitorName == "" {
 		add("MonitorName", errors.New("is empty and the machine has no host name: give this monitor a name"))
-	} else if strings.ContainsFunc(c.MonitorName, func(r rune) bool { return r < ' ' || r == '\\' }) || len(c.MonitorName) > 128 {
-		add("MonitorName", fmt.Errorf("%q: want 1 to 128 bytes without control characters and backslashes", c.MonitorName))
+	} else {
+		add("MonitorName", event.CheckName(c.MonitorName))
 	}
 	if c.TCPServerConfig != nil {
 		add("TCPServerConfig", c.TCPServerConfig.Validate())

@@ -330,6 +330,12 @@ func (m *Monitor) announce(w io.Writer) {
 	fmt.Fprintln(w, "Metric Export Plugin started")
 }
 
+// silent says whether nothing that the monitor sees leaves it, but for the
+// metrics in kubo's registry.
+func (m *Monitor) silent() bool {
+	return m.stream == nil && m.http == nil && m.influx == nil && len(m.IntrospectAddresses()) == 0
+}
+
 // Drift says why wants that the node sends are not captured; nil: they are.
 func (m *Monitor) Drift() error { return m.drift }
 

@@ -127,6 +127,10 @@ func (p *Plugin) Start(n *core.IpfsNode) error {
 	p.monitor = m
 	p.mu.Unlock()
 	m.announce(os.Stdout)
+	if m.silent() {
+		fmt.Println("No event stream, HTTP API or InfluxDB is configured: what the node sees is only counted, for Prometheus at its RPC API. " +
+			"Turn some on with `ipfs config --json " + Section + " '{...}'`, or use `ipfsmon run`, which has all of them.")
+	}
 	if p.opts.Started != nil {
 		p.opts.Started(m)
 	}
@@ -144,6 +148,10 @@ func (p *Plugin) Close() error {
 	}
 	return m.Close()
 }
+
+// Warnings say what of the section given to Check works, but not as it may be
+// meant.
+func (p *Plugin) Warnings() []string { return p.layers.Warnings() }
 
 // Check gives the effective configuration of a node whose plugin section is
 // given, with the sources of its keys; the error names all that is wrong.

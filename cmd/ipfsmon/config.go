@@ -32,16 +32,23 @@ func configCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			section, err := pluginSection(repo)
+			entry, err := pluginEntry(repo)
 			if err != nil {
 				return err
 			}
 			p := plugin.New(plugin.Options{Defaults: runDefaults, Flags: newRunner(c).flags})
-			cfg, sources, err := p.Check(repo, section)
+			cfg, sources, err := p.Check(repo, entry.Config)
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
 			entries := plugin.Entries(cfg, sources)
+			for _, w := range p.Warnings() {
+				fmt.Fprintln(os.Stderr, "Warning:", w)
+			}
+			if entry.Disabled {
+				entries = append(entries, plugin.Entry{Key: "Disabled", Value: "true", Source: plugin.FromKubo})
+				fmt.Fprintln(os.Stderr, "Warning:", errDisabled)
+			}
 			if format == "json" {
 				enc := json.NewEncoder(os.Stdout)
 				enc.SetIndent("", "  ")

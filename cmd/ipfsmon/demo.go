@@ -15,17 +15,18 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
 // demoRepo is where the demo's node lives unless told otherwise, apart from
 // the user's own.
 func demoRepo() (string, error) {
-	home, err := os.UserHomeDir()
+	repo, err := paths.Home("~/.ipfsmon/demo")
 	if err != nil {
 		return "", fmt.Errorf("find the home folder: %w; give a repository with --repo", err)
 	}
-	return filepath.Join(home, ".ipfsmon", "demo"), nil
+	return repo, nil
 }
 
 func demoCommand() *cli.Command {
@@ -52,7 +53,7 @@ func demoCommand() *cli.Command {
 					return err
 				}
 			}
-			repo, err := filepath.Abs(repo)
+			repo, err := repoPath(repo)
 			if err != nil {
 				return err
 			}
@@ -83,7 +84,7 @@ func runDemo(c *cli.Context, repo string) error {
 			}
 		})
 	}
-	err := r.run(c.Context, repo, true)
+	err := r.run(c.Context, repo, runOptions{command: "ipfsmon demo", isolated: true, migrate: true})
 	swarm.wg.Wait()
 	return errors.Join(err, swarm.err)
 }

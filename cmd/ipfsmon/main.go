@@ -11,7 +11,6 @@ import (
 
 	logging "github.com/ipfs/go-log/v2"
 	"github.com/ipfs/kubo/cmd/ipfs/kubo"
-	"github.com/ipfs/kubo/plugin/loader"
 	"github.com/urfave/cli/v2"
 
 	kuboversion "github.com/ipfs/kubo"
@@ -23,7 +22,6 @@ import (
 var commit string
 
 func main() {
-	telemetryOff()
 	logs()
 	if filepath.Base(os.Args[0]) == "ipfs" {
 		os.Exit(runKubo(plugin.New(plugin.Options{}), os.Args[1:]))
@@ -77,15 +75,6 @@ func buildCommit() string {
 	return "unknown"
 }
 
-// telemetryOff keeps kubo's own telemetry plugin from sending anything unless
-// the user asks for it by the variable that kubo reads.
-func telemetryOff() {
-	const kuboVariable = "IPFS_TELEMETRY"
-	if os.Getenv(kuboVariable) == "" {
-		os.Setenv(kuboVariable, "off")
-	}
-}
-
 // logs sends our own log lines through kubo's logger, so that kubo's settings
 // apply to them (`ipfs log level ipfsmon debug`). Warnings are shown unless the
 // environment says otherwise: kubo's own default is errors only.
@@ -99,7 +88,7 @@ func logs() {
 // runKubo runs kubo's command line in this process and gives its exit code.
 func runKubo(p *plugin.Plugin, args []string) int {
 	os.Args = append([]string{"ipfs"}, args...)
-	return kubo.Start(kubo.BuildEnv(func(l *loader.PluginLoader) error { return l.Load(p) }))
+	return kubo.Start(environment(p))
 }
 
 func ipfsCommand() *cli.Command {

@@ -1,27 +1,22 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/ipfs/kubo/config"
-	serialize "github.com/ipfs/kubo/config/serialize"
-	"github.com/ipfs/kubo/repo/fsrepo"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/store"
-	"github.com/ipfsmon/ipfsmon/internal/loopback"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -62,30 +57,25 @@ func runCommand() *cli.Command {
 			"Example: ipfsmon run\n" +
 			"         ipfsmon run --influxdb http://influx.example:8086 --name de1\n" +
 			"         ipfsmon run --isolated --repo /tmp/lab       never leaves this machine\n\n" +
+			"A repository of an older kubo is migrated with --migrate; without it a terminal is asked, and anything else gets an error.\n" +
 			"All other settings: `ipfsmon config --help`. Ctrl-C stores everything and ends; a second one ends at once.",
 		Flags: append(runFlags(),
-			&cli.BoolFlag{Name: "isolated", Usage: "keep the node on the loopback interface; needs a repository of its own"}),
+			&cli.BoolFlag{Name: "isolated", Usage: "keep the node on the loopback interface; needs a repository of its own"},
+			&cli.BoolFlag{Name: "migrate", Usage: "migrate the repository of an older kubo without asking, as `ipfs daemon --migrate` does"},
+			&cli.BoolFlag{Name: "enable-gc", Usage: "collect garbage now and then, as `ipfs daemon --enable-gc` does; the config's Datastore section says when"}),
 		Action: func(c *cli.Context) error {
 			r := newRunner(c)
 			repo, err := repoPath(c.String("repo"))
 			if err != nil {
 				return err
 			}
-			return r.run(c.Context, repo, c.Bool("isolated"))
+			o := runOptions{command: "ipfsmon run", isolated: c.Bool("isolated"), migrate: c.Bool("migrate")}
+			if c.Bool("enable-gc") {
+				o.daemon = append(o.daemon, "--enable-gc")
+			}
+			return r.run(c.Context, repo, o)
 		},
 	}
-}
-
-// repoPath is the repository given, or that of IPFS_PATH or ~/.ipfs.
-func repoPath(given string) (string, error) {
-	if given != "" {
-		return filepath.Abs(given)
-	}
-	path, err := config.PathRoot()
-	if err != nil {
-		return "", fmt.Errorf("find the node's repository: %w; give it with --repo", err)
-	}
-	return filepath.Abs(path)
 }
 
 // runner runs one monitored node in this process.
@@ -138,9 +128,17 @@ func runDefaults(cfg *plugin.Config) {
 	cfg.StoreListenAddress = defaultStore
 }
 
+// runOptions are how a node is run, beside its configuration.
+type runOptions struct {
+	command  string   // what runs it, for messages
+	isolated bool     // the node keeps to the loopback interface
+	migrate  bool     // an older repository is migrated without asking
+	daemon   []string // more flags of kubo's daemon
+}
+
 // run runs the node until it is interrupted.
-func (r *runner) run(ctx context.Context, repo string, isolated bool) error {
-	if err := prepareRepo(ctx, repo, isolated, r.out); err != nil {
+func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
+	if err := prepareRepo(ctx, repo, o.command, o.isolated, o.migrate, r.out); err != nil {
 		return err
 	}
 	var storeURL string // set once the embedded InfluxDB runs
@@ -163,13 +161,22 @@ func (r *runner) run(ctx context.Context, repo string, isolated bool) error {
 		Started: r.monitorStarted,
 	}
 	p := plugin.New(opts)
-	section, err := pluginSection(repo)
+	entry, err := pluginEntry(repo)
 	if err != nil {
 		return err
 	}
-	cfg, _, err := p.Check(repo, section)
+	if entry.Disabled {
+		return errDisabled
+	}
+	if err := checkPlugins(repo); err != nil {
+		return err
+	}
+	cfg, _, err := p.Check(repo, entry.Config)
 	if err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
+	}
+	if err := checkPorts(repo, cfg); err != nil {
+		return err
 	}
 	if cfg.InfluxDB != nil && cfg.InfluxDB.URL == "stdout:" {
 		// Standard output is for points alone: what else is told there goes to
@@ -188,7 +195,10 @@ func (r *runner) run(ctx context.Context, repo string, isolated bool) error {
 		fmt.Fprintf(r.out, "InfluxDB listening on %s, data in %s\n", storeURL, cfg.DataFolder)
 	}
 	os.Setenv(config.EnvDir, repo)
-	code := runKubo(p, []string{"daemon"})
+	if o.migrate {
+		o.daemon = append(o.daemon, "--migrate")
+	}
+	code := runKubo(p, append([]string{"daemon"}, o.daemon...))
 	err = p.Close() // kubo has closed it if the daemon came up; then this only tells how it went
 	if child != nil {
 		err = errors.Join(err, child.Close())
@@ -200,61 +210,6 @@ func (r *runner) run(ctx context.Context, repo string, isolated bool) error {
 		return cli.Exit("", code)
 	}
 	fmt.Fprintln(r.out, "Everything is stored.")
-	return nil
-}
-
-// prepareRepo makes the repository if there is none, and sees to it that an
-// isolated node has one that says so: a node's repository is never changed
-// from public to isolated behind its owner's back.
-func prepareRepo(ctx context.Context, repo string, isolated bool, out io.Writer) error {
-	fresh := !fsrepo.IsInitialized(repo)
-	if fresh {
-		if err := os.MkdirAll(repo, 0o700); err != nil {
-			return fmt.Errorf("make the repository: %w", err)
-		}
-		if err := initRepo(ctx, repo); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "Made a repository in %s\n", repo)
-	}
-	if !isolated {
-		return nil
-	}
-	file := filepath.Join(repo, config.DefaultConfigFile)
-	cfg, err := serialize.Load(file)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", file, err)
-	}
-	before, err := config.Marshal(cfg)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", file, err)
-	}
-	loopback.Apply(cfg)
-	if fresh {
-		return serialize.WriteConfigFile(file, cfg)
-	}
-	after, err := config.Marshal(cfg)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", file, err)
-	}
-	if !bytes.Equal(before, after) {
-		return fmt.Errorf("the repository %s is not of an isolated node; give another with --repo, it is made if there is none", repo)
-	}
-	return nil
-}
-
-// initRepo has kubo make the repository, in a process of its own: kubo's
-// command line is made to run once in a process.
-func initRepo(ctx context.Context, repo string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	cmd := exec.CommandContext(ctx, self, "ipfs", "init")
-	cmd.Env = append(os.Environ(), config.EnvDir+"="+repo)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("make the repository %s: %w\n%s", repo, err, out)
-	}
 	return nil
 }
 
@@ -280,22 +235,33 @@ func startStore(ctx context.Context, cfg *plugin.Config) (*store.Child, error) {
 	return child, nil
 }
 
-// pluginSection reads the plugin's part of a repository's configuration, in
-// the form in which kubo hands it to plugins.
+// errDisabled is why a node is not run: nothing of it would be monitored.
+var errDisabled = errors.New(plugin.DisabledKey + " is true in the node's configuration, and nothing would be monitored: " +
+	"set it with `ipfsmon ipfs config --json " + plugin.DisabledKey + " false`, or run the node alone with `ipfsmon ipfs daemon`")
+
+// pluginSection reads the plugin's settings from a repository's configuration,
+// in the form in which kubo hands them to plugins.
 func pluginSection(repo string) (any, error) {
+	entry, err := pluginEntry(repo)
+	return entry.Config, err
+}
+
+// pluginEntry reads the plugin's part of a repository's configuration; without
+// one it is empty.
+func pluginEntry(repo string) (entry config.Plugin, err error) {
 	file := filepath.Join(repo, config.DefaultConfigFile)
 	b, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return entry, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the node's configuration: %w", err)
+		return entry, fmt.Errorf("read the node's configuration: %w", err)
 	}
 	var cfg struct{ Plugins config.Plugins }
 	if err := json.Unmarshal(b, &cfg); err != nil {
-		return nil, fmt.Errorf("read the node's configuration %s: %w", file, err)
+		return entry, fmt.Errorf("read the node's configuration %s: %w", file, err)
 	}
-	return cfg.Plugins.Plugins[plugin.Name].Config, nil
+	return cfg.Plugins.Plugins[plugin.Name], nil
 }
 
 // monitorStarted begins the status line.

@@ -42,7 +42,9 @@ func TestCheck(t *testing.T) {
 	// What stays on this machine is the user's affair.
 	f(func(*config.Config) {})
 	f(func(c *config.Config) { c.Addresses.API = config.Strings{"/ip4/127.0.0.1/tcp/5001"} })
-	f(func(c *config.Config) { c.Addresses.API = config.Strings{"/unix/run/ipfs.sock", "/ip4/127.0.0.2/tcp/5001"} })
+	f(func(c *config.Config) {
+		c.Addresses.API = config.Strings{"/unix/run/ipfs.sock", "/ip4/127.0.0.2/tcp/5001"}
+	})
 	f(func(c *config.Config) { c.Addresses.Gateway = config.Strings{"/ip4/127.0.0.1/tcp/8080"} })
 	f(func(c *config.Config) { c.Addresses.Swarm = []string{"/ip4/127.0.0.1/tcp/4001"} })
 	f(func(c *config.Config) { c.Bootstrap = []string{"/ip4/127.0.0.1/tcp/4001/p2p/" + id.PeerID} })

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/ipfs/kubo/config"
+	serialize "github.com/ipfs/kubo/config/serialize"
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/ipfsmon/ipfsmon/plugin"
+)
+
+// wantedPort is an address that shall be listened on, with what its user can
+// do if it is taken.
+type wantedPort struct {
+	what    string // "the event stream"
+	address string // host:port; unix sockets are left to who makes them
+	remedy  string
+}
+
+// checkPorts says which of the addresses of a node and its monitor are taken,
+// all of them, before anything is started.
+func checkPorts(repo string, cfg *plugin.Config) error {
+	wanted := monitorPorts(cfg)
+	node, err := nodePorts(repo)
+	if err != nil {
+		return err
+	}
+	return findTaken(append(wanted, node...))
+}
+
+// monitorPorts are those of the monitor, by flag or key.
+func monitorPorts(cfg *plugin.Config) (out []wantedPort) {
+	if s := cfg.TCPServerConfig; s != nil {
+		for _, a := range s.ListenAddresses {
+			out = append(out, wantedPort{"the event stream", a, "give another with --stream HOST:PORT"})
+		}
+	}
+	if s := cfg.HTTPServerConfig; s != nil {
+		for _, a := range s.ListenAddresses {
+			out = append(out, wantedPort{"the HTTP API", a, "give another with --http HOST:PORT"})
+		}
+	}
+	if s := cfg.IntrospectConfig; s != nil && !s.Off {
+		for _, a := range s.ListenAddresses {
+			out = append(out, wantedPort{"introspection", a, "give another in IntrospectConfig.ListenAddresses"})
+		}
+	}
+	if cfg.InfluxDB == nil || cfg.InfluxDB.URL == "" {
+		out = append(out, wantedPort{"the embedded InfluxDB", cfg.StoreListenAddress, "give another with --store HOST:PORT; " +
+			"if an InfluxDB is there that shall have the points, --influxdb http://" + cfg.StoreListenAddress + " writes into that one"})
+	}
+	return out
+}
+
+// nodePorts are those of kubo that it cannot run without.
+func nodePorts(repo string) (out []wantedPort, err error) {
+	file := filepath.Join(repo, config.DefaultConfigFile)
+	cfg, err := serialize.Load(file)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	add := func(key string, addresses []string) {
+		for _, a := range addresses {
+			m, err := multiaddr.NewMultiaddr(a)
+			if err != nil {
+				continue // kubo says so
+			}
+			if network, host, err := manet.DialArgs(m); err == nil && strings.HasPrefix(network, "tcp") {
+				out = append(out, wantedPort{"kubo's " + key, host, "another node may be running; " +
+					"give this one another address with `ipfsmon ipfs config --json " + key + ` '"/ip4/127.0.0.1/tcp/PORT"'` + "`"})
+			}
+		}
+	}
+	add("Addresses.API", cfg.Addresses.API)
+	add("Addresses.Gateway", cfg.Addresses.Gateway)
+	return out, nil
+}
+
+// knownPorts are programs that are often found on our defaults.
+var knownPorts = map[string]string{
+	"8181": "InfluxDB 3 listens there by default",
+	"8086": "InfluxDB 1 and 2 listen there by default",
+}
+
+// findTaken tries to listen on every address at once, so that two of ours on
+// one port are found too, and stops again.
+func findTaken(wanted []wantedPort) error {
+	var errs []error
+	first := map[string]string{}
+	for _, w := range wanted {
+		_, port, err := net.SplitHostPort(w.address)
+		if err != nil || port == "0" || strings.HasPrefix(w.address, "unix:") {
+			continue // no port, or any
+		}
+		l, err := net.Listen("tcp", w.address)
+		switch {
+		case err == nil:
+			defer l.Close()
+			first[w.address] = w.what
+		case errors.Is(err, syscall.EADDRINUSE) && first[w.address] != "":
+			errs = append(errs, fmt.Errorf("%s and %s are both on %s; %s", first[w.address], w.what, w.address, w.remedy))
+		case errors.Is(err, syscall.EADDRINUSE):
+			known := ""
+			if k := knownPorts[port]; k != "" {
+				known = " (" + k + ")"
+			}
+			errs = append(errs, fmt.Errorf("%s: %s: address already in use%s; %s", w.what, w.address, known, w.remedy))
+		default:
+			errs = append(errs, fmt.Errorf("%s: %w; %s", w.what, err, w.remedy))
+		}
+	}
+	return errors.Join(errs...)
+}

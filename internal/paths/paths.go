@@ -1,0 +1,62 @@
+// Package paths reads paths as a person writes them.
+//
+// In: a path from a flag, the environment or a configuration. Out: the path to
+// open. Promised: ~ means what it means to kubo, so that IPFS_PATH=~/x is the
+// same repository for every command of ours and of kubo's. Not promised: that
+// anything is there.
+package paths
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/ipfs/kubo/config"
+	"github.com/ipfs/kubo/misc/fsutil"
+)
+
+// Home returns a path with a leading ~ replaced by the user's home folder.
+// Other paths, "" among them, are returned as they are. ~name is an error:
+// kubo does not know it either, and a folder of that name is hardly meant.
+func Home(path string) (string, error) {
+	out, err := fsutil.ExpandHome(path)
+	if err != nil {
+		return "", fmt.Errorf("path %q: %w; want an absolute path, or ~/ for your own home folder", path, err)
+	}
+	return out, nil
+}
+
+// Repo returns the absolute path of a node's repository: given, or that of
+// IPFS_PATH, or ~/.ipfs.
+func Repo(given string) (string, error) {
+	if given == "" {
+		given = os.Getenv(config.EnvDir)
+	}
+	if given == "" {
+		given = config.DefaultPathRoot
+	}
+	path, err := Home(given)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the node's repository: %w", err)
+	}
+	return path, nil
+}
+
+// Expand replaces each path by what Home returns for it. The error names all
+// that cannot be, by their keys.
+func Expand(all map[string]*string) error {
+	var errs []error
+	for key, path := range all {
+		out, err := Home(*path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
+			continue
+		}
+		*path = out
+	}
+	return errors.Join(errs...)
+}

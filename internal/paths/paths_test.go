@@ -1,0 +1,62 @@
+package paths
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestHome(t *testing.T) {
+	t.Setenv("HOME", "/home/lab")
+	f := func(in, want string) {
+		t.Helper()
+		got, err := Home(in)
+		if got != want || (err == nil) != (want != "" || in == "") {
+			t.Errorf("Home(%q) = %q, %v, want %q", in, got, err, want)
+		}
+	}
+	f("", "")
+	f("~", "/home/lab")
+	f("~/x y", "/home/lab/x y")
+	f("/srv/~/x", "/srv/~/x")
+	f("x/~", "x/~")
+	f("./~", "./~")
+	f("~other/x", "")
+	if _, err := Home("~other/x"); err == nil || !strings.Contains(err.Error(), `"~other/x"`) || !strings.Contains(err.Error(), "want") {
+		t.Errorf("Home(~other/x): %v, want an error with the path and what is wanted", err)
+	}
+}
+
+func TestRepo(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HOME", "/home/lab")
+	f := func(env, given, want string) {
+		t.Helper()
+		t.Setenv("IPFS_PATH", env)
+		if got, err := Repo(given); got != want || err != nil {
+			t.Errorf("IPFS_PATH=%q Repo(%q) = %q, %v, want %q", env, given, got, err, want)
+		}
+	}
+	f("", "", "/home/lab/.ipfs")
+	f("~/x y", "", "/home/lab/x y")
+	f("~/x", "~/z", "/home/lab/z")
+	f("~/x", "z", filepath.Join(here, "z"))
+	f("rel", "", filepath.Join(here, "rel"))
+	t.Setenv("IPFS_PATH", "~other")
+	if got, err := Repo(""); err == nil {
+		t.Errorf("Repo = %q for ~other, want an error", got)
+	}
+}
+
+func TestExpand(t *testing.T) {
+	t.Setenv("HOME", "/home/lab")
+	a, b, c := "~/a", "", "~x"
+	err := Expand(map[string]*string{"A": &a, "B": &b, "C": &c})
+	if a != "/home/lab/a" || b != "" || err == nil || !strings.HasPrefix(err.Error(), "C: ") {
+		t.Errorf("Expand: %q %q %v", a, b, err)
+	}
+}

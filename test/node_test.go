@@ -1,0 +1,320 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/plugin"
+)
+
+// isolatedFlags are those of startNode.
+var isolatedFlags = []string{"run", "--isolated", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0"}
+
+// madeRepo is the repository of an isolated node that has run once.
+func madeRepo(t *testing.T) *node {
+	t.Helper()
+	n := startNode(t, t.TempDir())
+	n.signal(syscall.SIGINT)
+	require.Zero(t, n.wait(30*time.Second), n.out.String())
+	return n
+}
+
+// refused runs a command that must end with an error soon, and returns what it
+// printed.
+func refused(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	p := start(t, env, args...)
+	require.NotZero(t, p.wait(60*time.Second), p.out.String())
+	require.NotContains(t, p.out.String(), "InfluxDB listening", "something was started first")
+	return p.out.String()
+}
+
+// TestFirstStartKilledAtAnyMomentHeals kills the first starts of a node, and
+// what they have started or not, at random moments. The next start must work,
+// and the node must be isolated, which startNode's flag checks.
+func TestFirstStartKilledAtAnyMomentHeals(t *testing.T) {
+	for range 4 {
+		home := t.TempDir()
+		for k := range 6 {
+			p := start(t, environ(home), isolatedFlags...)
+			after := time.Duration(rand.Int64N(int64(400 * time.Millisecond)))
+			select {
+			case <-time.After(after):
+			case <-p.done:
+				require.Zero(t, p.cmd.ProcessState.ExitCode(), "the start after %d kills: %s", k, p.out)
+			}
+			if k%2 == 0 {
+				p.kill() // with the process that makes the repository
+			} else {
+				_ = p.cmd.Process.Kill() // that one works on
+				<-p.done
+			}
+		}
+		n := startNode(t, home)
+		require.FileExists(t, filepath.Join(n.repo, "datastore_spec"))
+		left, err := filepath.Glob(filepath.Join(n.repo, ".ipfsmon*"))
+		require.NoError(t, err)
+		for _, l := range left { // by a process that outlived its parent, until the next start
+			require.Contains(t, l, ".ipfsmon-init-")
+		}
+		n.kill()
+	}
+}
+
+// TestOlderRepository starts nodes on a repository of the kubo before.
+func TestOlderRepository(t *testing.T) {
+	n := madeRepo(t)
+	version := filepath.Join(n.repo, "version")
+	now, err := os.ReadFile(version)
+	require.NoError(t, err)
+	var current int
+	_, err = fmt.Sscan(string(now), &current)
+	require.NoError(t, err)
+	set := func(v int) { require.NoError(t, os.WriteFile(version, fmt.Appendln(nil, v), 0o600)) }
+
+	set(current - 1)
+	out := refused(t, n.env, isolatedFlags...)
+	require.Contains(t, out, fmt.Sprintf("is of version %d and has to be migrated to version %d", current-1, current))
+	require.Contains(t, out, "`ipfsmon run --migrate`")
+	require.Contains(t, out, "`ipfsmon ipfs repo migrate`")
+
+	p := start(t, n.env, append(isolatedFlags, "--migrate")...)
+	p.find(`Daemon is (ready)`)
+	p.signal(syscall.SIGINT)
+	require.Zero(t, p.wait(30*time.Second))
+	migrated, err := os.ReadFile(version)
+	require.NoError(t, err)
+	require.Equal(t, strings.TrimSpace(string(now)), strings.TrimSpace(string(migrated)))
+
+	set(current + 1)
+	require.Contains(t, refused(t, n.env, isolatedFlags...), "of a later kubo")
+	set(10)
+	require.Contains(t, refused(t, n.env, append(isolatedFlags, "--migrate")...), "an isolated node fetches no migrations from the network")
+	require.NoError(t, os.Remove(version))
+	require.Contains(t, refused(t, n.env, isolatedFlags...), "is not complete")
+}
+
+// TestEnableGC has a node with the flag drop a block that nobody pinned.
+func TestEnableGC(t *testing.T) {
+	n := madeRepo(t)
+	n.ipfs("config", "Datastore.GCPeriod", "1s")
+	n.ipfs("config", "Datastore.StorageMax", "1KB")
+	cid := n.ipfs("block", "put", textFile(t, "nobody wants this"))
+	require.Contains(t, n.ipfs("refs", "local"), cid)
+	p := start(t, n.env, append(isolatedFlags, "--enable-gc")...)
+	p.find(`Daemon is (ready)`)
+	require.Eventually(t, func() bool {
+		out, err := run(n.env, "ipfs", "refs", "local")
+		return err == nil && !strings.Contains(out, cid)
+	}, 60*time.Second, 200*time.Millisecond, "the block was not collected")
+}
+
+// TestTildeIsTheHomeFolder gives paths that no shell has expanded.
+func TestTildeIsTheHomeFolder(t *testing.T) {
+	home, here := t.TempDir(), t.TempDir()
+	in := func(env []string, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(bin, args...)
+		cmd.Dir, cmd.Env = here, env
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%v: %s", args, out)
+		return string(out)
+	}
+	env := environ(home, "IPFS_PATH=~/x y")
+	in(env, "ipfs", "init")
+	require.FileExists(t, filepath.Join(home, "x y", "config"))
+	in(env, "ipfs", "config", plugin.Section+".MonitorName", "tilde")
+	for _, args := range [][]string{{"config"}, {"config", "--repo", "~/x y"}, {"config", "--repo=~/x y"}} {
+		out := in(env, args...)
+		require.Regexp(t, `DataFolder +"`+filepath.Join(home, "x y", "ipfsmon")+`"`, out)
+		require.Regexp(t, `MonitorName +"tilde"`, out)
+	}
+	require.Regexp(t, `DataFolder +"`+filepath.Join(home, "data")+`"`, in(env, "config", "--data", "~/data"))
+	out, err := run(env, "spool", "ls") // it has none yet
+	require.Error(t, err)
+	require.Contains(t, out, filepath.Join(home, "x y"))
+	entries, err := os.ReadDir(here)
+	require.NoError(t, err)
+	require.Empty(t, entries, "a folder was made where the command ran")
+
+	p := start(t, environ(home, "IPFS_PATH=~/z"), isolatedFlags...)
+	p.find(`Made a repository in (` + filepath.Join(home, "z") + `)`)
+	p.find(`Daemon is (ready)`)
+	p.kill()
+	out, err = run(environ(home, "IPFS_PATH=~other/x"), "config")
+	require.Error(t, err)
+	require.Contains(t, out, `"~other/x"`)
+	require.Contains(t, out, "want")
+}
+
+// TestPortsAreLookedAtFirst starts a node where every port is taken.
+func TestPortsAreLookedAtFirst(t *testing.T) {
+	n := madeRepo(t)
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer busy.Close()
+	taken := busy.Addr().String()
+	n.ipfs("config", "Addresses.API", "/ip4/127.0.0.1/tcp/"+taken[strings.LastIndexByte(taken, ':')+1:])
+	out := refused(t, n.env, "run", "--isolated", "--stream", taken, "--http", taken, "--store", taken)
+	for _, want := range []string{"--stream HOST:PORT", "--http HOST:PORT", "--store HOST:PORT", "--influxdb http://" + taken, "ipfsmon ipfs config --json Addresses.API"} {
+		require.Contains(t, out, want)
+	}
+}
+
+// TestARunningNodeIsNotStartedAgain names the repository, not a port.
+func TestARunningNodeIsNotStartedAgain(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	require.Contains(t, refused(t, n.env, isolatedFlags...), "is in use by another process")
+}
+
+// TestIsolatedRepositories shows what of them may be changed.
+func TestIsolatedRepositories(t *testing.T) {
+	n := madeRepo(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	free := fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", l.Addr().(*net.TCPAddr).Port)
+	l.Close()
+	n.ipfs("config", "Addresses.API", free)
+	p := start(t, n.env, isolatedFlags...)
+	p.find(`RPC API server listening on (` + free + `)`)
+	p.find(`Daemon is (ready)`)
+	p.signal(syscall.SIGINT)
+	require.Zero(t, p.wait(30*time.Second))
+
+	// Without the flag it is still one, and says so.
+	p = start(t, n.env, append([]string{"run"}, isolatedFlags[2:]...)...)
+	p.find(`(it stays on the loopback interface)`)
+	p.find(`Daemon is (ready)`)
+	p.signal(syscall.SIGINT)
+	require.Zero(t, p.wait(30*time.Second))
+
+	n.ipfs("config", "--json", "Bootstrap", `["/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN"]`)
+	out := refused(t, n.env, isolatedFlags...)
+	require.Contains(t, out, "is not of an isolated node:\n  Bootstrap is [")
+	require.NotContains(t, out, "Addresses.API")
+}
+
+// TestDisabledPlugin shows every place where that is said.
+func TestDisabledPlugin(t *testing.T) {
+	n := madeRepo(t)
+	n.ipfs("config", "--json", plugin.DisabledKey, "true")
+	require.Contains(t, refused(t, n.env, isolatedFlags...), plugin.DisabledKey+" is true in the node's configuration, and nothing would be monitored")
+	out, err := run(n.env, "config")
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^Disabled +true +\(kubo config\)$`, out)
+	require.Contains(t, out, "Warning: "+plugin.DisabledKey)
+	p := start(t, n.env, "ipfs", "daemon")
+	p.find(`Daemon is (ready)`)
+	require.Contains(t, p.out.String(), plugin.DisabledKey+" is true: this node is not monitored")
+	require.NotContains(t, p.out.String(), "Metric Export Plugin started")
+}
+
+// TestDaemonWithoutASection says that nothing leaves the monitor, and with a
+// section says no such thing.
+func TestDaemonWithoutASection(t *testing.T) {
+	n := madeRepo(t)
+	p := start(t, n.env, "ipfs", "daemon")
+	p.find(`(No event stream, HTTP API or InfluxDB is configured): what the node sees is only counted`)
+	require.Contains(t, p.out.String(), "ipfsmon run")
+	p.find(`Daemon is (ready)`)
+	p.signal(syscall.SIGINT)
+	require.Zero(t, p.wait(30*time.Second))
+	n.ipfs("config", "--json", plugin.Section, `{"TCPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
+	p = start(t, n.env, "ipfs", "daemon")
+	p.find(`Daemon is (ready)`)
+	require.NotContains(t, p.out.String(), "No event stream")
+}
+
+// TestSectionOfTheLastExporter starts a daemon with it.
+func TestSectionOfTheLastExporter(t *testing.T) {
+	n := madeRepo(t)
+	n.ipfs("config", "--json", plugin.Section, `{"PopulatePrometheusInterval": 10, "AgentVersionCutOff": 20,
+		"EnableBitswapDiscoveryProbe": true, "AMQPServerAddress": "amqp://rabbitmq:5672/%2f", "HTTPServerConfig": {"ListenAddresses": ["0.0.0.0:0"]}}`)
+	p := start(t, n.env, "ipfs", "daemon")
+	p.find(`Metric Export HTTP server listening on (127\.0\.0\.1:\d+)`)
+	p.find(`Daemon is (ready)`)
+	require.Contains(t, p.out.String(), "AMQPServerAddress: nothing is sent to an AMQP broker")
+	out, err := run(n.env, "config")
+	require.NoError(t, err)
+	require.Contains(t, out, "Warning: "+plugin.Section+".AMQPServerAddress")
+}
+
+// TestPluginsThatAreBuiltIn leaves one in the folder where kubo looks.
+func TestPluginsThatAreBuiltIn(t *testing.T) {
+	n := madeRepo(t)
+	at := filepath.Join(n.repo, "plugins", "mexport.so")
+	require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o700))
+	require.NoError(t, os.WriteFile(at, []byte("\x7fELF of metric-export-plugin"), 0o755))
+	for _, args := range [][]string{isolatedFlags, {"ipfs", "id"}, {"ipfs", "--repo-dir", n.repo, "id"}} {
+		out := refused(t, n.env, args...)
+		require.Contains(t, out, at+": this is the old metrics exporter, which is built into this program; move it out", "%v", args)
+		require.NotContains(t, out, "goroutine")
+	}
+	// What Go itself refuses comes with an explanation.
+	require.NoError(t, os.WriteFile(at, []byte("\x7fELF"), 0o755))
+	require.Contains(t, refused(t, n.env, "ipfs", "id"), "A plugin has to be built with the Go, the flags and the modules of this program")
+}
+
+// TestSecretInKubosConfiguration warns of what `ipfs config show` prints.
+func TestSecretInKubosConfiguration(t *testing.T) {
+	n := madeRepo(t)
+	n.ipfs("config", "--json", plugin.Section, `{"InfluxDB": {"URL": "http://127.0.0.1:9", "Username": "u", "Password": "geheim"}}`)
+	require.Contains(t, n.ipfs("config", "show"), "geheim", "kubo conceals it now: the warning is not true any more")
+	out, err := run(n.env, "config")
+	require.NoError(t, err)
+	require.Contains(t, out, "Warning: "+plugin.Section+".InfluxDB.Password: a secret in kubo's configuration")
+	require.NotContains(t, out, "geheim")
+	p := start(t, n.env, "ipfs", "daemon")
+	p.find(`Daemon is (ready)`)
+	require.Contains(t, p.out.String(), "InfluxDB.Password: a secret in kubo's configuration")
+}
+
+// TestTelemetry holds what the documents say of kubo's own: this kubo reports
+// to nobody, unless its configuration names somebody.
+func TestTelemetry(t *testing.T) {
+	n := madeRepo(t)
+	id := filepath.Join(n.repo, "telemetry_uuid")
+	daemon := func() {
+		t.Helper()
+		p := start(t, n.env, "ipfs", "daemon")
+		p.find(`Daemon is (ready)`)
+		p.signal(syscall.SIGINT)
+		require.Zero(t, p.wait(30*time.Second))
+	}
+	n.ipfs("config", "--json", "Plugins.Plugins.telemetry", `{"Disabled": false}`) // an isolated node has it off
+	daemon()
+	require.NoFileExists(t, id, "kubo's telemetry has somebody to report to")
+
+	reports := make(chan string, 16)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case reports <- r.URL.Path:
+		default:
+		}
+	}))
+	defer collector.Close()
+	cfg, err := json.Marshal(map[string]any{"Config": map[string]string{"Endpoint": collector.URL + "/here", "Delay": "100ms"}})
+	require.NoError(t, err)
+	n.ipfs("config", "--json", "Plugins.Plugins.telemetry", string(cfg))
+	p := start(t, n.env, "ipfs", "daemon")
+	p.find(`Daemon is (ready)`)
+	select {
+	case path := <-reports:
+		require.Equal(t, "/here", path)
+	case <-time.After(60 * time.Second):
+		require.Fail(t, "what the user configured was not honoured")
+	}
+}
