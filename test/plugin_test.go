@@ -24,7 +24,7 @@ func TestAllPluginInStockIPFS(t *testing.T) {
 	ipfs, so := filepath.Join(home, "stock-ipfs"), filepath.Join(home, "ipfsmon.so")
 	goTool(t, "build", "-buildmode=plugin", "-o", so, "./cmd/plugin")
 	goTool(t, "build", "-o", ipfs, "github.com/ipfs/kubo/cmd/ipfs")
-	env := environ(home, "IPFS_TELEMETRY=off")
+	env := environ(home)
 	stock := func(args ...string) string {
 		t.Helper()
 		cmd := exec.Command(ipfs, args...)

@@ -49,4 +49,13 @@ func TestFaultsHaveTests(t *testing.T) {
 			}
 		}
 	}
+	upgrading, err := os.ReadFile("../docs/upgrading-kubo.md")
+	require.NoError(t, err)
+	named := regexp.MustCompile(`\bTest\w+`).FindAllString(string(upgrading), -1)
+	require.NotEmpty(t, named)
+	for _, name := range named {
+		if !defined[name] {
+			t.Errorf("docs/upgrading-kubo.md: %s is no test of this tree", name)
+		}
+	}
 }
