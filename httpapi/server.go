@@ -23,6 +23,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
@@ -34,8 +35,10 @@ const (
 	idleTimeout       = time.Minute
 	maxHeaderBytes    = 16 << 10
 	maxBodyBytes      = 1 << 20
-	// maxConns is the most connections at once; more are closed as they come.
-	maxConns = 256
+	// maxConns is the most connections at once, maxConnsPerAddress that of one
+	// address beyond loopback.
+	maxConns           = 256
+	maxConnsPerAddress = 64
 	// shutdownTime is how long requests under way have at the end.
 	shutdownTime = 2 * time.Second
 	// maxLong is the most requests at once of those that take long or much:
@@ -55,7 +58,7 @@ type Server struct {
 	closing atomic.Bool
 	stop    context.CancelFunc // by Close
 	stopped context.Context
-	conns   atomic.Int64
+	conns   *listen.Conns
 	guard   guard.Guard
 
 	requests requests
@@ -91,26 +94,15 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		IdleTimeout:       idleTimeout,
 		// The library adds 4096 bytes to what it is told.
 		MaxHeaderBytes: maxHeaderBytes - 4096,
-		ConnState:      s.count,
 		BaseContext: func(l net.Listener) context.Context {
 			a, ok := l.(*access.Listener)
 			return context.WithValue(context.Background(), needsToken{}, ok && a.NeedsToken)
 		},
 		ErrorLog: slog.NewLogLogger(quiet{s.log.Handler(), &s.libraryLine}, slog.LevelDebug),
 	}
+	s.conns = listen.NewConns(listen.Bounds{Total: maxConns, PerAddress: maxConnsPerAddress})
+	s.conns.Serve(s.http)
 	return s, nil
-}
-
-// count keeps the number of connections under maxConns.
-func (s *Server) count(c net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		if s.conns.Add(1) > maxConns {
-			c.Close()
-		}
-	case http.StateClosed, http.StateHijacked:
-		s.conns.Add(-1)
-	}
 }
 
 // quiet keeps what the HTTP library has to say, of accepts that fail for
@@ -140,7 +132,7 @@ func (s *Server) Listen() error {
 	if s.listeners != nil {
 		return errors.New("httpapi: Listen was called twice")
 	}
-	l, err := s.gate.Listen(s.cfg.ListenAddresses)
+	l, err := s.gate.Listen(s.cfg.ListenAddresses, s.conns)
 	s.listeners = l
 	return err
 }
@@ -231,5 +223,6 @@ func (s *Server) Panics() uint64 { return s.guard.Panics() }
 
 // Stats tells how the server stands.
 func (s *Server) Stats() status.HTTP {
-	return status.HTTP{Requests: s.requests.list(), Connections: uint64(max(s.conns.Load(), 0)), Panics: s.guard.Panics()}
+	open, refused, evicted := s.conns.Stats()
+	return status.HTTP{Requests: s.requests.list(), Connections: uint64(open), Refused: refused, Evicted: evicted, Panics: s.guard.Panics()}
 }

@@ -12,11 +12,19 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/internal/access"
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/samesite"
 )
 
 // Path is where the WebSocket is.
 const Path = "/introspect"
+
+// The most connections of an endpoint, sessions among them: in all, and of one
+// address beyond loopback.
+const (
+	maxConns      = 2 * MaxSessions
+	maxConnsPerIP = 4 * MaxSessionsPerIP
+)
 
 // EndpointConfig says where an endpoint listens.
 type EndpointConfig struct {
@@ -87,7 +95,8 @@ func (e *endpoint) Start() error {
 	if len(e.cfg.ListenAddresses) == 0 {
 		return errors.New("failed to start WS server: no listen addresses supplied")
 	}
-	bound, err := e.gate.Listen(e.cfg.ListenAddresses)
+	conns := listen.NewConns(listen.Bounds{Total: maxConns, PerAddress: maxConnsPerIP})
+	bound, err := e.gate.Listen(e.cfg.ListenAddresses, conns)
 	if err != nil {
 		return fmt.Errorf("failed to start WS server: %w", err)
 	}
@@ -104,6 +113,7 @@ func (e *endpoint) Start() error {
 			return context.WithValue(ctx, needsToken{}, ok && a.NeedsToken)
 		},
 	}
+	conns.Serve(r.http)
 	e.running = r
 	for _, l := range bound {
 		r.wg.Go(func() { _ = r.http.Serve(l) }) // it ends with Close

@@ -259,6 +259,18 @@ var sinkFamilies = []Family{
 				out(float64(p.HTTP.Connections))
 			}
 		}},
+	{Name: "ipfsmon_http_refused_connections_total", Kind: Counter, Help: "Connections to the HTTP API closed as they came, because all that there may be were being served.",
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.HTTP != nil {
+				out(float64(p.HTTP.Refused))
+			}
+		}},
+	{Name: "ipfsmon_http_evicted_connections_total", Kind: Counter, Help: "Connections to the HTTP API closed to make room, because they kept it waiting.",
+		pipeline: func(p *status.Pipeline, out emit) {
+			if p.HTTP != nil {
+				out(float64(p.HTTP.Evicted))
+			}
+		}},
 	{Name: "ipfsmon_http_panics_total", Kind: Counter, Help: "Faults of our own in the HTTP API.",
 		pipeline: func(p *status.Pipeline, out emit) {
 			if p.HTTP != nil {

@@ -20,11 +20,14 @@ import (
 	mh "github.com/multiformats/go-multihash"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	listening "github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
 // The bounds of the preload listener.
 const (
 	maxRunning  = 128 // requests to nodes at a time, of all callers
+	maxConns    = 512 // connections at a time, of all callers
+	maxOfOne    = 32  // of these, those of one address beyond loopback
 	maxCallers  = 1 << 16
 	refsPath    = "/api/v0/refs"
 	lineTimeout = time.Minute // for a caller to take what is written
@@ -65,6 +68,9 @@ func newRefsServer(p *Proxy) (*refsServer, error) {
 		Handler: p.engine.guard.Handler("proxy: answer a preload request", s), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return p.ctx },
 	}
+	conns := listening.NewConns(listening.Bounds{Total: maxConns, PerAddress: maxOfOne})
+	conns.Serve(s.server)
+	s.listener = conns.Listener(s.listener)
 	return s, nil
 }
 

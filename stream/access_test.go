@@ -61,7 +61,7 @@ func beyond(t *testing.T) (*running, Options) {
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), HandshakeTimeout: 2 * time.Second,
 	})
 	require.NoError(t, err)
-	listeners, err := s.gate.Listen([]string{"127.0.0.1:0", "0.0.0.0:0"})
+	listeners, err := s.gate.Listen([]string{"127.0.0.1:0", "0.0.0.0:0"}, s.conns)
 	require.NoError(t, err)
 	require.False(t, listeners[0].NeedsToken)
 	require.True(t, listeners[1].NeedsToken)

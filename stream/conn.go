@@ -1,16 +1,14 @@
 package stream
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/access"
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
 // kernelBytes is what the operating system may hold for a subscriber beside
@@ -49,12 +47,9 @@ func (s *Server) accept(l *access.Listener) {
 	}
 }
 
-// admit starts the handshake of a connection, or closes it because of a limit.
-// When too many are in their handshake the oldest of them has to go: an
-// honest client needs a moment for it, so those that wait are not honest.
+// admit starts the handshake of a connection.
 func (s *Server) admit(conn net.Conn, needsToken bool) {
 	defer s.guard.Recover("stream: admit a connection")
-	source, limited := sourceOf(conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.Accepted++
@@ -62,59 +57,13 @@ func (s *Server) admit(conn net.Conn, needsToken bool) {
 		conn.Close()
 		return
 	}
-	if limited && s.sources[source] >= s.cfg.MaxClientsPerAddress {
-		s.stats.Refused++
-		conn.Close()
-		return
-	}
-	if len(s.pending) >= s.cfg.MaxClients {
-		s.pending[0].Close()
-		s.pending = slices.Delete(s.pending, 0, 1)
-	}
-	if limited {
-		s.sources[source]++
-	}
-	s.pending = append(s.pending, conn)
-	plain := conn
-	if c, ok := conn.(*tls.Conn); ok {
-		plain = c.NetConn()
-	}
-	if c, ok := plain.(interface{ SetWriteBuffer(int) error }); ok {
+	if c := listen.Under(conn); c != nil {
 		_ = c.SetWriteBuffer(kernelBytes) // it works without, too
 	}
 	s.wg.Go(func() {
-		defer func() {
-			conn.Close()
-			s.mu.Lock()
-			if limited {
-				if s.sources[source]--; s.sources[source] == 0 {
-					delete(s.sources, source)
-				}
-			}
-			s.mu.Unlock()
-		}()
+		defer conn.Close()
 		s.serve(conn, needsToken)
 	})
-}
-
-// sourceOf gives what the limit per address counts by: the address, or for
-// IPv6 the network of 64 bits, which is what one subscriber of a provider has.
-// limited is false for loopback and unix sockets.
-func sourceOf(conn net.Conn) (source netip.Addr, limited bool) {
-	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}, false
-	}
-	ip := tcp.AddrPort().Addr().Unmap()
-	if ip.IsLoopback() {
-		return netip.Addr{}, false
-	}
-	if ip.Is6() {
-		if p, err := ip.WithZone("").Prefix(64); err == nil {
-			ip = p.Addr()
-		}
-	}
-	return ip, true
 }
 
 // serve is the life of a connection.
@@ -123,8 +72,8 @@ func (s *Server) serve(conn net.Conn, needsToken bool) {
 	g, err := s.handshake(conn, needsToken)
 
 	s.mu.Lock()
-	if i := slices.Index(s.pending, conn); i >= 0 {
-		s.pending = slices.Delete(s.pending, i, i+1)
+	if c := listen.Under(conn); c != nil {
+		c.Busy() // it has a deadline from here on
 	}
 	if err != nil {
 		s.stats.FailedHandshakes++

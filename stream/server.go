@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,6 +28,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
@@ -49,6 +49,9 @@ const (
 type Server struct {
 	cfg  Config
 	gate *access.Gate
+	// conns holds the connections: those of subscribers are busy in it, those in
+	// their handshake are waiting.
+	conns *listen.Conns
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -59,10 +62,8 @@ type Server struct {
 	running   chan struct{} // closed when Run has ended; nil before it starts
 	closed    bool
 	ending    bool // no new subscribers
-	pending   []net.Conn
 	subs      []*subscriber
-	groups    []*group           // of the subscribers of version 4
-	sources   map[netip.Addr]int // connections of each address that is limited
+	groups    []*group // of the subscribers of version 4
 	nextUnix  int
 	stats     Stats // without what is below and Subscribers
 
@@ -132,8 +133,9 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.withDefaults(), gate: gate, sources: make(map[netip.Addr]int)}
+	s := &Server{cfg: cfg.withDefaults(), gate: gate}
 	s.guard.Log = s.cfg.Logger
+	s.conns = listen.NewConns(listen.Bounds{Total: 2 * s.cfg.MaxClients, PerAddress: s.cfg.MaxClientsPerAddress, Waiting: s.cfg.MaxClients})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -149,7 +151,7 @@ func (s *Server) Listen() error {
 	if s.listeners != nil {
 		return errors.New("stream: Listen was called twice")
 	}
-	l, err := s.gate.Listen(s.cfg.ListenAddresses)
+	l, err := s.gate.Listen(s.cfg.ListenAddresses, s.conns)
 	s.listeners = l
 	return err
 }
@@ -296,9 +298,7 @@ func (s *Server) closeEntries() {
 	for _, l := range s.listeners {
 		l.Close()
 	}
-	for _, c := range s.pending {
-		c.Close()
-	}
+	s.conns.CloseWaiting()
 }
 
 func (s *Server) closeSubscribers() {
@@ -348,6 +348,9 @@ func (s *Server) Stats() Stats {
 	defer s.mu.Unlock()
 	st := s.stats
 	st.Panics = s.guard.Panics()
+	_, refused, _ := s.conns.Stats()
+	st.Accepted += refused
+	st.Refused += refused
 	st.Subscribers = make([]SubscriberStats, 0, len(s.subs))
 	for _, sub := range s.subs {
 		one := sub.stats()

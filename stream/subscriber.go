@@ -2,10 +2,13 @@ package stream
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
 // batch is some frames, one after the other. It is shared by all subscribers
@@ -195,11 +198,15 @@ func (s *subscriber) write(timeout time.Duration) error {
 
 // writeAll writes all of bufs as long as something is taken within timeout.
 func writeAll(conn net.Conn, bufs net.Buffers, timeout time.Duration) (sent int64, err error) {
+	var to io.Writer = conn
+	if c, ok := conn.(*listen.Conn); ok {
+		to = c.Conn // the operating system takes all of bufs at once
+	}
 	for len(bufs) > 0 {
 		if err := conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 			return sent, err
 		}
-		n, err := bufs.WriteTo(conn)
+		n, err := bufs.WriteTo(to)
 		sent += n
 		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return sent, err

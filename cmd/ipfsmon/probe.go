@@ -217,11 +217,13 @@ func probeTelemetry(c *cli.Context, reg *prometheus.Registry) (string, func(), e
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	conns := listen.NewConns(listen.Bounds{Total: 64, PerAddress: 16})
+	conns.Serve(s)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = s.Serve(l) // ends with Close
+		_ = s.Serve(conns.Listener(l)) // ends with Close
 	}()
 	return l.Addr().String(), func() { _ = s.Close(); <-done }, nil
 }

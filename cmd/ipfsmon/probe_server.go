@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/server"
@@ -339,11 +340,13 @@ func probeIndexer(c *cli.Context, p *probe.Peer) (*probe.Indexer, func(), error)
 		return nil, nil, fmt.Errorf("probe server: --publisher-announce %q: %w", at, err)
 	}
 	x := &probe.Indexer{URL: u, Publish: addr, Key: p.Key, Addrs: p.Host.Addrs(), Client: &http.Client{}}
-	s := &http.Server{Handler: probe.Guard.Handler("probe: answer an indexer", x), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}
+	s := &http.Server{Handler: probe.Guard.Handler("probe: answer an indexer", x), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
+	conns := listen.NewConns(listen.Bounds{Total: 256, PerAddress: 16})
+	conns.Serve(s)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = s.Serve(l) // ends with Close
+		_ = s.Serve(conns.Listener(l)) // ends with Close
 	}()
 	return x, func() { _ = s.Close(); <-done }, nil
 }

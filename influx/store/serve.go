@@ -36,6 +36,9 @@ import (
 // ServerVersion is the InfluxDB that Serve runs.
 const ServerVersion = "1.8.10"
 
+// maxConns is the most connections at once. All of them come from loopback.
+const maxConns = 512
+
 // storeHeader is in every answer of Serve. It tells this store from another
 // server that took over its address.
 const storeHeader = "X-Ipfsmon-Store"
@@ -155,11 +158,14 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	server := &http.Server{
 		Handler:           guard(writes.tell(closed(serveBackup(handler, engine), engine.MetaClient)), id),
 		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    1 << 20, // long queries come in the URL
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
+	conns := listen.NewConns(listen.Bounds{Total: maxConns})
+	conns.Serve(server)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(ln) }()
+	go func() { served <- server.Serve(conns.Listener(ln)) }()
 	watching, stopWatching := context.WithCancel(ctx)
 	var watchers sync.WaitGroup
 	defer func() { stopWatching(); watchers.Wait() }()

@@ -181,10 +181,11 @@ type Listener struct {
 	NeedsToken bool
 }
 
-// Listen binds the addresses, all or none, as listen.All does. With a
+// Listen binds the addresses, all or none, as listen.All does, and keeps their
+// connections within the bounds of conns. With a
 // certificate, those beyond loopback give connections of type *tls.Conn, whose
 // handshake is done by the first read or write: set a deadline before.
-func (g *Gate) Listen(addresses []string) ([]*Listener, error) {
+func (g *Gate) Listen(addresses []string, conns *listen.Conns) ([]*Listener, error) {
 	if err := g.cfg.Check(addresses); err != nil {
 		return nil, err
 	}
@@ -194,11 +195,11 @@ func (g *Gate) Listen(addresses []string) ([]*Listener, error) {
 	}
 	all := make([]*Listener, 0, len(bound))
 	for _, b := range bound {
-		l := &Listener{Listener: b, Beyond: !listen.LocalAddr(b.Addr())}
+		l := &Listener{Listener: conns.Listener(b), Beyond: !listen.LocalAddr(b.Addr())}
 		if l.Beyond {
 			l.NeedsToken = g.HasTokens()
 			if g.cfg.tls() {
-				l.Listener = tls.NewListener(b, g.tlsConfig())
+				l.Listener = tls.NewListener(l.Listener, g.tlsConfig())
 			}
 		}
 		all = append(all, l)

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"go.uber.org/goleak"
 )
 
@@ -206,7 +208,7 @@ func TestListen(t *testing.T) {
 	first := newPair(t, cfg.TLSCertFile, cfg.TLSKeyFile)
 	g, err := New(cfg)
 	require.NoError(t, err)
-	ls, err := g.Listen([]string{"127.0.0.1:0", "unix:" + filepath.Join(dir, "s"), "0.0.0.0:0"})
+	ls, err := g.Listen([]string{"127.0.0.1:0", "unix:" + filepath.Join(dir, "s"), "0.0.0.0:0"}, listen.NewConns(listen.Bounds{Total: 64}))
 	require.NoError(t, err)
 	done := make(chan struct{})
 	for _, l := range ls {
@@ -276,12 +278,12 @@ func TestListen(t *testing.T) {
 func TestListenRefuses(t *testing.T) {
 	g, err := New(Config{})
 	require.NoError(t, err)
-	_, err = g.Listen([]string{"127.0.0.1:0", "0.0.0.0:0"})
+	_, err = g.Listen([]string{"127.0.0.1:0", "0.0.0.0:0"}, listen.NewConns(listen.Bounds{Total: 64}))
 	require.ErrorContains(t, err, "AllowInsecure")
 
 	g, err = New(Config{AllowInsecure: true})
 	require.NoError(t, err)
-	ls, err := g.Listen([]string{"0.0.0.0:0"})
+	ls, err := g.Listen([]string{"0.0.0.0:0"}, listen.NewConns(listen.Bounds{Total: 64}))
 	require.NoError(t, err)
 	require.True(t, ls[0].Beyond)
 	require.False(t, ls[0].NeedsToken)

@@ -176,6 +176,8 @@ type Store struct {
 type HTTP struct {
 	Requests    []Requests `json:"requests"` // by route and status, in that order
 	Connections uint64     `json:"connections"`
+	Refused     uint64     `json:"refused"` // connections closed as they came, because all that there may be were being served
+	Evicted     uint64     `json:"evicted"` // connections closed to make room, because they kept the server waiting
 	Panics      uint64     `json:"panics"`
 }
 

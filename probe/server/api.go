@@ -24,11 +24,14 @@ const PeerHeader = "X-Peer-Id"
 
 // Limits of the API.
 const (
-	MaxContent    = 1 << 20               // bytes of content
-	maxBody       = MaxContent/3*4 + 4096 // of the request, content in base64
-	maxCIDText    = 512
-	maxParallel   = 16 // measurements at once
-	generationKey = "generation"
+	MaxContent  = 1 << 20               // bytes of content
+	maxBody     = MaxContent/3*4 + 4096 // of the request, content in base64
+	maxCIDText  = 512
+	maxParallel = 16 // measurements at once
+	// The most connections at once: in all, and of one address beyond loopback.
+	maxConns           = 256
+	maxConnsPerAddress = 64
+	generationKey      = "generation"
 )
 
 // Generation is the form of an answer: parsec has two.

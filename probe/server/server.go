@@ -94,7 +94,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("probe server: %w", err)
 	}
-	s.listener = bound[0]
+	conns := listen.NewConns(listen.Bounds{Total: maxConns, PerAddress: maxConnsPerAddress})
+	s.listener = conns.Listener(bound[0])
 	h := s.handler()
 	if cfg.Token != "" {
 		h = withToken(cfg.Token, h)
@@ -103,6 +104,7 @@ func New(cfg Config) (*Server, error) {
 		Handler: probe.Guard.Handler("probe: answer a request", h), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		WriteTimeout: probe.AnnounceTimeout + time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	conns.Serve(s.http)
 	return s, nil
 }
 
