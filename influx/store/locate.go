@@ -28,8 +28,12 @@ func FindStore(ctx context.Context, data string) (url string, err error) {
 		return "", fmt.Errorf("find the store of %s: %s is damaged: %w", data, addressFile, os.ErrNotExist)
 	}
 	url = "http://" + addr
-	if got, err := ping(ctx, url); err != nil || got != id {
-		return "", fmt.Errorf("find the store of %s: it does not answer on %s: %w", data, addr, os.ErrNotExist)
+	got, err := ping(ctx, url)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("find the store of %s: it does not answer on %s: %w: %w", data, addr, os.ErrNotExist, err)
+	case got != id:
+		return "", fmt.Errorf("find the store of %s: another server answers on %s: %w", data, addr, os.ErrNotExist)
 	}
 	return url, nil
 }
@@ -77,14 +81,22 @@ func OpenStore(ctx context.Context, data string) (url string, stop func(), err e
 	}
 	// A store that holds its lock but does not answer yet is about to.
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		if url, err := FindStore(ctx, data); err == nil {
+		url, silent := FindStore(ctx, data)
+		if silent == nil {
 			return url, func() {}, nil
 		}
 		url, stop, err := startHere(dir)
 		if err == nil {
 			return url, stop, nil
 		}
-		if !errors.Is(err, ErrLocked) || time.Now().After(deadline) {
+		if !errors.Is(err, ErrLocked) {
+			return "", nil, err
+		}
+		if time.Now().After(deadline) {
+			if _, gone := os.Stat(filepath.Join(dir, addressFile)); gone == nil {
+				// It has said where it listens, and holds its lock: it runs.
+				return "", nil, fmt.Errorf("the store runs, and does not answer: %v", silent)
+			}
 			return "", nil, err
 		}
 		select {
