@@ -85,8 +85,8 @@ type Config struct {
 	// what Privacy says.
 	InfluxDBPrivacy privacy.Mode `split_words:"true"`
 	StreamPrivacy   privacy.Mode `split_words:"true"`
-	// GeoIPDatabase is the path of a MaxMind DB file with countries. Default:
-	// none, and events have no country.
+	// GeoIPDatabase is the path of a MaxMind DB file with countries, of MaxMind,
+	// DB-IP, IPinfo or iplocate. Default: none, and events have no country.
 	GeoIPDatabase string `split_words:"true"`
 	// GatewayList is the path of a file with the peer IDs of gateways, one on
 	// each line, # before comments; read again when it changes. Default: none.

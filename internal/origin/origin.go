@@ -40,8 +40,9 @@ const (
 // Config names the files. Its zero value is a Lookup that knows nothing.
 type Config struct {
 	// GeoIPDatabase is the path of a MaxMind DB file whose records hold
-	// country.iso_code, as GeoLite2-Country and GeoLite2-City do. It is read
-	// once.
+	// country.iso_code, as those of MaxMind and DB-IP do, or the text
+	// country_code, as those of IPinfo Lite and iplocate, or a text country of
+	// two letters, as IPinfo's older ones. It is read once.
 	GeoIPDatabase string
 	// GatewayList is the path of a text file with a peer ID on each line; what
 	// follows a # is a comment. It is read again when it changes.
@@ -55,6 +56,7 @@ type Config struct {
 type Lookup struct {
 	cfg      Config
 	database *maxminddb.Reader // nil without one; immutable once set
+	form     form              // of its records; immutable once set
 	gateways atomic.Pointer[map[peer.ID]struct{}]
 	changed  chan struct{} // cap 1
 
@@ -102,6 +104,9 @@ func (l *Lookup) openDatabase(path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: is no MaxMind DB file (%w); want one with countries, as GeoLite2-Country.mmdb", path, err)
 	}
+	if l.form, err = l.findForm(); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	return nil
 }
 
@@ -138,22 +143,12 @@ func (l *Lookup) countryOf(ip net.IP) (country string) {
 			country = ""
 		}
 	}()
-	var record struct {
-		Country struct {
-			Code string `maxminddb:"iso_code"`
-		} `maxminddb:"country"`
-	}
-	if err := l.database.Lookup(ip, &record); err != nil {
-		return ""
-	}
-	code := record.Country.Code
-	if len(code) != 2 || !upper(code[0]) || !upper(code[1]) {
+	code, err := l.form(func(record any) error { return l.database.Lookup(ip, record) })
+	if err != nil || !isCode(code) {
 		return ""
 	}
 	return code
 }
-
-func upper(c byte) bool { return c >= 'A' && c <= 'Z' }
 
 // Gateway says whether the peer is in the list.
 func (l *Lookup) Gateway(p peer.ID) bool {

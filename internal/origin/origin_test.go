@@ -51,6 +51,56 @@ func database(t testing.TB, countries map[string]string) string {
 	return path
 }
 
+// records writes a MaxMind DB file with one record for each network.
+func records(t testing.TB, kind string, all map[string]mmdbtype.Map) string {
+	t.Helper()
+	w, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: kind, IncludeReservedNetworks: true})
+	require.NoError(t, err)
+	for network, record := range all {
+		_, ipnet, err := net.ParseCIDR(network)
+		require.NoError(t, err)
+		require.NoError(t, w.Insert(ipnet, record))
+	}
+	path := filepath.Join(t.TempDir(), "other.mmdb")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	_, err = w.WriteTo(f)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	return path
+}
+
+// TestCountryFilesOfOtherMakers reads the records that they document.
+func TestCountryFilesOfOtherMakers(t *testing.T) {
+	text := func(s string) mmdbtype.String { return mmdbtype.String(s) }
+	f := func(kind string, record mmdbtype.Map) {
+		t.Helper()
+		l := open(t, Config{GeoIPDatabase: records(t, kind, map[string]mmdbtype.Map{
+			"1.0.0.0/24": {"note": text("no country here")}, "8.8.8.0/24": record,
+		})})
+		require.Equal(t, "US", l.Country(addr(t, "/ip4/8.8.8.8/tcp/4001")), kind)
+		require.Empty(t, l.Country(addr(t, "/ip4/1.0.0.1/tcp/4001")), kind)
+		require.Empty(t, l.Country(addr(t, "/ip4/9.9.9.9/tcp/4001")), kind)
+	}
+	f("GeoLite2-Country", mmdbtype.Map{"country": mmdbtype.Map{"iso_code": text("US")}, "registered_country": mmdbtype.Map{"iso_code": text("DE")}})
+	f("ipinfo lite", mmdbtype.Map{"asn": text("AS15169"), "country": text("United States"), "country_code": text("US"), "continent": text("North America")})
+	f("ipinfo country.mmdb", mmdbtype.Map{"country": text("US"), "country_name": text("United States")})
+	f("iplocate ip-to-country", mmdbtype.Map{"country_code": text("US"), "network": text("8.8.8.0/24")})
+
+	// A file without countries is an error, with what it has.
+	refuse := func(path string, want ...string) {
+		t.Helper()
+		_, err := Open(Config{GeoIPDatabase: path})
+		for _, w := range append(want, path, "GeoIPDatabase", "want country.iso_code, country_code or country with two letters") {
+			require.ErrorContains(t, err, w)
+		}
+	}
+	refuse(records(t, "GeoLite2-ASN", map[string]mmdbtype.Map{"8.8.8.0/24": {"autonomous_system_number": mmdbtype.Uint32(15169), "autonomous_system_organization": text("Google")}}),
+		`"GeoLite2-ASN"`, "autonomous_system_number, autonomous_system_organization")
+	refuse(records(t, "names", map[string]mmdbtype.Map{"8.8.8.0/24": {"country": text("Germany")}}), "country")
+	refuse(records(t, "empty", nil), `"empty"`)
+}
+
 func open(t testing.TB, cfg Config) *Lookup {
 	t.Helper()
 	l, err := Open(cfg)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/ipfs/kubo/config"
 	"github.com/ipfs/kubo/misc/fsutil"
@@ -44,6 +45,17 @@ func Repo(given string) (string, error) {
 		return "", fmt.Errorf("find the node's repository: %w", err)
 	}
 	return path, nil
+}
+
+// SQLite returns the URI of a file for SQLite's driver, to which a query of
+// settings may be added. Every path means the file that it names: in a URI %,
+// ? and # would be something else, and ":memory:" no file at all.
+func SQLite(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("database %s: %w", path, err)
+	}
+	return "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(abs)), nil
 }
 
 // Expand replaces each path by what Home returns for it. The error names all

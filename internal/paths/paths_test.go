@@ -52,6 +52,16 @@ func TestRepo(t *testing.T) {
 	}
 }
 
+func TestSQLite(t *testing.T) {
+	for in, want := range map[string]string{
+		"/a/b.sqlite": "file:/a/b.sqlite", "/50%/a?b#c": "file:/50%25/a%3fb%23c", "//a": "file:/a",
+	} {
+		if got, err := SQLite(in); got != want || err != nil {
+			t.Errorf("SQLite(%q) = %q, %v, want %q", in, got, err, want)
+		}
+	}
+}
+
 func TestExpand(t *testing.T) {
 	t.Setenv("HOME", "/home/lab")
 	a, b, c := "~/a", "", "~x"

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"modernc.org/sqlite" // the driver, and its errors
 
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
@@ -38,9 +38,6 @@ var ErrQueueInUse = errors.New("another scheduler has this file")
 // openJournal opens the file or makes it. aside is where a file was moved to
 // that could not be read, "" if it could.
 func openJournal(path string) (j *journal, aside string, err error) {
-	if strings.ContainsAny(path, "?#") {
-		return nil, "", fmt.Errorf("queue %q; want a path without ? and #", path)
-	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, "", fmt.Errorf("queue: %w", err)
 	}
@@ -79,7 +76,11 @@ func damaged(err error) bool {
 }
 
 func tryJournal(path string) (*journal, error) {
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(2000)&_pragma=locking_mode(EXCLUSIVE)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")
+	uri, err := paths.SQLite(path)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", uri+"?_pragma=busy_timeout(2000)&_pragma=locking_mode(EXCLUSIVE)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")
 	if err != nil {
 		return nil, err
 	}

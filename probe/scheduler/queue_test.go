@@ -101,8 +101,22 @@ func TestQueueInUse(t *testing.T) {
 	_, _, err := openJournal(path)
 	require.ErrorIs(t, err, ErrQueueInUse)
 	require.ErrorContains(t, err, path)
-	_, _, err = openJournal("a?b")
-	require.ErrorContains(t, err, "without ?")
+}
+
+// TestQueueOfAnyName: a path is the file that it names, whatever SQLite's URIs
+// make of its characters.
+func TestQueueOfAnyName(t *testing.T) {
+	for _, name := range []string{"50%.sqlite", "a%41b", "a?mode=memory", "a#b", "x y", ":memory:"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "in %2e "+name, name)
+		j, aside, err := openJournal(path)
+		require.NoError(t, err, name)
+		require.Empty(t, aside)
+		require.NoError(t, j.db.Close())
+		info, err := os.Stat(path)
+		require.NoError(t, err, name)
+		require.NotZero(t, info.Size(), "%s: the queue is in another file", name)
+	}
 }
 
 // TestQueueOfAnotherDatabase: numbers of servers mean others there.

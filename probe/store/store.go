@@ -31,6 +31,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
@@ -54,8 +55,8 @@ var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "v
 // Validate says what is wrong.
 func (c Config) Validate() error {
 	if c.Host == "" {
-		if c.Path == "" || strings.ContainsAny(c.Path, "?#") {
-			return fmt.Errorf("store: SQLite file %q; want a path without ? and #", c.Path)
+		if c.Path == "" {
+			return errors.New("store: SQLite file missing; want a path")
 		}
 		return nil
 	}
@@ -144,7 +145,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 			return nil, fmt.Errorf("store: %w", err)
 		}
 		// One connection: SQLite has one writer at a time in any case.
-		db, err := sql.Open("sqlite", "file:"+c.Path+"?"+mode+"&_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_txlock=immediate")
+		uri, err := paths.SQLite(c.Path)
+		if err != nil {
+			return nil, fmt.Errorf("store: %w", err)
+		}
+		db, err := sql.Open("sqlite", uri+"?"+mode+"&_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_txlock=immediate")
 		if err != nil {
 			return nil, fmt.Errorf("store: open %s: %w", c, err)
 		}

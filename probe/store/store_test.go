@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -165,13 +166,36 @@ func TestContention(t *testing.T) {
 	}
 }
 
+// TestSQLiteFileOfAnyName: a path is the file that it names, whatever SQLite's
+// URIs make of its characters.
+func TestSQLiteFileOfAnyName(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"50%.sqlite", "a%41b", "a?mode=memory", "a#b", "x y", ":memory:", filepath.Join(t.TempDir(), "100% sure?", "p.sqlite")} {
+		for range 2 { // made, and found again
+			s, err := Open(t.Context(), Config{Path: name})
+			require.NoError(t, err, name)
+			require.NoError(t, s.Close())
+		}
+		s, err := Open(t.Context(), Config{Path: name, ReadOnly: true})
+		require.NoError(t, err, name)
+		require.NoError(t, s.Close())
+		info, err := os.Stat(name)
+		require.NoError(t, err, name)
+		require.NotZero(t, info.Size(), "%s: the tables are in another file", name)
+	}
+	entries, err := os.ReadDir(".")
+	require.NoError(t, err)
+	for _, e := range entries {
+		require.NotContains(t, []string{"aAb", "a", "50"}, e.Name())
+	}
+}
+
 func TestConfig(t *testing.T) {
 	f := func(c Config, want string) {
 		t.Helper()
 		require.ErrorContains(t, c.Validate(), want)
 	}
 	f(Config{}, "SQLite file")
-	f(Config{Path: "a?mode=memory"}, "without ?")
 	f(Config{Host: "h"}, "name of a database")
 	f(Config{Host: "h", Name: "n", User: "u", Port: 70000}, "port 70000")
 	f(Config{Host: "h", Name: "n", User: "u", SSLMode: "maybe"}, "verify-full")
