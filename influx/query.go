@@ -15,6 +15,7 @@ import (
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
 	influxhttp "github.com/influxdata/influxdb-client-go/v2/api/http"
 	"github.com/influxdata/influxdb-client-go/v2/domain"
+	"github.com/influxdata/influxql"
 )
 
 // Client asks an InfluxDB. It is made of the same Config as a Sink.
@@ -68,7 +69,8 @@ type Output interface {
 }
 
 // Query runs a statement, InfluxQL or Flux, and writes the answer to out as it
-// comes. The error of a refused statement is a *QueryError.
+// comes. The error of a refused statement is a *QueryError, that of an answer
+// whose end is missing a *CutError.
 func (c *Client) Query(ctx context.Context, statement string, flux bool, out Output) error {
 	run := c.influxQL
 	if flux {
@@ -80,6 +82,13 @@ func (c *Client) Query(ctx context.Context, statement string, flux bool, out Out
 	return out.Close()
 }
 
+// CutError is the error of an answer that has begun and has no end: a bound of
+// the server (max-row-limit), or a connection that broke. What Output got of it
+// is a part.
+type CutError struct{ Why string }
+
+func (e *CutError) Error() string { return "the answer was cut short: " + e.Why }
+
 // answer is one chunk of an answer to InfluxQL.
 type answer struct {
 	Results []struct {
@@ -88,10 +97,56 @@ type answer struct {
 			Tags    map[string]string
 			Columns []string
 			Values  [][]any
+			Partial bool
 		}
-		Error string
+		Partial bool
+		Error   string
 	}
 	Error string
+}
+
+// completeness decides whether the chunks of an answer to InfluxQL are all of it. In an
+// answer by chunks each has one series, and partial marks those that another
+// follows. A server that was not asked for chunks marks the series that it cut
+// at max-row-limit, but not an answer that it cut between two series.
+type completeness struct {
+	version  string // of the server, X-Influxdb-Version
+	expected int    // statements; 0: not known
+	ended    int    // results that no other chunk continues
+	open     bool   // the last result, or its last series, goes on
+	limit    bool   // chunks were asked for, and did not come
+}
+
+func (w *completeness) add(a *answer) {
+	for _, r := range a.Results {
+		w.open = r.Partial
+		for i, s := range r.Series {
+			last := i == len(r.Series)-1
+			w.open = w.open || s.Partial && last
+			// A series that was cut and is not the last, or a SELECT whose series
+			// come at once from a server that is known to send chunks.
+			w.limit = w.limit || s.Partial && !last ||
+				i > 0 && len(s.Columns) > 0 && s.Columns[0] == "time" && strings.HasPrefix(w.version, "1.")
+		}
+		if !w.open {
+			w.ended++
+		}
+	}
+}
+
+// err is nil when the answer that ended here is whole.
+func (w *completeness) err() error {
+	switch {
+	case w.limit:
+		return &CutError{"the server was not asked for chunks, so its max-row-limit may apply; does a proxy before it remove \"chunked\" from the URL?"}
+	case w.open:
+		return &CutError{"the server marks it as partial (is max-row-limit set, or does a proxy remove \"chunked\" from the URL?)"}
+	case w.ended == 0:
+		return &CutError{"it is empty"}
+	case w.ended < w.expected:
+		return &CutError{fmt.Sprintf("it has %d results for %d statements", w.ended, w.expected)}
+	}
+	return nil
 }
 
 func (c *Client) influxQL(ctx context.Context, statement string, out Output) error {
@@ -130,13 +185,21 @@ func (c *Client) influxQL(ctx context.Context, statement string, out Output) err
 	dec := json.NewDecoder(res.Body)
 	dec.UseNumber()
 	last := ""
+	all := completeness{version: res.Header.Get("X-Influxdb-Version")}
+	if q, err := influxql.ParseQuery(statement); err == nil {
+		all.expected = len(q.Statements)
+	}
 	for {
 		var a answer
-		if err := dec.Decode(&a); err == io.EOF {
-			return nil
-		} else if err != nil {
+		switch err := dec.Decode(&a); {
+		case err == io.EOF:
+			return all.err()
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return &CutError{"the connection to " + c.set.base.Redacted() + " ended within it"}
+		case err != nil:
 			return fmt.Errorf("read the answer of %s: %w", c.set.base.Redacted(), err)
 		}
+		all.add(&a)
 		if a.Error != "" {
 			return &QueryError{Status: res.StatusCode, Message: a.Error}
 		}
@@ -182,9 +245,17 @@ func (c *Client) flux(ctx context.Context, statement string, out Output) error {
 		if errors.As(err, &e) && e.StatusCode != 0 {
 			return &QueryError{Status: e.StatusCode, Message: strings.TrimPrefix(e.Error(), e.Code+": ")}
 		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return &CutError{"the connection to " + c.set.base.Redacted() + " ended within it"}
+		}
 		return err
 	}
-	for block := range strings.SplitSeq(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n") {
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	// Each result ends with an empty line; one without a table is only that.
+	if text != "\n" && !strings.HasSuffix(text, "\n\n") {
+		return &CutError{"it does not end as an answer to Flux does"}
+	}
+	for block := range strings.SplitSeq(text, "\n\n") {
 		if strings.TrimSpace(block) == "" {
 			continue
 		}

@@ -195,3 +195,75 @@ func TestQueryWithoutServer(t *testing.T) {
 		t.Errorf("format xml: %v", err)
 	}
 }
+
+// An answer whose end is missing is an error, however it was cut.
+func TestQueryCutShort(t *testing.T) {
+	const (
+		series  = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]]}]}]}`
+		partial = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]],"partial":true}]}]}`
+		more    = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]],"partial":true}],"partial":true}]}`
+		next    = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]]}],"partial":true}]}`
+		two     = `{"results":[{"statement_id":0,"series":[{"name":"m","tags":{"x":"1"},"columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]]},{"name":"m","tags":{"x":"2"},"columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]]}]}]}`
+		table   = "#datatype,string,long,long\r\n,result,table,_value\r\n,_result,0,1\r\n"
+	)
+	var body, version string
+	var length int // that the header promises beyond the body
+	s := newFaulty(t, func(int, *http.Request, []string) (int, string, []string) { return 0, "", nil })
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Influxdb-Version", version)
+		if length > 0 {
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)+length))
+		}
+		_, _ = w.Write([]byte(body))
+		if length < 0 { // chunks without the last one, of no length
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	})
+	c, err := NewClient(Config{URL: s.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f := func(statement, answered string, want bool) {
+		t.Helper()
+		body = answered
+		_, err := answerTo(t, c, "csv", statement, strings.HasPrefix(statement, "from"))
+		var cut *CutError
+		if errors.As(err, &cut) != want || !want && err != nil {
+			t.Errorf("%s, answered %q (+%d): %v, cut short: want %v", statement, answered, length, err, want)
+		}
+	}
+	const one, both, flux = "SELECT a FROM m", "SELECT a FROM m; SELECT a FROM m", `from(bucket: "b") |> range(start: -1h)`
+	f(one, series, false)
+	f(one, more+"\n"+series, false)
+	f(one, next+"\n"+series, false)
+	f(both, series+"\n"+series, false)
+	f(one, `{"results":[{"statement_id":0}]}`, false)
+	f(one, two, false) // of a server that may know no chunks, nor a limit
+	f(flux, table+"\r\n", false)
+	f(flux, table+"\r\n"+table+"\r\n\r\n", false)
+	f(flux, "\r\n", false)
+
+	f(one, partial, true)
+	f(one, more, true)
+	f(one, series+"\n"+next, true)
+	f(both, series, true)
+	f(one, "", true)
+	f(one, `{"results":[]}`, true)
+	f(one, series[:len(series)-3], true)
+	f(one, strings.Replace(two, `1]]},`, `1]],"partial":true},`, 1), true)
+	f(flux, table, true)
+	f(flux, table+"\r\n"+table, true)
+	f(flux, table[:len(table)-3], true)
+	f(flux, "", true)
+	version = "1.6.7"
+	f(one, two, true) // it sends chunks when asked: somebody took the word away
+	f(one, series, false)
+
+	for _, length = range []int{100, -1} { // the connection ends before the answer does
+		f(one, series, true)
+		f(one, more+"\n"+series, true)
+		f(flux, table+"\r\n", true)
+	}
+}
