@@ -46,6 +46,9 @@ func (c *Client) BucketPrefix() string {
 	return c.set.Database
 }
 
+// URL is the server's, without a password.
+func (c *Client) URL() string { return c.set.base.Redacted() }
+
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 

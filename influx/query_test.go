@@ -77,7 +77,7 @@ blocks,raw,received,1970-01-01T00:00:00Z,30
 measurement,time,count
 blocks,1970-01-01T00:00:00Z,2
 `)
-	f("table", "SELECT * FROM nothing", false, "(no rows)\n")
+	f("table", "SELECT * FROM nothing", false, "")
 	f("json", "SELECT * FROM nothing", false, "[]\n")
 	f("csv", "SELECT * FROM nothing", false, "")
 	flux := `from(bucket: "ipfsmon/history") |> range(start: 2026-01-01T00:00:00Z, stop: 2026-02-01T00:00:00Z) |> filter(fn: (r) => r._field == "size") |> keep(columns: ["_time", "_value"])`

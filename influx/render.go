@@ -128,9 +128,6 @@ func (t *tableOutput) flush() error {
 }
 
 func (t *tableOutput) Close() error {
-	if !t.some {
-		t.w.WriteString("(no rows)\n")
-	}
 	if err := t.flush(); err != nil {
 		return err
 	}

@@ -83,6 +83,10 @@ question in both languages of a real server. What is stored is told in [schema.m
 [dashboards.md](dashboards.md). Under each statement stands what a demo of two minutes answered, its first twelve lines
 (` + "`go test ./test -run TestDashboards -answers FILE`" + ` asks anew).
 
+What stands here is what is asked; ` + "`ipfsmon query`" + ` makes one table of the answer, one row for each thing, the most first. InfluxQL cannot group by a
+field (` + "`cid`, `peer`" + `), sort by a figure, or join: where a question needs it, ` + "`ipfsmon query`" + ` does it with the rows as they come, exactly, and "then" says how.
+A question that history answers exactly falls back to totals where history is off, or does not reach so far back, and says on standard error what is not exact in them.
+
 Each has a name: ` + "`ipfsmon query top-cids`" + `, ` + "`ipfsmon query wants --since 6h --plot`" + `, ` + "`ipfsmon query --language flux agents`" + `.
 ` + "`ipfsmon query --list`" + ` lists them, ` + "`ipfsmon query --print NAME`" + ` prints the statement. In the statements stands {since} for the time
 that is asked about, ` + "`--since`" + `, {every} for a round step of which there are at most a hundred in it, and {bucket} for how the buckets' names
@@ -113,8 +117,51 @@ the statements here have ` + "`time > now() - {since}`" + `, and ` + "`$__interv
 		if q.Note != "" {
 			b.WriteString(" " + q.Note)
 		}
-		fmt.Fprintf(&b, "\n\n```sql\n%s\n```\n\n```text\n%s\n```\n\n```flux\n%s\n```\n\n```text\n%s\n```\n",
-			q.InfluxQL, answers[q.Name]["influxql"], q.Flux, answers[q.Name]["flux"])
+		fmt.Fprintf(&b, "\n\n```sql\n%s\n```\n\n%s```text\n%s\n```\n\n```flux\n%s\n```\n\n```text\n%s\n```\n",
+			q.InfluxQL, foldsDoc(q.Then), answers[q.Name]["influxql"], q.Flux, answers[q.Name]["flux"])
+		if q.Else != nil {
+			fmt.Fprintf(&b, "\nElse: %s.\n\n```sql\n%s\n```\n\n%s```flux\n%s\n```\n", q.Else.Note, q.Else.InfluxQL, foldsDoc(q.Else.Then), q.Else.Flux)
+		}
 	}
 	return b.String()
+}
+
+// foldsDoc says what is made of the rows.
+func foldsDoc(folds []Fold) string {
+	if len(folds) == 0 {
+		return ""
+	}
+	var steps []string
+	for _, f := range folds {
+		var parts []string
+		if f.Newest != "" {
+			parts = append(parts, "of each "+f.Newest+" the newest rows")
+		}
+		if f.By != nil {
+			parts = append(parts, "a row for each "+strings.Join(f.By, ", "))
+		}
+		var made []string
+		for _, m := range f.Make {
+			how := m.How + " of " + m.Of
+			if m.How == "all" {
+				how = "sum of " + m.Of
+			}
+			if how == "sum of "+m.As || how == "max of "+m.As { // what InfluxQL has made
+				made = append(made, m.As)
+				continue
+			}
+			made = append(made, m.As+" ("+how+")")
+		}
+		if made != nil {
+			parts = append(parts, strings.Join(made, ", "))
+		}
+		if f.Sort != "" {
+			parts = append(parts, "by "+f.Sort+", the most first")
+		}
+		if f.Limit > 0 {
+			parts = append(parts, fmt.Sprintf("%d rows", f.Limit))
+		}
+		steps = append(steps, strings.Join(parts, "; "))
+	}
+	return "Then: " + strings.Join(steps, ". Then: ") + ".\n\n"
 }

@@ -49,6 +49,7 @@ type Monitor struct {
 	derive     *derive.Deriver
 	endDerive  func()
 	endPublish func() // nil if nobody else publishes
+	endRunning func() // nil if there is no file that says that it runs; set before others may close
 	drift      error  // why sent wants are not captured
 	log        *slog.Logger
 	filters    map[string]*privacy.Filter // by sink; immutable once set
@@ -267,6 +268,9 @@ func (m *Monitor) close() error {
 	close(m.done)
 	late := time.AfterFunc(CloseTimeout, m.cancel)
 	defer late.Stop()
+	if m.endRunning != nil {
+		m.endRunning()
+	}
 	m.capture.Close()
 	if m.endPublish != nil {
 		m.endPublish()

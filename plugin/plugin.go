@@ -42,6 +42,7 @@ type Options struct {
 type Plugin struct {
 	opts    Options
 	log     *slog.Logger
+	repo    string
 	layers  Layers
 	bus     *bus.Bus
 	capture *capture.Capture
@@ -68,7 +69,7 @@ func (*Plugin) Version() string { return Version }
 // Init keeps what kubo hands over. It runs for every command of the node and
 // never fails: Start checks the configuration.
 func (p *Plugin) Init(env *kuboplugin.Environment) error {
-	p.log = Logger()
+	p.log, p.repo = Logger(), env.Repo
 	p.layers = Layers{
 		Defaults: func(c *Config) {
 			c.DataFolder = DataFolder(env.Repo)
@@ -123,6 +124,11 @@ func (p *Plugin) Start(n *core.IpfsNode) error {
 		return fmt.Errorf("ipfsmon: %w", err)
 	}
 	m.drift = p.drift()
+	if end, err := m.sayRunning(p.repo); err != nil {
+		p.log.Warn("other commands do not find this monitor without its address", "err", err)
+	} else {
+		m.endRunning = end
+	}
 	p.mu.Lock()
 	p.monitor = m
 	p.mu.Unlock()

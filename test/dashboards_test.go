@@ -268,13 +268,12 @@ func writeAnswers(t *testing.T, cfg influx.Config, file string) {
 	all := map[string]map[string]string{}
 	for _, q := range influx.Questions {
 		all[q.Name] = map[string]string{}
-		for language, text := range map[string]string{"influxql": q.InfluxQL, "flux": q.Flux} {
-			text, err := influx.Fill(text, "1h", c.BucketPrefix())
-			require.NoError(t, err)
+		for _, language := range []string{"influxql", "flux"} {
 			var b bytes.Buffer
 			out, err := influx.NewOutput("table", &b)
 			require.NoError(t, err)
-			require.NoError(t, c.Query(t.Context(), text, language == "flux", out), q.Name)
+			_, err = c.Ask(t.Context(), q, "1h", language == "flux", out, func(string) {})
+			require.NoError(t, err, q.Name)
 			lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
 			if len(lines) > 12 {
 				lines = append(lines[:12], "...")
@@ -297,14 +296,14 @@ func questionsAnswer(t *testing.T, cfg influx.Config) {
 	require.NoError(t, err)
 	defer c.Close()
 	for _, q := range influx.Questions {
-		for language, text := range map[string]string{"InfluxQL": q.InfluxQL, "Flux": q.Flux} {
-			text, err := influx.Fill(text, "1h", c.BucketPrefix())
-			require.NoError(t, err)
-			var out counted
-			if err := c.Query(t.Context(), text, language == "Flux", &out); err != nil {
-				t.Errorf("%s in %s: %v\n%s", q.Name, language, err, text)
-			} else if out.rows == 0 {
-				t.Errorf("%s in %s: no rows for %s", q.Name, language, text)
+		for _, language := range []string{"InfluxQL", "Flux"} {
+			rows, err := c.Ask(t.Context(), q, "1h", language == "Flux", &counted{}, func(note string) {
+				t.Errorf("%s in %s: %s", q.Name, language, note)
+			})
+			if err != nil {
+				t.Errorf("%s in %s: %v", q.Name, language, err)
+			} else if rows == 0 {
+				t.Errorf("%s in %s: no rows", q.Name, language)
 			}
 		}
 	}

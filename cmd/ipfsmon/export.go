@@ -36,7 +36,7 @@ func exportCommand() *cli.Command {
 			}
 			ctx, stop := interruptible(c.Context)
 			defer stop()
-			cfg, end, err := queryTarget(ctx, c)
+			cfg, end, err := queryTarget(ctx, c, false)
 			if err != nil {
 				return fmt.Errorf("export: %w", err)
 			}

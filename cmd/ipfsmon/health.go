@@ -19,7 +19,7 @@ func healthCommand() *cli.Command {
 		Name:      "health",
 		Usage:     "ask a monitor's HTTP API whether it is well; the exit code says it",
 		ArgsUsage: "[ADDRESS]",
-		Description: "ADDRESS is that of the HTTP API, host:port or unix:/path (default " + defaultHTTP + ").\n\n" +
+		Description: "ADDRESS is that of the HTTP API, host:port or unix:/path (default: that of the running monitor, or " + defaultHTTP + ").\n\n" +
 			"Example: ipfsmon health\n" +
 			"         ipfsmon health --ready unix:/run/ipfsmon/http.sock      also that it captures and stores",
 		Flags: []cli.Flag{
@@ -27,9 +27,11 @@ func healthCommand() *cli.Command {
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "`TIME` that it may take to answer"},
 		},
 		Action: func(c *cli.Context) error {
-			address, method := defaultHTTP, "health"
+			address, method := "", "health"
 			if c.Args().Present() {
 				address = c.Args().First()
+			} else {
+				address = httpAddress()
 			}
 			if c.Bool("ready") {
 				method = "ready"

@@ -33,8 +33,8 @@ func introspectCommand() *cli.Command {
 		Name:      "introspect",
 		Usage:     "the state of a running node; capture files",
 		ArgsUsage: "[URL]",
-		Description: "Prints the state of a node that runs: URL is what it prints as its introspection page, http://" + defaultHTTP + "/ if\n" +
-			"not given. The same page in a browser shows it live.\n\n" +
+		Description: "Prints the state of a node that runs: URL is what it prints as its introspection page; if not given,\n" +
+			"that of the running monitor, or http://" + defaultHTTP + "/. The same page in a browser shows it live.\n\n" +
 			"Example: ipfsmon introspect\n" +
 			"         ipfsmon introspect --format json | jq '.subsystems.dhts[].buckets | length'\n" +
 			"         ipfsmon introspect --format connections http://127.0.0.1:8432/\n" +
@@ -52,7 +52,7 @@ func introspectCommand() *cli.Command {
 					"Example: ipfsmon introspect record session.capture\n" +
 					"         ipfsmon introspect record --url https://node.example:8432/ --token-file token --interval 5s --duration 1h session.capture",
 				Flags: append([]cli.Flag{
-					&cli.StringFlag{Name: "url", Value: "http://" + defaultHTTP + "/", Usage: "`URL` of the node's introspection page"},
+					&cli.StringFlag{Name: "url", Usage: "`URL` of the node's introspection page (default: that of the running monitor, or http://" + defaultHTTP + "/)"},
 					&cli.DurationFlag{Name: "interval", Value: time.Second, Usage: "`TIME` between two states, 500ms or more"},
 					&cli.DurationFlag{Name: "duration", Usage: "`TIME` after which it ends, such as 30s or 1d (default: until Ctrl-C)"},
 				}, reach...),
@@ -98,9 +98,11 @@ func dialNode(ctx context.Context, c *cli.Context, given string, cfg *pb.Configu
 }
 
 func showState(c *cli.Context) error {
-	given := "http://" + defaultHTTP + "/"
+	var given string
 	if c.Args().Present() {
 		given = c.Args().First()
+	} else {
+		given = pageAddress()
 	}
 	show, ok := stateFormats[c.String("format")]
 	if !ok {
@@ -287,7 +289,11 @@ func recordSession(c *cli.Context) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
-	client, err := dialNode(ctx, c, c.String("url"), &pb.Configuration{
+	given := c.String("url")
+	if given == "" {
+		given = pageAddress()
+	}
+	client, err := dialNode(ctx, c, given, &pb.Configuration{
 		StateSnapshotIntervalMs: uint64(every.Milliseconds()), RetentionPeriodMs: uint64(introspect.MaxRetention.Milliseconds())})
 	if err != nil {
 		return fmt.Errorf("introspect record: %w", err)

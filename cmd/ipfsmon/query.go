@@ -23,10 +23,10 @@ func queryCommand() *cli.Command {
 		Name:      "query",
 		Usage:     "ask the store in InfluxQL or Flux",
 		ArgsUsage: `[NAME or "SELECT ..."]`,
-		Description: "Asks, in this order: the server of --url; the data folder of --data; the InfluxDB that the node's\n" +
-			"configuration or IPFSMON_INFLUXDB_URL names; the data folder in the node's repository; the demo's.\n" +
-			"A data folder whose monitor runs is asked through it, another one is served for as long as the query takes;\n" +
-			"the password of either is found in the folder.\n" +
+		Description: "Asks the server of --url, the data folder of --data, or the monitor of --repo (IPFS_PATH). Otherwise: the InfluxDB\n" +
+			"of IPFSMON_INFLUXDB_URL; what the running monitor writes to, the node's before the demo's; what a stopped one has.\n" +
+			"A data folder whose monitor runs is asked through it, another one is served for as long as the query takes. It is\n" +
+			"asked as user reader, who changes nothing; --write is for statements that change something.\n" +
 			"docs/schema.md lists what is stored, docs/queries.md and --list the queries that have a name.\n\n" +
 			"Example: ipfsmon query top-cids --since 6h\n" +
 			"         ipfsmon query wants --plot\n" +
@@ -38,6 +38,7 @@ func queryCommand() *cli.Command {
 			&cli.StringFlag{Name: "flux", Usage: "ask in Flux: `QUERY`, instead of InfluxQL"},
 			&cli.StringFlag{Name: "language", Value: "influxql", Usage: "`LANGUAGE` of a query with a name: influxql or flux"},
 			&cli.StringFlag{Name: "since", Usage: "ask about the last `TIME`, such as 90s, 6h or 7d: for {since} in the statement, or as a condition of a SELECT"},
+			&cli.BoolFlag{Name: "write", Usage: "allow a statement that changes what is stored; ask the embedded InfluxDB as user monitor"},
 			&cli.BoolFlag{Name: "plot", Usage: "draw the answer with characters"},
 			&cli.BoolFlag{Name: "list", Usage: "list the queries that have a name"},
 			&cli.BoolFlag{Name: "print", Usage: "print the statement instead of asking"},
@@ -68,20 +69,22 @@ func runQuery(c *cli.Context) error {
 		return wrongUse(c, `want a name (--list), or one statement in quotes, "SELECT ..." or --flux 'from(...)'`)
 	}
 	since := c.String("since")
-	if !flux && !strings.ContainsAny(statement, " \t\n") {
-		q, err := influx.Ask(statement)
-		if err != nil {
+	var question influx.Question
+	named := !flux && !strings.ContainsAny(statement, " \t\n")
+	if named {
+		var err error
+		if question, err = influx.Ask(statement); err != nil {
 			return wrongUse(c, "%w", err)
 		}
 		switch c.String("language") {
 		case "influxql":
-			statement = q.InfluxQL
+			statement = question.InfluxQL
 		case "flux":
-			statement, flux = q.Flux, true
+			statement, flux = question.Flux, true
 		default:
 			return wrongUse(c, "--language %q: want influxql or flux", c.String("language"))
 		}
-		since = cmp.Or(since, q.Since)
+		since = cmp.Or(since, question.Since)
 	}
 	var out influx.Output
 	if c.Bool("plot") {
@@ -117,7 +120,12 @@ func runQuery(c *cli.Context) error {
 		defer p.stop()
 		out = p
 	}
-	cfg, end, err := queryTarget(ctx, c)
+	if !c.Bool("write") && !c.Bool("print") {
+		if err := influx.ReadsOnly(statement, flux); err != nil {
+			return cli.Exit(fmt.Sprintf("ipfsmon query: %v; give --write if you mean it", err), 2)
+		}
+	}
+	cfg, end, err := queryTarget(ctx, c, c.Bool("write"))
 	if err != nil {
 		return fmt.Errorf("query: %w", err)
 	}
@@ -136,24 +144,57 @@ func runQuery(c *cli.Context) error {
 		fmt.Println(statement)
 		return nil
 	}
-	return client.Query(ctx, statement, flux, out)
+	if !named {
+		question, since = influx.Question{InfluxQL: statement, Flux: statement}, ""
+	}
+	rows, err := client.Ask(ctx, question, since, flux, out, func(note string) { fmt.Fprintln(os.Stderr, "ipfsmon:", note) })
+	if refused := (*influx.QueryError)(nil); errors.As(err, &refused) && isNoDatabase(refused.Message) {
+		fmt.Fprintln(os.Stderr, "ipfsmon: the database is made with the first points, some seconds after the monitor's start")
+	}
+	if err != nil {
+		return err
+	}
+	if rows == 0 && (flux || !isStatement(statement)) {
+		fmt.Fprintln(os.Stderr, "ipfsmon: no rows")
+		for _, hint := range influx.Hints(statement, flux) {
+			fmt.Fprintln(os.Stderr, "ipfsmon:", hint)
+		}
+	}
+	return nil
 }
 
+// isNoDatabase says whether a server's refusal may mean that there are no points
+// yet: a reader gets its right with the database.
+func isNoDatabase(message string) bool {
+	return strings.Contains(message, "database not found") || strings.Contains(message, "not authorized to execute statement")
+}
+
+// isStatement says whether a statement is to change something, so that no rows
+// are no surprise.
+func isStatement(text string) bool { return influx.ReadsOnly(text, false) != nil }
+
 // queryTarget finds the server to ask, and starts it where necessary; end
-// stops it again.
-func queryTarget(ctx context.Context, c *cli.Context) (cfg influx.Config, end func(), err error) {
+// stops it again. Of a store of ours it is asked as the user that changes
+// nothing, unless write is set or the flags name a user.
+func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Config, end func(), err error) {
 	end = func() {}
-	repo, err := repoPath(c.String("repo"))
-	if err != nil {
-		return cfg, end, err
-	}
 	data := c.String("data")
 	switch {
 	case c.IsSet("url"):
 		err = envconfig.Process("IPFSMON_INFLUXDB", &cfg)
 		cfg.URL = c.String("url")
 	case data == "":
-		cfg, data, err = configured(repo)
+		given := c.String("repo")
+		if given == "" && os.Getenv("IPFSMON_INFLUXDB_URL") != "" {
+			given, err = repoPath("") // that server is meant, whatever runs here
+		}
+		var m monitorAt
+		if err == nil {
+			m, err = findMonitor(given, hasStore)
+		}
+		if err == nil {
+			cfg, data, err = m.config()
+		}
 	}
 	if err != nil {
 		return cfg, end, err
@@ -170,37 +211,20 @@ func queryTarget(ctx context.Context, c *cli.Context) (cfg influx.Config, end fu
 		return cfg, end, nil
 	}
 	url, end, err := store.OpenStore(ctx, data)
-	if errors.Is(err, os.ErrNotExist) && !c.IsSet("data") && !c.IsSet("repo") {
-		if at, stop, demo := demoStore(ctx); demo != "" {
-			fmt.Fprintf(os.Stderr, "No store in %s yet; this is the demo's, %s\n", data, demo)
-			url, end, data, err = at, stop, demo, nil
-		}
-	}
 	if err != nil {
 		return cfg, func() {}, err
 	}
 	if c.IsSet("username") || c.IsSet("password") || c.IsSet("password-file") {
-		cfg.URL = url // as somebody else, such as the reader
-	} else {
-		useStore(&cfg, url, data)
+		cfg.URL = url
+		return cfg, end, nil
+	}
+	useStore(&cfg, url, data)
+	if reader := store.PasswordFile(data, store.ReaderUser); !write {
+		if _, err := os.Stat(reader); err == nil { // else a store of a version without passwords
+			cfg.Username, cfg.PasswordFile = store.ReaderUser, reader
+		}
 	}
 	return cfg, end, nil
-}
-
-// demoStore opens the demo's store; without one data is empty.
-func demoStore(ctx context.Context) (url string, stop func(), data string) {
-	repo, err := demoRepo()
-	if err != nil {
-		return "", nil, ""
-	}
-	_, data, err = configured(repo)
-	if err != nil {
-		return "", nil, ""
-	}
-	if url, stop, err = store.OpenStore(ctx, data); err != nil {
-		return "", nil, ""
-	}
-	return url, stop, data
 }
 
 // configured gives what a repository's configuration says of the store: an

@@ -28,7 +28,7 @@ func recordCommand() *cli.Command {
 			"Example: ipfsmon record traces\n" +
 			"         ipfsmon record --from monitor.example:8181 --ca monitor.pem --token-file token --all traces",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "from", Value: defaultStream, Usage: "`ADDR` of the monitor: host:port or unix:/path"},
+			&cli.StringFlag{Name: "from", Usage: "`ADDR` of the monitor: host:port or unix:/path (default: that of the running one, or " + defaultStream + ")"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the folder (default: the monitor's name, or ADDR where it does not tell)"},
 			&cli.BoolFlag{Name: "all", Usage: "also sent messages, identifies and gaps, which other tools may not read"},
 			&cli.Uint64Flag{Name: "count", Usage: "end after `N` events (0: never)"},
@@ -48,9 +48,13 @@ func recordCommand() *cli.Command {
 					f.Directions = []string{"received"}
 				}
 			}
+			from := c.String("from")
+			if from == "" {
+				from = streamAddress()
+			}
 			ctx, cancel := interruptible(c.Context)
 			defer cancel()
-			r := recording{options: options, from: c.String("from"), dir: c.Args().First(), name: c.String("name"),
+			r := recording{options: options, from: from, dir: c.Args().First(), name: c.String("name"),
 				gaps: c.Bool("all"), count: c.Uint64("count"), once: c.Bool("once")}
 			return r.run(ctx)
 		},

@@ -39,11 +39,11 @@ func spoolCommand() *cli.Command {
 
 // spoolDir finds the folder of the spool and the configuration of its server.
 func spoolDir(c *cli.Context) (string, influx.Config, error) {
-	repo, err := repoPath(c.String("repo"))
+	m, err := findMonitor(c.String("repo"), hasSpool)
 	if err != nil {
 		return "", influx.Config{}, err
 	}
-	cfg, data, err := configured(repo)
+	cfg, data, err := m.config()
 	if err != nil && !c.IsSet("dir") {
 		return "", cfg, err
 	}

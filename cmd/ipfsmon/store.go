@@ -91,19 +91,6 @@ func dataFlags() []cli.Flag {
 	return []cli.Flag{repoFlag(), &cli.StringFlag{Name: "data", Usage: "`FOLDER` with the monitor's data (default: that of the node's configuration)"}}
 }
 
-// dataFolder is the folder that dataFlags name.
-func dataFolder(c *cli.Context) (string, error) {
-	if c.IsSet("data") {
-		return c.String("data"), nil
-	}
-	repo, err := repoPath(c.String("repo"))
-	if err != nil {
-		return "", err
-	}
-	_, data, err := configured(repo)
-	return data, err
-}
-
 func backupCommand() *cli.Command {
 	return &cli.Command{
 		Name: "backup", Usage: "write all that a store has into a file", ArgsUsage: "FILE or FOLDER",

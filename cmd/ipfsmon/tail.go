@@ -25,7 +25,7 @@ func tailCommand() *cli.Command {
 		Name:      "tail",
 		Usage:     "subscribe to a monitor and print what it sees",
 		ArgsUsage: "[ADDR]",
-		Description: "ADDR is host:port or unix:/path, " + defaultStream + " if not given. Connects again when the stream breaks;\n" +
+		Description: "ADDR is host:port or unix:/path; if not given, that of the running monitor, or " + defaultStream + ". Connects again when the stream breaks;\n" +
 			"Ctrl-C ends it. Filters of different kinds must all be met, of one kind any; --type, --cid and --codec are\n" +
 			"about the entries of messages.\n\n" +
 			"Example: ipfsmon tail\n" +
@@ -122,9 +122,11 @@ func readToken(path string) (string, error) {
 var errEnough = errors.New("enough")
 
 func tail(c *cli.Context) error {
-	address := defaultStream
+	var address string
 	if c.Args().Present() {
 		address = c.Args().First()
+	} else {
+		address = streamAddress()
 	}
 	options, err := subscribeOptions(c)
 	if err != nil {
