@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
 
@@ -291,7 +292,8 @@ func fluxBlock(records [][]string, out Output) error {
 	var keep []int
 	var columns []string
 	for i, name := range records[0] {
-		if name == "error" && len(records) > 1 && len(records[1]) > i {
+		// A table of the server's own errors has two columns; a field may be named so too.
+		if name == "error" && slices.Contains(records[0], "reference") && len(records) > 1 && len(records[1]) > i {
 			return &QueryError{Status: http.StatusOK, Message: records[1][i]}
 		}
 		if name != "" && name != "result" && name != "table" {

@@ -80,7 +80,7 @@ union(tables: [asked, listed, identified]) |> group(columns: ["peer"])
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "wants" and r._field == "send_dont_have" and r.direction == "received" and r.type != "cancel")
   |> filter(fn: (r) => r._value == false)
-  |> group(columns: ["type"]) |> count() |> group() |> rename(columns: {_value: "wants"}) |> sort(columns: ["wants", "type"], desc: true)`,
+  |> group(columns: ["type"]) |> count() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "wants"}) |> sort(columns: ["wants", "type"], desc: true)`,
 	},
 	{
 		Name: "askers", Asks: "How many different peers want something?", Since: "1h",
@@ -178,7 +178,7 @@ from(bucket: "{bucket}/history") |> range(start: -{since})
 		Then:     []Fold{{By: []string{"transport", "security", "muxer", "direction"}, Make: []Made{{"connections", "sum", "connections"}}, Sort: "connections"}},
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "connections" and r._field == "duration_ms" and r.state == "opened")
-  |> group(columns: ["transport", "security", "muxer", "direction"]) |> count() |> group() |> rename(columns: {_value: "connections"}) |> sort(columns: ["connections", "transport", "security", "muxer", "direction"], desc: true)`,
+  |> group(columns: ["transport", "security", "muxer", "direction"]) |> count() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "connections"}) |> sort(columns: ["connections", "transport", "security", "muxer", "direction"], desc: true)`,
 	},
 	{
 		Name: "newcomers", Asks: "Who was identified last, and what do they run?", Since: "1h",
@@ -236,7 +236,7 @@ from(bucket: "{bucket}/totals") |> range(start: -{since})
 		Then:     []Fold{{By: []string{"side", "downstream", "direction", "type"}, Make: []Made{{"wants", "sum", "wants"}}, Sort: "wants"}},
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "wants" and r._field == "cid")
-  |> group(columns: ["side", "downstream", "direction", "type"]) |> count() |> group() |> rename(columns: {_value: "wants"}) |> sort(columns: ["wants", "side", "downstream", "direction", "type"], desc: true)`,
+  |> group(columns: ["side", "downstream", "direction", "type"]) |> count() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "wants"}) |> sort(columns: ["wants", "side", "downstream", "direction", "type"], desc: true)`,
 		Note: "side is upstream or downstream, downstream the node's name; what a node saw, as here, has neither.",
 	},
 }

@@ -69,10 +69,10 @@ func asksByName(t *testing.T, env []string) {
 	}
 	g("top-cids", "--list")
 	g("time > now() - 2h", "--print", "--since", "2h", "SELECT cid FROM wants")
-	g("top_cids,", "top-cids", "--since", "1h")
+	g("cid,wants,peers\n", "top-cids", "--since", "1h")
 	g("cid", "--language", "flux", "top-cids")
 	g("█", "wants", "--plot")
-	g("█", "agents", "--since", "1h", "--plot")
+	g("█", "top-peers", "--since", "1h", "--plot")
 	g(",", "--since", "1h", "SELECT count(cid) FROM wants GROUP BY type")
 	f := func(want string, args ...string) {
 		t.Helper()

@@ -267,6 +267,9 @@ func influxQL(server, q string) (map[string]float64, error) {
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 		return nil, err
 	}
+	if answer.Error != "" {
+		return nil, fmt.Errorf("%s: %s", q, answer.Error)
+	}
 	out := map[string]float64{}
 	for _, r := range answer.Results {
 		if answer.Error += r.Error; answer.Error != "" {

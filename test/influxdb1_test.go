@@ -22,11 +22,19 @@ import (
 // startInfluxDB16 runs Debian's InfluxDB 1.6.7 on loopback until the test's
 // end, which asks everyone for a password. The administrator's authorization is
 // what it gives beside the address. data are settings of its storage in place of
-// an index on disk.
+// an index on disk; those that begin with "http " are of its server.
 func startInfluxDB16(t *testing.T, data ...string) (address, authorization string) {
 	t.Helper()
-	if data == nil {
-		data = []string{`index-version = "tsi1"`}
+	var server, storage []string
+	for _, d := range data {
+		if s, ok := strings.CutPrefix(d, "http "); ok {
+			server = append(server, s)
+		} else {
+			storage = append(storage, d)
+		}
+	}
+	if storage == nil {
+		storage = []string{`index-version = "tsi1"`}
 	}
 	program, err := exec.LookPath("influxd")
 	require.NoError(t, err, "InfluxDB 1.6.7 is missing; on Debian: apt-get install --no-install-recommends influxdb")
@@ -52,9 +60,10 @@ bind-address = "127.0.0.1:0"
   bind-address = "127.0.0.1:0"
   auth-enabled = true
   log-enabled = false
+  %[5]s
 [monitor]
   store-enabled = false
-`, filepath.Join(dir, "meta"), filepath.Join(dir, "data"), filepath.Join(dir, "wal"), strings.Join(data, "\n  ")), 0o600))
+`, filepath.Join(dir, "meta"), filepath.Join(dir, "data"), filepath.Join(dir, "wal"), strings.Join(storage, "\n  "), strings.Join(server, "\n  ")), 0o600))
 	p := launch(t, withoutInflux(dir), program, "-config", file)
 	address = "http://" + p.find(`Listening on HTTP.* addr=(127\.0\.0\.1:\d+)`)
 	status, body := request(t, "POST", address+"/query?"+url.Values{

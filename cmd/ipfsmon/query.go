@@ -148,8 +148,10 @@ func runQuery(c *cli.Context) error {
 		question, since = influx.Question{InfluxQL: statement, Flux: statement}, ""
 	}
 	rows, err := client.Ask(ctx, question, since, flux, out, func(note string) { fmt.Fprintln(os.Stderr, "ipfsmon:", note) })
-	if refused := (*influx.QueryError)(nil); errors.As(err, &refused) && isNoDatabase(refused.Message) {
-		fmt.Fprintln(os.Stderr, "ipfsmon: the database is made with the first points, some seconds after the monitor's start")
+	if refused := (*influx.QueryError)(nil); errors.As(err, &refused) && cfg.Username == store.ReaderUser && strings.Contains(refused.Message, "requires READ on") {
+		// A reader gets its right with the database, and that is made with the first points.
+		fmt.Fprintln(os.Stderr, "ipfsmon: no rows: nothing is stored yet; the first points come some seconds after the monitor's start")
+		return out.Close()
 	}
 	if err != nil {
 		return err
@@ -161,12 +163,6 @@ func runQuery(c *cli.Context) error {
 		}
 	}
 	return nil
-}
-
-// isNoDatabase says whether a server's refusal may mean that there are no points
-// yet: a reader gets its right with the database.
-func isNoDatabase(message string) bool {
-	return strings.Contains(message, "database not found") || strings.Contains(message, "not authorized to execute statement")
 }
 
 // isStatement says whether a statement is to change something, so that no rows

@@ -1,0 +1,130 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// apart runs ipfsmon to its end, and keeps its two outputs apart.
+func apart(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, args...)
+	var out, err bytes.Buffer
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &err
+	_ = cmd.Run() // the code says it
+	return cmd.ProcessState.ExitCode(), out.String(), err.String()
+}
+
+// TestQueryFindsTheRunning: of a stopped node with a store and a running demo all
+// commands mean the one that runs, and say so.
+func TestQueryFindsTheRunning(t *testing.T) {
+	home := t.TempDir()
+	old := startNode(t, home, "--name", "old")
+	old.signal(2)
+	require.Zero(t, old.wait(time.Minute), old.out.String())
+	env := environ(home)
+
+	code, out, said := apart(t, env, "query", "--format", "csv", "SELECT last(connections) FROM totals.\"node\" GROUP BY \"node\"")
+	require.Zero(t, code, said)
+	require.Contains(t, out, "old")
+	require.Empty(t, said, "it is the obvious one")
+
+	demo := startNode(t, home, "--name", "new", "--repo", filepath.Join(home, ".ipfsmon", "demo"))
+	demo.find(`Metric Export (Plugin) started`)
+	code, out, said = apart(t, env, "query", "--format", "csv", "SELECT last(connections) FROM totals.\"node\" GROUP BY \"node\"")
+	require.Zero(t, code, said)
+	require.Contains(t, out, "new")
+	require.NotContains(t, out, "old")
+	require.Contains(t, said, "running demo")
+
+	code, _, said = apart(t, env, "health", "--ready")
+	require.Zero(t, code, said)
+	require.Contains(t, said, "running demo")
+	code, out, said = apart(t, env, "introspect")
+	require.Zero(t, code, said)
+	require.NotEmpty(t, out)
+	code, _, said = apart(t, env, "spool", "ls")
+	require.Zero(t, code, said)
+	require.Contains(t, said, "running demo")
+	code, out, said = apart(t, env, "export", "--kind", "totals")
+	require.Zero(t, code, said)
+	require.Contains(t, out, "node=new")
+	code, out, said = apart(t, env, "store", "backup", t.TempDir())
+	require.Zero(t, code, said)
+	require.Contains(t, said, "running demo", out)
+
+	// The other one is there by its name, and says nothing then.
+	code, out, said = apart(t, env, "query", "--repo", filepath.Join(home, ".ipfs"), "--format", "csv", "SELECT last(connections) FROM totals.\"node\" GROUP BY \"node\"")
+	require.Zero(t, code, said)
+	require.Contains(t, out, "old")
+	require.Empty(t, said)
+
+	again := startNode(t, home, "--name", "old")
+	code, out, said = apart(t, env, "query", "--format", "csv", "SELECT last(connections) FROM totals.\"node\" GROUP BY \"node\"")
+	require.Zero(t, code, said)
+	require.Contains(t, out, "old")
+	require.Contains(t, said, "2 monitors run")
+	again.signal(9)
+	again.wait(time.Minute)
+	require.Eventually(t, func() bool { // killed, it is not taken for running
+		_, out, said = apart(t, env, "health")
+		return strings.Contains(said, "running demo")
+	}, 30*time.Second, 100*time.Millisecond)
+
+	demo.signal(2)
+	require.Zero(t, demo.wait(time.Minute), demo.out.String())
+}
+
+// TestQuerySaysWhy: an empty answer says on standard error what may be meant.
+func TestQuerySaysWhy(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	code, out, said := apart(t, n.env, "query", "DROP MEASUREMENT node")
+	require.Equal(t, 2, code)
+	require.Contains(t, said, "DROP MEASUREMENT")
+	require.Contains(t, said, "--write")
+	require.Empty(t, out)
+	code, _, said = apart(t, n.env, "query", "--flux", `from(bucket: "ipfsmon/totals") |> range(start: -1h) |> to(bucket: "ipfsmon/history")`)
+	require.Equal(t, 2, code)
+	require.Contains(t, said, "to() writes")
+
+	f := func(want string, args ...string) {
+		t.Helper()
+		code, out, said := apart(t, n.env, append([]string{"query", "--format", "json"}, args...)...)
+		require.Zero(t, code, said)
+		require.Equal(t, "[]\n", out)
+		require.Contains(t, said, "no rows")
+		require.Contains(t, said, want)
+	}
+	f("did you mean totals.traffic?", "SELECT sum(blocks) FROM traffic")
+	f("did you mean wants?", "SELECT cid FROM want")
+	f("HistoryRetention", "SELECT cid FROM presences WHERE type = 'have'")
+	f("there is no field or tag bogus there", "SELECT bogus FROM totals.traffic")
+
+	// One row for all nodes, without a time that is none.
+	code, out, said = apart(t, n.env, "query", "--format", "json", "SELECT sum(messages) AS messages FROM totals.traffic GROUP BY direction")
+	require.Zero(t, code, said)
+	var rows []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(out), &rows))
+	require.Len(t, rows, 2)
+	for _, r := range rows {
+		require.NotContains(t, r, "time")
+	}
+	code, out, said = apart(t, n.env, "query", "--format", "table", "SELECT sum(messages) AS messages FROM totals.traffic GROUP BY direction")
+	require.Zero(t, code, said)
+	require.Equal(t, 1, strings.Count(out, "---  "), out)
+	require.NotContains(t, out, "1970")
+
+	code, _, said = apart(t, n.env, "query", "--write", "DROP MEASUREMENT node")
+	require.Zero(t, code, said)
+	require.Empty(t, said)
+}
