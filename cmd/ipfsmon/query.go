@@ -122,7 +122,7 @@ func runQuery(c *cli.Context) error {
 	}
 	if !c.Bool("write") && !c.Bool("print") {
 		if err := influx.ReadsOnly(statement, flux); err != nil {
-			return cli.Exit(fmt.Sprintf("ipfsmon query: %v; give --write if you mean it", err), 2)
+			return wrongUse(c, "%w; give --write if you mean it", err)
 		}
 	}
 	cfg, end, err := queryTarget(ctx, c, c.Bool("write"))

@@ -23,7 +23,7 @@ alone to look at what a stopped monitor has stored, with Grafana or another prog
 It listens on this machine only, and asks for a password. Two users are made at the first start, with
 passwords in files of the store's folder that only its owner can read:
    ` + store.MonitorUser + `   may do everything; ` + "`ipfsmon run`, `ipfsmon store backup` and `ipfsmon query --write`" + ` are this one
-   ` + store.ReaderUser + `    may read everything and change nothing: for Grafana, and ` + "`ipfsmon query` + "`
+   ` + store.ReaderUser + `    may read everything and change nothing: for Grafana, and ` + "`ipfsmon query`" + `
 Another password: write it into the file, 16 characters or more, and start the store again.
 
 Example:
