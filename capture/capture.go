@@ -41,6 +41,8 @@ type Capture struct {
 type counted struct {
 	clock   clock
 	traffic [event.Directions]counters
+	byHTTP  httpCounters
+	callers callers
 
 	limited   atomic.Uint64 // messages without an event because of the peer's rate
 	undecoded atomic.Uint64 // sent wantlists that could not be read back
@@ -98,9 +100,13 @@ func (c *Capture) Undecoded() uint64 { return c.undecoded.Load() }
 func (c *Capture) Traffic(d event.Direction) event.Traffic { return c.traffic[d].read() }
 
 // MessageReceived is called by Bitswap for every message that came in, before
-// Bitswap itself looks at it. It implements boxo's tracer.Tracer.
+// Bitswap itself looks at it. What came by HTTP is counted apart. It implements
+// boxo's tracer.Tracer.
 func (c *Capture) MessageReceived(p peer.ID, m bsmsg.BitSwapMessage) {
 	defer c.guard.Recover("capture: message received")
+	if c.fromHTTP(m) {
+		return
+	}
 	c.message(event.Received, p, m, c.clock.now(), 0)
 }
 

@@ -11,6 +11,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/connstate"
 )
 
 // connTable knows every open connection and, without a lock for the hot path,
@@ -248,34 +249,18 @@ func (i *peerInfo) fill(e *event.Event) {
 
 // connInfo copies what libp2p knows of a connection.
 func connInfo(nc network.Conn) event.Conn {
-	st, cs := nc.Stat(), nc.ConnState()
+	st, cs := nc.Stat(), connstate.Of(nc)
 	return event.Conn{
 		ID:        nc.ID(),
 		Inbound:   st.Direction == network.DirInbound,
 		Limited:   st.Limited,
 		Addr:      addrText(nc.RemoteMultiaddr()),
-		Transport: oneOf(event.Transports, transportName(cs.Transport, nc.RemoteMultiaddr())),
+		Transport: oneOf(event.Transports, cs.Transport),
 		Security:  oneOf(event.Securities, securities[string(cs.Security)]),
 		Muxer:     oneOf(event.Muxers, muxers[string(cs.StreamMultiplexer)]),
 		Opened:    st.Opened,
 		Streams:   st.NumStreams,
 	}
-}
-
-// transportName tells WebSockets apart, which libp2p's upgrader calls tcp.
-func transportName(name string, a ma.Multiaddr) string {
-	if name != "tcp" {
-		return name
-	}
-	for _, part := range a {
-		switch part.Protocol().Code {
-		case ma.P_WS:
-			name = "ws"
-		case ma.P_WSS, ma.P_TLS:
-			return "wss"
-		}
-	}
-	return name
 }
 
 // addrText is the text of an address that a peer may have chosen.

@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/connstate"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
@@ -121,7 +122,7 @@ type known struct {
 
 // learn reads what a connection tells.
 func (t *Conns) learn(c network.Conn) *known {
-	st, state := c.Stat(), c.ConnState()
+	st, state := c.Stat(), connstate.Of(c)
 	remote := c.RemoteMultiaddr()
 	k := &known{
 		id: []byte(c.ID()), peer: c.RemotePeer(), peerText: c.RemotePeer().String(),

@@ -137,6 +137,9 @@ var captureFamilies = []Family{
 	perDirection("ipfsmon_capture_truncated_entries_total", "Entries that were counted and left out of their event, because it had too many.", func(t *status.Traffic) uint64 { return t.Truncated }),
 	ofCapture("ipfsmon_capture_limited_messages_total", "Messages that were counted and became no event, because their peer sent too many.", func(c *status.Capture) uint64 { return c.Limited }),
 	ofCapture("ipfsmon_capture_undecoded_messages_total", "Sent messages that could not be read back.", func(c *status.Capture) uint64 { return c.Undecoded }),
+	ofCapture("ipfsmon_capture_http_messages_total", "Answers that came by HTTP and not by Bitswap; they are in no event and in no count of Bitswap's.", func(c *status.Capture) uint64 { return c.HTTPMessages }),
+	ofCapture("ipfsmon_capture_http_blocks_total", "Blocks that came by HTTP.", func(c *status.Capture) uint64 { return c.HTTPBlocks }),
+	ofCapture("ipfsmon_capture_http_block_bytes_total", "Data in the blocks that came by HTTP.", func(c *status.Capture) uint64 { return c.HTTPBlockBytes }),
 	ofCapture("ipfsmon_capture_panics_total", "Faults of our own while something was captured.", func(c *status.Capture) uint64 { return c.Panics }),
 
 	{Name: "ipfsmon_bus_published_events_total", Kind: Counter, Help: "Events that the queue has taken.",

@@ -100,6 +100,8 @@ func (m *Monitor) pipeline() status.Pipeline {
 		Privacy: []status.Privacy{},
 		Clock:   m.clock.status(),
 	}
+	web := m.capture.FromHTTP()
+	p.Capture.HTTPMessages, p.Capture.HTTPBlocks, p.Capture.HTTPBlockBytes = web.Messages, web.Blocks, web.BlockBytes
 	if m.watched.Panics != nil {
 		p.Capture.Panics += m.watched.Panics()
 	}

@@ -32,7 +32,12 @@ type Capture struct {
 	Sent      Traffic `json:"sent"`
 	Limited   uint64  `json:"limited"`   // messages without an event because of their peer's rate
 	Undecoded uint64  `json:"undecoded"` // sent messages that could not be read back
-	Panics    uint64  `json:"panics"`    // callbacks that ended in a fault of our own, with those of a proxy and of look-ups of where peers are from
+
+	HTTPMessages   uint64 `json:"http_messages"` // answers that came by HTTP; they are in no event and not in Received
+	HTTPBlocks     uint64 `json:"http_blocks"`
+	HTTPBlockBytes uint64 `json:"http_block_bytes"`
+
+	Panics uint64 `json:"panics"` // callbacks that ended in a fault of our own, with those of a proxy and of look-ups of where peers are from
 }
 
 // Traffic is the Bitswap traffic of one direction.
