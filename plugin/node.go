@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ipfs/kubo/core"
+	bandwidth "github.com/libp2p/go-libp2p/core/metrics"
 
 	"github.com/ipfsmon/ipfsmon/event"
 )
@@ -36,31 +37,36 @@ type nodeSampler struct {
 
 func newNodeSampler(n *core.IpfsNode) *nodeSampler { return &nodeSampler{node: n, repoSize: -1} }
 
+// Bandwidth sets the traffic of all protocols, and that of those with most of it.
+func Bandwidth(out *event.Node, r bandwidth.Reporter) {
+	total := r.GetBandwidthTotals()
+	out.BandwidthTotal = event.Bandwidth{InBytes: total.TotalIn, OutBytes: total.TotalOut, InRate: total.RateIn, OutRate: total.RateOut}
+	rest := event.Bandwidth{Protocol: event.Others}
+	for p, b := range r.GetBandwidthByProtocol() {
+		out.Bandwidth = append(out.Bandwidth, event.Bandwidth{
+			Protocol: event.Clean(string(p), event.MaxProtocolText),
+			InBytes:  b.TotalIn, OutBytes: b.TotalOut, InRate: b.RateIn, OutRate: b.RateOut,
+		})
+	}
+	slices.SortFunc(out.Bandwidth, func(a, b event.Bandwidth) int {
+		return cmp.Or(cmp.Compare(b.InBytes+b.OutBytes, a.InBytes+a.OutBytes), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	keep := min(maxBandwidths, len(out.Bandwidth))
+	for _, b := range out.Bandwidth[keep:] {
+		rest.InBytes += b.InBytes
+		rest.OutBytes += b.OutBytes
+		rest.InRate += b.InRate
+		rest.OutRate += b.OutRate
+	}
+	out.Bandwidth = append(out.Bandwidth[:keep], rest)
+}
+
 // sample reads counters that kubo and libp2p keep anyway.
 func (s *nodeSampler) sample(ctx context.Context) event.Node {
 	out := event.Node{RepoBytes: s.repo(ctx), Process: process()}
 	n := s.node
 	if n.Reporter != nil {
-		total := n.Reporter.GetBandwidthTotals()
-		out.BandwidthTotal = event.Bandwidth{InBytes: total.TotalIn, OutBytes: total.TotalOut, InRate: total.RateIn, OutRate: total.RateOut}
-		rest := event.Bandwidth{Protocol: event.Others}
-		for p, b := range n.Reporter.GetBandwidthByProtocol() {
-			out.Bandwidth = append(out.Bandwidth, event.Bandwidth{
-				Protocol: event.Clean(string(p), event.MaxProtocolText),
-				InBytes:  b.TotalIn, OutBytes: b.TotalOut, InRate: b.RateIn, OutRate: b.RateOut,
-			})
-		}
-		slices.SortFunc(out.Bandwidth, func(a, b event.Bandwidth) int {
-			return cmp.Or(cmp.Compare(b.InBytes+b.OutBytes, a.InBytes+a.OutBytes), cmp.Compare(a.Protocol, b.Protocol))
-		})
-		keep := min(maxBandwidths, len(out.Bandwidth))
-		for _, b := range out.Bandwidth[keep:] {
-			rest.InBytes += b.InBytes
-			rest.OutBytes += b.OutBytes
-			rest.InRate += b.InRate
-			rest.OutRate += b.OutRate
-		}
-		out.Bandwidth = append(out.Bandwidth[:keep], rest)
+		Bandwidth(&out, n.Reporter)
 	}
 	if n.DHT != nil {
 		if n.DHT.WAN != nil {

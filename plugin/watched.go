@@ -7,6 +7,7 @@ import (
 
 	"github.com/ipfs/kubo/core"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/introspect"
 )
 
 // Watched is what a monitor watches: kubo's node, or anything else with a
@@ -42,6 +44,11 @@ type Watched struct {
 	// start, and its last sample; nil if there was none yet.
 	Proxy func() (now, last *event.Proxy)
 
+	// Reporter counts the host's traffic, and Taps are in the host, for
+	// introspection; nil: not known.
+	Reporter *metrics.BandwidthCounter
+	Taps     *introspect.Taps
+
 	node *core.IpfsNode // nil: no node of kubo's
 	taps taps           // those that are in it
 }
@@ -52,7 +59,7 @@ func (w Watched) kubo() *core.IpfsNode {
 	case w.node != nil:
 		return w.node
 	case w.Host != nil:
-		return &core.IpfsNode{PeerHost: w.Host, Peerstore: w.Host.Peerstore(), Identity: w.Host.ID()}
+		return &core.IpfsNode{PeerHost: w.Host, Peerstore: w.Host.Peerstore(), Identity: w.Host.ID(), Reporter: w.Reporter}
 	}
 	return &core.IpfsNode{}
 }
@@ -68,6 +75,7 @@ func Process() event.Process { return process() }
 // Run starts a monitor of something that is no node of kubo's; Close ends it.
 // The configuration is one that Layers.Effective gave.
 func Run(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Logger) (*Monitor, error) {
+	w.taps.traffic = w.Taps
 	return start(cfg, w, b, c, log)
 }
 

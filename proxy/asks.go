@@ -67,7 +67,11 @@ type ask struct {
 	gen      uint32    // changes with each sending, so that old deadlines say nothing
 }
 
-func newDownstream(a *downstreamAddr) *downstream { return &downstream{addr: a} }
+func newDownstream(a *downstreamAddr) *downstream {
+	d := &downstream{addr: a}
+	d.box.down = d
+	return d
+}
 
 // order lists the connected nodes, the one to be asked first at the front.
 func (e *engine) order(t *want) []*downstream {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/bitswap/tracer"
+	"github.com/libp2p/go-libp2p"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
@@ -82,6 +83,8 @@ type Config struct {
 	PreloadTimeout  time.Duration // --preload-timeout: of one request
 	PreloadAnyPeer  bool          // --preload-any-peer: ask all peers for a caller's blocks if none has its address
 	TrustedProxies  []string      // --trusted-proxies: addresses or networks whose X-Forwarded-For counts
+
+	HostOptions []libp2p.Option // of the host that peers connect to, after the proxy's own
 
 	Tracer     tracer.Tracer // gets every message of peers and to them; nil: nobody
 	DownTracer tracer.Tracer // gets every message of nodes and to them; nil: nobody
@@ -166,6 +169,9 @@ func (c Config) settings() (*settings, error) {
 		}
 		if c.SwarmKeyFile != "" && !has(a, ma.P_TCP) {
 			wrong("-l %s: a private swarm (--swarm-key) is reached by tcp alone", text)
+		}
+		if err := spoken(a); err != nil {
+			wrong("-l %s: %w", text, err)
 		}
 		s.listen = append(s.listen, a)
 	}
@@ -268,6 +274,19 @@ func parseDownstream(text string) (*downstreamAddr, error) {
 func (d *downstreamAddr) url(command string, query url.Values) string {
 	u := url.URL{Scheme: "http", Host: d.dial, Path: "/api/v0/" + command, RawQuery: query.Encode()}
 	return u.String()
+}
+
+// spoken reports why peers cannot be listened for at an address.
+func spoken(a ma.Multiaddr) error {
+	switch {
+	case has(a, ma.P_QUIC):
+		return fmt.Errorf("/quic is a draft that is not spoken any more: want quic-v1, as in %s", strings.Replace(a.String(), "/quic", "/quic-v1", 1))
+	case has(a, ma.P_TCP), has(a, ma.P_QUIC_V1), has(a, ma.P_WEBRTC_DIRECT):
+		return nil
+	case has(a, ma.P_UDP):
+		return fmt.Errorf("udp alone is no transport: want quic-v1 after it, as in %s/quic-v1", a)
+	}
+	return errors.New("want tcp or udp and quic-v1, as in /ip4/0.0.0.0/tcp/4441 or /ip4/0.0.0.0/udp/4441/quic-v1")
 }
 
 func has(a ma.Multiaddr, code int) bool {

@@ -39,6 +39,10 @@ func TestErrorsNameTheFlag(t *testing.T) {
 	f(Config{Downstreams: []string{good}, PreloadPort: 1}, "You must specify -w if you specify -p")
 	f(Config{Downstreams: []string{good}, PreloadPort: 1, WebSocket: "/ip4/127.0.0.1/tcp/0", SwarmKeyFile: "k"}, "-p")
 	f(Config{Downstreams: []string{good}, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"}, SwarmKeyFile: "k"}, "-l")
+	f(Config{Downstreams: []string{good}, Listen: []string{"/ip4/127.0.0.1/udp/4441/quic"}}, "want quic-v1, as in /ip4/127.0.0.1/udp/4441/quic-v1")
+	f(Config{Downstreams: []string{good}, Listen: []string{"/ip4/127.0.0.1/udp/4441"}}, "want quic-v1 after it, as in /ip4/127.0.0.1/udp/4441/quic-v1")
+	f(Config{Downstreams: []string{good}, Listen: []string{"/ip4/127.0.0.1"}}, "want tcp or udp and quic-v1")
+	f(Config{Downstreams: []string{good}, Listen: []string{"/ip4/127.0.0.1/udp/0/webrtc"}}, "want quic-v1")
 	f(Config{Downstreams: []string{good}, Balance: "best", Fallback: 1, MaxUpstreams: -1, TrustedProxies: []string{"here"}},
 		"--balance", "cid, round-robin, least", "--fallback", "--max-peers", "--trusted-proxies")
 }

@@ -88,7 +88,11 @@ func (e *engine) tick(now time.Time) (silent []*downstream) {
 			e.due = append(e.due, deadline{a, a.gen, now.Add(e.cfg.Fallback)})
 		}
 	}
-	e.due = append(append(due[:0], due[n:]...), e.due...)
+	if n == 0 {
+		e.due = due
+	} else {
+		e.due = append(append(due[:0], due[n:]...), e.due...)
+	}
 	for _, d := range e.downs {
 		e.advance(d) // what waited until the node had taken what was sent before
 		if d.connected && (d.broken || d.stalled && d.open > 0 && now.Sub(d.heard) > hangUpAfter) {

@@ -48,17 +48,20 @@ func gathering(insecure net.Conn, secure func(net.Conn) (sec.SecureConn, error))
 	if err != nil {
 		return nil, err
 	}
-	return &gatherConn{c, g}, nil
+	return &gatherConn{SecureConn: c, below: g}, nil
 }
 
 // gatherConn is a secure connection of which each Write is one below.
 type gatherConn struct {
 	sec.SecureConn
-	below *gatherer
+	below   *gatherer
+	writing sync.Mutex // one Write at a time gathers
 }
 
 // Write implements net.Conn.
 func (c *gatherConn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.below.begin(len(b))
 	n, err := c.SecureConn.Write(b)
 	if below := c.below.end(); err == nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -124,4 +125,33 @@ func TestCloseDoesNotWaitForAStuckWrite(t *testing.T) {
 	case <-time.After(patient):
 		require.Fail(t, "the write is stuck")
 	}
+}
+
+// As of every connection, writes of several goroutines at a time all arrive, each
+// in one piece.
+func TestWritesAtOnceAllArrive(t *testing.T) {
+	ours, theirs, _ := securePair(t)
+	defer ours.Close()
+	defer theirs.Close()
+	const each, size = 200, 3000
+	var wg sync.WaitGroup
+	for i := range byte(4) {
+		wg.Go(func() {
+			for range each {
+				if _, err := ours.Write(bytes.Repeat([]byte{i}, size)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	require.NoError(t, theirs.SetReadDeadline(time.Now().Add(patient)))
+	got, seen := make([]byte, size), map[byte]int{}
+	for range 4 * each {
+		_, err := io.ReadFull(theirs, got)
+		require.NoError(t, err)
+		require.Equal(t, bytes.Repeat(got[:1], size), got)
+		seen[got[0]]++
+	}
+	require.Equal(t, map[byte]int{0: each, 1: each, 2: each, 3: each}, seen)
+	wg.Wait()
 }

@@ -33,7 +33,8 @@ func upHost(s *settings, key crypto.PrivKey) (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := newHost(key, rm, opts...)
+	opts = append(opts, libp2p.DefaultMuxers)
+	h, err := newHost(key, rm, append(opts, s.HostOptions...)...)
 	if err != nil {
 		return nil, fmt.Errorf("listen (-l, -w): %w", err)
 	}

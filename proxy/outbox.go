@@ -63,6 +63,7 @@ type item struct {
 // guards it; at most one goroutine sends, and there is none while it is empty.
 type outbox struct {
 	to      peer.ID
+	down    *downstream // whose it is; nil: a peer's
 	items   []item
 	bytes   int // of the blocks, those being sent among them
 	sending int // bytes of the message being sent
@@ -223,7 +224,7 @@ func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsn
 	ctx = network.WithNoDial(ctx, "the proxy only answers")
 	if stream == nil {
 		side := e.up
-		if e.isDown(b) {
+		if b.down != nil {
 			side = e.down
 		}
 		var err error
@@ -233,7 +234,7 @@ func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsn
 		}
 	}
 	side := upstreamSide
-	if e.isDown(b) {
+	if b.down != nil {
 		side = downstreamSide
 	}
 	if msg = readable(msg, stream); msg.Empty() {
@@ -248,28 +249,14 @@ func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsn
 	return stream, nil
 }
 
-// isDown says whether a box is a node's. What a box belongs to never changes.
-func (e *engine) isDown(b *outbox) bool {
-	for _, d := range e.downs {
-		if &d.box == b {
-			return true
-		}
-	}
-	return false
-}
-
-// sent counts a message and lets the peer's next wants begin. A peer that took
-// it not is dropped with all that it wants; a node's wants fall due.
+// sent counts a message and has the peer's next wants begin. A peer that does not
+// take it is dropped with all that it wants; a node is reconnected.
 func (e *engine) sent(b *outbox, err error) {
-	if e.isDown(b) {
-		for _, d := range e.downs {
-			switch {
-			case &d.box != b:
-			case err == nil:
-				d.n.sent.Messages++
-			default:
-				d.broken = true // the wants of this message are lost: it is connected anew
-			}
+	if d := b.down; d != nil {
+		if err == nil {
+			d.n.sent.Messages++
+		} else {
+			d.broken = true // the wants of this message are lost
 		}
 		e.flush()
 		return

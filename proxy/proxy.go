@@ -31,7 +31,7 @@ const (
 // DrainTimeout is how long Close waits for what is on its way to peers.
 const DrainTimeout = 5 * time.Second
 
-// Proxy is a running proxy. New opens its listeners, Run serves.
+// Proxy is a proxy. New opens its listeners, Start serves, Close ends it.
 type Proxy struct {
 	cfg    *settings
 	up     host.Host
@@ -56,7 +56,7 @@ type Proxy struct {
 }
 
 // New checks the configuration, reads or makes the key, and listens. Close it,
-// also when Run was not called.
+// also when Start was not called.
 func New(cfg Config) (_ *Proxy, err error) {
 	s, err := cfg.settings()
 	if err != nil {
@@ -127,6 +127,7 @@ func (p *Proxy) Start() {
 		p.tasks.Go(func() { p.watch(p.ctx, d) })
 	}
 	p.tasks.Go(p.ticks)
+	p.tasks.Go(func() { p.pings(p.ctx) })
 	if p.refs != nil {
 		p.tasks.Go(p.refs.serve)
 	}

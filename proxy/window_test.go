@@ -79,8 +79,8 @@ func (k *keeper) answer(most int) []cid.Cid {
 	return now
 }
 
-// enginesOf makes an engine in front of nodes that are connected; the peers'
-// side takes everything.
+// engineOf makes an engine in front of nodes that are connected; the peers' side
+// takes everything.
 func engineOf(t *testing.T, c Config, nodes sender, names ...string) *engine {
 	t.Helper()
 	c.Logger = slog.New(slog.DiscardHandler)
@@ -215,4 +215,102 @@ func TestMessagesKeepTheWindow(t *testing.T) {
 	msg = bsmsg.New(false)
 	n, _ = fill(msg, items)
 	require.Equal(t, 4*slack, n, "wants that it may still keep count twice")
+}
+
+// A block that comes after its want was cancelled is late, and no lie; one that
+// was never wanted is refused, and its node is asked last.
+func TestBlockOfACancelledWantIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newKeeper()
+		e := engineOf(t, Config{Fallback: time.Second}, node, "node")
+		defer e.close()
+		all := newBlocks(t, 2, 100)
+		e.wantlist("peer", false, []entry{{cid: all[0].Cid(), block: true}})
+		synctest.Wait()
+		e.wantlist("peer", false, []entry{{cid: all[0].Cid(), cancel: true}})
+		synctest.Wait()
+		require.Empty(t, node.wants)
+		d := e.downs[0]
+		e.fromNode("node", all[:1], nil, nil)
+		require.Equal(t, []uint64{1, 0, 0}, []uint64{d.n.late, d.n.refused, d.n.verified})
+		require.True(t, d.distrust.IsZero())
+		e.fromNode("node", all[1:], nil, nil)
+		require.Equal(t, []uint64{1, 1, 0}, []uint64{d.n.late, d.n.refused, d.n.verified})
+		require.Equal(t, time.Now().Add(distrustFor), d.distrust)
+	})
+}
+
+// A node that says nothing is passed over, counted once for each want, and hung
+// up on after hangUpAfter, no sooner; what it was asked for others bring.
+func TestSilentNodeIsHungUpOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineOf(t, Config{Fallback: time.Second}, newKeeper(), "one", "two")
+		defer e.close()
+		blk := newBlocks(t, 1, 100)[0]
+		first := e.orderOf(blk.Cid())[0]
+		second := e.downs[bit(first == e.downs[0])]
+		e.wantlist("peer", false, []entry{{cid: blk.Cid(), block: true, dontHave: true}})
+		began := time.Now()
+		for !first.stalled {
+			time.Sleep(tickEvery)
+			require.Empty(t, e.tick(time.Now()))
+		}
+		require.InDelta(t, time.Second, time.Since(began), float64(2*tickEvery))
+		require.EqualValues(t, 1, first.n.timeouts)
+		require.Equal(t, second, e.orderOf(blk.Cid())[0], "it is asked last")
+		require.Equal(t, []int{1, 1}, []int{first.open, second.open})
+		e.fromNode(second.id, nil, nil, []cid.Cid{blk.Cid()})
+		require.Equal(t, 1, e.waiting(), "the first may still have it")
+		require.False(t, e.wants[blk.Cid()].parked)
+		var silent []*downstream
+		for len(silent) == 0 {
+			time.Sleep(tickEvery)
+			silent = e.tick(time.Now())
+		}
+		require.Equal(t, []*downstream{first}, silent)
+		require.InDelta(t, hangUpAfter, time.Since(began), float64(2*tickEvery))
+		e.nodeGone(first)
+		require.True(t, e.wants[blk.Cid()].parked, "all that are connected have said no")
+		require.Equal(t, []int{0, 0}, []int{first.open, first.ledger})
+	})
+}
+
+// What nobody had is asked for again by retry, first by first, and the peer that
+// was told hears of it once only.
+func TestRetryAsksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newKeeper()
+		e := engineOf(t, Config{Fallback: time.Second}, node, "node")
+		defer e.close()
+		blk := newBlocks(t, 1, 100)[0]
+		no := []cid.Cid{blk.Cid()}
+		e.wantlist("peer", false, []entry{{cid: blk.Cid(), block: true, dontHave: true}})
+		synctest.Wait()
+		e.fromNode("node", nil, nil, no)
+		require.EqualValues(t, 1, e.n.sent.DontHave)
+		require.Equal(t, 1, e.downs[0].ledger, "the node keeps it, and sends the block when it has it")
+		e.retry()
+		synctest.Wait()
+		require.Equal(t, 2, node.sent[blk.Cid()])
+		require.False(t, e.wants[blk.Cid()].parked)
+		e.fromNode("node", nil, nil, no)
+		require.EqualValues(t, 1, e.n.sent.DontHave)
+		e.fromNode("node", []blocks.Block{blk}, nil, nil)
+		require.EqualValues(t, 1, e.downs[0].n.verified)
+		require.Zero(t, e.waiting())
+		require.Zero(t, e.downs[0].ledger)
+	})
+}
+
+// BenchmarkTick is a tick when so many asks have no answer yet and none is due:
+// what the engine's clock costs twenty times a second.
+func BenchmarkTick(b *testing.B) {
+	e := newEngine(&settings{Config: Config{Fallback: time.Hour, Logger: slog.New(slog.DiscardHandler)}}, nil, nil)
+	for range 10 * window {
+		e.remind(deadline{&ask{want: &want{}}, 0, time.Now().Add(time.Hour)})
+	}
+	now := time.Now()
+	for b.Loop() {
+		e.tick(now)
+	}
 }

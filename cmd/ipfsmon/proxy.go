@@ -8,9 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
@@ -22,6 +25,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/proxy"
 	"github.com/ipfsmon/ipfsmon/stream"
@@ -163,12 +167,33 @@ func readProxyFile(path string) (*proxyFile, error) {
 	dec := json.NewDecoder(in)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(f); err != nil {
-		return nil, fmt.Errorf("--config %s: %w", path, err)
+		return nil, fmt.Errorf("--config %s: %w", path, proxyFileError(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("--config %s: there is more after the object", path)
 	}
 	return f, nil
+}
+
+// proxyFileError says in the words of the file what encoding/json found wrong.
+func proxyFileError(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	want := map[reflect.Kind]string{
+		reflect.Slice: "a list of texts", reflect.String: "a text", reflect.Int: "a whole number", reflect.Bool: "true or false",
+		reflect.Map: "an object", reflect.Struct: "an object with settings",
+	}[wrong.Type.Kind()]
+	switch wrong.Field {
+	case "downstream", "listen":
+		want = "a list of multiaddrs"
+	case "fallback", "preload-timeout":
+		want = `a duration, as in "10s"`
+	case "":
+		wrong.Field = "the file"
+	}
+	return fmt.Errorf("%s: want %s, not %s", wrong.Field, want, wrong.Value)
 }
 
 // proxyConfig puts file, environment and flags together; the library puts the
@@ -284,13 +309,22 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 	var err error
 	nodes := seen.Behind(func(id peer.ID) event.Text { return p.NodeName(id) }) // not called before Start
 	pc.Tracer, pc.DownTracer, pc.Logger = seen, nodes, log
+	traffic, taps := metrics.NewBandwidthCounter(), introspect.NewTaps()
+	pc.HostOptions = []libp2p.Option{libp2p.BandwidthReporter(traffic), taps.Option()}
 	p, err = proxy.New(pc)
 	if err != nil {
 		return err
 	}
 	m, err := plugin.Run(mc, plugin.Watched{
-		Host:        p.Host(),
-		Sample:      func(context.Context) event.Node { return event.Node{RepoBytes: -1, Process: plugin.Process()} },
+		Host: p.Host(),
+		Sample: func(context.Context) event.Node {
+			out := event.Node{RepoBytes: -1, Process: plugin.Process()}
+			traffic.TrimIdle(time.Now().Add(-time.Hour)) // else it keeps every peer that ever came
+			plugin.Bandwidth(&out, traffic)
+			return out
+		},
+		Reporter:    traffic,
+		Taps:        taps,
 		NoBroadcast: true,
 		Store:       storeStats,
 		Collectors:  []prometheus.Collector{p},

@@ -1,0 +1,69 @@
+package proxy
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+)
+
+// How the round trips to peers are measured. A proxy has no DHT, whose requests
+// measure them in a kubo node.
+const (
+	pingEvery   = time.Minute
+	pingLook    = time.Second // how soon a new peer is pinged
+	pingTimeout = 10 * time.Second
+	pingAtOnce  = 16
+)
+
+// pings measures the round trip to each connected peer, which libp2p's peerstore
+// keeps, when it has connected and once in pingEvery, until ctx ends.
+func (p *Proxy) pings(ctx context.Context) {
+	tick := time.NewTicker(pingLook)
+	defer tick.Stop()
+	var all sync.WaitGroup
+	defer all.Wait()
+	slots := make(chan struct{}, pingAtOnce)
+	next := map[peer.ID]time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now, connected := time.Now(), map[peer.ID]time.Time{}
+		for _, id := range p.engine.peers() {
+			at, there := next[id]
+			if there && now.Before(at) {
+				connected[id] = at
+				continue
+			}
+			select {
+			case slots <- struct{}{}:
+				connected[id] = now.Add(pingEvery)
+				all.Go(func() {
+					defer func() { <-slots }()
+					defer p.engine.guard.Recover("proxy: ping a peer")
+					p.ping(ctx, id)
+				})
+			default: // at the next look
+				if there {
+					connected[id] = at
+				}
+			}
+		}
+		next = connected
+	}
+}
+
+// ping measures one round trip. A peer that does not answer has none.
+func (p *Proxy) ping(ctx context.Context, id peer.ID) {
+	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "a ping is for who is connected"), pingTimeout)
+	defer cancel()
+	for range ping.Ping(ctx, p.up, id) { // which keeps it; the first is enough
+		return
+	}
+}
