@@ -79,7 +79,7 @@ func TestProxySaysWhatIsWrong(t *testing.T) {
 	f := func(file, want string, args ...string) {
 		t.Helper()
 		home := t.TempDir()
-		path := filepath.Join(home, "proxy.json")
+		path := filepath.Join(home, "settings")
 		require.NoError(t, os.WriteFile(path, []byte(file), 0o600))
 		out, err := run(environ(home), append([]string{"proxy", "--config", path, "-k", filepath.Join(home, "key")}, args...)...)
 		require.Error(t, err, out)
