@@ -18,6 +18,9 @@ type Deps struct {
 	// MonitoringAddresses gives the addresses at which events can be
 	// subscribed to; nil is none.
 	MonitoringAddresses func() []string
+	// Healthy says which part of the monitor has ended and needs a restart of it;
+	// nil: none has.
+	Healthy func() error
 	// Ready says why the monitor does not do its work yet, or any more; nil: it does.
 	Ready func() error
 	// Version tells what this program is made of.

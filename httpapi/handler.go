@@ -84,7 +84,7 @@ func (s *Server) routes(add func(method, route string, h httprouter.Handle)) {
 	add(http.MethodGet, "/metrics", s.metrics)
 	get("/ping", func(*http.Request) (any, error) { return struct{}{}, nil })
 	get("/monitoring_addresses", s.monitoringAddresses)
-	get("/health", func(*http.Request) (any, error) { return map[string]bool{"healthy": true}, nil })
+	get("/health", s.health)
 	get("/ready", s.ready)
 	get("/version", s.version)
 	get("/pipeline", s.pipeline)

@@ -31,6 +31,15 @@ func query(q *http.Request) (url.Values, error) {
 	return v, nil
 }
 
+func (s *Server) health(*http.Request) (any, error) {
+	if s.deps.Healthy != nil {
+		if err := s.deps.Healthy(); err != nil {
+			return nil, &Error{http.StatusServiceUnavailable, err.Error()}
+		}
+	}
+	return map[string]bool{"healthy": true}, nil
+}
+
 func (s *Server) ready(*http.Request) (any, error) {
 	if s.deps.Ready != nil {
 		if err := s.deps.Ready(); err != nil {

@@ -84,6 +84,8 @@ func TestContract(t *testing.T) {
 	}
 	unready := start(t, config(), Deps{Ready: func() error { return fmt.Errorf("not yet") }})
 	get(unready, base+"/ready", "", 503)
+	ill := start(t, config(), Deps{Healthy: func() error { return fmt.Errorf("stream has ended") }})
+	get(ill, base+"/health", "", 503)
 	get(on, base+"/top", "?kind=cids", 200)
 	get(on, base+"/top", "?kind=peers&n=1000", 200)
 	get(on, base+"/top", "?kind=blocks", 400)

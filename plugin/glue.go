@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"cmp"
-	"errors"
 	"iter"
 	"maps"
 	"runtime"
@@ -24,6 +23,7 @@ import (
 func (m *Monitor) deps() httpapi.Deps {
 	d := httpapi.Deps{
 		MonitoringAddresses: m.StreamAddresses,
+		Healthy:             m.readiness.healthy,
 		Ready:               m.ready,
 		Version: func() httpapi.Version {
 			return httpapi.Version{Version: Version, Plugin: Name, Kubo: ipfs.CurrentVersionNumber,
@@ -56,18 +56,6 @@ func (m *Monitor) deps() httpapi.Deps {
 		}
 	}
 	return d
-}
-
-func (m *Monitor) ready() error {
-	select {
-	case <-m.done:
-		return errors.New("the monitor is closing")
-	default:
-	}
-	if m.watched.Host == nil {
-		return errors.New("the node is offline: it was started without a network")
-	}
-	return nil
 }
 
 func (m *Monitor) subscribers() []httpapi.Subscriber {

@@ -59,10 +59,11 @@ type Monitor struct {
 
 	broadcaster *broadcaster // nil where nothing may be sent
 
-	clock  *clockWatch
-	up     atomic.Bool // all of the above is made
-	cancel context.CancelFunc
-	sinks  errgroup.Group
+	clock     *clockWatch
+	readiness readiness
+	up        atomic.Bool // all of the above is made
+	cancel    context.CancelFunc
+	sinks     errgroup.Group
 
 	done     chan struct{} // closed when the monitor begins to close
 	closing  sync.Once
@@ -154,6 +155,7 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 		m.sinks.Go(func() error {
 			defer r.Close()
 			if err := f(ctx, r); err != nil && !errors.Is(err, context.Canceled) {
+				m.readiness.end(name, err)
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			return nil
@@ -178,6 +180,7 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	m.startDerive(ctx)
 	m.sinks.Go(func() error { m.watchClock(b, m.done); return nil })
 	m.up.Store(true)
+	m.sinks.Go(func() error { m.watchReady(m.done); return nil })
 	b.Live()
 	if w.Publish != nil {
 		m.endPublish = w.Publish(b.Publish)
@@ -203,6 +206,7 @@ func (m *Monitor) startDerive(ctx context.Context) {
 	m.sinks.Go(func() error {
 		defer close(ended)
 		if err := m.derive.Run(ctx, r); err != nil && !errors.Is(err, context.Canceled) {
+			m.readiness.end("derive", err)
 			return fmt.Errorf("derive: %w", err)
 		}
 		return nil

@@ -21,7 +21,9 @@ func healthCommand() *cli.Command {
 		ArgsUsage: "[ADDRESS]",
 		Description: "ADDRESS is that of the HTTP API, host:port or unix:/path (default: that of the running monitor, or " + defaultHTTP + ").\n\n" +
 			"Example: ipfsmon health\n" +
-			"         ipfsmon health --ready unix:/run/ipfsmon/http.sock      also that it captures and stores",
+			"         ipfsmon health --ready unix:/run/ipfsmon/http.sock      also that it captures, and that points get through\n\n" +
+			"/health fails when a part of the monitor has ended: a restart mends it. /ready fails also when the node is offline, and when no\n" +
+			"points have got through to a destination for 30 s, or points have been lost for as long; the error says where and why.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "ready", Usage: "ask /ready instead of /health"},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "`TIME` that it may take to answer"},
