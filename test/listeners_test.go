@@ -112,7 +112,7 @@ func TestOneClientKeepsNobodyFromANode(t *testing.T) {
 // descriptors for everything; so does `ipfsmon query`.
 func TestOneClientKeepsNobodyFromTheStore(t *testing.T) {
 	data := t.TempDir()
-	p := launch(t, environ(data), "sh", "-c", `ulimit -n 1024; exec "$0" "$@"`, bin, "store", "--dir", filepath.Join(data, "influxdb"), "--listen", "127.0.0.1:0")
+	p := launch(t, environ(data), "sh", "-c", `ulimit -n 1024; exec "$0" "$@"`, bin, "store", "--create", "--dir", filepath.Join(data, "influxdb"), "--listen", "127.0.0.1:0")
 	address := p.find(`listening on (\S+)`)
 	query := asReader(t, "http://"+address, filepath.Join(data, "influxdb")) + "/query?q=SHOW+DATABASES"
 	before := resident(t, p.cmd.Process.Pid)
