@@ -2,6 +2,7 @@ package influx
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,7 +49,10 @@ type batchQueue interface {
 	// in the queue until done. The error is ctx's, or errDrained when the queue
 	// was sealed and the lane is empty.
 	head(ctx context.Context, lane int) (*batch, error)
-	// done takes the batch that head gave out of the queue.
+	// aside has head return others before the batch, which stays in the queue
+	// until done; the caller keeps it.
+	aside(b *batch)
+	// done takes a batch that head returned out of the queue.
 	done(b *batch)
 	// seal says that no put will come.
 	seal()
@@ -69,8 +73,9 @@ type memoryQueue struct {
 	mu     sync.Mutex
 	list   []*batch
 	points int
-	bytes  int  // capacity of the batches' buffers
-	busy   bool // the first of list was given out by head
+	bytes  int      // capacity of the batches' buffers
+	busy   bool     // the first of list was returned by head
+	away   []*batch // set aside; they are among points and bytes
 	sealed bool
 	ready  chan struct{} // cap 1
 }
@@ -161,10 +166,28 @@ func (q *memoryQueue) head(ctx context.Context, _ int) (*batch, error) {
 	}
 }
 
+func (q *memoryQueue) aside(b *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.busy && q.list[0] == b {
+		q.busy = false
+		q.remove(0)
+		q.away = append(q.away, b)
+		q.points += b.points
+		q.bytes += cap(b.buf)
+	}
+}
+
 func (q *memoryQueue) done(b *batch) {
 	q.mu.Lock()
-	q.busy = false
-	q.remove(0)
+	if i := slices.Index(q.away, b); i >= 0 {
+		q.away = slices.Delete(q.away, i, i+1)
+		q.points -= b.points
+		q.bytes -= cap(b.buf)
+	} else {
+		q.busy = false
+		q.remove(0)
+	}
 	q.mu.Unlock()
 	b.free()
 }
@@ -179,8 +202,10 @@ func (q *memoryQueue) seal() {
 func (q *memoryQueue) size() (points, bytes int, oldest time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.list) > 0 {
-		oldest = q.list[0].since
+	for _, b := range slices.Concat(q.away, q.list[:min(len(q.list), 1)]) {
+		if oldest.IsZero() || b.since.Before(oldest) {
+			oldest = b.since
+		}
 	}
 	return q.points, q.bytes, oldest
 }
@@ -188,11 +213,11 @@ func (q *memoryQueue) size() (points, bytes int, oldest time.Time) {
 func (q *memoryQueue) drain() (points int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, b := range q.list {
+	for _, b := range slices.Concat(q.away, q.list) {
 		points += b.points
 		b.free()
 	}
-	q.list, q.points, q.bytes, q.busy = nil, 0, 0, false
+	q.list, q.away, q.points, q.bytes, q.busy = nil, nil, 0, 0, false
 	return points
 }
 

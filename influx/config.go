@@ -73,14 +73,22 @@ type Config struct {
 	// it. Instead of Token.
 	TokenFile string `json:",omitempty" split_words:"true"`
 
+	// Proxy is the HTTP proxy for requests to the server: http://host:port or
+	// https://host:port. Default: for an https URL on another machine that of
+	// HTTPS_PROXY in the environment; else none, whatever HTTP_PROXY says, since
+	// it would read the credentials.
+	Proxy string `json:",omitempty" split_words:"true"`
+
 	// CreateDatabase lets the monitor create what it needs: the database with
-	// its retention policies, or the buckets and their InfluxQL names; and
-	// sets the retention of history to HistoryRetention. Default true.
+	// its retention policies, or the buckets and their InfluxQL names. What is
+	// there stays as it is, but for HistoryRetention. Default true.
 	CreateDatabase *bool `json:",omitempty" split_words:"true"`
 	// History false: no history, only totals. Default true.
 	History *bool `json:",omitempty" split_words:"true"`
 	// HistoryRetention is how long history is kept: a duration of at least
-	// one hour, "0s" for ever. Default "168h", 7 days.
+	// one hour, "0s" for ever. Default: as the server has it, and "168h", 7 days,
+	// where the monitor makes the database or bucket. A shorter one than the
+	// server's deletes what is older, which the log says before it is done.
 	HistoryRetention string `json:",omitempty" split_words:"true"`
 
 	// Rollups false: the server is not asked to keep minutes and hours of
@@ -159,6 +167,8 @@ type settings struct {
 	gzip    bool
 	local   bool          // the server is on this machine
 	retain  time.Duration // of history, 0: for ever
+	asked   bool          // retain was asked for: what the server has is changed to it
+	through *url.URL      // proxy, nil: that of the environment or none
 	flush   time.Duration
 
 	spoolAge  time.Duration
@@ -277,6 +287,23 @@ func (c Config) resolve() (settings, error) {
 		bad("Token", "has characters that no token has (it must be printable ASCII without spaces)")
 	}
 
+	if c.Proxy != "" {
+		p, err := url.Parse(c.Proxy)
+		switch {
+		case err != nil || p.Scheme != "http" && p.Scheme != "https" || p.Hostname() == "":
+			bad("Proxy", "want http://host:port or https://host:port") // it may hold a password
+		case !server:
+			bad("Proxy", "want none: it is for URLs of http and https")
+		case s.local:
+			bad("Proxy", "want none: the server %q is on this machine", u.Redacted())
+		case u.Scheme == "http" && (has1 || has2):
+			bad("Proxy", "the proxy could read the password or token of the http URL %q; want https, or no proxy", u.Redacted())
+		default:
+			s.through = p
+		}
+	}
+
+	s.asked = c.HistoryRetention != ""
 	s.create = c.CreateDatabase == nil || *c.CreateDatabase
 	s.history = c.History == nil || *c.History
 	s.rollups = s.history && (c.Rollups == nil || *c.Rollups)
@@ -375,11 +402,11 @@ func (c Config) Masked() Config {
 	if c.Token != "" {
 		c.Token = "***"
 	}
-	c.URL = redacted(c.URL)
+	c.URL, c.Proxy = redacted(c.URL), redacted(c.Proxy)
 	c.Also = slices.Clone(c.Also)
 	for i := range c.Also {
 		d := &c.Also[i]
-		d.URL = redacted(d.URL)
+		d.URL, d.Proxy = redacted(d.URL), redacted(d.Proxy)
 		if d.Password != "" {
 			d.Password = "***"
 		}

@@ -46,6 +46,7 @@ type Destination struct {
 	Bucket       string `json:",omitempty"`
 	Token        string `json:",omitempty"`
 	TokenFile    string `json:",omitempty"`
+	Proxy        string `json:",omitempty"`
 
 	CreateDatabase   *bool  `json:",omitempty"`
 	History          *bool  `json:",omitempty"`
@@ -77,7 +78,7 @@ func (d *Destinations) Decode(value string) error {
 func (c Config) with(d Destination) Config {
 	one := c
 	one.Also = nil
-	one.URL, one.Version, one.Database = d.URL, d.Version, d.Database
+	one.URL, one.Version, one.Database, one.Proxy = d.URL, d.Version, d.Database, d.Proxy
 	one.Username, one.Password, one.PasswordFile = d.Username, d.Password, d.PasswordFile
 	one.Org, one.Bucket, one.Token, one.TokenFile = d.Org, d.Bucket, d.Token, d.TokenFile
 	one.CreateDatabase, one.History, one.Rollups, one.Gzip = d.CreateDatabase, d.History, d.Rollups, d.Gzip

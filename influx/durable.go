@@ -46,6 +46,8 @@ func (q *diskQueue) head(ctx context.Context, lane int) (*batch, error) {
 	}
 }
 
+func (q *diskQueue) aside(*batch) {} // what Next returned stays until Ack, and others come first
+
 func (q *diskQueue) done(b *batch) { q.Ack(b.spooled) }
 
 func (q *diskQueue) seal() { q.Seal() }
@@ -60,8 +62,8 @@ func (q *diskQueue) size() (points, bytes int, oldest time.Time) {
 func (q *diskQueue) drain() (points int) { return q.Close() }
 
 // Drain delivers what is in cfg.SpoolDir, which no running monitor may have, to
-// the server of cfg, until it is empty or ctx is done; then the rest stays on
-// disk. It calls progress about each second.
+// the server of cfg, until it is empty, ctx is done or the server has taken
+// nothing for a while; then the rest stays on disk. It calls progress about each second.
 func Drain(ctx context.Context, cfg Config, progress func(Stats)) (Stats, error) {
 	if cfg.SpoolDir == "" || cfg.SpoolDir == InMemory {
 		return Stats{}, errors.New("influx: drain: SpoolDir is missing; allowed is the folder of a spool")
@@ -78,15 +80,21 @@ func Drain(ctx context.Context, cfg Config, progress func(Stats)) (Stats, error)
 	}
 	o := s.to[0]
 	o.queue.seal()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	done := o.start(ctx)
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
+	var stuck Stuck
 	for more := true; more; {
 		select {
 		case <-done:
 			more = false
 		case <-t.C:
 			progress(s.Stats())
+			if stuck.Check(s) != nil {
+				stop()
+			}
 		}
 	}
 	_ = o.finish() // what is left is told below

@@ -327,7 +327,7 @@ func TestFaultR14Connections(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, w := range sink.to[0].writers {
-			w.client.Transport.(*http.Transport).TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+			w.client.Transport.(*transport).TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		}
 		runBriefly(t, sink, 100)
 		if store.lines() != 100 {
@@ -345,7 +345,7 @@ func TestFaultR14Connections(t *testing.T) {
 		}
 		var tries atomic.Int32
 		for _, w := range sink.to[0].writers {
-			tr := w.client.Transport.(*http.Transport)
+			tr := w.client.Transport.(*transport)
 			tr.Proxy = nil
 			tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 				if tries.Add(1) <= 2 {
@@ -722,5 +722,52 @@ func TestDrain(t *testing.T) {
 	}
 	if st, err := Drain(t.Context(), cfg, func(Stats) {}); err != nil || st.Stored != 500 || s.lines() != 500 {
 		t.Errorf("%v, %d lines, %+v", err, s.lines(), st)
+	}
+}
+
+// R34: while points come, somebody drops the retention policy and then the
+// database of a real server: each is made again, and what was accepted is
+// delivered.
+func TestFaultR34DroppedPolicy(t *testing.T) {
+	server := storetest.Start(t)
+	cfg := storeAt(server)
+	cfg.SpoolDir, cfg.BatchSize, cfg.FlushInterval = t.TempDir(), 100, "10ms"
+	f := startFlow(t, cfg)
+	next := 0
+	// load publishes until the server has what came after the drop.
+	load := func(drop string) {
+		t.Helper()
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() { // ends below
+			defer close(done)
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(2 * time.Millisecond):
+					f.publish(numbered(next, next+5))
+					next += 5
+				}
+			}
+		}()
+		f.until("points flow", 30*time.Second, func(st Stats) bool { return st.Stored > 0 && !st.Failing })
+		ask(t, cfg, drop, false)
+		after := f.sink.Stats().Stored
+		f.until("points flow again", 60*time.Second, func(st Stats) bool { return st.Stored > after+500 })
+		close(stop)
+		<-done
+		f.until("delivered", 60*time.Second, func(st Stats) bool { return st.Queued == 0 && st.Events == uint64(next) })
+	}
+	load(`DROP RETENTION POLICY "history" ON "ipfsmon"`)
+	if got := ask(t, cfg, "SHOW RETENTION POLICIES ON ipfsmon", false); !strings.Contains(got, "history,168h0m0s") {
+		t.Errorf("retention policies:\n%s", got)
+	}
+	load(`DROP RETENTION POLICY "totals" ON "ipfsmon"`)
+	load(`DROP DATABASE "ipfsmon"`)
+	if st, err := f.stop(); err != nil || st.Rejected+st.Dropped != 0 || st.Stored != st.Accepted {
+		t.Errorf("%v, %+v", err, st)
+	}
+	if got := ask(t, cfg, "SHOW RETENTION POLICIES ON ipfsmon", false); !strings.Contains(got, "history,168h0m0s") || !strings.Contains(got, "totals,0s") {
+		t.Errorf("retention policies:\n%s", got)
 	}
 }

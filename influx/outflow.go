@@ -3,6 +3,7 @@ package influx
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx/spool"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
 // outflow is the way of the points to one destination: its queue, what is
@@ -24,10 +26,26 @@ type outflow struct {
 	pace    *pace
 	full    *fullTags
 	rejects *rejects // nil without a spool
-	logs    *logLimit
+	lines   *lines
 
 	dropped atomic.Uint64
 	guard   guard.Guard
+}
+
+// lines are those of the log about one destination. Each has a throttle of its
+// own, so that one that repeats holds no other back.
+type lines struct {
+	failing, unkept, tagFull   throttle.Line
+	full, rejected             throttle.Loss
+	unwritten, tooLong, missed throttle.Loss
+}
+
+// each calls do for the lines about losses: Tick from time to time, so that a
+// line comes for a loss after which there was no other, and Flush at the end.
+func (l *lines) each(do func(*throttle.Loss)) {
+	for _, loss := range []*throttle.Loss{&l.full, &l.rejected, &l.unwritten, &l.tooLong, &l.missed} {
+		do(loss)
+	}
 }
 
 // newOutflow opens the queue; it does not connect. The encoder is told of tags
@@ -37,7 +55,7 @@ func newOutflow(set settings, enc *Encoder) (*outflow, error) {
 	if set.name != MainDestination {
 		o.set.log = set.log.With("destination", set.name)
 	}
-	o.logs = &logLimit{log: o.set.log}
+	o.lines = new(lines)
 	o.guard.Log = o.set.log
 	o.queue = newMemoryQueue(set.QueueBytes, set.BatchSize, o.drop)
 	if set.SpoolDir != "" {
@@ -57,8 +75,8 @@ func newOutflow(set settings, enc *Encoder) (*outflow, error) {
 	o.full = &fullTags{tell: func(v tagValue) { enc.TagFull(v.measurement, v.tag, v.value) }}
 	for range n {
 		own := o.set // its secrets are read again by each writer
-		w := newWriter(&own, o.logs)
-		w.rejects, w.site, w.pace, w.full = o.rejects, shared, o.pace, o.full
+		w := newWriter(&own)
+		w.lines, w.rejects, w.site, w.pace, w.full = o.lines, o.rejects, shared, o.pace, o.full
 		o.writers = append(o.writers, w)
 	}
 	return o, nil
@@ -135,6 +153,7 @@ func (o *outflow) finish() error {
 	}
 	o.rejects.close()
 	left := o.queue.drain()
+	o.lines.each((*throttle.Loss).Flush)
 	if left <= 0 {
 		return nil
 	}
@@ -159,43 +178,87 @@ func (o *outflow) close() {
 	}
 }
 
+// maxAside is how many batches a writer may have aside.
+const maxAside = 4
+
 // write posts batches as the ith writer until the queue is drained or ctx is
-// done. A panic costs the batch that it came from.
+// done. A batch that the server does not take, though it answers, does not hold
+// up the next ones: it is set aside, and tried again after each of them.
 func (o *outflow) write(ctx context.Context, i int, w *writer) {
 	lane := min(i, o.queue.lanes()-1)
+	var aside []*job
+	other := true // a new batch is next, not one that was set aside
 	for {
 		if i > 0 && o.pace.enter(ctx, i-1) != nil {
 			return
 		}
-		b, err := o.queue.head(ctx, lane)
-		if err != nil {
-			if i > 0 {
-				o.pace.close()
-			}
-			return
-		}
-		func() {
-			defer func() {
-				if p := recover(); p != nil {
-					o.dropped.Add(uint64(b.points - w.settled()))
-					o.guard.Caught(p, "influx: post a batch", "points", b.points)
-					err = nil
+		var j *job
+		if len(aside) == 0 || other && len(aside) < maxAside {
+			b, err := o.head(ctx, lane, aside)
+			switch {
+			case err == nil:
+				j = &job{batch: b}
+			case ctx.Err() != nil || len(aside) == 0:
+				if i > 0 {
+					o.pace.close()
 				}
-			}()
-			err = w.deliver(ctx, b)
-		}()
-		if err != nil {
-			return
+				return
+			}
 		}
-		o.queue.done(b)
-		w.partly.Store(0)
+		if j == nil {
+			j, aside = aside[0], aside[1:]
+		}
+		other = j.aside
+		err := o.deliver(ctx, w, j)
+		switch {
+		case errors.Is(err, errAside):
+			if !j.aside {
+				j.aside = true
+				o.queue.aside(j.batch)
+			}
+			j.due = time.Now().Add(asideFor)
+			aside = append(aside, j)
+		case err != nil:
+			return
+		default:
+			o.queue.done(j.batch)
+			w.partly.Add(-int64(j.partly))
+		}
 	}
+}
+
+// asideFor is how soon a batch that was set aside is tried again where no
+// other comes.
+const asideFor = time.Second
+
+// head waits for the next batch of a lane; while there are some aside, no
+// longer than until the first of them is due.
+func (o *outflow) head(ctx context.Context, lane int, aside []*job) (*batch, error) {
+	if len(aside) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, aside[0].due)
+		defer cancel()
+	}
+	return o.queue.head(ctx, lane)
+}
+
+// deliver works on a batch. A panic costs that batch.
+func (o *outflow) deliver(ctx context.Context, w *writer, j *job) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			lost := j.points - j.partly
+			o.dropped.Add(uint64(lost))
+			o.guard.Caught(p, "influx: post a batch", "points", lost)
+			err = nil
+		}
+	}()
+	return w.deliver(ctx, j)
 }
 
 // drop counts points that are lost.
 func (o *outflow) drop(points int) {
 	o.dropped.Add(uint64(points))
-	o.logs.warn("influx: points dropped, the queue is full", "points", points, "QueueBytes", o.set.QueueBytes)
+	o.lines.full.Warn(o.set.log, "influx: points dropped, the queue is full", "points", points, "QueueBytes", o.set.QueueBytes)
 }
 
 // settled is how many points of the batches in work are stored or rejected.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
 // Bounds of the destinations without an answer.
@@ -39,13 +40,14 @@ type outlet interface {
 // second try. What the outlet cannot take is dropped and counted; while it
 // blocks, the bus drops what is oldest and that is counted as missed.
 type plain struct {
-	set  *settings
-	logs *logLimit
-	out  outlet
+	set   *settings
+	lines *lines
+	out   outlet
 
 	stored, dropped, rejected atomic.Uint64
 	last                      atomic.Pointer[failure]
 	failing                   atomic.Bool
+	over                      atomic.Bool // what waits is lost
 }
 
 type failure struct {
@@ -54,8 +56,8 @@ type failure struct {
 }
 
 // newPlain gives nil if the destination is a server.
-func newPlain(set *settings, logs *logLimit) *plain {
-	p := &plain{set: set, logs: logs}
+func newPlain(set *settings, lines *lines) *plain {
+	p := &plain{set: set, lines: lines}
 	switch set.base.Scheme {
 	case "udp":
 		p.out = &datagrams{p: p, rate: float64(set.UDPRate)}
@@ -76,7 +78,7 @@ func (p *plain) lost(points int, err error) {
 	p.dropped.Add(uint64(points))
 	p.last.Store(&failure{err.Error(), time.Now()})
 	p.failing.Store(true)
-	p.logs.warn("influx: points dropped, the destination does not take them", "url", p.set.base.Redacted(), "points", points, "error", err)
+	p.lines.unwritten.Warn(p.set.log, "influx: points dropped, the destination does not take them", "points", points, "url", p.set.base.Redacted(), "err", err)
 }
 
 // runPlain is Run for an outlet.
@@ -95,6 +97,7 @@ func (s *Sink) runPlain(ctx context.Context, r *bus.Reader) error {
 	case <-done:
 		return nil
 	case <-time.After(closeTimeout):
+		s.plain.over.Store(true)
 		return fmt.Errorf("influx: %s took nothing for %v at the end", s.set.base.Redacted(), closeTimeout)
 	}
 }
@@ -118,7 +121,7 @@ func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
 		}
 		if missed > 0 {
 			s.missed.Add(missed)
-			s.logs.warn("influx: events were lost before they could be read", "missed", missed)
+			s.lines.missed.Warn(s.set.log, "influx: events were lost before they could be read", "missed", int(missed))
 		}
 		for i := range n {
 			bufs = s.takePlain(bufs, buf[i])
@@ -133,6 +136,7 @@ func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
 		}
 		if time.Since(last) >= s.set.flush {
 			s.plain.out.flush()
+			s.lines.each((*throttle.Loss).Tick)
 			last = time.Now()
 		}
 	}
@@ -158,6 +162,9 @@ func (s *Sink) takePlain(bufs [Kinds][]byte, ev *event.Event) (out [Kinds][]byte
 func (p *plain) delivery(accepted uint64) Delivery {
 	d := Delivery{Accepted: accepted, Stored: p.stored.Load(), Dropped: p.dropped.Load(), Rejected: p.rejected.Load(), Failing: p.failing.Load()}
 	d.Queued = int(max(int64(d.Accepted)-int64(d.Stored+d.Dropped+d.Rejected), 0))
+	if p.over.Load() {
+		d.Dropped, d.Queued = d.Dropped+uint64(d.Queued), 0
+	}
 	if f := p.last.Load(); f != nil {
 		d.LastErr, d.LastTime = f.text, f.at
 	}
@@ -174,13 +181,14 @@ type datagrams struct {
 	points [Kinds]int
 	free   time.Time // when the next datagram may go
 	retry  time.Time // when to open a socket again
+	err    error     // why not sooner
 }
 
 func (d *datagrams) write(ctx context.Context, kind Kind, lines []byte) {
 	for line := range bytes.Lines(lines) {
 		if len(line) > maxDatagram {
 			d.p.rejected.Add(1)
-			d.p.logs.warn("influx: a point does not fit into a datagram", "bytes", len(line), "allowed", maxDatagram)
+			d.p.lines.tooLong.Warn(d.p.set.log, "influx: points rejected, they do not fit into a datagram", "points", 1, "bytes", len(line), "most", maxDatagram)
 			continue
 		}
 		if len(d.buf[kind])+len(line) > maxDatagram {
@@ -218,12 +226,12 @@ func (d *datagrams) send(kind Kind) {
 	defer func() { d.buf[kind], d.points[kind] = d.buf[kind][:0], 0 }()
 	if d.conn[kind] == nil {
 		if time.Now().Before(d.retry) {
-			d.p.dropped.Add(uint64(points))
+			d.p.lost(points, d.err)
 			return
 		}
 		conn, err := net.Dial("udp", d.p.set.udp[kind])
 		if err != nil {
-			d.retry = time.Now().Add(reopenEvery)
+			d.err, d.retry = err, time.Now().Add(reopenEvery)
 			d.p.lost(points, err)
 			return
 		}
@@ -234,7 +242,7 @@ func (d *datagrams) send(kind Kind) {
 		// have a new address by now.
 		if errors.Is(err, syscall.ECONNREFUSED) && d.p.failing.Load() {
 			d.conn[kind].Close()
-			d.conn[kind], d.retry = nil, time.Now().Add(reopenEvery)
+			d.conn[kind], d.err, d.retry = nil, err, time.Now().Add(reopenEvery)
 		}
 		d.p.lost(points, err)
 		return
@@ -261,8 +269,9 @@ type lineFile struct {
 	p     *plain
 	path  string
 	f     *os.File
-	size  int64 // of a file with a path
-	retry time.Time
+	size  int64     // of a file with a path
+	retry time.Time // when to open it again
+	err   error     // why not sooner
 }
 
 func (l *lineFile) open() error {
@@ -303,7 +312,7 @@ func (l *lineFile) open() error {
 func (l *lineFile) write(_ context.Context, _ Kind, lines []byte) {
 	points := bytes.Count(lines, []byte{'\n'})
 	if l.f == nil && time.Now().Before(l.retry) {
-		l.p.dropped.Add(uint64(points))
+		l.p.lost(points, l.err)
 		return
 	}
 	err := l.open()
@@ -322,7 +331,7 @@ func (l *lineFile) write(_ context.Context, _ Kind, lines []byte) {
 		}
 		l.close()
 	}
-	l.retry = time.Now().Add(reopenEvery)
+	l.err, l.retry = err, time.Now().Add(reopenEvery)
 	l.p.lost(points, err)
 }
 

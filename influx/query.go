@@ -35,7 +35,7 @@ func NewClient(cfg Config) (*Client, error) {
 	if set.base.Scheme != "http" && set.base.Scheme != "https" {
 		return nil, fmt.Errorf("influx: %s cannot be asked; give the URL of a server, http://host:port", set.base.Redacted())
 	}
-	return &Client{set: &set, http: newClient(0)}, nil // a query takes as long as its context allows
+	return &Client{set: &set, http: newClient(&set, 0)}, nil // a query takes as long as its context allows
 }
 
 // BucketPrefix is how the names of the buckets for Flux begin, before /history
@@ -184,7 +184,7 @@ func (c *Client) influxQL(ctx context.Context, statement string, out Output) err
 		if msg == "" {
 			msg = res.Status
 		}
-		return &QueryError{Status: res.StatusCode, Message: msg}
+		return &QueryError{Status: res.StatusCode, Message: msg + through(res.Header)}
 	}
 	dec := json.NewDecoder(res.Body)
 	dec.UseNumber()

@@ -1,6 +1,7 @@
 package influx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,16 +25,35 @@ func Setup(ctx context.Context, cfg Config) error {
 	if set.base.Scheme != "http" && set.base.Scheme != "https" {
 		return nil // nothing to make there
 	}
-	w := newWriter(&set, &logLimit{log: set.log})
+	w := newWriter(&set)
 	defer w.client.CloseIdleConnections()
+	if v, err := serverVersion(ctx, &set, w.client); err == nil && IsVersion3(v) {
+		return &Version3Error{v}
+	}
 	return w.setup(ctx)
+}
+
+// warnVersion3 says what becomes of the points in an InfluxDB 3.
+func (w *writer) warnVersion3(version string) {
+	w.set.log.Warn("influx: the server is InfluxDB 3, where ipfsmon makes no databases, no retention and no rollups: "+
+		"the server makes each database with the first point and keeps history for ever, unless it is made before; there are no minutes and hours of history",
+		"version", version, "url", w.set.base.Redacted(), "make_before", fmt.Sprintf(
+			`curl -H "Authorization: Bearer TOKEN" %s -d '{"db":%q,"retention_period":%q}'`,
+			w.set.base.JoinPath("api/v3/configure/database").Redacted(), w.set.Database+"/"+History.String(), influxDuration(cmp.Or(w.set.retain, DefaultHistoryRetention), "")))
 }
 
 // setup makes the server ready. Its error is a retryError if it may go better
 // next time.
 func (w *writer) setup(ctx context.Context) error {
 	var status int
-	var err error
+	version, err := serverVersion(ctx, w.set, w.client)
+	if err == nil && IsVersion3(version) {
+		w.warnVersion3(version)
+		return nil
+	}
+	if err != nil {
+		return &retryError{err: fmt.Errorf("influx: set-up: %w", err)}
+	}
 	if w.set.v2 {
 		status, err = w.setup2(ctx)
 	} else if err = w.setup1(ctx); err != nil {
@@ -143,23 +163,55 @@ func (w *writer) setup1(ctx context.Context) error {
 	}
 	for k := range Kinds {
 		row, ok := policies[k.String()]
-		verb := "CREATE"
-		if ok {
-			have, err := time.ParseDuration(fmt.Sprint(row["duration"]))
-			if err == nil && have == w.retention(k) && (row["default"] == true) == (k == History) {
-				continue
+		if !ok {
+			if _, err := c.column(ctx, w.policy("CREATE", k), ""); err != nil {
+				return err
 			}
-			if verb = "ALTER"; k == Totals {
-				continue // how long totals are kept is the operator's choice
-			}
-			w.set.log.Warn("influx: changing how long history is kept", "was", row["duration"], "HistoryRetention", w.retention(k).String())
+			continue
 		}
-		if _, err := c.column(ctx, w.policy(verb, k), ""); err != nil {
-			return err
+		if k != History {
+			continue // how long totals are kept is the operator's choice
+		}
+		have, err := time.ParseDuration(fmt.Sprint(row["duration"]))
+		if err == nil && w.keeps(have) {
+			if _, err := c.column(ctx, w.policy("ALTER", k), ""); err != nil {
+				return err
+			}
+		} else if row["default"] != true {
+			w.set.log.Info("influx: making history the default retention policy, as queries without one want it", "database", w.set.Database)
+			if _, err := c.column(ctx, fmt.Sprintf("ALTER RETENTION POLICY %q ON %q DEFAULT", k, w.set.Database), ""); err != nil {
+				return err
+			}
 		}
 	}
 	w.rollups(func() error { return c.continuousQueries(ctx) })
 	return nil
+}
+
+// keeps is whether the server, which keeps history for so long (0: for ever),
+// is to keep it for another time: only if one was asked for. It says so before
+// that is done, since a shorter one deletes.
+func (w *writer) keeps(have time.Duration) (change bool) {
+	want := w.set.retain
+	switch {
+	case have == want:
+		return false
+	case !w.set.asked:
+		w.set.log.Info("influx: history is kept for as long as the server has it; HistoryRetention changes that", "kept_for", keptFor(have))
+		return false
+	case want != 0 && (have == 0 || want < have):
+		w.set.log.Warn("influx: history is kept for a shorter time now, as HistoryRetention says: the server deletes what is older", "was", keptFor(have), "HistoryRetention", keptFor(want))
+	default:
+		w.set.log.Info("influx: history is kept for a longer time now, as HistoryRetention says", "was", keptFor(have), "HistoryRetention", keptFor(want))
+	}
+	return true
+}
+
+func keptFor(d time.Duration) string {
+	if d == 0 {
+		return "for ever"
+	}
+	return d.String()
 }
 
 // rollups makes the server keep rollups. That it is not allowed to, or that the
@@ -275,6 +327,14 @@ func (w *writer) setup2(ctx context.Context) (status int, err error) {
 	return last.status, err
 }
 
+// kept is how long a bucket keeps points, 0: for ever.
+func kept(b *domain.Bucket) time.Duration {
+	if len(b.RetentionRules) == 0 {
+		return 0
+	}
+	return time.Duration(b.RetentionRules[0].EverySeconds) * time.Second
+}
+
 func (w *writer) buckets(ctx context.Context, client influxdb2.Client, status *int) error {
 	org, err := client.OrganizationsAPI().FindOrganizationByName(ctx, w.set.Org)
 	if err != nil {
@@ -309,9 +369,7 @@ func (w *writer) buckets(ctx context.Context, client influxdb2.Client, status *i
 			if bucket, err = client.BucketsAPI().CreateBucketWithNameWithID(ctx, *org.Id, name, rule); err != nil {
 				return fmt.Errorf("create bucket %q: %w", name, err)
 			}
-		case k == History && (len(bucket.RetentionRules) == 0 && rule.EverySeconds != 0 ||
-			len(bucket.RetentionRules) > 0 && bucket.RetentionRules[0].EverySeconds != rule.EverySeconds):
-			w.set.log.Warn("influx: changing how long history is kept", "HistoryRetention", w.retention(k).String())
+		case k == History && w.keeps(kept(bucket)):
 			bucket.RetentionRules = domain.RetentionRules{rule}
 			if _, err := client.BucketsAPI().UpdateBucket(ctx, bucket); err != nil {
 				return fmt.Errorf("update bucket %q: %w", name, err)

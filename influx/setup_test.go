@@ -1,9 +1,11 @@
 package influx
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -22,7 +24,8 @@ import (
 func TestSetup(t *testing.T) {
 	store := storetest.Start(t)
 	cfg := storeAt(store)
-	cfg.Database = "two"
+	var log bytes.Buffer
+	cfg.Database, cfg.Log = "two", slog.New(slog.NewTextHandler(&log, nil))
 	setup := func(retention string) {
 		t.Helper()
 		cfg.HistoryRetention = retention
@@ -50,7 +53,30 @@ func TestSetup(t *testing.T) {
 	setup("90m")
 	has("history,1h30m0s", "totals,1000h0m0s")
 
+	// A default makes, and never changes: whoever comes without a retention of
+	// his own leaves what is there. What is asked for and deletes is said first.
+	log.Reset()
+	setup("")
+	has("history,1h30m0s")
+	setup("0s")
+	setup("")
+	has("history,0s")
+	if strings.Contains(log.String(), "WARN") {
+		t.Errorf("nothing was deleted, and the log has a warning:\n%s", log.String())
+	}
+	setup("36h")
+	if !strings.Contains(log.String(), "the server deletes what is older") || !strings.Contains(log.String(), `was="for ever" HistoryRetention=36h0m0s`) {
+		t.Errorf("history is kept for a shorter time, and the log has:\n%s", log.String())
+	}
+	setup("90m")
+
+	// Queries without a retention policy are about history.
+	ask(t, cfg, `ALTER RETENTION POLICY totals ON two DEFAULT`, false)
+	setup("")
+	has("history,1h30m0s,1h0m0s,1,true", "totals,1000h0m0s,168h0m0s,1,false")
+
 	// A database that somebody else made.
+	cfg.HistoryRetention = "90m"
 	ask(t, cfg, `CREATE DATABASE three`, false)
 	cfg.Database = "three"
 	if err := Setup(t.Context(), cfg); err != nil {
@@ -208,10 +234,27 @@ func TestSetup2(t *testing.T) {
 	if len(f.dbrps) != 2 || f.dbrps[0]["database"] != "ipfsmon" || f.dbrps[0]["retention_policy"] != "history" || f.dbrps[0]["default"] != true || f.dbrps[1]["default"] != false {
 		t.Errorf("mappings %v", f.dbrps)
 	}
-	cfg.HistoryRetention = "24h"
-	if err := Setup(t.Context(), cfg); err != nil || !strings.Contains(fmt.Sprint(f.buckets[0]), "everySeconds:86400") {
-		t.Errorf("%v, history %v", err, f.buckets[0])
+	var log bytes.Buffer
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	retention := func(asked string, want int) {
+		t.Helper()
+		cfg.HistoryRetention = asked
+		log.Reset()
+		if err := Setup(t.Context(), cfg); err != nil || !strings.Contains(fmt.Sprint(f.buckets[0]), fmt.Sprint("everySeconds:", want)) {
+			t.Errorf("%q: %v, history %v", asked, err, f.buckets[0])
+		}
 	}
+	retention("0s", 0)
+	retention("", 0)
+	if strings.Contains(log.String(), "deletes what is older") {
+		t.Errorf("nothing is deleted, and the log has a warning:\n%s", log.String())
+	}
+	retention("24h", 86400)
+	if !strings.Contains(log.String(), "the server deletes what is older") {
+		t.Errorf("history is kept for a shorter time, and the log has:\n%s", log.String())
+	}
+	retention("", 86400)
+	cfg.HistoryRetention = "24h"
 
 	bad := cfg
 	bad.Org = "other"
@@ -233,5 +276,53 @@ func TestSetup2(t *testing.T) {
 	st, err := publish(t, cfg, append(messages(10), &event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
 	if err != nil || st.Stored != st.Accepted || f.lines < 2 {
 		t.Errorf("%v, %+v, %d requests", err, st, f.lines)
+	}
+}
+
+// A server that is InfluxDB 3: points are delivered, and it is said once at the
+// start that ipfsmon made no databases, no retention and no rollups. A set-up by
+// hand is an error at once.
+func TestInfluxDB3IsNamed(t *testing.T) {
+	var mu sync.Mutex
+	asked := map[string]int{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked[r.Method+" "+r.URL.Path]++
+		mu.Unlock()
+		w.Header().Set("X-Influxdb-Version", "3.10.0")
+		w.Header().Set("X-Influxdb-Build", "Core")
+		switch r.URL.Path {
+		case "/ping":
+			w.Write([]byte(`{"version":"3.10.0","revision":"x","process_id":"y"}`))
+		case "/write", "/api/v2/write":
+			w.WriteHeader(204)
+		case "/health":
+			w.Write([]byte("OK"))
+		default:
+			w.WriteHeader(404)
+		}
+	}))
+	defer s.Close()
+	for _, v2 := range []bool{false, true} {
+		var log lockedBuffer
+		cfg := Config{URL: s.URL, FlushInterval: "10ms", Log: slog.New(slog.NewTextHandler(&log, nil))}
+		if v2 {
+			cfg.Org, cfg.Token = "o", "t"
+		}
+		if err := Setup(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "InfluxDB 3.10.0; want 1.x or 2.x") {
+			t.Errorf("v2=%v: %v", v2, err)
+		}
+		f := startFlow(t, cfg)
+		f.publish(numbered(0, 100))
+		f.until("stored", 30*time.Second, func(st Stats) bool { return st.Stored == 100 })
+		f.stop()
+		if got := log.String(); strings.Count(got, "InfluxDB 3, where ipfsmon makes no databases, no retention and no rollups") != 1 || !strings.Contains(got, "ipfsmon/history") {
+			t.Errorf("v2=%v, log:\n%s", v2, got)
+		}
+	}
+	for path, n := range asked {
+		if !strings.HasSuffix(path, "/ping") && !strings.HasSuffix(path, "write") {
+			t.Errorf("%d requests %s, which InfluxDB 3 does not have", n, path)
+		}
 	}
 }

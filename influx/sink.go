@@ -16,6 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
 // closeTimeout is how long Run goes on after its last event to store what
@@ -30,7 +31,7 @@ type Sink struct {
 	enc     *Encoder
 	batcher batcher
 	to      fan
-	logs    logLimit
+	lines   lines
 	plain   *plain // in place of batcher and to if the destination is no server
 
 	events atomic.Uint64
@@ -54,6 +55,9 @@ type Stats struct {
 type DestinationStats struct {
 	Name string
 	URL  string // without credentials
+	// SpoolDir is the folder where points wait that the server has not taken; ""
+	// if there is none.
+	SpoolDir string
 	Delivery
 }
 
@@ -118,11 +122,10 @@ func New(cfg Config, node string) (*Sink, error) {
 		return nil, fmt.Errorf("influx: the node's name: %w", err)
 	}
 	s := &Sink{set: all[0]}
-	s.logs = logLimit{log: s.set.log}
 	s.guard.Log = s.set.log
 	history := slices.ContainsFunc(all, func(set settings) bool { return set.history })
 	s.enc = NewEncoder(node, history)
-	if s.plain = newPlain(&s.set, &s.logs); s.plain != nil {
+	if s.plain = newPlain(&s.set, &s.lines); s.plain != nil {
 		return s, nil
 	}
 	for _, set := range all {
@@ -146,7 +149,7 @@ func (s *Sink) forgotten() {
 		dir := filepath.Dir(segment)
 		name := strings.TrimPrefix(filepath.Base(dir), spoolPrefix)
 		if !slices.ContainsFunc(s.set.Also, func(d Destination) bool { return d.Name == name }) {
-			s.logs.warn("influx: points wait for a destination that is not configured any more; remove the folder, or configure it again", "destination", name, "folder", dir)
+			s.set.log.Warn("influx: points wait for a destination that is not configured any more; remove the folder, or configure it again", "destination", name, "folder", dir)
 		}
 	}
 }
@@ -168,6 +171,7 @@ func (s *Sink) SetPipeline(read func() status.Pipeline) { s.enc.SetPipeline(read
 // has, for at most five seconds. The error tells how many points were left
 // over; they are counted as dropped. Run may be called once.
 func (s *Sink) Run(ctx context.Context, r *bus.Reader) error {
+	defer s.lines.each((*throttle.Loss).Flush)
 	if s.plain != nil {
 		return s.runPlain(ctx, r)
 	}
@@ -218,7 +222,7 @@ func (s *Sink) read(ctx context.Context, r *bus.Reader) {
 		}
 		if missed > 0 {
 			s.missed.Add(missed)
-			s.logs.warn("influx: events were lost before they could be read", "missed", missed)
+			s.lines.missed.Warn(s.set.log, "influx: events were lost before they could be read", "missed", int(missed))
 		}
 		now := time.Now()
 		for i := range n {
@@ -243,6 +247,10 @@ func (s *Sink) flushEvery(ctx context.Context, every time.Duration) {
 		select {
 		case <-t.C:
 			s.batcher.flush()
+			s.lines.each((*throttle.Loss).Tick)
+			for _, o := range s.to {
+				o.lines.each((*throttle.Loss).Tick)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -254,7 +262,7 @@ func (s *Sink) Stats() Stats {
 	st := Stats{Events: s.events.Load(), Missed: s.missed.Load(), Panics: s.guard.Panics()}
 	if s.plain != nil {
 		st.Delivery = s.plain.delivery(s.taken.Load())
-		st.Destinations = []DestinationStats{{MainDestination, s.set.base.Redacted(), st.Delivery}}
+		st.Destinations = []DestinationStats{{MainDestination, s.set.base.Redacted(), "", st.Delivery}}
 		return st
 	}
 	open := s.batcher.size()
@@ -264,7 +272,7 @@ func (s *Sink) Stats() Stats {
 	}
 	for _, o := range s.to {
 		d := o.delivery(accepted, open)
-		st.Destinations = append(st.Destinations, DestinationStats{o.set.name, o.set.base.Redacted(), d})
+		st.Destinations = append(st.Destinations, DestinationStats{o.set.name, o.set.base.Redacted(), o.set.SpoolDir, d})
 		st.add(d)
 		st.Panics += o.guard.Panics()
 	}

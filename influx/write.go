@@ -3,17 +3,14 @@ package influx
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,14 +33,14 @@ const (
 type writer struct {
 	set    *settings
 	client *http.Client
-	logs   *logLimit
+	lines  *lines
 	ending chan struct{} // closed by hurry
 	once   sync.Once
 
 	site  *site
 	pace  *pace
 	tries int // failures since the last success
-	todo  []part
+	job   *job
 	pairs int // given out so far
 
 	full    *fullTags
@@ -55,7 +52,7 @@ type writer struct {
 	rejected atomic.Uint64
 	expired  atomic.Uint64 // of rejected: older than the server keeps
 	others   atomic.Uint64 // stored as others, because their tag is full
-	partly   atomic.Int64  // points of the batch in work that are stored or rejected
+	partly   atomic.Int64  // points of the batches in work that are stored or rejected
 
 	mu      sync.Mutex
 	failing bool
@@ -65,6 +62,8 @@ type writer struct {
 
 // site is what the writers of one destination know of it together.
 type site struct {
+	taken [Kinds]atomic.Uint64 // posts of which something was stored
+
 	mu    sync.Mutex
 	ready bool  // set up, or not allowed to
 	hint  error // why it could not be set up
@@ -76,31 +75,39 @@ type part struct {
 	points int
 	pair   int  // this and another part were one that has a line the server refuses; 0: no
 	bad    bool // the line must be in this one, since the other was stored
+
+	failed  bool   // the server has refused it with an answer that may be about itself
+	seen    uint64 // posts of its kind that were stored until then
+	strikes int    // how often that came though others were stored in between
 }
 
-func newWriter(set *settings, logs *logLimit) *writer {
-	return &writer{set: set, client: newClient(set.timeout), logs: logs, ending: make(chan struct{}), site: new(site), full: new(fullTags),
+// job is a batch in work.
+type job struct {
+	*batch
+	todo   []part // the last one is next; nil: not begun
+	partly int    // points that are settled
+	fails  int    // answers in a row that settled nothing
+	aside  bool   // others go first
+	due    time.Time
+}
+
+// errAside says that a job failed several times while the server answers: it is
+// to be tried again after another one.
+var errAside = errors.New("influx: another batch goes first")
+
+// asideAfter is how many answers in a row may settle nothing of a job before
+// another one goes first.
+const asideAfter = 3
+
+func newWriter(set *settings) *writer {
+	return &writer{set: set, client: newClient(set, set.timeout), lines: new(lines), ending: make(chan struct{}), site: new(site), full: new(fullTags),
 		pace: newPace(set.BatchSize, 1, set.timeout)}
-}
-
-// newClient makes an HTTP client that follows no redirects: the answer of
-// another address than the configured one means nothing, and it would be sent
-// the credentials.
-func newClient(timeout time.Duration) *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxIdleConnsPerHost = 2
-	t.MaxResponseHeaderBytes = 64 << 10
-	return &http.Client{
-		Transport:     t,
-		Timeout:       timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 }
 
 // hurry makes waits short: the end is near.
 func (w *writer) hurry() { w.once.Do(func() { close(w.ending) }) }
 
-// settled is how many points of the batch in work are stored or rejected.
+// settled is how many points of the batches in work are stored or rejected.
 func (w *writer) settled() int { return int(w.partly.Load()) }
 
 func (w *writer) state() (failing bool, last string, at time.Time) {
@@ -113,7 +120,7 @@ func (w *writer) failed(err error) {
 	w.mu.Lock()
 	w.failing, w.last, w.lastAt = true, err.Error(), time.Now()
 	w.mu.Unlock()
-	w.logs.warn("influx: the server does not take points, trying again", "url", w.set.base.Redacted(), "error", err)
+	w.lines.failing.Warn(w.set.log, "influx: the server does not take points, retrying", "url", w.set.base.Redacted(), "err", err)
 }
 
 func (w *writer) worked() {
@@ -124,13 +131,15 @@ func (w *writer) worked() {
 }
 
 // deliver posts a batch until all of its points are stored or rejected. The
-// only error is ctx's.
-func (w *writer) deliver(ctx context.Context, b *batch) error {
-	w.partly.Store(0)
-	lines, n := w.full.regroup(b.buf)
-	w.others.Add(uint64(n))
-	w.todo = append(w.todo[:0], part{lines: lines, points: b.points})
-	for len(w.todo) > 0 {
+// error is ctx's, or errAside.
+func (w *writer) deliver(ctx context.Context, j *job) error {
+	w.job = j
+	if j.fails = 0; j.todo == nil {
+		lines, n := w.full.regroup(j.buf)
+		w.others.Add(uint64(n))
+		j.todo = []part{{lines: lines, points: j.points}}
+	}
+	for len(j.todo) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -141,14 +150,19 @@ func (w *writer) deliver(ctx context.Context, b *batch) error {
 			}
 			continue
 		}
-		p := w.todo[len(w.todo)-1]
-		w.todo = w.todo[:len(w.todo)-1]
-		if err := w.post(ctx, b.kind, p); err != nil {
-			w.todo = append(w.todo, p)
-			w.failed(err)
-			if err := w.wait(ctx, max(retryAfter(err), 0)); err != nil {
-				return err
-			}
+		p := j.todo[len(j.todo)-1]
+		j.todo = j.todo[:len(j.todo)-1]
+		err := w.post(ctx, j.kind, p)
+		if err == nil {
+			j.fails = 0
+			continue
+		}
+		w.failed(err)
+		if err := w.wait(ctx, max(retryAfter(err), 0)); err != nil {
+			return err
+		}
+		if j.fails++; j.fails >= asideAfter || j.aside && j.fails >= len(j.todo) {
+			return errAside
 		}
 	}
 	return nil
@@ -238,59 +252,139 @@ func (w *writer) post(ctx context.Context, kind Kind, p part) error {
 		return nil
 	}
 	began := time.Now()
-	status, answer, after, err := w.send(ctx, kind, p.lines)
+	r, err := w.send(ctx, kind, p.lines)
 	if err != nil {
 		var late net.Error
 		if errors.As(err, &late) && late.Timeout() {
 			w.pace.trouble(began)
 		}
+		w.again(p)
 		return &retryError{err: fmt.Errorf("influx: post %d points: %w", p.points, err)}
 	}
-	said := errorText(answer)
+	n, partial := r.partial(p.points)
 	switch {
-	case status >= 200 && status < 300:
+	case r.done():
 		w.pace.took(p.points, began, time.Since(began))
-		w.settle(p, 0, "")
-		if n := len(w.todo); p.pair != 0 && n > 0 && w.todo[n-1].pair == p.pair {
-			w.todo[n-1].bad = true
+		w.site.taken[kind].Add(1)
+		w.settle(p, 0, "", nil)
+		if n := len(w.job.todo); p.pair != 0 && n > 0 && w.job.todo[n-1].pair == p.pair {
+			w.job.todo[n-1].bad = true
 		}
-	case status == 400 && w.regroup(&p, said):
+	case r.status == 400 && w.regroup(&p, r.text):
 		w.worked()
-		w.todo = append(w.todo, p) // what is stored twice is one point
-	case (status == 400 || status == 422) && strings.Contains(said, "partial write"):
-		n := refused(said, p.points)
-		if w.rejects != nil && p.points > 1 && n > 0 && n <= maxSought {
-			w.halve(p, true) // what is stored twice is one point
-			break
-		}
-		if strings.Contains(said, "beyond retention policy") {
-			w.expired.Add(uint64(n))
-		}
-		w.settle(p, n, said)
-	case (status == 400 || status == 413 || status == 422) && p.points <= 1:
-		w.settle(p, p.points, said)
-	case status == 413:
+		w.again(p) // what is stored twice is one point
+	case partial:
+		w.settlePart(p, n, r)
+	case p.points <= 1 && (r.refusesLine() || r.status == 413):
+		w.settle(p, p.points, r.said, p.lines)
+	case r.status == 413:
 		w.pace.tooLarge(p.points)
 		w.halve(p, false)
 		w.worked()
-	case status == 400 || status == 422:
+	case r.refusesLine():
 		w.halve(p, true)
 		w.worked()
+	case r.suspects() && w.suspect(&p, kind, r):
+		w.worked()
 	default:
-		if status == 401 || status == 403 {
+		if r.status == 401 || r.status == 403 {
 			w.set.secrets()
 			w.site.unready() // other credentials may have the right to create
 		}
-		if status == 408 || status == 429 || status >= 500 {
+		if (r.overload() || r.status >= 500) && p.strikes == 0 && !r.missing() {
 			w.pace.trouble(began)
 		}
-		err := fmt.Errorf("influx: post %d points: %d %s: %s", p.points, status, http.StatusText(status), said)
-		if status == 404 {
+		err := fmt.Errorf("influx: post %d points: %w", p.points, r.err())
+		if r.missing() {
 			err = fmt.Errorf("%w; %w", err, w.missing(w.site.unready()))
 		}
-		return &retryError{err: err, after: after}
+		if r.suspects() {
+			w.job.todo = slices.Insert(w.job.todo, 0, p) // the others first
+		} else {
+			w.again(p)
+		}
+		return &retryError{err: err, after: r.after}
 	}
 	return nil
+}
+
+// again has a part posted next.
+func (w *writer) again(p part) { w.job.todo = append(w.job.todo, p) }
+
+// When a part is suspected: each strike is an answer that refuses it, though
+// others of its kind were stored since the answer before.
+const (
+	strikesToHalve  = 2
+	strikesToReject = 10 // of a single line
+)
+
+// suspect counts the strikes against a part that the server refused with an
+// answer which may be about the server as well. A part with too many is cut in
+// two, a line with too many is rejected; then it returns true.
+func (w *writer) suspect(p *part, kind Kind, r reply) bool {
+	taken := w.site.taken[kind].Load()
+	if p.failed && p.seen != taken {
+		p.strikes++
+	}
+	p.failed, p.seen = true, taken
+	switch {
+	case p.points > 1 && p.strikes >= strikesToHalve:
+		p.strikes = strikesToHalve - 1
+		w.halve(*p, false)
+	case p.points <= 1 && p.strikes >= strikesToReject:
+		w.settle(*p, p.points, r.err().Error(), p.lines)
+	default:
+		return false
+	}
+	return true
+}
+
+// settlePart settles a part of which the server has refused so many points, -1
+// if it does not say how many, and stored the others. Where it lists the refused
+// lines they are kept; else they are sought out, if that is worth it.
+func (w *writer) settlePart(p part, refused int, r reply) {
+	if refused < 0 && p.points > 1 {
+		w.halve(p, true) // what is stored twice is one point
+		w.worked()
+		return
+	}
+	if refused < 0 {
+		refused = p.points
+	}
+	lines := p.lines
+	if refused < p.points {
+		lines = pick(p.lines, r.listed, refused)
+		if lines == nil && w.rejects != nil && refused > 0 && refused <= maxSought {
+			w.halve(p, true)
+			w.worked()
+			return
+		}
+	}
+	if strings.Contains(r.text, "beyond retention policy") {
+		w.expired.Add(uint64(refused))
+	}
+	if refused < p.points {
+		w.site.taken[w.job.kind].Add(1)
+	}
+	w.settle(p, refused, r.said, lines)
+}
+
+// pick returns the lines that a server has listed as refused, or nil if it did
+// not list each of so many by its number and text.
+func pick(lines []byte, listed []refusedLine, refused int) (out []byte) {
+	if len(listed) != refused {
+		return nil
+	}
+	all := bytes.SplitAfter(lines, []byte{'\n'})
+	seen := make(map[int]bool, refused)
+	for _, l := range listed {
+		if l.number < 1 || l.number > len(all) || seen[l.number] || l.text != "" && !bytes.HasPrefix(all[l.number-1], []byte(l.text)) {
+			return nil
+		}
+		seen[l.number] = true
+		out = append(out, all[l.number-1]...)
+	}
+	return out
 }
 
 // regroup makes others of a value that the server takes no more of, if that is
@@ -300,7 +394,7 @@ func (w *writer) regroup(p *part, said string) bool {
 	if !ok {
 		return false
 	}
-	w.logs.warn("influx: the server takes no more values of a tag; new ones are stored as others", "said", said)
+	w.lines.tagFull.Warn(w.set.log, "influx: the server takes no more values of a tag; new ones are stored as others", "answer", plainText(said))
 	if !w.full.add(v) {
 		return false
 	}
@@ -319,33 +413,34 @@ const maxSought = 8
 // must have a line that the server refuses.
 func (w *writer) halve(p part, pair bool) {
 	a, b := p.split()
+	for _, half := range []*part{&a, &b} {
+		half.failed, half.seen, half.strikes = p.failed, p.seen, p.strikes
+	}
 	if pair {
 		w.pairs++
 		a.pair, b.pair = w.pairs, w.pairs
 	}
-	w.todo = append(w.todo, b, a)
+	w.job.todo = append(w.job.todo, b, a)
 }
 
-// settle says that a part is stored but for the refused points.
-func (w *writer) settle(p part, refused int, said string) {
+// settle says that a part is stored but for the refused points, whose lines
+// are given if they are known.
+func (w *writer) settle(p part, refused int, said string, lines []byte) {
 	w.worked()
 	w.stored.Add(uint64(p.points - refused))
 	w.rejected.Add(uint64(refused))
 	w.partly.Add(int64(p.points))
+	w.job.partly += p.points
 	if refused == 0 {
 		return
 	}
 	w.mu.Lock()
 	w.last, w.lastAt = said, time.Now()
 	w.mu.Unlock()
-	var lines []byte
-	if refused == p.points {
-		lines = p.lines
-	}
 	if err := w.rejects.write(refused, said, lines); err != nil {
-		w.logs.warn("influx: refused points cannot be kept", "error", err)
+		w.lines.unkept.Warn(w.set.log, "influx: rejected points cannot be kept in "+rejectedName, "err", err)
 	}
-	w.logs.warn("influx: the server refused points", "points", refused, "said", said)
+	w.lines.rejected.Warn(w.set.log, "influx: the server rejected points", "points", refused, "answer", said)
 }
 
 // split cuts the lines in two halves.
@@ -357,22 +452,8 @@ func (p part) split() (a, b part) {
 	return part{lines: p.lines[:at], points: half}, part{lines: p.lines[at:], points: p.points - half}
 }
 
-var droppedN = regexp.MustCompile(`dropped=(\d+)`)
-
-// refused reads from the answer to a partial write how many points were not
-// stored.
-func refused(said string, points int) int {
-	n := strings.Count(said, "unable to parse '")
-	for _, m := range droppedN.FindAllStringSubmatch(said, -1) {
-		if d, err := strconv.Atoi(m[1]); err == nil {
-			n = max(n, d)
-		}
-	}
-	return min(n, points)
-}
-
 // send makes one write request.
-func (w *writer) send(ctx context.Context, kind Kind, lines []byte) (status int, answer []byte, after time.Duration, err error) {
+func (w *writer) send(ctx context.Context, kind Kind, lines []byte) (reply, error) {
 	body := lines
 	if w.set.gzip {
 		w.zipped = w.zip.Append(w.zipped[:0], lines)
@@ -390,7 +471,7 @@ func (w *writer) send(ctx context.Context, kind Kind, lines []byte) (status int,
 	u.RawQuery = q.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
 	if err != nil {
-		return 0, nil, 0, err
+		return reply{}, err
 	}
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
 	if w.set.gzip {
@@ -399,17 +480,14 @@ func (w *writer) send(ctx context.Context, kind Kind, lines []byte) (status int,
 	w.set.authorize(req)
 	res, err := w.client.Do(req)
 	if err != nil {
-		return 0, nil, 0, err
+		return reply{}, err
 	}
 	defer res.Body.Close()
-	answer, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil && res.StatusCode >= 300 {
-		return 0, nil, 0, err
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil && res.StatusCode != http.StatusNoContent {
+		return reply{}, err
 	}
-	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s > 0 {
-		after = min(time.Duration(min(s, 1<<20))*time.Second, maxRetryAfter)
-	}
-	return res.StatusCode, answer, after, nil
+	return readReply(res.StatusCode, res.Header, answer), nil
 }
 
 // authorize adds the credentials to a request.
@@ -420,44 +498,4 @@ func (s *settings) authorize(req *http.Request) {
 	case s.Username != "":
 		req.SetBasicAuth(s.Username, s.password)
 	}
-}
-
-// errorText finds the words in a server's answer, which is JSON of one kind or
-// another, or anything at all from what stands in between.
-func errorText(answer []byte) string {
-	var v struct{ Error, Message string }
-	if json.Unmarshal(answer, &v) == nil {
-		if v.Error != "" {
-			return v.Error
-		}
-		if v.Message != "" {
-			return v.Message
-		}
-	}
-	return strings.ToValidUTF8(string(answer[:min(len(answer), 1000)]), "\uFFFD")
-}
-
-// logLimit logs at most one line every ten seconds and says how many it left
-// out.
-type logLimit struct {
-	log *slog.Logger
-
-	mu   sync.Mutex
-	next time.Time
-	left int
-}
-
-func (l *logLimit) warn(msg string, args ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	if now.Before(l.next) {
-		l.left++
-		return
-	}
-	if l.left > 0 {
-		args = append(args, "more", l.left)
-	}
-	l.next, l.left = now.Add(10*time.Second), 0
-	l.log.Warn(msg, args...)
 }

@@ -143,7 +143,8 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 	f("good", 0, 1, func(_ int, _ *http.Request, lines []string) (int, string, []string) { return 204, "", lines })
-	f("200 with a body", 0, 1, func(_ int, _ *http.Request, lines []string) (int, string, []string) { return 200, "<html>", lines })
+	f("200 with a body", 0, 1, func(_ int, _ *http.Request, lines []string) (int, string, []string) { return 200, `{"ok":true}`, lines })
+	f("200 with a page", 0, 3, first(200, "<html>"))
 	for _, status := range []int{401, 403, 404, 425, 302, 418} {
 		f(fmt.Sprint(status), 0, 3, first(status, `{"error":"try later"}`))
 	}

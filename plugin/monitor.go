@@ -347,6 +347,15 @@ func (m *Monitor) silent() bool {
 // Drift says why wants that the node sends are not captured; nil: they are.
 func (m *Monitor) Drift() error { return m.drift }
 
+// Closing is what became of all points, for the last words of a command. It is
+// true after Close.
+func (m *Monitor) Closing() string {
+	if m.influx == nil {
+		return "Nothing is stored: no InfluxDB is configured."
+	}
+	return m.influx.Stats().Closing()
+}
+
 // Status is how the monitor stands, for a status line.
 type Status struct {
 	Peers    int    // connected now

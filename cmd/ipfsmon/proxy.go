@@ -366,9 +366,10 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 	fmt.Println("Stopping: delivering what is on its way.")
 	err = p.Close()
 	nodes.Close()
-	if err = errors.Join(err, m.Close()); err != nil {
+	err = errors.Join(err, m.Close())
+	fmt.Println(m.Closing())
+	if err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
-	fmt.Println("Everything is stored.")
 	return nil
 }

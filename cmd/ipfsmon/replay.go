@@ -26,8 +26,8 @@ func replayCommand() *cli.Command {
 		ArgsUsage: "DIR",
 		Description: "DIR is a folder that ipfsmon record or a client of the old exporter has written: that of one monitor. Without\n" +
 			"--influxdb it serves the recording as a monitor would, from the first subscriber on, and ends when all is sent.\n" +
-			"With --influxdb it writes it there, with its original times, as fast as the server takes it; what is older than\n" +
-			"the retention of history is not kept by the server. Credentials as for ipfsmon run: IPFSMON_INFLUXDB_TOKEN_FILE ...\n\n" +
+			"With --influxdb it writes it there, with its original times, as fast as the server takes it, and ends if the server\n" +
+			"takes nothing for 30 s; what is older than the retention of history is not kept by the server. Credentials as for ipfsmon run: IPFSMON_INFLUXDB_TOKEN_FILE ...\n\n" +
 			"Example: ipfsmon replay traces/de1\n" +
 			"         ipfsmon replay --speed 60 --listen 127.0.0.1:9000 traces/de1\n" +
 			"         IPFSMON_INFLUXDB_HISTORY_RETENTION=0s ipfsmon replay --influxdb http://influx.example:8086 traces/de1\n" +
@@ -100,6 +100,8 @@ type sink struct {
 	ready func(context.Context) error // waits until there is somebody to feed; may be nil
 	busy  func() bool                 // it has enough for now
 	rest  func(context.Context) error // waits until it has delivered; may be nil
+	stuck func() error                // why there is no use in waiting for it; may be nil
+	words func() string               // what became of all, after run; may be nil
 }
 
 func (r *replay) run(ctx context.Context) error {
@@ -126,7 +128,7 @@ func (r *replay) run(ctx context.Context) error {
 		err = to.ready(ctx)
 	}
 	if err == nil {
-		err = r.feed(ctx, b, to.busy)
+		err = r.feed(ctx, b, to)
 	}
 	if err == nil && to.rest != nil {
 		err = to.rest(ctx)
@@ -134,6 +136,9 @@ func (r *replay) run(ctx context.Context) error {
 	b.Close()
 	err = errors.Join(err, <-ended)
 	fmt.Fprintf(r.log, "ipfsmon: %d events replayed\n", r.events)
+	if to.words != nil {
+		fmt.Fprintf(r.log, "ipfsmon: %s\n", to.words())
+	}
 	if errors.Is(err, context.Canceled) {
 		return nil // Ctrl-C
 	}
@@ -141,7 +146,7 @@ func (r *replay) run(ctx context.Context) error {
 }
 
 // feed publishes the recording at its pace.
-func (r *replay) feed(ctx context.Context, b *bus.Bus, busy func() bool) error {
+func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 	skipped := 0
 	for i, file := range r.files {
 		bad, err := stream.ReadRecording(file, func(e *stream.Event) error {
@@ -154,9 +159,14 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, busy func() bool) error {
 				return err
 			}
 			if r.events++; r.events%64 == 0 {
-				for busy() || b.Stats().Held > 4096 {
+				for to.busy() || b.Stats().Held > 4096 {
 					if err := pause(ctx); err != nil {
 						return err
+					}
+					if to.stuck != nil {
+						if err := to.stuck(); err != nil {
+							return err
+						}
 					}
 				}
 			}
@@ -240,8 +250,11 @@ func (r *replay) toInflux() (to sink, err error) {
 	if err != nil {
 		return to, err
 	}
+	var stuck influx.Stuck
 	return sink{
-		run:  s.Run,
+		run:   s.Run,
+		stuck: func() error { return stuck.Check(s) },
+		words: func() string { return s.Stats().Closing() },
 		busy: func() bool { return s.Stats().Bytes > cfg.QueueBytes/2 },
 		rest: func(ctx context.Context) error {
 			for s.Stats().Events < uint64(r.events) || s.Stats().Queued > 0 {
@@ -249,9 +262,11 @@ func (r *replay) toInflux() (to sink, err error) {
 					st := s.Stats()
 					return fmt.Errorf("%d points were not stored: %s", st.Queued, st.LastErr)
 				}
+				if err := stuck.Check(s); err != nil {
+					return err
+				}
 			}
 			st := s.Stats()
-			fmt.Fprintf(r.log, "ipfsmon: %d points stored, %d refused by the server, %d lost\n", st.Stored, st.Rejected, st.Dropped)
 			if st.Rejected+st.Dropped > 0 {
 				return fmt.Errorf("not all points were stored: %s", st.LastErr)
 			}

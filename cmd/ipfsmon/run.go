@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/kubo/config"
@@ -82,7 +83,8 @@ func runCommand() *cli.Command {
 type runner struct {
 	flags   func(*plugin.Config)
 	out     io.Writer
-	started func(*plugin.Monitor) // besides the status, may be nil
+	started func(*plugin.Monitor)          // besides the status, may be nil
+	monitor atomic.Pointer[plugin.Monitor] // nil until it runs
 }
 
 // newRunner takes the flags of runFlags.
@@ -203,13 +205,15 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 	if child != nil {
 		err = errors.Join(err, child.Close())
 	}
+	if m := r.monitor.Load(); m != nil {
+		fmt.Fprintln(r.out, m.Closing())
+	}
 	if err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
 	if code != 0 {
 		return cli.Exit("", code)
 	}
-	fmt.Fprintln(r.out, "Everything is stored.")
 	return nil
 }
 
@@ -267,6 +271,7 @@ func pluginEntry(repo string) (entry config.Plugin, err error) {
 // monitorStarted begins the status line.
 func (r *runner) monitorStarted(m *plugin.Monitor) {
 	keepNohup()
+	r.monitor.Store(m)
 	if err := m.Drift(); err != nil {
 		fmt.Fprintf(r.out, "Wants and cancels that this node sends are not captured: %v\n", err)
 	}

@@ -170,6 +170,6 @@ func spoolDrain(c *cli.Context) error {
 	if err != nil {
 		return cli.Exit(err, 1)
 	}
-	fmt.Fprintf(c.App.Writer, "%d points stored, %d rejected, %d lost\n", st.Stored, st.Rejected, st.Dropped)
+	fmt.Fprintln(c.App.Writer, st.Closing())
 	return nil
 }

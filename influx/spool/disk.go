@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -98,12 +99,7 @@ func (s *Spool) attach() error {
 		st.Frames += g.frames
 		segs = append(segs, g)
 	}
-	slices.SortStableFunc(segs, func(a, b *segment) int {
-		if a.first < b.first {
-			return -1
-		}
-		return min(1, int(a.first-b.first))
-	})
+	slices.SortStableFunc(segs, func(a, b *segment) int { return cmp.Compare(a.first, b.first) })
 	// Numbers that no segment has need no delivery; nor do the delivered.
 	done := delivered
 	at := uint64(1)
@@ -230,6 +226,7 @@ func (s *Spool) load(g *segment) {
 // list. The caller holds mu.
 func (s *Spool) lose(g *segment) {
 	s.st.Damaged += uint64(g.points)
+	s.losses[lostDamage] += g.points
 	s.st.Points -= g.points
 	s.st.Frames -= g.frames
 	g.frames, g.points, g.bytes = 0, 0, 0
@@ -307,9 +304,9 @@ func (s *Spool) damaged(f *frame) {
 	s.mu.Lock()
 	s.settle(f)
 	s.st.Damaged += uint64(f.points)
+	s.losses[lostDamage] += int(f.points)
 	s.mu.Unlock()
-	s.cfg.Log.Warn("spool: a frame is damaged; its points are lost, its bytes are in "+quarantineName,
-		"segment", f.seg.path, "offset", f.off, "points", f.points)
+	s.report(false)
 }
 
 // quarantine keeps a copy of bytes that are no frame, for people; what cannot

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -122,7 +123,11 @@ func TestFaultR2PowerCut(t *testing.T) {
 			}
 			after := m.powerCut(part)
 			s.Close()
-			s = open(t, Config{Dir: "/s", FS: after})
+			var log lockedBuffer
+			s = open(t, Config{Dir: "/s", FS: after, Log: slog.New(slog.NewTextHandler(&log, nil))})
+			if strings.Contains(log.String(), "the cursor is damaged") {
+				t.Fatalf("cut at %d: the cursor was renamed before it was on disk:\n%s", cut, log.String())
+			}
 			got := map[int]bool{}
 			for _, n := range drain(t, s) {
 				got[n] = true

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -87,7 +88,7 @@ func Inspect(dir string, verify bool, data func(FrameInfo, []byte) error) ([]Seg
 		f.Close()
 		out = append(out, info)
 	}
-	slices.SortFunc(out, func(a, b SegmentInfo) int { return int(min(1, max(-1, int64(first(a))-int64(first(b))))) })
+	slices.SortFunc(out, func(a, b SegmentInfo) int { return cmp.Compare(first(a), first(b)) })
 	return out, nil
 }
 

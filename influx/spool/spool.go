@@ -10,6 +10,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
 // Defaults of Config, for those who set nothing.
@@ -115,6 +117,9 @@ type Spool struct {
 	wg   sync.WaitGroup
 	once sync.Once
 
+	lines    [reasons]throttle.Loss
+	diskLine throttle.Line
+
 	// disk is locked before mu. It guards the files and what is next to it.
 	disk    sync.Mutex
 	lock    io.Closer
@@ -137,7 +142,7 @@ type Spool struct {
 	dirty    bool       // done is not what the cursor file says
 	leased   map[uint64]*frame
 	sealed   bool
-	warned   time.Time // of batches dropped from memory
+	losses   [reasons]int // points that no line of the log has said
 	wake     [Lanes]chan struct{}
 	st       Stats
 }
@@ -200,20 +205,11 @@ func (s *Spool) Put(kind byte, points int, since time.Time, data []byte) {
 	s.unsynced += len(data)
 	s.st.Points += points
 	s.st.Frames++
-	lost := s.st.Dropped
 	s.evict(s.cfg.MaxMemory)
-	lost = s.st.Dropped - lost
-	warn := lost > 0 && f.at.Sub(s.warned) > 10*time.Second
-	if warn {
-		s.warned = f.at
-	}
-	err := s.st.Err
 	full := s.unsynced >= s.cfg.SyncBytes
 	s.mu.Unlock()
 	s.signal(Fresh)
-	if warn {
-		s.cfg.Log.Warn("spool: points dropped, memory is full and the disk does not take them", "points", lost, "MaxMemory", s.cfg.MaxMemory, "error", err)
-	}
+	s.report(false)
 	switch {
 	case s.cfg.SyncEvery <= 0:
 		s.flush()
@@ -247,7 +243,7 @@ func (s *Spool) evict(most int) {
 	}
 	for i := 0; i < len(s.mem)-1 && s.memBytes > s.cfg.MaxMemory; {
 		if f := s.mem[i]; f.seg == nil && !f.leased && !f.writing {
-			s.drop(f)
+			s.drop(f, lostMemory)
 		} else {
 			i++
 		}
@@ -305,8 +301,55 @@ func (s *Spool) settle(f *frame) {
 	}
 }
 
-// drop loses a frame to the bounds. The caller holds mu.
-func (s *Spool) drop(f *frame) {
+// reason is why points are lost. Each has a line of the log of its own.
+type reason int
+
+const (
+	lostMemory reason = iota // memory is full, and the disk does not take them
+	lostBounds               // of the disk, or their age
+	lostSize                 // a batch that no spool of these bounds can hold
+	lostDamage               // bytes on disk are not what was written
+	lostEnd                  // the end, without a disk
+	reasons
+)
+
+// report writes the lines of the log about what was lost since they were
+// written last; at the end all of them. The caller holds no lock but disk.
+func (s *Spool) report(end bool) {
+	s.mu.Lock()
+	losses, err := s.losses, s.st.Err
+	s.losses = [reasons]int{}
+	s.mu.Unlock()
+	for why, n := range losses {
+		if n == 0 {
+			continue
+		}
+		line := &s.lines[why]
+		switch reason(why) {
+		case lostMemory:
+			line.Warn(s.cfg.Log, "spool: points dropped, memory is full and the disk does not take them", "points", n, "MaxMemory", s.cfg.MaxMemory, "err", err)
+		case lostBounds:
+			line.Warn(s.cfg.Log, "spool: the oldest points are dropped, the bound is reached", "points", n, "MaxBytes", s.cfg.MaxBytes, "MaxAge", s.cfg.MaxAge)
+		case lostSize:
+			line.Warn(s.cfg.Log, "spool: points dropped, their batch is larger than the spool may be", "points", n, "MaxBytes", s.cfg.MaxBytes)
+		case lostDamage:
+			line.Warn(s.cfg.Log, "spool: points are lost, the disk has changed or removed them; what bytes there are is in "+quarantineName, "points", n, "dir", s.cfg.Dir)
+		case lostEnd:
+			line.Warn(s.cfg.Log, "spool: points dropped at the end, the disk does not take them", "points", n, "err", err)
+		}
+	}
+	for i := range s.lines {
+		if end {
+			s.lines[i].Flush()
+		} else {
+			s.lines[i].Tick()
+		}
+	}
+}
+
+// drop loses a frame. The caller holds mu.
+func (s *Spool) drop(f *frame, why reason) {
+	s.losses[why] += int(f.points)
 	s.settle(f)
 	s.st.Dropped += uint64(f.points)
 	s.st.DroppedBytes += uint64(f.length)
@@ -511,10 +554,11 @@ func (s *Spool) Close() (lost int) {
 		for _, f := range slices.Clone(s.mem) {
 			if f.seg == nil {
 				lost += int(f.points)
-				s.drop(f)
+				s.drop(f, lostEnd)
 			}
 		}
 		s.mu.Unlock()
+		s.report(true)
 	})
 	return lost
 }
@@ -542,5 +586,6 @@ func (s *Spool) flush() {
 	defer s.disk.Unlock()
 	if !s.closed {
 		s.write()
+		s.report(false)
 	}
 }

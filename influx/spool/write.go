@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // write does all that the disk is needed for: puts frames on it, keeps the
 // bounds, removes what is delivered, writes the cursor. The caller holds disk.
 func (s *Spool) write() {
-	if s.closed || time.Now().Before(s.retryAt) {
+	if s.closed || s.cfg.Now().Before(s.retryAt) {
 		return
 	}
 	if err := s.tryWrite(); err != nil {
@@ -24,15 +23,12 @@ func (s *Spool) write() {
 
 // fail notes why the disk is not used; the next try is in a second.
 func (s *Spool) fail(err error) {
-	s.retryAt = time.Now().Add(retryDisk)
+	s.retryAt = s.cfg.Now().Add(retryDisk)
 	s.mu.Lock()
-	first := s.st.Err == nil
 	s.st.Err = err
 	s.st.DiskErrors++
 	s.mu.Unlock()
-	if first {
-		s.cfg.Log.Warn("spool: the disk is not usable, batches are kept in memory", "dir", s.cfg.Dir, "error", err)
-	}
+	s.diskLine.Warn(s.cfg.Log, "spool: the disk is not usable, batches are kept in memory", "dir", s.cfg.Dir, "err", err)
 }
 
 func (s *Spool) tryWrite() error {
@@ -97,8 +93,9 @@ func (s *Spool) writeFrames() error {
 			s.mu.Lock()
 			s.st.SyncErrors++
 			s.mu.Unlock()
+			path := s.current.path
 			s.abandon()
-			return fmt.Errorf("sync %s: %w", s.current.path, err)
+			return fmt.Errorf("sync %s: %w", path, err)
 		}
 		s.commit(written, refs)
 		written, refs = written[:0], refs[:0]
@@ -121,7 +118,7 @@ func (s *Spool) writeFrames() error {
 		need := int64(len(f.data)) + frameExtra
 		if need > s.cfg.MaxBytes || len(f.data) > MaxFrame {
 			s.mu.Lock()
-			s.drop(f)
+			s.drop(f, lostSize)
 			s.mu.Unlock()
 			continue
 		}
@@ -234,8 +231,7 @@ func (s *Spool) abandon() {
 	g := s.current
 	s.mu.Unlock()
 	_ = s.active.Truncate(g.size) // if not: the frames are found twice, and known by their numbers
-	s.active.Close()
-	s.active = nil
+	s.roll()
 	if g.size == 0 {
 		_ = s.cfg.FS.Remove(g.path)
 	}
@@ -278,7 +274,6 @@ func (s *Spool) dropSegment(g *segment) error {
 		}
 	}
 	s.mu.Lock()
-	points := 0
 	for _, r := range refs {
 		if s.done.has(r.seq) || g.frames == 0 {
 			continue
@@ -290,16 +285,11 @@ func (s *Spool) dropSegment(g *segment) error {
 			}
 			continue
 		}
-		f := &frame{ref: r, seg: g}
-		s.drop(f)
-		points += int(r.points)
+		s.drop(&frame{ref: r, seg: g}, lostBounds)
 	}
 	g.frames = 0
 	s.segs = slices.DeleteFunc(s.segs, func(o *segment) bool { return o == g })
 	s.mu.Unlock()
-	if points > 0 {
-		s.cfg.Log.Warn("spool: the oldest points are dropped, the bound is reached", "points", points, "MaxBytes", s.cfg.MaxBytes, "MaxAge", s.cfg.MaxAge)
-	}
 	return s.cfg.FS.Remove(g.path)
 }
 

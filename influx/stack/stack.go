@@ -83,17 +83,31 @@ func Setup(ctx context.Context, cfg Config) error {
 	if cfg.InfluxDB.URL == "" {
 		cfg.InfluxDB.URL = influx.DefaultURL
 	}
-	s := &setup{Config: cfg, dir: folder(cfg.Dir), http: &http.Client{Timeout: requestTime}}
-	defer s.http.CloseIdleConnections()
+	// The server is reached without a token: there may be none yet.
+	reach := influx.Config{URL: cfg.InfluxDB.URL, Proxy: cfg.InfluxDB.Proxy}
+	client, err := influx.NewHTTPClient(reach, requestTime)
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	s := &setup{Config: cfg, dir: folder(cfg.Dir), http: client}
 	// Nothing is made before the server answers: a URL with a mistake leaves
 	// nothing behind.
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, reach); err != nil {
 		return err
 	}
 	if err := s.secrets(); err != nil {
 		return err
 	}
 	if err := s.operator(); err != nil {
+		return err
+	}
+	own := cfg.InfluxDB
+	own.Version, own.Token, own.TokenFile = "2", s.token, ""
+	if own.Log == nil {
+		own.Log = slog.Default()
+	}
+	if err := own.Validate(); err != nil {
 		return err
 	}
 	s.client = influxdb2.NewClientWithOptions(cfg.InfluxDB.URL, s.token, influxdb2.DefaultOptions().SetHTTPClient(s.http))
@@ -103,11 +117,6 @@ func Setup(ctx context.Context, cfg Config) error {
 	}
 	// The buckets, their names in InfluxQL and the rollups, as the node would
 	// make them if its token were allowed to.
-	own := cfg.InfluxDB
-	own.Version, own.Token, own.TokenFile = "2", s.token, ""
-	if own.Log == nil {
-		own.Log = slog.Default()
-	}
 	if err := influx.Setup(ctx, own); err != nil {
 		return fmt.Errorf("buckets: %w", err)
 	}
@@ -160,19 +169,44 @@ func (s *setup) operator() (err error) {
 	return err
 }
 
-// reach waits until the server answers.
-func (s *setup) reach(ctx context.Context) error {
+// Between two tries to reach the server.
+const (
+	firstTry = 250 * time.Millisecond
+	lastTry  = 5 * time.Second
+)
+
+// reach waits until the server is well. It ends at once where waiting is no
+// use: another kind of server answers.
+func (s *setup) reach(ctx context.Context, server influx.Config) error {
+	ask, err := influx.NewClient(server)
+	if err != nil {
+		return err
+	}
+	defer ask.Close()
 	client := influxdb2.NewClientWithOptions(s.InfluxDB.URL, "", influxdb2.DefaultOptions().SetHTTPClient(s.http)) // its health is no secret
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.Wait)
 	defer cancel()
-	for told := false; ; {
-		health, err := client.Health(ctx)
-		if err == nil && health.Status == domain.HealthCheckStatusPass {
-			return nil
+	wait := firstTry
+	for told := false; ; wait = min(wait*2, lastTry) {
+		version, err := ask.Version(ctx)
+		if moved := (*influx.RedirectError)(nil); errors.As(err, &moved) {
+			return fmt.Errorf("InfluxDB at %s: %w", s.InfluxDB.URL, moved)
+		}
+		if influx.IsVersion3(version) {
+			return fmt.Errorf("set InfluxDB at %s up: %w", s.InfluxDB.URL, &influx.Version3Error{Version: version})
+		}
+		if strings.HasPrefix(version, "1.") {
+			return fmt.Errorf("set InfluxDB at %s up: it is InfluxDB %s; want 2.x: 1.x needs no setup, the node makes its database", s.InfluxDB.URL, version)
 		}
 		if err == nil {
-			err = fmt.Errorf("its health is %q", health.Status)
+			var health *domain.HealthCheck
+			if health, err = client.Health(ctx); err == nil && health.Status == domain.HealthCheckStatusPass {
+				return nil
+			}
+			if err == nil {
+				err = fmt.Errorf("its health is %q", health.Status)
+			}
 		}
 		if !told {
 			fmt.Fprintf(s.Out, "waiting for InfluxDB at %s\n", s.InfluxDB.URL)
@@ -181,7 +215,7 @@ func (s *setup) reach(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("InfluxDB at %s does not answer: %w", s.InfluxDB.URL, err)
-		case <-time.After(250 * time.Millisecond):
+		case <-time.After(wait):
 		}
 	}
 }
