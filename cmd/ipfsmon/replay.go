@@ -255,7 +255,7 @@ func (r *replay) toInflux() (to sink, err error) {
 		run:   s.Run,
 		stuck: func() error { return stuck.Check(s) },
 		words: func() string { return s.Stats().Closing() },
-		busy: func() bool { return s.Stats().Bytes > cfg.QueueBytes/2 },
+		busy:  func() bool { return s.Stats().Bytes > cfg.QueueBytes/2 },
 		rest: func(ctx context.Context) error {
 			for s.Stats().Events < uint64(r.events) || s.Stats().Queued > 0 {
 				if err := pause(ctx); err != nil {
