@@ -105,6 +105,14 @@ test('the slider moves all pages back and leaves them there', async () => {
   await slider.focus();
   for (let i = 0; i < 6; i++) await page.keyboard.press('ArrowLeft');
   await until(async () => (await chip(page).textContent()) === 'In the past', 'the past');
+  // Six steps are drawn in up to six frames: until all are, both still move.
+  let drawn = '';
+  await until(async () => {
+    const before = drawn;
+    drawn = `${await tile(page, 'Events on the bus')} ${await moment()}`;
+    if (drawn !== before) await page.waitForTimeout(1000);
+    return drawn === before;
+  }, 'the six steps');
   const events = await tile(page, 'Events on the bus'), at = await moment();
   await page.waitForTimeout(3000);
   assert.equal(await tile(page, 'Events on the bus'), events);

@@ -1,7 +1,7 @@
 // Bitswap live: every message that the node saw, newest first.
 
 import { useMemo, useState } from '../lib/preact-htm.js';
-import { bytes, clock, number, numeric, shown } from './format.js';
+import { bytes, clock, counted, duration, number, numeric, shown } from './format.js';
 import { Cid, Choice, html, Peer, Search, Toggle, Words } from './parts.js';
 import { Table } from './table.js';
 import { typeColors, typeNames } from './overview.js';
@@ -30,6 +30,14 @@ export function passes(m, { direction, off, text }) {
   if (!text) return true;
   return [m.peer, m.agent, m.country].some((s) => typeof s === 'string' && s.toLowerCase().includes(text)) ||
     entriesOf(m).some((e) => e.cid.toLowerCase().includes(text));
+}
+
+// Nothing says why no message is listed, and where there may be more.
+function Nothing({ looked, view, q, clear }) {
+  if (looked === 0) return 'No Bitswap message was seen in this window.';
+  const past = /^[A-Za-z0-9]{40,100}$/.test(q) ? `ipfsmon query "SELECT peer, type FROM wants WHERE cid = '${q}'"` : '';
+  return html`None of the ${counted(looked, 'message')} of the last ${duration(view.model.retention)} passes the filter.
+    <button type="button" class="link" onClick=${clear}>Clear it</button>${past && html`<br />The history may have more: <code>${past}</code>`}`;
 }
 
 function Entry({ e }) {
@@ -83,8 +91,8 @@ export function Bitswap({ view, params, setParams }) {
       <div class="chips" role="group" aria-label="Types">${types.map((t) => html`<${Toggle} key=${t} on=${!off.has(t)} onChange=${flip(t)}><i class=${`swatch ${typeColors[t]}`} aria-hidden="true"></i>${typeNames[t]}<//>`)}</div>
       <${Search} label="Peer, CID or agent" value=${params.q || ''} onChange=${(q) => setParams({ q })} />
       <button type="button" class="button" aria-pressed=${held !== null ? 'true' : 'false'} onClick=${() => setHeld(held === null ? model.order : null)}>${held === null ? 'Hold the feed' : 'Let it run'}</button>
-      <span class="note">${rows.length === most ? `the newest ${number(most)}` : number(rows.length)}${rows.length < looked ? ` of ${number(looked)}` : ''} messages</span>
+      <span class="note">${rows.length === most ? `the newest ${number(most)}` : number(rows.length)}${rows.length < looked ? ` of ${number(looked)}` : ''} ${rows.length === 1 && looked === 1 ? 'message' : 'messages'}</span>
     </div>
     <${Table} label="Bitswap messages" columns=${columns} rows=${rows} fixedOrder keyOf=${({ e }) => e.order} inside=${inside}
-      empty=${looked > 0 ? 'No message passes the filter.' : 'No Bitswap message was seen in this window.'} />`;
+      empty=${html`<${Nothing} looked=${looked} view=${view} q=${params.q || ''} clear=${() => setParams({ q: '', off: '', way: '' })} />`} />`;
 }

@@ -25,7 +25,8 @@ function options({ series, format, fill, from }, width, height) {
     padding: [8, 18, 0, 0],
     cursor: { y: false, sync: { key: 'all' }, points: { size: 6 }, drag: { x: false, y: false } },
     scales: {
-      x: { time: true },
+      // Of one moment alone uPlot would show days.
+      x: { time: true, range: (_, min, max) => (max - min < 60 ? [max - 60, max] : [min, max]) },
       y: { range: (_, min, max) => [from === undefined ? Math.min(0, min ?? 0) : from, Math.max(max ?? 0, 1e-9) * 1.08 || 1] },
     },
     axes: [

@@ -8,28 +8,28 @@ import { Table } from './table.js';
 const about = (r) => html`<span title=${r.error > 0 ? `too high by ${number(r.error)} at most` : undefined}>${number(r.wants)}${r.error > 0 ? ' ≈' : ''}</span>`;
 
 const cidColumns = [
-  { name: 'cid', title: 'CID', width: 'minmax(180px, 1fr)', sort: (r) => r.cid, cell: (r) => html`<${Cid} cid=${r.cid} whole />` },
-  { name: 'wants', title: 'Wants', width: '84px', right: true, sort: (r) => r.wants, cell: about },
-  { name: 'peers', title: 'Peers', width: '76px', right: true, sort: (r) => r.peers, cell: (r) => number(r.peers) },
+  { name: 'cid', title: 'CID', width: 'minmax(110px, 1fr)', sort: (r) => r.cid, cell: (r) => html`<${Cid} cid=${r.cid} whole />` },
+  { name: 'wants', title: 'Wants', width: '76px', right: true, sort: (r) => r.wants, cell: about },
+  { name: 'peers', title: 'Peers', width: '60px', right: true, sort: (r) => r.peers, cell: (r) => number(r.peers) },
 ];
 
 const peerColumns = [
-  { name: 'peer', title: 'Peer', width: '130px', sort: (r) => r.peer_id, cell: (r) => html`<${Peer} id=${r.peer_id} />` },
-  { name: 'agent', title: 'Agent', width: 'minmax(100px, 1fr)', sort: (r) => r.agent_version, cell: (r) => html`<${Words} max=${100}>${r.agent_version}<//>` },
+  { name: 'peer', title: 'Peer', width: '116px', sort: (r) => r.peer_id, cell: (r) => html`<${Peer} id=${r.peer_id} />` },
+  { name: 'agent', title: 'Agent', drop: 1, width: 'minmax(90px, 1fr)', sort: (r) => r.agent_version, cell: (r) => html`<${Words} max=${100}>${r.agent_version}<//>` },
   { name: 'wants', title: 'Wants', width: '84px', right: true, sort: (r) => r.wants, cell: about },
 ];
 
 const wantColumns = [
-  { name: 'cid', title: 'CID', width: 'minmax(180px, 1fr)', sort: (r) => r.cid, cell: (r) => html`<${Cid} cid=${r.cid} whole />` },
+  { name: 'cid', title: 'CID', width: 'minmax(110px, 1fr)', sort: (r) => r.cid, cell: (r) => html`<${Cid} cid=${r.cid} whole />` },
   { name: 'what', title: 'Asked for', width: '110px', sort: (r) => Number(r.have), cell: (r) => (r.have ? 'who has it' : 'the block') },
 ];
 
 const latencyColumns = [
-  { name: 'way', title: 'Wants', width: 'minmax(92px, 1fr)', sort: (r) => r.direction, cell: (r) => (r.direction === 'sent' ? 'of this node' : 'of others') },
-  { name: 'answer', title: 'Answer', width: '88px', sort: (r) => r.answer, cell: (r) => html`<${Words} max=${20}>${r.answer.replace('_', ' ')}<//>` },
-  { name: 'count', title: 'Count', width: '70px', right: true, sort: (r) => r.count, cell: (r) => number(r.count) },
+  { name: 'way', title: 'Wants', width: 'minmax(76px, 1fr)', sort: (r) => r.direction, cell: (r) => (r.direction === 'sent' ? 'of this node' : 'of others') },
+  { name: 'answer', title: 'Answer', width: '76px', sort: (r) => r.answer, cell: (r) => html`<${Words} max=${20}>${r.answer.replace('_', ' ')}<//>` },
+  { name: 'count', title: 'Count', width: '60px', right: true, drop: 2, sort: (r) => r.count, cell: (r) => number(r.count) },
   ...[['p50', 'Median'], ['p90', '90 %'], ['p99', '99 %'], ['max', 'Slowest']].map(([k, title]) => ({
-    name: k, title, width: '80px', right: true, drop: k === 'p90' || k === 'max' ? 1 : 0, sort: (r) => r[`${k}_us`], cell: (r) => (r.count > 0 ? duration(r[`${k}_us`] / 1000) : '–'),
+    name: k, title, width: '66px', right: true, drop: k === 'p90' || k === 'max' ? 1 : 0, sort: (r) => r[`${k}_us`], cell: (r) => (r.count > 0 ? duration(r[`${k}_us`] / 1000) : '–'),
   })),
 ];
 
@@ -39,7 +39,7 @@ const tall = (rows) => `${Math.min(Math.max(rows.length, 1), 12) * 34 + 38}px`;
 export function Content({ view }) {
   const sub = view.state && view.state.subsystems;
   const c = sub && sub.content;
-  if (!c) return html`<${Card}><${Empty}>This node tells nothing of its content${view.state ? '' : ' yet'}.<//><//>`;
+  if (!c) return html`<${Card}><${Empty}>This node shows nothing of its content${view.state ? '' : ' yet'}.<//><//>`;
   const u = c.unique || { cids_received: NaN, cids_sent: NaN, peers_received: NaN, peers_sent: NaN };
   const b = sub.bitswap;
   const when = c.until_ts > 0 ? `${clock(c.since_ts)} to ${clock(c.until_ts)}` : 'the first minute is not over';
@@ -50,7 +50,7 @@ export function Content({ view }) {
       <${Tile} name="CIDs others want" tone="in" value=${number(u.cids_received)} below="distinct" />
       <${Tile} name="CIDs this node wants" tone="out" value=${number(u.cids_sent)} below="distinct" />
       <${Tile} name="Peers heard" tone="in" value=${number(u.peers_received)} below="distinct" />
-      <${Tile} name="Peers told" tone="out" value=${number(u.peers_sent)} below="distinct" />
+      <${Tile} name="Peers asked" tone="out" value=${number(u.peers_sent)} below="distinct" />
       <${Tile} name="Wants repeated" value=${number(c.duplicates)} below=${`${number(c.rebroadcasts)} after a while again`} />
       <${Tile} name="Wantlist" value=${b ? number(b.wantlist_total) : '–'} below="this node waits for" />
     </div>

@@ -2,7 +2,7 @@
 // the queries that come and go.
 
 import { useMemo } from '../lib/preact-htm.js';
-import { clock, date, duration, number, numeric, shown } from './format.js';
+import { clock, counted, date, duration, number, numeric, shown } from './format.js';
 import { Card, Choice, Empty, html, Peer, Search, Tile, to, Words } from './parts.js';
 import { Table } from './table.js';
 import { enums } from './schema.js';
@@ -81,7 +81,7 @@ export function Dht({ view, params, setParams }) {
   const text = (params.q || '').toLowerCase();
   const peers = useMemo(() => (dht ? dht.buckets.flatMap((b) => b.peers.map((p) => ({ cpl: b.cpl, p }))) : [])
     .filter((r) => !text || r.p.peer_id.toLowerCase().includes(text) || r.p.agent_version.toLowerCase().includes(text)), [dht, text]);
-  if (!dht) return html`<${Card}><${Empty}>${view.state ? 'This node tells of no DHT.' : 'Nothing yet.'}<//><//>`;
+  if (!dht) return html`<${Card}><${Empty}>${view.state ? 'This node shows no DHT.' : 'Nothing yet.'}<//><//>`;
   const k = Math.min((dht.params && dht.params.k) || 20, mostPlaces);
   const glowing = new Map();
   for (const q of queriesOf(view, 2000, view.at - flash)) for (const p of q.peers) if (!glowing.has(p)) glowing.set(p, q.out ? 'asked' : 'asks');
@@ -93,7 +93,7 @@ export function Dht({ view, params, setParams }) {
       <span class="note">${shown(dht.protocol, 60)}${dht.mode ? `, as a ${shown(dht.mode, 20)}` : ''}${dht.start_ts > 0 ? `, since ${date(dht.start_ts)}` : ''}</span>
     </div>
     <div class="tiles">
-      <${Tile} name="Peers in the table" value=${number(dht.size || peers.length)} below=${`${number(buckets.length)} buckets of ${number(k)}`} />
+      <${Tile} name="Peers in the table" value=${number(dht.size || peers.length)} below=${`${counted(buckets.length, 'bucket')} of ${number(k)}`} />
       <${Queries} name="Queries of others" tone="in" gauge=${dht.incoming_queries} />
       <${Queries} name="Queries of this node" tone="out" gauge=${dht.outgoing_queries} />
     </div>

@@ -36,6 +36,9 @@ export function number(n) {
   return Math.abs(n) < 1e6 ? thousands.format(Math.round(n)) : scaled(n, 1000, ['', ' k', ' M', ' G', ' T', ' P', ' E']);
 }
 
+// counted writes a number with its word, in the singular for one.
+export const counted = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
+
 // rate writes a number per second, with a digit behind the point while small.
 export function rate(n) {
   if (!Number.isFinite(n)) return '–';

@@ -2,7 +2,7 @@
 // graph on a canvas. At most 2,000 peers are drawn; the rest is said.
 
 import { useEffect, useMemo, useRef, useState } from '../lib/preact-htm.js';
-import { agentName, bytes, number, short, shown } from './format.js';
+import { agentName, bytes, counted, number, short, shown } from './format.js';
 import { Bars, Card, Choice, darkness, Empty, html, ink, to, useMedia } from './parts.js';
 import { groups, transportOf } from './overview.js';
 
@@ -105,10 +105,13 @@ function paint(canvas, sim, look, dark) {
   const written = []; // the largest groups are named first, and no name is written over another
   for (const n of sim.nodes.filter((n) => n.kind === 'group').sort((a, b) => b.count - a.count)) {
     const label = `${shown(n.group, 24)} ${n.count}`, half = ctx.measureText(label).width / 2 + 4 / look.zoom, tall = 15 / look.zoom;
-    if (written.some((w) => Math.abs(w.x - n.x) < w.half + half && Math.abs(w.y - n.y) < tall)) continue;
-    written.push({ x: n.x, y: n.y, half });
-    ctx.strokeText(label, n.x, n.y - 9 / look.zoom);
-    ctx.fillText(label, n.x, n.y - 9 / look.zoom);
+    // A name near an edge is moved inside.
+    const side = ctx.canvas.clientWidth / 2, left = (-side - look.x) / look.zoom + half, right = (side - look.x) / look.zoom - half;
+    const x = left < right && n.x > left - 2 * half && n.x < right + 2 * half ? Math.max(left, Math.min(right, n.x)) : n.x;
+    if (written.some((w) => Math.abs(w.x - x) < w.half + half && Math.abs(w.y - n.y) < tall)) continue;
+    written.push({ x, y: n.y, half });
+    ctx.strokeText(label, x, n.y - 9 / look.zoom);
+    ctx.fillText(label, x, n.y - 9 / look.zoom);
   }
 }
 
@@ -205,10 +208,10 @@ export function Graph({ view, params, setParams }) {
   return html`
     <div class="bar">
       <${Choice} label="Grouped" value=${by} onChange=${(v) => setParams({ by: v === 'agent' ? '' : v })} options=${[['agent', 'By agent'], ['country', 'By country'], ['transport', 'By transport']]} />
-      <span class="note">${number(total)} peers${list.length < total ? `, ${number(list.length)} of them drawn` : ''}</span>
+      <span class="note">${counted(total, 'peer')}${list.length < total ? `, ${number(list.length)} of them drawn` : ''}</span>
     </div>
     <div class="beside">
-      <${Card}>${total === 0 ? html`<${Empty}>No peer is connected.<//>` : html`<${Canvas} list=${list} by=${by} label=${`${total} peers around this node, in ${rows.length} groups`} />`}<//>
+      <${Card}>${total === 0 ? html`<${Empty}>No peer is connected.<//>` : html`<${Canvas} list=${list} by=${by} label=${`${counted(total, 'peer')} around this node, in ${rows.length} groups`} />`}<//>
       <${Card} title="Groups" note="connected peers"><${Bars} label="Groups" rows=${rows.slice(0, 40)} link=${(r) => to('peers', { q: r.name === 'unknown' ? '' : r.name })} /><//>
     </div>`;
 }

@@ -3,7 +3,7 @@
 
 import { useMemo } from '../lib/preact-htm.js';
 import { Chart } from './chart.js';
-import { agentName, bytes, duration, number, rate } from './format.js';
+import { agentName, bytes, counted, duration, number, rate } from './format.js';
 import { Bars, Card, Choice, Empty, html, Tile, to } from './parts.js';
 
 // Without a prototype: they are asked with strangers' words.
@@ -91,8 +91,17 @@ function Line({ name, title, view, hour, format, fill, note }) {
   <//>`;
 }
 
+// reaches tells whether the store's history begins before the states of the page.
+export function reaches(history, states, until) {
+  if (!history || until === 0) return !!history;
+  const first = history.times.findIndex((_, i) => history.series.some((s) => s.values[i] !== null));
+  return first >= 0 && history.times[first] + 2 * history.step_seconds * 1000 < states[0].ts;
+}
+
 export function Overview({ view, source, params, setParams }) {
-  const hour = params.range !== 'window';
+  // Until there is more to see, what the page itself has seen.
+  const more = useMemo(() => reaches(view.model.history, view.states, view.until), [view.model.history, view.until]);
+  const hour = params.range === 'hour' || (params.range !== 'window' && more);
   const t = view.totals, s = view.state;
   const sub = (s && s.subsystems) || { connections: [], agents: [] };
   const received = t && t.received, sent = t && t.sent;
@@ -100,13 +109,12 @@ export function Overview({ view, source, params, setParams }) {
   const latencies = t && t.latency;
   const agents = sub.agents.length > 0 ? sub.agents.map((a) => ({ name: a.agent || 'unknown', n: a.peers })) : groups(connections, (c) => agentName(c.agent_version));
   const countries = groups(connections, (c) => c.country).filter((g) => g.name);
-  const one = (n, word) => `${number(n)} ${word}${n === 1 ? '' : 's'}`;
   return html`
-    <div class="bar"><${Choice} label="Time shown" value=${hour ? 'hour' : 'window'} onChange=${(v) => setParams({ range: v === 'hour' ? '' : v })}
+    <div class="bar"><${Choice} label="Time shown" value=${hour ? 'hour' : 'window'} onChange=${(range) => setParams({ range })}
       options=${[['hour', 'Last hour'], ['window', `Last ${duration(view.model.retention)}`]]} />
-      ${hour && !view.model.file && source.historyFault && html`<span class="note">The hour before is not there: ${source.historyFault}.</span>`}</div>
+      ${hour && !view.model.file && source.historyFault && html`<span class="note">The last hour cannot be shown: ${source.historyFault}.</span>`}</div>
     <div class="tiles">
-      <${Tile} name="Peers" value=${t ? number(t.peers) : '–'} below=${t && `${one(t.connections, 'connection')}${s.connections_left_out > 0 ? `, ${number(s.connections_left_out)} not listed` : ''}`} />
+      <${Tile} name="Peers" value=${t ? number(t.peers) : '–'} below=${t && `${counted(t.connections, 'connection')}${s.connections_left_out > 0 ? `, ${number(s.connections_left_out)} not listed` : ''}`} />
       <${Tile} name="Messages in" tone="in" value=${received ? rate(received.messages) : '–'} unit="/s" below=${summed(received)} />
       <${Tile} name="Messages out" tone="out" value=${sent ? rate(sent.messages) : '–'} unit="/s" below=${summed(sent)} />
       <${Tile} name="Blocks in" tone="in" value=${received ? rate(received.blocks) : '–'} unit="/s" below=${received && `${bytes(received.block_bytes)}/s`} />

@@ -2,7 +2,7 @@
 // streams by themselves.
 
 import { useMemo } from '../lib/preact-htm.js';
-import { bytes, date, duration, number } from './format.js';
+import { bytes, counted, date, duration, number } from './format.js';
 import { Choice, html, Peer, Search, Toggle, Words } from './parts.js';
 import { Table } from './table.js';
 import { transportOf } from './overview.js';
@@ -46,7 +46,7 @@ export function matches(c, text) {
 
 function connectionColumns(now, most) {
   return [
-    { name: 'peer', title: 'Peer', width: '112px', sort: (c) => c.peer_id, cell: (c) => html`<${Peer} id=${c.peer_id} />` },
+    { name: 'peer', title: 'Peer', width: '112px', sort: (c) => c.peer_id, cell: (c) => html`${c.status === 1 && html`<i class="gone" title="closed" aria-label="closed">×</i>`}<${Peer} id=${c.peer_id} />` },
     { name: 'status', title: 'Status', width: '74px', drop: 4, sort: (c) => c.status, cell: (c) => html`<${Status} s=${c.status} />` },
     { name: 'agent', title: 'Agent', width: 'minmax(110px, 1.6fr)', sort: (c) => c.agent_version, cell: (c) => html`<${Words}>${c.agent_version}<//>` },
     { name: 'way', title: 'Way', width: '50px', drop: 5, sort: (c) => c.role, cell: (c) => html`<${Way} role=${c.role} />` },
@@ -94,18 +94,19 @@ function streamColumns(now) {
 export function Peers({ view, params, setParams }) {
   const { state } = view;
   const all = state && state.subsystems ? state.subsystems.connections : [];
-  const now = state ? state.instant_ts : 0, streams = params.show === 'streams', past = params.closed !== 'no';
+  const now = state ? state.instant_ts : 0, streams = params.show === 'streams', past = params.closed === 'yes';
   const text = (params.q || '').toLowerCase();
   const found = useMemo(() => all.filter((c) => (past || c.status !== 1) && (!text || matches(c, text))), [all, text, past]);
   const most = useMemo(() => all.reduce((n, c) => Math.max(n, gauge(c, 'traffic_in', 'inst_bw'), gauge(c, 'traffic_out', 'inst_bw')), 0), [all]);
   const rows = useMemo(() => (streams ? found.flatMap((c) => streamsOf(c).map((s) => ({ c, s }))) : found), [found, streams]);
+  const open = useMemo(() => found.filter((c) => c.status !== 1).length, [found]);
   const peers = useMemo(() => new Set(found.map((c) => c.peer_id)).size, [found]);
   return html`
     <div class="bar">
       <${Choice} label="What is listed" value=${streams ? 'streams' : ''} onChange=${(show) => setParams({ show })} options=${[['', 'Connections'], ['streams', 'Streams']]} />
       <${Search} label="Peer, agent, address, protocol" value=${params.q || ''} onChange=${(q) => setParams({ q })} />
-      <${Toggle} on=${past} onChange=${(on) => setParams({ closed: on ? '' : 'no' })}>closed ones too<//>
-      <span class="note">${number(rows.length)} ${streams ? 'streams' : 'connections'}, ${number(peers)} peers${found.length < all.length ? ` (of ${number(all.length)} connections)` : ''}</span>
+      <${Toggle} on=${past} onChange=${(on) => setParams({ closed: on ? 'yes' : '' })}>closed ones too<//>
+      <span class="note">${streams ? counted(rows.length, 'stream') : counted(open, 'open connection')}${!streams && past ? `, ${number(found.length - open)} closed` : ''}, ${counted(peers, 'peer')}${text ? `, of ${counted(all.length, 'connection')} here` : ''}</span>
     </div>
     ${streams ? html`<${Table} key="streams" label="Streams" columns=${streamColumns(now)} rows=${rows} keyOf=${({ c, s }) => hex(c.id) + hex(s.id)} start=${{ by: 'in', down: true }} empty="No stream." />`
     : html`<${Table} key="connections" label="Connections" columns=${connectionColumns(now, most)} rows=${rows} keyOf=${(c) => hex(c.id)} inside=${insideConnection(now)}

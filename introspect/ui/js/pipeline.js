@@ -45,7 +45,7 @@ const list = (label, columns, rows, keyOf, by) => html`<${Table} label=${label} 
 function Influx({ p }) {
   const i = p.influx, s = p.spool;
   if (!i) return html`<${Card} title="InfluxDB"><${Empty}>It is off.<//><//>`;
-  return html`<${Card} title="InfluxDB" note=${i.failing ? 'the last request failed and is tried again' : 'it takes what it gets'}>
+  return html`<${Card} title="InfluxDB" note=${i.failing ? 'the last request failed and is tried again' : 'points are stored'}>
     <${Facts} rows=${[['Events read', number(i.events)], ['Points made', number(i.accepted)], ['Stored', number(i.stored)], ['Waiting', `${number(i.queued)}, ${bytes(i.queue_bytes)}`],
     ['Oldest waits', duration(i.lag_seconds * 1000)], ['Dropped', number(i.dropped), bad(i.dropped)], ['Rejected', number(i.rejected), bad(i.rejected)],
     s && ['On disk', `${bytes(s.bytes)}${s.limit_bytes > 0 ? ` of ${bytes(s.limit_bytes)}` : ''}`, s.full > 0.8 ? 'bad' : '']]} />
@@ -66,16 +66,16 @@ export function Pipeline({ view }) {
       <${Tile} name="Points stored" value=${p.influx ? number(p.influx.stored) : '–'} below=${p.influx ? `${number(p.influx.queued)} waiting` : 'InfluxDB is off'} />
       <${Tile} name="Subscribers" value=${st ? number(st.subscribers.length) : '–'} below=${st ? `${number(st.sent_events)} events sent` : 'the stream is off'} />
       <${Tile} name="Memory" value=${proc ? bytes(proc.resident_bytes) : '–'} below=${proc && `${bytes(proc.heap_bytes)} in use by objects`} />
-      <${Tile} name="This picture took" value=${duration(state.snapshot_cost_us / 1000)} below=${`${number(state.sequence)} were taken`} />
+      <${Tile} name="Snapshot took" value=${duration(state.snapshot_cost_us / 1000)} below=${`${number(state.sequence)} taken`} />
     </div>
     ${state.failed.length > 0 && html`<p class="notice bad">No answer for this state from: <${Words} max=${200}>${state.failed.join(', ')}<//></p>`}
     <div class="cards halves">
-      <${Card} title="Capture"><${Facts} rows=${c && [['Over a peer\u2019s rate', number(c.limited)], ['Entries over a limit', number(truncated)], ['Not read back', number(c.undecoded), bad(c.undecoded)], ['Faults of our own', number(c.panics), bad(c.panics)]] || []} /><//>
+      <${Card} title="Capture"><${Facts} rows=${c && [['Over a peer\u2019s rate', number(c.limited)], ['Entries over a limit', number(truncated)], ['Own messages not decoded', number(c.undecoded), bad(c.undecoded)], ['Panics caught', number(c.panics), bad(c.panics)]] || []} /><//>
       <${Influx} p=${p} />
       <${Card} title="Sinks" note="how far each has read">${bus ? list('Sinks', readerColumns, bus.readers, (r) => r.name, 'read') : html`<${Empty}>Nothing yet.<//>`}<//>
       <${Card} title="Subscribers of the stream">${st && st.subscribers.length > 0 ? list('Subscribers', subscriberColumns, st.subscribers, (r) => r.id, 'sent') : html`<${Empty}>${st ? 'There is none.' : 'The stream is off.'}<//>`}<//>
-      <${Card} title="Server"><${Facts} rows=${[p.http && ['HTTP requests', number(p.http.requests)], p.http && ['HTTP connections', number(p.http.connections)], p.http && ['Faults of our own', number(p.http.panics + (ins ? ins.panics : 0)), bad(p.http.panics + (ins ? ins.panics : 0))],
-    ins && ['Pages like this one', number(ins.sessions)], ins && ['Told to them', `${number(ins.sent_messages)} messages, ${bytes(ins.sent_bytes)}`], ins && ['Not told: too slow', `${number(ins.discarded_events)} events, ${number(ins.discarded_states)} states`, bad(ins.discarded_events + ins.discarded_states)]]} /><//>
+      <${Card} title="Server"><${Facts} rows=${[p.http && ['HTTP requests', number(p.http.requests)], p.http && ['HTTP connections', number(p.http.connections)], p.http && ['Panics caught', number(p.http.panics + (ins ? ins.panics : 0)), bad(p.http.panics + (ins ? ins.panics : 0))],
+    ins && ['Pages like this one', number(ins.sessions)], ins && ['Sent to them', `${number(ins.sent_messages)} messages, ${bytes(ins.sent_bytes)}`], ins && ['Dropped: too slow', `${number(ins.discarded_events)} events, ${number(ins.discarded_states)} states`, bad(ins.discarded_events + ins.discarded_states)]]} /><//>
       <${Card} title="Process"><${Facts} rows=${proc ? [['CPU time', duration(proc.cpu_seconds * 1000)], ['Processors', number(proc.processors)], ['Goroutines', number(proc.goroutines)], proc.open_files >= 0 && ['Open files', number(proc.open_files)],
     ['Collections', number(proc.gc_cycles)], ['Stopped for them', duration(proc.gc_pause_ns / 1e6)], proc.repo_bytes >= 0 && ['Repository', bytes(proc.repo_bytes)], sub.peerstore && ['Peers known', number(sub.peerstore.peers)]] : []} /><//>
       ${b && html`<${Card} title="Bitswap ledgers" note=${`${number(b.ledgers_total)} peers`}>${list('Ledgers', ledgerColumns, b.ledgers, (r) => r.peer_id, 'sent')}<//>`}

@@ -17,14 +17,14 @@ const col = (name, title, width, value, cell, right = true, drop = 0) => ({ name
 const loss = (value) => (r) => (value(r) > 0 ? html`<b class="bad">${number(value(r))}</b>` : html`<span class="muted">0</span>`);
 
 const columns = [
-  col('name', 'Node', 'minmax(120px, 1fr)', (r) => r.name, (r) => html`<${Words} max=${64}>${r.name}<//>`, false),
+  col('name', 'Node', 'minmax(90px, 1fr)', (r) => r.name, (r) => html`<${Words} max=${64}>${r.name}<//>`, false),
   col('state', 'State', '112px', (r) => stateOf(r)[0], (r) => html`<span class=${`status ${stateOf(r)[1]}`}><i aria-hidden="true"></i>${stateOf(r)[0]}</span>`, false),
   col('rtt', 'Round trip', '92px', (r) => (r.rtt ? r.rtt.p50_us : -1), (r) => ms(r.rtt, 'p50')),
   col('slow', 'Slowest 1 %', '96px', (r) => (r.rtt ? r.rtt.p99_us : -1), (r) => ms(r.rtt, 'p99'), true, 2),
-  col('share', 'Share', '76px', (r) => r.share_permille, (r) => percent(r.share_permille, 1000)),
-  col('outstanding', 'Asked', '76px', (r) => r.outstanding),
-  col('verified', 'Verified', '88px', (r) => r.verified), col('bytes', 'Data', '92px', (r) => r.verified_bytes, (r) => bytes(r.verified_bytes), true, 1),
-  col('refused', 'Refused', '84px', (r) => r.refused, loss((r) => r.refused)),
+  col('share', 'Share', '76px', (r) => r.share_permille, (r) => percent(r.share_permille, 1000), true, 5),
+  col('outstanding', 'Asked', '76px', (r) => r.outstanding, null, true, 6),
+  col('verified', 'Verified', '88px', (r) => r.verified, null, true, 7), col('bytes', 'Data', '92px', (r) => r.verified_bytes, (r) => bytes(r.verified_bytes), true, 1),
+  col('refused', 'Refused', '84px', (r) => r.refused, loss((r) => r.refused), true, 8),
   col('dont', 'Has not', '84px', (r) => r.dont_have, null, true, 1), col('late', 'Late', '70px', (r) => r.late, null, true, 3),
   col('timeouts', 'Timed out', '88px', (r) => r.timeouts, loss((r) => r.timeouts), true, 1),
   col('connects', 'Connects', '84px', (r) => r.connects, null, true, 3),
@@ -49,7 +49,7 @@ export function ProxyView({ view }) {
       <${Card} title="Nodes behind" wide note=${`${number(p.downstreams.reduce((n, d) => n + d.verified, 0))} blocks verified, ${number(p.downstreams.reduce((n, d) => n + d.refused, 0))} refused`}>
         <${Table} label="Nodes behind" columns=${columns} rows=${p.downstreams} keyOf=${(r) => r.name} height=${`${Math.min(386, 38 + 34 * p.downstreams.length)}px`} />
       <//>
-      <${Card} title="Wants of peers"><${Facts} rows=${[['For a block', number(p.want_block)], ['Who has it', number(p.want_have)], ['Just fetched for another', number(p.cached)], ['Told: it is there', number(p.have)], ['Told: nobody has it', number(p.dont_have)],
+      <${Card} title="Wants of peers"><${Facts} rows=${[['For a block', number(p.want_block)], ['Who has it', number(p.want_have)], ['Just fetched for another', number(p.cached)], ['Answered: have', number(p.have)], ['Answered: nobody has it', number(p.dont_have)],
     ['Put off: a full queue', number(p.deferred)], ['Over a limit', number(p.overflow), p.overflow > 0 ? 'bad' : 'good']]} /><//>
       <${Card} title="Beside Bitswap"><${Facts} rows=${[['Streams passed on', number(p.passed_streams)], ['Streams refused', number(p.blocked_streams)], ['Preloads', number(p.preload_requests)],
     ['Preloads running', number(p.preload_running)], ['Preloads refused', number(p.preload_refused), p.preload_refused > 0 ? 'bad' : 'good']]} /><//>

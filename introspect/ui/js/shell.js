@@ -45,12 +45,22 @@ function Setting({ name, unit, value, least, most, step, save }) {
   </form>`;
 }
 
+const documents = 'https://github.com/ipfsmon/ipfsmon/tree/main/docs';
+
+// zone names the time zone that the page's times are of: the browser's.
+function zone() {
+  const minutes = -new Date().getTimezoneOffset(), two = (n) => String(n).padStart(2, '0');
+  const offset = `UTC${minutes < 0 ? '−' : '+'}${two(Math.floor(Math.abs(minutes) / 60))}:${two(Math.abs(minutes) % 60)}`;
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return name ? `${name}, ${offset}` : offset;
+}
+
 function Settings({ view, source, pages, close }) {
   const { model } = view, box = useRef(null), r = model.runtime;
   useEffect(() => { box.current.showModal(); }, []);
   const save = (key) => (ms, done) => (source.session ? source.session.configure({ [key]: ms }, done) : done('a file is open'));
   const facts = r ? [['Peer', r.peer_id], ['Monitor', r.monitor], ['Implementation', `${r.implementation} ${r.version}`], ['kubo', r.kubo], ['Go', r.go], ['System', r.platform],
-    ['Started', date(r.start_ts)]] : [];
+    ['Started', date(r.start_ts)], ['Times', zone()]] : [];
   return html`<dialog ref=${box} onClose=${close} aria-labelledby="settings-title">
     <header><h2 id="settings-title">Settings</h2><button type="button" class="link" onClick=${() => box.current.close()}>Close</button></header>
     <${Setting} name="A state every" unit="s" least=${0.5} most=${60} step="0.1" value=${model.interval / 1000} save=${save('state_snapshot_interval_ms')} />
@@ -58,6 +68,7 @@ function Settings({ view, source, pages, close }) {
     <h3>Held now</h3>
     <p class="muted">${number(model.states.length)} states, ${number(model.events.length)} events, ${bytes(model.stateBytes + model.eventBytes)}</p>
     ${facts.length > 0 && html`<h3>Node</h3><dl>${facts.filter(([, v]) => v && v.trim()).map(([k, v]) => html`<dt key=${k}>${k}</dt><dd><${Words}>${v}<//></dd>`)}</dl>`}
+    <p><a href=${documents} target="_blank" rel="noreferrer">Documents</a></p>
     <h3>Keys</h3>
     <p class="muted"><kbd>1</kbd> to <kbd>${pages.length}</kbd> the pages, <kbd>p</kbd> pause and resume, <kbd>/</kbd> search, arrows in tables, <kbd>Enter</kbd> opens a row.</p>
   </dialog>`;
@@ -131,11 +142,12 @@ export function Shell({ view, source, pages, page, title, children }) {
       <input ref=${file} type="file" class="away" tabindex="-1" aria-label="Capture file" onChange=${(e) => { if (e.currentTarget.files[0]) source.open(e.currentTarget.files[0]); e.currentTarget.value = ''; }} />
       <${Action} icon="gear" name="Settings" onClick=${() => setSettings(true)} />
     </header>
-    <nav aria-label="Pages">${pages.map(([name, text], i) => html`<a key=${name} href=${`#/${name}`} aria-current=${name === page ? 'page' : undefined}>${text}<kbd aria-hidden="true">${i + 1}</kbd></a>`)}</nav>
+    <nav aria-label="Pages">${pages.map(([name, text], i) => html`<a key=${name} href=${`#/${name}`} aria-current=${name === page ? 'page' : undefined}>${text}<kbd aria-hidden="true">${i + 1}</kbd></a>`)}
+      <footer class="about">${r && r.version && html`<span>ipfsmon <${Words} max=${40}>${r.version}<//></span>`}<span>${zone()}</span><a class="plain" href=${documents} target="_blank" rel="noreferrer">Documents</a></footer></nav>
     <main id="main" tabindex="-1">
       <h1 class="away">${title}</h1>
-      ${r && !r.named && html`<p class="notice">This node keeps the names of peers and content to itself (its privacy setting), so there are only sums here.</p>`}
-      ${model.link === 'lost' && html`<p class="notice bad">The connection to the node is lost${model.linkReason ? `: ${shown(model.linkReason, 200)}` : ''}. It is tried again; what was seen stays.</p>`}
+      ${r && !r.named && html`<p class="notice">This node's privacy setting hides the names of peers and content: only sums are shown.</p>`}
+      ${model.link === 'lost' && html`<p class="notice bad">The connection to the node is lost${model.linkReason ? `: ${shown(model.linkReason, 200)}` : ''}. Reconnecting; what was seen stays.</p>`}
       ${children}
     </main>
     <${Timeline} view=${view} />

@@ -103,6 +103,12 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
     else if (y + rowHeight + head > el.scrollTop + el.clientHeight) el.scrollTop = y + rowHeight + head - el.clientHeight;
     hold();
   };
+  // A click on a row opens it, unless it was on a link or a button in it, or
+  // ended the selection of a text.
+  const press = (e, row) => {
+    setChosen(nameOf(row));
+    if (inside && !e.target.closest('a, button') && String(getSelection()) === '') toggle(row);
+  };
   const keys = (e) => {
     if (e.target !== e.currentTarget) return;
     const page = Math.max(1, Math.floor(room.height / rowHeight) - 2);
@@ -144,7 +150,7 @@ export function Table({ label, columns: all, rows, keyOf, start = {}, inside, em
     }
     const key = keyOf(item), isOpen = open.has(key);
     return html`<div class=${mark} role="row" id=${`${id}-${i}`} aria-rowindex=${i + 2} key=${key} style=${{ ...y, gridTemplateColumns: template }}
-        aria-expanded=${inside ? String(isOpen) : undefined} aria-level=${inside ? 1 : undefined} onClick=${() => setChosen(nameOf(item))}>
+        aria-expanded=${inside ? String(isOpen) : undefined} aria-level=${inside ? 1 : undefined} onClick=${(e) => press(e, item)}>
       ${inside && html`<span role="gridcell"><button type="button" class="opener" tabindex="-1" aria-label=${isOpen ? 'Close the row' : 'Open the row'}
         onClick=${() => toggle(item)}>${isOpen ? '▾' : '▸'}</button></span>`}
       ${columns.map((c) => html`<span role="gridcell" key=${c.name} class=${c.right ? 'right' : ''}>${c.cell(item)}</span>`)}

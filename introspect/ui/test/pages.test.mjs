@@ -5,8 +5,9 @@ import { test } from 'node:test';
 import { entriesOf, passes } from '../js/bitswap.js';
 import { brightness } from '../js/dht.js';
 import { columnsOf, valueOf } from '../js/events.js';
+import { counted } from '../js/format.js';
 import { groupColor, sampled } from '../js/graph.js';
-import { groups, merged, transportOf } from '../js/overview.js';
+import { groups, merged, reaches, transportOf } from '../js/overview.js';
 import { matches } from '../js/peers.js';
 import { stateOf } from '../js/proxy.js';
 import { fitting, sorted } from '../js/table.js';
@@ -59,6 +60,21 @@ test('the hour of the store and the states join without overlap', () => {
   assert.deepEqual(merged(chart, history, states, 4, 5), [[0, 30, 80, 90], [1, null, 81, 90], [null, null, null, null]]);
   assert.deepEqual(merged(chart, null, states, 2, 0), [[80, 81], [80, 81], [null, null]]);
   assert.deepEqual(merged(chart, null, [], 0, 5), [[], [], []]);
+});
+
+test('the last hour is shown once it has more than the page', () => {
+  const states = [{ ts: 100000 }, { ts: 160000 }];
+  const history = (...values) => ({ step_seconds: 10, times: [20000, 60000, 90000], series: [{ values }] });
+  assert.ok(!reaches(null, states, 2));
+  assert.ok(!reaches(history(null, null, null), states, 2));
+  assert.ok(!reaches(history(null, null, 1), states, 2), 'it begins with the page');
+  assert.ok(reaches(history(null, 1, 1), states, 2));
+});
+
+test('one is singular', () => {
+  assert.equal(counted(1, 'bucket'), '1 bucket');
+  assert.equal(counted(0, 'bucket'), '0 buckets');
+  assert.equal(counted(2, 'query', 'queries'), '2 queries');
 });
 
 test('groups count each peer once, and no closed connection', () => {
