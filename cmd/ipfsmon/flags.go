@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/suggest"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
@@ -298,6 +299,15 @@ func (l *line) complete() error {
 	if len(l.path) > 1 && cmd.Action == nil && len(l.words) == 0 {
 		return l.wrong("want a command: %s", listed(commandNames(cmd)))
 	}
+	if isPath(cmd.ArgsUsage) {
+		for i, w := range l.words {
+			path, err := paths.Home(w)
+			if err != nil {
+				return l.wrong("%w", err)
+			}
+			l.words[i] = path
+		}
+	}
 	least, most := argumentsOf(cmd)
 	switch n := len(l.words); {
 	case n > most && most == 0:
@@ -433,11 +443,21 @@ func readFlag(f cli.Flag, text string) (string, error) {
 			}
 			return strconv.FormatInt(n, 10), nil
 		}
+		if isPath(placeholder) {
+			return paths.Home(text)
+		}
 		return text, nil
 	case *cli.StringSliceFlag:
 		return text, nil
 	}
 	return "", fmt.Errorf("%T: flags of this type are not known", f) // TestEveryFlagIsRead
+}
+
+// isPath says whether a flag's placeholder, or a command's ArgsUsage, is that of
+// a path, in which ~ is the user's home folder where no shell has seen to it.
+func isPath(placeholder string) bool {
+	first, _, _ := strings.Cut(placeholder, " ")
+	return first == "FILE" || first == "FOLDER" || first == "DIR"
 }
 
 // placeholderOf takes the word in backticks out of a flag's usage.

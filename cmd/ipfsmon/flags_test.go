@@ -331,6 +331,33 @@ func TestExitCodes(t *testing.T) {
 }
 
 // TestEveryFlagIsRead finds flags of a type that readFlag does not know.
+func TestPathsOfFlagsMayBeginWithTheHomeFolder(t *testing.T) {
+	t.Setenv("HOME", "/home/lab")
+	n := 0
+	eachCommand(app(), func(path []string, cmd *cli.Command) {
+		for _, f := range cmd.Flags {
+			if _, ok := f.(*cli.StringFlag); !ok {
+				continue
+			}
+			placeholder, usage := placeholderOf(f)
+			got, err := readFlag(f, "~/x y")
+			if isPath(placeholder) {
+				n++
+				require.NoError(t, err)
+				require.Equal(t, "/home/lab/x y", got, "%v --%s", path, f.Names()[0])
+				_, err = readFlag(f, "~other/x")
+				require.ErrorContains(t, err, "want an absolute path")
+			} else {
+				require.NotRegexp(t, `(?i)^(the )?(file|folder)|path of`, usage, "%v --%s", path, f.Names()[0])
+			}
+		}
+	})
+	require.Greater(t, n, 25)
+	words, err := arrange(app(), []string{"ipfsmon", "store", "backup", "~/backups"})
+	require.NoError(t, err)
+	require.Equal(t, "/home/lab/backups", words[len(words)-1])
+}
+
 func TestEveryFlagIsRead(t *testing.T) {
 	eachCommand(app(), func(path []string, cmd *cli.Command) {
 		for _, f := range cmd.Flags {

@@ -52,7 +52,7 @@ func monitorPorts(cfg *plugin.Config) (out []wantedPort) {
 			out = append(out, wantedPort{"introspection", a, "give another in IntrospectConfig.ListenAddresses"})
 		}
 	}
-	if cfg.InfluxDB == nil || cfg.InfluxDB.URL == "" {
+	if cfg.DataFolder != "" && (cfg.InfluxDB == nil || cfg.InfluxDB.URL == "") {
 		out = append(out, wantedPort{"the embedded InfluxDB", cfg.StoreListenAddress, "give another with --store HOST:PORT; " +
 			"if an InfluxDB is there that shall have the points, --influxdb http://" + cfg.StoreListenAddress + " writes into that one"})
 	}

@@ -23,6 +23,7 @@ func TestTakenPortsAreNamedTogether(t *testing.T) {
 	require.NoError(t, err)
 
 	cfg := &plugin.Config{
+		DataFolder:         repo,
 		TCPServerConfig:    &stream.Config{ListenAddresses: []string{"127.0.0.1:0", taken}},
 		HTTPServerConfig:   &httpapi.Config{ListenAddresses: []string{taken, "unix:/run/x.sock"}},
 		IntrospectConfig:   &plugin.IntrospectConfig{ListenAddresses: []string{taken}},

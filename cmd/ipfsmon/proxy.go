@@ -24,6 +24,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/plugin"
@@ -226,6 +227,8 @@ func proxyConfig(c *cli.Context, f *proxyFile) (proxy.Config, error) {
 		PreloadAnyPeer: pick(c, "preload-any-peer", c.Bool, f.PreloadAnyPeer), TrustedProxies: pick(c, "trusted-proxies", c.StringSlice, f.TrustedProxies),
 	}
 	cfg.Block = pick(c, "block", c.StringSlice, f.Block)
+	errs = append(errs, paths.Expand(map[string]*string{"key": &cfg.KeyFile, "token-file": &cfg.TokenFile, "swarm-key": &cfg.SwarmKeyFile,
+		"downstream-swarm-key": &cfg.DownSwarmKeyFile, "preload-token-file": &cfg.PreloadToken}))
 	return cfg, errors.Join(errs...)
 }
 
@@ -280,6 +283,9 @@ func runProxy(c *cli.Context) error {
 	}
 	mc, err := monitorConfig(c, file.Monitor, more)
 	if err = errors.Join(pc.Validate(), err); err != nil {
+		return err
+	}
+	if err := findTaken(monitorPorts(mc)); err != nil {
 		return err
 	}
 	ctx, stop := interruptible(c.Context)

@@ -62,8 +62,8 @@ func runCommand() *cli.Command {
 			"All other settings: `ipfsmon config --help`. Ctrl-C stores everything and ends; a second one ends at once.",
 		Flags: append(runFlags(),
 			&cli.BoolFlag{Name: "isolated", Usage: "keep the node on the loopback interface; needs a repository of its own"},
-			&cli.BoolFlag{Name: "migrate", Usage: "migrate the repository of an older kubo without asking, as `ipfs daemon --migrate` does"},
-			&cli.BoolFlag{Name: "enable-gc", Usage: "collect garbage now and then, as `ipfs daemon --enable-gc` does; the config's Datastore section says when"}),
+			&cli.BoolFlag{Name: "migrate", Usage: "migrate the repository of an older kubo without asking, as 'ipfs daemon --migrate' does"},
+			&cli.BoolFlag{Name: "enable-gc", Usage: "collect garbage now and then, as 'ipfs daemon --enable-gc' does; the config's Datastore section says when"}),
 		Action: func(c *cli.Context) error {
 			r := newRunner(c)
 			repo, err := repoPath(c.String("repo"))

@@ -28,7 +28,7 @@ const kubo = "github.com/ipfs/kubo"
 // is one `go test`.
 var quick = [][]string{
 	{"./plugin", "./capture", "./introspect", "./internal/loopback/...", "./internal/demo", "./proxy", "./probe/...", "./metrics"},
-	{"./test", "-run", "Modules|Imports|Version|IPFSIsKubo|APIOfARealNode|Introspection|Telemetry|BadConfiguration|DemoShows|Migrat|Isolated|Kubo"},
+	{"./test", "-run", "Modules|Imports|Version|IPFSIsKubo|APIOfARealNode|Introspection|Telemetry|BadConfiguration|OlderRepository|EnableGC|FirstStart|Isolated|Tilde|PluginsThat"},
 }
 
 func main() {
