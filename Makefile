@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
 .NOTPARALLEL:
-.PHONY: help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page kubo
+.PHONY: mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,6 +118,10 @@ bench-capture: build ## what capture costs beside Bitswap; fails when a gate is 
 
 bench-probe: ## what watching a lookup costs; fails above 5 %
 	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x
+
+MUTATE ?= bus event capture derive privacy influx influx/spool stream httpapi introspect proxy
+mutate: ## single faults in our packages, and whether their tests notice; hours; MUTATE="bus event" for some
+	GO='$(GO)' ./test/mutate.sh $(MUTATE)
 
 FUZZ ?= ./...
 fuzz: ## every fuzz target for 30 s; FUZZ="./capture ./event" for some packages

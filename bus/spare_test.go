@@ -1,0 +1,99 @@
+package bus
+
+import (
+	"testing"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// TestAnEventThatAReaderIsAtIsNotUsedAgain: the queue is full and drops it, and
+// the reader that was handed it last still looks at it.
+func TestAnEventThatAReaderIsAtIsNotUsedAgain(t *testing.T) {
+	b := New(Config{MaxEvents: 2})
+	defer b.Close()
+	r := b.Subscribe("slow")
+	b.Live()
+	var spare [1]*event.Event
+	b.Spare(spare[:])
+	at := spare[0]
+	b.PublishSpare(at)
+	if n, _, err := r.Next(t.Context(), make([]*event.Event, 1)); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	for range 4 {
+		b.Spare(spare[:])
+		if spare[0] == at {
+			t.Fatal("the event that the reader is at was given out for another")
+		}
+		b.PublishSpare(spare[0])
+	}
+	// When the reader is done with it, what comes next may be.
+	for range 3 {
+		if _, _, err := r.Next(t.Context(), make([]*event.Event, 2)); err != nil {
+			t.Fatal(err)
+		}
+		b.PublishSpare(new(event.Event))
+	}
+	b.Spare(spare[:])
+	if b.Stats().Published != 8 {
+		t.Errorf("%d published, want 8", b.Stats().Published)
+	}
+}
+
+// TestASpareOfNothing takes and gives nothing.
+func TestASpareOfNothing(t *testing.T) {
+	b := New(Config{})
+	b.Spare(nil)
+	b.Close()
+}
+
+// TestTheRingIsNoLargerThanItMustBe: a power of two, and as many as MaxEvents.
+func TestTheRingIsNoLargerThanItMustBe(t *testing.T) {
+	for most, want := range map[int]int{1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 64: 64} {
+		b := New(Config{MaxEvents: most})
+		b.Publish(new(event.Event))
+		if len(b.ring) != want {
+			t.Errorf("MaxEvents %d: a ring of %d, want %d", most, len(b.ring), want)
+		}
+		b.Close()
+	}
+}
+
+// TestMissedIsTheGap: Stats and Next count the same.
+func TestMissedIsTheGap(t *testing.T) {
+	b := New(Config{MaxEvents: 3})
+	defer b.Close()
+	r := b.Subscribe("slow")
+	b.Live()
+	for range 10 {
+		b.Publish(new(event.Event))
+	}
+	if s := b.Stats().Readers[0]; s.Missed != 7 || s.Behind != 3 {
+		t.Errorf("%+v, want 7 missed and 3 behind", s)
+	}
+	buf := make([]*event.Event, 1)
+	if n, missed, err := r.Next(t.Context(), buf); n != 1 || missed != 7 || err != nil || buf[0].Seq != 8 {
+		t.Errorf("%d events, %d missed, %v, Seq %d; want 1, 7, nil, 8", n, missed, err, buf[0].Seq)
+	}
+	if s := b.Stats().Readers[0]; s.Missed != 7 || s.Behind != 2 {
+		t.Errorf("%+v, want 7 missed and 2 behind", s)
+	}
+}
+
+// TestClosingOneReaderLeavesTheOthers.
+func TestClosingOneReaderLeavesTheOthers(t *testing.T) {
+	b := New(Config{})
+	defer b.Close()
+	one, two, three := b.Subscribe("one"), b.Subscribe("two"), b.Subscribe("three")
+	b.Live()
+	two.Close()
+	b.Publish(new(event.Event))
+	for _, r := range []*Reader{one, three} {
+		if n, _, err := r.Next(t.Context(), make([]*event.Event, 1)); n != 1 || err != nil {
+			t.Errorf("%s: %d, %v", r.name, n, err)
+		}
+	}
+	if s := b.Stats().Readers; len(s) != 2 || s[0].Name != "one" || s[1].Name != "three" {
+		t.Errorf("readers %+v, want one and three", s)
+	}
+}
