@@ -78,12 +78,17 @@ func TestInterruptStoresEverythingAndTheFolderAnswersLater(t *testing.T) {
 	require.Contains(t, out, "error parsing query", "the server's own words")
 }
 
+// TestSecondInterruptEndsAtOnce: after one interrupt a node ends with 0 when it
+// has tried to deliver what it holds; after a second one kubo ends the process
+// with 255, and nothing is said to be stored.
 func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	n := startNode(t, t.TempDir(), "--influxdb", "http://127.0.0.1:9", "--http", "127.0.0.1:0")
 	n.signal(syscall.SIGINT)
-	time.Sleep(20 * time.Millisecond)
+	n.find(`Hit ctrl-c (again) to force-shutdown`)
 	n.signal(syscall.SIGINT)
-	n.wait(2 * time.Second)
+	require.Equal(t, 255, n.wait(30*time.Second))
+	require.Contains(t, n.out.String(), "Received another interrupt")
+	require.NotContains(t, n.out.String(), "Everything is stored.")
 }
 
 func TestTheNodeOutlivesItsStore(t *testing.T) {
