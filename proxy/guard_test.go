@@ -218,7 +218,7 @@ func TestEveryBorderIsGuarded(t *testing.T) {
 		s, err := newRefsServer(p)
 		require.NoError(t, err)
 		defer s.close()
-		require.PanicsWithValue(t, http.ErrAbortHandler, func() { s.server.Handler.ServeHTTP(httptest.NewRecorder(), nil) })
+		require.PanicsWithValue(t, http.ErrAbortHandler, func() { s.server.Handler.ServeHTTP(httptest.NewRecorder(), new(http.Request)) })
 	})
 	f("connect to a node", "(*rpc).id", func(p *Proxy) {
 		n := p.Panics()
