@@ -115,6 +115,7 @@ type fluxController struct {
 	storage influxdb.StorageDependencies
 	log     *zap.Logger
 	running chan struct{} // a slot for each query that runs
+	bounds  *runaway
 }
 
 func (c *fluxController) PrometheusCollectors() []prometheus.Collector { return nil }
@@ -156,7 +157,11 @@ func (c *fluxController) Query(ctx context.Context, compiler flux.Compiler) (_ f
 	}
 	program.SetLogger(c.log)
 	limit := int64(fluxMemory)
-	q, err := program.Start(ctx, &memory.Allocator{Limit: &limit})
+	var q flux.Query
+	err = c.bounds.watchFlux(ctx, cancel, func() (err error) {
+		q, err = program.Start(ctx, &memory.Allocator{Limit: &limit})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"os"
@@ -360,6 +361,7 @@ func fluxTrapped(t *testing.T, trap []string) {
 	own := &fluxController{
 		storage: influxdb.StorageDependencies{MetaClient: noDatabases{}, Reader: noReader{}},
 		log:     zap.NewNop(), running: make(chan struct{}, 16),
+		bounds: &runaway{limits: Limits{}.defaults(), flux: map[uint64]context.CancelFunc{}, log: slog.Default()},
 	}
 	var c httpd.Controller = own
 	patience := time.Minute

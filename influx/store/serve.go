@@ -68,6 +68,7 @@ type ServerConfig struct {
 	// Queries are the names of the continuous queries that the monitor makes.
 	// Serve warns of each other one that it finds.
 	Queries []string
+	Limits  Limits            // of queries
 	Ready   func(addr string) // called once when it answers
 	LogTo   io.Writer         // warnings of the server; nil: os.Stderr
 	Log     *slog.Logger      // nil: slog.Default()
@@ -141,7 +142,11 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	}
 	writes := newWriteWatch(engine.TSDBStore, c.Data.WALDir, cfg.Log)
 	engine.PointsWriter.TSDBStore = writes
-	handler := newHandler(engine)
+	bounds, err := newRunaway(engine.QueryExecutor, cfg.Limits, cfg.Log)
+	if err != nil {
+		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
+	}
+	handler := newHandler(engine, bounds)
 	if err := openEngine(engine, c); err != nil {
 		engine.Close()
 		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
@@ -156,7 +161,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 
 	id := rand.Text()
 	server := &http.Server{
-		Handler:           guard(writes.tell(closed(serveBackup(handler, engine), engine.MetaClient)), id),
+		Handler:           guard(writes.tell(closed(bounds.requests(serveBackup(handler, engine)), engine.MetaClient)), id),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    1 << 20, // long queries come in the URL
@@ -170,6 +175,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	var watchers sync.WaitGroup
 	defer func() { stopWatching(); watchers.Wait() }()
 	watchers.Go(func() { writes.run(watching) })
+	watchers.Go(func() { bounds.watchMemory(watching) })
 	watchers.Go(func() { keepReader(watching, engine.MetaClient, cfg.Log) })
 	if cfg.MaxBytes > 0 {
 		watchers.Go(func() { keepSmall(watching, engine, cfg.MaxBytes, limitEvery, cfg.Log) })
@@ -264,7 +270,7 @@ func openEngine(s *run.Server, c *run.Config) error {
 
 // newHandler makes InfluxDB's HTTP handler over an engine, as the engine's own
 // HTTP service would, but with Flux started late and with a listener of ours.
-func newHandler(s *run.Server) *httpd.Handler {
+func newHandler(s *run.Server, bounds *runaway) *httpd.Handler {
 	c := httpd.NewConfig()
 	c.LogEnabled, c.PprofEnabled, c.FluxEnabled, c.AuthEnabled = false, false, true, true
 	h := httpd.NewHandler(c)
@@ -283,6 +289,7 @@ func newHandler(s *run.Server) *httpd.Handler {
 		storage: influxdb.StorageDependencies{MetaClient: s.MetaClient, Reader: reads.NewReader(store), Authorizer: authorizer, AuthEnabled: true},
 		log:     s.Logger,
 		running: make(chan struct{}, fluxQueries),
+		bounds:  bounds,
 	}
 	return h
 }

@@ -5,6 +5,7 @@ package storetest
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -46,7 +47,14 @@ func storeMain(dir, listen string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	err = store.Serve(ctx, store.ServerConfig{Dir: dir, Listen: listen, MaxBytes: most, Queries: []string{OwnQuery}, Ready: func(addr string) { fmt.Println(store.ListeningLine + addr) }})
+	var limits store.Limits
+	if text := os.Getenv(childEnv + "_LIMITS"); text != "" {
+		if err := json.Unmarshal([]byte(text), &limits); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	err = store.Serve(ctx, store.ServerConfig{Dir: dir, Listen: listen, MaxBytes: most, Queries: []string{OwnQuery}, Limits: limits, Ready: func(addr string) { fmt.Println(store.ListeningLine + addr) }})
 	if os.Getenv(childEnv) == "deaf" {
 		time.Sleep(time.Minute)
 	}
@@ -69,6 +77,15 @@ func Config(t *testing.T, data, mode string) store.ChildConfig {
 		Data: data, Listen: "127.0.0.1:0", Command: self, Env: []string{childEnv + "=" + mode},
 		Args: func(dir, listen string) []string { return []string{dir, listen} },
 	}
+}
+
+// Limit has a store of Config, started after it, keep other limits.
+func Limit(cfg *store.ChildConfig, limits store.Limits) {
+	b, err := json.Marshal(limits)
+	if err != nil {
+		panic(err)
+	}
+	cfg.Env = append(cfg.Env, childEnv+"_LIMITS="+string(b))
 }
 
 // Start runs a store as a child for one test.
