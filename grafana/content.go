@@ -3,7 +3,7 @@ package grafana
 func content() *board {
 	wanted := func(title, list, by, help string) *panel {
 		return cells(title, "short", help,
-			rows(`SELECT top(`+by+`, 2000) AS `+by+`, cid, `+map[string]string{"wants": "peers", "peers": "wants"}[by]+` FROM totals.top_cids WHERE {w} AND list = '`+list+`'`)).
+			rows(`SELECT top(`+by+`, 20000) AS `+by+`, cid, `+map[string]string{"wants": "peers", "peers": "wants"}[by]+` FROM totals.top_cids WHERE {w} AND list = '`+list+`'`)).
 			minutes().top(20, by, []string{"cid"}, map[string]string{"wants": "sum", "peers": "max"}, map[string]string{"cid": "CID", "wants": "Wants", "peers": "Peers"}).
 			bar(map[string]string{"wants": "Wants", "peers": "Peers"}[by]).link("CID", "What is it?", cidLink)
 	}
@@ -16,9 +16,9 @@ func content() *board {
 		rows: []row{
 			{
 				title: "Most wanted",
-				read:  "**How to read it:** wants are from the minutes' lists of 50, added up over the time chosen. A CID wanted often by one peer is a loop; one wanted by many is popular. Click a CID to see what it is: that page is not part of this monitor.",
+				read:  "**How to read it:** wants are from the minutes' lists of 50, added up over the time chosen, of the 20,000 largest entries: six hours of one node are whole. What a CID was wanted in minutes whose list it is not in, is not in the sum. A CID wanted often by one peer is a loop; one wanted by many is popular. Click a CID to see what it is: that page is not part of this monitor.",
 				panels: []*panel{
-					wanted("By wants", "wants", "wants", "The 20 CIDs with the most wants. The true number is a little less where the list was full."),
+					wanted("By wants", "wants", "wants", "The 20 CIDs with the most wants in the minutes' lists. `ipfsmon query top-cids` has the exact numbers, from history."),
 					wanted("By peers", "peers", "peers", "The 20 CIDs that the most different peers wanted in one minute."),
 				},
 			},
@@ -51,10 +51,10 @@ func content() *board {
 				title: "Blocks",
 				read:  "**How to read it:** the data themselves, as they passed. A block larger than 2 MiB is refused by most nodes.",
 				panels: []*panel{
-					frequencies("Sizes of blocks", "bytes", "How often which size came, of at most 20,000 blocks of the time chosen.",
-						series("size", `SELECT size FROM history.blocks WHERE {w} LIMIT 20000`)).fixed("purple").empty(noHistory),
-					spread("Sizes over time", "bytes", "Sizes of blocks over time, of at most 20,000: dark cells are many blocks. Each step upwards is twice the size.",
-						series("size", `SELECT size FROM history.blocks WHERE {w} AND size > 0 LIMIT 20000`)).empty(noHistory),
+					frequencies("Sizes of blocks", "bytes", "How often which size came, of 20,000 blocks chosen at random where there are more.",
+						series("size", `SELECT sample(size, 20000) AS size FROM history.blocks WHERE {w}`)).fixed("purple").empty(noHistory),
+					spread("Sizes over time", "bytes", "Sizes of blocks over time, of 20,000 chosen at random where there are more: dark cells are many blocks. Each step upwards is twice the size.",
+						series("size", `SELECT sample(size, 20000) AS size FROM history.blocks WHERE {w} AND size > 0`)).empty(noHistory),
 					cells("Blocks that came last", "short", "The newest blocks with where they came from or went to.",
 						rows(`SELECT cid, size, direction, codec, peer FROM history.blocks WHERE {w} ORDER BY time DESC LIMIT 50`)).
 						override("byName", "size", "unit", "bytes", "displayName", "Size").link("cid", "What is it?", cidLink).size(8, 8).empty(noHistory),

@@ -414,3 +414,27 @@ func TestProvisioning(t *testing.T) {
 		require.True(t, refs[r.Condition])
 	}
 }
+
+// TestAnswersAreTrue refuses forms of queries whose answers mislead: the first
+// rows of a time in place of its whole, and the last figures of each name, which
+// has what is gone and takes one node's for all.
+func TestAnswersAreTrue(t *testing.T) {
+	for _, d := range Dashboards() {
+		for _, p := range AllPanels(d) {
+			for _, target := range p.Targets {
+				text := target.(Query).Query
+				q, err := influxql.ParseStatement(Statement{Text: text}.Fill(time.Now().Add(-time.Hour), time.Now(), time.Minute))
+				require.NoError(t, err)
+				s := q.(*influxql.SelectStatement)
+				if s.Limit > 0 && (len(s.SortFields) == 0 || s.SortFields[0].Ascending) {
+					t.Errorf("%s: the first %d rows of the time: %s", *p.Title, s.Limit, text)
+				}
+				every, err := s.GroupByInterval()
+				require.NoError(t, err)
+				if every == 0 && strings.Contains(text, "last(peers)") && (p.TimeFrom == nil || !strings.Contains(text, "SELECT sum(peers) FROM (")) {
+					t.Errorf("%s: the last figures, whenever they were, of one node: %s", *p.Title, text)
+				}
+			}
+		}
+	}
+}

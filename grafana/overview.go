@@ -32,9 +32,9 @@ func overview() *board {
 						series("$col", `SELECT sum(missed) + sum(dropped) + sum(rejected) AS lost FROM (SELECT non_negative_difference(last(missed)) AS missed, non_negative_difference(last(dropped)) AS dropped, non_negative_difference(last(rejected)) AS rejected FROM totals.pipeline WHERE {w} GROUP BY {i}, "node" fill(none)) WHERE {t} GROUP BY {i} fill(none)`)).thresholds("green", 1.0, "red"),
 					number("Behind", "ms", "lastNotNull", "Age of the oldest point that InfluxDB has not got yet. Usually a second; minutes mean that InfluxDB is down or too slow, and points wait on disk.",
 						series("$col", `SELECT max(lag_ms) AS lag FROM totals.pipeline WHERE {w} GROUP BY {i} fill(none)`)).thresholds("green", 30000.0, "orange", 300000.0, "red"),
-					cells("Nodes", "short", "The nodes that wrote in this time, with their last figures. A node that is missing here does not write: see its log.",
-						rows(`SELECT last(connections) AS "Connections", last(wantlist) AS "Wantlist", last(ledgers) AS "Ledgers", last(repo_bytes) AS "Repository" FROM totals.node WHERE {w} GROUP BY "node"`)).
-						hide("Time").override("byName", "Repository", "unit", "bytes").override("byName", "node", "displayName", "Node", "custom.minWidth", 160.0).empty(firstSteps).size(14, 7),
+					cells("Nodes", "short", "The nodes that wrote in this time, with their last figures and when these came. A node that is missing here, or whose time is old, does not write: see its log.",
+						rows(`SELECT last(connections) AS "Connections", wantlist AS "Wantlist", ledgers AS "Ledgers", repo_bytes AS "Repository" FROM totals.node WHERE {w} GROUP BY "node"`)).
+						override("byName", "Time", "displayName", "Last figures").override("byName", "Repository", "unit", "bytes").override("byName", "node", "displayName", "Node", "custom.minWidth", 160.0).empty(firstSteps).size(14, 7),
 					cells("What happened", "string", "What the monitor noted: start and stop, losses, storms of wants, steps of the clock. Newest first.",
 						rows(`SELECT text, "node", "kind" FROM totals.notes WHERE {w} ORDER BY time DESC LIMIT 50`)).
 						hide("kind").override("byName", "text", "displayName", "What", "custom.minWidth", 260.0).override("byName", "node", "displayName", "Node").
@@ -55,7 +55,7 @@ func overview() *board {
 						series("$tag_direction", level("peers", "", "direction", "connected"))).size(8, 8),
 					lines("Time to a block", "µs", "From a want that a node sent to the block that answered it: half of the answers of each minute came faster than p50, 99 of 100 faster than p99. Worst node.",
 						series("$col", `SELECT max(p50_us) AS p50, max(p90_us) AS p90, max(p99_us) AS p99 FROM totals.latency_totals WHERE {w} AND direction = 'sent' AND answer = 'block' AND answers > 0 GROUP BY {i} fill(null)`)).minutes().logarithmic().colors("p50", "green", "p90", "orange", "p99", "red").empty("No want of this node was answered with a block in this time."),
-					cells("Most wanted", "short", "The CIDs that were wanted most, from the minutes' lists of 50.",
+					cells("Most wanted", "short", "The CIDs that were wanted most, from the minutes' lists of 50. `ipfsmon query top-cids` has the exact numbers.",
 						rows(topCIDs)).minutes().top(10, "wants", []string{"cid"}, map[string]string{"wants": "sum"}, map[string]string{"cid": "CID", "wants": "Wants"}).
 						bar("Wants").link("CID", "What is it?", cidLink).size(8, 8),
 				},
@@ -67,4 +67,4 @@ func overview() *board {
 // cidLink explains a CID. Nothing of it is asked before somebody clicks.
 const cidLink = "https://cid.ipfs.tech/#${__value.raw}"
 
-const topCIDs = `SELECT top(wants, 2000) AS wants, cid, peers FROM totals.top_cids WHERE {w} AND list = 'wants'`
+const topCIDs = `SELECT top(wants, 20000) AS wants, cid, peers FROM totals.top_cids WHERE {w} AND list = 'wants'`

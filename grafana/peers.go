@@ -35,12 +35,12 @@ func peers() *board {
 				panels: []*panel{
 					lines("Peers by agent", "short", "Connected peers by agent version, as parts of all. kubo is usual; a new name with many peers is worth a look.",
 						series("$tag_agent", level("agent_versions", "", "agent", "peers"))).percent().size(12, 9),
-					ranking("Agents now", "short", "Connected peers by agent version, last figure of this time. All chosen nodes: the last of them.",
-						series("$tag_agent", `SELECT last(peers) FROM totals.agent_versions WHERE {w} GROUP BY agent`)).size(12, 9),
-					pie("Bitswap versions", "short", "Connected peers that speak each version of Bitswap. 1.2.0 knows HAVE; a peer is counted for each version it speaks.",
-						series("$tag_protocol", `SELECT last(peers) FROM totals.protocols WHERE {w} AND protocol =~ /bitswap/ GROUP BY protocol`)),
-					ranking("Protocols", "short", "Connected peers that speak each protocol, last figure of this time.",
-						series("$tag_protocol", `SELECT last(peers) FROM totals.protocols WHERE {w} GROUP BY protocol`)),
+					ranking("Agents now", "short", "Connected peers by agent version now, of all chosen nodes together, whatever time is chosen above.",
+						series("$tag_agent", `SELECT sum(peers) FROM (SELECT last(peers) AS peers FROM totals.agent_versions WHERE {w} GROUP BY agent, "node") WHERE {t} GROUP BY agent`)).from("2m", "10s").size(12, 9),
+					pie("Bitswap versions", "short", "Connected peers that speak each version of Bitswap now, whatever time is chosen above. 1.2.0 knows HAVE; a peer is counted for each version it speaks.",
+						series("$tag_protocol", `SELECT sum(peers) FROM (SELECT last(peers) AS peers FROM totals.protocols WHERE {w} AND protocol =~ /bitswap/ GROUP BY protocol, "node") WHERE {t} GROUP BY protocol`)).from("2m", "10s"),
+					ranking("Protocols", "short", "Connected peers that speak each protocol now, of all chosen nodes together, whatever time is chosen above.",
+						series("$tag_protocol", `SELECT sum(peers) FROM (SELECT last(peers) AS peers FROM totals.protocols WHERE {w} GROUP BY protocol, "node") WHERE {t} GROUP BY protocol`)).from("2m", "10s"),
 					lines("Streams by protocol", "short", "Open streams by protocol. Streams that only grow are a leak, here or there.",
 						series("$tag_protocol", level("streams", "", "protocol", "streams"))).stacked(),
 				},
@@ -49,8 +49,8 @@ func peers() *board {
 				title: "Who asks",
 				read:  "**How to read it:** wants of the minutes' lists of 50, added up. A peer far above all others is a gateway, an indexer, or a client that hammers.",
 				panels: []*panel{
-					cells("Top 20 requesting peers", "short", "Peers that sent the most wants in this time, with their agent.",
-						rows(`SELECT top(wants, 2000) AS wants, peer, agent FROM totals.top_peers WHERE {w}`)).
+					cells("Top 20 requesting peers", "short", "Peers that sent the most wants in this time, with their agent. `ipfsmon query top-peers` has the exact numbers.",
+						rows(`SELECT top(wants, 20000) AS wants, peer, agent FROM totals.top_peers WHERE {w}`)).
 						minutes().top(20, "wants", []string{"peer", "agent"}, map[string]string{"wants": "sum"}, map[string]string{"peer": "Peer", "agent": "Agent", "wants": "Wants"}).
 						bar("Wants").size(14, 9),
 					cells("Connected last", "short", "The newest connections with address and country.",

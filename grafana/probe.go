@@ -52,7 +52,7 @@ func probe() *board {
 						series("hop 2", `SELECT mean(hop2_us) FROM totals.dht_retrieve WHERE {w} AND hop2_us > 0 AND `+where),
 						series("hop 3", `SELECT mean(hop3_us) FROM totals.dht_retrieve WHERE {w} AND hop3_us > 0 AND `+where)).minutes().empty(none),
 					spread("Times to find", "µs", "Times of all successful lookups, of at most 20,000. Two bands: near and far providers, or two fleets.",
-						series("time", `SELECT duration_us FROM totals.dht_retrieve WHERE {w} AND success = 'true' AND duration_us > 0 AND `+where+` LIMIT 20000`)).minutes().empty(none),
+						series("time", `SELECT sample(duration_us, 20000) AS duration_us FROM totals.dht_retrieve WHERE {w} AND success = 'true' AND duration_us > 0 AND `+where+``)).minutes().empty(none),
 					cells("Failures", "string", "The newest failures with their reason.",
 						rows(`SELECT error, fleet, region, target, cid FROM totals.dht_retrieve WHERE {w} AND success = 'false' AND `+where+` ORDER BY time DESC LIMIT 50`)).size(8, 8).empty("No lookup failed in this time."),
 				},

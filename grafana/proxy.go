@@ -45,9 +45,9 @@ func proxy() *board {
 						series("$tag_downstream", rate("proxy_downstreams", where, "downstream", "verified_bytes"))).stacked().empty(none),
 					lines("Refused, late, timed out", "cps", "Blocks that were not asked for, that came late, and wants without an answer in time, per second, all nodes. Refused above 0: a node that sends wrong data.",
 						series("$col", rate("proxy_downstreams", where, "", "refused", "late", "timeouts"))).colors("refused", "red", "late", "orange", "timeouts", "yellow").empty(none),
-					cells("Nodes", "short", "The last figures of each node.",
-						rows(`SELECT last(connected) AS "Connected", last(stalled) AS "Stalled", last(outstanding) AS "Outstanding", last(rtt_p50_us) AS "Round trip", last(verified) AS "Blocks" FROM totals.proxy_downstreams WHERE {w} AND `+where+` GROUP BY downstream`)).
-						hide("Time").override("byName", "Round trip", "unit", "µs").override("byName", "downstream", "displayName", "Node").size(8, 8).empty(none),
+					cells("Nodes", "short", "The last figures of each node, and when these came.",
+						rows(`SELECT last(connected) AS "Connected", stalled AS "Stalled", outstanding AS "Outstanding", rtt_p50_us AS "Round trip", verified AS "Blocks" FROM totals.proxy_downstreams WHERE {w} AND `+where+` GROUP BY downstream`)).
+						override("byName", "Time", "displayName", "Last figures").override("byName", "Round trip", "unit", "µs").override("byName", "downstream", "displayName", "Node").size(8, 8).empty(none),
 					lines("Other streams and preloads", "cps", "Streams of other protocols passed on or refused, and requests for preloads, per second.",
 						series("$col", rate("proxy", "", "", "passed_streams", "blocked_streams", "preload_requests", "preload_refused"))).empty(none),
 				},

@@ -53,7 +53,7 @@ func traffic() *board {
 					lines("Entries in a message", "short", "Entries of wantlists in the mean message. One to three is usual; hundreds are full wantlists, after a connection was made.",
 						series("$tag_direction", `SELECT (sum(want_block) + sum(want_have) + sum(cancel)) / sum(messages) AS entries FROM totals.traffic WHERE {w} GROUP BY {i}, direction fill(none)`)).colors("received", "blue", "sent", "green"),
 					frequencies("How many messages come in ten seconds", "short", "How often which number of messages was received in one interval. Two heaps: two kinds of hours, or of nodes.",
-						series("messages", `SELECT messages FROM totals.traffic WHERE {w} AND direction = 'received' LIMIT 20000`)).fixed("blue"),
+						series("messages", `SELECT sample(messages, 20000) AS messages FROM totals.traffic WHERE {w} AND direction = 'received'`)).fixed("blue"),
 					lines("Rhythm of the week", "short", "Messages received in each hour of the last 7 days, whatever time is chosen above. Day and night, work days and weekend.",
 						series("messages", `SELECT sum(messages) AS messages FROM totals.traffic WHERE {w} AND direction = 'received' GROUP BY time(1h) fill(0)`)).from("7d", "1h").bars().fixed("blue").size(16, 8),
 					lines("Not looked at", "cps", "Entries beyond 1,024 of one message, and messages beyond what one peer may send in a second: counted, but without points of history. Anything above 0 is a flood.",
