@@ -42,6 +42,8 @@ func flowsAgain(t *testing.T, d *database, drop func()) {
 	st := r.Stats()
 	require.Zero(t, st.Rejected+st.Dropped, "%+v", st)
 	require.Equal(t, st.Accepted, st.Stored)
+	r.bus.Close() // the next one gets the spool
+	require.NoError(t, <-r.end)
 }
 
 // R34: the retention policy is dropped under load on Debian's InfluxDB 1.6.7,
