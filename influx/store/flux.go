@@ -20,7 +20,12 @@ import (
 	"github.com/influxdata/influxdb/flux/stdlib/influxdata/influxdb"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	panics "github.com/ipfsmon/ipfsmon/internal/guard"
 )
+
+// fluxGuard counts and logs the panics of Flux.
+var fluxGuard panics.Guard
 
 // What a Flux query may take.
 const (
@@ -143,6 +148,7 @@ func (c *fluxController) Query(ctx context.Context, compiler flux.Compiler) (_ f
 	})
 	defer func() {
 		if p := recover(); p != nil { // its interpreter panics where memory ends
+			fluxGuard.Caught(p, "store: start a Flux query")
 			err = fmt.Errorf("%v", p)
 		}
 		if err != nil {
