@@ -97,6 +97,9 @@ begin: ` + "`ipfsmon`" + ` unless Bucket (InfluxDB 2) or Database (1.x) say othe
 
 Flux in the embedded store and in 1.8 reads all into memory and ends after 30 s: group first and then window, as here, and prefer InfluxQL.
 
+Days that do not begin at midnight are wrong where summer time ends: in InfluxDB 1.8, and so in the embedded store, ` + "`GROUP BY time(1d,12h) tz('Europe/Berlin')`" + ` leaves
+points of that day out (influxdb#25078). Group by hours without ` + "`tz()`" + ` and add them up.
+
 ## Grafana
 
 Add a data source InfluxDB, query language InfluxQL, URL ` + "`http://127.0.0.1:8086`" + ` (what ` + "`ipfsmon run`" + ` prints as "InfluxDB listening on"),
