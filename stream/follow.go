@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"time"
 )
 
@@ -14,6 +15,7 @@ const (
 	followWaitMin = 500 * time.Millisecond
 	followWaitMax = 30 * time.Second
 	followSettled = 10 * time.Second
+	followUnknown = 10 * time.Second // how long a host may be unknown that never answered
 )
 
 // Follow follows everything: Options{}.Follow.
@@ -28,17 +30,20 @@ func FollowOnce(ctx context.Context, address string, each func(*Event) error) er
 
 // Follow calls each with every event of the server at address, until ctx ends
 // (then it returns nil) or each returns an error (then it returns that). When
-// the stream cannot be had or breaks, it tells lost, if that is not nil, why and how long
-// it waits before it tries again; what happens meanwhile is missed.
+// the stream cannot be had or breaks, it calls lost, if that is not nil, with the reason and how long
+// it waits before it tries again; what happens meanwhile is missed. An address that leads nowhere is an
+// error at once where its form is wrong, and after 10 s where no host has its name and none ever had.
 func (o Options) Follow(ctx context.Context, address string, each func(*Event) error, lost func(why error, wait time.Duration)) error {
-	wait := followWaitMin
+	wait, since, met := followWaitMin, time.Now(), false
 	for {
 		begin := time.Now()
 		stop, err := o.followOnce(ctx, address, each)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if stop {
+		unknown := unknownHost(err)
+		met = met || !unknown
+		if form := (*net.AddrError)(nil); stop || errors.As(err, &form) || !met && time.Since(since) > followUnknown {
 			return err
 		}
 		if time.Since(begin) > followSettled {
@@ -58,6 +63,13 @@ func (o Options) Follow(ctx context.Context, address string, each func(*Event) e
 		}
 		wait = min(2*wait, followWaitMax)
 	}
+}
+
+// unknownHost says whether no host has the name. It may come to be: a container
+// that starts has one soon.
+func unknownHost(err error) bool {
+	var name *net.DNSError
+	return errors.As(err, &name) && name.IsNotFound
 }
 
 // FollowOnce is Follow without a second attempt. It returns nil when ctx ends or

@@ -93,17 +93,18 @@ func (e *Event) AppendText(dst []byte) []byte {
 		dst = strconv.AppendInt(dst, int64(len(e.Identify.Protocols)), 10)
 		dst = append(dst, " protocols"...)
 	case e.Message != nil:
-		dst = e.Message.appendText(dst)
+		dst = e.Message.appendText(dst, " from ")
 	case e.Sent != nil:
 		dst = append(dst, " is sent"...)
-		dst = e.Sent.appendText(dst)
+		dst = e.Sent.appendText(dst, " to ")
 	default:
 		dst = append(dst, " (of a kind that is not known here)"...)
 	}
 	return append(dst, '\n')
 }
 
-func (m *Message) appendText(dst []byte) []byte {
+// appendText appends the entries, and after by the peer's address.
+func (m *Message) appendText(dst []byte, by string) []byte {
 	if m.Full {
 		dst = append(dst, " full"...)
 	}
@@ -139,7 +140,7 @@ func (m *Message) appendText(dst []byte) []byte {
 		dst = append(dst, " more"...)
 	}
 	if len(m.Addrs) > 0 {
-		dst = append(dst, " from "...)
+		dst = append(dst, by...)
 		dst = append(dst, m.Addrs[0]...)
 	}
 	return dst

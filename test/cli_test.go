@@ -2,6 +2,10 @@ package test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,5 +146,89 @@ func TestReadingMakesNothing(t *testing.T) {
 		info, err := os.Stat(other)
 		require.NoError(t, err)
 		require.Zero(t, info.Size())
+	}
+}
+
+// TestWhatCannotBeEnds: an address that leads nowhere and a folder that is a
+// file are errors at once, not after a monitor has come.
+func TestWhatCannotBeEnds(t *testing.T) {
+	for want, args := range map[string][]string{
+		"invalid port":                  {"tail", "127.0.0.1:99999"},
+		"address 99999":                 {"tail", "nothere:99999"},
+		"/etc/passwd is a file; want a": {"record", "/etc/passwd"},
+		"missing port":                  {"record", "--from", "localhost", t.TempDir()},
+		"lookup no-such-host.invalid":   {"tail", "no-such-host.invalid:8181"},
+	} {
+		p := start(t, environ(t.TempDir()), args...)
+		require.Equal(t, 1, p.wait(60*time.Second), args)
+		require.Contains(t, p.out.String(), want)
+	}
+}
+
+// TestHostileStream: nothing that a server of the stream says moves the cursor.
+func TestHostileStream(t *testing.T) {
+	e := anIdentify
+	e.Identify = &event.Identify{Agent: hostileText, ProtocolVersion: hostileText, Protocols: []event.Text{hostileText}}
+	addr := streamOf(t, e)
+	for _, args := range [][]string{{"tail", "--count", "3", addr}, {"tail", "--count", "3", "--format", "csv", addr}, {"tail", "--count", "30", "--stats", "--interval", "100ms", addr}} {
+		p := start(t, environ(t.TempDir()), args...)
+		require.Zero(t, p.wait(60*time.Second), p.out)
+		require.NotEmpty(t, p.out.String())
+		requireHarmless(t, p.out.String())
+	}
+}
+
+// TestHostileServer: nor what an InfluxDB, or who stands in for one, answers.
+func TestHostileServer(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm() // what cannot be parsed asks for nothing wrong
+		if strings.Contains(r.Form.Get("q"), "wrong") || strings.Contains(r.URL.Path, "metric_plugin") {
+			w.WriteHeader(http.StatusBadRequest)
+			_ = json.NewEncoder(w).Encode(map[string]string{"error": hostileText})
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"results": []any{map[string]any{"series": []any{map[string]any{
+			"name": hostileText, "columns": []string{"time", hostileText}, "values": []any{[]any{"2026-01-02T15:04:05Z", hostileText}}}}}}})
+	}))
+	t.Cleanup(s.Close)
+	for _, args := range [][]string{{"query", "--url", s.URL, "SELECT wrong"}, {"query", "--url", s.URL, "--format", "table", "SELECT right"},
+		{"query", "--url", s.URL, "--plot", "SELECT right"}, {"health", strings.TrimPrefix(s.URL, "http://")}} {
+		p := start(t, environ(t.TempDir()), args...)
+		p.wait(60 * time.Second)
+		require.NotEmpty(t, p.out.String())
+		requireHarmless(t, p.out.String())
+	}
+	// On a terminal csv is shown, too; script makes one.
+	p := launch(t, environ(t.TempDir()), "script", "-qec", bin+" query --url "+s.URL+" --format csv 'SELECT right' 2>/dev/null", "/dev/null")
+	require.Zero(t, p.wait(60*time.Second), p.out)
+	require.Contains(t, p.out.String(), "2026-01-02")
+	requireHarmless(t, strings.ReplaceAll(p.out.String(), "\r\n", "\n"))
+}
+
+// TestHostileNames: nor what stands in a command line.
+func TestHostileNames(t *testing.T) {
+	for _, args := range [][]string{{hostileArg}, {"run", "--" + hostileArg}, {"run", hostileArg}, {"demo", "--rate", hostileArg}, {"tail", hostileArg},
+		{"store", "--dir", hostileArg}, {"record", "--once", "--from", hostileArg, "x"}, {"query", hostileArg}, {"introspect", hostileArg}, {"replay", hostileArg}} {
+		p := start(t, environ(t.TempDir()), args...)
+		require.NotZero(t, p.wait(60*time.Second), "%q", args)
+		requireHarmless(t, p.out.String())
+	}
+}
+
+// hostileText is what a terminal would obey: a title, a colour, C1's CSI, a
+// change of direction, NUL, and a line that pretends to be another; hostileArg
+// is the part of it that an argument can be.
+const (
+	hostileArg  = "a\x1b]0;owned\x07\x1b[31m\u009b2J\u202egnp\nipfsmon: all is well\x7f"
+	hostileText = hostileArg + "\x00\r"
+)
+
+func requireHarmless(t *testing.T, s string) {
+	t.Helper()
+	for _, r := range s {
+		if r != '\n' && r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u202e') {
+			require.Fail(t, fmt.Sprintf("%U reaches the terminal", r), "%q", s)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
 
 // exportCommand writes what a store has as line protocol, for another server.
@@ -50,7 +51,7 @@ func exportCommand() *cli.Command {
 			if c.IsSet("since") {
 				since = time.Now().Add(-c.Duration("since"))
 			}
-			points, err := client.Export(ctx, kind, since, time.Time{}, os.Stdout)
+			points, err := client.Export(ctx, kind, since, time.Time{}, textout.ForTerminal(os.Stdout))
 			if err != nil {
 				return cli.Exit(fmt.Sprintf("ipfsmon export: after %d points: %v", points, err), 1)
 			}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/suggest"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
@@ -69,11 +70,11 @@ func runApp(a *cli.App, args []string, stderr io.Writer) int {
 	}
 	var exit cli.ExitCoder
 	if !errors.As(err, &exit) {
-		fmt.Fprintln(stderr, "ipfsmon:", err)
+		fmt.Fprintln(stderr, "ipfsmon:", textout.Lines(err.Error()))
 		return exitFailed
 	}
 	if msg := err.Error(); msg != "" {
-		fmt.Fprintln(stderr, msg)
+		fmt.Fprintln(stderr, textout.Lines(msg)) // it may quote a server
 	}
 	return exit.ExitCode()
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
@@ -36,7 +37,7 @@ func introspectCommand() *cli.Command {
 		Description: "Prints the state of a node that runs: URL is what it prints as its introspection page; if not given,\n" +
 			"that of the running monitor, or http://" + defaultHTTP + "/. The same page in a browser shows it live.\n\n" +
 			"Example: ipfsmon introspect\n" +
-			"         ipfsmon introspect --format json | jq '.subsystems.dhts[].buckets | length'\n" +
+			"         ipfsmon introspect --format json | jq '.state.subsystems.dhts[].buckets | length'\n" +
 			"         ipfsmon introspect --format connections http://127.0.0.1:8432/\n" +
 			"         ipfsmon introspect record --duration 1m session.capture\n" +
 			"         ipfsmon introspect replay session.capture",
@@ -123,7 +124,18 @@ func showState(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("introspect: %w", err)
 	}
-	return show(os.Stdout, rt, st)
+	return showRuntime(textout.ForTerminal(os.Stdout), show, rt, st)
+}
+
+// maxCell is the most bytes of a text in a table.
+const maxCell = 256
+
+// showRuntime shows what a node says of itself, cleaned: tables are for
+// terminals wherever they go, JSON says the same in escapes.
+func showRuntime(w io.Writer, show func(io.Writer, *pb.Runtime, *pb.State) error, rt *pb.Runtime, st *pb.State) error {
+	textout.Message(rt, maxCell)
+	textout.Message(st, maxCell)
+	return show(w, rt, st)
 }
 
 var stateFormats = map[string]func(io.Writer, *pb.Runtime, *pb.State) error{
@@ -141,7 +153,7 @@ func showJSON(w io.Writer, rt *pb.Runtime, st *pb.State) error {
 	if err != nil {
 		return fmt.Errorf("introspect: encode the runtime: %w", err)
 	}
-	_, err = fmt.Fprintf(w, "{\"runtime\":%s,\"state\":%s}\n", r, s)
+	_, err = fmt.Fprintf(textout.JSON(w), "{\"runtime\":%s,\"state\":%s}\n", r, s)
 	return err
 }
 
@@ -200,7 +212,7 @@ func showConnections(w io.Writer, _ *pb.Runtime, st *pb.State) error {
 		if ts := c.GetTimeline().GetCloseTs(); ts > 0 {
 			end = ts
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%v\t%s\t%s\t%d\t%s\n", c.GetPeerId(), strings.ToLower(c.GetStatus().String()), roleText(c.GetRole()), c.GetTransportId(),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%v\t%s\t%s\t%d\t%s\n", c.GetPeerId(), strings.ToLower(c.GetStatus().String()), roleText(c.GetRole()), textout.ID(string(c.GetTransportId())),
 			ageText(c.GetTimeline().GetOpenTs(), end), time.Duration(c.GetLatencyNs()).Round(10*time.Microsecond),
 			sizeText(c.GetTraffic().GetTrafficIn().GetCumBytes()), sizeText(c.GetTraffic().GetTrafficOut().GetCumBytes()),
 			len(c.GetStreams().GetStreams()), c.GetAgentVersion())
@@ -213,7 +225,7 @@ func showStreams(w io.Writer, _ *pb.Runtime, st *pb.State) error {
 	fmt.Fprintln(t, "STREAM\tPROTOCOL\tROLE\tAGE\tIN\tOUT\tOF\tPEER")
 	for _, c := range st.GetSubsystems().GetConnections() {
 		for _, s := range c.GetStreams().GetStreams() {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.GetId(), s.GetProtocol(), roleText(s.GetRole()), ageText(s.GetTimeline().GetOpenTs(), st.GetInstantTs()),
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", textout.ID(string(s.GetId())), s.GetProtocol(), roleText(s.GetRole()), ageText(s.GetTimeline().GetOpenTs(), st.GetInstantTs()),
 				sizeText(s.GetTraffic().GetTrafficIn().GetCumBytes()), sizeText(s.GetTraffic().GetTrafficOut().GetCumBytes()), s.GetTrafficOf(), c.GetPeerId())
 		}
 	}

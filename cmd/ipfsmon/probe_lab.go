@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/probe/lab"
 )
@@ -97,7 +98,7 @@ func runProbeLab(c *cli.Context) (err error) {
 	about := map[string]any{"nodes": cfg.Nodes, "k": cfg.Bucket, "latency": cfg.Latency.String(), "loss": cfg.Loss, "churn_per_minute": cfg.Churn,
 		"rounds": cfg.Rounds, "servers": cfg.Servers, "seed": cfg.Seed, "fleets": fleetFlags(c), "left": out.Left, "joined": out.Joined}
 	fmt.Printf("%d peers, k=%d, round trips of about %v, %.3g %% loss; %d peers left, %d joined\n", cfg.Nodes, cfg.Bucket, cfg.Latency, 100*cfg.Loss, out.Left, out.Joined)
-	return writeReport(os.Stdout, cfg.Dir, out.Results, about)
+	return writeReport(textout.ForTerminal(os.Stdout), cfg.Dir, out.Results, about)
 }
 
 // fleetFlags are the values of --fleet. The library splits them at commas,

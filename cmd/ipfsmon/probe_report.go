@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/probe/report"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
@@ -115,11 +116,11 @@ func runProbeReport(c *cli.Context) error {
 		if len(results) == 0 {
 			return fmt.Errorf("probe report: no results from %s to %s", from.Format(time.RFC3339), to.Format(time.RFC3339))
 		}
-		return writeReport(os.Stdout, c.String("out"), results, about)
+		return writeReport(textout.ForTerminal(os.Stdout), c.String("out"), results, about)
 	case "csv":
-		return report.CSV(os.Stdout, results)
+		return report.CSV(textout.ForTerminal(os.Stdout), results)
 	case "json":
-		return report.JSON(os.Stdout, results, about)
+		return report.JSON(textout.JSON(os.Stdout), results, about)
 	}
 	return report.Plot(os.Stdout, report.Groups(results), format)
 }

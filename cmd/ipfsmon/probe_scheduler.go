@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/scheduler"
@@ -142,7 +143,7 @@ func runScheduler(ctx context.Context, c *cli.Context, s *scheduler.Scheduler) e
 // printResults prints each result as a line of JSON.
 func printResults() func(store.Result) {
 	var mu sync.Mutex
-	enc := json.NewEncoder(os.Stdout)
+	enc := json.NewEncoder(textout.JSON(os.Stdout))
 	return func(r store.Result) {
 		line := struct {
 			Time    string  `json:"time"`

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
@@ -92,7 +93,7 @@ func runQuery(c *cli.Context) error {
 		if err != nil {
 			width = 80
 		}
-		out = influx.NewPlot(os.Stdout, width)
+		out = influx.NewPlot(textout.ForTerminal(os.Stdout), width)
 	} else {
 		format := c.String("format")
 		if format == "" {
@@ -102,7 +103,7 @@ func runQuery(c *cli.Context) error {
 			}
 		}
 		var err error
-		if out, err = influx.NewOutput(format, os.Stdout); err != nil {
+		if out, err = influx.NewOutput(format, textout.ForTerminal(os.Stdout)); err != nil {
 			return wrongUse(c, "%w", err)
 		}
 	}

@@ -52,6 +52,9 @@ func recordCommand() *cli.Command {
 			if from == "" {
 				from = streamAddress()
 			}
+			if info, err := os.Stat(c.Args().First()); err == nil && !info.IsDir() {
+				return cli.Exit(fmt.Sprintf("ipfsmon record: %s is a file; want a folder", shortened(c.Args().First())), exitFailed)
+			}
 			ctx, cancel := interruptible(c.Context)
 			defer cancel()
 			r := recording{options: options, from: from, dir: c.Args().First(), name: c.String("name"),

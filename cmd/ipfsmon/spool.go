@@ -12,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/spool"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
 
 // spoolCommand looks after the points that wait on disk for the server.
@@ -67,7 +68,11 @@ func spoolAction(do func(dir string, out io.Writer) error) cli.ActionFunc {
 		if err != nil {
 			return err
 		}
-		return do(dir, c.App.Writer)
+		out := c.App.Writer
+		if f, ok := out.(*os.File); ok {
+			out = textout.ForTerminal(f)
+		}
+		return do(dir, out)
 	}
 }
 

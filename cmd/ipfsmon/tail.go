@@ -16,7 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -218,6 +218,7 @@ func follow(ctx context.Context, o stream.Options, address string, once bool, ea
 // is shown when it happens.
 func (t *tailer) printer(out *bufio.Writer) func(*stream.Event) error {
 	var line []byte
+	agents := knownAgents{}
 	switch t.format {
 	case "csv":
 		w := csv.NewWriter(out)
@@ -229,7 +230,13 @@ func (t *tailer) printer(out *bufio.Writer) func(*stream.Event) error {
 					return err
 				}
 			}
-			if err := w.WriteAll(e.CSV()); err != nil {
+			rows, agent := e.CSV(), agents.of(e)
+			for _, row := range rows {
+				if row[csvAgent] == "" {
+					row[csvAgent] = agent
+				}
+			}
+			if err := w.WriteAll(rows); err != nil {
 				return err
 			}
 			return out.Flush()
@@ -249,6 +256,10 @@ func (t *tailer) printer(out *bufio.Writer) func(*stream.Event) error {
 	}
 }
 
+// csvAgent is the column of the agent, which only identify events tell; for
+// others it is what the peer said last.
+var csvAgent = slices.Index(stream.CSVHeader, "agent")
+
 func writeNow(out *bufio.Writer, data []byte) error {
 	if _, err := out.Write(data); err != nil {
 		return err
@@ -258,7 +269,7 @@ func writeNow(out *bufio.Writer, data []byte) error {
 
 // shown makes an error safe to show: it may quote what came from the server.
 func shown(err error) error {
-	return errors.New(string(event.Clean(err.Error(), 512)))
+	return errors.New(textout.Line(err.Error(), 512))
 }
 
 func isTerminal(f *os.File) bool {

@@ -14,12 +14,27 @@ import (
 )
 
 const (
-	// knownAgents is the most peers whose agent is remembered.
-	knownAgents = 50_000
+	// maxAgents is the most peers whose agent is remembered.
+	maxAgents = 50_000
 	// shownNames is the most agents, and the most countries, in a table; the
 	// rest is one line.
 	shownNames = 15
 )
+
+// knownAgents are the agents of peers, from identify events.
+type knownAgents map[string]string
+
+// of remembers what an event says, and returns the agent of its peer, "" if it
+// has not been seen.
+func (k knownAgents) of(e *stream.Event) string {
+	if i := e.Identify; i != nil {
+		if len(k) >= maxAgents {
+			clear(k) // it fills again as peers come
+		}
+		k[e.Peer] = i.Agent
+	}
+	return k[e.Peer]
+}
 
 // rates counts events by type, agent and country and shows all three as a table.
 type rates struct {
@@ -32,7 +47,7 @@ type rates struct {
 	missed    uint64
 	types     map[string]uint64
 	agents    map[string]uint64 // entries and connections of peers with this agent
-	known     map[string]string // agents by peer, from identify events
+	known     knownAgents
 	countries map[string]uint64 // the same entries and connections by country; Clean leaves two letters of it
 	err       error             // of writing
 }
@@ -40,7 +55,7 @@ type rates struct {
 func newRates(out *bufio.Writer, interval time.Duration, live bool) *rates {
 	return &rates{
 		out: out, interval: interval, live: live,
-		types: map[string]uint64{}, agents: map[string]uint64{}, known: map[string]string{}, countries: map[string]uint64{},
+		types: map[string]uint64{}, agents: map[string]uint64{}, known: knownAgents{}, countries: map[string]uint64{},
 	}
 }
 
@@ -54,17 +69,11 @@ func (r *rates) add(e *stream.Event) error {
 	}
 	r.events++
 	n := r.count(e)
-	if i := e.Identify; i != nil {
-		if len(r.known) >= knownAgents {
-			clear(r.known) // it fills again as peers come
-		}
-		r.known[e.Peer] = i.Agent
-	}
-	agent := r.known[e.Peer]
+	agent := r.known.of(e)
 	if agent == "" {
 		agent = "(not seen yet)"
 	}
-	if _, ok := r.agents[agent]; !ok && len(r.agents) >= knownAgents {
+	if _, ok := r.agents[agent]; !ok && len(r.agents) >= maxAgents {
 		agent = string(event.OthersAgent)
 	}
 	r.agents[agent] += n
@@ -114,10 +123,19 @@ func (r *rates) run(ctx context.Context) {
 			r.show(now.Sub(last))
 			last = now
 		case <-ctx.Done():
-			r.show(max(time.Since(last), time.Millisecond))
+			if r.some() { // what came since the last table, if anything
+				r.show(max(time.Since(last), time.Millisecond))
+			}
 			return
 		}
 	}
+}
+
+// some says whether anything was counted since the last table.
+func (r *rates) some() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.events > 0
 }
 
 // show writes the rates of the time since the last table and begins anew.

@@ -133,11 +133,11 @@ func TestRates(t *testing.T) {
 		"(not known)                                   1.0",
 		"DE                                            0.5", "", "",
 	}, "\n"), table)
-	for n := range knownAgents + 10 {
+	for n := range maxAgents + 10 {
 		require.NoError(t, r.add(&stream.Event{Peer: fmt.Sprint(n), Identify: &stream.Identify{Agent: fmt.Sprint(n)}}))
 	}
-	require.LessOrEqual(t, len(r.known), knownAgents)
-	require.LessOrEqual(t, len(r.agents), knownAgents+1)
+	require.LessOrEqual(t, len(r.known), maxAgents)
+	require.LessOrEqual(t, len(r.agents), maxAgents+1)
 
 	out.Reset()
 	r.show(time.Second)
