@@ -1,0 +1,262 @@
+// Package settings reads configuration into structs, from JSON objects and from
+// the environment. Everything that is wrong is reported at once, each with the
+// key or the variable that has it and with what is wanted, without a word of Go.
+package settings
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"github.com/ipfsmon/ipfsmon/internal/suggest"
+)
+
+// Field is one setting of a struct.
+type Field struct {
+	Key   string       // TCPServerConfig.ListenAddresses
+	Env   string       // IPFSMON_TCP_LISTEN_ADDRESSES; "" if it has no variable
+	Type  reflect.Type // of the value
+	Owner reflect.Type // the struct that has the field
+	Name  string       // of the field in it
+}
+
+// Fields lists the settings of a struct, those of the structs in it too, in the
+// order of the source. Variables have names as envconfig makes them. The fields
+// of a list of structs follow the list, with N for the place, as Also.N.Name;
+// they have no variables.
+func Fields(t reflect.Type, prefix string) []Field {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	var names strings.Builder
+	out := fields(t, "", false)
+	usage := template.Must(template.New("names").Parse("{{range .}}{{.Name}} {{.Key}}\n{{end}}"))
+	if err := envconfig.Usaget(prefix, reflect.New(t).Interface(), &names, usage); err != nil {
+		panic(err) // it is no pointer to a struct, which it is
+	}
+	variables := strings.Fields(names.String())
+	for i := range out {
+		if f := &out[i]; f.Env == noVariable {
+			f.Env = ""
+		} else if len(variables) > 1 && variables[0] == f.Name {
+			f.Env, variables = variables[1], variables[2:]
+		}
+	}
+	return out
+}
+
+const noVariable = "-"
+
+func fields(t reflect.Type, path string, inList bool) (out []Field) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name := jsonName(f)
+		if name == "" {
+			continue
+		}
+		typ := f.Type
+		for typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		one := Field{Key: path + name, Type: typ, Owner: t, Name: f.Name}
+		if inList {
+			one.Env = noVariable
+		}
+		switch {
+		case isObject(typ):
+			out = append(out, fields(typ, path+name+".", inList)...)
+		case typ.Kind() == reflect.Slice && isObject(typ.Elem()):
+			out = append(append(out, one), fields(typ.Elem(), path+name+".N.", true)...)
+		default:
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
+// jsonName is the key of a field, "" if it is none.
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	if name == "-" || !f.IsExported() {
+		return ""
+	}
+	if name == "" {
+		return f.Name
+	}
+	return name
+}
+
+// isObject says whether a type is read key by key.
+func isObject(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]())
+}
+
+// Decode reads a JSON object, as encoding/json makes one of it in an any, over
+// what the struct that into points to holds. Keys match without regard to case.
+// path is what goes before the keys in errors.
+func Decode(path string, object any, into any) error {
+	errs := decode(path, object, reflect.ValueOf(into))
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+func decode(path string, x any, v reflect.Value) []error {
+	t := v.Type()
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if x == nil { // null: off, or as it was
+		if v.Kind() == reflect.Pointer && v.CanSet() || v.Kind() == reflect.Slice {
+			v.SetZero()
+		}
+		return nil
+	}
+	switch {
+	case isObject(t):
+		object, ok := x.(map[string]any)
+		if !ok {
+			return []error{fmt.Errorf("%s: want an object, got %s", path, jsonKind(x))}
+		}
+		for v.Kind() == reflect.Pointer {
+			if v.IsNil() {
+				v.Set(reflect.New(v.Type().Elem()))
+			}
+			v = v.Elem()
+		}
+		return decodeObject(path, object, v)
+	case t.Kind() == reflect.Slice && isObject(t.Elem()):
+		list, ok := x.([]any)
+		if !ok {
+			return []error{fmt.Errorf("%s: want a list, got %s", path, jsonKind(x))}
+		}
+		var errs []error
+		all := reflect.MakeSlice(t, len(list), len(list))
+		for i, item := range list {
+			errs = append(errs, decode(fmt.Sprintf("%s.%d", path, i), item, all.Index(i))...)
+		}
+		v.Set(all)
+		return errs
+	}
+	b, err := json.Marshal(x)
+	if err == nil {
+		err = json.Unmarshal(b, v.Addr().Interface())
+	}
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong):
+		return []error{fmt.Errorf("%s: want %s, got %s", path, TypeName(t), jsonKind(x))}
+	case err != nil:
+		return []error{fmt.Errorf("%s: %w", path, err)}
+	}
+	return nil
+}
+
+func decodeObject(path string, object map[string]any, v reflect.Value) (errs []error) {
+	var names []string
+	t := v.Type()
+	for i := range t.NumField() {
+		if name := jsonName(t.Field(i)); name != "" {
+			names = append(names, name)
+		}
+	}
+	for key, x := range object {
+		i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, key) })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("%s.%s: unknown key%s; known are %s", path, key, suggest.DidYouMean(key, names, ""), strings.Join(names, ", ")))
+			continue
+		}
+		for n := range t.NumField() {
+			if jsonName(t.Field(n)) == names[i] {
+				errs = append(errs, decode(path+"."+names[i], x, v.Field(n))...)
+			}
+		}
+	}
+	return errs
+}
+
+func jsonKind(v any) string {
+	switch v.(type) {
+	case string:
+		return "string"
+	case float64, json.Number, int:
+		return "number"
+	case bool:
+		return "bool"
+	case []any:
+		return "array"
+	}
+	return "object"
+}
+
+// TypeName says in words what a value of a type is.
+func TypeName(t reflect.Type) string {
+	switch {
+	case t.String() == "units.Bytes":
+		return "a size"
+	case t.Kind() == reflect.String:
+		return "a string"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.Slice:
+		return "a list"
+	case t.Kind() == reflect.Struct || t.Kind() == reflect.Map:
+		return "an object"
+	case t.Kind() == reflect.Float64:
+		return "a number"
+	}
+	return "a whole number"
+}
+
+// FromEnv reads the variables with a prefix over what the struct that into
+// points to holds. A part that was nil stays so unless a variable sets
+// something in it. Values are not quoted where they may be secret: in lists of
+// objects.
+func FromEnv(prefix string, into any) error {
+	v := reflect.ValueOf(into).Elem()
+	var off []reflect.Value
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Pointer && f.IsNil() && f.CanSet() {
+			off = append(off, f)
+		}
+	}
+	byName := map[string]Field{}
+	for _, f := range Fields(v.Type(), prefix) {
+		byName[f.Env] = f
+	}
+	var errs []error
+	for {
+		err := envconfig.Process(prefix, into) // makes every nil part, ends at the first that is wrong
+		var wrong *envconfig.ParseError
+		if !errors.As(err, &wrong) {
+			errs = append(errs, err)
+			break
+		}
+		value := os.Getenv(wrong.KeyName)
+		defer os.Setenv(wrong.KeyName, value) // put back when all are read
+		os.Unsetenv(wrong.KeyName)
+		f, ok := byName[wrong.KeyName]
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("%s: %w", wrong.KeyName, wrong.Err))
+		case strings.HasPrefix(wrong.Err.Error(), "want "): // the type's own words
+			errs = append(errs, fmt.Errorf("%s: %w", wrong.KeyName, wrong.Err))
+		case strings.Contains(wrong.Err.Error(), ": want "):
+			errs = append(errs, fmt.Errorf("%s=%w", wrong.KeyName, wrong.Err))
+		default:
+			errs = append(errs, fmt.Errorf("%s=%q: want %s", wrong.KeyName, value, TypeName(f.Type)))
+		}
+	}
+	for _, f := range off {
+		if !f.IsNil() && f.Elem().IsZero() {
+			f.SetZero()
+		}
+	}
+	return errors.Join(errs...)
+}
