@@ -16,6 +16,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx/spool"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // Defaults of Config.
@@ -111,14 +112,14 @@ type Config struct {
 	FlushInterval string `json:",omitempty" split_words:"true"`
 	// QueueBytes bounds the points that wait for the server in memory, 1 MiB
 	// or more. Beyond it the oldest are dropped and counted. Default 64 MiB.
-	QueueBytes int `json:",omitempty" split_words:"true"`
+	QueueBytes units.Bytes `json:",omitempty" split_words:"true"`
 	// SpoolDir is the folder where points wait that the server does not take, so
 	// that they outlive this process: an absolute path, or "memory" for none.
 	// Default none; the plugin's is spool in the data folder.
 	SpoolDir string `json:",omitempty" split_words:"true"`
 	// SpoolMaxBytes bounds it, 1 MiB or more. Beyond it the oldest points are
 	// dropped and counted. Default 4 GiB.
-	SpoolMaxBytes int64 `json:",omitempty" split_words:"true"`
+	SpoolMaxBytes units.Bytes `json:",omitempty" split_words:"true"`
 	// SpoolMaxAge is how long points wait, at least "1m"; "0s" for ever, which
 	// is the default. Older ones are dropped and counted.
 	SpoolMaxAge string `json:",omitempty" split_words:"true"`
@@ -194,7 +195,7 @@ func (c Config) resolve() (settings, error) {
 	u, err := url.Parse(s.URL)
 	switch {
 	case err != nil:
-		bad("URL", "cannot be parsed; allowed is http://host:port or https://host:port") // err may hold a password
+		bad("URL", "cannot be parsed: want http://host:port or https://host:port") // err may hold a password
 		u = &url.URL{}
 	case u.Scheme == "udp":
 		port, err := strconv.ParseUint(u.Port(), 10, 16)
@@ -206,19 +207,19 @@ func (c Config) resolve() (settings, error) {
 		}
 		other, err2 := strconv.ParseUint(totals, 10, 16)
 		if errors.Join(err, err2) != nil || port == 0 || other == 0 || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.Fragment != "" {
-			bad("URL", "%q; allowed is udp://host:port or udp://host:port?totals=port", u.Redacted())
+			bad("URL", "%q: want udp://host:port or udp://host:port?totals=port", u.Redacted())
 		}
 		s.udp = [Kinds]string{History: net.JoinHostPort(u.Hostname(), u.Port()), Totals: net.JoinHostPort(u.Hostname(), totals)}
 	case u.Scheme == "file":
 		if u.Host != "" || !filepath.IsAbs(u.Path) || strings.HasSuffix(u.Path, "/") || u.RawQuery != "" || u.Fragment != "" {
-			bad("URL", "%q; allowed is file:///path, absolute and of a file", u.Redacted())
+			bad("URL", "%q: want file:///path, absolute and of a file", u.Redacted())
 		}
 	case u.Scheme == "stdout":
 		if s.URL != "stdout:" {
-			bad("URL", "%q; allowed is stdout:", u.Redacted())
+			bad("URL", "%q: want stdout:", u.Redacted())
 		}
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		bad("URL", "%q; allowed is http://host:port, https://host:port, udp://host:port, file:///path or stdout:", u.Redacted())
+		bad("URL", "%q: want http://host:port, https://host:port, udp://host:port, file:///path or stdout:", u.Redacted())
 	case u.RawQuery != "" || u.Fragment != "":
 		bad("URL", "%q has a query or fragment; give the database or bucket by its own key", u.Redacted())
 	case u.User != nil:
@@ -240,7 +241,7 @@ func (c Config) resolve() (settings, error) {
 	case "1", "2":
 		s.v2 = c.Version == "2"
 	default:
-		bad("Version", "%q; allowed is \"1\", \"2\" or nothing", c.Version)
+		bad("Version", "%q: want \"1\", \"2\" or nothing", c.Version)
 	}
 	if s.v2 && has1 {
 		bad("Username", "Username, Password and PasswordFile are for API 1; API 2 takes Token or TokenFile")
@@ -267,7 +268,7 @@ func (c Config) resolve() (settings, error) {
 	setDefault(&s.Bucket, DefaultDatabase)
 	for key, name := range map[string]string{"Database": s.Database, "Bucket": s.Bucket, "Org": c.Org} {
 		if len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == '\\' }) {
-			bad(key, "%q; allowed are at most 64 bytes of printable text without quotes and backslashes", name)
+			bad(key, "%q: want at most 64 bytes of printable text without quotes and backslashes", name)
 		}
 	}
 	if strings.ContainsAny(s.Database, "/. ") {
@@ -311,13 +312,13 @@ func (c Config) resolve() (settings, error) {
 		if value == "" {
 			return def
 		}
-		d, err := time.ParseDuration(value)
+		d, err := units.ParseDuration(value)
 		if err != nil || d < least || most > 0 && d > most {
 			upTo := ""
 			if most > 0 {
 				upTo = " to " + most.String()
 			}
-			bad(key, "%q; allowed is a duration from %s%s, such as %q", value, least, upTo, def)
+			bad(key, "%q: want a duration from %s%s, such as %q", value, least, upTo, def)
 		}
 		return d
 	}
@@ -330,7 +331,7 @@ func (c Config) resolve() (settings, error) {
 		s.BatchSize = DefaultBatchSize
 	}
 	if s.BatchSize < 1 || s.BatchSize > 50000 {
-		bad("BatchSize", "%d; allowed is 1 to 50000", c.BatchSize)
+		bad("BatchSize", "%d: want 1 to 50000", c.BatchSize)
 	}
 	if s.Concurrency == 0 {
 		s.Concurrency = DefaultConcurrency
@@ -339,7 +340,7 @@ func (c Config) resolve() (settings, error) {
 		}
 	}
 	if s.Concurrency < 2 || s.Concurrency > 32 {
-		bad("Concurrency", "%d; allowed is 2 to 32", c.Concurrency)
+		bad("Concurrency", "%d: want 2 to 32", c.Concurrency)
 	}
 	if s.QueueBytes == 0 {
 		s.QueueBytes = DefaultQueueBytes
@@ -348,19 +349,19 @@ func (c Config) resolve() (settings, error) {
 		s.UDPRate = DefaultUDPRate
 	}
 	if s.UDPRate < 100 || s.UDPRate > 10_000_000 {
-		bad("UDPRate", "%d; allowed is 100 to 10000000 points a second", c.UDPRate)
+		bad("UDPRate", "%d: want 100 to 10000000 points a second", c.UDPRate)
 	}
 	if s.QueueBytes < 1<<20 {
-		bad("QueueBytes", "%d; allowed is %d (1 MiB) or more", c.QueueBytes, 1<<20)
+		bad("QueueBytes", "%d: want %d (1 MiB) or more", c.QueueBytes, 1<<20)
 	}
 	if s.SpoolDir == InMemory {
 		s.SpoolDir = ""
 	}
 	if s.SpoolDir != "" && !filepath.IsAbs(s.SpoolDir) {
-		bad("SpoolDir", "%q; allowed is an absolute path, or %q", c.SpoolDir, InMemory)
+		bad("SpoolDir", "%q: want an absolute path, or %q", c.SpoolDir, InMemory)
 	}
 	if s.SpoolMaxBytes != 0 && s.SpoolMaxBytes < 1<<20 {
-		bad("SpoolMaxBytes", "%d; allowed is %d (1 MiB) or more", c.SpoolMaxBytes, 1<<20)
+		bad("SpoolMaxBytes", "%d: want %d (1 MiB) or more", c.SpoolMaxBytes, 1<<20)
 	}
 	if c.SpoolMaxAge != "0" && c.SpoolMaxAge != "0s" {
 		s.spoolAge = duration("SpoolMaxAge", c.SpoolMaxAge, 0, time.Minute, 0)
@@ -372,7 +373,7 @@ func (c Config) resolve() (settings, error) {
 	case "on", "off":
 		s.gzip = c.Gzip == "on"
 	default:
-		bad("Gzip", "%q; allowed is \"auto\", \"on\" or \"off\"", c.Gzip)
+		bad("Gzip", "%q: want \"auto\", \"on\" or \"off\"", c.Gzip)
 	}
 	return s, errors.Join(errs...)
 }

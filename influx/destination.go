@@ -1,13 +1,16 @@
 package influx
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
+
+	keys "github.com/ipfsmon/ipfsmon/internal/settings"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // MainDestination is the name of the destination that Config itself describes.
@@ -48,14 +51,14 @@ type Destination struct {
 	TokenFile    string `json:",omitempty"`
 	Proxy        string `json:",omitempty"`
 
-	CreateDatabase   *bool  `json:",omitempty"`
-	History          *bool  `json:",omitempty"`
-	HistoryRetention string `json:",omitempty"`
-	Rollups          *bool  `json:",omitempty"`
-	Timeout          string `json:",omitempty"`
-	Gzip             string `json:",omitempty"`
-	SpoolMaxBytes    int64  `json:",omitempty"`
-	SpoolMaxAge      string `json:",omitempty"`
+	CreateDatabase   *bool       `json:",omitempty"`
+	History          *bool       `json:",omitempty"`
+	HistoryRetention string      `json:",omitempty"`
+	Rollups          *bool       `json:",omitempty"`
+	Timeout          string      `json:",omitempty"`
+	Gzip             string      `json:",omitempty"`
+	SpoolMaxBytes    units.Bytes `json:",omitempty"`
+	SpoolMaxAge      string      `json:",omitempty"`
 }
 
 // Destinations is a list of them; in the environment it is written as JSON.
@@ -64,13 +67,16 @@ type Destinations []Destination
 // Decode reads the value of an environment variable (envconfig.Decoder). Its
 // error does not repeat the value, which may hold a token.
 func (d *Destinations) Decode(value string) error {
-	dec := json.NewDecoder(bytes.NewReader([]byte(value)))
-	dec.DisallowUnknownFields()
-	var list []Destination
-	if err := dec.Decode(&list); err != nil {
-		return fmt.Errorf(`want a JSON list like [{"Name": "cloud", "URL": "https://influx.example"}]: %w`, err)
+	const want = `want a JSON list like [{"Name": "cloud", "URL": "https://influx.example"}]`
+	var one struct{ Also []Destination }
+	var list any
+	if err := json.Unmarshal([]byte(value), &list); err != nil {
+		return errors.New(want + "; this is no JSON")
 	}
-	*d = list
+	if err := keys.Decode(alsoKey, map[string]any{"Also": list}, &one); err != nil {
+		return fmt.Errorf("%s; %s", want, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	*d = one.Also
 	return nil
 }
 
@@ -129,16 +135,16 @@ func (c Config) resolveAll() ([]settings, error) {
 		errs = append(errs, fmt.Errorf("%s: the URL %q goes alone: points go to several destinations only if all are http or https", alsoKey, main.base.Redacted()))
 	}
 	if len(c.Also) >= maxDestinations {
-		errs = append(errs, fmt.Errorf("%s: %d destinations; allowed are at most %d", alsoKey, len(c.Also), maxDestinations-1))
+		errs = append(errs, fmt.Errorf("%s: %d destinations: want at most %d", alsoKey, len(c.Also), maxDestinations-1))
 	}
 	for i, d := range c.Also {
 		if !destinationName.MatchString(d.Name) || d.Name == MainDestination ||
 			slices.ContainsFunc(c.Also[:i], func(o Destination) bool { return o.Name == d.Name }) {
-			errs = append(errs, fmt.Errorf("Also.%d.Name: %q; allowed are names of their own, 1 to 32 of a-z, 0-9, _ and -, and not %q", i, d.Name, MainDestination))
+			errs = append(errs, fmt.Errorf("Also.%d.Name: %q: want names of their own, 1 to 32 of a-z, 0-9, _ and -, and not %q", i, d.Name, MainDestination))
 			continue
 		}
 		if d.URL == "" {
-			errs = append(errs, fmt.Errorf("Also.%s.URL: missing; allowed is http://host:port or https://host:port", d.Name))
+			errs = append(errs, fmt.Errorf("Also.%s.URL: missing: want http://host:port or https://host:port", d.Name))
 			continue
 		}
 		set, err := c.with(d).resolve()
@@ -146,7 +152,7 @@ func (c Config) resolveAll() ([]settings, error) {
 			errs = append(errs, fmt.Errorf("Also.%s.%w", d.Name, e))
 		}
 		if err == nil && set.base.Scheme != "http" && set.base.Scheme != "https" {
-			errs = append(errs, fmt.Errorf("Also.%s.URL: %q; allowed is http://host:port or https://host:port", d.Name, set.base.Redacted()))
+			errs = append(errs, fmt.Errorf("Also.%s.URL: %q: want http://host:port or https://host:port", d.Name, set.base.Redacted()))
 		}
 		set.name = d.Name
 		all = append(all, set)

@@ -16,8 +16,8 @@ type diskQueue struct{ *spool.Spool }
 // openDiskQueue opens the spool of a sink's configuration.
 func openDiskQueue(set *settings) (*diskQueue, error) {
 	s, err := spool.Open(spool.Config{
-		Dir: set.SpoolDir, MaxBytes: set.SpoolMaxBytes, MaxAge: set.spoolAge, SyncEvery: set.spoolSync,
-		MaxMemory: set.QueueBytes, MaxPoints: set.BatchSize, MaxJoin: maxBatchBytes,
+		Dir: set.SpoolDir, MaxBytes: int64(set.SpoolMaxBytes), MaxAge: set.spoolAge, SyncEvery: set.spoolSync,
+		MaxMemory: int(set.QueueBytes), MaxPoints: set.BatchSize, MaxJoin: maxBatchBytes,
 		Release: func(b []byte) { batchPool.Put(&batch{buf: b[:0]}) }, Log: set.log,
 	})
 	if err != nil {

@@ -57,7 +57,7 @@ func newOutflow(set settings, enc *Encoder) (*outflow, error) {
 	}
 	o.lines = new(lines)
 	o.guard.Log = o.set.log
-	o.queue = newMemoryQueue(set.QueueBytes, set.BatchSize, o.drop)
+	o.queue = newMemoryQueue(int(set.QueueBytes), set.BatchSize, o.drop)
 	if set.SpoolDir != "" {
 		disk, err := openDiskQueue(&o.set)
 		if err != nil {
@@ -298,7 +298,7 @@ func (o *outflow) delivery(accepted [Kinds]uint64, open [Kinds]waiting) Delivery
 	if o.disk != nil {
 		s := o.disk.Stats()
 		d.Spooled, d.Restored, d.Damaged, d.SpoolErr = s.Disk, s.Restored, s.Damaged, s.Err
-		d.Full = float64(s.Disk) / float64(cmp.Or(o.set.SpoolMaxBytes, spool.DefaultMaxBytes))
+		d.Full = float64(s.Disk) / float64(cmp.Or(int64(o.set.SpoolMaxBytes), spool.DefaultMaxBytes))
 		d.Dropped += s.Dropped + s.Damaged
 	}
 	points, bytes, oldest := o.queue.size()

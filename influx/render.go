@@ -58,7 +58,10 @@ func (t *tableOutput) Series(name string, labels []Label, columns []string) erro
 	if s := strings.TrimSpace(strings.Join(title, "  ")); s != "" {
 		t.w.WriteString(string(event.Clean(s, 4*maxCell)) + "\n")
 	}
-	t.columns, t.headed = columns, false
+	t.columns, t.headed = make([]string, len(columns)), false
+	for i, c := range columns {
+		t.columns[i] = cell(c)
+	}
 	return nil
 }
 

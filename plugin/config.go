@@ -1,23 +1,21 @@
 package plugin
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/kelseyhightower/envconfig"
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/internal/paths"
+	"github.com/ipfsmon/ipfsmon/internal/settings"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/privacy"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -45,10 +43,10 @@ const (
 // metrics exporter and mean the same; a part that is null or absent is off.
 type Config struct {
 	// PopulatePrometheusInterval is the seconds between two samples of the
-	// node's totals. Missing, 0 or negative means 10, with a warning.
+	// node's totals. 0 or negative means the default, with a warning. Default: 10.
 	PopulatePrometheusInterval int `split_words:"true"`
 	// AgentVersionCutOff is how many agent versions are told apart; the rest
-	// is "others". Missing, 0 or negative means 20, with a warning.
+	// is "others". 0 or negative means the default, with a warning. Default: 20.
 	AgentVersionCutOff int `split_words:"true"`
 	// TCPServerConfig is the event stream.
 	TCPServerConfig *stream.Config `envconfig:"TCP"`
@@ -73,10 +71,10 @@ type Config struct {
 	// StoreMaxBytes bounds the data of the embedded InfluxDB on disk, in bytes,
 	// 64 MiB or more: beyond it the oldest goes. Default: 0, no bound but
 	// HistoryRetention.
-	StoreMaxBytes int64 `json:",omitempty" split_words:"true"`
+	StoreMaxBytes units.Bytes `json:",omitempty" split_words:"true"`
 	// StoreMemoryLimit is how much memory the embedded InfluxDB's process tries
 	// to stay under, in bytes, 64 MiB or more. Default: 0, no limit.
-	StoreMemoryLimit int64 `json:",omitempty" split_words:"true"`
+	StoreMemoryLimit units.Bytes `json:",omitempty" split_words:"true"`
 
 	// Privacy is how much the sinks get to see of peers and CIDs: raw,
 	// pseudonym or aggregate (docs/privacy.md). Default: raw.
@@ -109,9 +107,10 @@ const (
 	FromFlag    = "flag"
 )
 
-// Effective puts the layers together and checks the result. sources tells for
+// Effective puts the layers together and checks the result. sources says for
 // each key (TCPServerConfig.ListenAddresses) the layer that set it last. The
-// error names every key that is wrong, with what is allowed.
+// error names everything that is wrong, by the flag, variable or key that it came
+// from, with what is wanted.
 func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) {
 	cfg, sources = new(Config), make(map[string]string)
 	seen := map[string]string{}
@@ -128,23 +127,22 @@ func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) 
 		l.Defaults(cfg)
 	}
 	mark(FromDefault)
-	section, _ := translate(l.Section)
-	if err := decodeSection(section, cfg); err != nil {
-		return nil, nil, err
+	if section, _ := translate(l.Section); section != nil {
+		err = settings.Decode(Section, section, cfg)
 	}
 	mark(FromKubo)
-	if err := fromEnvironment(cfg); err != nil {
+	err = errors.Join(err, settings.FromEnv(envPrefix, cfg))
+	mark(FromEnv)
+	if err != nil { // what could not be read is not checked
 		return nil, nil, err
 	}
-	mark(FromEnv)
 	if l.Flags != nil {
 		l.Flags(cfg)
 	}
 	mark(FromFlag)
 	cfg.fill()
 	mark(FromDefault)
-	err = paths.Expand(cfg.paths())
-	return cfg, sources, errors.Join(err, cfg.validate())
+	return cfg, sources, named(append(split(paths.Expand(cfg.paths())), split(cfg.validate())...), seen, sources)
 }
 
 // fill sets what is missing.
@@ -166,7 +164,7 @@ func (c *Config) fill() {
 // paths are the settings that are paths, by key: a leading ~ is replaced there.
 func (c *Config) paths() map[string]*string {
 	out := map[string]*string{}
-	add := func(key string, path *string) { out[Section+"."+key] = path }
+	add := func(key string, path *string) { out[key] = path }
 	each := func(key string, list []string) {
 		for i := range list {
 			add(fmt.Sprintf("%s.%d", key, i), &list[i])
@@ -206,7 +204,7 @@ func (c *Config) validate() error {
 	var errs []error
 	add := func(key string, err error) {
 		for _, e := range split(err) {
-			errs = append(errs, fmt.Errorf("%s.%s: %w", Section, key, e))
+			errs = append(errs, fmt.Errorf("%s: %w", key, e))
 		}
 	}
 	if c.MonitorName == "" {
@@ -226,9 +224,9 @@ func (c *Config) validate() error {
 	if c.InfluxDB != nil {
 		add("InfluxDB", c.InfluxDB.Validate())
 	}
-	for key, n := range map[string]int64{"StoreMaxBytes": c.StoreMaxBytes, "StoreMemoryLimit": c.StoreMemoryLimit} {
+	for key, n := range map[string]units.Bytes{"StoreMaxBytes": c.StoreMaxBytes, "StoreMemoryLimit": c.StoreMemoryLimit} {
 		if n != 0 && n < 64<<20 {
-			add(key, fmt.Errorf("%d: want 0 for none, or 67108864 (64 MiB) or more", n))
+			add(key, fmt.Errorf("%d: want 0 for none, or 64MiB or more", n))
 		}
 	}
 	add("Privacy", c.Privacy.Check())
@@ -278,153 +276,6 @@ func split(err error) []error {
 		return many.Unwrap()
 	}
 	return []error{err}
-}
-
-// decodeSection reads the plugin's section over what cfg holds already.
-func decodeSection(section any, cfg *Config) error {
-	if section == nil {
-		return nil
-	}
-	obj, ok := section.(map[string]any)
-	if !ok {
-		return fmt.Errorf("%s: want an object, got %s", Section, jsonKind(section))
-	}
-	if errs := unknownKeys(Section, obj, reflect.TypeFor[Config]()); len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	b, err := json.Marshal(section)
-	if err != nil {
-		return fmt.Errorf("%s: %w", Section, err)
-	}
-	err = json.NewDecoder(bytes.NewReader(b)).Decode(cfg)
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		return fmt.Errorf("%s.%s: want %s, got %s", Section, wrong.Field, typeName(wrong.Type), wrong.Value)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", Section, err)
-	}
-	return nil
-}
-
-// unknownKeys finds the keys of a JSON object that a struct has no field for.
-// Keys match without regard to case, as in encoding/json.
-func unknownKeys(path string, obj map[string]any, t reflect.Type) []error {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t.Kind() != reflect.Struct {
-		return nil
-	}
-	known := jsonFields(t)
-	names := make([]string, 0, len(known))
-	for _, f := range known {
-		names = append(names, f.name)
-	}
-	var errs []error
-	for key, v := range obj {
-		i := slices.IndexFunc(known, func(f jsonField) bool { return strings.EqualFold(f.name, key) })
-		if i < 0 {
-			errs = append(errs, fmt.Errorf("%s.%s: unknown key; known are %s", path, key, strings.Join(names, ", ")))
-			continue
-		}
-		inside := path + "." + known[i].name
-		switch inner := v.(type) {
-		case map[string]any:
-			errs = append(errs, unknownKeys(inside, inner, known[i].typ)...)
-		case []any:
-			if known[i].typ.Kind() != reflect.Slice {
-				continue // the wrong type, which decoding tells
-			}
-			for n, item := range inner {
-				if item, ok := item.(map[string]any); ok {
-					errs = append(errs, unknownKeys(fmt.Sprintf("%s.%d", inside, n), item, known[i].typ.Elem())...)
-				}
-			}
-		}
-	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errs
-}
-
-type jsonField struct {
-	name string
-	typ  reflect.Type
-}
-
-// jsonFields lists the fields of a struct that encoding/json reads.
-func jsonFields(t reflect.Type) []jsonField {
-	var out []jsonField
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "-" || !f.IsExported() {
-			continue
-		}
-		if name == "" {
-			name = f.Name
-		}
-		out = append(out, jsonField{name, f.Type})
-	}
-	return out
-}
-
-func jsonKind(v any) string {
-	switch v.(type) {
-	case string:
-		return "string"
-	case float64:
-		return "number"
-	case bool:
-		return "bool"
-	case []any:
-		return "array"
-	}
-	return fmt.Sprintf("%T", v)
-}
-
-// typeName says what JSON a Go type is written as.
-func typeName(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.String:
-		return "a string"
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Slice:
-		return "a list"
-	case reflect.Struct, reflect.Map, reflect.Pointer:
-		return "an object"
-	}
-	return "a whole number"
-}
-
-// fromEnvironment reads IPFSMON_* over what cfg holds. A part that was off
-// stays off unless a variable sets something in it.
-func fromEnvironment(cfg *Config) error {
-	v := reflect.ValueOf(cfg).Elem()
-	var off []reflect.Value
-	for i := range v.NumField() {
-		if f := v.Field(i); f.Kind() == reflect.Pointer && f.IsNil() {
-			off = append(off, f)
-		}
-	}
-	err := envconfig.Process(envPrefix, cfg) // makes every nil part
-	var parse *envconfig.ParseError
-	if errors.As(err, &parse) && parse.FieldName == "Also" { // its value may hold tokens
-		return fmt.Errorf("%s: %w", parse.KeyName, parse.Err)
-	}
-	if errors.As(err, &parse) {
-		return fmt.Errorf("%s=%q: want %s", parse.KeyName, os.Getenv(parse.KeyName), parse.TypeName)
-	}
-	if err != nil {
-		return fmt.Errorf("environment: %w", err)
-	}
-	for _, f := range off {
-		if f.Elem().IsZero() {
-			f.SetZero()
-		}
-	}
-	return nil
 }
 
 // secretKeys are shown masked.

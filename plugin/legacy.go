@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
+	"github.com/ipfsmon/ipfsmon/internal/settings"
 )
 
 // translate turns the keys that the metrics exporter had in its first versions
@@ -136,7 +137,7 @@ func (l Layers) Warnings() []string {
 		}
 	}
 	var cfg Config
-	if decodeSection(translated, &cfg) == nil && cfg.InfluxDB != nil {
+	if settings.Decode(Section, translated, &cfg) == nil && cfg.InfluxDB != nil {
 		out = append(out, exposed(cfg.InfluxDB)...)
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/internal/access"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // Defaults of Config.
@@ -40,17 +41,19 @@ type Config struct {
 	// TLS and tokens, though whoever reaches them reads all that the node sees.
 	AllowInsecure bool `json:",omitempty" split_words:"true"`
 	// MaxClients is the most subscribers, and also the most connections that
-	// are in their handshake.
+	// are in their handshake. Default: 64.
 	MaxClients int `json:",omitempty" split_words:"true"`
 	// MaxClientsPerAddress is the most connections from one IP address.
 	// Loopback and unix sockets are exempt: a proxy or a tunnel ends there.
+	// Default: 8.
 	MaxClientsPerAddress int `json:",omitempty" split_words:"true"`
 	// ExactAddresses writes the addresses of version 3 as they are. Without it
 	// they are written as the programs of 2022 that read that version can parse
 	// them: /quic-v1 as /quic, those with components of later years left out.
 	ExactAddresses bool `json:",omitempty" split_words:"true"`
-	// QueueBytes bounds the frames that wait for one subscriber, at least MinQueueBytes.
-	QueueBytes int `json:",omitempty" split_words:"true"`
+	// QueueBytes bounds the frames that wait for one subscriber, 256 KiB or
+	// more. Default: 1 MiB.
+	QueueBytes units.Bytes `json:",omitempty" split_words:"true"`
 
 	// Monitor is the name of this monitor, which clients of version 4 are told.
 	Monitor string `json:"-" ignored:"true"`
@@ -101,7 +104,9 @@ func (c Config) withDefaults() Config {
 	}
 	set(&c.MaxClients, DefaultMaxClients)
 	set(&c.MaxClientsPerAddress, DefaultMaxClientsPerAddress)
-	set(&c.QueueBytes, DefaultQueueBytes)
+	if c.QueueBytes == 0 {
+		c.QueueBytes = DefaultQueueBytes
+	}
 	if c.HandshakeTimeout == 0 {
 		c.HandshakeTimeout = DefaultHandshakeTimeout
 	}

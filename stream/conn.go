@@ -92,7 +92,7 @@ func (s *Server) serve(conn net.Conn, needsToken bool) {
 		}
 		return
 	}
-	sub := newSubscriber(s.subscriberID(conn), conn, g, s.cfg.QueueBytes)
+	sub := newSubscriber(s.subscriberID(conn), conn, g, int(s.cfg.QueueBytes))
 	if g != nil {
 		sub.enqueue(batch{data: jsonFrame(welcome{Version: version4, Monitor: s.cfg.Monitor, Encoding: encodingName(g.encoding)})})
 		sub.signal()

@@ -99,10 +99,10 @@ func TestHangupEndsAsTermDoes(t *testing.T) {
 	}, 60*time.Second, 10*time.Millisecond)
 	p.signal(syscall.SIGHUP)
 	require.Zero(t, p.wait(60*time.Second))
-	left, err := os.ReadDir(filepath.Join(traces, "de1"))
+	left, err := filepath.Glob(filepath.Join(traces, "de1", "[0-9]*"))
 	require.NoError(t, err)
 	require.Len(t, left, 1)
-	require.True(t, strings.HasSuffix(left[0].Name(), ".json.gz"), left[0].Name())
+	require.True(t, strings.HasSuffix(left[0], "_UTC.json.gz"), left[0])
 }
 
 // TestNohup: what was started with SIGHUP ignored goes on without a terminal.
@@ -157,7 +157,6 @@ func TestWhatCannotBeEnds(t *testing.T) {
 		"address 99999":                 {"tail", "nothere:99999"},
 		"/etc/passwd is a file; want a": {"record", "/etc/passwd"},
 		"missing port":                  {"record", "--from", "localhost", t.TempDir()},
-		"lookup no-such-host.invalid":   {"tail", "no-such-host.invalid:8181"},
 	} {
 		p := start(t, environ(t.TempDir()), args...)
 		require.Equal(t, 1, p.wait(60*time.Second), args)

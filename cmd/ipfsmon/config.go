@@ -3,7 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -15,18 +18,22 @@ func configCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "config",
 		Usage: "show and check the effective configuration",
-		Description: "Prints every setting of `ipfsmon run` with where it comes from; secrets are masked. What is wrong is told\n" +
-			"with its key and what is allowed, and the exit code is 1.\n\n" +
+		Description: "Prints the settings of `ipfsmon run` that are in force, with where each comes from; secrets are masked. All that is\n" +
+			"wrong is reported by the name of the flag, variable or key that it came from, and the exit code is 1.\n\n" +
 			"Precedence: defaults < " + plugin.Section + " in kubo's config < IPFSMON_* in the environment < flags.\n" +
-			"Durations are written like 10s or 168h. A list in the environment is separated by commas.\n\n" +
+			"Durations are written like 10s, 6h or 7d, sizes like 512MiB or 20GiB. A list in the environment is separated by commas.\n\n" +
 			"Example: ipfsmon config\n" +
+			"         ipfsmon config --all          every setting, as docs/configuration.md has them\n" +
 			"         ipfsmon ipfs config --json " + plugin.Section + ".AgentVersionCutOff 50\n" +
 			"         IPFSMON_MONITOR_NAME=de1 ipfsmon config --format json",
-		Flags: append(runFlags(), &cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table or json"}),
+		Flags: append(runFlags(), &cli.BoolFlag{Name: "all", Usage: "list every setting there is, with type, default, variable, flag and meaning"}, &cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table or json"}),
 		Action: func(c *cli.Context) error {
 			format := c.String("format")
 			if format != "table" && format != "json" {
 				return wrongUse(c, "--format %q: want table or json", format)
+			}
+			if c.Bool("all") {
+				return listSettings(os.Stdout, format)
 			}
 			repo, err := repoPath(c.String("repo"))
 			if err != nil {
@@ -61,4 +68,24 @@ func configCommand() *cli.Command {
 			return w.Flush()
 		},
 	}
+}
+
+// listSettings prints all that can be set.
+func listSettings(out io.Writer, format string) error {
+	all := plugin.Settings()
+	if format == "json" {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(all)
+	}
+	for _, s := range all {
+		if _, err := fmt.Fprintf(out, "%s\n    %s; default: %s\n", s.Key, s.Type, s.Default); err != nil {
+			return err
+		}
+		if names := strings.Join(slices.DeleteFunc([]string{s.Flag, s.Env}, func(n string) bool { return n == "" }), ", "); names != "" {
+			fmt.Fprintf(out, "    %s\n", names)
+		}
+		fmt.Fprintf(out, "    %s\n\n", s.Doc)
+	}
+	return nil
 }

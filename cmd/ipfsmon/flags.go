@@ -17,6 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/suggest"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/internal/units"
+	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
 // Exit codes of every command but "ipfsmon ipfs", which has kubo's.
@@ -63,6 +64,9 @@ func runApp(a *cli.App, args []string, stderr io.Writer) int {
 	prepare(a)
 	args, err := arrange(a, args)
 	if err == nil {
+		if !slices.Contains(args, "--with-parent=true") && !slices.Contains(args, "demo-swarm") { // whose parent has said it
+			warnVariables(a, stderr)
+		}
 		err = a.Run(args)
 	}
 	if err == nil {
@@ -77,6 +81,37 @@ func runApp(a *cli.App, args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, textout.Lines(msg)) // it may quote a server
 	}
 	return exit.ExitCode()
+}
+
+// composeVariables are what the files of the containers' stack and its scripts
+// read: who has set them for Docker is not warned here.
+const composeVariables = `
+IPFSMON_COMMIT IPFSMON_GRAFANA_IMAGE IPFSMON_GRAFANA_MEMORY IPFSMON_HISTORY_RETENTION IPFSMON_HOST IPFSMON_IMAGE
+IPFSMON_INFLUXDB_GOMEMLIMIT IPFSMON_INFLUXDB_IMAGE IPFSMON_INFLUXDB_LOG_LEVEL IPFSMON_INFLUXDB_MEMORY IPFSMON_INFLUXDB_OPERATOR
+IPFSMON_INFLUXDB_QUERIES_MEMORY IPFSMON_INFLUXDB_QUERY_MEMORY IPFSMON_NGINX_IMAGE IPFSMON_NODE_GOMEMLIMIT IPFSMON_NODE_MEMORY
+IPFSMON_NO_PROXY IPFSMON_OWNER IPFSMON_PORT IPFSMON_POSTGRES_IMAGE IPFSMON_PROBE_DHT_SERVER IPFSMON_PROBE_INTERVAL
+IPFSMON_PROBE_STARTUP_DELAY IPFSMON_RUN IPFSMON_STREAM_ADDRESS IPFSMON_STREAM_CLIENTS IPFSMON_SWARM_ADDRESS IPFSMON_TELEGRAF_IMAGE
+IPFSMON_TLS_CERT IPFSMON_TLS_KEY IPFSMON_TLS_PORT`
+
+// warnVariables says which variables of ours nothing reads: what somebody set
+// is not ignored without a word.
+func warnVariables(a *cli.App, stderr io.Writer) {
+	known := strings.Fields(composeVariables)
+	var each func(cmds []*cli.Command)
+	each = func(cmds []*cli.Command) {
+		for _, cmd := range cmds {
+			for _, f := range cmd.Flags {
+				if d, ok := f.(cli.DocGenerationFlag); ok {
+					known = append(known, d.GetEnvVars()...)
+				}
+			}
+			each(cmd.Subcommands)
+		}
+	}
+	each(a.Commands)
+	for _, warning := range plugin.UnknownVariables(known) {
+		fmt.Fprintln(stderr, "ipfsmon: warning:", textout.Line(warning, 512))
+	}
 }
 
 // prepare sets what all commands have in common: no help command of their own

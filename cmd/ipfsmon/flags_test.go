@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
+
+	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
 // ran is what a command was started with.
@@ -408,4 +410,51 @@ func TestOneHelperForSignals(t *testing.T) {
 			require.NotContains(t, string(b), "signal.Notify", name)
 		}
 	}
+}
+
+// TestVariablesOfTheStackAreKnown: nobody who runs the stack is warned.
+func TestVariablesOfTheStackAreKnown(t *testing.T) {
+	files, err := filepath.Glob("../../*compose*.yml")
+	require.NoError(t, err)
+	require.Greater(t, len(files), 3)
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		for _, variable := range regexp.MustCompile(`IPFSMON_[A-Z0-9_]*[A-Z0-9]`).FindAllString(string(b), -1) {
+			t.Setenv(variable, "")
+			os.Unsetenv(variable)
+			if !strings.HasSuffix(variable, "_") {
+				t.Setenv(variable, "x")
+			}
+			var stderr bytes.Buffer
+			warnVariables(app(), &stderr)
+			require.NotContains(t, stderr.String(), variable)
+			os.Unsetenv(variable)
+		}
+	}
+	t.Setenv("IPFSMON_MONITOR_NAM", "x")
+	_, code, _, stderr := tried(t, "config")
+	require.Zero(t, code)
+	require.Contains(t, stderr, "ipfsmon: warning: unknown variable IPFSMON_MONITOR_NAM; did you mean IPFSMON_MONITOR_NAME?")
+}
+
+// TestFlagsOfSettings: each flag of run is named beside the key that it sets.
+func TestFlagsOfSettings(t *testing.T) {
+	named := map[string]bool{}
+	for _, s := range plugin.Settings() {
+		if s.Flag != "" {
+			named[s.Flag] = true
+		}
+	}
+	for _, f := range runFlags() {
+		if name := "--" + f.Names()[0]; name != "--repo" {
+			require.True(t, named[name], name)
+			delete(named, name)
+		}
+	}
+	require.Empty(t, named)
+	var out bytes.Buffer
+	require.NoError(t, listSettings(&out, "table"))
+	require.Contains(t, out.String(), "IPFSMON_INFLUXDB_HISTORY_RETENTION")
+	require.Contains(t, out.String(), "--store, IPFSMON_STORE_LISTEN_ADDRESS")
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	logging "github.com/ipfs/go-log/v2"
-	"github.com/kelseyhightower/envconfig"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -22,6 +21,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
+	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
@@ -246,13 +246,10 @@ type probePoints struct {
 }
 
 func newProbePoints(c *cli.Context) (*probePoints, error) {
-	var settings struct {
-		InfluxDB influx.Config `envconfig:"INFLUXDB"`
+	var cfg influx.Config
+	if err := settings.FromEnv("IPFSMON_INFLUXDB", &cfg); err != nil {
+		return nil, fmt.Errorf("probe: %w", err)
 	}
-	if err := envconfig.Process("IPFSMON", &settings); err != nil {
-		return nil, fmt.Errorf("probe: environment: %w", err)
-	}
-	cfg := settings.InfluxDB
 	if u := c.String("influxdb"); u != "" {
 		cfg.URL = u
 	}

@@ -8,12 +8,12 @@ import (
 	"os"
 	"strings"
 
-	"github.com/kelseyhightower/envconfig"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
@@ -178,7 +178,7 @@ func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Co
 	data := c.String("data")
 	switch {
 	case c.IsSet("url"):
-		err = envconfig.Process("IPFSMON_INFLUXDB", &cfg)
+		err = settings.FromEnv("IPFSMON_INFLUXDB", &cfg)
 		cfg.URL = c.String("url")
 	case data == "":
 		given := c.String("repo")

@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/kelseyhightower/envconfig"
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -239,7 +239,7 @@ func (r *replay) toStream(to *sink) (*stream.Server, error) {
 // toInflux writes the recording to an InfluxDB.
 func (r *replay) toInflux() (to sink, err error) {
 	var cfg influx.Config
-	if err := envconfig.Process("IPFSMON_INFLUXDB", &cfg); err != nil {
+	if err := settings.FromEnv("IPFSMON_INFLUXDB", &cfg); err != nil {
 		return to, err
 	}
 	cfg.URL, cfg.Log = r.influx, slog.Default()
@@ -255,7 +255,7 @@ func (r *replay) toInflux() (to sink, err error) {
 		run:   s.Run,
 		stuck: func() error { return stuck.Check(s) },
 		words: func() string { return s.Stats().Closing() },
-		busy:  func() bool { return s.Stats().Bytes > cfg.QueueBytes/2 },
+		busy:  func() bool { return s.Stats().Bytes > int(cfg.QueueBytes/2) },
 		rest: func(ctx context.Context) error {
 			for s.Stats().Events < uint64(r.events) || s.Stats().Queued > 0 {
 				if err := pause(ctx); err != nil {

@@ -59,7 +59,7 @@ func runCommand() *cli.Command {
 			"         ipfsmon run --influxdb http://influx.example:8086 --name de1\n" +
 			"         ipfsmon run --isolated --repo /tmp/lab       never leaves this machine\n\n" +
 			"A repository of an older kubo is migrated with --migrate; without it a terminal is asked, and anything else gets an error.\n" +
-			"All other settings: `ipfsmon config --help`. Ctrl-C stores everything and ends; a second one ends at once.",
+			"All other settings: `ipfsmon config --all`. Ctrl-C stores everything and ends; a second one ends at once.",
 		Flags: append(runFlags(),
 			&cli.BoolFlag{Name: "isolated", Usage: "keep the node on the loopback interface; needs a repository of its own"},
 			&cli.BoolFlag{Name: "migrate", Usage: "migrate the repository of an older kubo without asking, as 'ipfs daemon --migrate' does"},
@@ -231,7 +231,7 @@ func startStore(ctx context.Context, cfg *plugin.Config) (*store.Child, error) {
 		return nil, fmt.Errorf("%s.DataFolder: %w", plugin.Section, err)
 	}
 	child, err := store.Supervise(ctx, store.ChildConfig{
-		Data: cfg.DataFolder, Listen: cfg.StoreListenAddress, MaxBytes: cfg.StoreMaxBytes, MemoryLimit: cfg.StoreMemoryLimit,
+		Data: cfg.DataFolder, Listen: cfg.StoreListenAddress, MaxBytes: int64(cfg.StoreMaxBytes), MemoryLimit: int64(cfg.StoreMemoryLimit),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded InfluxDB on %s: %w", cfg.StoreListenAddress, err)

@@ -6,10 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kelseyhightower/envconfig"
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/influx/stack"
+	"github.com/ipfsmon/ipfsmon/internal/settings"
 )
 
 // setupCommand makes what the containers of docker-compose.yml need.
@@ -42,7 +42,7 @@ func setupCommand() *cli.Command {
 		}},
 		Action: func(c *cli.Context) error {
 			cfg := stack.Config{Dir: c.String("dir"), Wait: c.Duration("wait"), Out: os.Stdout}
-			if err := envconfig.Process("IPFSMON_INFLUXDB", &cfg.InfluxDB); err != nil {
+			if err := settings.FromEnv("IPFSMON_INFLUXDB", &cfg.InfluxDB); err != nil {
 				return cli.Exit("ipfsmon setup: "+err.Error(), 1)
 			}
 			ctx, stop := interruptible(c.Context)

@@ -28,6 +28,7 @@ import (
 	"github.com/influxdata/influxdb-client-go/v2/domain"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // The files, below the folder of a Config.
@@ -233,7 +234,7 @@ func (s *setup) onboard(ctx context.Context) error {
 				return err
 			}
 			// The first bucket is a part of it; influx.Setup sees to the rest.
-			retain, err := time.ParseDuration(cmp.Or(s.InfluxDB.HistoryRetention, influx.DefaultHistoryRetention.String()))
+			retain, err := units.ParseDuration(cmp.Or(s.InfluxDB.HistoryRetention, influx.DefaultHistoryRetention.String()))
 			if err != nil {
 				return fmt.Errorf("HistoryRetention: %w", err)
 			}
