@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/internal/samesite"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // beside finds who serves what is on this listener beside the API: the
@@ -54,7 +55,7 @@ func (s *Server) history(q *http.Request) (any, error) {
 		if v.Get(name) == "" {
 			return unless, nil
 		}
-		d, err := time.ParseDuration(v.Get(name))
+		d, err := units.ParseDuration(v.Get(name))
 		if err != nil || d < least || d > most {
 			return 0, badRequest(fmt.Sprintf("%s: want a duration from %v to %v, as in %v", name, least, most, unless))
 		}

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	keys "github.com/ipfsmon/ipfsmon/internal/settings"
+	read "github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
@@ -73,7 +73,7 @@ func (d *Destinations) Decode(value string) error {
 	if err := json.Unmarshal([]byte(value), &list); err != nil {
 		return errors.New(want + "; this is no JSON")
 	}
-	if err := keys.Decode(alsoKey, map[string]any{"Also": list}, &one); err != nil {
+	if err := read.Decode(alsoKey, map[string]any{"Also": list}, &one); err != nil {
 		return fmt.Errorf("%s; %s", want, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	*d = one.Also

@@ -26,6 +26,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/proxy"
@@ -143,7 +144,7 @@ type proxyFile struct {
 	NoPass             bool           `json:"no-pass"`
 	MaxPeers           int            `json:"max-peers"`
 	MaxWants           int            `json:"max-wants"`
-	QueueBytes         int            `json:"queue-bytes"`
+	QueueBytes         units.Bytes    `json:"queue-bytes"`
 	CacheBytes         int            `json:"cache-bytes"`
 	PreloadTokenFile   string         `json:"preload-token-file"`
 	PreloadRate        int            `json:"preload-rate"`
@@ -205,9 +206,9 @@ func proxyConfig(c *cli.Context, f *proxyFile) (proxy.Config, error) {
 		if c.IsSet(flag) || text == "" {
 			return c.Duration(flag)
 		}
-		d, err := time.ParseDuration(text)
+		d, err := units.ParseDuration(text)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("--%s %q in the file: want a duration, as in 10s", flag, text))
+			errs = append(errs, fmt.Errorf("--config: %s: %w", flag, err))
 		}
 		return d
 	}
@@ -220,7 +221,7 @@ func proxyConfig(c *cli.Context, f *proxyFile) (proxy.Config, error) {
 		DownSwarmKeyFile: pick(c, "downstream-swarm-key", c.String, f.DownstreamSwarmKey),
 		NoPass:           pick(c, "no-pass", c.Bool, f.NoPass),
 		MaxUpstreams:     pick(c, "max-peers", c.Int, f.MaxPeers), MaxWants: pick(c, "max-wants", c.Int, f.MaxWants),
-		QueueBytes: pick(c, "queue-bytes", c.Int, f.QueueBytes), CacheBytes: pick(c, "cache-bytes", c.Int, f.CacheBytes),
+		QueueBytes: pick(c, "queue-bytes", c.Int, int(f.QueueBytes)), CacheBytes: pick(c, "cache-bytes", c.Int, f.CacheBytes),
 		PreloadToken: pick(c, "preload-token-file", c.String, f.PreloadTokenFile),
 		PreloadRate:  pick(c, "preload-rate", c.Int, f.PreloadRate), PreloadParallel: pick(c, "preload-parallel", c.Int, f.PreloadParallel),
 		PreloadNodes: pick(c, "preload-nodes", c.Int, f.PreloadNodes), PreloadTimeout: pickTime("preload-timeout", f.PreloadTimeout),

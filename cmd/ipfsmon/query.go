@@ -15,6 +15,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
@@ -70,6 +71,15 @@ func runQuery(c *cli.Context) error {
 		return wrongUse(c, `want a name (--list), or one statement in quotes, "SELECT ..." or --flux 'from(...)'`)
 	}
 	since := c.String("since")
+	if since != "" {
+		d, err := units.ParseDuration(since)
+		if err != nil {
+			return wrongUse(c, "--since %w", err)
+		}
+		if strings.Contains(since, ".") { // which InfluxQL does not have
+			since = fmt.Sprintf("%dms", d.Milliseconds())
+		}
+	}
 	var question influx.Question
 	named := !flux && !strings.ContainsAny(statement, " \t\n")
 	if named {

@@ -92,6 +92,11 @@ func Setup(ctx context.Context, cfg Config) error {
 	}
 	defer client.CloseIdleConnections()
 	s := &setup{Config: cfg, dir: folder(cfg.Dir), http: client}
+	if file := cfg.InfluxDB.TokenFile; file != "" {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("the operator's token: %w", err)
+		}
+	}
 	// Nothing is made before the server answers: a URL with a mistake leaves
 	// nothing behind.
 	if err := s.reach(ctx, reach); err != nil {
