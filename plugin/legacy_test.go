@@ -171,7 +171,7 @@ func TestMonitorNameIsCleanText(t *testing.T) {
 	for _, bad := range []string{"a\xff", "a\nb", "\x1b[31m", "a\u009bb", "a\u202eb", `a\b`} {
 		t.Setenv("IPFSMON_MONITOR_NAME", bad)
 		_, _, err := Layers{}.Effective()
-		require.ErrorContains(t, err, Section+".MonitorName: ", "%q", bad)
+		require.ErrorContains(t, err, "IPFSMON_MONITOR_NAME: ", "%q", bad)
 		require.ErrorContains(t, err, "want 1 to 128 bytes", "%q", bad)
 	}
 	t.Setenv("IPFSMON_MONITOR_NAME", "büro 2")
