@@ -84,6 +84,6 @@ var settingDocs = map[string]settingDoc{
 	"Privacy":                              {Default: "raw", Doc: "Privacy is how much the sinks get to see of peers and CIDs: raw, pseudonym or aggregate (docs/privacy.md). Default: raw."},
 	"InfluxDBPrivacy":                      {Default: "what Privacy says", Doc: "InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: what Privacy says."},
 	"StreamPrivacy":                        {Default: "what Privacy says", Doc: "InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: what Privacy says."},
-	"GeoIPDatabase":                        {Default: "none, and events have no country", Doc: "GeoIPDatabase is the path of a MaxMind DB file with countries. Default: none, and events have no country."},
+	"GeoIPDatabase":                        {Default: "none, and events have no country", Doc: "GeoIPDatabase is the path of a MaxMind DB file with countries, of MaxMind, DB-IP, IPinfo or iplocate. Default: none, and events have no country."},
 	"GatewayList":                          {Default: "none", Doc: "GatewayList is the path of a file with the peer IDs of gateways, one on each line, # before comments; read again when it changes. Default: none."},
 }
