@@ -302,6 +302,45 @@ func TestRetryAsksAgain(t *testing.T) {
 	})
 }
 
+// A want that is sent again has a deadline of its own; the one before says nothing.
+func TestWantSentAgainHasItsOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineOf(t, Config{Fallback: time.Second}, newKeeper(), "node")
+		defer e.close()
+		c := newBlocks(t, 1, 100)[0].Cid()
+		e.wantlist("peer", false, []entry{{cid: c}})
+		time.Sleep(900 * time.Millisecond)
+		e.wantlist("peer", false, []entry{{cid: c, block: true}})
+		time.Sleep(600 * time.Millisecond)
+		e.tick(time.Now())
+		require.Zero(t, e.downs[0].n.timeouts)
+		time.Sleep(500 * time.Millisecond)
+		e.tick(time.Now())
+		require.EqualValues(t, 1, e.downs[0].n.timeouts)
+	})
+}
+
+// Wants that a node has not and that are cancelled leave nothing behind.
+func TestDeniedWantsThatAreCancelledAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineOf(t, Config{Fallback: time.Second}, newKeeper(), "node")
+		defer e.close()
+		for range 20 {
+			var on, off []entry
+			var no []cid.Cid
+			for _, b := range newBlocks(t, 200, 10) {
+				on, off, no = append(on, entry{cid: b.Cid(), block: true}), append(off, entry{cid: b.Cid(), cancel: true}), append(no, b.Cid())
+			}
+			e.wantlist("peer", false, on)
+			synctest.Wait()
+			e.fromNode("node", nil, nil, no)
+			e.wantlist("peer", false, off)
+			synctest.Wait()
+			require.LessOrEqual(t, len(e.downs[0].parked), 2*window)
+		}
+	})
+}
+
 // BenchmarkTick is a tick when so many asks have no answer yet and none is due:
 // what the engine's clock costs twenty times a second.
 func BenchmarkTick(b *testing.B) {
