@@ -151,7 +151,7 @@ func TestHostileMessageIsBounded(t *testing.T) {
 }
 
 // TestEncodedSizeIsBounded sends as many of the longest CIDs as fit into a
-// message, and writes the event as the stream's JSON has it.
+// message, and weighs its lists; TestTheStreamsFormIsBounded has the stream's form.
 func TestEncodedSizeIsBounded(t *testing.T) {
 	c, next := newTest(t)
 	long := func(i int) cid.Cid {
