@@ -5,6 +5,7 @@ BIN     := bin/ipfsmon
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
 LDFLAGS := -X main.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 # The packages that the race detector watches: all of ours, but for the tests in
 # test/, which run the program in processes of its own, and for the demo, which
@@ -13,7 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
 
 .NOTPARALLEL:
-.PHONY: mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint generate plugin clean check-dashboards check-stack check-page bench-page kubo
+.PHONY: mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -134,6 +135,9 @@ lint: ## gofmt, vet, staticcheck, modules tidy and verified
 	$(GO) run $(STATICCHECK) -tags all ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+
+vulncheck: ## known vulnerabilities in code that the program calls; asks vuln.go.dev
+	$(GO) run $(GOVULNCHECK) ./...
 
 generate: ## make docs/schema.md, docs/prometheus.md and the dashboards from their lists
 	$(GO) generate ./influx ./metrics ./grafana
