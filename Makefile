@@ -139,8 +139,8 @@ lint: ## gofmt, vet, staticcheck, modules tidy and verified
 vulncheck: ## known vulnerabilities in code that the program calls; asks vuln.go.dev
 	$(GO) run $(GOVULNCHECK) ./...
 
-generate: ## make docs/schema.md, docs/prometheus.md and the dashboards from their lists
-	$(GO) generate ./influx ./metrics ./grafana
+generate: ## make what is made from lists in the code: schema, Prometheus, settings, dashboards, the page's schema
+	$(GO) generate ./influx ./metrics ./grafana ./plugin ./introspect/ui/gen
 
 plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and modules
 	$(GO) build -buildmode=plugin -ldflags '$(LDFLAGS)' -o bin/ipfsmon.so ./cmd/plugin

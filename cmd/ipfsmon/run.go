@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -140,7 +141,9 @@ type runOptions struct {
 
 // run runs the node until it is interrupted.
 func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
-	if err := prepareRepo(ctx, repo, o.command, o.isolated, o.migrate, r.out); err != nil {
+	var made bytes.Buffer // written once it is known whether standard output is for points alone
+	defer func() { made.WriteTo(r.out) }()
+	if err := prepareRepo(ctx, repo, o.command, o.isolated, o.migrate, &made); err != nil {
 		return err
 	}
 	var storeURL string // set once the embedded InfluxDB runs
@@ -186,6 +189,7 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 		points = os.Stdout
 		r.out, os.Stdout = os.Stderr, os.Stderr
 	}
+	made.WriteTo(r.out)
 
 	if cfg.InfluxDB == nil || cfg.InfluxDB.URL == "" {
 		if child, err = startStore(ctx, cfg); err != nil {
