@@ -20,7 +20,6 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
-	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
 // Mode is how much a sink gets to see.
@@ -53,8 +52,6 @@ type Filter struct {
 	mode  Mode
 	key   *Key
 	names names
-	logs  throttle.Line
-	log   *slog.Logger
 	guard guard.Guard
 }
 

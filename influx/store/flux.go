@@ -88,7 +88,7 @@ var startFlux = sync.OnceValue(func() error {
 		for name, v := range refused {
 			called := strings.TrimPrefix(path+".", "universe.") + name
 			flux.ReplacePackageValue(path, name, values.NewFunction(name, v.PolyType(), func(context.Context, values.Object) (values.Value, error) {
-				return nil, fmt.Errorf("Flux function %s is not available here: want one that reads this store or computes", called)
+				return nil, fmt.Errorf("function %s of Flux is not available here: want one that reads this store or computes", called)
 			}, false))
 		}
 	}
