@@ -274,7 +274,7 @@ func TestFluxStaysInside(t *testing.T) {
 			if status == 200 && !strings.Contains(answer, "error") || strings.Contains(answer, "hidden") {
 				t.Errorf("%s %s: %d %s", who[0], q, status, answer)
 			}
-			if strings.HasPrefix(q, `import "http" http.post`) && !strings.Contains(answer, "Flux function http.post is not available here: want one that reads this store or computes") {
+			if strings.HasPrefix(q, `import "http" http.post`) && !strings.Contains(answer, "function http.post of Flux is not available here: want one that reads this store or computes") {
 				t.Errorf("%s: %s", q, answer)
 			}
 		}
