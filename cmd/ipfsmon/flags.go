@@ -27,9 +27,9 @@ const (
 )
 
 // exitCodes is the table of the root's help and of docs/operations.md.
-const exitCodes = "Exit codes: 0  it did what was asked, or help was asked for\n" +
-	"            1  it failed\n" +
-	"            2  it was used wrongly, and nothing was started\n" +
+const exitCodes = "Exit codes: 0  success, or help was requested\n" +
+	"            1  failure\n" +
+	"            2  wrong usage; nothing was started\n" +
 	"           `ipfsmon ipfs` has kubo's own."
 
 // usageError says that a command was used wrongly, with what is wanted. The
