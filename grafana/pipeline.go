@@ -11,7 +11,7 @@ func pipeline() *board {
 				panels: []*panel{
 					lines("Points", "cps", "Points encoded and points that InfluxDB has, per second. They are equal but for seconds; stored below encoded means that they wait.",
 						series("$col", counter("pipeline", "", "", "accepted:encoded", "stored"))).colors("encoded", "blue", "stored", "green"),
-					lines("Lost", "short", "In each step: events that a sink missed on the bus, points dropped because the queue or the disk was full, points that InfluxDB refused. All should be 0. See docs/durability.md.",
+					lines("Lost", "short", "In each step: events that a sink missed on the bus, points dropped because the queue or the disk was full, points that InfluxDB refused. What was lost in the step in which a monitor started is not in it. All should be 0. See docs/durability.md.",
 						series("$col", lostPer)).bars().colors("events missed", "orange", "points dropped", "red", "points rejected", "purple"),
 					lines("Waiting points", "short", "Points that wait for InfluxDB, in memory and on disk. A saw-tooth of a second is usual; a slope is an InfluxDB that is down.",
 						series("$col", level("pipeline", "", "", "queued:points"))).fixed("blue"),

@@ -28,6 +28,11 @@ type oracle struct {
 	now    time.Time
 	begin  time.Time // of the hour; no event is near it
 	events []seen    // within the hour, in order of time
+	all    []seen    // those before it too
+
+	// What a panel is asked about.
+	from, to int64 // nanoseconds
+	every    time.Duration
 }
 
 type seen struct {
@@ -50,7 +55,8 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 		some := func(of int) int { // the small ones more often
 			return int(math.Pow(r.Float64(), 3) * float64(of))
 		}
-		minute := map[string]int{} // received wants of the minute by CID, and by "peer"
+		minute := map[string]int{} // received wants of the minute by codec
+		versions := map[string]int{}
 		byCID, byPeer := map[cid.Cid]uint64{}, map[peer.ID]uint64{}
 		cidPeers := map[cid.Cid]map[peer.ID]bool{}
 		traffic := [2]event.Traffic{}
@@ -59,6 +65,7 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 		emit := func(e event.Event, pipe *status.Pipeline) {
 			s := seen{Event: &e, node: node, pipe: pipe}
 			write(node, s)
+			o.all = append(o.all, s)
 			if e.Time > o.begin.UnixNano() {
 				o.events = append(o.events, s)
 			}
@@ -72,10 +79,11 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 			if node == "two" && m == 70 { // it was started again
 				lost, cpu, bytes = 0, 0, 0
 			}
-			for range 25 {
+			for i := range 25 {
 				at += int64(r.IntN(int(2 * time.Second)))
 				dir := event.Direction(r.IntN(2))
-				e := event.Event{Time: at, Kind: event.KindMessage, Dir: dir, Peer: testPeer(some(oraclePeers)), Country: []string{"DE", "FR", ""}[r.IntN(3)]}
+				from := some(oraclePeers)
+				e := event.Event{Time: at, Kind: event.KindMessage, Dir: dir, Peer: testPeer(from), Gateway: from%7 == 3, Full: i%8 == 1, Country: []string{"DE", "FR", ""}[r.IntN(3)]}
 				x := &traffic[dir]
 				x.Messages++
 				for range r.IntN(4) {
@@ -91,6 +99,7 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 					}
 					if dir == event.Received && !w.Cancel {
 						minute[codecOf(w.CID)]++
+						versions[fmt.Sprint(w.CID.Version())]++
 						byCID[w.CID]++
 						byPeer[e.Peer]++
 						if cidPeers[w.CID] == nil {
@@ -132,17 +141,25 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 			lost += uint64(r.IntN(3))
 			cpu += r.Float64()
 			bytes += int64(r.IntN(1000))
-			s := &event.Sample{Interval: time.Minute, Traffic: traffic, Conns: 5 + m%7,
-				Peers:  []event.PeerCount{{Inbound: true, Transport: "tcp", Peers: 1 + m%3}, {Transport: "quic-v1", Peers: m % 5}},
-				Agents: []event.AgentCount{{Agent: "kubo", Peers: 3 + m%2}}, Protocols: []event.ProtocolCount{{Protocol: "/ipfs/kad/1.0.0", Peers: 2}},
-				Node: event.Node{Wantlist: m, Ledgers: m / 2, RepoBytes: int64(m) << 20, Process: event.Process{CPUSeconds: cpu, ResidentMem: int64(100 + m%11), Goroutines: 300 + m%13, OpenFiles: 40},
+			traffic[event.Received].Truncated = uint64(m % 4)
+			s := &event.Sample{Interval: time.Minute, Traffic: traffic, Conns: 5 + m%7, Known: 1000 + m,
+				Streams: []event.StreamCount{{Protocol: "/ipfs/bitswap/1.2.0", Direction: "inbound", Streams: m % 6}, {Protocol: "/ipfs/bitswap/1.2.0", Direction: "outbound", Streams: 1}, {Protocol: "/ipfs/ping/1.0.0", Direction: "inbound", Streams: 2}},
+				Peers:   []event.PeerCount{{Inbound: true, Transport: "tcp", Peers: 1 + m%3}, {Transport: "quic-v1", Peers: m % 5}},
+				Agents:  []event.AgentCount{{Agent: "kubo", Peers: 3 + m%2}}, Protocols: []event.ProtocolCount{{Protocol: "/ipfs/kad/1.0.0", Peers: 2}, {Protocol: "/ipfs/bitswap/1.2.0", Peers: 4 + m%2}, {Protocol: "/ipfs/bitswap/1.1.0", Peers: 1}},
+				Node: event.Node{Wantlist: m, Ledgers: m / 2, RepoBytes: int64(m) << 20, BandwidthTotal: event.Bandwidth{InBytes: 3 * bytes, OutBytes: 4 * bytes},
+					Routing: []event.RoutingTable{{Name: "wan", Peers: 200 + m}, {Name: "lan", Peers: m % 3}}, Process: event.Process{CPUSeconds: cpu, ResidentMem: int64(100 + m%11), HeapBytes: int64(50 + m%7), Goroutines: 300 + m%13, OpenFiles: 40},
 					Bandwidth: []event.Bandwidth{{Protocol: "/ipfs/kad/1.0.0", InBytes: bytes, OutBytes: 2 * bytes}, {Protocol: "/ipfs/ping/1.0.0", InBytes: bytes / 7, OutBytes: 5}}}}
 			if m < oracleSteps-3 { // this one has gone
 				s.Agents = append(s.Agents, event.AgentCount{Agent: "gone", Peers: 99})
 				s.Protocols = append(s.Protocols, event.ProtocolCount{Protocol: "/gone", Peers: 99})
 			}
-			emit(event.Event{Time: at, Kind: event.KindSample, Sample: s}, &status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Dropped: lost, Rejected: 2 * lost, Queued: uint64(m), LagSeconds: float64(m % 17)}}})
+			emit(event.Event{Time: at, Kind: event.KindSample, Sample: s}, &status.Pipeline{
+				Capture: status.Capture{Limited: 3 * lost, Undecoded: lost, Panics: lost / 3},
+				Bus:     status.Bus{Published: 100 * lost, HeldBytes: uint64(m % 5 * 100), Readers: []status.Reader{{Missed: lost / 2}, {Missed: lost / 4}}},
+				Stream:  &status.Stream{Subscribers: uint64(m % 3), DroppedEvents: 4 * lost},
+				Influx:  &status.Influx{Delivery: status.Delivery{Accepted: 50 * lost, Stored: 49 * lost, Dropped: lost, Rejected: 2 * lost, Queued: uint64(m), QueueBytes: uint64(m * 10), LagSeconds: float64(m % 17)}}})
 			u := &event.Summary{Interval: time.Minute, UniqueCIDs: [2]uint64{uint64(len(byCID)), 3}, UniquePeers: [2]uint64{uint64(len(byPeer)), 2},
+				Missed: uint64(m % 3), Pending: m, Lost: uint64(m % 2),
 				Duplicates: [2]uint64{uint64(r.IntN(9)), uint64(r.IntN(9))}, Rebroadcasts: [2]uint64{uint64(r.IntN(9)), 0}}
 			for _, c := range sortedBy(byCID, func(c cid.Cid) string { return c.String() }) {
 				over := uint64(r.IntN(3)) // as a sketch errs
@@ -152,23 +169,38 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 				u.TopPeers = append(u.TopPeers, event.TopPeer{Peer: p, Agent: "listed", Wants: byPeer[p]})
 			}
 			slices.SortStableFunc(u.TopCIDs, func(a, b event.TopCID) int { return cmp.Compare(b.Wants, a.Wants) })
+			u.TopCIDsByPeers = slices.Clone(u.TopCIDs)
+			slices.SortStableFunc(u.TopCIDsByPeers, func(a, b event.TopCID) int { return cmp.Compare(b.Peers, a.Peers) })
+			u.TopCIDsByPeers = u.TopCIDsByPeers[:min(len(u.TopCIDsByPeers), MaxRank)]
 			u.TopCIDs, u.TopPeers = u.TopCIDs[:min(len(u.TopCIDs), MaxRank)], u.TopPeers[:min(len(u.TopPeers), MaxRank)]
 			for k, v := range minute {
 				u.Codecs = append(u.Codecs, event.Share{Name: k, N: uint64(v)})
 			}
+			for k, v := range versions {
+				u.Versions = append(u.Versions, event.Share{Name: k, N: uint64(v)})
+				u.Hashes = append(u.Hashes, event.Share{Name: "sha2-256", N: uint64(v)})
+			}
 			for d := range u.Latency {
 				for a := range u.Latency[d] {
-					u.Latency[d][a] = event.LatencyStats{Count: uint64(r.IntN(4)), Sum: time.Duration(r.IntN(1e6)) * time.Microsecond,
+					l := &u.Latency[d][a]
+					*l = event.LatencyStats{Count: uint64(r.IntN(4)), Sum: time.Duration(r.IntN(1e6)) * time.Microsecond,
 						P50: time.Duration(r.IntN(1e6)) * time.Microsecond, P99: time.Duration(r.IntN(1e6)) * time.Microsecond, Max: time.Duration(r.IntN(1e6)) * time.Microsecond}
+					l.P90 = (l.P50 + l.P99) / 2
 				}
 			}
 			emit(event.Event{Time: at + 1, Kind: event.KindSummary, Summary: u}, nil)
-			traffic, minute = [2]event.Traffic{}, map[string]int{}
+			traffic, minute, versions = [2]event.Traffic{}, map[string]int{}, map[string]int{}
 			byCID, byPeer, cidPeers = map[cid.Cid]uint64{}, map[peer.ID]uint64{}, map[cid.Cid]map[peer.ID]bool{}
 		}
 	}
-	slices.SortStableFunc(o.events, func(a, b seen) int { return cmp.Compare(a.Time, b.Time) })
+	o.inOrder()
 	return o
+}
+
+func (o *oracle) inOrder() {
+	for _, list := range [][]seen{o.events, o.all} {
+		slices.SortStableFunc(list, func(a, b seen) int { return cmp.Compare(a.Time, b.Time) })
+	}
 }
 
 // sortedBy lists the keys of counts, the most first.
@@ -490,12 +522,12 @@ var oracles = map[string]func(o *oracle, flux bool) []row{
 		t := adding("country", "gateway")
 		for _, e := range o.events {
 			if e.Kind == event.KindMessage && e.Dir == event.Received {
-				t.at(country(e), "false").add("wants", 0) // messages without a want make a row too
+				t.at(country(e), fmt.Sprint(e.Gateway)).add("wants", 0) // messages without a want make a row too
 			}
 		}
 		o.wants(func(e seen, _ event.Want) {
 			if e.Dir == event.Received {
-				t.at(country(e), "false").add("wants", 1)
+				t.at(country(e), fmt.Sprint(e.Gateway)).add("wants", 1)
 			}
 		})
 		return t.sorted("wants", 0)
@@ -530,7 +562,11 @@ var oracles = map[string]func(o *oracle, flux bool) []row{
 	"losses": func(o *oracle, _ bool) []row {
 		t := adding("node")
 		o.grew(t, func(e seen, r row, grew func(string, float64)) {
-			r.add("missed", 0)
+			missed := uint64(0)
+			for _, b := range e.pipe.Bus.Readers {
+				missed += b.Missed
+			}
+			grew("missed", float64(missed))
 			grew("dropped", float64(e.pipe.Influx.Dropped))
 			grew("rejected", float64(e.pipe.Influx.Rejected))
 			r.most("max_lag_ms", e.pipe.Influx.LagSeconds*1000)
@@ -858,7 +894,15 @@ func same(want, got row) bool {
 }
 
 // oracleStore is a store with what two nodes wrote, with and without history.
-func oracleStore(t *testing.T, history bool) (*oracle, *Client) {
+func oracleStore(t *testing.T, history bool) (o *oracle, c *Client) {
+	t.Helper()
+	c = filledStore(t, history, func(write func(string, seen)) { o = makeOracle(time.Now().UTC(), write) })
+	return o, c
+}
+
+// filledStore is a store with what the encoders of nodes make of the events that
+// fill writes.
+func filledStore(t *testing.T, history bool, fill func(write func(node string, e seen))) *Client {
 	t.Helper()
 	cfg := storeAt(storetest.Start(t))
 	cfg.History = &history
@@ -868,7 +912,7 @@ func oracleStore(t *testing.T, history bool) (*oracle, *Client) {
 	var lines [Kinds][]byte
 	encoders := map[string]*Encoder{}
 	var pipe status.Pipeline
-	o := makeOracle(time.Now().UTC(), func(node string, e seen) {
+	fill(func(node string, e seen) {
 		if encoders[node] == nil {
 			encoders[node] = NewEncoder(node, history)
 			encoders[node].SetPipeline(func() status.Pipeline { return pipe })
@@ -900,7 +944,7 @@ func oracleStore(t *testing.T, history bool) (*oracle, *Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return o, c
+	return c
 }
 
 // TestQuestionsAreTrue compares each question's answer, in both languages, with
@@ -1005,7 +1049,7 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 				case "served":
 					blocks := 0.0
 					for _, e := range o.events {
-						if e.Dir == event.Sent && country(e) == r["country"] {
+						if e.Dir == event.Sent && country(e) == r["country"] && fmt.Sprint(e.Gateway) == r["gateway"] {
 							blocks += float64(len(e.Blocks))
 						}
 					}
