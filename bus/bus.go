@@ -87,7 +87,7 @@ type slot struct {
 	spare  bool // it came from Spare and may be used again
 }
 
-// slot gives the place of the event with the index i, which is its Seq less one.
+// slot returns the place of the event with the index i, which is its Seq less one.
 func (b *Bus) slot(i uint64) *slot { return &b.ring[i&uint64(len(b.ring)-1)] }
 
 // New makes a bus. It costs next to nothing until the first event: it is made
@@ -293,7 +293,7 @@ type ReaderStats struct {
 	Behind uint64 // events waiting for it
 }
 
-// Stats tells how the bus stands, for status lines and metrics.
+// Stats returns the counters of the bus, for status lines and metrics.
 func (b *Bus) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()

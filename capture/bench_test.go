@@ -33,7 +33,7 @@ const rounds = 12
 // nodeHeap is about what an idle kubo node holds.
 const nodeHeap = 64 << 20
 
-// timeOf gives the time of one call, in nanoseconds.
+// timeOf returns the time of one call, in nanoseconds.
 func timeOf(f func()) float64 {
 	begin := time.Now()
 	f()
@@ -179,7 +179,7 @@ func BenchmarkCapture(b *testing.B) {
 // than the noise of this measurement.
 const mostStalled = 1.25
 
-// benchCapture gives a capture with so many sinks, which read or are stalled.
+// benchCapture returns a capture with so many sinks, which read or are stalled.
 func benchCapture(b *testing.B, sinks int, stalled bool) (*Capture, []peer.ID) {
 	q := bus.New(bus.Config{})
 	b.Cleanup(q.Close)

@@ -96,7 +96,7 @@ func (c *Capture) Limited() uint64 { return c.limited.Load() }
 // Undecoded is how many messages of our own node the tap could not read.
 func (c *Capture) Undecoded() uint64 { return c.undecoded.Load() }
 
-// Traffic gives the Bitswap counters of one direction since the start.
+// Traffic returns the Bitswap counters of one direction since the start.
 func (c *Capture) Traffic(d event.Direction) event.Traffic { return c.traffic[d].read() }
 
 // MessageReceived is called by Bitswap for every message that came in, before

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// clock gives the wall clock's time for half the price of time.Now, which
+// clock returns the wall clock's time for half the price of time.Now, which
 // reads two clocks: it reads the monotonic one and adds it to a reading of
 // both. set renews that reading, once per sample, so that a step of the wall
 // clock is followed within an interval.
@@ -16,7 +16,7 @@ func (c *clock) set() {
 	c.base.Store(&now)
 }
 
-// now gives nanoseconds since 1970 UTC.
+// now returns nanoseconds since 1970 UTC.
 func (c *clock) now() int64 {
 	base := c.base.Load()
 	return base.UnixNano() + int64(time.Since(*base))

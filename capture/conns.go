@@ -66,7 +66,7 @@ func (t *connTable) init() {
 	t.gone = make(map[string]struct{})
 }
 
-// peer gives what is known of a peer, and the bucket for its messages; what it
+// peer returns what is known of a peer, and the bucket for its messages; what it
 // points to is shared. All peers without a connection share one bucket.
 func (t *connTable) peer(p peer.ID) (*peerInfo, *bucket) {
 	s := t.peers.get(p)
@@ -141,7 +141,7 @@ func (s *peerState) refresh(p peer.ID, origin Origin) {
 // before Start.
 func (c *Capture) SetOrigin(o Origin) { c.conns.origin = o }
 
-// OriginChanged looks up all connected peers anew.
+// OriginChanged looks up all connected peers again.
 func (c *Capture) OriginChanged() {
 	defer c.guard.Recover("capture: origin")
 	t := &c.conns
@@ -271,7 +271,7 @@ func addrText(a ma.Multiaddr) event.Text {
 	return event.Clean(a.String(), event.MaxAddrText)
 }
 
-// oneOf gives the name if it is in the closed set, else the set's last word.
+// oneOf returns the name if it is in the closed set, else the set's last word.
 func oneOf(set []string, name string) string {
 	if slices.Contains(set, name) {
 		return name

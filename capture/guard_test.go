@@ -20,7 +20,7 @@ type brokenConn struct{ network.Conn }
 type brokenOrigin struct{ Origin }
 
 // TestAPanicInAnyCallbackIsCaught injects one into each callback; the capture
-// must count it, hold no lock, and go on.
+// must count it, hold no lock, and continue.
 func TestAPanicInAnyCallbackIsCaught(t *testing.T) {
 	h := newHost(t)
 	log, lines := guardtest.New()

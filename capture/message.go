@@ -35,7 +35,7 @@ type arena struct {
 	budget    int // bytes that the entries of the event at hand may still take
 }
 
-// event gives an event for PublishSpare. Only message fills such events, and
+// event returns an event for PublishSpare. Only message fills such events, and
 // it sets every field that a message has; the others are never set.
 func (a *arena) event(b *bus.Bus) *event.Event {
 	if len(a.events) == 0 {
@@ -50,7 +50,7 @@ func (a *arena) event(b *bus.Bus) *event.Event {
 // maxKept is the longest list that stays with an event when it is used again.
 const maxKept = 64
 
-// list gives room for n entries: that which the event has from an earlier use,
+// list returns room for n entries: that which the event has from an earlier use,
 // else a part of the slab, which is renewed when it is too short.
 func list[T any](have []T, slab *[]T, n, size int) []T {
 	if n <= cap(have) && cap(have) <= maxKept {
@@ -116,7 +116,7 @@ func (c *Capture) message(dir event.Direction, p peer.ID, m bsmsg.BitSwapMessage
 // the rest is for addresses and all else.
 const entryBudget = event.MaxEncodedBytes - event.MaxAddrs*(event.MaxAddrText+4) - 4096
 
-// limited gives the first entries of all, and counts the rest as truncated.
+// limited returns the first entries of all, and counts the rest as truncated.
 func limited(e *event.Event, n int) int {
 	if n > event.MaxEntries {
 		e.Truncated += uint32(n - event.MaxEntries)
@@ -216,7 +216,7 @@ func (a *arena) copyBlocks(e *event.Event, t *event.Traffic, all []blocks.Block)
 	}
 }
 
-// limitCID gives a CID that is short enough to be kept. Bitswap enforces its
+// limitCID returns a CID that is short enough to be kept. Bitswap enforces its
 // own limit only after the tracer has been called, so one of a megabyte can
 // arrive here.
 func limitCID(e *event.Event, c cid.Cid) cid.Cid {
@@ -226,7 +226,7 @@ func limitCID(e *event.Event, c cid.Cid) cid.Cid {
 	return digestOf(e, c)
 }
 
-// digestOf gives the CID that stands for one that is too long.
+// digestOf returns the CID that stands for one that is too long.
 func digestOf(e *event.Event, c cid.Cid) cid.Cid {
 	e.OversizeCID = max(e.OversizeCID, uint32(c.ByteLen()))
 	digest, err := mh.Sum(c.Bytes(), mh.SHA2_256, -1)

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testPeer = peer.ID("\x00\x24\x08\x01\x12\x20abcdefghijklmnopqrstuvwxyz012345")
 
-// testCID gives the i-th of a series of different CIDs.
+// testCID returns the i-th of a series of different CIDs.
 func testCID(i int) cid.Cid {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(i))
@@ -47,7 +47,7 @@ func wantMessage(n int) bsmsg.BitSwapMessage {
 	return m
 }
 
-// newTest gives a capture and a function that returns the next event.
+// newTest returns a capture and a function that returns the next event.
 func newTest(t *testing.T) (*Capture, func() *event.Event) {
 	b := bus.New(bus.Config{})
 	r := b.Subscribe("test")

@@ -24,7 +24,7 @@ func (m *peerMap) part(p peer.ID) *atomic.Pointer[map[peer.ID]*peerState] {
 	return &m.parts[p[len(p)-1]]
 }
 
-// get gives nil for a peer that is not there.
+// get returns nil for a peer that is not there.
 func (m *peerMap) get(p peer.ID) *peerState {
 	if part := m.part(p).Load(); part != nil {
 		return (*part)[p]
@@ -48,7 +48,7 @@ func (m *peerMap) set(p peer.ID, s *peerState) {
 	part.Store(&next)
 }
 
-// all gives every peer, each part as it was when it was come to.
+// all returns every peer, each part as it was when it was come to.
 func (m *peerMap) all() iter.Seq2[peer.ID, *peerState] {
 	return func(yield func(peer.ID, *peerState) bool) {
 		for i := range m.parts {

@@ -171,7 +171,7 @@ type named struct {
 	n    int
 }
 
-// top gives the names with the highest counts, ties in the order of the names,
+// top returns the names with the highest counts, ties in the order of the names,
 // and the sum of the others as the last, also when it is 0. Who calls itself
 // by the name of the others is counted there.
 func top(counts map[event.Text]int, most int, others event.Text) []named {

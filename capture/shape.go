@@ -41,7 +41,7 @@ func shapeOf(t reflect.Type) shape {
 	return s
 }
 
-// lengths gives the numbers of entries, or ones where they are not known.
+// lengths returns the numbers of entries, or ones where they are not known.
 func (s *shape) lengths(m bsmsg.BitSwapMessage) (wants, presences, blocks int) {
 	v := reflect.ValueOf(m)
 	if s.of == nil || v.Type() != s.of {

@@ -54,7 +54,7 @@ func (s *tapStream) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// hasWantlist tells whether a framed message carries a wantlist with anything
+// hasWantlist reports whether a framed message carries a wantlist with anything
 // in it: field 1 comes first in what protobuf writes, and is empty in messages
 // that carry blocks or presences, which are the tracer's.
 func hasWantlist(b []byte) bool {

@@ -22,7 +22,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// protoBytes gives a message as bsnet would write it.
+// protoBytes returns a message as bsnet would write it.
 func protoBytes(m bsmsg.BitSwapMessage) ([]byte, error) {
 	var b bytes.Buffer
 	err := m.ToNetV1(&b)

@@ -106,7 +106,7 @@ type Deriver struct {
 }
 
 // New makes a Deriver, with its tables. publish gets each derived event once
-// and tells whether it was taken; it is called from Run's goroutine alone.
+// and reports whether it was taken; it is called from Run's goroutine alone.
 func New(cfg Config, publish func(*event.Event) bool) *Deriver {
 	cfg = cfg.withDefaults()
 	return &Deriver{
@@ -140,7 +140,7 @@ type Stats struct {
 	Held          int    // events waiting to be put in order
 }
 
-// Stats tells how the Deriver stands.
+// Stats returns the counters of the Deriver.
 func (d *Deriver) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()

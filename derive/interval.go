@@ -204,7 +204,7 @@ func (d *Deriver) summarize(now time.Time) {
 	d.out = append(d.out, &event.Event{Time: now.UnixNano(), Kind: event.KindSummary, Summary: s})
 }
 
-// top gives at most n counters, those that are certain of most first.
+// top returns at most n counters, those that are certain of most first.
 func top[K any](h *heavy[K], n int) []*counter[K] {
 	all := make([]*counter[K], len(h.slots))
 	for i := range h.slots {

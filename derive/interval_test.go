@@ -157,7 +157,7 @@ func missing[K comparable, T any](t *testing.T, what string, got []T, key func(T
 }
 
 // TestAPeerIsCountedOnceForACID: neither repeating, nor the other type, nor
-// cancelling makes one peer two; a new interval counts anew.
+// cancelling makes one peer two; a new interval counts from zero.
 func TestAPeerIsCountedOnceForACID(t *testing.T) {
 	d := quiet(Config{})
 	for range 2 {

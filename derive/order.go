@@ -6,7 +6,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Bounds of what order holds: above them the earliest event goes on at once.
+// Bounds of what order holds: above them the earliest event is passed on at once.
 const (
 	maxHeldEvents = 4096
 	maxHeldBytes  = 16 << 20 // by Event.Weight
@@ -39,7 +39,7 @@ func (o *order) push(shared *event.Event) {
 	heap.Push(&o.held, e)
 }
 
-// pop gives the earliest event if no earlier one is waited for, else nil.
+// pop returns the earliest event if no earlier one is waited for, else nil.
 // When all were taken the latest time is forgotten: the clock may be set.
 func (o *order) pop(all bool) *event.Event {
 	if len(o.held) == 0 {

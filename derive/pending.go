@@ -12,7 +12,7 @@ import (
 // a full bucket gives way.
 const ways = 8
 
-// buckets gives the number of buckets for at least so many places: a power of two.
+// buckets returns the number of buckets for at least so many places: a power of two.
 func buckets(places int) int {
 	n := (places + ways - 1) / ways
 	if n <= 1 {

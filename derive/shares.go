@@ -52,7 +52,7 @@ func index(codes []uint64, code uint64) int {
 	return len(codes)
 }
 
-// named gives the parts that are there, the largest first.
+// named returns the parts that are there, the largest first.
 func named(names []string, counts []uint64) []event.Share {
 	if len(names) != len(counts) {
 		panic("derive: " + strconv.Itoa(len(names)) + " names for " + strconv.Itoa(len(counts)) + " counts")

@@ -30,7 +30,7 @@ type Ranking struct {
 	Peers       []event.TopPeer
 }
 
-// Top gives at most n of each list, at most TopN of them; n of zero or less
+// Top returns at most n of each list, at most TopN of them; n of zero or less
 // means TopN. kind is one of TopKindCIDs and TopKindPeers, all else an error.
 func (d *Deriver) Top(kind string, n int) (Top, error) {
 	if kind != TopKindCIDs && kind != TopKindPeers {
@@ -60,5 +60,5 @@ func (d *Deriver) Top(kind string, n int) (Top, error) {
 	return t, nil
 }
 
-// first gives the first n. They are a published event's: nobody may write to them.
+// first returns the first n. They are a published event's: nobody may write to them.
 func first[T any](all []T, n int) []T { return all[:min(n, len(all)):min(n, len(all))] }

@@ -59,7 +59,7 @@ const (
 	KindClockStep                  // the wall clock was set: ClockStep
 )
 
-// String gives the kind's name in logs, filters and the stream.
+// String returns the kind's name in logs, filters and the stream.
 func (k Kind) String() string {
 	switch k {
 	case KindMessage:
@@ -94,7 +94,7 @@ const (
 	Directions
 )
 
-// String gives the tag value of the direction: received or sent.
+// String returns the tag value of the direction: received or sent.
 func (d Direction) String() string {
 	if d == Sent {
 		return "sent"
@@ -117,7 +117,7 @@ const (
 // SideNames are the sides as they are written, NoSide as "".
 var SideNames = [Sides]string{"", "upstream", "downstream"}
 
-// String gives the tag value of the side: upstream or downstream, else "".
+// String returns the tag value of the side: upstream or downstream, else "".
 func (s Side) String() string {
 	if s < Sides {
 		return SideNames[s]
@@ -144,7 +144,7 @@ type Want struct {
 	SendDontHave bool
 }
 
-// TypeName gives the tag value of the entry: cancel, want_block, want_have,
+// TypeName returns the tag value of the entry: cancel, want_block, want_have,
 // or other for a type that Bitswap does not know.
 func (w *Want) TypeName() string {
 	switch {
@@ -168,7 +168,7 @@ const (
 	DontHave PresenceType = 1
 )
 
-// String gives the tag value: have, dont_have, or other.
+// String returns the tag value: have, dont_have, or other.
 func (p PresenceType) String() string {
 	switch p {
 	case Have:
@@ -247,7 +247,7 @@ func (e *Event) CloneInto(out *Event) {
 	out.Blocks = append(blocks, e.Blocks...)
 }
 
-// At gives the event's time in UTC.
+// At returns the event's time in UTC.
 func (e *Event) At() time.Time { return time.Unix(0, e.Time).UTC() }
 
 // eventBytes, entryBytes: what an event and an entry take in memory, roughly:
@@ -303,7 +303,7 @@ type Conn struct {
 	TotalConns int           // connections of the node after this event
 }
 
-// DirectionName gives the tag value: inbound or outbound.
+// DirectionName returns the tag value: inbound or outbound.
 func (c *Conn) DirectionName() string {
 	if c.Inbound {
 		return "inbound"
@@ -311,7 +311,7 @@ func (c *Conn) DirectionName() string {
 	return "outbound"
 }
 
-// StateName gives the tag value: opened or closed.
+// StateName returns the tag value: opened or closed.
 func (c *Conn) StateName() string {
 	if c.Closed {
 		return "closed"
@@ -342,7 +342,7 @@ type Traffic struct {
 	Truncated  uint64
 }
 
-// Sub gives the traffic since an earlier reading of the same counters.
+// Sub returns the traffic since an earlier reading of the same counters.
 func (t Traffic) Sub(old Traffic) Traffic {
 	return Traffic{
 		Messages:   t.Messages - old.Messages,
@@ -453,7 +453,7 @@ const (
 	AnswerTypes
 )
 
-// String gives the tag value: block, have or dont_have.
+// String returns the tag value: block, have or dont_have.
 func (a AnswerType) String() string {
 	switch a {
 	case AnswerBlock:

@@ -20,7 +20,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 )
 
-// read gives each dashboard as it is in the tree, read strictly, with its text.
+// read returns each dashboard as it is in the tree, read strictly, with its text.
 func read(t *testing.T) (all map[string]dashboard.Dashboard, texts map[string]string) {
 	t.Helper()
 	RegisterPlugins()

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asks gives the status and body of a GET with headers, for a listener that
+// asks returns the status and body of a GET with headers, for a listener that
 // wants a token or not.
 func asks(t *testing.T, s *Server, path string, needsIt bool, headers ...string) (int, string) {
 	t.Helper()

@@ -76,7 +76,7 @@ func (s *Server) handler() http.Handler {
 	})
 }
 
-// routes gives every route of the API to add. docs/openapi.yaml describes them.
+// routes returns every route of the API to add. docs/openapi.yaml describes them.
 func (s *Server) routes(add func(method, route string, h httprouter.Handle)) {
 	get := func(route string, f func(*http.Request) (any, error)) { add(http.MethodGet, base+route, s.method(f)) }
 	add(http.MethodGet, "/", text("check out "+base+"\n"))

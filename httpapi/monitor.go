@@ -21,7 +21,7 @@ func absent(what string) error {
 	return &Error{http.StatusServiceUnavailable, what + " is switched off in this monitor's configuration, or its node has no network"}
 }
 
-// query gives the query parameters. net/http's own reading leaves out what it
+// query returns the query parameters. net/http's own reading leaves out what it
 // cannot read.
 func query(q *http.Request) (url.Values, error) {
 	v, err := url.ParseQuery(q.URL.RawQuery)

@@ -24,7 +24,7 @@ const (
 	// maxBeforeCancel is the most seconds that wants of this node stand at its
 	// peers on behalf of a request.
 	maxBeforeCancel = 3600
-	// deadlineEvery is after how many peers a long answer gets writeTimeout anew.
+	// deadlineEvery is after how many peers a long answer gets writeTimeout again.
 	deadlineEvery = 256
 )
 

@@ -54,7 +54,7 @@ func (r *requests) add(route string, code int) {
 	r.count[requestKey{route, code}]++
 }
 
-// list gives the counts by route and code.
+// list returns the counts by route and code.
 func (r *requests) list() []status.Requests {
 	r.mu.Lock()
 	out := make([]status.Requests, 0, len(r.count))

@@ -137,7 +137,7 @@ func (s *Server) Listen() error {
 	return err
 }
 
-// Addrs gives the addresses that are listened on, with their real ports.
+// Addrs returns the addresses that are listened on, with their real ports.
 func (s *Server) Addrs() []net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +221,7 @@ func (s *Server) Close() error {
 // Panics is the number of errors of our own that were answered with 500.
 func (s *Server) Panics() uint64 { return s.guard.Panics() }
 
-// Stats tells how the server stands.
+// Stats returns the counters of the server.
 func (s *Server) Stats() status.HTTP {
 	open, refused, evicted := s.conns.Stats()
 	return status.HTTP{Requests: s.requests.list(), Connections: uint64(open), Refused: refused, Evicted: evicted, Panics: s.guard.Panics()}

@@ -392,10 +392,10 @@ func (s *settings) secrets() {
 	}
 }
 
-// bucket gives the name of a kind's bucket in InfluxDB 2.
+// bucket returns the name of a kind's bucket in InfluxDB 2.
 func (s *settings) bucket(k Kind) string { return s.Bucket + "/" + k.String() }
 
-// Masked gives a copy that may be shown: secrets are replaced by "***".
+// Masked returns a copy that may be shown: secrets are replaced by "***".
 func (c Config) Masked() Config {
 	if c.Password != "" {
 		c.Password = "***"

@@ -80,7 +80,7 @@ func (d *Destinations) Decode(value string) error {
 	return nil
 }
 
-// with gives the whole configuration of one more destination of c.
+// with returns the whole configuration of one more destination of c.
 func (c Config) with(d Destination) Config {
 	one := c
 	one.Also = nil
@@ -109,7 +109,7 @@ func override[T comparable](to *T, by T) {
 	}
 }
 
-// Destination gives the configuration of one destination alone, by its name:
+// Destination returns the configuration of one destination alone, by its name:
 // that of a sink, a client or Drain for it. The error names those there are.
 func (c Config) Destination(name string) (Config, error) {
 	names := []string{MainDestination}

@@ -102,7 +102,7 @@ func testEncoder(history bool) *Encoder {
 	return e
 }
 
-// encode gives all lines of the events, history first.
+// encode returns all lines of the events, history first.
 func encode(e *Encoder, events ...*event.Event) string {
 	var bufs [Kinds][]byte
 	for _, ev := range events {
@@ -342,7 +342,7 @@ func TestPointIdentity(t *testing.T) {
 	}
 }
 
-// hostileEvents gives six events of peer i, none of whose words any other
+// hostileEvents returns six events of peer i, none of whose words any other
 // peer uses.
 func hostileEvents(i int, at int64) []*event.Event {
 	name := event.Text(fmt.Sprint("hostile, =/", i))

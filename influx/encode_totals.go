@@ -33,7 +33,7 @@ func newNames(limit int, known []string) *names {
 	return n
 }
 
-// at gives the place of a name. Names that become the same tag value have one
+// at returns the place of a name. Names that become the same tag value have one
 // place.
 func (n *names) at(name event.Text) int {
 	name = event.Text(strings.TrimRight(string(name), `\`))
@@ -100,7 +100,7 @@ func init() {
 	}
 }
 
-// countryIndex gives a country's place: 0 for none, the last for what is no
+// countryIndex returns a country's place: 0 for none, the last for what is no
 // country.
 func countryIndex(c string) int {
 	if c == "" {

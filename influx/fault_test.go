@@ -478,7 +478,7 @@ func TestFaultR16Poison(t *testing.T) {
 }
 
 // R17: a server that takes little at once gets everything, and is not asked
-// again and again for more: halving each batch anew would be 620 requests.
+// again and again for more: halving each batch from the start would be 620 requests.
 func TestFaultR17TooLarge(t *testing.T) {
 	s := newFaulty(t, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
 		if len(lines) > 70 {

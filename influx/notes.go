@@ -20,7 +20,7 @@ const (
 	usualWithin = time.Hour
 )
 
-// lossEvery is how often a loss that goes on is told.
+// lossEvery is how often a continuing loss is reported.
 const lossEvery = 5 * time.Minute
 
 // kindEnd is not on the bus: the sink makes it when the bus has ended.

@@ -10,7 +10,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
-// An hour of the usual rate, a storm, calm, a loss that goes on, the end.
+// An hour of the usual rate, a storm, calm, a loss that continues, the end.
 func TestNotes(t *testing.T) {
 	var lost uint64
 	e := NewEncoder("n", true)

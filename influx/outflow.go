@@ -269,7 +269,7 @@ func (o *outflow) settled() (points int) {
 	return points
 }
 
-// state tells whether a writer fails, and the last failure of all.
+// state reports whether a writer fails, and the last failure of all.
 func (o *outflow) state() (failing bool, last string, at time.Time) {
 	for _, w := range o.writers {
 		f, l, a := w.state()

@@ -43,7 +43,7 @@ func newPace(most, mostPosts int, timeout time.Duration) *pace {
 		quick: timeout / paceQuick, slow: timeout / paceSlow, changed: make(chan struct{})}
 }
 
-// now gives the bounds of points and of posts.
+// now returns the bounds of points and of posts.
 func (p *pace) now() (points, posts int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -55,7 +55,7 @@ type failure struct {
 	at   time.Time
 }
 
-// newPlain gives nil if the destination is a server.
+// newPlain returns nil if the destination is a server.
 func newPlain(set *settings, lines *lines) *plain {
 	p := &plain{set: set, lines: lines}
 	switch set.base.Scheme {
@@ -335,7 +335,7 @@ func (l *lineFile) write(_ context.Context, _ Kind, lines []byte) {
 	l.p.lost(points, err)
 }
 
-// flush opens the file anew if it was moved away or removed.
+// flush opens the file again if it was moved away or removed.
 func (l *lineFile) flush() {
 	if l.f == nil || l.path == "" {
 		return

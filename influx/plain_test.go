@@ -17,7 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/store"
 )
 
-// freeUDP gives an address that nobody listens on.
+// freeUDP returns an address that nobody listens on.
 func freeUDP(t *testing.T) string {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")

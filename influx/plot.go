@@ -74,7 +74,7 @@ func (p *plot) Close() error {
 	return p.w.Flush()
 }
 
-// number gives a value that can be drawn.
+// number returns a value that can be drawn.
 func number(v any) (float64, bool) {
 	switch v := v.(type) {
 	case json.Number:

@@ -16,7 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
-// answerTo gives the answer to a statement in a format.
+// answerTo returns the answer to a statement in a format.
 func answerTo(t *testing.T, c *Client, format, statement string, flux bool) (string, error) {
 	t.Helper()
 	var b writerBuffer

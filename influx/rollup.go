@@ -13,7 +13,7 @@ import (
 type Rollup struct {
 	Of    *Measurement
 	Every time.Duration // length of an interval; a point's time is its beginning
-	// Again is how far back the intervals are made anew each time, so that
+	// Again is how far back the intervals are made again each time, so that
 	// points that come late are in them too.
 	Again time.Duration
 }

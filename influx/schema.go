@@ -15,7 +15,7 @@ const (
 	Kinds
 )
 
-// String gives the name of the retention policy: history or totals.
+// String returns the name of the retention policy: history or totals.
 func (k Kind) String() string {
 	if k == Totals {
 		return "totals"
@@ -33,7 +33,7 @@ const (
 	String
 )
 
-// String gives the type's name in the documentation.
+// String returns the type's name in the documentation.
 func (t Type) String() string {
 	switch t {
 	case Bool:
@@ -67,7 +67,7 @@ func (t *Tag) size() int {
 	return 1
 }
 
-// index gives the place of a value in the closed set.
+// index returns the place of a value in the closed set.
 func (t *Tag) index(value string) int {
 	for i, v := range t.Values {
 		if v == value {

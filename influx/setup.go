@@ -225,7 +225,7 @@ func (w *writer) rollups(create func() error) {
 	}
 }
 
-// continuousQueries creates the rollups, or creates them anew if they are
+// continuousQueries creates the rollups, or creates them again if they are
 // there in another form.
 func (c *Client) continuousQueries(ctx context.Context) error {
 	for _, r := range Rollups() {

@@ -267,7 +267,7 @@ func TestSetup2(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `insufficient permissions`) || !strings.Contains(err.Error(), `influx bucket create --org "acme" --name "ipfsmon/history" --retention 24h`) {
 		t.Errorf("without the right to create: %v", err)
 	}
-	// Writing goes on without that right, once the buckets are there.
+	// Writing continues without that right, once the buckets are there.
 	time.AfterFunc(300*time.Millisecond, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -48,7 +48,7 @@ func (e *Encoder) sideOf(ev *event.Event) int {
 	return noSide
 }
 
-// onSide gives the series keys of a side, empty at first.
+// onSide returns the series keys of a side, empty at first.
 func (t *table) onSide(side int) []string {
 	for len(t.sides) < side {
 		t.sides = append(t.sides, nil)

@@ -8,7 +8,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// onSide gives copies of the events of history as a side of a proxy has them.
+// onSide returns copies of the events of history as a side of a proxy has them.
 func onSide(side event.Side, name event.Text) (out []*event.Event) {
 	for _, ev := range testEvents() {
 		switch ev.Kind {

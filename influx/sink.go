@@ -19,7 +19,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
-// closeTimeout is how long Run goes on after its last event to store what
+// closeTimeout is how long Run continues after its last event to store what
 // waits.
 const closeTimeout = 5 * time.Second
 
@@ -257,7 +257,7 @@ func (s *Sink) flushEvery(ctx context.Context, every time.Duration) {
 	}
 }
 
-// Stats tells how the sink stands. It may be called from any goroutine.
+// Stats returns the counters of the sink. It may be called from any goroutine.
 func (s *Sink) Stats() Stats {
 	st := Stats{Events: s.events.Load(), Missed: s.missed.Load(), Panics: s.guard.Panics()}
 	if s.plain != nil {

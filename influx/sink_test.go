@@ -20,7 +20,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
-// testCID gives a different CID for each n: every third one is a CIDv0.
+// testCID returns a different CID for each n: every third one is a CIDv0.
 func testCID(n int) cid.Cid {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(n))
@@ -38,7 +38,7 @@ func testCID(n int) cid.Cid {
 	return cid.NewCidV1(cid.DagProtobuf, mh)
 }
 
-// testPeer gives a different peer for each n, in the form of an Ed25519 key.
+// testPeer returns a different peer for each n, in the form of an Ed25519 key.
 func testPeer(n int) peer.ID {
 	sum := sha256.Sum256([]byte(fmt.Sprint("peer", n)))
 	return peer.ID(append([]byte{0x00, 0x24, 0x08, 0x01, 0x12, 0x20}, sum[:]...))

@@ -18,7 +18,7 @@ const (
 // used is a stretch of time that has points.
 type used struct{ first, last int64 }
 
-// stamps gives the timestamps of one measurement, each once: the time itself,
+// stamps returns the timestamps of one measurement, each once: the time itself,
 // or the next nanosecond after the last point if that is later. When the clock
 // is set it starts again where the clock is, and goes around the times that were
 // used before: after a step back time stands still, in nanoseconds, until the
@@ -60,7 +60,7 @@ func (s *stamps) set() {
 	}
 }
 
-// around gives the first time from at on that no old stretch has.
+// around returns the first time from at on that no old stretch has.
 func (s *stamps) around(at int64) int64 {
 	for moved := true; moved; {
 		moved = false

@@ -292,7 +292,7 @@ func TestHalfWrittenLog(t *testing.T) {
 	})
 }
 
-// While the store is away nothing is lost, and it goes on when it is back.
+// While the store is away nothing is lost, and it continues when it is back.
 func TestStoreDiesUnderLoad(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -471,7 +471,7 @@ func waitFor(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// pingStore tells whether a server answers.
+// pingStore reports whether a server answers.
 func pingStore(ctx context.Context, url string) (status int, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/ping", nil)
 	if err != nil {

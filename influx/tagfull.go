@@ -72,7 +72,7 @@ func (f *fullTags) add(v tagValue) bool {
 	return true
 }
 
-// regroup gives the lines with each refused value replaced by others, and how
+// regroup returns the lines with each refused value replaced by others, and how
 // many those are; the very lines if there is none. A line that is changed gets
 // a time of its own, up to a tenth of a second later and always the same for
 // the same line, because there may be one with others at its time already.
@@ -129,7 +129,7 @@ func (f *fullTags) line(line []byte) []byte {
 
 var tagUnescaper = strings.NewReplacer(`\,`, ",", `\=`, "=", `\ `, " ")
 
-// unescaped gives where the first such byte is that has no backslash before it,
+// unescaped returns where the first such byte is that has no backslash before it,
 // or the length.
 func unescaped(b []byte, c byte) int {
 	for i := range b {

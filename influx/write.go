@@ -234,7 +234,7 @@ type retryError struct {
 func (e *retryError) Error() string { return e.err.Error() }
 func (e *retryError) Unwrap() error { return e.err }
 
-// retryAfter gives how long to wait at least, or -1 if err is not one to try
+// retryAfter returns how long to wait at least, or -1 if err is not one to try
 // again after.
 func retryAfter(err error) time.Duration {
 	var r *retryError

@@ -13,7 +13,7 @@ type arena[T any, P interface {
 	n      int
 }
 
-// take gives an empty message.
+// take returns an empty message.
 func (a *arena[T, P]) take() P {
 	c, i := a.n/chunk, a.n%chunk
 	if c == len(a.chunks) {

@@ -17,7 +17,7 @@ import (
 )
 
 // fakeConn costs what a connection of libp2p's costs to ask: its ID and those
-// of its streams are made anew each time, and its streams are in a new list.
+// of its streams are made again each time, and its streams are in a new list.
 type fakeConn struct {
 	network.Conn
 	n             int

@@ -230,14 +230,14 @@ func (f *Feed) connection(e *event.Event) connContent {
 	}
 }
 
-// Sample gives the node's last totals; nil before the first.
+// Sample returns the node's last totals; nil before the first.
 func (f *Feed) Sample() *event.Sample {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.sample
 }
 
-// Content gives the figures of the last complete interval; nil before there is one.
+// Content returns the figures of the last complete interval; nil before there is one.
 func (f *Feed) Content() *pb.Content {
 	f.mu.Lock()
 	s, until := f.summary, f.until

@@ -82,7 +82,7 @@ func (e *CaptureError) Error() string {
 	return fmt.Sprintf("introspect: a capture file is damaged at byte %d: %s", e.Offset, e.Reason)
 }
 
-// Next gives the next message and its frame. The error is io.EOF at the end; a
+// Next returns the next message and its frame. The error is io.EOF at the end; a
 // last message that was cut short is the end too, for that is what a recorder
 // that was killed leaves. A *CaptureError names the place of other damage.
 func (c *CaptureReader) Next() (*pb.ServerMessage, []byte, error) {

@@ -23,7 +23,7 @@ type DHTTable struct {
 	DHT      *dht.IpfsDHT
 }
 
-// DHTProvider gives the provider of these tables. agent is what a peer calls
+// DHTProvider returns the provider of these tables. agent is what a peer calls
 // itself, as it said it; taps may be nil.
 func DHTProvider(start time.Time, tables []DHTTable, taps *DHTTaps, agent func(peer.ID) string) func() ([]*pb.DHT, error) {
 	return func() ([]*pb.DHT, error) {

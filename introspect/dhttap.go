@@ -62,7 +62,7 @@ func NewDHTTaps() *DHTTaps { return &DHTTaps{} }
 // it must not block.
 func (t *DHTTaps) Tell(f func(DHTQuery)) { t.sink.Store(&f) }
 
-// Host gives a host for a DHT to be made with.
+// Host returns a host for a DHT to be made with.
 func (t *DHTTaps) Host(h host.Host) host.Host { return &dhtHost{h, t} }
 
 // done counts a query and tells it.

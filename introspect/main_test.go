@@ -87,7 +87,7 @@ func (p *peerOf) send(c pb.ClientCommand_Command, source pb.ClientCommand_Source
 	return p.id
 }
 
-// next gives the next message, whose frame must be good.
+// next returns the next message, whose frame must be good.
 func (p *peerOf) next() *pb.ServerMessage {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

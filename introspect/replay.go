@@ -44,7 +44,7 @@ func (r *Replay) FetchFullState() (*pb.State, error) {
 	return proto.CloneOf(r.state), nil
 }
 
-// FetchRuntime gives the runtime in the file.
+// FetchRuntime returns the runtime in the file.
 func (r *Replay) FetchRuntime() (*pb.Runtime, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -218,7 +218,7 @@ func (s *Server) leave(ses *session) {
 	s.wg.Done()
 }
 
-// address gives the IP address of "host:port"; the zero Addr of a unix socket.
+// address returns the IP address of "host:port"; the zero Addr of a unix socket.
 func address(remote string) netip.Addr {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
@@ -231,7 +231,7 @@ func address(remote string) netip.Addr {
 	return ip.Unmap()
 }
 
-// snapshot gives a state that is at most so old, or what the bound on the time
+// snapshot returns a state that is at most so old, or what the bound on the time
 // for snapshots allows. All who wait get the same.
 func (s *Server) snapshot(maxAge time.Duration) (snapshot, error) {
 	s.snap.Lock()
@@ -270,7 +270,7 @@ func (s *Server) makeSnapshot() ([]byte, uint64, error) {
 	return frame, st.GetSequence(), err
 }
 
-// runtimeFrame gives the Runtime message with the event types that were seen.
+// runtimeFrame returns the Runtime message with the event types that were seen.
 func (s *Server) runtimeFrame() ([]byte, error) {
 	rt, err := s.cfg.Introspector.FetchRuntime()
 	if err != nil {

@@ -96,11 +96,11 @@ type refusal struct{ reason string }
 func (r *refusal) Error() string { return r.reason }
 
 // read takes commands one after the other. While too much waits to be written
-// it takes none, so that a client that does not read cannot go on asking.
+// it takes none, so that a client that does not read cannot keep asking.
 func (s *session) read(ctx context.Context) error {
 	for {
 		// A cancelled read breaks the connection without a word, so reading
-		// goes on until the other side closes it, or end.
+		// continues until the other side closes it, or end.
 		_, b, err := s.ws.Read(context.WithoutCancel(ctx))
 		if err != nil {
 			return err

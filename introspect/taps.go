@@ -53,7 +53,7 @@ func (t *Taps) Option() libp2p.Option {
 // its muxer. A network.Conn gives it by As.
 type ConnCounter struct{ in, out atomic.Uint64 }
 
-// Bytes gives what was received and sent.
+// Bytes returns what was received and sent.
 func (c *ConnCounter) Bytes() (in, out uint64) { return c.in.Load(), c.out.Load() }
 
 // countingMuxer has a muxer work on a counted connection.
@@ -212,7 +212,7 @@ func (t *Taps) forget(p peer.ID) {
 }
 
 // sweep forgets peers that are not connected: what was read after the last of
-// their connections closed has made their counters anew.
+// their connections closed has made their counters again.
 func (t *Taps) sweep(connected func(peer.ID) bool) {
 	t.peers.Range(func(k, _ any) bool {
 		if p := k.(peer.ID); !connected(p) {

@@ -176,7 +176,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 // emit takes one value of a family with the values of its labels.
 type emit func(v float64, labels ...string)
 
-// emitter gives the emit of a family. A value that Prometheus refuses, or one
+// emitter returns the emit of a family. A value that Prometheus refuses, or one
 // for labels that have one, is left out: it would take the whole page with it.
 func (m *Metrics) emitter(family int, to func(prometheus.Metric)) emit {
 	seen := make(map[string]bool)

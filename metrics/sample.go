@@ -25,7 +25,7 @@ type tally struct {
 	count int
 }
 
-// capped gives the largest sums, at most limit of them and ties by name, and
+// capped returns the largest sums, at most limit of them and ties by name, and
 // others for what is beyond, if there is any or always says so.
 func capped(all []tally, limit int, always bool) []tally {
 	sums := make(map[string]int, len(all))

@@ -29,7 +29,7 @@ type bitswapIn struct {
 	BitswapOpts []bitswap.Option `group:"bitswap-options"`
 }
 
-// constructor gives kubo's own constructor of Bitswap for a configuration, as
+// constructor returns kubo's own constructor of Bitswap for a configuration, as
 // core/node/groups.go makes it.
 func constructor(cfg *config.Config) reflect.Value {
 	return reflect.ValueOf(node.Bitswap(
@@ -78,7 +78,7 @@ func checkConstructor(ctor reflect.Type) error {
 	return nil
 }
 
-// tapBitswap gives an fx decorator that has kubo build its Bitswap on a host
+// tapBitswap returns an fx decorator that has kubo build its Bitswap on a host
 // of our choosing: the network that Bitswap sends through is made inside
 // kubo's constructor and cannot be reached in another way without reading
 // private fields. Everything else is kubo's own doing.

@@ -28,7 +28,7 @@ const (
 	// sendTimeout is the longest that sending to one peer takes, from opening a
 	// stream on.
 	sendTimeout = 30 * time.Second
-	// takeBackTime is how long cancels go on after their request has ended.
+	// takeBackTime is how long cancels continue after their request has ended.
 	takeBackTime = 3 * time.Second
 	// closeStreamTime bounds the wait for a peer that has not answered to the
 	// stream's protocol when the stream is closed.
@@ -52,7 +52,7 @@ type broadcaster struct {
 	guard guard.Guard
 }
 
-// peers gives the connected peers that speak Bitswap, or have not said yet
+// peers returns the connected peers that speak Bitswap, or have not said yet
 // what they speak.
 func (b *broadcaster) peers() []peer.ID {
 	return slices.DeleteFunc(b.host.Network().Peers(), func(p peer.ID) bool {

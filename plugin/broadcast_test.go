@@ -58,7 +58,7 @@ func (a *arrived) MessageReceived(_ peer.ID, m bsmsg.BitSwapMessage) {
 }
 func (a *arrived) MessageSent(peer.ID, bsmsg.BitSwapMessage) {}
 
-// entries gives all entries so far, those of each message in the order of their CIDs.
+// entries returns all entries so far, those of each message in the order of their CIDs.
 func (a *arrived) entries() (out []bsmsg.Entry) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

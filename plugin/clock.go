@@ -39,7 +39,7 @@ func newClockWatch() *clockWatch {
 	return w
 }
 
-// look gives the event of a step since the last look, or nil.
+// look returns the event of a step since the last look, or nil.
 func (w *clockWatch) look() *event.Event {
 	wall, steady := w.wall(), w.steady()
 	by := time.Duration(wall-w.lastWall) - (steady - w.lastSteady)

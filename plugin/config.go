@@ -281,7 +281,7 @@ func split(err error) []error {
 // secretKeys are shown masked.
 var secretKeys = []string{"Token", "Password"}
 
-// flatten gives every key that is set with its value as JSON, secrets whole.
+// flatten returns every key that is set with its value as JSON, secrets whole.
 func flatten(cfg *Config) map[string]string {
 	out := make(map[string]string)
 	b, err := json.Marshal(cfg)

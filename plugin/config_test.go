@@ -10,7 +10,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// section gives JSON as kubo hands it to a plugin.
+// section returns JSON as kubo hands it to a plugin.
 func section(t *testing.T, s string) any {
 	t.Helper()
 	var v any

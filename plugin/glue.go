@@ -182,7 +182,7 @@ type topEntry struct {
 	Peers uint64 `json:"peers,omitempty"`
 }
 
-// top gives what was wanted most, or who wanted most, in the last complete
+// top returns what was wanted most, or who wanted most, in the last complete
 // interval, and before there is one in the running one.
 func (m *Monitor) top(kind string, n int) (any, error) {
 	t, err := m.derive.Top(kind, n)

@@ -32,7 +32,7 @@ const (
 	maxScopes   = 200
 	maxTopShown = 50
 
-	// slowEvery is how often figures are read anew that cost more than a look
+	// slowEvery is how often figures are read again that cost more than a look
 	// at a counter.
 	slowEvery = 2 * time.Second
 )
@@ -65,7 +65,7 @@ func (s *kept[T]) get(read func() T) T {
 	return s.value
 }
 
-// all gives the providers of what this node has.
+// all returns the providers of what this node has.
 func (p *providers) all() *introspect.DataProviders {
 	n := p.node
 	out := &introspect.DataProviders{

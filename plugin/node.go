@@ -26,7 +26,7 @@ const maxBandwidths = 30
 // through the datastore.
 const repoEvery = time.Minute
 
-// nodeSampler gives what a node tells about itself for each sample.
+// nodeSampler returns what a node tells about itself for each sample.
 type nodeSampler struct {
 	node *core.IpfsNode
 
@@ -87,7 +87,7 @@ func (s *nodeSampler) sample(ctx context.Context) event.Node {
 	return out
 }
 
-// repo gives the repository's size in bytes, as it was at most repoEvery and
+// repo returns the repository's size in bytes, as it was at most repoEvery and
 // the time of one reading ago; -1 before the first.
 func (s *nodeSampler) repo(ctx context.Context) int64 {
 	if time.Now().Before(s.repoNext) || ctx.Err() != nil {

@@ -21,7 +21,7 @@ const maxPeerAddrs = 64
 // agentNotKnown stands for the agent of a peer that has not told it.
 const agentNotKnown = event.Text("N/A")
 
-// peerMetadata gives the number of open connections, and what the host knows of
+// peerMetadata returns the number of open connections, and what the host knows of
 // the peers in its peerstore, or of those that are connected, but for itself.
 // Each peer is read when it is its turn.
 func peerMetadata(h host.Host, onlyConnected bool) (int, iter.Seq[httpapi.PeerMetadata]) {

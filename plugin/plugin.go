@@ -159,7 +159,7 @@ func (p *Plugin) Close() error {
 // meant.
 func (p *Plugin) Warnings() []string { return p.layers.Warnings() }
 
-// Check gives the effective configuration of a node whose plugin section is
+// Check returns the effective configuration of a node whose plugin section is
 // given, with the sources of its keys; the error names all that is wrong.
 func (p *Plugin) Check(repo string, section any) (*Config, map[string]string, error) {
 	if err := p.Init(&kuboplugin.Environment{Repo: repo, Config: section}); err != nil {

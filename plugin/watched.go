@@ -53,7 +53,7 @@ type Watched struct {
 	taps taps           // those that are in it
 }
 
-// kubo gives the node of kubo's, or what of one there is.
+// kubo returns the node of kubo's, or what of one there is.
 func (w Watched) kubo() *core.IpfsNode {
 	switch {
 	case w.node != nil:

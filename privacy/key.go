@@ -102,7 +102,7 @@ func dayOf(seconds int64) int64 {
 	return day
 }
 
-// at gives the key for an event of a time, in nanoseconds since 1970, and
+// at returns the key for an event of a time, in nanoseconds since 1970, and
 // makes a new one if the clock says that the day is over.
 func (k *Key) at(nanos int64) dayKey {
 	k.mu.Lock()
@@ -135,7 +135,7 @@ func (k *Key) save(now time.Time) {
 	}
 }
 
-// save writes the file anew, for its owner alone.
+// save writes the file again, for its owner alone.
 func (d dayKey) save(path string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // 0600
 	if err != nil {

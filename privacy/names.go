@@ -59,14 +59,14 @@ func lru[K comparable, V any]() *simplelru.LRU[K, V] {
 	return l
 }
 
-// multihash gives a sha2-256 multihash with the HMAC of n.in as its digest.
+// multihash returns a sha2-256 multihash with the HMAC of n.in as its digest.
 func (n *names) multihash() []byte {
 	n.mac.Reset()
 	n.mac.Write(n.in)
 	return n.mac.Sum([]byte{mh.SHA2_256, sha256.Size})
 }
 
-// peer gives a peer ID of the old form, Qm..., whatever the form of p.
+// peer returns a peer ID of the old form, Qm..., whatever the form of p.
 func (n *names) peer(p peer.ID) peer.ID {
 	if p == "" {
 		return ""
@@ -80,7 +80,7 @@ func (n *names) peer(p peer.ID) peer.ID {
 	return name
 }
 
-// cid gives a CID of the same version and codec; its multihash is sha2-256,
+// cid returns a CID of the same version and codec; its multihash is sha2-256,
 // also for one that held its data itself. The two versions of a CID get the
 // same multihash.
 func (n *names) cid(c cid.Cid) cid.Cid {
@@ -102,7 +102,7 @@ func (n *names) cid(c cid.Cid) cid.Cid {
 	return name
 }
 
-// conn gives a name for a connection. libp2p's own begins with the peer's ID.
+// conn returns a name for a connection. libp2p's own begins with the peer's ID.
 func (n *names) conn(id string) string {
 	if id == "" {
 		return ""

@@ -76,7 +76,7 @@ func (f *Filter) Mode() Mode { return f.mode }
 // Panics is the number of events left out because of an error of our own.
 func (f *Filter) Panics() uint64 { return f.guard.Panics() }
 
-// Apply gives what the sink may see of an event, nil if that is nothing. The
+// Apply returns what the sink may see of an event, nil if that is nothing. The
 // event is not changed; what comes out may share parts with it. Apply is for
 // one goroutine, as bus.Reader.Next is.
 func (f *Filter) Apply(e *event.Event) (out *event.Event) {

@@ -94,7 +94,7 @@ func (f *filler) addr() event.Text {
 	return a
 }
 
-// text gives what a field of type Text or string may hold by its name.
+// text returns what a field of type Text or string may hold by its name.
 func (f *filler) text(name string) string {
 	switch name {
 	case "Addr", "Addrs", "ListenAddrs", "ObservedAddr":
@@ -170,7 +170,7 @@ func kinds() (all []event.Kind) {
 	return all
 }
 
-// everyText gives all strings in a value, by reflection, and the value as
+// everyText returns all strings in a value, by reflection, and the value as
 // JSON and as Go writes it.
 func everyText(t testing.TB, v any) []string {
 	t.Helper()

@@ -133,7 +133,7 @@ func rendezvous(name string, hash []byte) uint64 {
 	return h ^ h>>33
 }
 
-// homeOf gives a peer's own node, the next of the ring if it has none or that
+// homeOf returns a peer's own node, the next of the ring if it has none or that
 // is gone; nil if none is connected.
 func (e *engine) homeOf(u *upstream) *downstream {
 	if u.home != nil && u.home.connected {
@@ -176,7 +176,7 @@ func (e *engine) askNext(t *want) {
 	e.nobody(t)
 }
 
-// ask gives what a node was asked, nil if it was not.
+// ask returns what a node was asked, nil if it was not.
 func (t *want) ask(d *downstream) *ask {
 	for _, a := range t.asks {
 		if a.down == d {

@@ -43,7 +43,7 @@ func (e *engine) noteBlocked(name string) {
 	e.n.blocked++
 }
 
-// refusedStreams gives how many streams were refused by the names of the list,
+// refusedStreams returns how many streams were refused by the names of the list,
 // and as other those of protocols that are passed on but found no place or no
 // node. The caller holds the lock.
 func (e *engine) refusedStreams() map[string]uint64 {

@@ -155,7 +155,7 @@ func (e *engine) peerConnected(p peer.ID) bool {
 	return e.upstream(p) != nil
 }
 
-// upstream gives a peer's state, made if there is none; nil if there are too many.
+// upstream returns a peer's state, made if there is none; nil if there are too many.
 func (e *engine) upstream(p peer.ID) *upstream {
 	u := e.ups[p]
 	if u == nil && !e.closed && len(e.ups) < e.cfg.MaxUpstreams {

@@ -50,7 +50,7 @@ type flight struct {
 	from    []netip.Addr // callers that came before preload was there
 }
 
-// join gives the flight for a key, begun if there is none.
+// join returns the flight for a key, begun if there is none.
 func (s *refsServer) join(key flightKey, from netip.Addr) (*flight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +110,7 @@ func (s *refsServer) part(f *flight, from netip.Addr) {
 	f.mu.Unlock()
 }
 
-// read gives the lines from i on, and the end if there is nothing after them;
+// read returns the lines from i on, and the end if there is nothing after them;
 // changed is closed when there is more to read.
 func (f *flight) read(i int) (lines [][]byte, changed <-chan struct{}, end error) {
 	f.mu.Lock()
@@ -121,7 +121,7 @@ func (f *flight) read(i int) (lines [][]byte, changed <-chan struct{}, end error
 	return nil, f.changed, f.end
 }
 
-// refused gives the status of a flight that ended before its first line, 0 for
+// refused returns the status of a flight that ended before its first line, 0 for
 // one that did not.
 func (f *flight) refused() (status int, reason string) {
 	f.mu.Lock()

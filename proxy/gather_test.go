@@ -24,7 +24,7 @@ type countingConn struct {
 
 func (c *countingConn) Write(b []byte) (int, error) { c.writes++; return c.Conn.Write(b) }
 
-// securePair gives both ends of a connection, ours gathers.
+// securePair returns both ends of a connection, ours gathers.
 func securePair(t *testing.T) (ours, theirs sec.SecureConn, below *countingConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -36,7 +36,7 @@ func (n *nodeNames) set(d *downstream, id peer.ID) {
 	n.now.Store(&now)
 }
 
-// NodeName gives the configured name of the node with that peer ID, "" if there
+// NodeName returns the configured name of the node with that peer ID, "" if there
 // is none. It may be called from any goroutine and returns at once.
 func (p *Proxy) NodeName(id peer.ID) event.Text {
 	if now := p.names.now.Load(); now != nil {

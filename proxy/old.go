@@ -7,7 +7,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// readable gives a message without what its receiver cannot read: Bitswap before
+// readable returns a message without what its receiver cannot read: Bitswap before
 // 1.2 knows neither HAVE nor DONT_HAVE.
 func readable(msg bsmsg.BitSwapMessage, to bsnet.MessageSender) bsmsg.BitSwapMessage {
 	if len(msg.BlockPresences()) == 0 || to.SupportsHave() {
@@ -27,7 +27,7 @@ func readable(msg bsmsg.BitSwapMessage, to bsnet.MessageSender) bsmsg.BitSwapMes
 	return out
 }
 
-// sameHash gives a block under the CID by which the node was asked for it, nil if
+// sameHash returns a block under the CID by which the node was asked for it, nil if
 // it was not. Bitswap 1.0 sends bytes alone, whose CID is then taken for a CIDv0.
 func (e *engine) sameHash(d *downstream, blk blocks.Block) blocks.Block {
 	if blk.Cid().Version() != 0 {

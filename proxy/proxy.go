@@ -232,7 +232,7 @@ func (p *Proxy) RefsAddr() net.Addr {
 	return p.refs.listener.Addr()
 }
 
-// addressesOf gives the IP addresses of a peer's connections.
+// addressesOf returns the IP addresses of a peer's connections.
 func (p *Proxy) addressesOf(id peer.ID) []netip.Addr {
 	var out []netip.Addr
 	for _, c := range p.up.Network().ConnsToPeer(id) {

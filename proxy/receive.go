@@ -83,7 +83,7 @@ func (s *downSide) PeerConnected(peer.ID) {}
 // PeerDisconnected see PeerConnected.
 func (s *downSide) PeerDisconnected(peer.ID) {}
 
-// entriesOf gives a message's wantlist, the most important first.
+// entriesOf returns a message's wantlist, the most important first.
 func entriesOf(m bsmsg.BitSwapMessage) []entry {
 	all := m.Wantlist()
 	if len(all) == 0 {

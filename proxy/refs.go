@@ -234,7 +234,7 @@ func parseRefs(r *http.Request) (flightKey, error) {
 	return key, nil
 }
 
-// caller gives the address of whoever asks: the connection's, or what a trusted
+// caller returns the address of whoever asks: the connection's, or what a trusted
 // proxy says, which is the last address of X-Forwarded-For that is none of a
 // trusted proxy.
 func (s *refsServer) caller(r *http.Request) (netip.Addr, error) {

@@ -36,7 +36,7 @@ func refsProxy(t *testing.T, change func(*Config), refs http.HandlerFunc) (*test
 	return p, "http://" + p.RefsAddr().String() + refsPath
 }
 
-// freePort gives a port that was free a moment ago.
+// freePort returns a port that was free a moment ago.
 func freePort(t *testing.T) int {
 	t.Helper()
 	s := httptest.NewServer(nil)

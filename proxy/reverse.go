@@ -209,7 +209,7 @@ func (e *engine) reverseWant(p *preload, x entry) {
 	e.reverseNobody(key, w)
 }
 
-// peersOf gives the peers at the callers' addresses.
+// peersOf returns the peers at the callers' addresses.
 func (e *engine) peersOf(p *preload) []peer.ID {
 	if time.Since(p.looked) < lookAgain {
 		return p.peers

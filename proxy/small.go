@@ -148,7 +148,7 @@ func (h *histogram) add(d time.Duration) {
 	h.buckets[i]++
 }
 
-// take gives the interval's figures and begins the next one.
+// take returns the interval's figures and begins the next one.
 func (h *histogram) take() event.LatencyStats {
 	out := event.LatencyStats{Count: h.count, Sum: h.sum, Max: h.max}
 	if n := len(h.samples); n > 0 {

@@ -2,7 +2,7 @@ package proxy
 
 import "github.com/ipfsmon/ipfsmon/event"
 
-// Status gives the proxy as it is now, with counters since its start and without
+// Status returns the proxy as it is now, with counters since its start and without
 // times, and its last sample, which has those; nil before the first.
 func (p *Proxy) Status() (now, last *event.Proxy) {
 	return p.engine.status(), p.last.Load()

@@ -39,7 +39,7 @@ func (e *engine) nodes() []peer.ID {
 	return out
 }
 
-// nodeOf gives the connected node with that ID, nil if there is none.
+// nodeOf returns the connected node with that ID, nil if there is none.
 func (e *engine) nodeOf(id peer.ID) *downstream {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -52,7 +52,7 @@ func (e *engine) idOf(d *downstream) peer.ID {
 	return d.id
 }
 
-// home gives the node to which a peer's other streams go, the first from its
+// home returns the node to which a peer's other streams go, the first from its
 // own on that can.
 func (e *engine) home(from peer.ID, can func(peer.ID) bool) (peer.ID, bool) {
 	e.mu.Lock()
@@ -77,7 +77,7 @@ func (e *engine) home(from peer.ID, can func(peer.ID) bool) (peer.ID, bool) {
 	return "", false
 }
 
-// goneSignal gives a channel that is closed when the node's connection goes.
+// goneSignal returns a channel that is closed when the node's connection goes.
 func (e *engine) goneSignal(d *downstream) <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -136,7 +136,7 @@ func (e *engine) close() {
 	e.boxes.Wait()
 }
 
-// Sample gives the proxy's totals; the counters are since the last call.
+// Sample returns the proxy's totals; the counters are since the last call.
 func (p *Proxy) Sample(interval time.Duration) *event.Proxy {
 	s := p.engine.sample(interval)
 	p.last.Store(s)

@@ -90,7 +90,7 @@ func newMessageReader(r io.Reader) *messageReader {
 // used again.
 const smallMessage = 4096
 
-// next gives the next message; io.EOF at the end between two of them.
+// next returns the next message; io.EOF at the end between two of them.
 func (m *messageReader) next() (bsmsg.BitSwapMessage, error) {
 	n, err := m.in.NextMsgLen()
 	switch {
@@ -206,7 +206,7 @@ type blockMessage struct {
 	block blocks.Block
 }
 
-// lean gives a message as it is best written.
+// lean returns a message as it is best written.
 func lean(m bsmsg.BitSwapMessage) bsmsg.BitSwapMessage {
 	if b := m.Blocks(); len(b) == 1 && len(b[0].RawData()) > smallMessage && len(m.BlockPresences()) == 0 && len(m.Wantlist()) == 0 {
 		return &blockMessage{m, b[0]}

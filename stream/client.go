@@ -55,7 +55,7 @@ type Options struct {
 	Encoding string
 	// Token for servers that want one.
 	Token string
-	// TokenFunc gives the token anew for each connection, instead of Token.
+	// TokenFunc gives the token again for each connection, instead of Token.
 	TokenFunc func() (string, error)
 	// TLS is for servers that speak it; nil: no TLS. Without a ServerName it
 	// takes the host of the address.

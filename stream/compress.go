@@ -52,7 +52,7 @@ func (c *compressor) appendGzip(dst, raw []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, uint32(len(raw)))
 }
 
-// writer gives the one for so much JSON, set to write to out. The writers stay,
+// writer returns the one for so much JSON, set to write to out. The writers stay,
 // for what costs most in compressing a small frame is to make one.
 func (c *compressor) writer(n int) *flate.Writer {
 	w, level := &c.small, flate.HuffmanOnly

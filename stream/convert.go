@@ -11,7 +11,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// ToEvent gives the event as the monitor had it, under the limits that capture
+// ToEvent returns the event as the monitor had it, under the limits that capture
 // keeps, so that it can be published on a bus again. What version 3 does not
 // tell is left empty, or "other" where an empty word is none of its set. A gap
 // has no such form; nor has what is not an event at all.
@@ -74,7 +74,7 @@ func (m *Message) fill(out *event.Event) {
 	out.Addrs = texts(m.Addrs, event.MaxAddrs, event.MaxAddrText)
 }
 
-// keep gives the CID, or none if it is longer than an event may have.
+// keep returns the CID, or none if it is longer than an event may have.
 func keep(c cid.Cid, out *event.Event) cid.Cid {
 	if n := c.ByteLen(); n > event.MaxCIDBytes {
 		out.OversizeCID = max(out.OversizeCID, uint32(n))
@@ -97,7 +97,7 @@ func (c *Connection) conn() *event.Conn {
 	return out
 }
 
-// word gives w if it is in the set, else the set's last, which stands for all
+// word returns w if it is in the set, else the set's last, which stands for all
 // others.
 func word(w string, set []string) string {
 	if slices.Contains(set, w) {
@@ -106,7 +106,7 @@ func word(w string, set []string) string {
 	return set[len(set)-1]
 }
 
-// countryCode gives s if it has the form of ISO 3166-1 alpha-2, else "": so
+// countryCode returns s if it has the form of ISO 3166-1 alpha-2, else "": so
 // countries are few, whoever names them.
 func countryCode(s string) string {
 	upper := func(c byte) bool { return c >= 'A' && c <= 'Z' }

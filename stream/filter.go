@@ -218,7 +218,7 @@ func (m *matcher) matchCID(c cid.Cid) bool {
 	return m.hashes == nil || m.hashes[hashOf(c)]
 }
 
-// hashOf gives the multihash of a defined CID without an allocation.
+// hashOf returns the multihash of a defined CID without an allocation.
 func hashOf(c cid.Cid) string {
 	key := c.KeyString()
 	if c.Version() == 0 {

@@ -116,7 +116,7 @@ func (d *batchDecoder) close() {
 	}
 }
 
-// next gives the next line as an event. A line of a kind that is not known
+// next returns the next line as an event. A line of a kind that is not known
 // here gives one that is empty.
 func (d *batchDecoder) next(r io.Reader) (*Event, error) {
 	for len(d.rest) == 0 {

@@ -41,7 +41,7 @@ type Recorder struct {
 	Events uint64 // written
 }
 
-// NewRecorder makes the folder of a monitor, or goes on in it: a file that a
+// NewRecorder makes the folder of a monitor, or continues in it: a file that a
 // recorder left open when it was killed is repaired first, which keeps what of
 // it can be read. One recorder at a time may write to a folder.
 func NewRecorder(dir, monitor string) (*Recorder, error) {
@@ -203,7 +203,7 @@ func (r *Recorder) repair() error {
 	if err != nil {
 		return fmt.Errorf("recording: %w", err)
 	}
-	// A file that was being repaired has no name yet: repairing begins anew.
+	// A file that was being repaired has no name yet: repairing begins again.
 	for _, e := range entries {
 		path := filepath.Join(r.dir, e.Name())
 		switch {

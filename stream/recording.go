@@ -22,7 +22,7 @@ import (
 // maxLine is the longest line of a recording, in bytes.
 const maxLine = 16 << 20
 
-// Recordings gives the finished files of a recording in the order of their
+// Recordings returns the finished files of a recording in the order of their
 // time. dir is that of one monitor, or one above it if it has one monitor only.
 func Recordings(dir string) ([]string, error) {
 	files, err := recordingsIn(dir)

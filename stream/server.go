@@ -156,7 +156,7 @@ func (s *Server) Listen() error {
 	return err
 }
 
-// Addrs gives the addresses that are listened on, with their real ports.
+// Addrs returns the addresses that are listened on, with their real ports.
 func (s *Server) Addrs() []net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -342,7 +342,7 @@ func (s *Server) Kick(id string) bool {
 	return false
 }
 
-// Stats tells how the server stands.
+// Stats returns the counters of the server.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

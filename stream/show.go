@@ -194,7 +194,7 @@ func orEmpty[T any](s []T) []T {
 var CSVHeader = []string{"timestamp", "monitor", "seq", "kind", "direction", "peer", "type", "cid", "priority", "send_dont_have", "size",
 	"address", "agent", "country", "gateway", "side", "downstream"}
 
-// CSV gives the event, which should be clean, as rows with the columns of
+// CSV returns the event, which should be clean, as rows with the columns of
 // CSVHeader: one for each entry of a message, one for another event. A cell
 // that a spreadsheet would take for a formula begins with an apostrophe.
 func (e *Event) CSV() [][]string {

@@ -105,7 +105,7 @@ func TestHangupEndsAsTermDoes(t *testing.T) {
 	require.True(t, strings.HasSuffix(left[0], "_UTC.json.gz"), left[0])
 }
 
-// TestNohup: what was started with SIGHUP ignored goes on without a terminal.
+// TestNohup: what was started with SIGHUP ignored continues without a terminal.
 func TestNohup(t *testing.T) {
 	for ready, line := range map[string]string{
 		"listening on":    "store --create --dir " + t.TempDir() + "/influxdb --listen 127.0.0.1:0",

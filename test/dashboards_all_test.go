@@ -44,7 +44,7 @@ func TestAllDashboardsInfluxDB2(t *testing.T) {
 	dashboardsAnswer(t, influx.Config{URL: address, Org: org, TokenFile: file})
 }
 
-// checkers gives a folder with the npm packages of test/dashboards.
+// checkers returns a folder with the npm packages of test/dashboards.
 func checkers(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -81,7 +81,7 @@ func spooled(t *testing.T) *faultFlow {
 }
 
 // R14: the server's certificate has expired. Nothing is sent to it; when it has
-// another one, the same process goes on.
+// another one, the same process continues.
 func TestFaultR14ExpiredCertificate(t *testing.T) {
 	f := spooled(t)
 	authority, file := expiringAuthority(t, t.TempDir())

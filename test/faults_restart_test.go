@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// long tells whether a fault is to be as long as it is meant to be.
+// long reports whether a fault is to be as long as it is meant to be.
 func long() bool { return os.Getenv("FAULTS") != "" }
 
 // R28: kubo with the plugin starts and ends again and again, by signals and by

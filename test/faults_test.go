@@ -158,7 +158,7 @@ func TestFaultR27KilledServer(t *testing.T) {
 	t.Logf("%d events, %d times", f.sent, rounds)
 }
 
-// R22 with R27: monitor and server end in turns, and the next monitor goes on
+// R22 with R27: monitor and server end in turns, and the next monitor continues
 // where the last one stopped.
 func TestFaultR22Restarts(t *testing.T) {
 	f := newFaultFlow(t)

@@ -129,7 +129,7 @@ func (p *process) signal(s syscall.Signal) {
 	require.NoError(p.t, p.cmd.Process.Signal(s))
 }
 
-// wait gives the exit code; the process must end within the time.
+// wait returns the exit code; the process must end within the time.
 func (p *process) wait(d time.Duration) int {
 	p.t.Helper()
 	select {

@@ -106,7 +106,7 @@ func withoutInflux(home string) []string {
 	return env
 }
 
-// cidOf gives a different CID for each n, of three codecs and both versions.
+// cidOf returns a different CID for each n, of three codecs and both versions.
 func cidOf(t *testing.T, n int) cid.Cid {
 	t.Helper()
 	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(n)))

@@ -71,7 +71,7 @@ func TestIntrospection(t *testing.T) {
 	replays(t, env, filepath.Join(home, "session.capture"))
 }
 
-// both gives what is in a and in b.
+// both returns what is in a and in b.
 func both(a, b []string) (out []string) {
 	for _, x := range a {
 		for _, y := range b {

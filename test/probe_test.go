@@ -100,7 +100,7 @@ func TestProbe(t *testing.T) {
 	s := f.scheduler("one,two", "--influxdb", "file://"+lines, "--name", "lab")
 	require.Eventually(t, func() bool { return good(f.results(), "retrieve") >= 4 }, probePatience, 100*time.Millisecond)
 
-	// Killed in the middle: marked offline, and the rounds go on.
+	// Killed in the middle: marked offline, and the rounds continue.
 	b.signal(syscall.SIGKILL)
 	b.wait(30 * time.Second)
 	s.find(`marking it (offline)`)

@@ -137,7 +137,7 @@ func textFile(t *testing.T, text string) string {
 }
 
 // TestBadConfigurationIsRefused starts a node with one wrong setting at a
-// time: it must say which and why, and the node's own commands must go on.
+// time: it must say which and why, and the node's own commands must continue.
 func TestBadConfigurationIsRefused(t *testing.T) {
 	home := t.TempDir()
 	n := startNode(t, home)

@@ -153,7 +153,7 @@ func addFile(n *node, size int) (cids []cid.Cid) {
 	return cids
 }
 
-// address gives the multiaddr of a node's TCP listener, with its peer ID.
+// address returns the multiaddr of a node's TCP listener, with its peer ID.
 func (n *node) address() string {
 	n.t.Helper()
 	for _, a := range strings.Fields(n.ipfs("id", "-f", "<addrs>")) {

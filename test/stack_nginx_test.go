@@ -227,7 +227,7 @@ func (a *authority) make(template *x509.Certificate) (der []byte, key *ecdsa.Pri
 	return der, key
 }
 
-// leaf gives a certificate and its key as PEM.
+// leaf returns a certificate and its key as PEM.
 func (a *authority) leaf(usage x509.ExtKeyUsage) (cert, key []byte) {
 	der, private := a.make(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost", "influxdb.example.org"},

@@ -56,7 +56,7 @@ func monitor(t *testing.T) (addr string) {
 	return s.Addrs()[0].String()
 }
 
-// TestRecordSurvivesAKill kills a recorder, lets another go on, and replays what
+// TestRecordSurvivesAKill kills a recorder, lets another continue, and replays what
 // both wrote.
 func TestRecordSurvivesAKill(t *testing.T) {
 	home, addr := t.TempDir(), monitor(t)

@@ -76,7 +76,7 @@ func (a *tally) get() map[string]float64 {
 	return maps.Clone(a.count)
 }
 
-// received gives what a node's InfluxDB holds of one direction, by type.
+// received returns what a node's InfluxDB holds of one direction, by type.
 func (n *node) stored(direction string) map[string]float64 {
 	n.t.Helper()
 	out := map[string]float64{}

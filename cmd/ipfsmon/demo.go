@@ -136,7 +136,7 @@ func (s *swarmProcess) run(c *cli.Context, repo string, done <-chan struct{}) er
 // apiFile is where kubo writes the address of a running node's RPC API.
 func apiFile(repo string) string { return filepath.Join(repo, "api") }
 
-// waitForAPI gives the address of the node's RPC API as soon as there is one,
+// waitForAPI returns the address of the node's RPC API as soon as there is one,
 // or "" if the monitor ended first.
 func waitForAPI(repo string, done <-chan struct{}) (string, error) {
 	for tick := time.Tick(50 * time.Millisecond); ; {

@@ -126,7 +126,7 @@ type bars struct {
 
 func newBars(w io.Writer, terminal bool) *bars { return &bars{w: w, terminal: terminal} }
 
-// step gives what to call as a part moves on. Calls do not overlap.
+// step returns what to call as a part moves on. Calls do not overlap.
 func (b *bars) step(label string) func(done, total int) {
 	return func(done, total int) {
 		if b.label != label {

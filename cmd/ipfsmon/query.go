@@ -234,7 +234,7 @@ func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Co
 	return cfg, end, nil
 }
 
-// configured gives what a repository's configuration says of the store: an
+// configured returns what a repository's configuration says of the store: an
 // InfluxDB with its URL, or the data folder of the embedded one.
 func configured(repo string) (cfg influx.Config, data string, err error) {
 	section, err := pluginSection(repo)

@@ -104,7 +104,7 @@ func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
 	return o, nil
 }
 
-// readToken gives the first token of a file of tokens.
+// readToken returns the first token of a file of tokens.
 func readToken(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -214,7 +214,7 @@ func follow(ctx context.Context, o stream.Options, address string, once bool, ea
 	return shown(err)
 }
 
-// printer gives the function that writes one event. It writes at once: an event
+// printer returns the function that writes one event. It writes at once: an event
 // is shown when it happens.
 func (t *tailer) printer(out *bufio.Writer) func(*stream.Event) error {
 	var line []byte

@@ -138,7 +138,7 @@ func (r *rates) some() bool {
 	return r.events > 0
 }
 
-// show writes the rates of the time since the last table and begins anew.
+// show writes the rates of the time since the last table and begins again.
 func (r *rates) show(in time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -181,7 +181,7 @@ func (r *rates) most(of string, counts map[string]uint64, in time.Duration) {
 	}
 }
 
-// sorted gives the names, the most frequent first.
+// sorted returns the names, the most frequent first.
 func sorted(counts map[string]uint64) []string {
 	var names []string
 	for k := range counts {

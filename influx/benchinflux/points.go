@@ -78,7 +78,7 @@ type point struct {
 	at          time.Time
 }
 
-// pointsOf gives the points of an event as text and numbers: who gets them
+// pointsOf returns the points of an event as text and numbers: who gets them
 // need not make text of CIDs and peers.
 func pointsOf(e *event.Event) (out []point, err error) {
 	var bufs [influx.Kinds][]byte

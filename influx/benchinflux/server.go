@@ -34,7 +34,7 @@ type server struct {
 // nothing.
 type login struct{ User, PasswordFile string }
 
-// password gives the password; none without a file.
+// password returns the password; none without a file.
 func (l login) password() (string, error) {
 	if l.PasswordFile == "" {
 		return "", nil
@@ -214,7 +214,7 @@ func prepared(s *server, err error) (*server, error) {
 	}
 }
 
-// askRow gives the first row of the first series of an answer; nil if there is
+// askRow returns the first row of the first series of an answer; nil if there is
 // none. The server's URL has the login.
 func askRow(server, database, statement string) ([]any, error) {
 	c := http.Client{Timeout: time.Minute}
@@ -257,7 +257,7 @@ func stored(server, database, field, measurement string) (int, error) {
 	return int(n), err
 }
 
-// newest gives the time of the newest point of a measurement of history.
+// newest returns the time of the newest point of a measurement of history.
 func newest(server, measurement string) (time.Time, error) {
 	row, err := askRow(server, influx.DefaultDatabase, "SELECT last(cid) FROM history."+measurement)
 	if err != nil {

@@ -44,7 +44,7 @@ func lengthExtra(c uint8) uint8 {
 	return (c - 4) / 4
 }
 
-// distCode gives the code of a distance less 1.
+// distCode returns the code of a distance less 1.
 func distCode(d uint16) int {
 	if d < 2 {
 		return int(d)
@@ -53,7 +53,7 @@ func distCode(d uint16) int {
 	return 2*(n-1) + int(d>>(n-2)&1)
 }
 
-// distBase gives the least distance less 1 of a code, and how many bits follow.
+// distBase returns the least distance less 1 of a code, and how many bits follow.
 func distBase(c int) (base uint16, extra uint) {
 	if c < 2 {
 		return uint16(c), 0
@@ -211,7 +211,7 @@ func (w *Writer) codes() {
 	})
 }
 
-// runs gives the symbols that lengths are written as: 17 and 18 are many zeros.
+// runs returns the symbols that lengths are written as: 17 and 18 are many zeros.
 func runs(lengths []uint8, f func(symbol, zeros int)) {
 	for i := 0; i < len(lengths); {
 		n := 0

@@ -234,7 +234,7 @@ func (o *bitWriter) flush() {
 	o.acc, o.n = o.acc>>(o.n&^7&63), o.n&7
 }
 
-// end gives all bytes, the last one filled up with zeros.
+// end returns all bytes, the last one filled up with zeros.
 func (o *bitWriter) end() []byte {
 	for ; o.n > 0; o.n -= min(o.n, 8) {
 		o.b = append(o.b, byte(o.acc))

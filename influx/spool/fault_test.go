@@ -310,7 +310,7 @@ func TestFaultR6Cursor(t *testing.T) {
 }
 
 // R7: a full disk in the middle of a frame, at a new segment, at the cursor:
-// nothing that was accepted is lost, and it goes on when there is room.
+// nothing that was accepted is lost, and it continues when there is room.
 func TestFaultR7Full(t *testing.T) {
 	for _, what := range []string{"write", "create", "rename", "sync", "syncdir", "truncate", "remove"} {
 		for nth := 1; nth <= 6; nth++ {

@@ -37,7 +37,7 @@ func (m *memFS) op(what, name string) error {
 	return m.fail(m.ops, what, filepath.Base(name))
 }
 
-// powerCut gives the file system after a power cut: what was not synced is gone,
+// powerCut returns the file system after a power cut: what was not synced is gone,
 // or there in part.
 func (m *memFS) powerCut(part int) *memFS {
 	m.mu.Lock()

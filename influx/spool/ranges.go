@@ -13,7 +13,7 @@ type span struct{ first, last uint64 }
 // ranges is a set of frame numbers as sorted spans that do not touch.
 type ranges []span
 
-// at gives the index of the first span that ends at n or later.
+// at returns the index of the first span that ends at n or later.
 func (r ranges) at(n uint64) int {
 	return sort.Search(len(r), func(i int) bool { return r[i].last >= n })
 }

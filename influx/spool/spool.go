@@ -266,7 +266,7 @@ func (s *Spool) forget(i int) {
 	}
 }
 
-// inMemory gives the index of a frame in mem, or -1.
+// inMemory returns the index of a frame in mem, or -1.
 func (s *Spool) inMemory(seq uint64) int {
 	i := sort.Search(len(s.mem), func(i int) bool { return s.mem[i].seq >= seq })
 	if i < len(s.mem) && s.mem[i].seq == seq {
@@ -511,7 +511,7 @@ func (s *Spool) Seal() {
 	s.signal(Backlog)
 }
 
-// Stats tells how the spool stands.
+// Stats returns the counters of the spool.
 func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -104,7 +104,7 @@ func drain(t testing.TB, s *Spool) (got []int) {
 	return got
 }
 
-// distinct gives how many different numbers there are.
+// distinct returns how many different numbers there are.
 func distinct(got []int) int {
 	m := map[int]bool{}
 	for _, n := range got {

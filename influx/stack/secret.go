@@ -27,7 +27,7 @@ type folder string
 
 func (f folder) path(name string) string { return filepath.Join(string(f), filepath.FromSlash(name)) }
 
-// Show gives a secret; name is one of Files.
+// Show returns a secret; name is one of Files.
 func Show(dir, name string) (string, error) {
 	if !slices.Contains(Files, name) {
 		return "", fmt.Errorf("there is no secret %q; there are %s", name, strings.Join(Files, ", "))
@@ -35,7 +35,7 @@ func Show(dir, name string) (string, error) {
 	return folder(dir).read(name)
 }
 
-// read gives a secret; the error is os.ErrNotExist if there is none, or an
+// read returns a secret; the error is os.ErrNotExist if there is none, or an
 // empty file where one should be.
 func (f folder) read(name string) (string, error) {
 	secret, err := readSecret(f.path(name))
@@ -50,7 +50,7 @@ func readSecret(path string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// random gives the secret of a name, which it makes if there is none: 256 bits
+// random returns the secret of a name, which it makes if there is none: 256 bits
 // in letters and digits, which no shell, URL or file format takes for anything.
 func (f folder) random(name string) (string, error) {
 	secret, err := f.read(name)

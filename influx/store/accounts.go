@@ -18,7 +18,7 @@ import (
 // The users that a store has from its first start on. A password is 128 bits
 // or more of chance, in a file beside the data that only its owner can read;
 // the file is what counts: who wants another password changes it there and
-// starts the store anew.
+// starts the store again.
 const (
 	// MonitorUser may do everything: the monitor, ipfsmon query, backups.
 	MonitorUser = "monitor"
@@ -34,7 +34,7 @@ func PasswordFile(data, user string) string { return passwordFile(StoreDir(data)
 
 func passwordFile(dir, user string) string { return filepath.Join(dir, user+".password") }
 
-// Login gives who to be for everything in a data folder's store: a user and the
+// Login returns who to be for everything in a data folder's store: a user and the
 // file with its password. Both are empty where there is none, as in a store that
 // was last run by a version without passwords.
 func Login(data string) (user, file string) {

@@ -65,7 +65,7 @@ func backupShard(s *run.Server, id uint64, put func(string, io.Reader) error) er
 		return nil // it is gone: history that expired meanwhile
 	}
 	// What is in memory is written to a file first; while that goes on for
-	// another reason it cannot be begun anew.
+	// another reason it cannot be begun again.
 	var dir string
 	for tries := 0; ; tries++ {
 		if dir, err = s.TSDBStore.CreateShardSnapshot(id, false); err == nil {

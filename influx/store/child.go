@@ -149,7 +149,7 @@ func (c *Child) Addr() string {
 // URL is the store's address as Config.URL takes it.
 func (c *Child) URL() string { return "http://" + c.Addr() }
 
-// Login gives who to be for everything in the store, as the function Login.
+// Login returns who to be for everything in the store, as the function Login.
 func (c *Child) Login() (user, passwordFile string) { return Login(c.cfg.Data) }
 
 // PID is the process now running; 0 between two.

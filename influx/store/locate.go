@@ -15,7 +15,7 @@ import (
 // pingTimeout is how long a store on this machine may take to answer /ping.
 const pingTimeout = 2 * time.Second
 
-// FindStore gives the URL of the running store of a data folder. The error is
+// FindStore returns the URL of the running store of a data folder. The error is
 // os.ErrNotExist if none runs.
 func FindStore(ctx context.Context, data string) (url string, err error) {
 	path := filepath.Join(StoreDir(data), addressFile)
@@ -72,7 +72,7 @@ func IsStore(dir string) bool {
 	return err == nil && info.IsDir()
 }
 
-// OpenStore gives the URL of a data folder's store: of the running one, or of
+// OpenStore returns the URL of a data folder's store: of the running one, or of
 // one that it starts in this process and stop ends again.
 func OpenStore(ctx context.Context, data string) (url string, stop func(), err error) {
 	dir := StoreDir(data)

@@ -58,7 +58,7 @@ func repair(dir string, log *slog.Logger) error {
 
 // repairLogs cuts off the entry that a killed process was writing at the end of
 // a shard's log. InfluxDB 1.8 cuts it off too, but only after it has looked
-// where to go on: it leaves a hole there, and at the next start all that was
+// where to continue: it leaves a hole there, and at the next start all that was
 // written behind it is cut off with it, though it was answered for.
 func repairLogs(dir string, log *slog.Logger) error {
 	logs, err := filepath.Glob(filepath.Join(dir, "wal", "*", "*", "*", "_*.wal"))

@@ -100,7 +100,7 @@ func TestQueriesAreBounded(t *testing.T) {
 	}
 }
 
-// A query that takes too long is ended; the store goes on.
+// A query that takes too long is ended; the store continues.
 func TestQueryTimeLimit(t *testing.T) {
 	child, _ := limited(t, store.Limits{Time: time.Second, Rows: 1 << 30, Buckets: 1 << 60, Memory: 4 << 30})
 	many(t, child, 1000)
@@ -115,7 +115,7 @@ func TestQueryTimeLimit(t *testing.T) {
 }
 
 // Queries that together take more memory than is allowed are ended, and the
-// store goes on.
+// store continues.
 func TestQueryMemory(t *testing.T) {
 	child, log := limited(t, store.Limits{Memory: 256 << 20, Rows: 1 << 30, Buckets: 1 << 60})
 	many(t, child, 1000)

@@ -6,7 +6,7 @@
 // of tokens. Promised: beyond the loopback interface nothing is served without
 // TLS and a token, unless AllowInsecure says so, and then the log says so each
 // hour; a token is compared in a time that does not depend on it; a file that
-// changes is read anew within a second of its next use. On loopback and on unix
+// changes is read again within a second of its next use. On loopback and on unix
 // sockets nothing is encrypted and no token is asked for, for the sake of old
 // clients, but for what their packages keep behind a token always.
 package access

@@ -21,7 +21,7 @@ const (
 	maxFile = 256 << 10
 )
 
-// readTokens gives the SHA-256 of each token. With an error it still gives
+// readTokens returns the SHA-256 of each token. With an error it still gives
 // those of the files that are good.
 func readTokens(paths []string) ([][sha256.Size]byte, error) {
 	var all [][sha256.Size]byte

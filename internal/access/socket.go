@@ -11,7 +11,7 @@ import (
 // and what is in an address ends in logs.
 const bearer = "ipfsmon.bearer."
 
-// SocketToken gives the token among the sub-protocols of a WebSocket request.
+// SocketToken returns the token among the sub-protocols of a WebSocket request.
 func SocketToken(q *http.Request) (token string, ok bool) {
 	for _, line := range q.Header.Values("Sec-WebSocket-Protocol") {
 		for p := range strings.SplitSeq(line, ",") {

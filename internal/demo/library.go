@@ -108,7 +108,7 @@ func (l *library) trim() []*file {
 	return out
 }
 
-// size gives the bytes of all copies.
+// size returns the bytes of all copies.
 func (l *library) size() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -60,7 +60,7 @@ func TestCall(t *testing.T) {
 	lines.Once(t, "ask", "guard_test.breaks(")
 }
 
-// TestHandler: the connection breaks off, the server goes on; http.ErrAbortHandler
+// TestHandler: the connection breaks off, the server continues; http.ErrAbortHandler
 // is no fault.
 func TestHandler(t *testing.T) {
 	log, lines := guardtest.New()

@@ -110,7 +110,7 @@ func (l *Lookup) openDatabase(path string) error {
 	return nil
 }
 
-// Country gives the country of an address, ISO 3166-1 alpha-2. It is "" if
+// Country returns the country of an address, ISO 3166-1 alpha-2. It is "" if
 // the database does not know it or there is none, if the address is not public
 // or has no IP, and if it leads over a relay, whose address it then is.
 func (l *Lookup) Country(addr ma.Multiaddr) (country string) {
@@ -168,7 +168,7 @@ func (l *Lookup) Gateways() int {
 	return 0
 }
 
-// Changed has a value after the list was read anew; several changes may be
+// Changed has a value after the list was read again; several changes may be
 // one value. It is for one receiver and is never closed.
 func (l *Lookup) Changed() <-chan struct{} { return l.changed }
 

@@ -86,7 +86,7 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-// hostOf gives the host of "host", "host:port", "[v6]" or "[v6]:port".
+// hostOf returns the host of "host", "host:port", "[v6]" or "[v6]:port".
 func hostOf(hostport string) string {
 	if host, _, err := net.SplitHostPort(hostport); err == nil {
 		return host

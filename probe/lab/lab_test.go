@@ -173,7 +173,7 @@ func TestLines(t *testing.T) {
 	require.Greater(t, good, 2)
 }
 
-// TestCancelled gives what there is.
+// TestCancelled returns what there is.
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -77,7 +77,7 @@ func (n *private) add(ctx context.Context, cfg probe.PeerConfig) (*probe.Peer, e
 	return p, nil
 }
 
-// some gives a few peers that are there.
+// some returns a few peers that are there.
 func (n *private) some(but *probe.Peer) (out []peer.AddrInfo) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -160,7 +160,7 @@ func (c *client) retrieve(ctx context.Context, n *store.Node, cid string, t prob
 	return c.measure(ctx, n, "/retrieve/"+cid+"?generation=2", request{nil, t, t}, probe.RetrieveTimeout)
 }
 
-// measure gives a result for every answer, also one that makes no sense: then
+// measure returns a result for every answer, also one that makes no sense: then
 // its failure says so. The error is that there was no answer.
 func (c *client) measure(ctx context.Context, n *store.Node, path string, body request, limit time.Duration) (*measured, error) {
 	began := time.Now()

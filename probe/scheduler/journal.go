@@ -120,7 +120,7 @@ func (j *journal) tx(do func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// load gives what waits, by number, and how many rows make no sense.
+// load returns what waits, by number, and how many rows make no sense.
 func (j *journal) load() (waiting []*store.Result, bad int, err error) {
 	rows, err := j.db.Query(`SELECT number, result FROM waiting ORDER BY number`)
 	if err != nil {

@@ -230,7 +230,7 @@ func TestFailingProvider(t *testing.T) {
 	}
 }
 
-// TestOutage: while the database is down rounds go on and nothing is lost.
+// TestOutage: while the database is down rounds continue and nothing is lost.
 func TestOutage(t *testing.T) {
 	st := &fakeStore{}
 	a, b, c := newServer(t), newServer(t), newServer(t)

@@ -61,7 +61,7 @@ func (d *DenyList) Denies(c cid.Cid) bool {
 	return d.list.Load().IsCidBlocked(c).Status == nopfs.StatusBlocked
 }
 
-// Run reads the list anew each hour until ctx is done. What cannot be read
+// Run reads the list again each hour until ctx is done. What cannot be read
 // leaves the list as it was.
 func (d *DenyList) Run(ctx context.Context) { d.run(ctx, denyRefresh) }
 

@@ -72,7 +72,7 @@ func TestDenied(t *testing.T) {
 	require.Equal(t, 200, s.ask("POST", "/provide", `{"Content":"eQ=="}`).status)
 }
 
-// TestDenyListURL: it is read anew, and what cannot be read changes nothing.
+// TestDenyListURL: it is read again, and what cannot be read changes nothing.
 func TestDenyListURL(t *testing.T) {
 	a, b := probe.CIDOf([]byte("a")), probe.CIDOf([]byte("b"))
 	var mu sync.Mutex

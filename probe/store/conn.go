@@ -94,7 +94,7 @@ func (c lite) tx(ctx context.Context, do func(conn) error) error {
 
 func (c lite) close() error { return c.db.Close() }
 
-// postgres is one connection to PostgreSQL, made anew when it breaks: a probe
+// postgres is one connection to PostgreSQL, made again when it breaks: a probe
 // has a statement or two in a second.
 type postgres struct {
 	config *pgx.ConnConfig

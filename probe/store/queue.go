@@ -9,7 +9,7 @@ func (s *Store) AddQueue(ctx context.Context, queue string) error {
 	return wrap("add a queue", err)
 }
 
-// Queue gives the number of the last result of a queue that was written; known
+// Queue returns the number of the last result of a queue that was written; known
 // is false if the database was never told of the queue.
 func (s *Store) Queue(ctx context.Context, queue string) (written int64, known bool, err error) {
 	written, known, err = s.written(ctx, s.db, queue, "")

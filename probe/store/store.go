@@ -3,7 +3,7 @@
 //
 // In: nodes with their heartbeats, schedulers, results. Out: the nodes that
 // are alive, and results of a time range. Promised: the same tables and
-// answers in both databases; migrations that were cut short go on at the next
+// answers in both databases; migrations that were cut short continue at the next
 // start; a database of parsec keeps its tables, rows and its own migrations'
 // version, only its ports become wide enough. Whoever writes to a database
 // decides what time it is: heartbeats and their age are by the database's

@@ -29,7 +29,7 @@ func Watch() *Log {
 	return l
 }
 
-// Addrs gives the addresses dialled so far, in order, as multiaddrs.
+// Addrs returns the addresses dialled so far, in order, as multiaddrs.
 func (l *Log) Addrs() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

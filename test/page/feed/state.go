@@ -10,7 +10,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// state gives the node as it is at that time, as a copy.
+// state returns the node as it is at that time, as a copy.
 func (s *swarm) state(now time.Time) *pb.ServerMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
