@@ -72,7 +72,7 @@ func TestConfigErrors(t *testing.T) {
 	f(Config{Username: "u", PasswordFile: filepath.Join(dir, "none")}, "PasswordFile: ", "no such file")
 	f(Config{Database: `a"b`}, "Database: ", "quotes")
 	f(Config{Database: "a/b"}, "Database: ", "slashes")
-	f(Config{HistoryRetention: "7d"}, "HistoryRetention: ", "1h")
+	f(Config{HistoryRetention: "7 days"}, "HistoryRetention: ", "want a duration from 1h")
 	f(Config{HistoryRetention: "1m", FlushInterval: "1ms", Timeout: "soon"}, "HistoryRetention: ", "FlushInterval: ", "Timeout: ")
 	f(Config{BatchSize: -1, QueueBytes: 5, Gzip: "yes"}, "BatchSize: -1", "QueueBytes: 5", `Gzip: "yes"`)
 	if err := (Config{URL: "http://user:secret@influx"}).Validate(); strings.Contains(err.Error(), "secret") {

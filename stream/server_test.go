@@ -281,6 +281,11 @@ func TestPanicCostsOneEvent(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// brokenConn breaks whoever asks what is under it.
+type brokenConn struct{ net.Conn }
+
+func (brokenConn) NetConn() net.Conn { panic("a connection that is broken") }
+
 // TestPanicsWhereSubscribersAre: what breaks with one subscriber, or for one
 // group, leaves the rest as it was.
 func TestPanicsWhereSubscribersAre(t *testing.T) {
@@ -294,7 +299,7 @@ func TestPanicsWhereSubscribersAre(t *testing.T) {
 	g := &group{match: match, subs: []*subscriber{nil}}
 	p.groups = []*group{g}
 	for range 2 {
-		s.admit(nil, false)
+		s.admit(brokenConn{}, false)
 		s.serve(nil, false)
 		p.takeV4(broken, time.Now())
 		g.events = 1

@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
@@ -23,6 +25,18 @@ func TestOpenStoreThatDoesNotAnswer(t *testing.T) {
 	defer child.Close()
 	if err := syscall.Kill(child.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
+	}
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) { // until all of its threads stand still
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, state, _ := strings.Cut(string(b), ") "); strings.HasPrefix(state, "T") {
+			break
+		}
+		if time.Since(begun) > time.Minute {
+			t.Fatal("the store does not stop")
+		}
 	}
 	_, _, err = store.OpenStore(t.Context(), data)
 	if err == nil || !strings.Contains(err.Error(), "does not answer on "+child.Addr()) || errors.Is(err, store.ErrLocked) || errors.Is(err, os.ErrNotExist) {
