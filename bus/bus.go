@@ -1,23 +1,23 @@
 // Package bus carries events from capture to the sinks.
 //
 // In: Publish, called from libp2p's and Bitswap's own goroutines. Out: a
-// Reader for each sink, which reads at its own pace and is told how many
+// Reader for each sink, which reads at its own pace and learns how many
 // events it missed. Promised: Publish never blocks on a sink and never waits
 // for more than a short critical section; memory is bounded by a number of
 // events and by their weight; events come out of every reader in the order of
 // their Seq; what a reader missed is exactly the gap in Seq. Not promised:
 // that a slow reader gets everything. When the queue is full the oldest event
-// goes, and the readers that had not read it count it as missed.
+// is dropped, and the readers that had not read it count it as missed.
 //
-// An event and its Wants, Presences and Blocks are good until the reader's next
-// call of Next: after that they may be used again for another event, so that the
-// hottest path of all leaves nothing to the garbage collector. Clone an event to
-// keep it longer. What its other fields lead to (Conn, Identify, Sample, Summary,
+// An event and its Wants, Presences and Blocks are valid until the reader's next
+// call of Next: after that they may be reused for another event, so that the
+// hottest path leaves nothing to the garbage collector. Clone an event to
+// keep it longer. What its other fields point to (Conn, Identify, Sample, Summary,
 // Addrs and so on) is never changed.
 //
 // Built with the tag poison, for tests, a bus hands copies to its readers and
-// overwrites them at the next call of Next: a sink that keeps an event finds
-// nonsense in it, or the race detector finds the sink.
+// overwrites them at the next call of Next: a sink that keeps an event reads
+// garbage, or the race detector finds it.
 package bus
 
 import (

@@ -4,8 +4,8 @@
 // streams (Tap), libp2p's connection notifications and identify events, and a
 // clock for the periodic totals. Out: events on a bus. Promised: a callback
 // copies under the limits of package event and returns; it never blocks on a
-// sink, never changes what it was handed, keeps no block data, and a panic in
-// it is caught, counted and logged, so that the node lives on.
+// sink, never changes its arguments, keeps no block data, and a panic in
+// it is recovered, counted and logged, so that the node keeps running.
 package capture
 
 import (

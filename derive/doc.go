@@ -1,9 +1,9 @@
-// Package derive computes figures from the events on the bus while they pass,
-// in bounded memory, and publishes them as events of their own.
+// Package derive computes figures from events as they pass on the bus, in
+// bounded memory, and publishes them as events.
 //
 // In: a bus.Reader. Out: an event of KindSummary for every interval, and, with
 // HistoryLatency, one of KindLatency for every answer to a want; Stats and Top
-// for whoever asks. Events of KindLatency, KindSummary and KindSample are not
+// on request. Events of KindLatency, KindSummary and KindSample are not
 // counted, so that nothing is derived from what was derived.
 //
 // Promised: memory does not grow with what peers send. Every table has its
@@ -12,12 +12,12 @@
 // Their errors, with N the wants received in the interval:
 //
 //   - Latency: Count, Sum and Max are exact. P50, P90 and P99 are within 3.2 %
-//     (buckets of a sixteenth of their lower bound, told by their middle). A
+//     (buckets of a sixteenth of their lower bound, reported by their middle). A
 //     want and an answer that come in the wrong order are matched if they are
 //     less than Hold apart. A want goes unanswered here when it is older than
 //     Expiry, or lost, which is counted, when its bucket of MaxPending is full.
-//   - Duplicates, Rebroadcasts: never too high but for hashes that meet, less
-//     than one in 10^8 wants. Too low by at most Stats.RepeatsLost.
+//   - Duplicates, Rebroadcasts: never too high except for hash collisions, in
+//     less than one of 10^8 wants. Too low by at most Stats.RepeatsLost.
 //   - UniqueCIDs, UniquePeers: HyperLogLog with 2^14 registers, standard error
 //     0.81 %; within 4 % in all but one of a million intervals.
 //   - TopCIDs: Space-Saving. Wants is too high by at most Error, and Error is
@@ -26,18 +26,18 @@
 //   - TopCIDsByPeers: Space-Saving over the first want of each peer for a CID.
 //     Peers is too low by at most n/MaxCIDsTracked, n the number of such first
 //     wants. Wants is too high by at most Error.
-//   - In both, Peers is too high only where a first want is taken for one
-//     again because its entry of MaxRepeats was lost: at most
+//   - In both, Peers is too high only where a repeated want counts as a first
+//     one because its entry of MaxRepeats was lost: at most
 //     Stats.RepeatsLost in all lists and intervals together.
 //   - TopPeers: Space-Saving. Wants is too high by at most Error, and Error is
 //     at most N/MaxPeersTracked.
-//   - Codecs, Versions, Hashes: exact, what is not in the set is "other".
+//   - Codecs, Versions, Hashes: exact; what is not in the set is "other".
 //
-// All of them lack what the reader missed on the bus, which Missed tells.
+// All of them lack what the reader missed on the bus, which Missed reports.
 //
-// The lists of CIDs and peers are ordered by what is certain (Wants less
-// Error): in a flood of CIDs that are asked for once each, the estimates of
-// all rise, and what is certain does not.
+// The lists of CIDs and peers are ordered by the lower bound (Wants less
+// Error): in a flood of CIDs that are wanted once each, all estimates rise,
+// and lower bounds do not.
 //
 // A repeated want is one with the same peer, direction, CID and type as one
 // before it that was not cancelled since. Within the window of 31 s it is a

@@ -1,13 +1,13 @@
-// Package event holds the one type that everything downstream of capture
-// understands: Event, something that was seen at the node's border.
+// Package event holds the one type that all sinks understand: Event, something
+// that was seen at the node's border.
 //
 // In: capture fills an Event under the limits of this package and hands it to
 // the bus. Out: sinks read it. Promised: every string that came from a peer is
 // a Text and has passed Clean; every CID is at most MaxCIDBytes long. An Event
 // that came from a bus is shared by all readers: none may write to it, and it
-// is good until the reader's next call of Next, for the bus uses it and its
-// Wants, Presences and Blocks again. Clone it to keep it longer. What its other
-// fields lead to is never changed and may be kept as it is.
+// is valid until the reader's next call of Next: the bus reuses it and its
+// Wants, Presences and Blocks. Clone it to keep it longer. What its other
+// fields point to is never changed and may be kept.
 package event
 
 import (

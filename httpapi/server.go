@@ -1,14 +1,14 @@
 // Package httpapi is the HTTP API of the monitor, under /metric_plugin/v1.
 //
-// In: requests, and functions that know the answers. Out: for each method an
+// In: requests, and functions that return the results. Out: for each method an
 // envelope of JSON with the status, and the result or an error; paths and
 // bodies are those of the old metrics exporter. Promised: a request is bounded
-// in time and size, whatever it is; an error of our own is answered with 500
-// and goes no further; a web page from elsewhere gets nothing, by its name
-// (Host) nor by a browser's request on its behalf (Origin); what comes from
-// beyond the loopback interface shows a token (package access), and so does
-// everything that acts, from wherever it comes. Not promised: that callers are
-// told apart; a token allows all that there is.
+// in time and size, whatever it is; a panic is answered with 500
+// and ends there; a web page from elsewhere is rejected, by its name
+// (Host) and by a browser's request on its behalf (Origin); requests from
+// beyond the loopback interface need a token (package access), and so does
+// everything that acts, from anywhere. Not promised: that callers are
+// distinguished; a token allows everything.
 package httpapi
 
 import (

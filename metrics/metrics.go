@@ -1,11 +1,11 @@
-// Package metrics tells Prometheus how the node and its monitor stand.
+// Package metrics exposes the state of the node and its monitor to Prometheus.
 //
-// In: a bus.Reader, of whose events it keeps the last sample, and a function
+// In: a bus.Reader, of which it keeps the last sample, and a function
 // that reads the monitor's counters. Out: a collector, registered where kubo
 // serves its own metrics, and a handler that serves it alone. Promised: a
-// scrape costs what there is to print and asks the node nothing, however many
-// peers there are; every label comes from a closed set or is cut to a number of
-// values; a fault of ours costs our own metrics and never the page that they
+// scrape costs what it prints and does not query the node, however many
+// peers there are; every label comes from a closed set or is limited to a number of
+// values; a panic costs ipfsmon's own metrics and never the page that they
 // are on. Not promised: that figures of peers are newer than the last sample.
 package metrics
 

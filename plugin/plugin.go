@@ -3,7 +3,7 @@
 // the right order.
 //
 // In: kubo's plugin calls. Out: a running monitor. Promised: a wrong
-// configuration breaks nothing but the daemon's start, so that the node's own
+// configuration stops only the daemon's start, so that the node's own
 // commands still work to repair it; Init and Options, which run for every
 // command, touch neither disk nor network; Close stores everything that was
 // accepted, within CloseTimeout.

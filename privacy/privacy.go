@@ -3,10 +3,10 @@
 // In: events as they were captured. Out, by mode: the event itself (raw); a
 // copy in which peers, CIDs and connections have pseudonyms of the day and
 // addresses are cut to networks (pseudonym); sums alone (aggregate).
-// Promised: the event that came in is never changed; what this package does
-// not know is left out, not passed on; two sinks of one Key show the same
-// pseudonyms. Not promised: that nobody can be recognised by what he does.
-// docs/privacy.md tells what each mode cannot hide.
+// Promised: the input event is never changed; fields that this package does
+// not know are left out, not passed on; two sinks of one Key show the same
+// pseudonyms. Not promised: that nobody can be recognised by behaviour.
+// docs/privacy.md says what each mode cannot hide.
 package privacy
 
 import (

@@ -4,12 +4,12 @@
 // In: a libp2p host with a routing client, bytes to provide or a CID to find.
 // Out: a Measurement: how long it took, and what the lookup did in that time.
 // Promised: a retrieval ends with the first provider record, and the provider
-// is forgotten afterwards, so that the next run does not profit; watching a
+// is forgotten afterwards, so that the next run does not benefit; watching a
 // lookup does not change it. Not promised: that the requests which store a
 // record are counted; RPCs are those of the search for the place.
 //
 // probe/server serves this over HTTP, probe/scheduler has servers measure in
-// turn, probe/store keeps the results, probe/report tells of them, and
+// turn, probe/store keeps the results, probe/report prints them, and
 // probe/lab is all of it in a private DHT in one process.
 package probe
 

@@ -10,11 +10,13 @@
 // for; a CID is asked of one node at a time, of the next when that one does not
 // have it or does not answer, and once however many peers want it; children of a
 // dag-pb node that are wanted in a row are asked for a little ahead; DONT_HAVE
-// is said when every connected node has said it; what a peer may keep waiting
-// in memory is bounded; the two sides are two hosts that share a key and
+// is sent when every connected node has sent it; what can wait in memory for a
+// peer is bounded; the two sides are two hosts that share a key and
 // nothing else, so that neither learns of the other's peers. Not promised:
-// that a want is answered while a connected node neither answers nor breaks.
+// that a want is answered while a connected node neither answers nor disconnects.
 //
-// The wants of peers go down and blocks go up. The other way is open for the
-// CIDs of a preload request alone, and closed in a bridge.
+// Wants of peers go downstream and blocks go upstream. The reverse is allowed
+// only for the CIDs of a preload request, and never in a bridge.
+//
+// Upstream and downstream are kitsune's words, the reverse of nginx's.
 package proxy

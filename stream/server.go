@@ -1,16 +1,16 @@
-// Package stream is the TCP stream: whoever subscribes gets the node's events
-// as they happen.
+// Package stream is the TCP stream: subscribers get the node's events as they
+// happen.
 //
 // In: a bus.Reader. Out: frames to every subscriber, by version 3 of the
 // protocol, so that the clients of the old metrics exporter keep working, or by
 // version 4, which has more in it and takes a third of the bytes; and Client,
 // the other end of both. Promised: an event is encoded and compressed once for
 // all subscribers that asked for the same, and not at all if there are none;
-// a subscriber's queue is bounded in bytes; one that is slow loses frames,
-// which are counted, and neither the others nor the bus notice; a client that
-// is silent, talks nonsense or goes away costs a connection until a deadline;
-// one of version 4 is told how many events it missed, and where. Not promised:
-// that a client of version 3 can tell, for that has no place to say so.
+// a subscriber's queue is bounded in bytes; a slow one loses frames, which are
+// counted, and affects neither the others nor the bus; a client that is silent,
+// sends garbage or disappears costs a connection until a deadline; a client of
+// version 4 learns how many events it missed, and where. Not promised: that a
+// client of version 3 can detect a loss; its protocol cannot report one.
 //
 // The formats: docs/formats/stream-v3.md, stream-v4.md and recording.md.
 package stream

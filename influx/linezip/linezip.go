@@ -1,15 +1,14 @@
-// Package linezip compresses line protocol into gzip, faster than a compressor
-// that knows nothing of what it gets.
+// Package linezip compresses line protocol into gzip, faster than a general
+// compressor.
 //
 // In: a batch of lines. Out: one gzip member (RFC 1952, RFC 1951), which any
-// reader of gzip takes. Promised: what is read back is what was given, for any
-// bytes; no memory is allocated but what the output needs beyond the largest
-// one before.
+// reader of gzip accepts. Promised: decompression returns the input, for any
+// bytes; the only allocation is for an output larger than all before.
 //
-// Lines of a batch are alike but for a CID, a peer, a few numbers and the time.
-// A general compressor asks at each byte whether it has seen what follows; here
-// that is asked only for a few bytes after something known, and then here and
-// there, since what is long and unknown is an identifier.
+// Lines of a batch are alike except for a CID, a peer, a few numbers and the
+// time. A general compressor looks up a match at each byte; linezip looks one up
+// only within a few bytes after a match, and then at intervals, since a long
+// stretch without a match is an identifier.
 package linezip
 
 import (

@@ -6,10 +6,10 @@
 // docs/durability.md.
 //
 // Promised: what Put took is on disk within SyncEvery, or SyncBytes, unless it
-// was acknowledged before; it is given out again after a crash until it is
+// was acknowledged before; it is returned again after a crash until it is
 // acknowledged; damage on disk costs the damaged frames only, and no changed
-// byte is ever given out; what goes away undelivered is counted, as dropped
-// (the bounds) or damaged. A disk that refuses makes it a queue in memory until
-// the disk takes again. Nothing here panics because of what is on disk.
-// Not promised: that a batch is given out once only, or in order.
+// byte is ever returned; what is lost undelivered is counted, as dropped
+// (the bounds) or damaged. A disk that fails turns it into a queue in memory until
+// the disk works again. Nothing here panics because of what is on disk.
+// Not promised: that a batch is returned only once, or in order.
 package spool

@@ -1,14 +1,14 @@
-// Package access decides who may use a listener: the one rule that the stream
+// Package access decides who can use a listener: the one rule that the stream
 // and the HTTP API share.
 //
 // In: paths of a certificate, its key and files with tokens, and addresses.
-// Out: listeners, each with whether its clients must show a token, and a check
+// Out: listeners, each with whether its clients need a token, and a check
 // of tokens. Promised: beyond the loopback interface nothing is served without
-// TLS and a token, unless AllowInsecure says so, and then the log says so each
-// hour; a token is compared in a time that does not depend on it; a file that
-// changes is read again within a second of its next use. On loopback and on unix
-// sockets nothing is encrypted and no token is asked for, for the sake of old
-// clients, but for what their packages keep behind a token always.
+// TLS and a token, unless AllowInsecure is set, of which the log then warns each
+// hour; tokens are compared in constant time; a changed file is read again
+// within a second of its next use. On loopback and on unix sockets nothing is
+// encrypted and no token is required, for old clients, except for what the
+// packages always keep behind a token.
 package access
 
 import (

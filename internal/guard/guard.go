@@ -1,12 +1,12 @@
-// Package guard ends panics of our own where they would reach somebody else: a
+// Package guard recovers panics of ipfsmon before they reach other code: in a
 // callback of libp2p or Bitswap, a stream of a peer, a subscriber, a request.
 //
 // In: a deferred call. Out: a counter, and a line "recovered from a panic" in
 // the log with what was being done and the stack, at most one in ten seconds
 // for each thing that can be done.
 // Promised: a call without a panic allocates nothing and takes no lock; a panic
-// of the logger ends here too. Not promised: that what was being done is done;
-// who defers the call repairs what is left of it.
+// of the logger is recovered too. Not promised: that the operation completed;
+// the caller cleans up after it.
 package guard
 
 import (

@@ -2,8 +2,8 @@
 //
 // In: addresses as they stand in the configuration, "host:port" or
 // "unix:/path". Out: bound listeners, all of them or none. Promised: nothing
-// listens beyond the loopback interface unless that was asked for in so many
-// words, and a unix socket is for its owner alone from its first moment.
+// listens beyond the loopback interface unless that was requested explicitly,
+// and a unix socket is accessible to its owner only, from the moment it exists.
 package listen
 
 import (

@@ -1,9 +1,9 @@
 // Package loopback makes a kubo configuration keep to this machine.
 //
 // In: any kubo config. Out: the same config, changed so that a node with it
-// listens on 127.0.0.1 only, knows nobody, asks nobody, and refuses to dial
-// or to accept any address outside 127.0.0.0/8, whatever peers announce.
-// Promise: what is left of the config (identity, datastore, limits, plugins
+// listens on 127.0.0.1 only, has no bootstrap peers, queries no service, and
+// neither dials nor accepts any address outside 127.0.0.0/8, whatever peers
+// announce. Promised: the rest of the config (identity, datastore, limits, plugins
 // but telemetry) stays as it was. Not promised: commands by which the user
 // sends the node elsewhere, such as "ipfs pin remote" or a filestore URL.
 package loopback

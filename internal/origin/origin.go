@@ -1,8 +1,8 @@
-// Package origin tells where a peer comes from: the country of an address,
+// Package origin reports where a peer comes from: the country of an address,
 // from a MaxMind DB file, and whether a peer is a known gateway, from a list.
 //
 // In: two files, both optional. Out: a Lookup that answers from memory.
-// Promised: nothing is asked of and nothing is sent to anybody; an address
+// Promised: nothing is sent to anybody; an address
 // that is not public, or that is a relay's, has no country; a gateway list
 // that became unreadable leaves the old one in place. Not promised: that the
 // files are right.

@@ -4,7 +4,7 @@
 // In: a request, and what is allowed beside the listener's own pages. Out: why
 // it is refused, or nil. Promised: a page whose name was made to point at this
 // machine (Host), and a request that a browser makes for a page from elsewhere
-// (Origin, Sec-Fetch-Site), are refused; "Origin: null", which any page can
+// (Origin, Sec-Fetch-Site), are rejected; "Origin: null", which any page can
 // have, always is. Programs that are no browsers pass.
 package samesite
 

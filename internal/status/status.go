@@ -1,8 +1,8 @@
-// Package status is how the monitor itself stands, in plain numbers: what the
-// HTTP API answers with at /pipeline and what Prometheus gets are made of it.
+// Package status is the state of the monitor itself, in plain numbers: the HTTP
+// API at /pipeline and the Prometheus metrics are made from it.
 //
-// In: one reading of every part's counters, by the one who knows the parts.
-// Out: Pipeline. Promised: its JSON names stay.
+// In: one reading of every part's counters, by the code that knows the parts.
+// Out: Pipeline. Promised: its JSON names do not change.
 package status
 
 // Pipeline follows the way of the data: capture, bus, sinks. A sink that is off

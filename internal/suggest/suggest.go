@@ -1,4 +1,4 @@
-// Package suggest finds the word that somebody meant who mistyped it.
+// Package suggest finds the word that a mistyped one was meant to be.
 package suggest
 
 import "github.com/texttheater/golang-levenshtein/levenshtein"

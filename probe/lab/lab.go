@@ -8,7 +8,7 @@
 // through it by half a round trip each way, a new connection by one more; a
 // lost segment does to it what TCP does: it comes late, after a retransmission
 // timeout, and what follows waits for it. Not promised: the speed of the real
-// network. A peer that left refuses connections, it does not swallow them; all
+// network. A peer that left refuses connections instead of dropping them; all
 // share one processor.
 package lab
 

@@ -1,4 +1,4 @@
-// Package report tells of the DHT probe's results: a table, plots, CSV and JSON.
+// Package report prints the DHT probe's results: a table, plots, CSV and JSON.
 //
 // In: rows of the store. Out: for each fleet and kind how many succeeded and
 // the quantiles of their durations. Promised: quantiles are of durations that

@@ -5,12 +5,12 @@
 // as events, and in Prometheus. A round: the servers that are ready are found;
 // one of them, each in its turn, provides new random content; after a while all
 // others look for it. Promised: a server is asked by its own address, whichever
-// others are ready; one that gives no answer is marked offline and the rounds go
-// on; an answer that is an error or makes no sense is a failed result; nothing
+// others are ready; one that does not respond is marked offline and the rounds
+// continue; an error or an invalid response is a failed result; nothing
 // spins: between two rounds there is always a pause; results are on disk before
-// they count, up to 10,000 of them while the database does not take them, and
-// come into it once each, also when the process is killed; rounds go on with the
-// servers known last for as long as their heartbeats count. Not promised: what
+// they count, up to 10,000 of them while the database does not accept them, and
+// are written once each, also when the process is killed; rounds continue with the
+// last known servers for as long as their heartbeats count. Not promised: what
 // waits survives without a file for the queue, or with one that cannot be
 // written to.
 package scheduler

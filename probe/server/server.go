@@ -3,11 +3,11 @@
 //
 // In: POST /provide, POST /retrieve/{cid}, GET /readiness, as docs/probe-openapi.yaml
 // has them. Out: a measurement as JSON; nodes_ecs with a heartbeat each minute.
-// Promised: what is wrong with a request is a 4xx that says so, and a
-// measurement that failed is a 200 with its error; what a deny list has is a 451;
+// Promised: an invalid request gets a 4xx with the reason, and a failed
+// measurement a 200 with its error; content on a deny list gets a 451;
 // bodies, names and the number
 // of measurements at once are bounded; nothing listens beyond loopback without
-// a token unless that was asked for. Not promised: an undisturbed measurement
+// a token unless that was requested. Not promised: an undisturbed measurement
 // when several are asked for at once.
 package server
 

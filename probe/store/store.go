@@ -1,9 +1,9 @@
-// Package store keeps what the DHT probe's servers and schedulers tell: in
+// Package store keeps what the DHT probe's servers and schedulers report: in
 // SQLite, with nothing to install, or in PostgreSQL, in the tables of parsec.
 //
 // In: nodes with their heartbeats, schedulers, results. Out: the nodes that
 // are alive, and results of a time range. Promised: the same tables and
-// answers in both databases; migrations that were cut short continue at the next
+// answers in both databases; interrupted migrations resume at the next
 // start; a database of parsec keeps its tables, rows and its own migrations'
 // version, only its ports become wide enough. Whoever writes to a database
 // decides what time it is: heartbeats and their age are by the database's
