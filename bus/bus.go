@@ -169,7 +169,7 @@ func (b *Bus) untaken(i uint64) bool {
 	return true
 }
 
-// drop lets go of the oldest event; free says that no reader has it. The
+// drop removes the oldest event; free says that no reader has it. The
 // caller holds mu.
 func (b *Bus) drop(free bool) {
 	s := b.slot(b.tail)
@@ -182,7 +182,7 @@ func (b *Bus) drop(free bool) {
 }
 
 // Live ends the time in which the bus keeps everything for readers yet to
-// come: from now on, what all readers have read is let go. Until then an
+// come: from now on, what all readers have read is released. Until then an
 // event from before the first Subscribe is read by every reader.
 func (b *Bus) Live() {
 	b.mu.Lock()
@@ -191,7 +191,7 @@ func (b *Bus) Live() {
 	b.mu.Unlock()
 }
 
-// release lets go of what every reader is done with. The caller holds mu.
+// release drops what every reader is done with. The caller holds mu.
 func (b *Bus) release() {
 	if b.holding {
 		return
@@ -334,7 +334,7 @@ type Reader struct {
 	closed bool
 }
 
-// Map has every event pass through change before Next gives it out: another
+// Map has every event pass through change before Next returns it: another
 // event in its place, with the same Seq, or nil to leave it out. An event left
 // out is read, not missed. Events are shared: change must not write to the one
 // it is given. It is called in Next, without a lock; its panics are Next's.

@@ -54,7 +54,7 @@ type peerInfo struct {
 // noInfo is of peers that are not connected.
 var noInfo peerInfo
 
-// Origin tells where a peer is from. Its methods are called in libp2p's
+// Origin reports where a peer is from. Its methods are called in libp2p's
 // callbacks, once per connection, and must return at once.
 type Origin interface {
 	Country(ma.Multiaddr) string // ISO 3166-1 alpha-2; "" if not known or not a public address
@@ -91,14 +91,14 @@ type identity struct {
 
 var noIdentity identity
 
-// setIdentity keeps what a connected peer told about itself.
+// setIdentity keeps what a connected peer reported about itself.
 func (t *connTable) setIdentity(p peer.ID, id *event.Identify) {
 	if s := t.peers.get(p); s != nil {
 		s.identity.Store(&identity{id.Agent, id.Protocols})
 	}
 }
 
-// changeProtocols keeps what a connected peer told later of its protocols.
+// changeProtocols keeps what a connected peer reported later of its protocols.
 func (t *connTable) changeProtocols(p peer.ID, added, removed []event.Text) {
 	s := t.peers.get(p)
 	if s == nil {

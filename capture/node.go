@@ -21,7 +21,7 @@ import (
 type Sampling struct {
 	Interval    time.Duration // 0: none are taken
 	AgentCutOff int           // agents named in a sample; the rest is summed as "others"
-	// Node gives what the node tells about itself; nil: nothing. It is called
+	// Node returns what the node reports about itself; nil: nothing. It is called
 	// once per sample and may take its time, up to the context's end.
 	Node func(context.Context) event.Node
 }
@@ -92,7 +92,7 @@ func (c *Capture) Close() {
 	})
 }
 
-// identified publishes what a peer told about itself.
+// identified publishes what a peer reported about itself.
 func (c *Capture) identified(e any) {
 	defer c.guard.Recover("capture: identify")
 	if u, ok := e.(lpevent.EvtPeerProtocolsUpdated); ok {

@@ -14,9 +14,9 @@ func (c *counter[K]) certain() uint64 { return c.count - c.err }
 
 // heavy finds the most frequent keys with a fixed number of counters, by
 // Space-Saving (Metwally, Agrawal, El Abbadi, 2005): a key without a counter
-// takes that with the least count and goes on from there. With m counters and
+// replaces the one with the least count and continues from there. With m counters and
 // n keys counted, no count is too high by more than n/m, and every key with
-// more than n/m has a counter. Keys are told apart by a 64-bit hash.
+// more than n/m has a counter. Keys are distinguished by a 64-bit hash.
 type heavy[K any] struct {
 	slots []counter[K]
 	heap  []int32 // of slots, that with the least count first
@@ -32,7 +32,7 @@ func newHeavy[K any](counters int) *heavy[K] {
 	}
 }
 
-// add counts a key once and gives its counter, valid until the next call.
+// add counts a key once and returns its counter, valid until the next call.
 func (h *heavy[K]) add(hash uint64, key K) *counter[K] {
 	h.total++
 	if i, ok := h.index[hash]; ok {

@@ -39,7 +39,7 @@ func bucketOf(v uint64) int {
 	return (e+1)<<subBits | int(v>>e)&(subBuckets-1)
 }
 
-// middle is the value told for what is in bucket i.
+// middle is the value reported for what is in bucket i.
 func middle(i int) time.Duration {
 	if i < subBuckets {
 		return time.Duration(i)

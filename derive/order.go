@@ -12,7 +12,7 @@ const (
 	maxHeldBytes  = 16 << 20 // by Event.Weight
 )
 
-// order gives events back in order of their time. A want that we sent is
+// order returns events in order of their time. A want that we sent is
 // published when its write has returned, and its answer may be there before.
 type order struct {
 	hold   int64 // ns an event waits for earlier ones, by event times

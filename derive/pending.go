@@ -154,7 +154,7 @@ func (p *pending) answer(key uint64, a event.AnswerType, now int64) (t event.Wan
 	return t, time.Duration(max(0, now-at)), true
 }
 
-// sweep frees what expired and tells how many wants wait.
+// sweep frees what expired and returns how many wants wait.
 func (p *pending) sweep(now int64) int {
 	for i := range p.slots {
 		if w := &p.slots[i]; w.key != 0 && now-w.since() > p.expiry {

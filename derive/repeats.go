@@ -51,7 +51,7 @@ func (r *repeats) find(key uint64) (*wanted, []wanted, uint32) {
 	return nil, b, tag
 }
 
-// want tells what a want repeats. first: it is the first of this peer for this
+// want reports what a want repeats. first: it is the first of this peer for this
 // CID in the interval.
 func (r *repeats) want(key uint64, t event.WantType, now int64, interval uint32) (duplicate, rebroadcast, first bool) {
 	ms := uint32(now/int64(time.Millisecond)) | 1 // not 0

@@ -84,7 +84,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Direction tells who sent a message.
+// Direction says who sent a message.
 type Direction uint8
 
 // The two directions; Directions is their number, for arrays indexed by one.
@@ -319,7 +319,7 @@ func (c *Conn) StateName() string {
 	return "opened"
 }
 
-// Identify is what a peer told of itself in libp2p's identify protocol.
+// Identify is what a peer reported of itself in libp2p's identify protocol.
 type Identify struct {
 	Agent           Text
 	ProtocolVersion Text
@@ -417,7 +417,7 @@ type Process struct {
 	OpenFiles   int // -1 where the system does not tell
 }
 
-// Node is what a node tells about itself besides its connections.
+// Node is what a node reports about itself besides its connections.
 type Node struct {
 	BandwidthTotal Bandwidth
 	Bandwidth      []Bandwidth // by protocol: those with most bytes first, then Others

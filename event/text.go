@@ -50,7 +50,7 @@ func Clean(raw string, limit int) Text {
 	return Text(b.String())
 }
 
-// cut ends s with "…" within limit bytes; a limit too small for that gives "".
+// cut ends s with "…" within limit bytes; a limit too small for that yields "".
 func cut(s string, limit int) string {
 	const dots = "…"
 	if limit < len(dots) {

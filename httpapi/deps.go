@@ -23,25 +23,25 @@ type Deps struct {
 	Healthy func() error
 	// Ready says why the monitor does not do its work yet, or any more; nil: it does.
 	Ready func() error
-	// Version tells what this program is made of.
+	// Version reports what this program is made of.
 	Version func() Version
 	// Subscribers lists who gets the stream.
 	Subscribers func() []Subscriber
 	// Kick closes the subscriber of this ID and says whether there was one.
 	Kick func(id string) bool
-	// Top gives at most n entries of a kind, cids or peers, the first first. An
+	// Top returns at most n entries of a kind, cids or peers, the first first. An
 	// *Error of it is the answer.
 	Top func(kind string, n int) (any, error)
 	// Pipeline reads the monitor's counters.
 	Pipeline func() status.Pipeline
-	// Peers gives the number of open connections, and each peer that is known,
+	// Peers returns the number of open connections, and each peer that is known,
 	// or connected.
 	Peers func(onlyConnected bool) (connections int, peers iter.Seq[PeerMetadata])
 	// Broadcaster sends wants and cancels.
 	Broadcaster Broadcaster
 	// Metrics serves /metrics.
 	Metrics http.Handler
-	// History gives figures of the past out of the store, in steps. An *Error
+	// History returns figures of the past from the store, in steps. An *Error
 	// of it is the answer.
 	History func(ctx context.Context, since, step time.Duration) (*History, error)
 	// Introspect serves the WebSocket /introspect. It sees to Host and Origin
@@ -70,7 +70,7 @@ type Series struct {
 	Values    []*float64 `json:"values"`
 }
 
-// Error is an error that the client is told, with the status that goes with it.
+// Error is an error that the client gets, with its status.
 type Error struct {
 	Status int
 	Reason string
@@ -150,7 +150,7 @@ type Subscriber struct {
 	DroppedEvents uint64     `json:"dropped_events"`
 }
 
-// Version tells what a monitor is made of.
+// Version is what a monitor is made of.
 type Version struct {
 	Version string `json:"version"` // of ipfsmon
 	Plugin  string `json:"plugin"`  // the plugin's name in kubo's configuration

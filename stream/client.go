@@ -207,7 +207,7 @@ func (o Options) greetV4(c *Client) error {
 // Version is the version of the protocol that is spoken: 3 or 4.
 func (c *Client) Version() int { return c.version }
 
-// Monitor is the monitor's name, which version 3 does not tell.
+// Monitor is the monitor's name, which version 3 does not send.
 func (c *Client) Monitor() string { return c.monitor }
 
 // Next waits for the next event. With version 4 it may be a gap (Event.Gap):

@@ -118,7 +118,7 @@ var (
 )
 
 // handshake says our version and hears the other's. The group is nil for
-// version 3. A client of version 4 is told why it is refused.
+// version 3. A client of version 4 learns why it is rejected.
 func (s *Server) handshake(conn net.Conn, needsToken bool) (*group, error) {
 	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (s *Server) handshake(conn net.Conn, needsToken bool) (*group, error) {
 	return g, conn.SetDeadline(time.Time{})
 }
 
-// refuse tells a client of version 4 why it is not served, and gives the
+// refuse sends a client of version 4 the reason why it is not served, and gives the
 // reason back.
 func (s *Server) refuse(conn net.Conn, why error) error {
 	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err == nil {

@@ -101,7 +101,7 @@ func readHello(r io.Reader, versions ...uint16) (h hello, err error) {
 	return h, nil
 }
 
-// badHello is an error that a client of version 4 is told.
+// badHello is an error that is sent to a client of version 4.
 type badHello struct{ error }
 
 // jsonFrame makes a frame of the JSON of v.

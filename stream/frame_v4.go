@@ -71,7 +71,7 @@ func (c *batchCompressor) frame(lines []byte, encoding byte) []byte {
 	return dst
 }
 
-// gap is what a subscriber missed and has not been told yet.
+// gap is what a subscriber missed and has not been sent yet.
 type gap struct{ slow, bus, first, last uint64 }
 
 func (g *gap) any() bool { return g.slow|g.bus > 0 }

@@ -91,7 +91,7 @@ type pump struct {
 	comp   batchCompressor
 }
 
-// run encodes what comes from the bus and gives it to the subscribers.
+// run encodes what comes from the bus and passes it to the subscribers.
 func (p *pump) run(ctx context.Context, r *bus.Reader) error {
 	var events [batchEvents]*event.Event
 	for {
@@ -122,7 +122,7 @@ func (p *pump) run(ctx context.Context, r *bus.Reader) error {
 	}
 }
 
-// next is the bus reader's Next, but gives no events when a batch is due.
+// next is the bus reader's Next, but returns no events when a batch is due.
 func (p *pump) next(ctx context.Context, r *bus.Reader, events []*event.Event) (n int, missed uint64, err error) {
 	var due time.Time
 	for _, g := range p.groups {
@@ -150,7 +150,7 @@ func (p *pump) regroup() {
 	p.groups = append(p.groups[:0], p.s.groups...)
 }
 
-// missed tells the subscribers of version 4 that n events before next were
+// missed reports to the subscribers of version 4 that n events before next were
 // lost on the bus.
 func (p *pump) missed(n, next uint64) {
 	for _, g := range p.groups {
@@ -166,7 +166,7 @@ func (p *pump) missed(n, next uint64) {
 	}
 }
 
-// take gives an event to all who want it.
+// take passes an event to all who want it.
 func (p *pump) take(e *event.Event, now time.Time) {
 	if p.s.active.Load() > 0 && hasV3(e) {
 		if p.v3.frames > 0 && len(p.v3.frameData) >= batchBytes {
@@ -202,7 +202,7 @@ func (p *pump) takeV4(e *event.Event, now time.Time) {
 	}
 }
 
-// flush gives the group's batch to its subscribers.
+// flush passes the group's batch to its subscribers.
 func (p *pump) flush(g *group) {
 	if g.events == 0 {
 		return

@@ -214,7 +214,7 @@ func (s *Server) encode(enc *encoder, e *event.Event) {
 	enc.add(e)
 }
 
-// publish gives what enc has collected to the subscribers of version 3.
+// publish passes what enc has collected to the subscribers of version 3.
 func (s *Server) publish(enc *encoder) {
 	defer s.guard.Recover("stream: queue events")
 	b := batch{data: slices.Clone(enc.frameData), frames: enc.frames, events: enc.frames}

@@ -66,7 +66,7 @@ func newSubscriber(id string, conn net.Conn, g *group, limit int) *subscriber {
 }
 
 // push queues a batch, or counts its events as dropped if it does not fit. It
-// never waits. It gives the number of events dropped.
+// never waits. It returns the number of events dropped.
 func (s *subscriber) push(b batch) (dropped int) {
 	s.mu.Lock()
 	if s.gap.any() && s.queued+b.cost()+2*gapCost <= s.limit {
@@ -102,7 +102,7 @@ func (s *subscriber) enqueueGap() {
 	s.gap = gap{}
 }
 
-// missed tells a subscriber of version 4 that the monitor lost events before
+// missed reports to a subscriber of version 4 that the monitor lost events before
 // they could be sent to anyone.
 func (s *subscriber) missed(n, first, last uint64) {
 	s.mu.Lock()

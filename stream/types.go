@@ -103,7 +103,7 @@ type Connection struct {
 	TotalConns int        `json:"total_connections,omitempty"` // of the node after this event
 }
 
-// Identify is what a peer told of itself.
+// Identify is what a peer reported of itself.
 type Identify struct {
 	Agent           string   `json:"agent"`
 	ProtocolVersion string   `json:"protocol_version"`
