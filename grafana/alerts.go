@@ -51,7 +51,7 @@ func Alerts() []Alert {
 			Summary: "Node {{ $labels.node }} lost points or events.",
 			Runbook: "See Pipeline health, Lost: missed events mean that the node's machine is too slow, dropped points that the spool is full, rejected points that InfluxDB refused them (rejected.lp in the spool's folder has them, with its words). docs/durability.md names each.",
 			For:     "0s", NoData: "OK", Reduce: "sum", Above: ptr(0.0),
-			Queries: []AlertQuery{ask("A", 900, `SELECT sum(dropped) + sum(rejected) + sum(missed) AS lost FROM (SELECT non_negative_difference(last(dropped)) AS dropped, non_negative_difference(last(rejected)) AS rejected, non_negative_difference(last(missed)) AS missed FROM totals.pipeline WHERE {t} GROUP BY time(10s), "node" fill(none)) WHERE {t} GROUP BY "node"`)},
+			Queries: []AlertQuery{ask("A", 900, `SELECT sum(value) AS lost FROM totals.notes WHERE {t} AND "kind" = 'loss' GROUP BY "node"`)},
 		},
 		{
 			UID: "ipfsmon-disk", Title: "Spool nearly full", Severity: "warning", Dashboard: "ipfsmon-pipeline",

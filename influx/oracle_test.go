@@ -39,6 +39,8 @@ type seen struct {
 	*event.Event
 	node string
 	pipe *status.Pipeline // of a sample
+
+	starts bool // the node did before it
 }
 
 const (
@@ -913,7 +915,7 @@ func filledStore(t *testing.T, history bool, fill func(write func(node string, e
 	encoders := map[string]*Encoder{}
 	var pipe status.Pipeline
 	fill(func(node string, e seen) {
-		if encoders[node] == nil {
+		if encoders[node] == nil || e.starts {
 			encoders[node] = NewEncoder(node, history)
 			encoders[node].SetPipeline(func() status.Pipeline { return pipe })
 		}
