@@ -40,7 +40,7 @@ func timeOf(f func()) float64 {
 	return float64(time.Since(begin).Nanoseconds())
 }
 
-// best runs the functions in turn, n calls each, and gives the shortest time
+// best runs the functions in turn, n calls each, and returns the shortest time
 // per call of each, in nanoseconds.
 func best(n int, fs ...func()) []float64 {
 	out := make([]float64, len(fs))

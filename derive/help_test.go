@@ -53,7 +53,7 @@ func (d *Deriver) feed(e *event.Event) {
 	d.event(e)
 }
 
-// cut ends the interval and gives its summary.
+// cut ends the interval and returns its summary.
 func (d *Deriver) cut() *event.Summary {
 	d.mu.Lock()
 	defer d.mu.Unlock()

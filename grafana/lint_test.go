@@ -257,7 +257,7 @@ func schema(t *testing.T, where string, m *influxql.Measurement) *influx.Measure
 	return nil
 }
 
-// fits checks a SELECT against what its sources have, and gives the columns that
+// fits checks a SELECT against what its sources have, and returns the columns that
 // it makes.
 func fits(t *testing.T, where string, q *influxql.SelectStatement, measured map[string]bool) map[string]bool {
 	t.Helper()

@@ -56,9 +56,9 @@ type batchQueue interface {
 	done(b *batch)
 	// seal says that no put will come.
 	seal()
-	// size tells what is in the queue.
+	// size reports what is in the queue.
 	size() (points, bytes int, oldest time.Time)
-	// drain ends the queue and gives the number of points that are lost.
+	// drain ends the queue and returns the number of points that are lost.
 	drain() (points int)
 }
 
@@ -233,7 +233,7 @@ type batcher struct {
 	open [Kinds]*batch
 }
 
-// add encodes an event into the open batches and gives the number of points.
+// add encodes an event into the open batches and returns the number of points.
 // A panic of the encoder leaves the batches as they were.
 func (b *batcher) add(now time.Time, enc *Encoder, ev *event.Event) (points int) {
 	b.mu.Lock()
@@ -283,7 +283,7 @@ type waiting struct {
 	oldest        time.Time
 }
 
-// size tells what is in the open batches.
+// size reports what is in the open batches.
 func (b *batcher) size() (all [Kinds]waiting) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -72,7 +72,7 @@ func (f *flow) until(what string, d time.Duration, ok func(Stats) bool) Stats {
 	}
 }
 
-// stop ends the sink and gives its last figures.
+// stop ends the sink and returns its last figures.
 func (f *flow) stop() (Stats, error) {
 	f.once.Do(func() {
 		f.bus.Close()

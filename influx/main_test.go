@@ -27,7 +27,7 @@ func storeAt(c interface {
 	return Config{URL: c.URL(), Username: user, PasswordFile: file, Gzip: "on"} // as to a server elsewhere
 }
 
-// ask runs a statement and gives its rows as lines of CSV.
+// ask runs a statement and returns its rows as lines of CSV.
 func ask(t *testing.T, cfg Config, statement string, flux bool) string {
 	t.Helper()
 	c, err := NewClient(cfg)

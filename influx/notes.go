@@ -95,7 +95,7 @@ func (n *noter) wants(t *totals, s *event.Sample) {
 	n.usual += part * (rate - n.usual)
 }
 
-// clock tells of a step of the wall clock.
+// clock reports a step of the wall clock.
 func (n *noter) clock(t *totals, s *event.ClockStep) {
 	way, by := "forward", s.By
 	if by < 0 {
@@ -104,7 +104,7 @@ func (n *noter) clock(t *totals, s *event.ClockStep) {
 	n.put(t, noteClock, s.By.Milliseconds(), fmt.Sprintf("The wall clock went %s by %v", way, by.Round(time.Millisecond)))
 }
 
-// end tells that the monitor stops, if it told that it started.
+// end reports that the monitor stops, if it reported that it started.
 func (n *noter) end(t *totals) {
 	if n.started {
 		n.put(t, noteStop, 0, "The monitor stopped")

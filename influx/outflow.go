@@ -145,7 +145,7 @@ func (o *outflow) patience() time.Duration {
 	return closeTimeout / 5
 }
 
-// finish ends what start began, after its end. The error tells how many points
+// finish ends what start began, after its end. The error reports how many points
 // are neither stored nor on disk; they are counted as dropped.
 func (o *outflow) finish() error {
 	for _, w := range o.writers {

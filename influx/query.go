@@ -50,7 +50,7 @@ func (c *Client) BucketPrefix() string {
 // URL is the server's, without a password.
 func (c *Client) URL() string { return c.set.base.Redacted() }
 
-// Close lets go of idle connections.
+// Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // QueryError is what the server said to a statement that it refused.

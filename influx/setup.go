@@ -16,7 +16,7 @@ import (
 
 // Setup creates what the points need on the server, as Run does by itself: the
 // database and its retention policies, or the buckets and their InfluxQL names.
-// If it is not allowed to, the error tells what is to be created.
+// If it is not allowed to, the error reports what is to be created.
 func Setup(ctx context.Context, cfg Config) error {
 	set, err := cfg.resolve()
 	if err != nil {
@@ -266,7 +266,7 @@ func (w *writer) tasks(ctx context.Context, client influxdb2.Client, org string)
 	return nil
 }
 
-// column asks InfluxQL and gives the rows by the text in one column; key ""
+// column asks InfluxQL and returns the rows by the text in one column; key ""
 // just runs the statement.
 func (c *Client) column(ctx context.Context, statement, key string) (map[string]map[string]any, error) {
 	rows := collector{key: key, rows: make(map[string]map[string]any)}

@@ -8,7 +8,7 @@ import (
 )
 
 // Points of history have two tags more where a proxy wrote them, so that what it
-// says to peers and to its nodes is told apart. A point of a node has neither,
+// says to peers and to its nodes is distinguished. A point of a node has neither,
 // which is why they are not among Tags.
 var (
 	tagSide       = Tag{Key: "side", Values: event.SideNames[event.Upstream:], Help: "of a proxy alone: with the peers that ask it, or with the nodes behind it"}

@@ -139,7 +139,7 @@ func New(cfg Config, node string) (*Sink, error) {
 	return s, nil
 }
 
-// forgotten tells of spools whose destination is no longer configured.
+// forgotten reports spools whose destination is no longer configured.
 func (s *Sink) forgotten() {
 	if s.set.SpoolDir == "" {
 		return
@@ -168,7 +168,7 @@ func (s *Sink) Close() error {
 func (s *Sink) SetPipeline(read func() status.Pipeline) { s.enc.SetPipeline(read) }
 
 // Run reads events until the bus is closed or ctx is done, then stores what it
-// has, for at most five seconds. The error tells how many points were left
+// has, for at most five seconds. The error reports how many points were left
 // over; they are counted as dropped. Run may be called once.
 func (s *Sink) Run(ctx context.Context, r *bus.Reader) error {
 	defer s.lines.each((*throttle.Loss).Flush)

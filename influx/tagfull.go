@@ -54,7 +54,7 @@ type fullTags struct {
 	values map[tagValue]bool
 }
 
-// add notes a value. It tells whether that can help: the value is one of an
+// add notes a value. It reports whether that can help: the value is one of an
 // open tag, and not others itself.
 func (f *fullTags) add(v tagValue) bool {
 	if v.value == others || !openTag(v.measurement, v.tag) {

@@ -189,7 +189,7 @@ func (w *writer) prepare(ctx context.Context) error {
 	return nil
 }
 
-// unready has the server set up again before the next post, and tells why it
+// unready has the server set up again before the next post, and reports why it
 // was not the last time.
 func (s *site) unready() (hint error) {
 	s.mu.Lock()

@@ -97,7 +97,7 @@ func Dial(ctx context.Context, given string, o ClientOptions) (*Client, error) {
 // Effective is what the server agreed to in Dial.
 func (c *Client) Effective() *pb.Configuration { return c.effective }
 
-// Send sends a command and gives the number that its answer will have.
+// Send sends a command and returns the number that its answer will have.
 func (c *Client) Send(ctx context.Context, cmd *pb.ClientCommand) (id uint64, err error) {
 	c.id++
 	cmd.Id, cmd.Version = c.id, &pb.Version{Version: SchemaVersion}

@@ -22,7 +22,7 @@ import (
 const (
 	// maxClosed is how many closed connections are kept for MaxRetention.
 	maxClosed = 4096
-	// maxAgents is how many agents are told apart; the rest is event.OthersAgent.
+	// maxAgents is how many agents are distinguished; the rest is event.OthersAgent.
 	maxAgents = 100
 	// unknownRole is sent where a direction is not known.
 	unknownRole = pb.Role(99)
@@ -300,7 +300,7 @@ func (t *Conns) Disconnected(n network.Network, c network.Conn) {
 	}
 }
 
-// expire lets go of closed connections that are too old or too many; t.mu is held.
+// expire drops closed connections that are too old or too many; t.mu is held.
 func (t *Conns) expire(now time.Time) {
 	n := max(0, len(t.closed)-maxClosed)
 	for n < len(t.closed) && now.Sub(t.closed[n].at) > MaxRetention {

@@ -56,7 +56,7 @@ func DecodeFrame(b []byte) (*pb.ServerMessage, error) {
 	return decodeMessage(payload)
 }
 
-// framePayload checks a frame and gives what is in it.
+// framePayload checks a frame and returns what is in it.
 func framePayload(b []byte) ([]byte, error) {
 	if len(b) < headerBytes {
 		return nil, fmt.Errorf("introspect: a message of %d bytes: want %d of header", len(b), headerBytes)

@@ -247,7 +247,7 @@ func (r *Registry) state(scratch bool) *pb.State {
 	return out
 }
 
-// maxFailure bounds what a state tells of a provider that failed, in bytes.
+// maxFailure bounds what a state reports of a provider that failed, in bytes.
 const maxFailure = 256
 
 // get asks one provider, if there is one, and hands on what it gave.

@@ -120,7 +120,7 @@ func (p *peerOf) agrees(c pb.ClientCommand_Command, source pb.ClientCommand_Sour
 	require.Empty(p.t, r.GetError())
 }
 
-// ended waits until the server closes the connection, and gives its code.
+// ended waits until the server closes the connection, and returns its code.
 func (p *peerOf) ended() websocket.StatusCode {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

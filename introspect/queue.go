@@ -116,7 +116,7 @@ func (q *queue) push(it item) (untold []string) {
 	return nil
 }
 
-// unhold lets go of the first n that are held. counted: the client missed them.
+// unhold drops the first n that are held. counted: the client missed them.
 func (q *queue) unhold(n int, counted bool) (untold []string) {
 	for i := range q.held[:n] {
 		it := &q.held[i]
@@ -176,7 +176,7 @@ func (q *queue) resume(first item, oldest time.Time) (untold []string) {
 	return untold
 }
 
-// prune lets go of what is held and older than oldest. That is what a retention
+// prune drops what is held and older than oldest. That is what a retention
 // is for, so it is not counted as missed.
 func (q *queue) prune(oldest time.Time) (untold []string) {
 	q.mu.Lock()
@@ -192,7 +192,7 @@ func (q *queue) tooOld(oldest time.Time) []string {
 	return q.unhold(n, false)
 }
 
-// drop lets go of all that is held, because the client wants no more pushes.
+// drop drops all that is held, because the client wants no more pushes.
 func (q *queue) drop() (untold []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -268,7 +268,7 @@ func (q *queue) remind() {
 	}
 }
 
-// close lets go of everything. It gives what the client missed and was not told.
+// close drops everything. It gives what the client missed and was not told.
 func (q *queue) close() (events, states uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -12,7 +12,7 @@ func ev(n int, tells string) item {
 	return item{frame: make([]byte, n), kind: eventItem, at: time.Unix(1000, 0), tells: tells}
 }
 
-// drain takes everything out and gives how many of each length there were.
+// drain takes everything out and returns how many of each length there were.
 func drain(q *queue) (lengths []int) {
 	for {
 		b, ok := q.next()

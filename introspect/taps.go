@@ -204,7 +204,7 @@ func (t *Taps) get(p peer.ID, proto protocol.ID) *protoTap {
 	return nil
 }
 
-// forget lets go of a peer's counters.
+// forget drops a peer's counters.
 func (t *Taps) forget(p peer.ID) {
 	if _, ok := t.peers.LoadAndDelete(p); ok {
 		t.count.Add(-1)

@@ -258,7 +258,7 @@ func (m *Monitor) abandon() {
 }
 
 // Close ends the capture, lets each sink deliver what it holds, and ends the
-// listeners. The error tells what could not be delivered. It may be called
+// listeners. The error reports what could not be delivered. It may be called
 // again and from several goroutines; each call waits for the end.
 func (m *Monitor) Close() error {
 	m.closing.Do(func() { m.closeErr = m.close() })

@@ -140,7 +140,7 @@ func (f *family) learn(blk blocks.Block, asks []*ask, now time.Time) {
 	}
 }
 
-// wanted notes that a peer wants a block, and gives its parent, nil if none is
+// wanted notes that a peer wants a block, and returns its parent, nil if none is
 // known.
 func (f *family) wanted(c cid.Cid) *parent {
 	x, there := f.children[c]

@@ -68,7 +68,7 @@ func (c *cache) add(blk blocks.Block, now time.Time, ahead bool) {
 	}
 }
 
-// expire lets go of what is too old.
+// expire drops what is too old.
 func (c *cache) expire(now time.Time) {
 	for x := c.order.Back(); x != nil && now.After(x.Value.(*cached).until); x = c.order.Back() {
 		c.drop(x)

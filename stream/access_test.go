@@ -24,7 +24,7 @@ import (
 
 const goodToken = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// certificate writes one for localhost, and its key, and gives the pool that
+// certificate writes one for localhost, and its key, and returns the pool that
 // trusts it.
 func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	t.Helper()

@@ -154,7 +154,7 @@ func (s *Server) handshake(conn net.Conn, needsToken bool) (*group, error) {
 	return g, conn.SetDeadline(time.Time{})
 }
 
-// refuse sends a client of version 4 the reason why it is not served, and gives the
+// refuse sends a client of version 4 the reason why it is not served, and returns the
 // reason back.
 func (s *Server) refuse(conn net.Conn, why error) error {
 	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err == nil {

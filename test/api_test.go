@@ -18,7 +18,7 @@ import (
 
 const apiToken = "0123456789abcdef0123456789abcdef"
 
-// api asks a node's HTTP API and gives the result, or the error, of the answer.
+// api asks a node's HTTP API and returns the result, or the error, of the answer.
 func (n *node) api(method, path, body string, status int) (result json.RawMessage, reason string) {
 	n.t.Helper()
 	q, err := http.NewRequest(method, "http://"+n.http+"/metric_plugin/v1"+path, strings.NewReader(body))

@@ -68,7 +68,7 @@ func (c *counter) count() int {
 	return len(c.lines)
 }
 
-// spooled fills a spool while there is no server, and gives the configuration.
+// spooled fills a spool while there is no server, and returns the configuration.
 func spooled(t *testing.T) *faultFlow {
 	t.Helper()
 	f := newFaultFlow(t)

@@ -102,7 +102,7 @@ func launch(t *testing.T, env []string, program string, args ...string) *process
 	return p
 }
 
-// find waits until the output matches, and gives the first group.
+// find waits until the output matches, and returns the first group.
 func (p *process) find(pattern string) string {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -179,7 +179,7 @@ func asReader(t testing.TB, address, folder string) string {
 	return strings.Replace(address, "http://", "http://reader:"+strings.TrimSpace(string(password))+"@", 1)
 }
 
-// ipfs runs the node's own command line and gives its output.
+// ipfs runs the node's own command line and returns its output.
 func (n *node) ipfs(args ...string) string {
 	n.t.Helper()
 	out, err := run(n.env, append([]string{"ipfs"}, args...)...)
@@ -187,7 +187,7 @@ func (n *node) ipfs(args ...string) string {
 	return strings.TrimSpace(out)
 }
 
-// run runs ipfsmon to its end and gives what it printed.
+// run runs ipfsmon to its end and returns what it printed.
 func run(env []string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -239,7 +239,7 @@ func (n *node) prometheus(name string) float64 {
 	return sum
 }
 
-// query runs InfluxQL and gives the last column of the first row of each series by its tags.
+// query runs InfluxQL and returns the last column of the first row of each series by its tags.
 func (n *node) query(q string) map[string]float64 {
 	n.t.Helper()
 	out, err := influxQL(n.influx, q)

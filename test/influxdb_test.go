@@ -37,7 +37,7 @@ type database struct {
 	authorization string        // header of a user who may do everything
 }
 
-// call makes a request as a user who may do everything and gives the status
+// call makes a request as a user who may do everything and returns the status
 // and the answer's body.
 func (d *database) call(t *testing.T, method, path string, params url.Values, body string) (int, []byte) {
 	t.Helper()
@@ -59,7 +59,7 @@ func request(t *testing.T, method, url, authorization, body string) (int, []byte
 	return resp.StatusCode, b
 }
 
-// ask runs InfluxQL and gives the rows of all series by column name.
+// ask runs InfluxQL and returns the rows of all series by column name.
 func (d *database) ask(t *testing.T, statement string) []map[string]any {
 	t.Helper()
 	name := d.cfg.Database

@@ -114,7 +114,7 @@ func randomCID() cid.Cid {
 	return cid.NewCidV1(cid.Raw, mh)
 }
 
-// fetch asks for blocks that the node has and gives the time until all came.
+// fetch asks for blocks that the node has and returns the time until all came.
 func (l *loader) fetch(ctx context.Context, cids []cid.Cid) (time.Duration, error) {
 	m := bsmsg.New(false)
 	for _, c := range cids {

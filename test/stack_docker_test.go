@@ -188,7 +188,7 @@ func (s *stackRun) publicNode() {
 	}, time.Minute, 300*time.Millisecond, "the node writes")
 }
 
-// pipeline is what the node tells of its points, by way of nginx.
+// pipeline is what the node reports of its points, by way of nginx.
 func (s *stackRun) pipeline() (p struct{ Stored, Queued, Dropped, Rejected uint64 }) {
 	s.t.Helper()
 	var answer struct {

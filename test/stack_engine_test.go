@@ -169,7 +169,7 @@ func (e *engine) try(stdin io.Reader, name string, args ...string) (string, erro
 	return strings.TrimSpace(out.String()), nil
 }
 
-// docker runs a docker command and gives what it printed.
+// docker runs a docker command and returns what it printed.
 func (e *engine) docker(args ...string) string {
 	e.t.Helper()
 	out, err := e.try(nil, "docker", args...)
@@ -177,7 +177,7 @@ func (e *engine) docker(args ...string) string {
 	return out
 }
 
-// stack runs a compose command on the stack and gives what it printed.
+// stack runs a compose command on the stack and returns what it printed.
 func (e *engine) stack(args ...string) string {
 	e.t.Helper()
 	all := append(append([]string{}, e.compose[1:]...), args...)

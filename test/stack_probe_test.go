@@ -27,7 +27,7 @@ func (s *stackRun) rows(query string) string {
 }
 
 // rounds waits for so many more lookups that found what another server
-// provided, and gives how many there are.
+// provided, and returns how many there are.
 func (s *stackRun) rounds(what string, more int) {
 	s.t.Helper()
 	const query = `SELECT count(*) FROM retrievals_ecs r JOIN provides_ecs p USING (cid) WHERE r.error IS NULL AND p.error IS NULL AND r.node_id <> p.node_id`

@@ -66,7 +66,7 @@ func demoCommand() *cli.Command {
 }
 
 // runDemo runs the monitored node here and the swarm in a child process, so
-// that what the node tells of its process is about the node alone.
+// that what the node reports of its process is about the node alone.
 func runDemo(c *cli.Context, repo string) error {
 	r := newRunner(c)
 	var swarm swarmProcess

@@ -85,7 +85,7 @@ func logs() {
 	}
 }
 
-// runKubo runs kubo's command line in this process and gives its exit code.
+// runKubo runs kubo's command line in this process and returns its exit code.
 func runKubo(p *plugin.Plugin, args []string) int {
 	os.Args = append([]string{"ipfs"}, args...)
 	return kubo.Start(environment(p))

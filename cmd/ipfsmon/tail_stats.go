@@ -81,7 +81,7 @@ func (r *rates) add(e *stream.Event) error {
 	return r.err
 }
 
-// count adds the parts of an event and gives their number.
+// count adds the parts of an event and returns their number.
 func (r *rates) count(e *stream.Event) uint64 {
 	switch {
 	case e.Connection != nil && e.Connection.Type == 1:

@@ -132,7 +132,7 @@ func (c *coder) used() (n int) {
 	return n
 }
 
-// lengths makes the lengths of the shortest code (Huffman's) and gives the
+// lengths makes the lengths of the shortest code (Huffman's) and returns the
 // longest.
 func (c *coder) lengths() (longest uint8) {
 	c.leafs = c.leafs[:0]

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Inspect tells what is there, what is delivered and what is damaged, and
+// Inspect reports what is there, what is delivered and what is damaged, and
 // changes nothing.
 func TestInspect(t *testing.T) {
 	dir := t.TempDir()

@@ -28,7 +28,7 @@ func newMemFS() *memFS {
 	return &memFS{names: map[string]*memData{}, durable: map[string]*memData{}}
 }
 
-// op counts an operation and gives the failure that is due.
+// op counts an operation and returns the failure that is due.
 func (m *memFS) op(what, name string) error {
 	m.ops++
 	if m.fail == nil {

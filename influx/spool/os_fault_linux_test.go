@@ -12,7 +12,7 @@ import (
 )
 
 // inMounts runs the calling test again in a process with mounts of its own, and
-// tells whether the caller is that process. Where the system allows no such
+// reports whether the caller is that process. Where the system allows no such
 // process it says so: what the test has in memory must do.
 func inMounts(t *testing.T) bool {
 	t.Helper()

@@ -538,7 +538,7 @@ func (s *Spool) Stats() Stats {
 	return st
 }
 
-// Close puts everything on disk, ends the spool and gives the number of points
+// Close puts everything on disk, ends the spool and returns the number of points
 // that are in memory only, because the disk did not take them: they are lost
 // and counted as dropped. It may be called more than once.
 func (s *Spool) Close() (lost int) {

@@ -53,7 +53,7 @@ func open(t testing.TB, cfg Config) *Spool {
 }
 
 // fill makes a spool of n batches on disk, in segments of that many bytes or
-// less, and gives the paths of the segments.
+// less, and returns the paths of the segments.
 func fill(t testing.TB, dir string, n int, most int64) []string {
 	t.Helper()
 	s := open(t, Config{Dir: dir, SyncEvery: 0, MaxBytes: max(most*8, 64<<10)})
@@ -70,7 +70,7 @@ func fill(t testing.TB, dir string, n int, most int64) []string {
 	return segs
 }
 
-// drain takes everything out and gives the numbers of the batches, in order of
+// drain takes everything out and returns the numbers of the batches, in order of
 // delivery.
 func drain(t testing.TB, s *Spool) (got []int) {
 	t.Helper()

@@ -123,7 +123,7 @@ func serveBackup(next http.Handler, s *run.Server) http.Handler {
 }
 
 // Backup writes a backup of a data folder's store into a file, which must not
-// be there, or into a new file in a folder, and gives the file's name and size.
+// be there, or into a new file in a folder, and returns the file's name and size.
 // The store may be running. A backup that could not be finished leaves no file.
 func Backup(ctx context.Context, data, to string) (name string, size int64, err error) {
 	if info, err := os.Stat(to); err == nil {

@@ -160,7 +160,7 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
-// A store over its limit lets go of its oldest days, first of policies that
+// A store over its limit drops its oldest days, first of policies that
 // forget, and never of the day that is written.
 func TestMaxBytes(t *testing.T) {
 	data := t.TempDir()

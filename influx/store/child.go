@@ -236,8 +236,8 @@ func (c *Child) watch(ctx context.Context, first chan<- error) {
 	}
 }
 
-// live is one life of the child. answered tells that it came up; then a nil
-// was sent on started, unless that is nil. The error tells why it ended.
+// live is one life of the child. answered reports that it came up; then a nil
+// was sent on started, unless that is nil. The error reports why it ended.
 func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, err error) {
 	cmd := exec.Command(c.cfg.Command, c.cfg.Args(StoreDir(c.cfg.Data), c.Addr())...)
 	cmd.Env = append(os.Environ(), c.cfg.Env...)

@@ -37,7 +37,7 @@ type victim struct {
 	limited          bool // its policy forgets anyway
 }
 
-// trim takes shards out until the data is no larger than most, and gives how
+// trim takes shards out until the data is no larger than most, and returns how
 // many bytes it is still over it. Policies that keep for ever give up theirs
 // only when the others have no more than what they write to.
 func trim(s *run.Server, most int64, log *slog.Logger) (over int64) {

@@ -73,7 +73,7 @@ func (c *Contract) Declared() (out []string) {
 }
 
 // Check holds an answer of the server, by its content type and body, to what
-// the document says of path, and gives the body as it was read. An answer of
+// the document says of path, and returns the body as it was read. An answer of
 // status 200 without a body must be declared without content.
 func (c *Contract) Check(t *testing.T, method, path string, status int, contentType, body string) any {
 	t.Helper()

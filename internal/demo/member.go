@@ -31,7 +31,7 @@ type member interface {
 	drop(ctx context.Context, cids []cid.Cid) error
 }
 
-// add stores data as a file, without a pin, and gives the CIDs of its blocks,
+// add stores data as a file, without a pin, and returns the CIDs of its blocks,
 // the root first. Files of this package are small enough to have their leaves
 // right below the root.
 func add(ctx context.Context, m member, data []byte) ([]cid.Cid, error) {

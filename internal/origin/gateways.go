@@ -72,7 +72,7 @@ func (l *Lookup) watch(seen os.FileInfo) {
 	}
 }
 
-// poll reads the list if its file is not as it was seen, and gives how it
+// poll reads the list if its file is not as it was seen, and returns how it
 // looks now. What is wrong with the file is logged once for each change.
 func (l *Lookup) poll(seen os.FileInfo) os.FileInfo {
 	path := l.cfg.GatewayList

@@ -41,7 +41,7 @@ type client struct {
 	token string
 }
 
-// ask sends a request and gives the whole answer. The error is errUnreachable
+// ask sends a request and returns the whole answer. The error is errUnreachable
 // when there is none.
 func (c *client) ask(ctx context.Context, n *store.Node, method, path string, body any, limit time.Duration) (status int, header http.Header, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)

@@ -169,7 +169,7 @@ func (j *journal) done(number int64) error {
 
 func (j *journal) close() error { return j.db.Close() }
 
-// setAside moves the file away and gives its new path. Nobody may have it open.
+// setAside moves the file away and returns its new path. Nobody may have it open.
 func setAside(path, why string) (string, error) {
 	to := fmt.Sprintf("%s.%s-%d", path, why, time.Now().UnixNano())
 	for _, suffix := range []string{"-wal", ""} { // what the write-ahead log has goes with it

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Machine is what a server tells of where it runs.
+// Machine is what a server reports of where it runs.
 type Machine struct {
 	CPU    int        // units of the container's limit; 1 where not known
 	Memory int        // MB; 1 where not known

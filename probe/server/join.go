@@ -21,7 +21,7 @@ const Alive = 2 * time.Minute
 // joinEvery is how often Join looks whether there is anybody to ask.
 const joinEvery = time.Second
 
-// Lister tells which servers are alive.
+// Lister reports which servers are alive.
 type Lister interface {
 	Nodes(ctx context.Context, fleets []string, within time.Duration) ([]store.Node, error)
 }

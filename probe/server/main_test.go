@@ -149,7 +149,7 @@ func next(t *testing.T, calls chan string) string {
 	}
 }
 
-// TestRow: a server tells of itself, beats, tries a failed beat again soon, and
+// TestRow: a server reports itself, beats, tries a failed beat again soon, and
 // says good-bye.
 func TestRow(t *testing.T) {
 	nodes := &fakeNodes{calls: make(chan string, 100), fail: make(chan error, 1)}

@@ -2,7 +2,7 @@ package store
 
 import "context"
 
-// AddQueue tells of a scheduler's queue, of which nothing is written yet; one
+// AddQueue reports a scheduler's queue, of which nothing is written yet; one
 // that is known stays as it is.
 func (s *Store) AddQueue(ctx context.Context, queue string) error {
 	err := s.db.exec(ctx, s.q(`INSERT INTO ipfsmon_queues (queue, written) VALUES ($1, 0) ON CONFLICT (queue) DO NOTHING`), queue)

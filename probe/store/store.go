@@ -229,7 +229,7 @@ func (m *moment) Scan(v any) (err error) {
 	return err
 }
 
-// AddScheduler tells of a scheduler and gives its number.
+// AddScheduler reports a scheduler and returns its number.
 func (s *Store) AddScheduler(ctx context.Context, fleets []string, dependencies json.RawMessage) (id int, err error) {
 	list := any(fleets)
 	if !s.pg {

@@ -269,7 +269,7 @@ func (b *bench) fetch(files [][]string, addrs []string) (float64, error) {
 	return float64(bytes) / (1 << 20) / time.Since(began).Seconds(), nil
 }
 
-// pairs measures direct and proxied in turn, and gives the medians and the
+// pairs measures direct and proxied in turn, and returns the medians and the
 // median of the ratios.
 func pairs(direct, proxied func() (float64, error)) (d, p, ratio float64, err error) {
 	var ds, ps, rs []float64

@@ -368,7 +368,7 @@ func newProxy(downs, key string) (*proxyActor, error) {
 func (p *proxyActor) hello() answer { return answer{Addrs: full(p.Host())} }
 func (p *proxyActor) close()        { _ = p.Proxy.Close() }
 
-// do tells how many peers there are, when what is not needed has been given back.
+// do reports how many peers there are, when what is not needed has been given back.
 func (p *proxyActor) do(context.Context, request) (answer, error) {
 	debug.FreeOSMemory()
 	return answer{Bytes: int64(p.Sample(time.Second).UpstreamPeers)}, nil

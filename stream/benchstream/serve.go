@@ -85,7 +85,7 @@ func serve(j job) error {
 	lost, sent := t.close()
 	r := result{Events: n, CPU: cpuTime() - cpu, Lost: lost, Bytes: sent}
 
-	// The other process tells what arrived.
+	// The other process reports what arrived.
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err = errors.Join(err, cmd.Wait()); err != nil {
 		return err

@@ -125,7 +125,7 @@ func column(name string, t pb.EventType_EventProperty_PropertyType) *pb.EventTyp
 	return &pb.EventType_EventProperty{Name: name, Type: t, HasMultiple: name == "peerIds"}
 }
 
-// step lets a second pass and gives the events in it.
+// step lets a second pass and returns the events in it.
 func (s *swarm) step(now time.Time) []*pb.ServerMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
