@@ -95,10 +95,7 @@ func measurementNames() (names []string) {
 	for _, m := range Schema {
 		names = append(names, m.Name)
 	}
-	for _, r := range Rollups() {
-		names = append(names, r.Name())
-	}
-	return names
+	return append(names, RollupNames()...)
 }
 
 // qualified is how a measurement is named in InfluxQL: history is the default

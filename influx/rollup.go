@@ -60,6 +60,15 @@ func Rollups() (all []Rollup) {
 	return all
 }
 
+// RollupNames are the names of the continuous queries that the monitor makes in
+// a store.
+func RollupNames() (names []string) {
+	for _, r := range Rollups() {
+		names = append(names, r.Name())
+	}
+	return names
+}
+
 // span writes a duration as InfluxQL and Flux both have it: 1m, 3h.
 func span(d time.Duration) string {
 	if d%time.Hour == 0 {

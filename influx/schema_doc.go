@@ -97,8 +97,10 @@ begin: ` + "`ipfsmon`" + ` unless Bucket (InfluxDB 2) or Database (1.x) say othe
 
 Flux in the embedded store and in 1.8 reads all into memory and ends after 30 s: group first and then window, as here, and prefer InfluxQL.
 
-Days that do not begin at midnight are wrong where summer time ends: in InfluxDB 1.8, and so in the embedded store, ` + "`GROUP BY time(1d,12h) tz('Europe/Berlin')`" + ` leaves
-points of that day out (influxdb#25078). Group by hours without ` + "`tz()`" + ` and add them up.
+Days that do not begin at midnight are wrong where summer time ends: in InfluxDB 1.8, and so in the embedded store, ` + "`GROUP BY time(1d,12h) tz('Europe/Berlin')`" + `
+counts 82 of the 96 hours from 2025-10-25 on (influxdb#25078). Intervals of more than an hour lose points there with most offsets, such as time(2h,1h), time(6h,3h) and
+time(1d,6h). Without an offset none does, be it time(1h), time(6h), time(1d) or time(1w); nor does any when summer time begins, with an offset or without.
+` + "`ipfsmon query`" + ` warns of a statement that may lose points. Leave out the offset, or group by hours without ` + "`tz()`" + ` and add them up.
 
 ## Grafana
 

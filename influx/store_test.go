@@ -1,10 +1,12 @@
 package influx
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"net/http"
 	"os"
@@ -423,7 +425,7 @@ func TestGuard(t *testing.T) {
 // for a while; one that is not there is refused.
 func TestOpenStore(t *testing.T) {
 	data := t.TempDir()
-	if _, _, err := store.OpenStore(t.Context(), data); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := store.OpenStore(t.Context(), data, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("an empty folder: %v", err)
 	}
 	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
@@ -433,7 +435,7 @@ func TestOpenStore(t *testing.T) {
 	if st, err := publish(t, storeAt(child), messages(10)); err != nil || st.Stored != 10 {
 		t.Fatalf("%v, %+v", err, st)
 	}
-	url, stop, err := store.OpenStore(t.Context(), data)
+	url, stop, err := store.OpenStore(t.Context(), data, nil)
 	if err != nil || url != child.URL() {
 		t.Fatalf("running: %s, %v, want %s", url, err, child.URL())
 	}
@@ -447,7 +449,7 @@ func TestOpenStore(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(store.StoreDir(data), "address"), []byte(strings.TrimPrefix(other.URL, "http://")+" stale\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	url, stop, err = store.OpenStore(t.Context(), data)
+	url, stop, err = store.OpenStore(t.Context(), data, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,6 +461,38 @@ func TestOpenStore(t *testing.T) {
 	stop()
 	if _, err := pingStore(context.Background(), url); err == nil {
 		t.Error("it still runs after stop")
+	}
+}
+
+// Who opens a store is warned of continuous queries that the monitor did not
+// make, and of none of the monitor's own.
+func TestOpenStoreWarnsOfForeignQueries(t *testing.T) {
+	data := t.TempDir()
+	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Setup(t.Context(), storeAt(child)); err != nil {
+		t.Fatal(err)
+	}
+	has := ask(t, storeAt(child), `CREATE CONTINUOUS QUERY evil ON ipfsmon BEGIN SELECT count(cid) INTO x FROM history.wants GROUP BY time(1h) END; SHOW CONTINUOUS QUERIES`, false)
+	for _, name := range RollupNames() {
+		if !strings.Contains(has, name) {
+			t.Errorf("no %s among %s", name, has)
+		}
+	}
+	child.Close()
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	var log bytes.Buffer
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	_, stop, err := store.OpenStore(t.Context(), data, RollupNames())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if said := log.String(); strings.Count(said, "not the monitor's") != 1 || !strings.Contains(said, "CREATE CONTINUOUS QUERY evil ON") {
+		t.Errorf("the store said %s", said)
 	}
 }
 

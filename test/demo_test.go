@@ -81,7 +81,7 @@ func asksByName(t *testing.T, env []string) {
 		require.Contains(t, out, want, args)
 	}
 	f("there are wants, top-cids", "top-dogs")
-	f("such as 90s, 1h or 7d", "wants", "--since", "yesterday")
+	f("such as 90s, 6h or 7d", "wants", "--since", "yesterday")
 	f("time of its own", "--since", "1h", "SELECT cid FROM wants WHERE time > 0")
 }
 

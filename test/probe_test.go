@@ -184,11 +184,11 @@ func TestProbeFlags(t *testing.T) {
 	f("indexer-host is missing", "server", "--fleet", "f", "ipni")
 	f("--badbits: deny list", "server", "--fleet", "f", "--badbits", filepath.Join(t.TempDir(), "none"))
 	f("public alone", "server", "--fleet", "f", "--level-db", "memory", "--peer-port", "0", "--bootstrap", "public", "--bootstrap", "none")
-	f("leaves alone; give addresses", "server", "--dry-run", "--fleet", "f", "--level-db", "memory", "--peer-host", "127.0.0.1", "--peer-port", "0", "--server-port", "0", "--telemetry-port", "0",
+	f("leaves alone; want addresses", "server", "--dry-run", "--fleet", "f", "--level-db", "memory", "--peer-host", "127.0.0.1", "--peer-port", "0", "--server-port", "0", "--telemetry-port", "0",
 		"--dht-prefix", "/x", "--bootstrap", "fleet")
 	f("--fleets is missing", "scheduler")
 	f("allowed is DHT or IPNI", "scheduler", "--fleets", "f", "--routing", "x")
 	f("loss", "lab", "--loss", "much")
 	f("k far below nodes", "lab", "--nodes", "10", "--k", "10")
-	f("allowed is table, csv", "report", "--format", "x", "--sqlite", filepath.Join(t.TempDir(), "p.sqlite"))
+	f("want table, csv, json, svg or png", "report", "--format", "x", "--sqlite", filepath.Join(t.TempDir(), "p.sqlite"))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -158,6 +159,11 @@ func runQuery(c *cli.Context) error {
 	if !named {
 		question, since = influx.Question{InfluxQL: statement, Flux: statement}, ""
 	}
+	if !flux {
+		for _, warning := range influx.LosesPoints(statement, time.Now()) {
+			fmt.Fprintln(os.Stderr, "ipfsmon:", warning)
+		}
+	}
 	rows, err := client.Ask(ctx, question, since, flux, out, func(note string) { fmt.Fprintln(os.Stderr, "ipfsmon:", note) })
 	if refused := (*influx.QueryError)(nil); errors.As(err, &refused) && cfg.Username == store.ReaderUser && strings.Contains(refused.Message, "requires READ on") {
 		// A reader gets its right with the database, and that is made with the first points.
@@ -217,7 +223,7 @@ func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Co
 	if cfg.URL != "" {
 		return cfg, end, nil
 	}
-	url, end, err := store.OpenStore(ctx, data)
+	url, end, err := store.OpenStore(ctx, data, influx.RollupNames())
 	if err != nil {
 		return cfg, func() {}, err
 	}

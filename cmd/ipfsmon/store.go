@@ -67,7 +67,7 @@ Example:
 				Dir:      c.String("dir"),
 				Listen:   c.String("listen"),
 				MaxBytes: most,
-				Queries:  rollupNames(),
+				Queries:  influx.RollupNames(),
 				Ready:    func(addr string) { fmt.Println(store.ListeningLine + addr) },
 			})
 			if err != nil {
@@ -76,14 +76,6 @@ Example:
 			return nil
 		},
 	}
-}
-
-// rollupNames are the continuous queries that the monitor makes in a store.
-func rollupNames() (names []string) {
-	for _, r := range influx.Rollups() {
-		names = append(names, r.Name())
-	}
-	return names
 }
 
 // dataFlags name the data folder whose store is meant.
@@ -104,7 +96,7 @@ func backupCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			name, size, err := store.Backup(ctx, data, c.Args().First())
+			name, size, err := store.Backup(ctx, data, c.Args().First(), influx.RollupNames())
 			if err != nil {
 				return cli.Exit(err, 1)
 			}

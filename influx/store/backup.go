@@ -124,15 +124,15 @@ func serveBackup(next http.Handler, s *run.Server) http.Handler {
 
 // Backup writes a backup of a data folder's store into a file, which must not
 // be there, or into a new file in a folder, and returns the file's name and size.
-// The store may be running. A backup that could not be finished leaves no file.
-func Backup(ctx context.Context, data, to string) (name string, size int64, err error) {
+// The store may be running; own is as in OpenStore. A backup that could not be finished leaves no file.
+func Backup(ctx context.Context, data, to string, own []string) (name string, size int64, err error) {
 	if info, err := os.Stat(to); err == nil {
 		if !info.IsDir() {
 			return "", 0, fmt.Errorf("store: backup: %s is there already; give another name, or a folder", to)
 		}
 		to = filepath.Join(to, "ipfsmon-"+time.Now().UTC().Format("20060102T150405Z")+".zip")
 	}
-	url, stop, err := OpenStore(ctx, data)
+	url, stop, err := OpenStore(ctx, data, own)
 	if err != nil {
 		return "", 0, fmt.Errorf("store: backup: %w", err)
 	}

@@ -85,7 +85,7 @@ func TestBackupAndRestore(t *testing.T) {
 			}
 		}
 	}()
-	name, size, err := store.Backup(t.Context(), data, dir)
+	name, size, err := store.Backup(t.Context(), data, dir, nil)
 	close(stop)
 	<-done
 	if err != nil {
@@ -131,12 +131,12 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := store.Restore(t.Context(), again, name); err == nil || !strings.Contains(err.Error(), "there is a store") {
 		t.Errorf("over a store: %v", err)
 	}
-	if _, _, err := store.Backup(t.Context(), data, name); err == nil || !strings.Contains(err.Error(), "there already") {
+	if _, _, err := store.Backup(t.Context(), data, name, nil); err == nil || !strings.Contains(err.Error(), "there already") {
 		t.Errorf("over a file: %v", err)
 	}
 	// A stopped store is backed up too.
 	child.Close()
-	if _, _, err := store.Backup(t.Context(), data, filepath.Join(dir, "second.zip")); err != nil {
+	if _, _, err := store.Backup(t.Context(), data, filepath.Join(dir, "second.zip"), nil); err != nil {
 		t.Errorf("stopped: %v", err)
 	}
 

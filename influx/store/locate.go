@@ -73,8 +73,9 @@ func IsStore(dir string) bool {
 }
 
 // OpenStore returns the URL of a data folder's store: of the running one, or of
-// one that it starts in this process and stop ends again.
-func OpenStore(ctx context.Context, data string) (url string, stop func(), err error) {
+// one that it starts in this process and stop ends again. own are the names of
+// the monitor's continuous queries, as in ServerConfig.Queries.
+func OpenStore(ctx context.Context, data string, own []string) (url string, stop func(), err error) {
 	dir := StoreDir(data)
 	if !IsStore(dir) {
 		return "", nil, fmt.Errorf("open the store of %s: there is none: %w; `ipfsmon run` makes one there, or name another folder or a URL", data, os.ErrNotExist)
@@ -85,7 +86,7 @@ func OpenStore(ctx context.Context, data string) (url string, stop func(), err e
 		if silent == nil {
 			return url, func() {}, nil
 		}
-		url, stop, err := startHere(dir)
+		url, stop, err := startHere(dir, own)
 		if err == nil {
 			return url, stop, nil
 		}
@@ -107,11 +108,11 @@ func OpenStore(ctx context.Context, data string) (url string, stop func(), err e
 	}
 }
 
-func startHere(dir string) (url string, stop func(), err error) {
+func startHere(dir string, own []string) (url string, stop func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan string, 1), make(chan error, 1)
 	go func() {
-		done <- Serve(ctx, ServerConfig{Dir: dir, Listen: "127.0.0.1:0", LogTo: io.Discard, Ready: func(addr string) { ready <- addr }})
+		done <- Serve(ctx, ServerConfig{Dir: dir, Listen: "127.0.0.1:0", Queries: own, LogTo: io.Discard, Ready: func(addr string) { ready <- addr }})
 	}()
 	select {
 	case addr := <-ready:

@@ -38,7 +38,7 @@ func TestOpenStoreThatDoesNotAnswer(t *testing.T) {
 			t.Fatal("the store does not stop")
 		}
 	}
-	_, _, err = store.OpenStore(t.Context(), data)
+	_, _, err = store.OpenStore(t.Context(), data, nil)
 	if err == nil || !strings.Contains(err.Error(), "does not answer on "+child.Addr()) || errors.Is(err, store.ErrLocked) || errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want that it does not answer on %s", err, child.Addr())
 	}
