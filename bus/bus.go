@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
 
@@ -317,7 +318,7 @@ func (b *Bus) Stats() Stats {
 }
 
 // Reader is one sink's place in the queue. Its methods are for one goroutine,
-// but Close may be called from any.
+// but Close and Drained may be called from any.
 type Reader struct {
 	bus    *Bus
 	name   string
@@ -332,6 +333,7 @@ type Reader struct {
 	read   uint64
 	missed uint64
 	closed bool
+	drains []drainWait
 }
 
 // Map has every event pass through change before Next returns it: another
@@ -402,6 +404,7 @@ func (r *Reader) take(buf []*event.Event) (n int, missed uint64, closed bool) {
 	}
 	r.lent.takeBack()
 	r.done = r.next
+	r.drained()
 	if b.head == r.next {
 		b.release()
 		return 0, 0, b.closed
@@ -422,6 +425,56 @@ func (r *Reader) take(buf []*event.Event) (n int, missed uint64, closed bool) {
 	return n, missed, false
 }
 
+// Drained waits until the reader is done with all that was published before the
+// call: it was given the events, or they were lost to it, and it has called Next
+// again. Whoever reads must go on reading meanwhile, or ctx must end: its error
+// is returned, or ErrClosed when the reader was closed with events left.
+// Drained may be called from any goroutine, while another one reads.
+func (r *Reader) Drained(ctx context.Context) error {
+	b := r.bus
+	b.mu.Lock()
+	to := b.head
+	if r.done >= to {
+		b.mu.Unlock()
+		return nil
+	}
+	if r.closed {
+		b.mu.Unlock()
+		return ErrClosed
+	}
+	w := drainWait{to: to, done: make(chan error, 1)}
+	r.drains = append(r.drains, w)
+	b.mu.Unlock()
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// drainWait is a Drained that waits.
+type drainWait struct {
+	to   uint64     // until events before this index are done with
+	done chan error // cap 1
+}
+
+// drained answers those who wait for what the reader is done with; the caller
+// holds bus.mu.
+func (r *Reader) drained() {
+	r.drains = slices.DeleteFunc(r.drains, func(w drainWait) bool {
+		switch {
+		case r.done >= w.to:
+			w.done <- nil
+		case r.closed:
+			w.done <- ErrClosed
+		default:
+			return false
+		}
+		return true
+	})
+}
+
 // Close takes the reader out; a Next that waits returns ErrClosed. It may be
 // called again.
 func (r *Reader) Close() {
@@ -432,6 +485,7 @@ func (r *Reader) Close() {
 		return
 	}
 	r.closed = true
+	r.drained()
 	b.kept = max(b.kept, r.next)
 	for i, other := range b.readers {
 		if other == r {

@@ -192,6 +192,10 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 // a minute at the default interval.
 const summariesPerSample = 6
 
+// deriveDrain is how long the end of a monitor waits for what was captured
+// before to be counted in the derived figures.
+const deriveDrain = time.Second
+
 // startDerive starts what derives figures from the events and puts them back
 // on the bus. It is a sink whose results other sinks wait for, so that it ends
 // before the bus does: m.endDerive.
@@ -212,25 +216,12 @@ func (m *Monitor) startDerive(ctx context.Context) {
 		return nil
 	})
 	m.endDerive = func() {
-		for range 100 { // what was captured before counts, if that takes no second
-			if behind := m.behind("derive"); behind == 0 {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
+		soon, cancel := context.WithTimeout(context.Background(), deriveDrain)
+		defer cancel()
+		_ = r.Drained(soon) // what comes too late is not in the last figures
 		r.Close()
 		<-ended
 	}
-}
-
-// behind is how many events wait for a sink.
-func (m *Monitor) behind(name string) uint64 {
-	for _, r := range m.bus.Stats().Readers {
-		if r.Name == name {
-			return r.Behind
-		}
-	}
-	return 0
 }
 
 // abandon closes what a failed start has opened.

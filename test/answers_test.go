@@ -41,8 +41,13 @@ func TestQueryFindsTheRunning(t *testing.T) {
 
 	demo := startNode(t, home, "--name", "new", "--repo", filepath.Join(home, ".ipfsmon", "demo"))
 	demo.find(`Metric Export (Plugin) started`)
-	code, out, said = apart(t, env, "query", "--format", "csv", "SELECT last(connections) FROM totals.\"node\" GROUP BY \"node\"")
-	require.Zero(t, code, said)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) { // the first points come some seconds after the start
+		code, out, said = apart(t, env, "query", "--format", "csv", "SELECT last(connections) FROM totals.\"node\" GROUP BY \"node\"")
+		require.Zero(t, code, said)
+		if out != "" || time.Now().After(deadline) {
+			break
+		}
+	}
 	require.Contains(t, out, "new")
 	require.NotContains(t, out, "old")
 	require.Contains(t, said, "running demo")

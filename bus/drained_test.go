@@ -1,0 +1,64 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+)
+
+// Drained waits for a slow reader to be done with what was published before, and
+// for no longer: not until it has only been given the last events, nor for
+// events that come later.
+func TestDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(Config{})
+		defer b.Close()
+		r := b.Subscribe("slow")
+		b.Live()
+		if err := r.Drained(t.Context()); err != nil {
+			t.Errorf("nothing to wait for: %v", err)
+		}
+		publish(b, 10)
+		ended := make(chan error)
+		go func() {
+			buf := make([]*event.Event, 5)
+			for {
+				if _, _, err := r.Next(t.Context(), buf); err != nil {
+					ended <- err
+					return
+				}
+				time.Sleep(time.Hour) // what it does with them
+			}
+		}()
+		start := time.Now()
+		go func() {
+			time.Sleep(90 * time.Minute)
+			publish(b, 100)
+		}()
+		short, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := r.Drained(short); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
+			t.Errorf("too short a time: %v after %v", err, time.Since(start))
+		}
+		if err := r.Drained(t.Context()); err != nil || time.Since(start) != 2*time.Hour {
+			t.Errorf("10 events in two hours: %v after %v", err, time.Since(start))
+		}
+		waits := make(chan error)
+		go func() { waits <- r.Drained(t.Context()) }()
+		synctest.Wait()
+		r.Close()
+		if err := <-waits; !errors.Is(err, ErrClosed) {
+			t.Errorf("closed with events left: %v", err)
+		}
+		if err := r.Drained(t.Context()); !errors.Is(err, ErrClosed) {
+			t.Errorf("closed before, with events left: %v", err)
+		}
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("Next: %v", err)
+		}
+	})
+}
