@@ -68,7 +68,7 @@ func TestProxyOfTheEnvironment(t *testing.T) {
 	var served atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		served.Add(1)
-		_, _ = io.WriteString(w, `{"results":[]}`)
+		_, _ = io.WriteString(w, `{"results":[{"statement_id":0}]}`)
 	}))
 	defer server.Close()
 	env := func(url string) []string {

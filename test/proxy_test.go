@@ -296,7 +296,7 @@ func TestProxyWithRealNodes(t *testing.T) {
 
 	p.signal(syscall.SIGINT)
 	require.Zero(t, p.wait(30*time.Second))
-	p.find(`Everything is (stored)`)
+	p.find(`Everything is (written)`)
 	b, err := os.ReadFile(points)
 	require.NoError(t, err)
 	for _, pattern := range []string{
