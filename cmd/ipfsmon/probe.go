@@ -305,9 +305,7 @@ func probeHealthCommand() *cli.Command {
 		ArgsUsage:   "HOST:PORT",
 		Description: "Example: ipfsmon probe health localhost:7070",
 		Action: func(c *cli.Context) error {
-			ctx, cancel := context.WithTimeout(c.Context, 10*time.Second)
-			defer cancel()
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Args().First()+"/readiness", nil)
+			req, err := http.NewRequestWithContext(c.Context, http.MethodGet, "http://"+c.Args().First()+"/readiness", nil)
 			if err != nil {
 				return fmt.Errorf("probe health: %w", err)
 			}
@@ -318,7 +316,9 @@ func probeHealthCommand() *cli.Command {
 			if token != "" {
 				req.Header.Set("Authorization", "Bearer "+token)
 			}
-			res, err := http.DefaultClient.Do(req)
+			client := listen.Client(10 * time.Second)
+			defer client.CloseIdleConnections()
+			res, err := client.Do(req)
 			if err != nil {
 				return fmt.Errorf("probe health: %w", err)
 			}

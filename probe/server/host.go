@@ -11,6 +11,8 @@ import (
 	"os"
 	"runtime/debug"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
 // Machine is what a server reports of where it runs.
@@ -35,13 +37,13 @@ type ecsMetadata struct {
 // FromECS reads the metadata of the ECS task from its URI: the container's
 // limits, and the first address of the first network of mode awsvpc.
 func FromECS(ctx context.Context, uri string) (Machine, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
 	if err != nil {
 		return Machine{}, fmt.Errorf("ECS metadata: %w", err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	client := listen.Client(10 * time.Second)
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
 	if err != nil {
 		return Machine{}, fmt.Errorf("ECS metadata: %w", err)
 	}
