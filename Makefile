@@ -36,7 +36,7 @@ test-plain: build ## the same without the race detector
 # Arrow, which the embedded InfluxDB brings, does not pass its pointer checks.
 # The tag poison: a sink that keeps an event of the bus fails its tests.
 race: ## our packages under the race detector
-	$(GO) test -race -tags poison -gcflags='github.com/apache/arrow/go/arrow/...=-d=checkptr=0' -timeout 15m $(RACED)
+	$(GO) test -race -tags poison -gcflags='github.com/apache/arrow/go/arrow/...=-d=checkptr=0' -timeout 30m $(RACED)
 
 # What tests need of other programs.
 programs:
