@@ -514,15 +514,15 @@ func TestFaultR10Lock(t *testing.T) {
 // R11: the server is away for 72 hours; the oldest goes, and every point is
 // either there or counted.
 func TestFaultR11Outage(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
+	clock := newClock(time.Unix(1_800_000_000, 0))
 	m := newMemFS()
-	s := open(t, Config{Dir: "/s", FS: m, SyncEvery: 0, MaxBytes: 256 << 10, Now: func() time.Time { return now }})
+	s := open(t, Config{Dir: "/s", FS: m, SyncEvery: 0, MaxBytes: 256 << 10, Now: clock.now})
 	n, size := 0, 0
 	for range 72 * 60 {
-		s.Put(byte(n%2), 1, now, append([]byte(nil), payload(n)...))
+		s.Put(byte(n%2), 1, clock.now(), append([]byte(nil), payload(n)...))
 		size += len(payload(n))
 		n++
-		now = now.Add(time.Minute)
+		clock.add(time.Minute)
 	}
 	st := s.Stats()
 	if st.Dropped == 0 || int(st.Dropped)+st.Points != n || st.Disk > 256<<10 || st.Disk < 128<<10 {
@@ -543,18 +543,18 @@ func TestFaultR11Outage(t *testing.T) {
 
 // R11: MaxAge.
 func TestFaultR11Age(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	s := open(t, Config{Dir: "/s", FS: newMemFS(), SyncEvery: 0, MaxBytes: 64 << 10, MaxAge: time.Hour, Now: func() time.Time { return now }})
+	clock := newClock(time.Unix(1_800_000_000, 0))
+	s := open(t, Config{Dir: "/s", FS: newMemFS(), SyncEvery: 0, MaxBytes: 64 << 10, MaxAge: time.Hour, Now: clock.now})
 	for i := range 300 {
-		s.Put(byte(i%2), 1, now, append([]byte(nil), payload(i)...))
+		s.Put(byte(i%2), 1, clock.now(), append([]byte(nil), payload(i)...))
 	}
-	now = now.Add(59 * time.Minute)
+	clock.add(59 * time.Minute)
 	s.flush()
 	if st := s.Stats(); st.Dropped != 0 {
 		t.Errorf("%+v", st)
 	}
-	now = now.Add(2 * time.Minute)
-	s.Put(0, 1, now, payload(300))
+	clock.add(2 * time.Minute)
+	s.Put(0, 1, clock.now(), payload(300))
 	if st := s.Stats(); st.Dropped != 300 || st.Points != 1 {
 		t.Errorf("%+v", st)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,9 +190,9 @@ func TestReturn(t *testing.T) {
 func TestFreshLane(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir, 100, 8<<20)
-	now := time.Now()
-	s := open(t, Config{Dir: dir, MaxPoints: 10, Now: func() time.Time { return now }})
-	s.Put(0, 1, now, payload(1000))
+	clock := newClock(time.Now())
+	s := open(t, Config{Dir: dir, MaxPoints: 10, Now: clock.now})
+	s.Put(0, 1, clock.now(), payload(1000))
 	f := func(lane, first int) {
 		t.Helper()
 		b, err := s.Next(t.Context(), lane)
@@ -206,8 +207,8 @@ func TestFreshLane(t *testing.T) {
 	}
 	f(Fresh, 1000)
 	f(Backlog, 0)
-	s.Put(0, 1, now, payload(2000))
-	now = now.Add(10 * time.Second) // the server was away
+	s.Put(0, 1, clock.now(), payload(2000))
+	clock.add(10 * time.Second) // the server was away
 	wait, err := func() (*Batch, error) {
 		s.mu.Lock()
 		frames, _ := s.pick(Fresh)
@@ -220,7 +221,7 @@ func TestFreshLane(t *testing.T) {
 	if wait != nil || err != nil {
 		t.Fatal(wait, err)
 	}
-	s.Put(0, 1, now, payload(3000))
+	s.Put(0, 1, clock.now(), payload(3000))
 	f(Fresh, 3000)
 	if got := drain(t, s); len(got) != 91 || got[len(got)-1] != 2000 && !contains(got, 2000) {
 		t.Errorf("%d left: %v", len(got), got)
@@ -230,8 +231,8 @@ func TestFreshLane(t *testing.T) {
 // A second request helps with what is fresh while there is no backlog, and what
 // it holds when the server goes away keeps nothing fresh from passing.
 func TestEitherLane(t *testing.T) {
-	now := time.Now()
-	s := open(t, Config{Dir: t.TempDir(), MaxPoints: 1, SyncEvery: time.Hour, Now: func() time.Time { return now }})
+	clock := newClock(time.Now())
+	s := open(t, Config{Dir: t.TempDir(), MaxPoints: 1, SyncEvery: time.Hour, Now: clock.now})
 	next := func(lane, want int) *Batch {
 		t.Helper()
 		b, err := s.Next(t.Context(), lane)
@@ -244,10 +245,10 @@ func TestEitherLane(t *testing.T) {
 		return b
 	}
 	for n := range 4 {
-		s.Put(0, 1, now, payload(n))
+		s.Put(0, 1, clock.now(), payload(n))
 	}
 	first, held := next(Fresh, 0), next(Either, 1)
-	now = now.Add(10 * time.Second) // the server was away, and the second request still waits
+	clock.add(10 * time.Second) // the server was away, and the second request still waits
 	s.Ack(first)
 	s.mu.Lock()
 	frames, _ := s.pick(Fresh)
@@ -255,13 +256,13 @@ func TestEitherLane(t *testing.T) {
 	if len(frames) > 0 {
 		t.Fatal("an old batch is fresh")
 	}
-	s.Put(0, 1, now, payload(4))
+	s.Put(0, 1, clock.now(), payload(4))
 	s.Ack(next(Fresh, 4))
 	s.Return(held)
 	for n := range 3 {
 		s.Ack(next(Either, n+1)) // the backlog first
 	}
-	s.Put(0, 1, now, payload(5))
+	s.Put(0, 1, clock.now(), payload(5))
 	s.Ack(next(Either, 5))
 	s.Seal()
 	for lane := range Lanes {
@@ -330,3 +331,15 @@ func TestOldestIsOfWhatWaits(t *testing.T) {
 		}
 	}
 }
+
+// clock is a clock of the test's, which the spool reads from a goroutine of its own.
+type clock struct{ ns atomic.Int64 }
+
+func newClock(at time.Time) *clock {
+	c := &clock{}
+	c.ns.Store(at.UnixNano())
+	return c
+}
+
+func (c *clock) now() time.Time      { return time.Unix(0, c.ns.Load()) }
+func (c *clock) add(d time.Duration) { c.ns.Add(int64(d)) }
