@@ -40,6 +40,23 @@ func TestAnEventThatAReaderIsAtIsNotUsedAgain(t *testing.T) {
 	}
 }
 
+// TestAnEventThatNoReaderTookIsUsedAgain: the queue drops what comes next for
+// the only reader, which never saw it.
+func TestAnEventThatNoReaderTookIsUsedAgain(t *testing.T) {
+	b := New(Config{MaxEvents: 1})
+	defer b.Close()
+	b.Subscribe("slow")
+	b.Live()
+	var spare [1]*event.Event
+	b.Spare(spare[:])
+	first := spare[0]
+	b.PublishSpare(first)
+	b.Publish(new(event.Event))
+	if b.Spare(spare[:]); spare[0] != first {
+		t.Error("the event that was dropped unread was not used again")
+	}
+}
+
 // TestASpareOfNothing takes and gives nothing.
 func TestASpareOfNothing(t *testing.T) {
 	b := New(Config{})
@@ -65,15 +82,19 @@ func TestMissedIsTheGap(t *testing.T) {
 	defer b.Close()
 	r := b.Subscribe("slow")
 	b.Live()
+	buf := make([]*event.Event, 1)
+	b.Publish(new(event.Event))
+	if n, _, err := r.Next(t.Context(), buf); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
 	for range 10 {
 		b.Publish(new(event.Event))
 	}
 	if s := b.Stats().Readers[0]; s.Missed != 7 || s.Behind != 3 {
 		t.Errorf("%+v, want 7 missed and 3 behind", s)
 	}
-	buf := make([]*event.Event, 1)
-	if n, missed, err := r.Next(t.Context(), buf); n != 1 || missed != 7 || err != nil || buf[0].Seq != 8 {
-		t.Errorf("%d events, %d missed, %v, Seq %d; want 1, 7, nil, 8", n, missed, err, buf[0].Seq)
+	if n, missed, err := r.Next(t.Context(), buf); n != 1 || missed != 7 || err != nil || buf[0].Seq != 9 {
+		t.Errorf("%d events, %d missed, %v, Seq %d; want 1, 7, nil, 9", n, missed, err, buf[0].Seq)
 	}
 	if s := b.Stats().Readers[0]; s.Missed != 7 || s.Behind != 2 {
 		t.Errorf("%+v, want 7 missed and 2 behind", s)
