@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/histogram"
 )
 
 // interval is what is counted between two summaries.
@@ -24,7 +25,7 @@ type interval struct {
 	uniqueCIDs, uniquePeers  [event.Directions]*hyperloglog.Sketch
 	duplicates, rebroadcasts [event.Directions]uint64
 	shares                   shares
-	latency                  [event.Directions][event.AnswerTypes]histogram
+	latency                  [event.Directions][event.AnswerTypes]histogram.Durations
 
 	byWants *heavy[cid.Cid] // other: distinct peers
 	byPeers *heavy[cid.Cid] // counts the first want of each peer; other: wants
@@ -151,7 +152,7 @@ func (d *Deriver) answer(e *event.Event, from uint64, c cid.Cid, a event.AnswerT
 		return
 	}
 	d.stats.Matched++
-	d.now.latency[asked][a].add(elapsed)
+	d.now.latency[asked][a].Add(elapsed)
 	if !d.cfg.HistoryLatency {
 		return
 	}
@@ -196,7 +197,7 @@ func (d *Deriver) summarize(now time.Time) {
 		s.UniqueCIDs[dir] = v.uniqueCIDs[dir].Estimate()
 		s.UniquePeers[dir] = v.uniquePeers[dir].Estimate()
 		for a := range event.AnswerTypes {
-			s.Latency[dir][a] = v.latency[dir][a].stats()
+			s.Latency[dir][a] = v.latency[dir][a].Stats()
 		}
 	}
 	d.last, d.lastEnd = s, now

@@ -1,4 +1,4 @@
-package derive
+package histogram
 
 import (
 	"math"
@@ -17,24 +17,24 @@ func TestQuantilesAgainstExact(t *testing.T) {
 		"log-normal":  func() time.Duration { return time.Duration(math.Exp(rng.NormFloat64()*3 + 16)) },
 		"nanoseconds": func() time.Duration { return time.Duration(rng.Int64N(40)) },
 	} {
-		var h histogram
+		var h Durations
 		var all []time.Duration
 		var sum time.Duration
 		for range 50_000 {
 			v := draw()
-			h.add(v)
+			h.Add(v)
 			all = append(all, v)
 			sum += v
 		}
 		slices.Sort(all)
 		for _, q := range []float64{0.001, 0.5, 0.9, 0.99, 0.9999, 1} {
 			exact := all[int(math.Ceil(q*float64(len(all))))-1]
-			got := h.quantile(q)
+			got := h.Quantile(q)
 			if diff := math.Abs(float64(got - exact)); diff > float64(exact)/32 {
 				t.Errorf("%s: quantile %v is %v, exactly %v", name, q, got, exact)
 			}
 		}
-		s := h.stats()
+		s := h.Stats()
 		if s.Count != 50_000 || s.Sum != sum || s.Max != all[len(all)-1] {
 			t.Errorf("%s: %+v, exactly sum %v, max %v", name, s, sum, all[len(all)-1])
 		}
@@ -42,7 +42,7 @@ func TestQuantilesAgainstExact(t *testing.T) {
 }
 
 func TestEveryDurationHasABucket(t *testing.T) {
-	if s := new(histogram).stats(); s.Max != 0 || s.P99 != 0 {
+	if s := new(Durations).Stats(); s.Max != 0 || s.P99 != 0 {
 		t.Errorf("an empty one: %+v", s)
 	}
 	last := -1
@@ -60,5 +60,21 @@ func TestEveryDurationHasABucket(t *testing.T) {
 	}
 	if b := bucketOf(math.MaxInt64); b != histBuckets-1 {
 		t.Errorf("the longest duration is in bucket %d of %d", b, histBuckets)
+	}
+}
+
+func TestAClockSetBack(t *testing.T) {
+	var h Durations
+	h.Add(-time.Hour)
+	h.Add(time.Second)
+	if s := h.Stats(); s.Count != 2 || s.Sum != time.Second || s.Max != time.Second || s.P50 != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestAddDoesNotAllocate(t *testing.T) {
+	var h Durations
+	if n := testing.AllocsPerRun(100, func() { h.Add(time.Second) }); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
