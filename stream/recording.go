@@ -49,6 +49,11 @@ func Recordings(dir string) ([]string, error) {
 	}
 	switch len(monitors) {
 	case 0:
+		for _, at := range []string{"*", filepath.Join("*", "*")} {
+			if open, _ := filepath.Glob(filepath.Join(dir, at+recordingSuffix+".tmp")); len(open) > 0 {
+				return nil, fmt.Errorf("recording: no *%s in %s yet: %s is still being written, or was left by a recorder that was killed and is finished by the next ipfsmon record into its folder", recordingSuffix, dir, open[0])
+			}
+		}
 		return nil, fmt.Errorf("recording: no *%s in %s or in a folder in it", recordingSuffix, dir)
 	case 1:
 		return files, nil

@@ -169,6 +169,18 @@ func TestRecordAndReplayArguments(t *testing.T) {
 	f("replay: want DIR", "replay")
 	f("no such file", "replay", filepath.Join(t.TempDir(), "x"))
 	f("no *.json.gz", "replay", t.TempDir())
+	open := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(open, "de1"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(open, "de1", "2026-11-20_14-42-09_UTC.json.gz.tmp"), nil, 0o600))
+	f("UTC.json.gz.tmp is still being written", "replay", open)
+	f("UTC.json.gz.tmp is still being written", "replay", filepath.Join(open, "de1"))
+	other := t.TempDir()
+	var old bytes.Buffer
+	zip := gzip.NewWriter(&old)
+	_, _ = io.WriteString(zip, `{"timestamp":"2021-04-30T14:00:00Z","peer":"QmX","address":"/ip4/192.0.2.1/tcp/4001","received_entries":[],"full_want_list":true}`+"\n")
+	require.NoError(t, zip.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(other, "2021-04-30_14-00-00_UTC.json.gz"), old.Bytes(), 0o600))
+	f("none of 1 lines is an event", "replay", "--no-wait", "--listen", "127.0.0.1:0", other)
 	f(`--speed "-1"`, "replay", "--speed", "-1", t.TempDir())
 	f(`--speed "NaN"`, "replay", "--speed", "NaN", t.TempDir())
 	// A folder that cannot be made.

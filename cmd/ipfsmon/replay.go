@@ -147,7 +147,7 @@ func (r *replay) run(ctx context.Context) error {
 
 // feed publishes the recording at its pace.
 func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
-	skipped := 0
+	skipped, strange := 0, 0
 	for i, file := range r.files {
 		bad, err := stream.ReadRecording(file, func(e *stream.Event) error {
 			full, err := e.ToEvent()
@@ -173,7 +173,7 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 			b.Publish(full)
 			return nil
 		})
-		skipped += bad
+		strange += bad
 		if damaged := (*stream.DamagedError)(nil); errors.As(err, &damaged) {
 			fmt.Fprintf(r.log, "ipfsmon: %v; going on with what follows (file %d of %d)\n", shown(err), i+1, len(r.files))
 			err = nil
@@ -182,8 +182,11 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 			return err
 		}
 	}
-	if skipped > 0 {
-		fmt.Fprintf(r.log, "ipfsmon: %d lines passed over: gaps, or no events\n", skipped)
+	if skipped+strange > 0 {
+		fmt.Fprintf(r.log, "ipfsmon: skipped %d lines: gaps, or no events\n", skipped+strange)
+	}
+	if r.events == 0 && strange > 0 {
+		return fmt.Errorf("none of %d lines is an event: want a recording of ipfsmon record or of the old exporter's Rust client; its older JSONMessage form (received_entries, ...) is not read", strange)
 	}
 	return nil
 }
