@@ -10,13 +10,13 @@
 // is dropped, and the readers that had not read it count it as missed.
 //
 // An event and its Wants, Presences and Blocks are valid until the reader's next
-// call of Next: after that they may be reused for another event, so that the
+// call to Next: after that the bus may reuse them for another event, so that the
 // hottest path leaves nothing to the garbage collector. Clone an event to
 // keep it longer. What its other fields point to (Conn, Identify, Sample, Summary,
-// Addrs and so on) is never changed.
+// Addrs and so on) never changes.
 //
-// Built with the tag poison, for tests, a bus hands copies to its readers and
-// overwrites them at the next call of Next: a sink that keeps an event reads
+// With the build tag poison, for tests, a bus returns copies to its readers and
+// overwrites them at the next call to Next: a sink that keeps an event reads
 // garbage, or the race detector finds it.
 package bus
 
@@ -37,33 +37,34 @@ const (
 	DefaultMaxBytes  = 16 << 20
 )
 
-// wakeEvery is how long the waker rests after it has woken the readers: the
-// longest time that an event waits in the queue of an idle reader, and the
-// price of a wake-up is paid at most once in it, whatever the rate of events.
+// wakeEvery is how long the waker sleeps after it has woken the readers. It
+// bounds how long an event waits for an idle reader, and there is at most one
+// wake-up in it, whatever the rate of events.
 const wakeEvery = time.Millisecond
 
-// ErrClosed is returned by Next when the bus was closed and everything read.
+// ErrClosed is returned by Next when the reader was closed, or the bus was
+// closed and everything is read.
 var ErrClosed = errors.New("bus: closed")
 
 // Config bounds the queue. The zero value means the defaults.
 type Config struct {
 	MaxEvents int // most events held for the slowest reader
-	MaxBytes  int // most bytes of them, by Event.Weight
+	MaxBytes  int // most bytes of these events, by Event.Weight
 }
 
-// Bus is a bounded queue with one writer's end and any number of readers.
+// Bus is a bounded queue with any number of publishers and readers.
 // All methods may be called from any goroutine.
 type Bus struct {
 	cfg Config
 
-	mu      sync.Mutex // held for short: never while waiting for anything
-	ring    []slot     // as many as a power of two
-	head    uint64     // Seq of the next event, less one: slot(head) is written next
-	tail    uint64     // oldest kept; head-tail are held
+	mu      sync.Mutex // held briefly: never while waiting for anything
+	ring    []slot     // its length is a power of two
+	head    uint64     // index of the next event, which is its Seq less one: slot(head) is written next
+	tail    uint64     // index of the oldest event in the ring; head-tail are in it
 	weight  int
-	kept    uint64 // events before this index are not used again: a closed reader may have them
+	noReuse uint64 // events before this index are not reused: a closed reader may still look at them
 	spare   []*event.Event
-	holding bool // before Live: keep events though no reader wants them
+	holding bool // before Live: keep events although no reader waits for them
 	closed  bool
 	readers []*Reader
 	idle    bool // the waker waits on wake
@@ -72,27 +73,27 @@ type Bus struct {
 	done chan struct{} // closed when the waker has ended; nil before it starts
 }
 
-// maxSpare is how many events are kept for Spare: as many as come within
-// wakeEvery at a rate that no node has.
+// maxSpare is how many events are kept for Spare: more than any node publishes
+// within wakeEvery.
 const maxSpare = 8192
 
-// maxSpareWeight is the heaviest event that is used again, one of 64 entries:
-// the lists of others would be kept alive by events that do not need them.
+// maxSpareWeight is the heaviest event that is reused, one of 64 entries:
+// longer lists would be kept alive by events that do not need them.
 var maxSpareWeight = int32((&event.Event{Wants: make([]event.Want, 64)}).Weight())
 
-// slot holds an event and its weight, so that letting go of an old event does
-// not have to fetch it from memory.
+// slot holds an event and its weight, so that dropping an old event does not
+// have to fetch it from memory.
 type slot struct {
 	event  *event.Event
 	weight int32
-	spare  bool // it came from Spare and may be used again
+	spare  bool // it came from Spare and may be reused
 }
 
 // slot returns the place of the event with the index i, which is its Seq less one.
 func (b *Bus) slot(i uint64) *slot { return &b.ring[i&uint64(len(b.ring)-1)] }
 
-// New makes a bus. It costs next to nothing until the first event: it is made
-// for every command of the node, also those without a network.
+// New returns a bus. It costs next to nothing until the first event, because
+// every command of the node makes one, also those without a network.
 func New(cfg Config) *Bus {
 	if cfg.MaxEvents <= 0 {
 		cfg.MaxEvents = DefaultMaxEvents
@@ -103,16 +104,17 @@ func New(cfg Config) *Bus {
 	return &Bus{cfg: cfg, holding: true, idle: true, wake: make(chan struct{}, 1)}
 }
 
-// Publish takes an event, which must not be changed afterwards, and gives it
-// its Seq. It is false if the bus is closed; then the event is gone.
+// Publish sets the event's Seq and adds it to the queue. The caller must not
+// change it afterwards. Publish returns false, and drops the event, if the bus
+// is closed.
 func (b *Bus) Publish(e *event.Event) bool { return b.publish(e, false) }
 
-// PublishSpare is Publish for an event that Spare gave: when all readers are
-// done with it, it is used again.
+// PublishSpare is Publish for an event from Spare: the bus reuses it when all
+// readers are done with it.
 func (b *Bus) PublishSpare(e *event.Event) bool { return b.publish(e, true) }
 
-// Spare fills buf with events to be filled and given to PublishSpare. They are
-// as they were when they were published before, or new: set every field.
+// Spare fills buf with events for PublishSpare. They are new or hold what was
+// published in them before: set every field.
 func (b *Bus) Spare(buf []*event.Event) {
 	b.mu.Lock()
 	n := copy(buf, b.spare[max(0, len(b.spare)-len(buf)):])
@@ -159,8 +161,8 @@ func (b *Bus) publish(e *event.Event, spare bool) bool {
 	return true
 }
 
-// untaken says whether no reader was given the event of that index. The caller
-// holds mu.
+// untaken reports whether no reader has got the event with that index yet. The
+// caller holds mu.
 func (b *Bus) untaken(i uint64) bool {
 	for _, r := range b.readers {
 		if r.next > i {
@@ -170,21 +172,20 @@ func (b *Bus) untaken(i uint64) bool {
 	return true
 }
 
-// drop removes the oldest event; free says that no reader has it. The
+// drop removes the oldest event; free means that no reader looks at it. The
 // caller holds mu.
 func (b *Bus) drop(free bool) {
 	s := b.slot(b.tail)
 	b.weight -= int(s.weight)
-	if free && s.spare && s.weight <= maxSpareWeight && b.tail >= b.kept && len(b.spare) < maxSpare {
+	if free && s.spare && s.weight <= maxSpareWeight && b.tail >= b.noReuse && len(b.spare) < maxSpare {
 		b.spare = append(b.spare, s.event)
 	}
 	s.event = nil
 	b.tail++
 }
 
-// Live ends the time in which the bus keeps everything for readers yet to
-// come: from now on, what all readers have read is released. Until then an
-// event from before the first Subscribe is read by every reader.
+// Live ends the start phase, in which the bus keeps every event for readers that
+// subscribe later. From now on it releases what all readers have read.
 func (b *Bus) Live() {
 	b.mu.Lock()
 	b.holding = false
@@ -192,7 +193,7 @@ func (b *Bus) Live() {
 	b.mu.Unlock()
 }
 
-// release drops what every reader is done with. The caller holds mu.
+// release drops the events that every reader is done with. The caller holds mu.
 func (b *Bus) release() {
 	if b.holding {
 		return
@@ -206,9 +207,9 @@ func (b *Bus) release() {
 	}
 }
 
-// Subscribe adds a reader. It starts with the oldest event still held: before
-// Live that is the first event of all, later about the newest. The name is for
-// Stats. Close the reader when it is no longer needed.
+// Subscribe adds a reader. It starts with the oldest event that is still held:
+// before Live that is the very first one, later about the newest. Stats shows
+// the name. Close the reader when it is no longer needed.
 func (b *Bus) Subscribe(name string) *Reader {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -260,8 +261,8 @@ func (b *Bus) wakeReaders() {
 	}
 }
 
-// Close ends the bus: later events are refused, readers get what is still
-// held and then ErrClosed. It may be called again.
+// Close closes the bus: later events are refused; readers get what is still held
+// and then ErrClosed. It may be called more than once.
 func (b *Bus) Close() {
 	b.mu.Lock()
 	b.closed = true
@@ -278,19 +279,19 @@ func (b *Bus) Close() {
 	<-done
 }
 
-// Stats is what the bus has done so far.
+// Stats holds the counters of a bus.
 type Stats struct {
-	Published uint64 // events taken
+	Published uint64 // events accepted
 	Held      int    // events that a reader has still to read
-	Bytes     int    // weight of these and of those that readers are at
+	Bytes     int    // weight of these and of those that readers are looking at
 	Readers   []ReaderStats
 }
 
-// ReaderStats is how one reader stands.
+// ReaderStats holds the counters of one reader.
 type ReaderStats struct {
 	Name   string
-	Read   uint64 // events given to it
-	Missed uint64 // events that went before it read them
+	Read   uint64 // events that Next returned to it, or left out for it
+	Missed uint64 // events that were dropped before it read them
 	Behind uint64 // events waiting for it
 }
 
@@ -318,35 +319,35 @@ func (b *Bus) Stats() Stats {
 }
 
 // Reader is one sink's place in the queue. Its methods are for one goroutine,
-// but Close and Drained may be called from any.
+// except Close and Drained, which any goroutine may call.
 type Reader struct {
 	bus    *Bus
 	name   string
 	ready  chan struct{}                   // cap 1
-	change func(*event.Event) *event.Event // nil: events pass as they are; immutable once Next was called
-	lent   lent                            // with the tag poison: what Next handed out last; Next's own
-	owed   uint64                          // missed and not told yet, as all since was left out; Next's own
+	change func(*event.Event) *event.Event // nil: events pass unchanged; immutable once Next was called
+	lent   lent                            // with the tag poison: what Next returned last; used by Next alone
+	owed   uint64                          // missed and not reported yet, because every event since was left out; used by Next alone
 
 	// guarded by bus.mu
 	next   uint64 // index of the next event to read
-	done   uint64 // events before this index are not looked at any more
+	done   uint64 // the reader no longer looks at events before this index
 	read   uint64
 	missed uint64
 	closed bool
 	drains []drainWait
 }
 
-// Map has every event pass through change before Next returns it: another
-// event in its place, with the same Seq, or nil to leave it out. An event left
-// out is read, not missed. Events are shared: change must not write to the one
-// it is given. It is called in Next, without a lock; its panics are Next's.
-// Call Map right after Subscribe, before the first Next.
+// Map makes Next return change(e) in place of each event e, with the same Seq;
+// nil leaves the event out. An event left out counts as read, not as missed.
+// Events are shared: change must not write to its argument. Next calls it
+// without a lock; its panics are Next's. Call Map right after Subscribe, before
+// the first Next.
 func (r *Reader) Map(change func(*event.Event) *event.Event) { r.change = change }
 
 // Next waits for events and fills buf with at least one and at most len(buf)
-// of them. missed is how many were lost to this reader since it was given the
-// event before buf[0]. The error is ctx's, and Next may be called again then,
-// or ErrClosed when nothing will come any more.
+// of them. missed is how many events this reader lost between the event that
+// Next returned last and buf[0]. The error is that of ctx, after which Next may
+// be called again, or ErrClosed when no more events will come.
 func (r *Reader) Next(ctx context.Context, buf []*event.Event) (n int, missed uint64, err error) {
 	for {
 		n, missed, closed := r.take(buf)
@@ -359,7 +360,7 @@ func (r *Reader) Next(ctx context.Context, buf []*event.Event) (n int, missed ui
 				missed, r.owed = r.owed, 0
 				return n, missed, nil
 			}
-			// All were left out. There may be more, without another wake-up.
+			// All were left out. More may be there without another wake-up.
 			if err := ctx.Err(); err != nil {
 				return 0, 0, err
 			}
@@ -376,16 +377,16 @@ func (r *Reader) Next(ctx context.Context, buf []*event.Event) (n int, missed ui
 	}
 }
 
-// mapped changes the events in buf and moves those that stay to its front. No
-// event is left there as it was, also when change panics: what a reader must
-// not see, it cannot find in its buffer.
+// mapped changes the events in buf and moves those that are not left out to its
+// front. No unchanged event remains in buf, also when change panics, so that the
+// reader cannot see there what change hides from it.
 func (r *Reader) mapped(buf []*event.Event) (n int) {
 	defer func() { clear(buf[n:]) }()
 	for i, e := range buf {
 		seq := e.Seq
 		buf[i] = nil
 		if e = r.change(e); e != nil {
-			if e.Seq != seq { // never write to an event that came back as it was
+			if e.Seq != seq { // never write to an event that change returned unchanged
 				e.Seq = seq
 			}
 			buf[n] = e
@@ -425,11 +426,11 @@ func (r *Reader) take(buf []*event.Event) (n int, missed uint64, closed bool) {
 	return n, missed, false
 }
 
-// Drained waits until the reader is done with all that was published before the
-// call: it was given the events, or they were lost to it, and it has called Next
-// again. Whoever reads must go on reading meanwhile, or ctx must end: its error
-// is returned, or ErrClosed when the reader was closed with events left.
-// Drained may be called from any goroutine, while another one reads.
+// Drained waits until the reader is done with every event that was published
+// before the call: Next has returned it or counted it as missed, and was called
+// again since. It returns the error of ctx when that ends first, and ErrClosed
+// when the reader was closed with events left. Any goroutine may call it while
+// another one reads; if nobody reads, it blocks until ctx ends.
 func (r *Reader) Drained(ctx context.Context) error {
 	b := r.bus
 	b.mu.Lock()
@@ -453,13 +454,13 @@ func (r *Reader) Drained(ctx context.Context) error {
 	}
 }
 
-// drainWait is a Drained that waits.
+// drainWait is one waiting call of Drained.
 type drainWait struct {
-	to   uint64     // until events before this index are done with
+	to   uint64     // until the reader is done with the events before this index
 	done chan error // cap 1
 }
 
-// drained answers those who wait for what the reader is done with; the caller
+// drained ends the calls of Drained that have what they wait for. The caller
 // holds bus.mu.
 func (r *Reader) drained() {
 	r.drains = slices.DeleteFunc(r.drains, func(w drainWait) bool {
@@ -475,8 +476,8 @@ func (r *Reader) drained() {
 	})
 }
 
-// Close takes the reader out; a Next that waits returns ErrClosed. It may be
-// called again.
+// Close unsubscribes the reader; a waiting Next returns ErrClosed. It may be
+// called more than once.
 func (r *Reader) Close() {
 	b := r.bus
 	b.mu.Lock()
@@ -486,7 +487,7 @@ func (r *Reader) Close() {
 	}
 	r.closed = true
 	r.drained()
-	b.kept = max(b.kept, r.next)
+	b.noReuse = max(b.noReuse, r.next)
 	for i, other := range b.readers {
 		if other == r {
 			b.readers = append(b.readers[:i], b.readers[i+1:]...)

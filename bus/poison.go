@@ -10,10 +10,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// lent is what a reader was handed out last: copies of its own.
+// lent holds the copies that Next returned to a reader last.
 type lent struct{ events []*event.Event }
 
-// lend puts copies in the events' place.
+// lend replaces the events in buf by copies.
 func (l *lent) lend(buf []*event.Event) {
 	for i, e := range buf {
 		buf[i] = e.Clone()
@@ -21,7 +21,7 @@ func (l *lent) lend(buf []*event.Event) {
 	}
 }
 
-// takeBack overwrites the copies, as another event would in what is shipped.
+// takeBack overwrites the copies, as reuse does in a build without the tag.
 func (l *lent) takeBack() {
 	for _, e := range l.events {
 		for i := range e.Wants {
@@ -42,5 +42,5 @@ func (l *lent) takeBack() {
 	l.events = l.events[:0]
 }
 
-// poison is the identity CID of its name.
+// poison is the CIDv1 with codec raw and the identity hash of "poison".
 var poison = cid.NewCidV1(cid.Raw, []byte("\x00\x06poison"))

@@ -4,7 +4,7 @@ package bus
 
 import "github.com/ipfsmon/ipfsmon/event"
 
-// lent is nothing in what is shipped.
+// lent does nothing without the tag poison.
 type lent struct{}
 
 func (lent) lend([]*event.Event) {}

@@ -1,4 +1,4 @@
-// Package capture turns what happens at a node's border into events.
+// Package capture turns what a node exchanges with the network into events.
 //
 // In: Bitswap's tracer callbacks, the bytes that the node writes to Bitswap
 // streams (Tap), libp2p's connection notifications and identify events, and a
@@ -21,8 +21,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
-// Capture watches one node, or one side of a proxy. It is made before the node
-// and its tracer works from then on; connections and totals begin with Start.
+// Capture watches one node, or one side of a proxy. It is made before the node:
+// its tracer methods work at once, connections and totals begin with Start.
 type Capture struct {
 	bus *bus.Bus
 
@@ -33,7 +33,7 @@ type Capture struct {
 	side event.Side
 	name func(peer.ID) event.Text // of the node behind a proxy; nil: none has one
 
-	stop    func() // ends what Start began; nil before
+	stop    func() // ends what Start began; nil before Start
 	stopped sync.Once
 }
 
@@ -49,7 +49,7 @@ type counted struct {
 	guard     guard.Guard   // deferred by every callback
 }
 
-// New makes a capture that publishes to b. A nil logger means slog's default.
+// New returns a capture that publishes to b. A nil logger means slog's default.
 func New(b *bus.Bus, log *slog.Logger) *Capture {
 	if log == nil {
 		log = slog.Default()
@@ -66,12 +66,11 @@ func newCapture(b *bus.Bus, n *counted) *Capture {
 	return c
 }
 
-// Behind makes c the capture of a proxy's peers, and gives one for the nodes
-// behind the proxy: its events have that side and the name that name gives for
-// the node, "" for one that it does not know. name is called in libp2p's
-// callbacks, for every message. Both count into the same counters, which c
-// tells and samples: the other one is started without an interval. Call it
-// before either is used.
+// Behind makes c the capture of a proxy's peers (upstream) and returns a capture
+// for the nodes behind the proxy (downstream). name returns the configured name
+// of such a node, "" for an unknown one; libp2p's callbacks call it for every
+// message. Both captures share their counters, and c alone samples them: start
+// the other one with Sampling.Interval 0. Call Behind before either is used.
 func (c *Capture) Behind(name func(peer.ID) event.Text) *Capture {
 	c.side = event.Upstream
 	d := newCapture(c.bus, c.counted)
@@ -79,7 +78,7 @@ func (c *Capture) Behind(name func(peer.ID) event.Text) *Capture {
 	return d
 }
 
-// place sets on which side the event's peer is.
+// place sets the side of the event's peer.
 func (c *Capture) place(e *event.Event) {
 	e.Side, e.Downstream = c.side, ""
 	if c.name != nil {
@@ -87,21 +86,21 @@ func (c *Capture) place(e *event.Event) {
 	}
 }
 
-// Panics is how many callbacks ended in a panic of our own so far.
+// Panics returns how many panics the callbacks recovered from so far.
 func (c *Capture) Panics() uint64 { return c.guard.Panics() }
 
-// Limited is how many messages made no event because their peer was over its rate.
+// Limited returns how many messages made no event because their peer exceeded its rate.
 func (c *Capture) Limited() uint64 { return c.limited.Load() }
 
-// Undecoded is how many messages of our own node the tap could not read.
+// Undecoded returns how many messages of our own node the tap could not decode.
 func (c *Capture) Undecoded() uint64 { return c.undecoded.Load() }
 
 // Traffic returns the Bitswap counters of one direction since the start.
 func (c *Capture) Traffic(d event.Direction) event.Traffic { return c.traffic[d].read() }
 
-// MessageReceived is called by Bitswap for every message that came in, before
-// Bitswap itself looks at it. What came by HTTP is counted apart. It implements
-// boxo's tracer.Tracer.
+// MessageReceived implements boxo's tracer.Tracer. Bitswap calls it for every
+// message that came in, before it handles it. What came by HTTP is counted
+// separately (FromHTTP).
 func (c *Capture) MessageReceived(p peer.ID, m bsmsg.BitSwapMessage) {
 	defer c.guard.Recover("capture: message received")
 	if c.fromHTTP(m) {
@@ -110,20 +109,20 @@ func (c *Capture) MessageReceived(p peer.ID, m bsmsg.BitSwapMessage) {
 	c.message(event.Received, p, m, c.clock.now(), 0)
 }
 
-// MessageSent is called by Bitswap's server for every message with blocks and
-// presences that it is about to send; wants and cancels go out another way,
-// which Tap watches. It implements boxo's tracer.Tracer.
+// MessageSent implements boxo's tracer.Tracer. Bitswap's server calls it for
+// every message of blocks and presences that it is about to send. Bitswap's
+// client sends wants and cancels without a call of the tracer: Tap sees those.
 func (c *Capture) MessageSent(p peer.ID, m bsmsg.BitSwapMessage) {
 	defer c.guard.Recover("capture: message sent")
 	c.message(event.Sent, p, m, c.clock.now(), 0)
 }
 
-// counters is a Traffic that callbacks may add to at the same time.
+// counters is a Traffic that several callbacks may add to at once.
 type counters struct {
 	messages, wantBlock, wantHave, cancel, have, dontHave, blocks, blockBytes, truncated atomic.Uint64
 }
 
-// add counts t, leaving alone what did not change.
+// add adds t, without touching counters that do not change.
 func (c *counters) add(t *event.Traffic) {
 	c.messages.Add(t.Messages)
 	addTo := func(a *atomic.Uint64, n uint64) {

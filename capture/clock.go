@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// clock returns the wall clock's time for half the price of time.Now, which
-// reads two clocks: it reads the monotonic one and adds it to a reading of
-// both. set renews that reading, once per sample, so that a step of the wall
-// clock is followed within an interval.
+// clock returns the wall clock's time at half the cost of time.Now, which reads
+// two clocks: it reads the monotonic clock only and adds what passed since it
+// last read both. set reads both again, once per sample, so that a step of the
+// wall clock shows within one interval.
 type clock struct{ base atomic.Pointer[time.Time] }
 
 func (c *clock) set() {

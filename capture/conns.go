@@ -14,17 +14,17 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/connstate"
 )
 
-// connTable knows every open connection and, without a lock for the hot path,
-// the addresses of each connected peer.
+// connTable has every open connection and the addresses of each connected peer;
+// the hot path reads the addresses without a lock.
 type connTable struct {
 	peers     peerMap // connected peers; changed under mu
 	strangers bucket
 
-	mu       sync.Mutex // held while an event is published: the bus' lock comes after it
+	mu       sync.Mutex // held while an event is published: lock order is this one, then the bus's
 	open     map[string]*openConn
-	origin   Origin              // nil: not asked for; immutable once Start was called
+	origin   Origin              // nil: no countries and gateways; immutable once Start was called
 	starting bool                // Start is still listing connections
-	gone     map[string]struct{} // closed while starting, before they were listed
+	gone     map[string]struct{} // closed while starting, before Start listed them
 }
 
 // openConn is what is known of one open connection.
@@ -51,11 +51,11 @@ type peerInfo struct {
 	gateway bool
 }
 
-// noInfo is of peers that are not connected.
+// noInfo is the info of peers that are not connected.
 var noInfo peerInfo
 
-// Origin reports where a peer is from. Its methods are called in libp2p's
-// callbacks, once per connection, and must return at once.
+// Origin reports where a peer is from. libp2p's callbacks call its methods once
+// per connection: they must return at once.
 type Origin interface {
 	Country(ma.Multiaddr) string // ISO 3166-1 alpha-2; "" if not known or not a public address
 	Gateway(peer.ID) bool
@@ -66,8 +66,8 @@ func (t *connTable) init() {
 	t.gone = make(map[string]struct{})
 }
 
-// peer returns what is known of a peer, and the bucket for its messages; what it
-// points to is shared. All peers without a connection share one bucket.
+// peer returns what is known of a peer, and the bucket that limits its messages;
+// both are shared. All peers without a connection share one bucket.
 func (t *connTable) peer(p peer.ID) (*peerInfo, *bucket) {
 	s := t.peers.get(p)
 	if s == nil {
@@ -98,7 +98,7 @@ func (t *connTable) setIdentity(p peer.ID, id *event.Identify) {
 	}
 }
 
-// changeProtocols keeps what a connected peer reported later of its protocols.
+// changeProtocols applies a change of protocols that a connected peer reported.
 func (t *connTable) changeProtocols(p peer.ID, added, removed []event.Text) {
 	s := t.peers.get(p)
 	if s == nil {
@@ -119,8 +119,8 @@ func (t *connTable) changeProtocols(p peer.ID, added, removed []event.Text) {
 	s.identity.Store(&identity{old.agent, now})
 }
 
-// refresh renews what events carry after conns or the origin changed; the
-// table's mu is held. The country is that of the oldest connection that has one.
+// refresh updates the peer's info after conns or the origin changed. The caller
+// holds the table's mu. The country is that of the oldest connection that has one.
 func (s *peerState) refresh(p peer.ID, origin Origin) {
 	info := &peerInfo{addrs: make([]event.Text, 0, min(len(s.conns), event.MaxAddrs))}
 	for _, c := range s.conns {
@@ -137,8 +137,7 @@ func (s *peerState) refresh(p peer.ID, origin Origin) {
 	s.info.Store(info)
 }
 
-// SetOrigin has events carry countries and gateways from now on. Call it
-// before Start.
+// SetOrigin makes events carry countries and gateways. Call it before Start.
 func (c *Capture) SetOrigin(o Origin) { c.conns.origin = o }
 
 // OriginChanged looks up all connected peers again.
@@ -152,7 +151,7 @@ func (c *Capture) OriginChanged() {
 	}
 }
 
-// opened enters a connection and publishes it, once.
+// opened adds a connection to the table and publishes it, unless it is known.
 func (c *Capture) opened(nc network.Conn, wasOpen bool) {
 	defer c.guard.Recover("capture: connection opened")
 	info := connInfo(nc)
@@ -183,7 +182,7 @@ func (c *Capture) opened(nc network.Conn, wasOpen bool) {
 	c.publishConn(p, info, s, time.Now())
 }
 
-// closed takes a connection out and publishes that, with how long it lasted.
+// closed removes a connection and publishes that it closed and how long it lasted.
 func (c *Capture) closed(nc network.Conn) {
 	defer c.guard.Recover("capture: connection closed")
 	now := time.Now()
@@ -213,7 +212,7 @@ func (c *Capture) closed(nc network.Conn) {
 	if s != nil {
 		s.conns = slices.DeleteFunc(s.conns, func(o *openConn) bool { return o == oc })
 		if len(s.conns) == 0 {
-			t.peers.set(p, nil) // with its info: the event still carries it
+			t.peers.set(p, nil) // the event still carries s.info
 		} else {
 			s.refresh(p, t.origin)
 		}
@@ -221,7 +220,8 @@ func (c *Capture) closed(nc network.Conn) {
 	c.publishConn(p, info, s, now)
 }
 
-// since is never negative, whatever the clock did.
+// since returns the time between two times, never less than 0: the clock may
+// have been set.
 func since(from, to time.Time) time.Duration {
 	if from.IsZero() {
 		return 0
@@ -229,8 +229,8 @@ func since(from, to time.Time) time.Duration {
 	return max(0, to.Sub(from))
 }
 
-// publishConn publishes a change of a connection; the table's mu is held, so
-// that the order on the bus is the order in the table.
+// publishConn publishes a change of a connection. The caller holds the table's
+// mu, so that the bus has the changes in the table's order.
 func (c *Capture) publishConn(p peer.ID, info event.Conn, s *peerState, at time.Time) {
 	e := &event.Event{Time: at.UnixNano(), Kind: event.KindConnection, Peer: p, Conn: &info}
 	info.TotalConns = len(c.conns.open)
@@ -263,7 +263,7 @@ func connInfo(nc network.Conn) event.Conn {
 	}
 }
 
-// addrText is the text of an address that a peer may have chosen.
+// addrText returns an address, which a peer may have chosen, as a Text.
 func addrText(a ma.Multiaddr) event.Text {
 	if a == nil {
 		return ""
@@ -279,8 +279,8 @@ func oneOf(set []string, name string) string {
 	return set[len(set)-1]
 }
 
-// The names that libp2p has for security and streams, and ours. QUIC,
-// WebTransport and WebRTC bring their own of both and leave the names empty.
+// libp2p's names for security and multiplexers, and ours. QUIC, WebTransport and
+// WebRTC have both built in and leave the names empty.
 var (
 	securities = map[string]string{"": "none", "/tls/1.0.0": "tls", "/noise": "noise"}
 	muxers     = map[string]string{"": "none", "/yamux/1.0.0": "yamux"}

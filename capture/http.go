@@ -11,26 +11,27 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// boxo fetches blocks by HTTP too, from peers that announce an HTTP address. It
-// makes Bitswap messages of the answers and hands them to the tracer like those
-// of a stream, under the peer's ID: nothing in them says how they came, and the
-// peer may be connected by libp2p as well. Who calls does say it.
+// boxo also fetches blocks by HTTP, from peers that announce an HTTP address. It
+// turns the answers into Bitswap messages and passes them to the tracer like
+// those of a stream, under the peer's ID. Nothing in a message says that it came
+// by HTTP, and the peer may be connected by libp2p as well. Only the call stack
+// tells the two apart.
 
-// httpPackage is where those messages are made.
+// httpPackage is the package that makes those messages.
 const httpPackage = "github.com/ipfs/boxo/bitswap/network/httpnet."
 
-// callers knows which places in the program make messages of HTTP answers. Its
-// zero value is ready.
+// callers remembers which places in the program make messages of HTTP answers.
+// Its zero value is ready for use.
 type callers struct {
 	known atomic.Pointer[map[uintptr]bool] // by program counter; replaced, never changed
 }
 
-// callersLooked is how many callers above the tracer are looked at: Bitswap and
-// its network.
+// callersLooked is how many callers of the tracer are examined: Bitswap and its
+// network.
 const callersLooked = 4
 
-// http reports whether the caller of the function that calls it was called for
-// an answer by HTTP.
+// http reports whether the tracer was called for an answer by HTTP. It looks at
+// the callers of the function that calls fromHTTP.
 func (c *callers) http() bool {
 	var pcs [callersLooked]uintptr
 	for _, pc := range pcs[:runtime.Callers(3, pcs[:])] {
@@ -59,15 +60,15 @@ func (c *callers) is(pc uintptr) bool {
 	if known != nil {
 		maps.Copy(next, *known)
 	}
-	c.known.Store(&next) // another goroutine's may be lost: it is found again
+	c.known.Store(&next) // may overwrite what another goroutine found: that is found again
 	return is
 }
 
-// httpCounters count what came by HTTP.
+// httpCounters counts what came by HTTP.
 type httpCounters struct{ messages, have, dontHave, blocks, blockBytes atomic.Uint64 }
 
-// FromHTTP returns what came by HTTP since the start. It is in no event and in
-// no count of Bitswap's.
+// FromHTTP returns what came by HTTP since the start. No event and no Bitswap
+// counter includes it.
 func (c *Capture) FromHTTP() event.Traffic {
 	h := &c.byHTTP
 	return event.Traffic{
@@ -75,7 +76,8 @@ func (c *Capture) FromHTTP() event.Traffic {
 	}
 }
 
-// fromHTTP counts a message if it came by HTTP. Such a message has no wants.
+// fromHTTP reports whether a message came by HTTP, and counts it if so. Such a
+// message has no wants.
 func (c *Capture) fromHTTP(m bsmsg.BitSwapMessage) bool {
 	wants, presences, blocks := boxoShape.lengths(m)
 	if wants > 0 || presences+blocks == 0 || !c.callers.http() {

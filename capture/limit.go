@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// Bounds on what one peer can put on the bus, so that it cannot push the
-// events of others out of it. An entry and a message cost one token each.
-// What is over them is counted in the traffic, and as limited, but makes no
-// event. A peer that sends us a gigabyte a second in 256 KiB blocks stays well
-// below: 4,096 messages with a block each.
+// Bounds on what one peer can put on the bus, so that it cannot push the events
+// of others out of it. A message and each of its entries cost one token. A
+// message above the bounds counts in the traffic, and as limited, but makes no
+// event. A peer that sends us a gigabyte a second in 256 KiB blocks is well
+// below them: 4,096 messages with a block each.
 const (
 	peerRate  = 20_000 // tokens per second
 	peerBurst = 20_000 // tokens that a peer may take at once after a pause
 )
 
-// bucket is a token bucket without a lock, as the generic cell rate algorithm
-// has it (ITU-T I.371): it keeps the time at which it will be full again.
+// bucket is a token bucket without a lock, by the generic cell rate algorithm
+// (ITU-T I.371): it keeps the time at which it will be full again.
 // The zero value is a full bucket.
 type bucket struct{ full atomic.Int64 } // unix nanoseconds
 
-// take takes n tokens at time now (unix nanoseconds). It is false, and nothing
-// is taken, if there are not so many; a bucket that is full gives any number,
-// so that one large message passes.
+// take takes n tokens at time now (unix nanoseconds). It returns false, and
+// takes none, if there are fewer. A full bucket covers any number, so that one
+// large message passes.
 func (b *bucket) take(now int64, n int) bool {
 	const each = int64(time.Second / peerRate)
 	for {

@@ -11,20 +11,20 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Sizes of the slabs from which long lists of entries are cut. A slab is let go
-// by the garbage collector when the last event with a part of it is; cutting
-// from one costs no allocation, and a new slab is due once in many messages.
+// Sizes of the slabs from which long lists of entries are cut. A cut costs no
+// allocation; a new slab is needed once in many messages. The garbage collector
+// frees a slab together with the last event that has a part of it.
 const (
 	wantSlab     = 4096
 	presenceSlab = 1024
 	blockSlab    = 512
-	// maxScratch bounds the scratch list that an arena keeps between messages.
+	// maxScratch is the longest scratch list that an arena keeps between messages.
 	maxScratch = 4 * event.MaxEntries
-	// eventBatch is how many events an arena takes from the bus at once.
+	// eventBatch is how many events an arena gets from the bus at once.
 	eventBatch = 32
 )
 
-// arena is what one callback needs for itself while it copies a message.
+// arena is the memory that one callback needs while it copies a message.
 type arena struct {
 	scratch   []bsmsg.Entry
 	batch     [eventBatch]*event.Event
@@ -32,11 +32,11 @@ type arena struct {
 	wants     []event.Want
 	presences []event.Presence
 	blocks    []event.Block
-	budget    int // bytes that the entries of the event at hand may still take
+	budget    int // bytes that are left for the entries of the current event
 }
 
-// event returns an event for PublishSpare. Only message fills such events, and
-// it sets every field that a message has; the others are never set.
+// event returns an event for PublishSpare. Only the method message fills such
+// events: it sets every field that a message has, and the other fields stay zero.
 func (a *arena) event(b *bus.Bus) *event.Event {
 	if len(a.events) == 0 {
 		a.events = a.batch[:]
@@ -47,19 +47,19 @@ func (a *arena) event(b *bus.Bus) *event.Event {
 	return e
 }
 
-// maxKept is the longest list that stays with an event when it is used again.
-const maxKept = 64
+// maxReusedList is the longest list that stays with an event when it is reused.
+const maxReusedList = 64
 
-// list returns room for n entries: that which the event has from an earlier use,
-// else a part of the slab, which is renewed when it is too short.
+// list returns a list of n entries: the one that the event has from an earlier
+// use if it has room, else a part of the slab, which is replaced when too short.
 func list[T any](have []T, slab *[]T, n, size int) []T {
-	if n <= cap(have) && cap(have) <= maxKept {
+	if n <= cap(have) && cap(have) <= maxReusedList {
 		return have[:n]
 	}
 	if n == 0 {
 		return nil
 	}
-	room := (n + 3) &^ 3 // so that lists of about a length can be used again
+	room := (n + 3) &^ 3 // so that lists of similar length can reuse it
 	if len(*slab) < room {
 		*slab = make([]T, max(room, size))
 	}
@@ -108,15 +108,16 @@ func (c *Capture) message(dir event.Direction, p peer.ID, m bsmsg.BitSwapMessage
 		c.bus.PublishSpare(e)
 		return
 	}
-	c.arenas.Put(a) // without the event: this is not the path that must be cheap
+	c.arenas.Put(a) // the event is not reused: this path need not be cheap
 	c.limited.Add(1)
 }
 
-// entryBudget is what the entries of one event may take when it is written:
-// the rest is for addresses and all else.
+// entryBudget is how many bytes the entries of one event may take in any format:
+// the rest of MaxEncodedBytes is for addresses and all else.
 const entryBudget = event.MaxEncodedBytes - event.MaxAddrs*(event.MaxAddrText+4) - 4096
 
-// limited returns the first entries of all, and counts the rest as truncated.
+// limited returns how many of n entries the event takes, and counts the rest as
+// truncated.
 func limited(e *event.Event, n int) int {
 	if n > event.MaxEntries {
 		e.Truncated += uint32(n - event.MaxEntries)
@@ -125,7 +126,8 @@ func limited(e *event.Event, n int) int {
 	return n
 }
 
-// fits takes an entry with that CID off the arena's budget, if there is room.
+// fits takes an entry with that CID off the arena's budget and reports whether
+// there was room.
 func (a *arena) fits(c cid.Cid) bool {
 	a.budget -= event.EntryOverhead + 2*c.ByteLen()
 	return a.budget >= 0
@@ -161,11 +163,12 @@ func (a *arena) copyWants(e *event.Event, t *event.Traffic, m bsmsg.BitSwapMessa
 	case cap(a.scratch) > maxScratch:
 		a.scratch = nil
 	case e.OversizeCID > 0:
-		clear(a.scratch) // do not keep megabytes of a CID; others stay until they are overwritten
+		clear(a.scratch) // do not keep a CID of megabytes; others may stay until they are overwritten
 	}
 }
 
-// kindOf is 0 for a want of a block, 1 of a HAVE, 2 a cancel, 3 unknown.
+// kindOf returns 0 for a WANT_BLOCK, 1 for a WANT_HAVE, 2 for a cancel, 3 for
+// an unknown type.
 func kindOf(w *bsmsg.Entry) int {
 	switch {
 	case w.Cancel:
@@ -216,8 +219,8 @@ func (a *arena) copyBlocks(e *event.Event, t *event.Traffic, all []blocks.Block)
 	}
 }
 
-// limitCID returns a CID that is short enough to be kept. Bitswap enforces its
-// own limit only after the tracer has been called, so one of a megabyte can
+// limitCID returns c, or digestOf if c is too long to be kept. Bitswap enforces
+// its own limit only after it has called the tracer, so a CID of a megabyte can
 // arrive here.
 func limitCID(e *event.Event, c cid.Cid) cid.Cid {
 	if c.ByteLen() <= event.MaxCIDBytes {
@@ -226,7 +229,7 @@ func limitCID(e *event.Event, c cid.Cid) cid.Cid {
 	return digestOf(e, c)
 }
 
-// digestOf returns the CID that stands for one that is too long.
+// digestOf returns the CID that replaces one that is too long.
 func digestOf(e *event.Event, c cid.Cid) cid.Cid {
 	e.OversizeCID = max(e.OversizeCID, uint32(c.ByteLen()))
 	digest, err := mh.Sum(c.Bytes(), mh.SHA2_256, -1)

@@ -22,17 +22,17 @@ type Sampling struct {
 	Interval    time.Duration // 0: none are taken
 	AgentCutOff int           // agents named in a sample; the rest is summed as "others"
 	// Node returns what the node reports about itself; nil: nothing. It is called
-	// once per sample and may take its time, up to the context's end.
+	// once per sample and may block until the context ends.
 	Node func(context.Context) event.Node
 }
 
-// identifyBuffer is how many identify events libp2p may be ahead of us: a full
-// one would stall libp2p, and we only copy.
+// identifyBuffer is how many identify events libp2p may be ahead of us. A full
+// buffer would stall libp2p; we only copy, so it does not fill.
 const identifyBuffer = 4096
 
 // Start begins to watch the connections, identifications and totals of a
-// running host; connections that are open already become events too. Call it
-// once. Close ends it.
+// running host; connections that are already open become events too. Call it
+// at most once. Close ends what it began.
 func (c *Capture) Start(h host.Host, s Sampling) error {
 	sub, err := h.EventBus().Subscribe([]any{
 		new(lpevent.EvtPeerIdentificationCompleted),
@@ -75,15 +75,15 @@ func (c *Capture) Start(h host.Host, s Sampling) error {
 	}
 	c.stop = func() {
 		h.Network().StopNotify(notifee)
-		_ = sub.Close() // ends the range above; it has no other error than being closed
+		_ = sub.Close() // ends the range above; its only error is that it is closed already
 		cancel()
 		_ = g.Wait()
 	}
 	return nil
 }
 
-// Close ends what Start began, after one last sample. It may be called again
-// and without Start.
+// Close ends what Start began, after one last sample. It may be called more than
+// once and without Start.
 func (c *Capture) Close() {
 	c.stopped.Do(func() {
 		if c.stop != nil {
@@ -120,9 +120,9 @@ func (c *Capture) knownAgent(h host.Host, nc network.Conn) {
 	v, err := h.Peerstore().Get(p, "AgentVersion")
 	agent, ok := v.(string)
 	if err != nil || !ok {
-		return // not identified yet: the event will come
+		return // not identified yet: libp2p will send the event
 	}
-	protocols, _ := h.Peerstore().GetProtocols(p) // none known is none
+	protocols, _ := h.Peerstore().GetProtocols(p) // an error means that none are known
 	c.publishIdentify(p, &event.Identify{
 		Agent:       event.Clean(agent, event.MaxAgentText),
 		Protocols:   protocolTexts(protocols),

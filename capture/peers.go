@@ -8,15 +8,16 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// peerMap finds the state of a connected peer without a lock, and cheaper than
-// sync.Map does: the hot path asks it for every message. It is cut into parts,
-// each a map that is never changed but replaced, so that a connection costs a
-// copy of one part in 256.
+// peerMap finds the state of a connected peer without a lock and faster than
+// sync.Map: the hot path uses it for every message. It has 256 parts. Each is a
+// map that never changes but is replaced, so that a new connection costs a copy
+// of one part.
 type peerMap struct {
 	parts [256]atomic.Pointer[map[peer.ID]*peerState]
 }
 
-// part is by the last byte, which is random in an ID: a key's or a hash's.
+// part chooses by the last byte of the ID, which is random: it belongs to a key
+// or a hash.
 func (m *peerMap) part(p peer.ID) *atomic.Pointer[map[peer.ID]*peerState] {
 	if len(p) == 0 {
 		return &m.parts[0]
@@ -24,7 +25,7 @@ func (m *peerMap) part(p peer.ID) *atomic.Pointer[map[peer.ID]*peerState] {
 	return &m.parts[p[len(p)-1]]
 }
 
-// get returns nil for a peer that is not there.
+// get returns the state of a peer, nil if there is none.
 func (m *peerMap) get(p peer.ID) *peerState {
 	if part := m.part(p).Load(); part != nil {
 		return (*part)[p]
@@ -32,8 +33,8 @@ func (m *peerMap) get(p peer.ID) *peerState {
 	return nil
 }
 
-// set enters a peer, or takes it out if s is nil. Only one goroutine at a time
-// may call it.
+// set adds a peer, or removes it if s is nil. Only one goroutine at a time may
+// call it.
 func (m *peerMap) set(p peer.ID, s *peerState) {
 	part := m.part(p)
 	next := make(map[peer.ID]*peerState)
@@ -48,7 +49,7 @@ func (m *peerMap) set(p peer.ID, s *peerState) {
 	part.Store(&next)
 }
 
-// all returns every peer, each part as it was when it was come to.
+// all iterates over all peers; each part is as it was when the loop reached it.
 func (m *peerMap) all() iter.Seq2[peer.ID, *peerState] {
 	return func(yield func(peer.ID, *peerState) bool) {
 		for i := range m.parts {

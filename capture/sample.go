@@ -16,7 +16,7 @@ import (
 // unknownAgent stands for peers that have not been identified (yet).
 const unknownAgent = event.Text("unknown")
 
-// maxNamed is how many protocols a sample names; the rest is Others.
+// maxNamed is how many protocols a sample names; the rest is summed as Others.
 const maxNamed = 200
 
 // sample publishes the node's totals every interval, and once more when ctx
@@ -48,7 +48,7 @@ func (c *Capture) publishSample(ctx context.Context, h host.Host, s Sampling, be
 		out.Traffic[d] = t.Sub(before[d])
 		before[d] = t
 	}
-	// Counted before anything that may panic in foreign code: the traffic of
+	// Deferred before anything that may panic in foreign code: the traffic of
 	// this interval must not be lost with the rest.
 	defer c.bus.Publish(&event.Event{Time: now.UnixNano(), Kind: event.KindSample, Sample: out})
 	c.conns.count(out, s.AgentCutOff)
@@ -67,9 +67,9 @@ type sampled struct {
 	identity  *identity
 }
 
-// count counts the connected peers into a sample: by direction and transport,
-// each peer by its oldest connection, by agent and protocol, and their open
-// streams. The table is locked only while it is listed.
+// count fills a sample with the connected peers by direction and transport (of
+// each peer's oldest connection), by agent and by protocol, and with their open
+// streams. It locks the table only while it lists it.
 func (t *connTable) count(out *event.Sample, cutOff int) {
 	t.mu.Lock()
 	out.Conns = len(t.open)
@@ -122,8 +122,9 @@ func (t *connTable) count(out *event.Sample, cutOff int) {
 	out.Streams = streams(conns, out.Protocols)
 }
 
-// streams counts the open streams of connections. Protocols that a sample
-// does not name are Others here too, so that one limit holds for both.
+// streams counts the open streams of connections by protocol and direction. It
+// names the protocols that the sample names and at most as many more as make
+// 2*maxNamed; the rest is summed as Others.
 func streams(conns []network.Conn, named []event.ProtocolCount) []event.StreamCount {
 	known := make(map[string]event.Text, len(named))
 	for _, p := range named {
@@ -171,9 +172,9 @@ type named struct {
 	n    int
 }
 
-// top returns the names with the highest counts, ties in the order of the names,
-// and the sum of the others as the last, also when it is 0. Who calls itself
-// by the name of the others is counted there.
+// top returns the names with the highest counts, ties in the order of the names.
+// The last entry is the sum of the others, also when it is 0. A peer that uses
+// the name of the others counts there.
 func top(counts map[event.Text]int, most int, others event.Text) []named {
 	rest := named{others, counts[others]}
 	all := make([]named, 0, len(counts)+1)

@@ -6,18 +6,18 @@ import (
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 )
 
-// maxRead is the most wantlist entries of a message that are looked at. boxo
-// can only hand out all entries of a message at once, and its own server keeps
-// 1,024 wants of a peer, so that a message with more than this is an attack:
-// its entries are counted as truncated and none is read.
+// maxRead is the longest wantlist of a message that is read. boxo can only
+// return all entries of a message at once, and its own server keeps 1,024 wants
+// of a peer. So a longer wantlist is an attack: its entries count as truncated
+// and none is read.
 const maxRead = 32 * 1024
 
-// shape says how many entries boxo's messages hold, which they do not tell by
-// themselves: every accessor copies. Only the lengths of three maps are read,
-// by reflection; if boxo changed them, everything works as before, but costs
-// more. TestShapeIsBoxos tells.
+// shape reports how many entries a message of boxo has. boxo has no accessor for
+// that which does not copy. The lengths of three maps are read by reflection; if
+// boxo changes them, all works as before at a higher cost, and TestShapeIsBoxos
+// fails.
 type shape struct {
-	of                       reflect.Type // nil: not known
+	of                       reflect.Type // nil: boxo's message has other fields than expected
 	wants, presences, blocks int          // indexes of the fields
 }
 
@@ -41,7 +41,7 @@ func shapeOf(t reflect.Type) shape {
 	return s
 }
 
-// lengths returns the numbers of entries, or ones where they are not known.
+// lengths returns the numbers of entries, or 1 for each if they are not known.
 func (s *shape) lengths(m bsmsg.BitSwapMessage) (wants, presences, blocks int) {
 	v := reflect.ValueOf(m)
 	if s.of == nil || v.Type() != s.of {

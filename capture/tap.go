@@ -18,10 +18,10 @@ import (
 // bitswapPrefix begins the name of every version of the protocol.
 const bitswapPrefix = "/ipfs/bitswap"
 
-// Tap wraps a host so that the wantlists which go out on its Bitswap streams
-// become events: boxo calls a tracer for what its server sends, not for what
-// its client asks for. Everything else of the host is untouched. Wrap the
-// host that Bitswap gets and no other.
+// Tap wraps a host so that the wantlists sent on its Bitswap streams become
+// events: boxo calls a tracer for what its server sends, not for what its client
+// asks for. Everything else of the host is unchanged. Wrap only the host that
+// Bitswap uses.
 func (c *Capture) Tap(h host.Host) host.Host { return &tapHost{Host: h, capture: c} }
 
 type tapHost struct {
@@ -37,8 +37,8 @@ func (h *tapHost) NewStream(ctx context.Context, p peer.ID, pids ...protocol.ID)
 	return &tapStream{Stream: s, capture: h.capture, peer: p}, nil
 }
 
-// tapStream watches Write: bsnet writes each message in one call, as a varint
-// length and a protobuf (boxo, bitswap/message, ToNetV0 and ToNetV1).
+// tapStream sees what is written: bsnet writes each message in one call, as a
+// varint length and a protobuf (boxo, bitswap/message, ToNetV0 and ToNetV1).
 type tapStream struct {
 	network.Stream
 	capture *Capture
@@ -54,9 +54,9 @@ func (s *tapStream) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// hasWantlist reports whether a framed message carries a wantlist with anything
-// in it: field 1 comes first in what protobuf writes, and is empty in messages
-// that carry blocks or presences, which are the tracer's.
+// hasWantlist reports whether a framed message has a wantlist that is not empty.
+// Field 1, the wantlist, comes first in what protobuf writes. It is empty in
+// messages with blocks or presences, which the tracer sees.
 func hasWantlist(b []byte) bool {
 	const wantlistTag = 1<<3 | 2 // field 1, length-delimited
 	_, n := binary.Uvarint(b)
@@ -66,9 +66,8 @@ func hasWantlist(b []byte) bool {
 	return b[n+1] != 0
 }
 
-// wantlistSent publishes a message that our own client has sent. The tracer
-// sees blocks and presences of every message of the server, so only the
-// wantlist counts here.
+// wantlistSent publishes a message that our own client has sent. Blocks and
+// presences come through the tracer.
 func (c *Capture) wantlistSent(p peer.ID, b []byte, at int64) {
 	defer c.guard.Recover("capture: wantlist sent")
 	m, _, err := bsmsg.FromNet(bytes.NewReader(b))

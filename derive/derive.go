@@ -32,27 +32,27 @@ const (
 )
 
 const (
-	batchEvents = 64 // read at once, and held under the lock
-	// stepBack is how far event times may go back before that is taken for a
-	// clock that was set, not for an event that came late.
+	batchEvents = 64 // read at once and counted under one lock
+	// stepBack is how far event times may go back before it means that the clock
+	// was set, not that an event came late.
 	stepBack = int64(10 * time.Second)
 )
 
-// Config bounds what the figures cost. A value that is zero or less means the
-// default; HistoryLatency's is off.
+// Config bounds what the figures cost. A value of zero or less means the
+// default; HistoryLatency is off by default.
 type Config struct {
 	Interval        time.Duration // between summaries
 	Window          time.Duration // in which a repeated want is a duplicate
-	Expiry          time.Duration // after which a want is no longer waited for
-	Hold            time.Duration // events are put in order of time within it
-	MaxPending      int           // places for waiting wants, rounded up to 8 times a power of two; losses begin when about a third is taken
-	MaxRepeats      int           // the same for wants that a repeat is looked up in: those of the last 46 s
+	Expiry          time.Duration // after which a want no longer waits for an answer
+	Hold            time.Duration // how long an event waits to be put in order of time
+	MaxPending      int           // places for waiting wants, rounded up to 8 times a power of two; losses begin when about a third is in use
+	MaxRepeats      int           // places for the wants of the last 46 s, in which repeats are looked up; rounded and lost likewise
 	MaxCIDsTracked  int           // counters for top CIDs
 	MaxPeersTracked int           // counters for top peers
 	MaxAgents       int           // peers whose agent is remembered
 	TopN            int           // length of the lists in a summary
 	HistoryLatency  bool          // publish an event for each answer
-	MaxLatencies    int           // of them in one second; the rest is only counted
+	MaxLatencies    int           // most such events in one second; the rest is only counted
 	Logger          *slog.Logger  // nil: slog.Default()
 }
 
@@ -98,15 +98,16 @@ type Deriver struct {
 	now     *interval
 	last    *event.Summary // of the last complete interval
 	lastEnd time.Time
-	out     []*event.Event // derived, to be published after the lock
+	out     []*event.Event // derived; to be published after the lock is released
 	clock   int64          // latest event time counted
-	second  int64          // of the event times that latencies belong to
-	inSec   int            // latencies made in it
+	second  int64          // event time, in seconds, of the latest latency events
+	inSec   int            // latency events made in that second
 	stats   Stats
 }
 
-// New makes a Deriver, with its tables. publish gets each derived event once
-// and reports whether it was taken; it is called from Run's goroutine alone.
+// New returns a Deriver and allocates its tables. It calls publish once for each
+// derived event, from Run's goroutine alone; publish reports whether it accepted
+// the event.
 func New(cfg Config, publish func(*event.Event) bool) *Deriver {
 	cfg = cfg.withDefaults()
 	return &Deriver{
@@ -122,20 +123,20 @@ func New(cfg Config, publish func(*event.Event) bool) *Deriver {
 	}
 }
 
-// Stats is what a Deriver has done since its start.
+// Stats holds a Deriver's counters since its start.
 type Stats struct {
-	Events        uint64 // counted
-	Missed        uint64 // gone from the bus before they were read
-	Wants         uint64 // counted, of both directions
+	Events        uint64 // events counted
+	Missed        uint64 // events that left the bus before they were read
+	Wants         uint64 // wants counted, of both directions
 	Matched       uint64 // answers to a want
-	Unmatched     uint64 // answers without a want that waits
+	Unmatched     uint64 // answers to no waiting want
 	Expired       uint64 // wants that waited longer than Expiry
-	Lost          uint64 // wants that waited and gave way to others
-	RepeatsLost   uint64 // wants forgotten before their window's end
+	Lost          uint64 // waiting wants evicted by others
+	RepeatsLost   uint64 // wants forgotten before the end of their window
 	Latencies     uint64 // events of KindLatency made
-	LatenciesHeld uint64 // not made because of MaxLatencies
-	Refused       uint64 // events that publish did not take
-	Panics        uint64 // events given up because of one
+	LatenciesHeld uint64 // events of KindLatency not made because of MaxLatencies
+	Refused       uint64 // derived events that publish did not accept
+	Panics        uint64 // panics recovered from; each cost an event or a summary
 	Pending       int    // wants that wait now, some perhaps expired
 	Held          int    // events waiting to be put in order
 }
@@ -150,12 +151,12 @@ func (d *Deriver) Stats() Stats {
 	return s
 }
 
-// Run derives until the reader or ctx ends; then it publishes a last summary
-// of the running interval and returns nil. Close the reader before the bus if
-// that summary shall still be taken.
+// Run derives until the reader or ctx ends; then it publishes a last summary, of
+// the running interval, and returns nil. Close the reader before the bus if the
+// bus is to accept that summary.
 func (d *Deriver) Run(ctx context.Context, r *bus.Reader) error {
 	if !d.running.CompareAndSwap(false, true) {
-		return errors.New("derive: Run was called twice, and may be called once")
+		return errors.New("derive: Run was called a second time; want one call")
 	}
 	d.mu.Lock()
 	d.now.started = time.Now()
@@ -203,7 +204,8 @@ func (d *Deriver) Run(ctx context.Context, r *bus.Reader) error {
 	return fmt.Errorf("derive: read from the bus: %w", ended)
 }
 
-// hold puts an event in order, if figures are derived from its kind.
+// hold queues an event to be put in order, and reports whether figures are
+// derived from its kind.
 func (d *Deriver) hold(e *event.Event) bool {
 	switch e.Kind {
 	case event.KindMessage, event.KindConnection, event.KindIdentify:
@@ -217,7 +219,7 @@ func (d *Deriver) hold(e *event.Event) bool {
 	return false
 }
 
-// count takes the events whose time to be put in order is over, or all.
+// count counts the events that have waited for Hold, or all.
 func (d *Deriver) count(all bool) {
 	for {
 		e := d.order.pop(all)
@@ -229,7 +231,7 @@ func (d *Deriver) count(all bool) {
 	}
 }
 
-// send publishes events. The caller does not hold mu: publish may ask for Stats.
+// send publishes events. The caller does not hold mu: publish may call Stats.
 func (d *Deriver) send(out []*event.Event) {
 	for _, e := range out {
 		if !d.sendOne(e) {

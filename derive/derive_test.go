@@ -287,7 +287,7 @@ func TestTop(t *testing.T) {
 	if got, err = d.Top("cids", 0); err != nil || len(got.Last.CIDs) != 5 || len(got.Last.CIDsByPeers) != 5 {
 		t.Errorf("%+v %v", got, err)
 	}
-	if _, err = d.Top("agents", 1); err == nil || !strings.Contains(err.Error(), "must be cids or peers") {
+	if _, err = d.Top("agents", 1); err == nil || !strings.Contains(err.Error(), "want cids or peers") {
 		t.Errorf("err = %v", err)
 	}
 }

@@ -12,10 +12,11 @@
 // Their errors, with N the wants received in the interval:
 //
 //   - Latency: Count, Sum and Max are exact. P50, P90 and P99 are within 3.2 %
-//     (buckets of a sixteenth of their lower bound, reported by their middle). A
-//     want and an answer that come in the wrong order are matched if they are
-//     less than Hold apart. A want goes unanswered here when it is older than
-//     Expiry, or lost, which is counted, when its bucket of MaxPending is full.
+//     (buckets as wide as a sixteenth of their lower bound, reported by their
+//     middle). A want and an answer that come in the wrong order are matched if
+//     they are less than Hold apart. A want is never matched if it is older than
+//     Expiry, or if it was evicted because its bucket of MaxPending was full;
+//     both are counted.
 //   - Duplicates, Rebroadcasts: never too high except for hash collisions, in
 //     less than one of 10^8 wants. Too low by at most Stats.RepeatsLost.
 //   - UniqueCIDs, UniquePeers: HyperLogLog with 2^14 registers, standard error
@@ -36,16 +37,16 @@
 // All of them lack what the reader missed on the bus, which Missed reports.
 //
 // The lists of CIDs and peers are ordered by the lower bound (Wants less
-// Error): in a flood of CIDs that are wanted once each, all estimates rise,
-// and lower bounds do not.
+// Error): a flood of CIDs that are wanted once each raises all estimates, but
+// not the lower bounds.
 //
-// A repeated want is one with the same peer, direction, CID and type as one
-// before it that was not cancelled since. Within the window of 31 s it is a
-// duplicate. Bitswap asks again for what it has waited for 30 s, and looks
-// every 15 s: a repeat after 29 to 46 s counts as a re-broadcast. At about 30 s
-// it is both.
+// A repeated want is one with the same peer, direction, CID and type as an
+// earlier one that was not cancelled since. Within the window of 31 s it is a
+// duplicate. Bitswap checks every 15 s for wants that have waited for 30 s, and
+// sends them again: a repeat after 29 to 46 s counts as a re-broadcast. At about
+// 30 s it is both.
 //
-// A want waits from its first sending. HAVE answers a want-have, which then
-// waits on for its block; a block and DONT_HAVE end the waiting for the CID. An
-// unknown type of want is handled as a want for a block, as Bitswap does.
+// A want waits from the first time that it is sent. HAVE answers a want-have,
+// which then waits for its block; a block or DONT_HAVE ends the waiting for the
+// CID. A want of unknown type counts as a want for a block, as in Bitswap.
 package derive

@@ -5,21 +5,21 @@ type counter[K any] struct {
 	key        K
 	hash       uint64
 	count, err uint64
-	other      uint64 // whatever else is counted for the key since it is tracked
+	other      uint64 // a second count of the key, since it has this counter
 	pos        int    // in heap
 }
 
-// certain is what the key was counted at least.
+// certain returns the lower bound of the key's count.
 func (c *counter[K]) certain() uint64 { return c.count - c.err }
 
 // heavy finds the most frequent keys with a fixed number of counters, by
 // Space-Saving (Metwally, Agrawal, El Abbadi, 2005): a key without a counter
-// replaces the one with the least count and continues from there. With m counters and
-// n keys counted, no count is too high by more than n/m, and every key with
-// more than n/m has a counter. Keys are distinguished by a 64-bit hash.
+// replaces the key with the lowest count and continues from that count. With m
+// counters and n keys counted, no count is too high by more than n/m, and every
+// key with more than n/m has a counter. Keys are told apart by a 64-bit hash.
 type heavy[K any] struct {
 	slots []counter[K]
-	heap  []int32 // of slots, that with the least count first
+	heap  []int32 // indexes of slots, the one with the lowest count first
 	index map[uint64]int32
 	total uint64
 }
@@ -58,7 +58,7 @@ func (h *heavy[K]) add(hash uint64, key K) *counter[K] {
 	return c
 }
 
-// get is the key's counter, nil if it has none.
+// get returns the key's counter, nil if it has none.
 func (h *heavy[K]) get(hash uint64) *counter[K] {
 	if i, ok := h.index[hash]; ok {
 		return &h.slots[i]
@@ -66,7 +66,7 @@ func (h *heavy[K]) get(hash uint64) *counter[K] {
 	return nil
 }
 
-// least is what a key without a counter was counted at most.
+// least returns the upper bound of the count of a key without a counter.
 func (h *heavy[K]) least() uint64 {
 	if len(h.slots) < cap(h.slots) {
 		return 0

@@ -20,7 +20,7 @@ type interval struct {
 	number  uint32 // from 1
 	started time.Time
 	missed  uint64
-	lost    uint64 // of pending, at its start
+	lost    uint64 // pending.lost at the interval's start
 
 	uniqueCIDs, uniquePeers  [event.Directions]*hyperloglog.Sketch
 	duplicates, rebroadcasts [event.Directions]uint64
@@ -53,7 +53,7 @@ func (v *interval) next(now time.Time, lost uint64) *interval {
 	return n
 }
 
-// event counts one event. A panic costs that event, not the node.
+// event counts one event. A panic loses that event and nothing else.
 func (d *Deriver) event(e *event.Event) {
 	defer d.guard.Recover("derive: count an event")
 	d.stats.Events++
@@ -73,8 +73,8 @@ func (d *Deriver) event(e *event.Event) {
 	}
 }
 
-// key is that of a peer and a CID: their hashes under the seed, mixed so that
-// neither can be seen in it. It is never 0.
+// key returns the key of a peer, a CID and a direction: their hashes under the
+// seed, mixed. It is never 0.
 func key(p, c uint64, dir event.Direction) uint64 {
 	hi, lo := bits.Mul64(p^(0x9E3779B97F4A7C15*uint64(dir+1)), c^0xD1B54A32D192ED03)
 	return max(1, hi^lo)
@@ -113,7 +113,7 @@ func (d *Deriver) message(e *event.Event) {
 			v.peers.add(from, e.Peer)
 		}
 	}
-	asked := event.Received // the direction of the wants that this message answers
+	asked := event.Received // direction of the wants that this message answers
 	if dir == event.Received {
 		asked = event.Sent
 	}
@@ -130,7 +130,7 @@ func (d *Deriver) message(e *event.Event) {
 	}
 }
 
-// rank counts a received want in the two rankings of CIDs.
+// rank counts a received want in the two rankings of CIDs: by wants and by peers.
 func (v *interval) rank(c cid.Cid, hash uint64, first bool) {
 	wants := v.byWants.add(hash, c)
 	var peers *counter[cid.Cid]
@@ -205,7 +205,7 @@ func (d *Deriver) summarize(now time.Time) {
 	d.out = append(d.out, &event.Event{Time: now.UnixNano(), Kind: event.KindSummary, Summary: s})
 }
 
-// top returns at most n counters, those that are certain of most first.
+// top returns at most n counters, those with the highest lower bounds first.
 func top[K any](h *heavy[K], n int) []*counter[K] {
 	all := make([]*counter[K], len(h.slots))
 	for i := range h.slots {
@@ -230,8 +230,8 @@ func (v *interval) topCIDsByPeers(n int) (out []event.TopCID) {
 		if w := v.byWants.get(c.hash); w != nil {
 			t.Wants, t.Error = w.count, w.err
 		} else {
-			// A CID without a counter was wanted at most as often as the least
-			// of those that have one, and at least as often as was seen here.
+			// A CID without a counter was wanted at most as often as the lowest
+			// of the counters says, and at least as often as was seen here.
 			t.Wants = v.byWants.least()
 			t.Error = t.Wants - c.other
 		}

@@ -6,25 +6,26 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Bounds of what order holds: above them the earliest event is passed on at once.
+// Bounds on what order holds: above them it returns the earliest event at once.
 const (
 	maxHeldEvents = 4096
 	maxHeldBytes  = 16 << 20 // by Event.Weight
 )
 
-// order returns events in order of their time. A want that we sent is
-// published when its write has returned, and its answer may be there before.
+// order returns events in the order of their times. It is needed because a want
+// that we sent is published after its write returned, and its answer may come
+// earlier.
 type order struct {
 	hold   int64 // ns an event waits for earlier ones, by event times
 	latest int64 // event time
 	weight int
 	held   byTime
-	spare  []*event.Event // copies to be used again, maxHeldEvents at most
+	spare  []*event.Event // copies to be reused, at most maxHeldEvents
 }
 
 func (o *order) len() int { return len(o.held) }
 
-// push keeps a copy of the event, which is the bus's own.
+// push adds a copy of the event: the bus will reuse the event.
 func (o *order) push(shared *event.Event) {
 	var e *event.Event
 	if n := len(o.spare); n > 0 {
@@ -39,8 +40,9 @@ func (o *order) push(shared *event.Event) {
 	heap.Push(&o.held, e)
 }
 
-// pop returns the earliest event if no earlier one is waited for, else nil.
-// When all were taken the latest time is forgotten: the clock may be set.
+// pop returns the earliest event if it has waited for an earlier one long enough
+// or if all is set, else nil. With all set, an empty order forgets the latest
+// time: the clock may have been set.
 func (o *order) pop(all bool) *event.Event {
 	if len(o.held) == 0 {
 		if all {
@@ -56,14 +58,14 @@ func (o *order) pop(all bool) *event.Event {
 	return e
 }
 
-// done takes back an event that pop gave.
+// done keeps an event that pop returned for reuse.
 func (o *order) done(e *event.Event) {
 	if len(o.spare) < maxHeldEvents {
 		o.spare = append(o.spare, e)
 	}
 }
 
-// byTime is a heap: by time, and by Seq where that is the same.
+// byTime is a heap, ordered by time and, at the same time, by Seq.
 type byTime []*event.Event
 
 func (h byTime) Len() int { return len(h) }

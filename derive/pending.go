@@ -7,12 +7,12 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// ways is how many places a hash may go to. The tables are arrays of buckets
-// of so many places: they never grow, hold no pointers, and what is oldest in
-// a full bucket gives way.
+// ways is the number of places in a bucket. The tables are arrays of buckets, and
+// a hash belongs to one of them. The tables never grow and have no pointers; a
+// full bucket evicts its oldest entry.
 const ways = 8
 
-// buckets returns the number of buckets for at least so many places: a power of two.
+// buckets returns the number of buckets, a power of two, for at least that many places.
 func buckets(places int) int {
 	n := (places + ways - 1) / ways
 	if n <= 1 {
@@ -31,11 +31,11 @@ type pending struct {
 	expired, lost uint64
 }
 
-// waiting is a CID that one side wants from the other.
+// waiting is a CID that a peer wants from the node, or the node from a peer.
 type waiting struct {
 	key         uint64 // of peer, direction of the want and CID; 0: free
-	have, block int64  // event time of the first want of the type; 0: none
-	heard       bool   // HAVE was said: the want-have waits for its block
+	have, block int64  // event times of the first want-have and want-block; 0: none
+	heard       bool   // HAVE has come: the want-have waits for its block
 }
 
 // since is when the first of its wants began to wait.
@@ -71,7 +71,7 @@ func (p *pending) free(w *waiting) {
 	p.used--
 }
 
-// want begins to wait, or waits on.
+// want enters a want unless it is waiting already.
 func (p *pending) want(key uint64, t event.WantType, now int64) {
 	w := p.find(key)
 	if w != nil && now-w.since() > p.expiry {
@@ -93,7 +93,8 @@ func (p *pending) want(key uint64, t event.WantType, now int64) {
 	}
 }
 
-// place makes room: a free place, an expired one, or the oldest.
+// place returns a free place in the key's bucket, after it has freed the oldest
+// one if there was none.
 func (p *pending) place(key uint64, now int64) *waiting {
 	b := p.bucket(key)
 	oldest := &b[0]
@@ -114,15 +115,15 @@ func (p *pending) place(key uint64, now int64) *waiting {
 	return oldest
 }
 
-// cancel waits no longer.
+// cancel removes a want.
 func (p *pending) cancel(key uint64) {
 	if w := p.find(key); w != nil {
 		p.free(w)
 	}
 }
 
-// answer finds the want that was answered, and how long that took. It is false
-// for an answer that nothing waits for.
+// answer returns the want that was answered and how long that took; ok is false
+// for an answer that no want waits for.
 func (p *pending) answer(key uint64, a event.AnswerType, now int64) (t event.WantType, elapsed time.Duration, ok bool) {
 	w := p.find(key)
 	if w == nil {
@@ -136,7 +137,7 @@ func (p *pending) answer(key uint64, a event.AnswerType, now int64) (t event.Wan
 	var at int64
 	switch {
 	case a == event.AnswerHave && w.heard:
-		return 0, 0, false // said before
+		return 0, 0, false // a second HAVE
 	case a == event.AnswerHave && w.have != 0, w.block == 0:
 		t, at = event.WantHave, w.have
 	default:
@@ -149,12 +150,12 @@ func (p *pending) answer(key uint64, a event.AnswerType, now int64) (t event.Wan
 		p.free(w)
 	}
 	if a == event.AnswerDontHave && heard && t == event.WantHave {
-		return 0, 0, false // it was answered before, by HAVE
+		return 0, 0, false // HAVE has answered it before
 	}
 	return t, time.Duration(max(0, now-at)), true
 }
 
-// sweep frees what expired and returns how many wants wait.
+// sweep removes the expired wants and returns how many are waiting.
 func (p *pending) sweep(now int64) int {
 	for i := range p.slots {
 		if w := &p.slots[i]; w.key != 0 && now-w.since() > p.expiry {

@@ -6,8 +6,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// After how long Bitswap sends a want again: 30 s at least, and it looks every
-// 15 s; a second is allowed on both sides for the network and the clock.
+// After how long Bitswap sends a want again: after at least 30 s, and it checks
+// every 15 s. Both bounds have a second of tolerance for the network and the
+// clock.
 const (
 	rebroadcastFrom = 29 * time.Second
 	rebroadcastTo   = 46 * time.Second
@@ -22,13 +23,13 @@ type repeats struct {
 	lost   uint64
 }
 
-// wanted is a CID that one side wanted from the other. Times are milliseconds
-// in 32 bits, compared by their difference: they come around after 49 days.
+// wanted is a CID that was wanted lately. Times are milliseconds in 32 bits, which
+// wrap around after 49 days: only their differences are compared.
 type wanted struct {
 	tag         uint32 // of peer, direction and CID; 0: free
 	last        uint32 // when it was last wanted or cancelled
-	have, block uint32 // when it was last wanted so, and not cancelled since; 0: not
-	counted     uint32 // the last interval in which its peer was counted
+	have, block uint32 // times of the last want-have and want-block not cancelled since; 0: none
+	counted     uint32 // number of the last interval in which its peer was counted
 }
 
 func newRepeats(places int, window time.Duration) *repeats {
@@ -51,8 +52,8 @@ func (r *repeats) find(key uint64) (*wanted, []wanted, uint32) {
 	return nil, b, tag
 }
 
-// want reports what a want repeats. first: it is the first of this peer for this
-// CID in the interval.
+// want enters a want and reports whether it is a duplicate, a re-broadcast, and
+// the first of this peer for this CID in the interval.
 func (r *repeats) want(key uint64, t event.WantType, now int64, interval uint32) (duplicate, rebroadcast, first bool) {
 	ms := uint32(now/int64(time.Millisecond)) | 1 // not 0
 	w, bucket, tag := r.find(key)
@@ -86,7 +87,7 @@ func (r *repeats) want(key uint64, t event.WantType, now int64, interval uint32)
 	return duplicate, rebroadcast, first
 }
 
-// cancel makes the next want a new one.
+// cancel makes the next want for the CID count as new.
 func (r *repeats) cancel(key uint64, now int64) {
 	if w, _, _ := r.find(key); w != nil {
 		w.have, w.block = 0, 0
@@ -94,8 +95,8 @@ func (r *repeats) cancel(key uint64, now int64) {
 	}
 }
 
-// age is how long ago then was, in ms; 0 if it is a little in the future, and
-// very long if it is more than 24 days away.
+// age returns how many ms ago then was; 0 if it is in the future, or more than
+// 24 days ago.
 func age(now, then uint32) int32 {
 	return max(0, int32(now-then))
 }

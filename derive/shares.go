@@ -18,13 +18,13 @@ var (
 	Hashes   = []string{"sha2-256", "identity", "sha2-512", "sha3-256", "sha3-512", "keccak-256", "blake2b-256", "blake3", "dbl-sha2-256", "other"}
 )
 
-// Codes in the order of the names above; the last name has none.
+// The codes in the order of the names above; the last name, other, has none.
 var (
 	codecCodes = []uint64{cid.DagProtobuf, cid.Raw, cid.DagCBOR, cid.DagJSON, cid.Libp2pKey, 0x51, 0x0200, cid.GitRaw}
 	hashCodes  = []uint64{mh.SHA2_256, mh.IDENTITY, mh.SHA2_512, mh.SHA3_256, mh.SHA3_512, mh.KECCAK_256, mh.BLAKE2B_MIN + 31, mh.BLAKE3, mh.DBL_SHA2_256}
 )
 
-// shares counts what kinds of CIDs are asked for.
+// shares counts the wanted CIDs by codec, version and hash function.
 type shares struct {
 	codecs   [9]uint64
 	versions [3]uint64
@@ -44,7 +44,7 @@ func (s *shares) add(c cid.Cid) {
 	s.hashes[hash]++
 }
 
-// index is the place of code, or the place after the last.
+// index returns the index of code, or len(codes) if it is not there.
 func index(codes []uint64, code uint64) int {
 	if i := slices.Index(codes, code); i >= 0 {
 		return i
@@ -52,7 +52,7 @@ func index(codes []uint64, code uint64) int {
 	return len(codes)
 }
 
-// named returns the parts that are there, the largest first.
+// named returns the shares that are not zero, the largest first.
 func named(names []string, counts []uint64) []event.Share {
 	if len(names) != len(counts) {
 		panic("derive: " + strconv.Itoa(len(names)) + " names for " + strconv.Itoa(len(counts)) + " counts")

@@ -7,21 +7,21 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// The kinds that Top knows.
+// The kinds of Top.
 const (
 	TopKindCIDs  = "cids"
 	TopKindPeers = "peers"
 )
 
-// Top is a ranking over the last complete interval, whose Seconds are 0 before
-// there is one, and over the running one.
+// Top has the rankings of the last complete interval and of the running one.
+// Last.Seconds is 0 until an interval is complete.
 type Top struct {
 	Last, Running Ranking
 }
 
-// Ranking is what was wanted most in an interval, or who wanted most; the
-// lists of the kind that was not asked for are empty. The package comment
-// gives the errors.
+// Ranking lists the CIDs that were wanted most in an interval, or the peers that
+// wanted most. Only the lists of the requested kind are set. The package comment
+// states the errors of the figures.
 type Ranking struct {
 	Until       time.Time // its end, or now
 	Seconds     float64   // its length
@@ -30,11 +30,11 @@ type Ranking struct {
 	Peers       []event.TopPeer
 }
 
-// Top returns at most n of each list, at most TopN of them; n of zero or less
-// means TopN. kind is one of TopKindCIDs and TopKindPeers, all else an error.
+// Top returns the first n entries of each list, at most Config.TopN; n of zero or
+// less means TopN. kind is TopKindCIDs or TopKindPeers; others are an error.
 func (d *Deriver) Top(kind string, n int) (Top, error) {
 	if kind != TopKindCIDs && kind != TopKindPeers {
-		return Top{}, fmt.Errorf("derive: top of kind %q: must be %s or %s", kind, TopKindCIDs, TopKindPeers)
+		return Top{}, fmt.Errorf("derive: top of kind %q: want %s or %s", kind, TopKindCIDs, TopKindPeers)
 	}
 	if n <= 0 || n > d.cfg.TopN {
 		n = d.cfg.TopN
@@ -60,5 +60,6 @@ func (d *Deriver) Top(kind string, n int) (Top, error) {
 	return t, nil
 }
 
-// first returns the first n. They are a published event's: nobody may write to them.
+// first returns the first n entries. They belong to a published event: do not
+// write to them.
 func first[T any](all []T, n int) []T { return all[:min(n, len(all)):min(n, len(all))] }

@@ -2,9 +2,8 @@ package event
 
 import "time"
 
-// ClockStep is that the wall clock was set: it no longer shows what it would
-// show had it gone on. The event's Time is by the new clock. A machine that
-// slept looks the same.
+// ClockStep reports that the wall clock was set. The event's Time is by the new
+// clock. A machine that was suspended looks the same.
 type ClockStep struct {
-	By time.Duration // how far; negative: back
+	By time.Duration // how far the clock moved; negative: back
 }

@@ -1,13 +1,14 @@
 // Package event holds the one type that all sinks understand: Event, something
-// that was seen at the node's border.
+// that was seen where a node meets the network.
 //
 // In: capture fills an Event under the limits of this package and hands it to
 // the bus. Out: sinks read it. Promised: every string that came from a peer is
-// a Text and has passed Clean; every CID is at most MaxCIDBytes long. An Event
-// that came from a bus is shared by all readers: none may write to it, and it
-// is valid until the reader's next call of Next: the bus reuses it and its
-// Wants, Presences and Blocks. Clone it to keep it longer. What its other
-// fields point to is never changed and may be kept.
+// a Text and has passed Clean; every CID is at most MaxCIDBytes long.
+//
+// All readers of a bus share an Event: none may write to it. It is valid until
+// the reader's next call to Next; then the bus reuses it and its Wants,
+// Presences and Blocks. Clone it to keep it longer. What its other fields point
+// to never changes and may be kept.
 package event
 
 import (
@@ -17,20 +18,20 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// Limits that capture keeps, whatever a peer sends.
+// Limits that capture enforces, whatever a peer sends.
 const (
 	// MaxEntries is the most wants, presences or blocks that one event
 	// carries of each; the rest is counted in Truncated.
 	MaxEntries = 1024
-	// MaxEncodedBytes bounds an event in every format that it is written in:
-	// capture leaves out (and counts in Truncated) the entries that would make
-	// it longer. An entry is taken for EntryOverhead bytes and twice its CID's
-	// length, more than base32 and any of our formats need.
+	// MaxEncodedBytes bounds the size of an event in every format: capture
+	// leaves out (and counts in Truncated) the entries that would make it
+	// longer. An entry counts as EntryOverhead bytes plus twice the length of
+	// its CID, which is more than base32 and any of our formats need.
 	MaxEncodedBytes = 256 << 10
 	EntryOverhead   = 128
-	// MaxCIDBytes is the longest CID kept as it is (boxo's own default for
-	// MaximumAllowedCid). A longer one becomes a CIDv1 of codec raw over the
-	// sha2-256 of its bytes, and its length is kept in OversizeCID.
+	// MaxCIDBytes is the longest CID that is kept unchanged (boxo's own default
+	// for MaximumAllowedCid). A longer one is replaced by the CIDv1 with codec
+	// raw and the sha2-256 of its bytes; OversizeCID has its length.
 	MaxCIDBytes = 168
 	// MaxAddrs is the most addresses kept for one peer or connection.
 	MaxAddrs = 16
@@ -51,7 +52,7 @@ type Kind uint8
 const (
 	KindMessage    Kind = iota + 1 // a Bitswap message: Wants, Presences, Blocks ...
 	KindConnection                 // a connection opened or closed: Conn
-	KindIdentify                   // a peer told about itself: Identify
+	KindIdentify                   // a peer was identified: Identify
 	KindSample                     // periodic totals of the node: Sample
 	KindLatency                    // an answer to a want: Latency
 	KindSummary                    // figures derived from an interval's events: Summary
@@ -102,8 +103,9 @@ func (d Direction) String() string {
 	return "received"
 }
 
-// Side is where a proxy saw something: with the peers that ask it, or with the
-// nodes that it asks. What a node sees is on neither.
+// Side says where a proxy saw something: among the peers that ask it
+// (upstream), or among the nodes that it asks (downstream). Events of a node
+// without a proxy have no side.
 type Side uint8
 
 // The sides; Sides is their number.
@@ -114,7 +116,7 @@ const (
 	Sides
 )
 
-// SideNames are the sides as they are written, NoSide as "".
+// SideNames are the tag values of the sides; that of NoSide is "".
 var SideNames = [Sides]string{"", "upstream", "downstream"}
 
 // String returns the tag value of the side: upstream or downstream, else "".
@@ -192,25 +194,25 @@ type Block struct {
 	Size int32
 }
 
-// Event is something that happened at the node's border. Seq is given by the
-// bus (1 for the first, without holes); all else is set before it is published.
+// Event is something that was seen where a node meets the network. The bus sets
+// Seq (1 for the first event, without holes); all else is set before Publish.
 type Event struct {
 	Seq  uint64
 	Time int64 // wall clock, nanoseconds since 1970 UTC; several events may share one
 	Kind Kind
 	Dir  Direction // of a message
 	Full bool      // the message carried a full wantlist
-	Peer peer.ID   // whom it was about; empty for samples and summaries
+	Peer peer.ID   // the peer it is about; empty for samples and summaries
 
-	Country string // of the peer's first public address: ISO 3166-1 alpha-2, "" where not known or not asked for
+	Country string // of the peer's first public address: ISO 3166-1 alpha-2; "" if unknown or not configured
 	Gateway bool   // the peer is in the list of gateways
 
 	Side       Side // of a proxy; NoSide for what a node saw
-	Downstream Text // the node's name as configured, where Side is Downstream
+	Downstream Text // the configured name of the node behind the proxy, if Side is Downstream
 
 	// KindMessage
-	PendingBytes int32  // bytes that the sender holds back, from the message
-	WireSize     int32  // bytes of the message on the wire, 0 where unknown
+	PendingBytes int32  // bytes that the sender still has queued for the receiver, as the message says
+	WireSize     int32  // bytes of the message on the wire; 0 if unknown
 	Truncated    uint32 // entries left out because there were too many
 	OversizeCID  uint32 // length of the longest CID over MaxCIDBytes, 0 if none
 	Wants        []Want
@@ -228,16 +230,15 @@ type Event struct {
 	ClockStep *ClockStep // KindClockStep
 }
 
-// Clone returns a copy that may be kept for as long as one likes. Its Wants,
-// Presences and Blocks are its own; what is never changed (see the package) is
-// shared.
+// Clone returns a copy that may be kept. It has copies of Wants, Presences and
+// Blocks, and shares what never changes (see the package comment).
 func (e *Event) Clone() *Event {
 	out := new(Event)
 	e.CloneInto(out)
 	return out
 }
 
-// CloneInto is Clone into an event whose lists are used again, if they have
+// CloneInto copies e into out like Clone. It reuses the lists of out that have
 // room.
 func (e *Event) CloneInto(out *Event) {
 	wants, presences, blocks := out.Wants[:0], out.Presences[:0], out.Blocks[:0]
@@ -250,15 +251,15 @@ func (e *Event) CloneInto(out *Event) {
 // At returns the event's time in UTC.
 func (e *Event) At() time.Time { return time.Unix(0, e.Time).UTC() }
 
-// eventBytes, entryBytes: what an event and an entry take in memory, roughly:
-// the structs above with a CID of ordinary length.
+// eventBytes and entryBytes are about what an event and an entry take in
+// memory, with a CID of ordinary length.
 const (
 	eventBytes = 344
 	entryBytes = 80
 )
 
-// Weight is about how many bytes the event holds in memory. The bus bounds
-// its queue with it.
+// Weight returns about how many bytes the event takes in memory. The bus bounds
+// its queue by it.
 func (e *Event) Weight() int {
 	w := eventBytes + entryBytes*(len(e.Wants)+len(e.Presences)+len(e.Blocks))
 	if e.Identify != nil {
@@ -276,8 +277,8 @@ func (e *Event) Weight() int {
 	return w
 }
 
-// The closed sets of a connection's words; the last of each stands for what
-// is not in it. none: the transport brings its own.
+// The closed sets of a connection's tag values; the last of each stands for
+// values that are not in the set. "none" means that the transport has its own.
 var (
 	Transports = []string{"tcp", "quic-v1", "quic", "webtransport", "webrtc-direct", "ws", "wss", "p2p-circuit", "other"}
 	Securities = []string{"none", "noise", "tls", "other"}
@@ -295,9 +296,9 @@ type Conn struct {
 	Security   string // one of Securities
 	Muxer      string // one of Muxers
 	Opened     time.Time
-	Duration   time.Duration // open for so long; 0 while open
+	Duration   time.Duration // from open to closed; 0 while open
 	Streams    int           // streams open at that time
-	WasOpen    bool          // it was there before the monitor started
+	WasOpen    bool          // it was open before the monitor started
 	Unmatched  bool          // closed, but its opening was not seen
 	PeerConns  int           // connections to this peer after this event
 	TotalConns int           // connections of the node after this event
@@ -328,8 +329,8 @@ type Identify struct {
 	ObservedAddr    Text
 }
 
-// Traffic counts Bitswap traffic of one direction. It is counted at capture,
-// so that nothing lost later is missing in it.
+// Traffic counts Bitswap traffic of one direction. Capture counts it, so that
+// it includes the events that are lost later.
 type Traffic struct {
 	Messages   uint64
 	WantBlock  uint64
@@ -342,7 +343,7 @@ type Traffic struct {
 	Truncated  uint64
 }
 
-// Sub returns the traffic since an earlier reading of the same counters.
+// Sub returns the difference to an earlier reading of the same counters.
 func (t Traffic) Sub(old Traffic) Traffic {
 	return Traffic{
 		Messages:   t.Messages - old.Messages,
@@ -365,7 +366,7 @@ type PeerCount struct {
 	Peers     int
 }
 
-// AgentCount is the number of connected peers that call themselves so.
+// AgentCount is the number of connected peers with one agent.
 type AgentCount struct {
 	Agent Text
 	Peers int
@@ -377,8 +378,8 @@ const OthersAgent = Text("others")
 // Others is the name under which protocols beyond a sample's limit are summed.
 const Others = Text("others")
 
-// ProtocolCount is the number of connected peers that say they speak a
-// protocol; a peer is counted for each of its protocols.
+// ProtocolCount is the number of connected peers that support a protocol; a
+// peer counts once for each of its protocols.
 type ProtocolCount struct {
 	Protocol Text
 	Peers    int
@@ -414,7 +415,7 @@ type Process struct {
 	ResidentMem int64   // bytes
 	HeapBytes   int64   // in use by Go objects
 	Goroutines  int
-	OpenFiles   int // -1 where the system does not tell
+	OpenFiles   int // -1 if the system does not report it
 }
 
 // Node is what a node reports about itself besides its connections.
@@ -477,13 +478,13 @@ type Latency struct {
 // memory. The docstrings of package derive give the bound of each error.
 type Summary struct {
 	Interval time.Duration
-	Missed   uint64 // events that went before they could be counted here
+	Missed   uint64 // events that left the bus before they could be counted here
 
 	UniqueCIDs  [Directions]uint64 // distinct CIDs in wants
 	UniquePeers [Directions]uint64 // distinct peers that sent, or were sent, messages
 
-	// Wants that repeat one with the same peer, CID and type: within the
-	// duplicate window, and again after about a re-broadcast's interval.
+	// Wants that repeat an earlier one with the same peer, CID and type: within
+	// the duplicate window, and after about the interval of a re-broadcast.
 	Duplicates   [Directions]uint64
 	Rebroadcasts [Directions]uint64
 
@@ -497,11 +498,11 @@ type Summary struct {
 
 	Latency [Directions][AnswerTypes]LatencyStats
 	Pending int    // wants that wait for an answer
-	Lost    uint64 // wants given up in this interval because of the bound on memory
+	Lost    uint64 // wants evicted in this interval because of the bound on memory
 }
 
-// TopCID is a CID that was wanted often. The true counts are between the
-// given ones less their errors and the given ones.
+// TopCID is a CID that was wanted often. The true number of wants is between
+// Wants-Error and Wants.
 type TopCID struct {
 	CID   cid.Cid
 	Wants uint64
@@ -517,7 +518,7 @@ type TopPeer struct {
 	Error uint64
 }
 
-// Share is one part of a whole, by name of a closed set with "other".
+// Share is one part of a whole, named by a closed set that includes "other".
 type Share struct {
 	Name string
 	N    uint64

@@ -9,20 +9,20 @@ import (
 // Text is a string that may be shown, stored and sent anywhere: valid UTF-8,
 // without control characters, line breaks, bidirectional overrides or
 // invisible characters, and of bounded length. Clean is the only way to make
-// one from what a peer sent. It is not escaped: each format still escapes it
-// in its own way.
+// one from what a peer sent. It is not escaped: every format still has to
+// escape it.
 type Text string
 
-// replacement stands for each byte or rune that Clean takes out, so that two
-// different strings seldom become one.
+// replacement takes the place of each byte or rune that Clean removes, so that
+// two different strings rarely become equal.
 const replacement = '\uFFFD'
 
-// Clean makes a Text of at most limit bytes from anything. What is not allowed
-// becomes U+FFFD; what is too long is cut at a rune's border and ends in "…".
-// The common case, a short printable ASCII string, is returned as it is
-// without an allocation.
+// Clean returns a Text of at most limit bytes. Bytes and runes that a Text must
+// not have become U+FFFD; a text that is too long is cut between two runes and
+// ends in "…". The common case, a short printable ASCII string, is returned
+// unchanged and without an allocation.
 func Clean(raw string, limit int) Text {
-	if len(raw) <= limit && plain(raw) {
+	if len(raw) <= limit && printableASCII(raw) {
 		return Text(raw)
 	}
 	var b strings.Builder
@@ -30,10 +30,10 @@ func Clean(raw string, limit int) Text {
 	for i := 0; i < len(raw); {
 		r, size := utf8.DecodeRuneInString(raw[i:])
 		switch {
-		case r == utf8.RuneError && size <= 1, !allowed(r):
+		case r == utf8.RuneError && size <= 1, !visible(r):
 			r = replacement
 		case unicode.Is(unicode.M, r):
-			// A flood of combining marks draws over its neighbours.
+			// Many combining marks in a row draw over the lines above and below.
 			if marks++; marks > 2 {
 				i += size
 				continue
@@ -63,7 +63,7 @@ func cut(s string, limit int) string {
 	return s + dots
 }
 
-func plain(s string) bool {
+func printableASCII(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] < 0x20 || s[i] > 0x7e {
 			return false
@@ -72,12 +72,13 @@ func plain(s string) bool {
 	return true
 }
 
-// allowed says whether a rune may stay: printable as Go has it (letters,
-// marks, numbers, punctuation, symbols and the ASCII space), which leaves out
-// controls (C), bidirectional and zero-width characters (Cf), other spaces
-// (Z), private use and unassigned; and no variation selectors or invisible
-// letters, which are printable by class but draw nothing.
-func allowed(r rune) bool {
+// visible reports whether a Text may have the rune. It must be printable as Go
+// defines it (letters, marks, numbers, punctuation, symbols and the ASCII
+// space). That excludes controls (C), bidirectional and zero-width characters
+// (Cf), other spaces (Z), private use and unassigned code points. Variation
+// selectors and invisible letters are printable by class but draw nothing: they
+// are excluded too.
+func visible(r rune) bool {
 	if !unicode.IsPrint(r) {
 		return false
 	}
