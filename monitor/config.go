@@ -1,0 +1,344 @@
+package monitor
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/paths"
+	"github.com/ipfsmon/ipfsmon/internal/settings"
+	"github.com/ipfsmon/ipfsmon/internal/units"
+	"github.com/ipfsmon/ipfsmon/privacy"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+// Name is the plugin's name in kubo's configuration, as the plugin before this
+// one had it, so that a node keeps its settings.
+const Name = "metric-export-plugin"
+
+// Section is where kubo's configuration holds ours.
+const Section = "Plugins.Plugins." + Name + ".Config"
+
+// DisabledKey is the key by which kubo leaves the plugin out.
+const DisabledKey = "Plugins.Plugins." + Name + ".Disabled"
+
+// envPrefix begins the names of environment variables: IPFSMON_MONITOR_NAME.
+const envPrefix = "IPFSMON"
+
+// Defaults of Config.
+const (
+	DefaultInterval    = 10 // seconds
+	DefaultAgentCutOff = 20
+)
+
+// Config is all that can be set. The first four keys are those of the old
+// metrics exporter and mean the same; a part that is null or absent is off.
+type Config struct {
+	// PopulatePrometheusInterval is the seconds between two samples of the
+	// node's totals. 0 or negative means the default, with a warning. Default: 10.
+	PopulatePrometheusInterval int `split_words:"true"`
+	// AgentVersionCutOff is how many agent versions are told apart; the rest
+	// is "others". 0 or negative means the default, with a warning. Default: 20.
+	AgentVersionCutOff int `split_words:"true"`
+	// TCPServerConfig is the event stream.
+	TCPServerConfig *stream.Config `envconfig:"TCP"`
+	// HTTPServerConfig is the HTTP API.
+	HTTPServerConfig *httpapi.Config `envconfig:"HTTP"`
+
+	// IntrospectConfig is introspection and the live page, which are on unless
+	// it says so.
+	IntrospectConfig *IntrospectConfig `json:",omitempty" envconfig:"INTROSPECT"`
+
+	// MonitorName tells this node from others: the tag "node". Default: the
+	// machine's host name.
+	MonitorName string `split_words:"true"`
+	// InfluxDB is where points go; without a URL none are written.
+	InfluxDB *influx.Config `envconfig:"INFLUXDB"`
+	// DataFolder is where "ipfsmon run" keeps its embedded InfluxDB. Default:
+	// the folder ipfsmon in the node's repository.
+	DataFolder string `split_words:"true"`
+	// StoreListenAddress is where the embedded InfluxDB of "ipfsmon run"
+	// listens, host:port on loopback. Default: 127.0.0.1:8086.
+	StoreListenAddress string `split_words:"true"`
+	// StoreMaxBytes bounds the data of the embedded InfluxDB on disk, in bytes,
+	// 64 MiB or more: beyond it the oldest goes. Default: 0, no bound but
+	// HistoryRetention.
+	StoreMaxBytes units.Bytes `json:",omitempty" split_words:"true"`
+	// StoreMemoryLimit is how much memory the embedded InfluxDB's process tries
+	// to stay under, in bytes, 64 MiB or more. Default: 0, no limit.
+	StoreMemoryLimit units.Bytes `json:",omitempty" split_words:"true"`
+
+	// Privacy is how much the sinks get to see of peers and CIDs: raw,
+	// pseudonym or aggregate (docs/privacy.md). Default: raw.
+	Privacy privacy.Mode `split_words:"true"`
+	// InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default:
+	// what Privacy says.
+	InfluxDBPrivacy privacy.Mode `split_words:"true"`
+	StreamPrivacy   privacy.Mode `split_words:"true"`
+	// GeoIPDatabase is the path of a MaxMind DB file with countries, of MaxMind,
+	// DB-IP, IPinfo or iplocate. Default: none, and events have no country.
+	GeoIPDatabase string `split_words:"true"`
+	// GatewayList is the path of a file with the peer IDs of gateways, one on
+	// each line, # before comments; read again when it changes. Default: none.
+	GatewayList string `split_words:"true"`
+}
+
+// Layers are what a configuration is made of, lowest first: defaults, the
+// plugin's section of kubo's configuration, the environment, flags.
+type Layers struct {
+	Defaults func(*Config) // nil: none beyond those of Config
+	Section  any           // as kubo hands it to plugins
+	Flags    func(*Config) // nil: none
+}
+
+// Source names for Effective.
+const (
+	FromDefault = "default"
+	FromKubo    = "kubo config"
+	FromEnv     = "environment"
+	FromFlag    = "flag"
+)
+
+// Effective puts the layers together and checks the result. sources says for
+// each key (TCPServerConfig.ListenAddresses) the layer that set it last. The
+// error names everything that is wrong, by the flag, variable or key that it came
+// from, with what is wanted.
+func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) {
+	cfg, sources = new(Config), make(map[string]string)
+	seen := map[string]string{}
+	mark := func(source string) {
+		now := flatten(cfg)
+		for key, v := range now {
+			if old, ok := seen[key]; !ok || old != v {
+				sources[key] = source
+			}
+		}
+		seen = now
+	}
+	if l.Defaults != nil {
+		l.Defaults(cfg)
+	}
+	mark(FromDefault)
+	if section, _ := translate(l.Section); section != nil {
+		err = settings.Decode(Section, section, cfg)
+	}
+	mark(FromKubo)
+	err = errors.Join(err, settings.FromEnv(envPrefix, cfg))
+	mark(FromEnv)
+	if err != nil { // what could not be read is not checked
+		return nil, nil, err
+	}
+	if l.Flags != nil {
+		l.Flags(cfg)
+	}
+	mark(FromFlag)
+	cfg.fill()
+	mark(FromDefault)
+	return cfg, sources, named(append(split(paths.Expand(cfg.paths())), split(cfg.validate())...), seen, sources)
+}
+
+// fill sets what is missing.
+func (c *Config) fill() {
+	if c.PopulatePrometheusInterval <= 0 {
+		c.PopulatePrometheusInterval = DefaultInterval
+	}
+	if c.AgentVersionCutOff <= 0 {
+		c.AgentVersionCutOff = DefaultAgentCutOff
+	}
+	if c.MonitorName == "" {
+		c.MonitorName, _ = os.Hostname() // validate refuses an empty one
+	}
+	c.Privacy = cmp.Or(c.Privacy, privacy.Raw)
+	c.InfluxDBPrivacy = cmp.Or(c.InfluxDBPrivacy, c.Privacy)
+	c.StreamPrivacy = cmp.Or(c.StreamPrivacy, c.Privacy)
+}
+
+// paths are the settings that are paths, by key: a leading ~ is replaced there.
+func (c *Config) paths() map[string]*string {
+	out := map[string]*string{}
+	add := func(key string, path *string) { out[key] = path }
+	each := func(key string, list []string) {
+		for i := range list {
+			add(fmt.Sprintf("%s.%d", key, i), &list[i])
+		}
+	}
+	add("DataFolder", &c.DataFolder)
+	add("GeoIPDatabase", &c.GeoIPDatabase)
+	add("GatewayList", &c.GatewayList)
+	if s := c.TCPServerConfig; s != nil {
+		add("TCPServerConfig.TLSCertFile", &s.TLSCertFile)
+		add("TCPServerConfig.TLSKeyFile", &s.TLSKeyFile)
+		each("TCPServerConfig.TokenFiles", s.TokenFiles)
+	}
+	if s := c.HTTPServerConfig; s != nil {
+		add("HTTPServerConfig.TLSCertFile", &s.TLSCertFile)
+		add("HTTPServerConfig.TLSKeyFile", &s.TLSKeyFile)
+		each("HTTPServerConfig.TokenFiles", s.TokenFiles)
+	}
+	if s := c.IntrospectConfig; s != nil {
+		add("IntrospectConfig.TLSCertFile", &s.TLSCertFile)
+		add("IntrospectConfig.TLSKeyFile", &s.TLSKeyFile)
+		each("IntrospectConfig.TokenFiles", s.TokenFiles)
+	}
+	if s := c.InfluxDB; s != nil {
+		add("InfluxDB.PasswordFile", &s.PasswordFile)
+		add("InfluxDB.TokenFile", &s.TokenFile)
+		add("InfluxDB.SpoolDir", &s.SpoolDir)
+		for i := range s.Also {
+			add(fmt.Sprintf("InfluxDB.Also.%d.PasswordFile", i), &s.Also[i].PasswordFile)
+			add(fmt.Sprintf("InfluxDB.Also.%d.TokenFile", i), &s.Also[i].TokenFile)
+		}
+	}
+	return out
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	add := func(key string, err error) {
+		for _, e := range split(err) {
+			errs = append(errs, fmt.Errorf("%s: %w", key, e))
+		}
+	}
+	if c.MonitorName == "" {
+		add("MonitorName", errors.New("is empty and the machine has no host name: give this monitor a name"))
+	} else {
+		add("MonitorName", event.CheckName(c.MonitorName))
+	}
+	if c.TCPServerConfig != nil {
+		add("TCPServerConfig", c.TCPServerConfig.Validate())
+	}
+	if c.HTTPServerConfig != nil {
+		add("HTTPServerConfig", c.HTTPServerConfig.Validate())
+	}
+	if c.IntrospectConfig != nil {
+		add("IntrospectConfig", c.IntrospectConfig.Validate())
+	}
+	if c.InfluxDB != nil {
+		add("InfluxDB", c.InfluxDB.Validate())
+	}
+	for key, n := range map[string]units.Bytes{"StoreMaxBytes": c.StoreMaxBytes, "StoreMemoryLimit": c.StoreMemoryLimit} {
+		if n != 0 && n < 64<<20 {
+			add(key, fmt.Errorf("%d: want 0 for none, or 64MiB or more", n))
+		}
+	}
+	add("Privacy", c.Privacy.Check())
+	if c.InfluxDBPrivacy != c.Privacy { // else it is named already
+		add("InfluxDBPrivacy", c.InfluxDBPrivacy.Check())
+	}
+	if c.StreamPrivacy != c.Privacy {
+		add("StreamPrivacy", c.StreamPrivacy.Check())
+	}
+	if c.pseudonyms() && c.DataFolder == "" {
+		add("DataFolder", errors.New("is empty: pseudonyms need a folder for their key"))
+	}
+	add("GeoIPDatabase", readable(c.GeoIPDatabase))
+	add("GatewayList", readable(c.GatewayList))
+	return errors.Join(errs...)
+}
+
+// pseudonyms says whether any sink that is on gives pseudonyms.
+func (c *Config) pseudonyms() bool {
+	return c.TCPServerConfig != nil && c.StreamPrivacy == privacy.Pseudonym ||
+		c.InfluxDB != nil && c.InfluxDB.URL != "" && c.InfluxDBPrivacy == privacy.Pseudonym
+}
+
+// readable says why a file that was named cannot be read.
+func readable(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err != nil {
+		return fmt.Errorf("want a file that can be read: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return fmt.Errorf("want a file that can be read: %s is not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("want a file that can be read: %w", err)
+	}
+	return f.Close()
+}
+
+// split takes apart what errors.Join put together.
+func split(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	return []error{err}
+}
+
+// secretKeys are shown masked.
+var secretKeys = []string{"Token", "Password"}
+
+// flatten returns every key that is set with its value as JSON, secrets whole.
+func flatten(cfg *Config) map[string]string {
+	out := make(map[string]string)
+	b, err := json.Marshal(cfg)
+	if err != nil {
+		return out // only plain data in it
+	}
+	var obj map[string]any
+	if json.Unmarshal(b, &obj) == nil {
+		flattenInto(out, "", obj)
+	}
+	return out
+}
+
+func flattenInto(out map[string]string, path string, obj map[string]any) {
+	for key, v := range obj {
+		switch v := v.(type) {
+		case nil:
+		case map[string]any:
+			flattenInto(out, path+key+".", v)
+		case []any:
+			items := make(map[string]any, len(v))
+			for i, item := range v {
+				if _, ok := item.(map[string]any); !ok {
+					items = nil
+					break
+				}
+				items[strconv.Itoa(i)] = item
+			}
+			if len(items) > 0 { // a list of objects, as InfluxDB.Also
+				flattenInto(out, path+key+".", items)
+			} else if b, err := json.Marshal(v); err == nil {
+				out[path+key] = string(b)
+			}
+		default:
+			if b, err := json.Marshal(v); err == nil && string(b) != `""` {
+				out[path+key] = string(b)
+			}
+		}
+	}
+}
+
+// Entry is one key of the effective configuration for people and programs.
+type Entry struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"` // JSON; secrets masked
+	Source string `json:"source"`
+}
+
+// Entries lists a configuration by key, secrets masked.
+func Entries(cfg *Config, sources map[string]string) []Entry {
+	var out []Entry
+	for key, v := range flatten(cfg) {
+		if slices.Contains(secretKeys, key[strings.LastIndexByte(key, '.')+1:]) {
+			v = `"***"`
+		}
+		out = append(out, Entry{key, v, sources[key]})
+	}
+	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
+	return out
+}

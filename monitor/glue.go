@@ -1,0 +1,204 @@
+package monitor
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"runtime"
+	"slices"
+
+	ipfs "github.com/ipfs/kubo"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/introspect"
+	"github.com/ipfsmon/ipfsmon/privacy"
+	"github.com/ipfsmon/ipfsmon/stream"
+)
+
+// deps gives the HTTP API its answers: it knows none of the other parts.
+func (m *Monitor) deps() httpapi.Deps {
+	d := httpapi.Deps{
+		MonitoringAddresses: m.StreamAddresses,
+		Healthy:             m.readiness.healthy,
+		Ready:               m.ready,
+		Version: func() httpapi.Version {
+			return httpapi.Version{Version: Version, Plugin: Name, Kubo: ipfs.CurrentVersionNumber,
+				Go: runtime.Version(), Monitor: m.Config.MonitorName}
+		},
+		Pipeline: m.pipeline,
+		Metrics:  m.metricsHandler(),
+	}
+	if m.stream != nil {
+		d.Subscribers, d.Kick = m.subscribers, m.stream.Kick
+	}
+	if m.introspect != nil {
+		d.Introspect, d.Page = m.introspect.server, introspect.Page()
+	}
+	if c := m.Config.InfluxDB; c != nil && c.URL != "" {
+		d.History = m.history
+	}
+	// What names peers and CIDs is there only where the stream may name them.
+	named := m.Config.StreamPrivacy == privacy.Raw
+	if named {
+		d.Top = m.top
+	}
+	if h := m.watched.Host; h != nil { // a daemon that is offline has none
+		if named {
+			d.Peers = func(onlyConnected bool) (int, iter.Seq[httpapi.PeerMetadata]) { return peerMetadata(h, onlyConnected) }
+		}
+		if !m.watched.NoBroadcast {
+			m.broadcaster = &broadcaster{host: m.capture.Tap(h), guard: guard.Guard{Log: m.log}}
+			d.Broadcaster = m.broadcaster
+		}
+	}
+	return d
+}
+
+func (m *Monitor) subscribers() []httpapi.Subscriber {
+	all := m.stream.Stats().Subscribers
+	out := make([]httpapi.Subscriber, 0, len(all))
+	for _, s := range all {
+		out = append(out, httpapi.Subscriber{
+			ID: s.ID, Since: s.Since.UTC(), Version: s.Version, Encoding: s.Encoding, Filter: event.Clean(s.Filter, maxFilterText),
+			QueuedBytes: uint64(s.QueuedBytes), QueueLimit: uint64(s.QueueLimit),
+			SentFrames: s.SentFrames, SentBytes: s.SentBytes, SentEvents: s.SentEvents,
+			DroppedFrames: s.DroppedFrames, DroppedEvents: s.DroppedEvents,
+		})
+	}
+	return out
+}
+
+// maxFilterText bounds what is told of a subscriber's filter, in bytes.
+const maxFilterText = 4 << 10
+
+// pipeline reads the counters of every part.
+func (m *Monitor) pipeline() status.Pipeline {
+	b := m.bus.Stats()
+	p := status.Pipeline{
+		Capture: status.Capture{
+			Received: status.Traffic(m.capture.Traffic(event.Received)),
+			Sent:     status.Traffic(m.capture.Traffic(event.Sent)),
+			Limited:  m.capture.Limited(), Undecoded: m.capture.Undecoded(), Panics: m.capture.Panics(),
+		},
+		Bus:     status.Bus{Published: b.Published, Held: uint64(b.Held), HeldBytes: uint64(b.Bytes), Readers: []status.Reader{}},
+		Privacy: []status.Privacy{},
+		Clock:   m.clock.status(),
+	}
+	web := m.capture.FromHTTP()
+	p.Capture.HTTPMessages, p.Capture.HTTPBlocks, p.Capture.HTTPBlockBytes = web.Messages, web.Blocks, web.BlockBytes
+	if m.watched.Panics != nil {
+		p.Capture.Panics += m.watched.Panics()
+	}
+	for _, r := range b.Readers {
+		p.Bus.Readers = append(p.Bus.Readers, status.Reader{Name: r.Name, Read: r.Read, Missed: r.Missed, Behind: r.Behind})
+	}
+	if !m.up.Load() {
+		return p // the parts are still being made
+	}
+	if m.derive != nil {
+		d := m.derive.Stats()
+		p.Derive = &status.Derive{
+			Events: d.Events, Wants: d.Wants, Matched: d.Matched, Unmatched: d.Unmatched, Expired: d.Expired, Lost: d.Lost, RepeatsLost: d.RepeatsLost,
+			Latencies: d.Latencies, LatenciesHeld: d.LatenciesHeld, Refused: d.Refused, Pending: uint64(d.Pending), Held: uint64(d.Held), Panics: d.Panics,
+		}
+	}
+	if m.origin != nil {
+		p.Origin = &status.Origin{Gateways: uint64(m.origin.Gateways())}
+		p.Capture.Panics += m.origin.Panics()
+	}
+	for _, sink := range slices.Sorted(maps.Keys(m.filters)) {
+		p.Privacy = append(p.Privacy, status.Privacy{Sink: sink, Mode: string(m.filters[sink].Mode()), Panics: m.filters[sink].Panics()})
+	}
+	if m.stream != nil {
+		s := m.stream.Stats()
+		p.Stream = &status.Stream{
+			Subscribers: uint64(len(s.Subscribers)), Accepted: s.Accepted, Refused: s.Refused,
+			FailedHandshakes: s.FailedHandshakes, FailedTokens: s.FailedTokens, Events: s.Events, BatchedEvents: s.BatchedEvents,
+			OfferedRawBytes: s.OfferedRawBytes, OfferedBytes: s.OfferedBytes,
+			SentFrames: s.SentFrames, SentBytes: s.SentBytes, SentEvents: s.SentEvents,
+			DroppedFrames: s.DroppedFrames, DroppedEvents: s.DroppedEvents, Kicked: s.Kicked, Panics: s.Panics,
+			Slow: slow(s.Subscribers),
+		}
+	}
+	if m.influx != nil {
+		i := m.influx.Stats()
+		p.Influx = &status.Influx{Events: i.Events, Delivery: delivery(i.Delivery), Panics: i.Panics, Destinations: []status.Destination{}}
+		for _, d := range i.Destinations {
+			p.Influx.Destinations = append(p.Influx.Destinations, status.Destination{Name: d.Name, URL: d.URL, Delivery: delivery(d.Delivery)})
+		}
+	}
+	if m.watched.Store != nil {
+		s := m.watched.Store()
+		p.Store = &s
+	}
+	if m.http != nil {
+		h := m.http.Stats()
+		if m.broadcaster != nil {
+			h.Panics += m.broadcaster.guard.Panics()
+		}
+		p.HTTP = &h
+	}
+	return p
+}
+
+func delivery(d influx.Delivery) status.Delivery {
+	out := status.Delivery{
+		Accepted: d.Accepted, Stored: d.Stored, Dropped: d.Dropped, Damaged: d.Damaged, Rejected: d.Rejected, Expired: d.Expired,
+		Others: d.Others, Restored: d.Restored, Queued: uint64(d.Queued), QueueBytes: uint64(d.Bytes), LagSeconds: d.Lag.Seconds(),
+		SpoolBytes: uint64(d.Spooled), SpoolFull: d.Full, BatchSize: uint64(d.BatchSize), Requests: uint64(d.Requests),
+		Failing: d.Failing, LastError: d.LastErr,
+	}
+	if d.SpoolErr != nil {
+		out.SpoolError = d.SpoolErr.Error()
+	}
+	return out
+}
+
+// slow names the subscribers that did not get all.
+func slow(all []stream.SubscriberStats) []status.Slow {
+	out := []status.Slow{} // never null in JSON
+	for _, s := range all {
+		if s.DroppedFrames > 0 || s.DroppedEvents > 0 {
+			out = append(out, status.Slow{ID: s.ID, DroppedFrames: s.DroppedFrames, DroppedEvents: s.DroppedEvents})
+		}
+	}
+	slices.SortFunc(out, func(a, b status.Slow) int {
+		return cmp.Or(cmp.Compare(b.DroppedEvents, a.DroppedEvents), cmp.Compare(a.ID, b.ID))
+	})
+	return out[:min(len(out), status.MaxSlow)]
+}
+
+// topEntry is one row of the HTTP API's /top.
+type topEntry struct {
+	CID   string `json:"cid,omitempty"`
+	Peer  string `json:"peer,omitempty"`
+	Agent string `json:"agent,omitempty"`
+	Wants uint64 `json:"wants"`
+	Error uint64 `json:"error"` // wants may be too high by this
+	Peers uint64 `json:"peers,omitempty"`
+}
+
+// top returns what was wanted most, or who wanted most, in the last complete
+// interval, and before there is one in the running one.
+func (m *Monitor) top(kind string, n int) (any, error) {
+	t, err := m.derive.Top(kind, n)
+	if err != nil {
+		return nil, err
+	}
+	r := t.Last
+	if r.Until.IsZero() {
+		r = t.Running
+	}
+	out := make([]topEntry, 0, len(r.CIDs)+len(r.Peers))
+	for _, c := range r.CIDs {
+		out = append(out, topEntry{CID: c.CID.String(), Wants: c.Wants, Error: c.Error, Peers: c.Peers})
+	}
+	for _, p := range r.Peers {
+		out = append(out, topEntry{Peer: p.Peer.String(), Agent: string(p.Agent), Wants: p.Wants, Error: p.Error})
+	}
+	return out, nil
+}

@@ -1,0 +1,175 @@
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/capture"
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/introspect"
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+func TestIntrospectConfig(t *testing.T) {
+	f := func(settings string, want ...string) {
+		t.Helper()
+		_, _, err := Layers{Section: section(t, settings)}.Effective()
+		if len(want) == 0 {
+			require.NoError(t, err)
+			return
+		}
+		require.Error(t, err)
+		for _, w := range want {
+			require.ErrorContains(t, err, w)
+		}
+	}
+	f(`{}`)
+	f(`{"IntrospectConfig": {"Off": true}}`)
+	f(`{"IntrospectConfig": {"ListenAddresses": ["127.0.0.1:0"], "AllowedOrigins": ["http://localhost:3000"], "MaxConnections": 5}}`)
+	f(`{"IntrospectConfig": {"AllowedOrigins": ["null", "https://*"], "MaxConnections": -1, "AllowInsecure": true}}`,
+		"IntrospectConfig: AllowedOrigins: \"null\"", "https://*", "MaxConnections: -1", "ListenAddresses: there are none")
+	f(`{"IntrospectConfig": {"ListenAddresses": ["0.0.0.0:1"]}}`, "IntrospectConfig: ", "0.0.0.0:1")
+	f(`{"IntrospectConfig": {"Listen": []}}`, "unknown key", "AllowedOrigins")
+
+	t.Setenv("IPFSMON_INTROSPECT_ALLOWED_ORIGINS", "http://localhost:3000,https://a.example")
+	cfg, sources, err := Layers{}.Effective()
+	require.NoError(t, err)
+	require.Equal(t, []string{"http://localhost:3000", "https://a.example"}, cfg.IntrospectConfig.AllowedOrigins)
+	require.Equal(t, FromEnv, sources["IntrospectConfig.AllowedOrigins"])
+}
+
+// watchHost runs a monitor of a bare libp2p host with another connected to it.
+func watchHost(t *testing.T, settings string) *Monitor {
+	t.Helper()
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	cfg, _, err := Layers{Section: section(t, settings)}.Effective()
+	require.NoError(t, err)
+	opts := []libp2p.Option{libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.ResourceManager(&network.NullResourceManager{}),
+		libp2p.DisableMetrics(), libp2p.DisableRelay()}
+	a, err := libp2p.New(opts...)
+	require.NoError(t, err)
+	b, err := libp2p.New(opts...)
+	require.NoError(t, err)
+	eb := bus.New(bus.Config{})
+	m, err := Run(cfg, Watched{Host: a, Sample: func(context.Context) event.Node { return event.Node{} }}, eb, capture.New(eb, quiet), quiet)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, m.Close())
+		require.NoError(t, errors.Join(a.Close(), b.Close()))
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	require.NoError(t, b.Connect(ctx, peer.AddrInfo{ID: a.ID(), Addrs: a.Addrs()}))
+	return m
+}
+
+func lookAt(t *testing.T, page string) (*pb.Runtime, *pb.State, []byte) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := introspect.Dial(ctx, page, introspect.ClientOptions{})
+	require.NoError(t, err)
+	defer c.Close()
+	rt, _, err := c.Runtime(ctx)
+	require.NoError(t, err)
+	var st *pb.State
+	var frame []byte
+	require.Eventually(t, func() bool {
+		st, frame, err = c.State(ctx)
+		require.NoError(t, err)
+		return st.GetConnections() > 0 || !rt.GetNamed()
+	}, time.Minute, 20*time.Millisecond)
+	return rt, st, frame
+}
+
+// TestIntrospectionOnTwoListeners: the HTTP API's and one of its own at once.
+func TestIntrospectionOnTwoListeners(t *testing.T) {
+	m := watchHost(t, `{"HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "IntrospectConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
+	pages := m.IntrospectAddresses()
+	require.Len(t, pages, 2)
+	var said strings.Builder
+	m.announce(&said)
+	for _, page := range pages {
+		require.Contains(t, said.String(), "Introspection page at "+page+"\n")
+		rt, st, _ := lookAt(t, page)
+		require.True(t, rt.GetNamed())
+		require.Equal(t, m.watched.Host.ID().String(), rt.GetPeerId())
+		require.EqualValues(t, 1, st.GetPeers())
+		require.Len(t, st.GetSubsystems().GetPipeline().GetBus().GetReaders(), 3)
+		q, err := http.NewRequest(http.MethodGet, page, nil)
+		require.NoError(t, err)
+		q.Header.Set("Accept", "text/html")
+		q.Close = true
+		resp, err := http.DefaultClient.Do(q)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		require.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
+		require.NoError(t, resp.Body.Close())
+	}
+}
+
+// TestIntrospectionKeepsPrivacy: where the stream may not name peers, nor may a state.
+func TestIntrospectionKeepsPrivacy(t *testing.T) {
+	m := watchHost(t, `{"HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "StreamPrivacy": "aggregate"}`)
+	rt, st, frame := lookAt(t, m.IntrospectAddresses()[0])
+	require.False(t, rt.GetNamed())
+	require.Empty(t, st.GetSubsystems().GetConnections())
+	require.NotNil(t, st.GetSubsystems().GetBitswap())
+	for _, p := range m.watched.Host.Network().Peers() {
+		require.NotContains(t, string(frame), p.String())
+	}
+}
+
+func TestIntrospectionOff(t *testing.T) {
+	m := watchHost(t, `{"HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "IntrospectConfig": {"Off": true}}`)
+	require.Empty(t, m.IntrospectAddresses())
+	_, err := introspect.Dial(context.Background(), m.HTTPAddresses()[0], introspect.ClientOptions{})
+	require.ErrorContains(t, err, "404")
+}
+
+func TestRates(t *testing.T) {
+	var now event.Traffic
+	r := &rates{read: func(event.Direction) event.Traffic { return now }}
+	require.Zero(t, r.rate(event.Received).GetMessages(), "before the first reading")
+	for i := range 9 { // more than there is room for
+		now.Messages = uint64(i) * 10
+		r.take()
+		r.readings[(r.n-1)%len(r.readings)].at = time.Now().Add(-time.Duration(9-i) * time.Second)
+	}
+	now.Messages = 90
+	require.InDelta(t, 10, r.rate(event.Received).GetMessages(), 1)
+}
+
+// TestHistoryRows puts an answer's rows at their steps.
+func TestHistoryRows(t *testing.T) {
+	h := &httpapi.History{Times: []int64{10_000, 20_000, 30_000}}
+	o := &historyOutput{h: h, step: 10 * time.Second, columns: []figure{{"messages", "1/s"}, {"blocks", "1/s"}}}
+	require.NoError(t, o.Series("traffic", []influx.Label{{Key: "direction", Value: "sent"}, {Key: "answer", Value: "block"}}, nil))
+	row := func(at string, values ...any) error { return o.Row(append([]any{at}, values...)) }
+	require.NoError(t, row("1970-01-01T00:00:20Z", json.Number("1.5"), nil))
+	require.NoError(t, row("1970-01-01T00:01:00Z", json.Number("9"), json.Number("9"))) // not asked for
+	require.NoError(t, row("1970-01-01T00:00:05Z", json.Number("9"), json.Number("9")))
+	require.Error(t, row("yesterday"))
+	require.Len(t, h.Series, 2)
+	require.Equal(t, "sent", h.Series[0].Direction)
+	require.Equal(t, "block", h.Series[0].Answer)
+	require.Nil(t, h.Series[0].Values[0])
+	require.InDelta(t, 1.5, *h.Series[0].Values[1], 0)
+	require.Nil(t, h.Series[1].Values[1])
+	require.Equal(t, `'a\'b\\c'`, quoted(`a'b\c`))
+}

@@ -1,0 +1,177 @@
+package monitor
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/listen"
+	"github.com/ipfsmon/ipfsmon/internal/settings"
+)
+
+// translate turns the keys that the metrics exporter had in its first versions
+// and in its last ones into ours, where we have the thing, and drops them where
+// not. The warnings say what was done with each, and what replaces it. What is
+// no object, or has no such key, is returned as it is.
+func translate(section any) (out any, warnings []string) {
+	given, ok := section.(map[string]any)
+	if !ok {
+		return section, nil
+	}
+	all := maps.Clone(given)
+	warn := func(key, format string, args ...any) {
+		warnings = append(warnings, Section+"."+key+": "+fmt.Sprintf(format, args...))
+	}
+	// rename moves the value of an old key to its successor, which goes first if
+	// both are there.
+	rename := func(obj map[string]any, path, old, successor string, value func(any) any) {
+		for _, key := range keysLike(obj, old) {
+			if len(keysLike(obj, successor)) == 0 {
+				obj[successor] = value(obj[key])
+				warn(path+old, "is called %s now, and taken as that", path+successor)
+			} else {
+				warn(path+old, "is ignored, because %s is there too", path+successor)
+			}
+			delete(obj, key)
+		}
+	}
+	same := func(v any) any { return v }
+	rename(all, "", "QueryPeerListIntervalSeconds", "PopulatePrometheusInterval", same)
+	for _, part := range []string{"TCPServerConfig", "HTTPServerConfig"} {
+		for _, key := range keysLike(all, part) {
+			if server, ok := all[key].(map[string]any); ok {
+				server = maps.Clone(server)
+				rename(server, part+".", "ListenAddress", "ListenAddresses", func(v any) any { return []any{v} })
+				all[key] = server
+			}
+		}
+	}
+	for _, key := range keysLike(all, "AMQPServerAddress") {
+		if all[key] != "" && all[key] != nil {
+			warn("AMQPServerAddress", "nothing is sent to an AMQP broker; clients subscribe to the event stream (TCPServerConfig), and InfluxDB keeps the history (InfluxDB.URL)")
+		} else {
+			warn("AMQPServerAddress", "is not known any more, and can be taken out")
+		}
+		delete(all, key)
+	}
+	for _, key := range keysLike(all, "EnableBitswapDiscoveryProbe") {
+		if all[key] == true {
+			warn("EnableBitswapDiscoveryProbe", "the probe is off; HTTPServerConfig.EnableBroadcast, with a token in HTTPServerConfig.TokenFiles, replaces it")
+		} else {
+			warn("EnableBitswapDiscoveryProbe", "is called HTTPServerConfig.EnableBroadcast now")
+		}
+		delete(all, key)
+	}
+	if len(warnings) == 0 {
+		return section, nil
+	}
+	// The section is an old exporter's, which listened wherever it was asked to.
+	for _, part := range []string{"TCPServerConfig", "HTTPServerConfig"} {
+		for _, key := range keysLike(all, part) {
+			if server, ok := all[key].(map[string]any); ok && !protected(server) {
+				keepLocal(server, func(from, to string) {
+					warn(part+".ListenAddresses", "%s is beyond the loopback interface, where nothing listens without TLS and a token: %s is taken; "+
+						"set TLSCertFile, TLSKeyFile and TokenFiles there, or AllowInsecure", from, to)
+				})
+			}
+		}
+	}
+	return all, warnings
+}
+
+// protected says whether a server's section has anything about who may use it:
+// then it is not an old exporter's.
+func protected(server map[string]any) bool {
+	for _, key := range []string{"TLSCertFile", "TLSKeyFile", "TokenFiles", "AllowInsecure"} {
+		if len(keysLike(server, key)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// keepLocal puts the same port of the loopback interface in the place of each
+// address beyond it.
+func keepLocal(server map[string]any, moved func(from, to string)) {
+	for _, key := range keysLike(server, "ListenAddresses") {
+		list, _ := server[key].([]any)
+		list = slices.Clone(list)
+		for i, a := range list {
+			address, _ := a.(string)
+			if _, port, err := net.SplitHostPort(address); err == nil && !listen.Local(address) {
+				list[i] = net.JoinHostPort("127.0.0.1", port)
+				moved(address, list[i].(string))
+			}
+		}
+		server[key] = list
+	}
+}
+
+// keysLike are the keys of an object that encoding/json takes for a name.
+func keysLike(obj map[string]any, name string) (out []string) {
+	for key := range obj {
+		if strings.EqualFold(key, name) {
+			out = append(out, key)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Warnings say what of kubo's section works, but not as it may be meant: keys
+// of the old exporter that are something else now, values that are not used,
+// secrets that others can read. Each begins with its key.
+func (l Layers) Warnings() []string {
+	translated, out := translate(l.Section)
+	section, _ := translated.(map[string]any)
+	for _, name := range []string{"PopulatePrometheusInterval", "AgentVersionCutOff"} {
+		for _, key := range keysLike(section, name) {
+			if n, ok := section[key].(float64); ok && n <= 0 {
+				out = append(out, fmt.Sprintf("%s.%s: %v is not positive, the default is used", Section, name, n))
+			}
+		}
+	}
+	var cfg Config
+	if settings.Decode(Section, translated, &cfg) == nil && cfg.InfluxDB != nil {
+		out = append(out, exposed(cfg.InfluxDB)...)
+	}
+	return out
+}
+
+// exposed says which secrets stand in kubo's configuration itself.
+func exposed(c *influx.Config) (out []string) {
+	add := func(key, instead string) {
+		out = append(out, fmt.Sprintf("%s.%s: a secret in kubo's configuration, which `ipfs config show` and the RPC API print; "+
+			"write it into a file that only the node's user can read, and name that in %s", Section, key, instead))
+	}
+	check := func(path, token, password, address string) {
+		if token != "" {
+			add(path+"Token", path+"TokenFile")
+		}
+		if password != "" {
+			add(path+"Password", path+"PasswordFile")
+		}
+		if u, err := url.Parse(address); err == nil && u.User != nil {
+			if _, has := u.User.Password(); has {
+				add(path+"URL", path+"PasswordFile, with the name in "+path+"Username")
+			}
+		}
+	}
+	check("InfluxDB.", c.Token, c.Password, c.URL)
+	for i, also := range c.Also {
+		check(fmt.Sprintf("InfluxDB.Also.%d.", i), also.Token, also.Password, also.URL)
+	}
+	return out
+}
+
+// warnings logs what Warnings says.
+func (l Layers) warnings(log *slog.Logger) {
+	for _, w := range l.Warnings() {
+		log.Warn(w)
+	}
+}

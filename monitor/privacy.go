@@ -1,0 +1,66 @@
+package monitor
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/capture"
+	"github.com/ipfsmon/ipfsmon/internal/origin"
+	"github.com/ipfsmon/ipfsmon/privacy"
+)
+
+// openPrivacy makes the filters of the sinks, which share one key.
+func (m *Monitor) openPrivacy() (err error) {
+	var key *privacy.Key
+	if m.Config.pseudonyms() {
+		if key, err = privacy.OpenKey(filepath.Join(m.Config.DataFolder, privacy.KeyFile), m.log); err != nil {
+			return err
+		}
+	}
+	m.filters = make(map[string]*privacy.Filter)
+	add := func(sink string, on bool, mode privacy.Mode) {
+		if on && err == nil {
+			m.filters[sink], err = privacy.New(mode, key, m.log)
+		}
+	}
+	add("stream", m.stream != nil, m.Config.StreamPrivacy)
+	add("influx", m.influx != nil, m.Config.InfluxDBPrivacy)
+	return err
+}
+
+// subscribe adds the reader of a sink, which sees what its filter lets pass.
+func (m *Monitor) subscribe(sink string) *bus.Reader {
+	r := m.bus.Subscribe(sink)
+	if f := m.filters[sink]; f != nil {
+		r.Map(f.Apply)
+	}
+	return r
+}
+
+// openOrigin has the capture ask for countries and gateways, if there is a
+// file to ask. The capture has not started yet.
+func (m *Monitor) openOrigin(c *capture.Capture) (err error) {
+	if m.Config.GeoIPDatabase == "" && m.Config.GatewayList == "" {
+		return nil
+	}
+	m.origin, err = origin.Open(origin.Config{GeoIPDatabase: m.Config.GeoIPDatabase, GatewayList: m.Config.GatewayList, Logger: m.log})
+	if err != nil {
+		return fmt.Errorf("unable to tell where peers are from: %w", err)
+	}
+	c.SetOrigin(m.origin)
+	return nil
+}
+
+// followOrigin looks up all peers again when the list of gateways changed,
+// until the monitor closes.
+func (m *Monitor) followOrigin(c *capture.Capture) {
+	for {
+		select {
+		case <-m.origin.Changed():
+			c.OriginChanged()
+		case <-m.done:
+			return
+		}
+	}
+}
