@@ -140,7 +140,7 @@ vulncheck: ## known vulnerabilities in code that the program calls; asks vuln.go
 	$(GO) run $(GOVULNCHECK) ./...
 
 generate: ## make what is made from lists in the code: schema, Prometheus, settings, dashboards, the page's schema
-	$(GO) generate ./influx ./metrics ./grafana ./plugin ./introspect/ui/gen
+	$(GO) generate ./influx ./metrics ./grafana ./monitor ./introspect/ui/gen
 
 plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and modules
 	$(GO) build -buildmode=plugin -ldflags '$(LDFLAGS)' -o bin/ipfsmon.so ./cmd/plugin

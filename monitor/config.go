@@ -20,15 +20,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// Name is the plugin's name in kubo's configuration, as the plugin before this
-// one had it, so that a node keeps its settings.
+// Version is that of ipfsmon.
+const Version = "0.1.0"
+
+// Name is the name of the monitor in kubo's configuration and in the HTTP API,
+// as the plugin before this one had it, so that a node keeps its settings.
 const Name = "metric-export-plugin"
 
-// Section is where kubo's configuration holds ours.
+// Section is where kubo's configuration holds a Config.
 const Section = "Plugins.Plugins." + Name + ".Config"
-
-// DisabledKey is the key by which kubo leaves the plugin out.
-const DisabledKey = "Plugins.Plugins." + Name + ".Disabled"
 
 // envPrefix begins the names of environment variables: IPFSMON_MONITOR_NAME.
 const envPrefix = "IPFSMON"
@@ -91,13 +91,17 @@ type Config struct {
 	GatewayList string `split_words:"true"`
 }
 
-// Layers are what a configuration is made of, lowest first: defaults, the
-// plugin's section of kubo's configuration, the environment, flags.
+// Layers are what a configuration is made of, lowest first: defaults, a section
+// of the program's own configuration (kubo's, for the plugin), the environment,
+// flags.
 type Layers struct {
 	Defaults func(*Config) // nil: none beyond those of Config
-	Section  any           // as kubo hands it to plugins
+	Section  any           // as encoding/json decodes it into an any; nil: none
+	Path     string        // of Section, for errors and warnings; "": the constant of that name
 	Flags    func(*Config) // nil: none
 }
+
+func (l Layers) path() string { return cmp.Or(l.Path, Section) }
 
 // Source names for Effective.
 const (
@@ -127,8 +131,8 @@ func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) 
 		l.Defaults(cfg)
 	}
 	mark(FromDefault)
-	if section, _ := translate(l.Section); section != nil {
-		err = settings.Decode(Section, section, cfg)
+	if section, _ := translate(l.path(), l.Section); section != nil {
+		err = settings.Decode(l.path(), section, cfg)
 	}
 	mark(FromKubo)
 	err = errors.Join(err, settings.FromEnv(envPrefix, cfg))
@@ -142,7 +146,7 @@ func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) 
 	mark(FromFlag)
 	cfg.fill()
 	mark(FromDefault)
-	return cfg, sources, named(append(split(paths.Expand(cfg.paths())), split(cfg.validate())...), seen, sources)
+	return cfg, sources, named(l.path(), append(split(paths.Expand(cfg.paths())), split(cfg.validate())...), seen, sources)
 }
 
 // fill sets what is missing.

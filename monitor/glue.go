@@ -7,12 +7,10 @@ import (
 	"runtime"
 	"slices"
 
-	ipfs "github.com/ipfs/kubo"
-
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/httpapi/broadcast"
 	"github.com/ipfsmon/ipfsmon/influx"
-	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/privacy"
@@ -26,7 +24,7 @@ func (m *Monitor) deps() httpapi.Deps {
 		Healthy:             m.readiness.healthy,
 		Ready:               m.ready,
 		Version: func() httpapi.Version {
-			return httpapi.Version{Version: Version, Plugin: Name, Kubo: ipfs.CurrentVersionNumber,
+			return httpapi.Version{Version: Version, Plugin: Name, Kubo: m.watched.Kubo,
 				Go: runtime.Version(), Monitor: m.Config.MonitorName}
 		},
 		Pipeline: m.pipeline,
@@ -51,7 +49,7 @@ func (m *Monitor) deps() httpapi.Deps {
 			d.Peers = func(onlyConnected bool) (int, iter.Seq[httpapi.PeerMetadata]) { return peerMetadata(h, onlyConnected) }
 		}
 		if !m.watched.NoBroadcast {
-			m.broadcaster = &broadcaster{host: m.capture.Tap(h), guard: guard.Guard{Log: m.log}}
+			m.broadcaster = broadcast.New(m.capture.Tap(h), m.log)
 			d.Broadcaster = m.broadcaster
 		}
 	}
@@ -138,7 +136,7 @@ func (m *Monitor) pipeline() status.Pipeline {
 	if m.http != nil {
 		h := m.http.Stats()
 		if m.broadcaster != nil {
-			h.Panics += m.broadcaster.guard.Panics()
+			h.Panics += m.broadcaster.Panics()
 		}
 		p.HTTP = &h
 	}

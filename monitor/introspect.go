@@ -11,22 +11,15 @@ import (
 	"sync"
 	"time"
 
-	ipfs "github.com/ipfs/kubo"
-	"github.com/ipfs/kubo/core"
-	kubolibp2p "github.com/ipfs/kubo/core/node/libp2p"
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p-kad-dht/amino"
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/peerstore"
-	"github.com/libp2p/go-libp2p/core/routing"
 	"github.com/multiformats/go-multiaddr"
-	"go.uber.org/fx"
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/samesite"
 	"github.com/ipfsmon/ipfsmon/introspect"
+	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 	"github.com/ipfsmon/ipfsmon/privacy"
 )
@@ -78,33 +71,6 @@ func (c IntrospectConfig) Validate() error {
 	return errors.Join(flat...)
 }
 
-// taps are in the node from its start, whether anybody looks or not.
-type taps struct {
-	traffic *introspect.Taps
-	dht     *introspect.DHTTaps
-}
-
-func newTaps() taps { return taps{introspect.NewTaps(), introspect.NewDHTTaps()} }
-
-// options puts the taps into the host and into the DHT.
-func (t taps) options() fx.Option {
-	return fx.Options(
-		fx.Decorate(func(make kubolibp2p.HostOption) kubolibp2p.HostOption {
-			return func(id peer.ID, ps peerstore.Peerstore, opts ...libp2p.Option) (host.Host, error) {
-				return make(id, ps, append(opts, t.traffic.Option())...)
-			}
-		}),
-		fx.Decorate(func(make kubolibp2p.RoutingOption) kubolibp2p.RoutingOption {
-			return func(args kubolibp2p.RoutingOptionArgs) (routing.Routing, error) {
-				if args.Host != nil {
-					args.Host = t.dht.Host(args.Host)
-				}
-				return make(args)
-			}
-		}),
-	)
-}
-
 // introspection is what serves the node's state.
 type introspection struct {
 	server   *introspect.Server
@@ -113,7 +79,7 @@ type introspection struct {
 	rates    *rates
 	registry *introspect.Registry
 	conns    *introspect.Conns   // nil where there is no host, or none may be named
-	dht      *introspect.DHTTaps // nil where it is no node of kubo's
+	dht      *introspect.DHTTaps // nil where there are none
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -124,7 +90,7 @@ type introspection struct {
 // openIntrospection makes the server and its providers. Nothing runs yet but
 // the listeners of its own.
 func (m *Monitor) openIntrospection() (err error) {
-	node, t := m.watched.kubo(), m.watched.taps
+	node := m.watched.Node
 	cfg := IntrospectConfig{}
 	if m.Config.IntrospectConfig != nil {
 		cfg = *m.Config.IntrospectConfig
@@ -151,14 +117,14 @@ func (m *Monitor) openIntrospection() (err error) {
 	}
 	p := &providers{m: m, node: node, in: in, named: named, started: started, rates: &rates{read: m.capture.Traffic}}
 	all := p.all()
-	if node.PeerHost != nil && !named {
-		network := node.PeerHost.Network()
+	if node.Host != nil && !named {
+		network := node.Host.Network()
 		all.Totals = func() (peers, connections int) { return len(network.Peers()), len(network.Conns()) }
 	}
-	if node.PeerHost != nil && named {
-		conns := introspect.NewConns(m.connsConfig(node, t, agent))
-		network := node.PeerHost.Network()
-		in.conns, in.dht = conns, t.dht
+	if node.Host != nil && named {
+		conns := introspect.NewConns(m.connsConfig(node, agent))
+		network := node.Host.Network()
+		in.conns, in.dht = conns, node.DHTTaps
 		in.attach = func() { network.Notify(conns) }
 		in.detach = func() { network.StopNotify(conns) }
 		err = registry.RegisterDataProviders(conns.Providers())
@@ -170,10 +136,10 @@ func (m *Monitor) openIntrospection() (err error) {
 			if d.LAN != nil {
 				tables = append(tables, introspect.DHTTable{Name: "lan", Protocol: "/ipfs/lan/kad/1.0.0", DHT: d.LAN})
 			}
-			all.DHT = introspect.DHTProvider(started, tables, t.dht, agent)
+			all.DHT = introspect.DHTProvider(started, tables, node.DHTTaps, agent)
 		}
-		if t.dht != nil {
-			t.dht.Tell(in.server.Query)
+		if node.DHTTaps != nil {
+			node.DHTTaps.Tell(in.server.Query)
 		}
 	}
 	if err = errors.Join(err, registry.RegisterDataProviders(all)); err != nil {
@@ -244,10 +210,10 @@ func (in *introspection) panics() (n uint64) {
 }
 
 // connsConfig tells where connections get what they do not know themselves.
-func (m *Monitor) connsConfig(n *core.IpfsNode, t taps, agent func(peer.ID) string) introspect.ConnsConfig {
-	h := n.PeerHost
+func (m *Monitor) connsConfig(n nodestate.Node, agent func(peer.ID) string) introspect.ConnsConfig {
+	h := n.Host
 	cfg := introspect.ConnsConfig{
-		Conns: h.Network().Conns, Agent: agent, Latency: h.Peerstore().LatencyEWMA, Taps: t.traffic, Logger: m.log,
+		Conns: h.Network().Conns, Agent: agent, Latency: h.Peerstore().LatencyEWMA, Taps: n.Taps, Logger: m.log,
 	}
 	cfg.Origin = func(p peer.ID, a multiaddr.Multiaddr) (string, bool) {
 		if m.origin == nil { // it is opened after this, and before anybody looks
@@ -265,7 +231,7 @@ func (m *Monitor) connsConfig(n *core.IpfsNode, t taps, agent func(peer.ID) stri
 }
 
 // rawAgent is what a peer calls itself, as it said it; "" where not known.
-func rawAgent(n *core.IpfsNode, p peer.ID) string {
+func rawAgent(n nodestate.Node, p peer.ID) string {
 	if n.Peerstore == nil {
 		return ""
 	}
@@ -281,7 +247,7 @@ func rawAgent(n *core.IpfsNode, p peer.ID) string {
 func (p *providers) runtimeFacts() (*pb.Runtime, error) {
 	out := &pb.Runtime{
 		Implementation: "go-libp2p", Version: moduleVersion("github.com/libp2p/go-libp2p"), Platform: runtime.GOOS,
-		PeerId: p.node.Identity.String(), Monitor: string(event.Clean(p.m.Config.MonitorName, 128)), Kubo: ipfs.CurrentVersionNumber,
+		PeerId: p.node.Identity.String(), Monitor: string(event.Clean(p.m.Config.MonitorName, 128)), Kubo: p.m.watched.Kubo,
 		Go: runtime.Version(), StartTs: uint64(p.started.UnixMilli()), Named: p.named,
 	}
 	return out, nil

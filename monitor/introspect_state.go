@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/kubo/core"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
@@ -18,6 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/derive"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/introspect"
+	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -40,7 +40,7 @@ const (
 // providers read the node for introspection. They are called one at a time.
 type providers struct {
 	m       *Monitor
-	node    *core.IpfsNode // parts of it may be nil
+	node    nodestate.Node
 	in      *introspection
 	named   bool // peers and CIDs may be told
 	started time.Time
@@ -91,9 +91,9 @@ func (p *providers) all() *introspect.DataProviders {
 	if n.PubSub != nil {
 		out.PubSub = p.pubsub
 	}
-	if r, ok := n.ResourceManager.(rcmgr.ResourceManagerState); ok {
+	if r, ok := n.Resources.(rcmgr.ResourceManagerState); ok {
 		out.Resources = func() (*pb.ResourceManager, error) {
-			return p.resources.get(func() *pb.ResourceManager { return resourceState(n.ResourceManager, r) }), nil
+			return p.resources.get(func() *pb.ResourceManager { return resourceState(n.Resources, r) }), nil
 		}
 	}
 	return out
@@ -149,7 +149,7 @@ func (p *providers) ledgers() *pb.Bitswap {
 			out.Wantlist = append(out.Wantlist, &pb.Bitswap_Want{Cid: c.String(), Have: true})
 		}
 	}
-	if n.Bitswap.Server == nil || n.PeerHost == nil {
+	if n.Bitswap.Server == nil || n.Host == nil {
 		return out
 	}
 	type account struct {
@@ -157,7 +157,7 @@ func (p *providers) ledgers() *pb.Bitswap {
 		sent, recv, traded uint64
 	}
 	var all []account
-	for _, id := range n.PeerHost.Network().Peers() {
+	for _, id := range n.Host.Network().Peers() {
 		if r := n.Bitswap.LedgerForPeer(id); r != nil {
 			all = append(all, account{id, r.Sent, r.Recv, r.Exchanged})
 		}
@@ -261,7 +261,7 @@ func sorted[K cmp.Ordered, V any](m map[K]V) []K {
 
 func (p *providers) processState() (*pb.Process, error) {
 	return p.process.get(func() *pb.Process {
-		now := process()
+		now := nodestate.Process()
 		var gc debug.GCStats
 		debug.ReadGCStats(&gc)
 		out := &pb.Process{

@@ -22,6 +22,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/introspect"
+	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -66,7 +67,7 @@ func watchHost(t *testing.T, settings string) *Monitor {
 	b, err := libp2p.New(opts...)
 	require.NoError(t, err)
 	eb := bus.New(bus.Config{})
-	m, err := Run(cfg, Watched{Host: a, Sample: func(context.Context) event.Node { return event.Node{} }}, eb, capture.New(eb, quiet), quiet)
+	m, err := Start(cfg, Watched{Node: nodestate.Node{Host: a}, Sample: func(context.Context) event.Node { return event.Node{} }}, eb, capture.New(eb, quiet), quiet)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, m.Close())
@@ -103,7 +104,7 @@ func TestIntrospectionOnTwoListeners(t *testing.T) {
 	pages := m.IntrospectAddresses()
 	require.Len(t, pages, 2)
 	var said strings.Builder
-	m.announce(&said)
+	m.Announce(&said)
 	for _, page := range pages {
 		require.Contains(t, said.String(), "Introspection page at "+page+"\n")
 		rt, st, _ := lookAt(t, page)

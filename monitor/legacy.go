@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"net/url"
@@ -18,14 +17,14 @@ import (
 // and in its last ones into ours, where we have the thing, and drops them where
 // not. The warnings say what was done with each, and what replaces it. What is
 // no object, or has no such key, is returned as it is.
-func translate(section any) (out any, warnings []string) {
+func translate(path string, section any) (out any, warnings []string) {
 	given, ok := section.(map[string]any)
 	if !ok {
 		return section, nil
 	}
 	all := maps.Clone(given)
 	warn := func(key, format string, args ...any) {
-		warnings = append(warnings, Section+"."+key+": "+fmt.Sprintf(format, args...))
+		warnings = append(warnings, path+"."+key+": "+fmt.Sprintf(format, args...))
 	}
 	// rename moves the value of an old key to its successor, which goes first if
 	// both are there.
@@ -127,27 +126,27 @@ func keysLike(obj map[string]any, name string) (out []string) {
 // of the old exporter that are something else now, values that are not used,
 // secrets that others can read. Each begins with its key.
 func (l Layers) Warnings() []string {
-	translated, out := translate(l.Section)
+	translated, out := translate(l.path(), l.Section)
 	section, _ := translated.(map[string]any)
 	for _, name := range []string{"PopulatePrometheusInterval", "AgentVersionCutOff"} {
 		for _, key := range keysLike(section, name) {
 			if n, ok := section[key].(float64); ok && n <= 0 {
-				out = append(out, fmt.Sprintf("%s.%s: %v is not positive, the default is used", Section, name, n))
+				out = append(out, fmt.Sprintf("%s.%s: %v is not positive, the default is used", l.path(), name, n))
 			}
 		}
 	}
 	var cfg Config
-	if settings.Decode(Section, translated, &cfg) == nil && cfg.InfluxDB != nil {
-		out = append(out, exposed(cfg.InfluxDB)...)
+	if settings.Decode(l.path(), translated, &cfg) == nil && cfg.InfluxDB != nil {
+		out = append(out, exposed(l.path(), cfg.InfluxDB)...)
 	}
 	return out
 }
 
 // exposed says which secrets stand in kubo's configuration itself.
-func exposed(c *influx.Config) (out []string) {
+func exposed(section string, c *influx.Config) (out []string) {
 	add := func(key, instead string) {
 		out = append(out, fmt.Sprintf("%s.%s: a secret in kubo's configuration, which `ipfs config show` and the RPC API print; "+
-			"write it into a file that only the node's user can read, and name that in %s", Section, key, instead))
+			"write it into a file that only the node's user can read, and name that in %s", section, key, instead))
 	}
 	check := func(path, token, password, address string) {
 		if token != "" {
@@ -167,11 +166,4 @@ func exposed(c *influx.Config) (out []string) {
 		check(fmt.Sprintf("InfluxDB.Also.%d.", i), also.Token, also.Password, also.URL)
 	}
 	return out
-}
-
-// warnings logs what Warnings says.
-func (l Layers) warnings(log *slog.Logger) {
-	for _, w := range l.Warnings() {
-		log.Warn(w)
-	}
 }

@@ -73,7 +73,7 @@ func TestOtherExportersSections(t *testing.T) {
 	_, _, err = Layers{Section: section(t, `{"QueryPeerListIntervalSeconds": "often"}`)}.Effective()
 	require.ErrorContains(t, err, "PopulatePrometheusInterval")
 	in := section(t, `{"AMQPServerAddress": "x", "TCPServerConfig": {"ListenAddress": "0.0.0.0:1"}}`)
-	_, _ = translate(in)
+	_, _ = translate(Section, in)
 	require.Equal(t, section(t, `{"AMQPServerAddress": "x", "TCPServerConfig": {"ListenAddress": "0.0.0.0:1"}}`), in, "kubo's configuration was changed")
 }
 

@@ -7,15 +7,16 @@ import (
 	logging "github.com/ipfs/go-log/v2"
 )
 
-// LogName is the name of our logger among kubo's: `ipfs log level ipfsmon debug`.
+// LogName is the name of our logger among those of go-log, which are kubo's and
+// libp2p's: `ipfs log level ipfsmon debug`.
 const LogName = "ipfsmon"
 
-// Logger is our part of kubo's log.
+// Logger returns our part of the program's log.
 func Logger() *slog.Logger {
 	return slog.New(errorText{logging.SlogHandler()}).With("logger", LogName)
 }
 
-// errorText writes errors as what they say: kubo's log writes them as the JSON
+// errorText writes errors as what they say: go-log writes them as the JSON
 // of their fields, of which most errors have none to show.
 type errorText struct{ slog.Handler }
 

@@ -1,3 +1,13 @@
+// Package monitor is what runs beside a node: it takes what capture sees from
+// the bus to every sink, and is the same in each program that has a node: kubo
+// with the plugin, the proxy, or another.
+//
+// In: a configuration, a bus with its capture, and the parts of a node that
+// the program has (Watched). Out: a running monitor. Promised: a wrong
+// configuration is named as a whole, with the place that each value came from,
+// before anything runs; a failed Start leaves nothing running; Close stores
+// everything that was accepted, within CloseTimeout. Nothing of kubo's is
+// imported here or below.
 package monitor
 
 import (
@@ -11,7 +21,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	ipfs "github.com/ipfs/kubo"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -20,6 +29,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/derive"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/httpapi/broadcast"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/internal/origin"
 	"github.com/ipfsmon/ipfsmon/metrics"
@@ -31,8 +41,7 @@ import (
 // of its own for what it still holds; this is the end of all patience.
 const CloseTimeout = 8 * time.Second
 
-// DataFolder is where a repository's monitor keeps its data unless told
-// otherwise.
+// DataFolder is where a repository's monitor keeps its data by default.
 func DataFolder(repo string) string { return filepath.Join(repo, "ipfsmon") }
 
 // Monitor is a running monitor.
@@ -49,15 +58,14 @@ type Monitor struct {
 	derive     *derive.Deriver
 	endDerive  func()
 	endPublish func() // nil if nobody else publishes
-	endRunning func() // nil if there is no file that says that it runs; set before others may close
-	drift      error  // why sent wants are not captured
+	endRunning func() // nil if there is no file that says that it runs
 	log        *slog.Logger
 	filters    map[string]*privacy.Filter // by sink; immutable once set
 	origin     *origin.Lookup             // nil when off
 	introspect *introspection             // nil when off
 	store      *past                      // nil without an InfluxDB that can be asked
 
-	broadcaster *broadcaster // nil where nothing may be sent
+	broadcaster *broadcast.Broadcaster // nil where nothing may be sent
 
 	clock     *clockWatch
 	readiness readiness
@@ -70,10 +78,15 @@ type Monitor struct {
 	closeErr error
 }
 
-// start opens all listeners before anything runs, so that what fails leaves
-// nothing behind; then the sinks, then the capture of connections. What the
-// tracer saw before that waits on the bus.
-func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Logger) (_ *Monitor, err error) {
+// Start runs a monitor; Close ends it. The configuration is one that
+// Layers.Effective returned. c publishes on b, and has not started. The error
+// names what could not be opened; nothing is left running then, but b is the
+// caller's to close.
+func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Logger) (_ *Monitor, err error) {
+	// All listeners are opened before anything runs, so that what fails leaves
+	// nothing behind; then the sinks start, then the capture of connections. What
+	// the tracer saw before that waits on the bus.
+	w.Node = w.Node.OfHost()
 	m := &Monitor{Config: cfg, watched: w, bus: b, capture: c, log: log, done: make(chan struct{}), clock: newClockWatch()}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
@@ -95,7 +108,7 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	}
 	if m.metrics, err = metrics.New(metrics.Config{
 		Registerer: prometheus.DefaultRegisterer, Pipeline: m.pipeline,
-		Version: Version, Kubo: ipfs.CurrentVersionNumber, Monitor: cfg.MonitorName, Logger: log,
+		Version: Version, Kubo: w.Kubo, Monitor: cfg.MonitorName, Logger: log,
 	}); err != nil {
 		return nil, err
 	}
@@ -143,7 +156,7 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 		err = c.Start(w.Host, capture.Sampling{
 			Interval:    time.Duration(cfg.PopulatePrometheusInterval) * time.Second,
 			AgentCutOff: cfg.AgentVersionCutOff,
-			Node:        w.Sample,
+			Node:        w.sample(),
 		})
 		if err != nil {
 			return nil, err
@@ -184,6 +197,11 @@ func start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	b.Live()
 	if w.Publish != nil {
 		m.endPublish = w.Publish(b.Publish)
+	}
+	if w.Repo != "" {
+		if m.endRunning, err = m.sayRunning(w.Repo); err != nil {
+			log.Warn("other commands do not find this monitor without its address", "err", err)
+		}
 	}
 	return m, nil
 }
@@ -314,9 +332,9 @@ func (m *Monitor) HTTPAddresses() []string {
 	return out
 }
 
-// announce says where everything listens, in the words of the old exporter,
-// which some read by program.
-func (m *Monitor) announce(w io.Writer) {
+// Announce writes where everything listens, in the words of the old exporter,
+// which some programs read.
+func (m *Monitor) Announce(w io.Writer) {
 	for _, a := range m.StreamAddresses() {
 		fmt.Fprintln(w, "Metric Export TCP server listening on", a)
 	}
@@ -326,17 +344,16 @@ func (m *Monitor) announce(w io.Writer) {
 	for _, u := range m.IntrospectAddresses() {
 		fmt.Fprintln(w, "Introspection page at", u)
 	}
-	fmt.Fprintln(w, "Metric Export Plugin started")
 }
 
-// silent says whether nothing that the monitor sees leaves it, but for the
-// metrics in kubo's registry.
-func (m *Monitor) silent() bool {
+// Silent reports whether nothing that the monitor sees leaves it, but for the
+// metrics in the default Prometheus registry.
+func (m *Monitor) Silent() bool {
 	return m.stream == nil && m.http == nil && m.influx == nil && len(m.IntrospectAddresses()) == 0
 }
 
-// Drift says why wants that the node sends are not captured; nil: they are.
-func (m *Monitor) Drift() error { return m.drift }
+// Drift is that of Watched: why wants that the node sends are not captured.
+func (m *Monitor) Drift() error { return m.watched.Drift }
 
 // Closing is what became of all points, for the last words of a command. It is
 // true after Close.

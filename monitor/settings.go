@@ -51,9 +51,8 @@ func Settings() []Setting {
 type settingDoc struct{ Default, Doc string }
 
 // named says of each error, which begins with a key, where its value came from:
-// with the flag or the variable in the key's place, or with the place in kubo's
-// configuration.
-func named(errs []error, values, sources map[string]string) error {
+// with the flag or the variable in the key's place, or with the section's path.
+func named(path string, errs []error, values, sources map[string]string) error {
 	env := map[string]string{}
 	for _, s := range Settings() {
 		env[s.Key] = s.Env
@@ -70,7 +69,7 @@ func named(errs []error, values, sources map[string]string) error {
 			name = env[key]
 		}
 		if name == "" {
-			out = append(out, fmt.Errorf("%s.%w", Section, err))
+			out = append(out, fmt.Errorf("%s.%w", path, err))
 			continue
 		}
 		out = append(out, errors.New(name+": "+rest(text, key)))

@@ -1,12 +1,11 @@
-// Package plugin is the glue between kubo and the monitor: it hooks capture
-// into the node, reads the configuration, and starts and stops the sinks in
-// the right order.
+// Package plugin is the glue between kubo and the monitor: it puts capture and
+// taps into the node, hands kubo's section of the configuration to the monitor,
+// and starts and stops it with the node.
 //
 // In: kubo's plugin calls. Out: a running monitor. Promised: a wrong
 // configuration stops only the daemon's start, so that the node's own
 // commands still work to repair it; Init and Options, which run for every
-// command, touch neither disk nor network; Close stores everything that was
-// accepted, within CloseTimeout.
+// command, touch neither disk nor network.
 package plugin
 
 import (
@@ -16,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/ipfs/boxo/bitswap"
+	ipfs "github.com/ipfs/kubo"
 	"github.com/ipfs/kubo/config"
 	"github.com/ipfs/kubo/core"
 	kuboplugin "github.com/ipfs/kubo/plugin"
@@ -24,17 +24,19 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
+	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
-// Version is the plugin's version, and ipfsmon's.
-const Version = "0.1.0"
+// DisabledKey is the key by which kubo leaves the plugin out.
+const DisabledKey = "Plugins.Plugins." + monitor.Name + ".Disabled"
 
 // Options are what a program that links the plugin may add.
 type Options struct {
-	Defaults func(*Config)  // below kubo's section
-	Flags    func(*Config)  // above the environment
-	Started  func(*Monitor) // called once when the monitor runs; must return soon
-	// Store reads how the embedded InfluxDB stands; nil: there is none.
+	Defaults func(*monitor.Config)  // below kubo's section
+	Flags    func(*monitor.Config)  // above the environment
+	Started  func(*monitor.Monitor) // called once when the monitor runs; must return soon
+	// Store reads the state of the embedded InfluxDB; nil: there is none.
 	Store func() status.Store
 }
 
@@ -43,13 +45,13 @@ type Plugin struct {
 	opts    Options
 	log     *slog.Logger
 	repo    string
-	layers  Layers
+	layers  monitor.Layers
 	bus     *bus.Bus
 	capture *capture.Capture
 	taps    taps
 
 	mu      sync.Mutex
-	monitor *Monitor
+	monitor *monitor.Monitor
 }
 
 var (
@@ -61,18 +63,18 @@ var (
 func New(opts Options) *Plugin { return &Plugin{opts: opts} }
 
 // Name is the plugin's name in kubo's configuration.
-func (*Plugin) Name() string { return Name }
+func (*Plugin) Name() string { return monitor.Name }
 
 // Version is the plugin's version.
-func (*Plugin) Version() string { return Version }
+func (*Plugin) Version() string { return monitor.Version }
 
 // Init keeps what kubo hands over. It runs for every command of the node and
 // never fails: Start checks the configuration.
 func (p *Plugin) Init(env *kuboplugin.Environment) error {
-	p.log, p.repo = Logger(), env.Repo
-	p.layers = Layers{
-		Defaults: func(c *Config) {
-			c.DataFolder = DataFolder(env.Repo)
+	p.log, p.repo = monitor.Logger(), env.Repo
+	p.layers = monitor.Layers{
+		Defaults: func(c *monitor.Config) {
+			c.DataFolder = monitor.DataFolder(env.Repo)
 			if p.opts.Defaults != nil {
 				p.opts.Defaults(c)
 			}
@@ -115,32 +117,39 @@ func (p *Plugin) Start(n *core.IpfsNode) error {
 	if err != nil {
 		return fmt.Errorf("ipfsmon: configuration: %w", err)
 	}
-	p.layers.warnings(p.log)
-	w := watchedNode(n, p.taps)
-	w.Store = p.opts.Store
-	m, err := start(cfg, w, p.bus, p.capture, p.log)
+	for _, warning := range p.layers.Warnings() {
+		p.log.Warn(warning)
+	}
+	m, err := monitor.Start(cfg, p.watched(n), p.bus, p.capture, p.log)
 	if err != nil {
 		p.bus.Close()
 		return fmt.Errorf("ipfsmon: %w", err)
 	}
-	m.drift = p.drift()
-	if end, err := m.sayRunning(p.repo); err != nil {
-		p.log.Warn("other commands do not find this monitor without its address", "err", err)
-	} else {
-		m.endRunning = end
-	}
 	p.mu.Lock()
 	p.monitor = m
 	p.mu.Unlock()
-	m.announce(os.Stdout)
-	if m.silent() {
+	m.Announce(os.Stdout)
+	fmt.Println("Metric Export Plugin started")
+	if m.Silent() {
 		fmt.Println("No event stream, HTTP API or InfluxDB is configured: what the node sees is only counted, for Prometheus at its RPC API. " +
-			"Turn some on with `ipfs config --json " + Section + " '{...}'`, or use `ipfsmon run`, which has all of them.")
+			"Turn some on with `ipfs config --json " + monitor.Section + " '{...}'`, or use `ipfsmon run`, which has all of them.")
 	}
 	if p.opts.Started != nil {
 		p.opts.Started(m)
 	}
 	return nil
+}
+
+// watched is what the monitor reads of a node.
+func (p *Plugin) watched(n *core.IpfsNode) monitor.Watched {
+	return monitor.Watched{
+		Node: nodestate.Node{
+			Host: n.PeerHost, Identity: n.Identity, Peerstore: n.Peerstore, Resources: n.ResourceManager, Reporter: n.Reporter,
+			DHT: n.DHT, Bitswap: n.Bitswap, PubSub: n.PubSub, RepoBytes: n.Repo.GetStorageUsage,
+			Taps: p.taps.traffic, DHTTaps: p.taps.dht,
+		},
+		Kubo: ipfs.CurrentVersionNumber, Repo: p.repo, Drift: p.drift(), Store: p.opts.Store,
+	}
 }
 
 // Close stores what was accepted and stops the monitor. It may be called
@@ -161,7 +170,7 @@ func (p *Plugin) Warnings() []string { return p.layers.Warnings() }
 
 // Check returns the effective configuration of a node whose plugin section is
 // given, with the sources of its keys; the error names all that is wrong.
-func (p *Plugin) Check(repo string, section any) (*Config, map[string]string, error) {
+func (p *Plugin) Check(repo string, section any) (*monitor.Config, map[string]string, error) {
 	if err := p.Init(&kuboplugin.Environment{Repo: repo, Config: section}); err != nil {
 		return nil, nil, err
 	}

@@ -18,7 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
 // What a monitored node may cost beside an unmonitored one, moving blocks.
@@ -132,7 +132,7 @@ func benchRepo(b *testing.B, home string, on bool, influx string) {
 	require.NoError(b, err)
 	var cfg map[string]any
 	require.NoError(b, json.Unmarshal(raw, &cfg))
-	cfg["Plugins"].(map[string]any)["Plugins"].(map[string]any)[plugin.Name] = map[string]any{
+	cfg["Plugins"].(map[string]any)["Plugins"].(map[string]any)[monitor.Name] = map[string]any{
 		"Disabled": !on,
 		"Config": map[string]any{
 			"TCPServerConfig":  map[string]any{"ListenAddresses": []string{"127.0.0.1:0"}},

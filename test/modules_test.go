@@ -196,7 +196,8 @@ var mayImport = map[string]string{
 	"probe":      "event internal",
 	"proxy":      "event internal",
 	"grafana":    "influx",
-	"plugin":     "event bus privacy capture derive stream influx httpapi metrics introspect internal",
+	"monitor":    "event bus privacy capture derive stream influx httpapi metrics introspect internal",
+	"plugin":     "bus capture introspect monitor internal",
 	"cmd":        "*",
 	"test":       "*",
 }
@@ -234,6 +235,26 @@ func TestImportsPointOneWay(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, seen, len(mayImport))
+}
+
+// mayNeedKubo are the rooms that have kubo among what they import, or may have.
+var mayNeedKubo = []string{"bench", "cmd", "internal/demo", "internal/loopback", "plugin", "proxy/benchproxy", "test"}
+
+// TestKuboIsInThePluginAlone: the monitor, the probe and the proxy are for any
+// program that has a libp2p host.
+func TestKuboIsInThePluginAlone(t *testing.T) {
+	for line := range strings.Lines(goTool(t, "list", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", "./...")) {
+		pkg, deps, _ := strings.Cut(strings.TrimSpace(line), " ")
+		pkg = strings.TrimPrefix(pkg, module)
+		if slices.ContainsFunc(mayNeedKubo, func(room string) bool { return pkg == room || strings.HasPrefix(pkg, room+"/") }) {
+			continue
+		}
+		for dep := range strings.FieldsSeq(deps) {
+			if strings.HasPrefix(dep, "github.com/ipfs/kubo/") || dep == "github.com/ipfs/kubo" {
+				t.Errorf("%s needs %s", pkg, dep)
+			}
+		}
+	}
 }
 
 // TestDependenciesHaveReasons wants every module that we ask for ourselves to

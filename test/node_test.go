@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
@@ -136,7 +137,7 @@ func TestTildeIsTheHomeFolder(t *testing.T) {
 	env := environ(home, "IPFS_PATH=~/x y")
 	in(env, "ipfs", "init")
 	require.FileExists(t, filepath.Join(home, "x y", "config"))
-	in(env, "ipfs", "config", plugin.Section+".MonitorName", "tilde")
+	in(env, "ipfs", "config", monitor.Section+".MonitorName", "tilde")
 	for _, args := range [][]string{{"config"}, {"config", "--repo", "~/x y"}, {"config", "--repo=~/x y"}} {
 		out := in(env, args...)
 		require.Regexp(t, `DataFolder +"`+filepath.Join(home, "x y", "ipfsmon")+`"`, out)
@@ -232,7 +233,7 @@ func TestDaemonWithoutASection(t *testing.T) {
 	p.find(`Daemon is (ready)`)
 	p.signal(syscall.SIGINT)
 	require.Zero(t, p.wait(30*time.Second))
-	n.ipfs("config", "--json", plugin.Section, `{"TCPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
+	n.ipfs("config", "--json", monitor.Section, `{"TCPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
 	p = start(t, n.env, "ipfs", "daemon")
 	p.find(`Daemon is (ready)`)
 	require.NotContains(t, p.out.String(), "No event stream")
@@ -241,7 +242,7 @@ func TestDaemonWithoutASection(t *testing.T) {
 // TestSectionOfTheLastExporter starts a daemon with it.
 func TestSectionOfTheLastExporter(t *testing.T) {
 	n := madeRepo(t)
-	n.ipfs("config", "--json", plugin.Section, `{"PopulatePrometheusInterval": 10, "AgentVersionCutOff": 20,
+	n.ipfs("config", "--json", monitor.Section, `{"PopulatePrometheusInterval": 10, "AgentVersionCutOff": 20,
 		"EnableBitswapDiscoveryProbe": true, "AMQPServerAddress": "amqp://rabbitmq:5672/%2f", "HTTPServerConfig": {"ListenAddresses": ["0.0.0.0:0"]}}`)
 	p := start(t, n.env, "ipfs", "daemon")
 	p.find(`Metric Export HTTP server listening on (127\.0\.0\.1:\d+)`)
@@ -249,7 +250,7 @@ func TestSectionOfTheLastExporter(t *testing.T) {
 	require.Contains(t, p.out.String(), "AMQPServerAddress: nothing is sent to an AMQP broker")
 	out, err := run(n.env, "config")
 	require.NoError(t, err)
-	require.Contains(t, out, "Warning: "+plugin.Section+".AMQPServerAddress")
+	require.Contains(t, out, "Warning: "+monitor.Section+".AMQPServerAddress")
 }
 
 // TestPluginsThatAreBuiltIn leaves one in the folder where kubo looks.
@@ -271,11 +272,11 @@ func TestPluginsThatAreBuiltIn(t *testing.T) {
 // TestSecretInKubosConfiguration warns of what `ipfs config show` prints.
 func TestSecretInKubosConfiguration(t *testing.T) {
 	n := madeRepo(t)
-	n.ipfs("config", "--json", plugin.Section, `{"InfluxDB": {"URL": "http://127.0.0.1:9", "Username": "u", "Password": "geheim"}}`)
+	n.ipfs("config", "--json", monitor.Section, `{"InfluxDB": {"URL": "http://127.0.0.1:9", "Username": "u", "Password": "geheim"}}`)
 	require.Contains(t, n.ipfs("config", "show"), "geheim", "kubo conceals it now: the warning is not true any more")
 	out, err := run(n.env, "config")
 	require.NoError(t, err)
-	require.Contains(t, out, "Warning: "+plugin.Section+".InfluxDB.Password: a secret in kubo's configuration")
+	require.Contains(t, out, "Warning: "+monitor.Section+".InfluxDB.Password: a secret in kubo's configuration")
 	require.NotContains(t, out, "geheim")
 	p := start(t, n.env, "ipfs", "daemon")
 	p.find(`Daemon is (ready)`)

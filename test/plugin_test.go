@@ -14,7 +14,7 @@ import (
 	kuboversion "github.com/ipfs/kubo"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
 // TestAllPluginInStockIPFS builds the .so and a stock ipfs of the same modules,
@@ -43,7 +43,7 @@ func TestAllPluginInStockIPFS(t *testing.T) {
 	require.NoError(t, os.Rename(so, filepath.Join(plugins, "ipfsmon.so")))
 	require.NoError(t, os.Chmod(filepath.Join(plugins, "ipfsmon.so"), 0o755))
 
-	stock("config", "--json", plugin.Section, `{"TCPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
+	stock("config", "--json", monitor.Section, `{"TCPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
 	require.Contains(t, stock("version"), "ipfs version "+kuboversion.CurrentVersionNumber)
 
 	p := launch(t, env, ipfs, "daemon")

@@ -20,8 +20,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// monitor is a stream in this process that sees a connection every millisecond.
-func monitor(t *testing.T) (addr string) {
+// monitored is a stream in this process that sees a connection every millisecond.
+func monitored(t *testing.T) (addr string) {
 	t.Helper()
 	s, err := stream.New(stream.Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: "m1"})
 	require.NoError(t, err)
@@ -59,7 +59,7 @@ func monitor(t *testing.T) (addr string) {
 // TestRecordSurvivesAKill kills a recorder, lets another continue, and replays what
 // both wrote.
 func TestRecordSurvivesAKill(t *testing.T) {
-	home, addr := t.TempDir(), monitor(t)
+	home, addr := t.TempDir(), monitored(t)
 	dir := filepath.Join(home, "traces")
 	first := start(t, environ(home), "record", "--from", addr, dir)
 	open := func() string {

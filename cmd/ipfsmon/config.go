@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
@@ -20,11 +21,11 @@ func configCommand() *cli.Command {
 		Usage: "show and check the effective configuration",
 		Description: "Prints the settings of `ipfsmon run` that are in force, with where each comes from; secrets are masked. All that is\n" +
 			"wrong is reported by the name of the flag, variable or key that it came from, and the exit code is 1.\n\n" +
-			"Precedence: defaults < " + plugin.Section + " in kubo's config < IPFSMON_* in the environment < flags.\n" +
+			"Precedence: defaults < " + monitor.Section + " in kubo's config < IPFSMON_* in the environment < flags.\n" +
 			"Durations are written like 10s, 6h or 7d, sizes like 512MiB or 20GiB. A list in the environment is separated by commas.\n\n" +
 			"Example: ipfsmon config\n" +
 			"         ipfsmon config --all          every setting, as docs/configuration.md has them\n" +
-			"         ipfsmon ipfs config --json " + plugin.Section + ".AgentVersionCutOff 50\n" +
+			"         ipfsmon ipfs config --json " + monitor.Section + ".AgentVersionCutOff 50\n" +
 			"         IPFSMON_MONITOR_NAME=de1 ipfsmon config --format json",
 		Flags: append(runFlags(), &cli.BoolFlag{Name: "all", Usage: "list every setting there is, with type, default, variable, flag and meaning"}, &cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table or json"}),
 		Action: func(c *cli.Context) error {
@@ -48,12 +49,12 @@ func configCommand() *cli.Command {
 			if err != nil {
 				return fmt.Errorf("configuration:\n%w", err)
 			}
-			entries := plugin.Entries(cfg, sources)
+			entries := monitor.Entries(cfg, sources)
 			for _, w := range p.Warnings() {
 				fmt.Fprintln(os.Stderr, "Warning:", w)
 			}
 			if entry.Disabled {
-				entries = append(entries, plugin.Entry{Key: "Disabled", Value: "true", Source: plugin.FromKubo})
+				entries = append(entries, monitor.Entry{Key: "Disabled", Value: "true", Source: monitor.FromKubo})
 				fmt.Fprintln(os.Stderr, "Warning:", errDisabled)
 			}
 			if format == "json" {
@@ -72,7 +73,7 @@ func configCommand() *cli.Command {
 
 // listSettings prints all that can be set.
 func listSettings(out io.Writer, format string) error {
-	all := plugin.Settings()
+	all := monitor.Settings()
 	if format == "json" {
 		enc := json.NewEncoder(out)
 		enc.SetIndent("", "  ")

@@ -16,7 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/internal/paths"
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
 // demoRepo is where the demo's node lives unless told otherwise, apart from
@@ -70,7 +70,7 @@ func demoCommand() *cli.Command {
 func runDemo(c *cli.Context, repo string) error {
 	r := newRunner(c)
 	var swarm swarmProcess
-	r.started = func(m *plugin.Monitor) {
+	r.started = func(m *monitor.Monitor) {
 		// A node that was killed leaves its address behind; this one has not
 		// written its own yet.
 		_ = os.Remove(apiFile(repo))

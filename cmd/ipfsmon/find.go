@@ -11,13 +11,13 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/store"
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
 // monitorAt is the monitor that a command is about.
 type monitorAt struct {
 	repo    string
-	running *plugin.Running // nil: it does not run
+	running *monitor.Running // nil: it does not run
 }
 
 // findMonitor returns the monitor that a command is about, for every command
@@ -80,7 +80,7 @@ func findMonitor(given string, useful func(repo string) bool) (monitorAt, error)
 
 // monitorOf is the monitor of a repository, which may run.
 func monitorOf(repo string) (monitorAt, error) {
-	r, err := plugin.FindRunning(repo)
+	r, err := monitor.FindRunning(repo)
 	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
 		return monitorAt{}, err
 	}
@@ -126,7 +126,7 @@ func hasSpool(repo string) bool {
 
 // runningAddress is the first address of a kind that the running monitor
 // listens on; without one, that of the defaults.
-func runningAddress(of func(*plugin.Running) []string, otherwise string) string {
+func runningAddress(of func(*monitor.Running) []string, otherwise string) string {
 	m, err := findMonitor("", nil)
 	if err != nil || m.running == nil || len(of(m.running)) == 0 {
 		return otherwise
@@ -135,15 +135,15 @@ func runningAddress(of func(*plugin.Running) []string, otherwise string) string 
 }
 
 func streamAddress() string {
-	return runningAddress(func(r *plugin.Running) []string { return r.Stream }, defaultStream)
+	return runningAddress(func(r *monitor.Running) []string { return r.Stream }, defaultStream)
 }
 
 func httpAddress() string {
-	return runningAddress(func(r *plugin.Running) []string { return r.HTTP }, defaultHTTP)
+	return runningAddress(func(r *monitor.Running) []string { return r.HTTP }, defaultHTTP)
 }
 
 func pageAddress() string {
-	return runningAddress(func(r *plugin.Running) []string { return r.Pages }, "http://"+defaultHTTP+"/")
+	return runningAddress(func(r *monitor.Running) []string { return r.Pages }, "http://"+defaultHTTP+"/")
 }
 
 // dataFolder is the folder that dataFlags name.

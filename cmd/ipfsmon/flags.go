@@ -17,7 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/suggest"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/internal/units"
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
 // Exit codes of every command but "ipfsmon ipfs", which has kubo's.
@@ -109,7 +109,7 @@ func warnVariables(a *cli.App, stderr io.Writer) {
 		}
 	}
 	each(a.Commands)
-	for _, warning := range plugin.UnknownVariables(known) {
+	for _, warning := range monitor.UnknownVariables(known) {
 		fmt.Fprintln(stderr, "ipfsmon: warning:", textout.Line(warning, 512))
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
 
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
 // ran is what a command was started with.
@@ -447,7 +447,7 @@ func TestVariablesOfTheStackAreKnown(t *testing.T) {
 // TestFlagsOfSettings: each flag of run is named beside the key that it sets.
 func TestFlagsOfSettings(t *testing.T) {
 	named := map[string]bool{}
-	for _, s := range plugin.Settings() {
+	for _, s := range monitor.Settings() {
 		if s.Flag != "" {
 			named[s.Flag] = true
 		}

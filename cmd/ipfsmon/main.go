@@ -15,6 +15,7 @@ import (
 
 	kuboversion "github.com/ipfs/kubo"
 
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
@@ -39,7 +40,7 @@ func app() *cli.App {
 			"         ipfsmon query \"SELECT count(cid) FROM wants GROUP BY type, direction\"\n" +
 			"         ipfsmon help run        what a command does, and its flags\n\n" +
 			"Flags may stand before, between or after a command's words.\n\n" + exitCodes,
-		Version:              fmt.Sprintf("%s, commit %s, kubo %s", plugin.Version, buildCommit(), kuboversion.CurrentVersionNumber),
+		Version:              fmt.Sprintf("%s, commit %s, kubo %s", monitor.Version, buildCommit(), kuboversion.CurrentVersionNumber),
 		HideHelpCommand:      true,
 		EnableBashCompletion: true,
 		ExitErrHandler:       func(*cli.Context, error) {}, // runApp reports it, once
@@ -79,9 +80,9 @@ func buildCommit() string {
 // apply to them (`ipfs log level ipfsmon debug`). Warnings are shown unless the
 // environment says otherwise: kubo's own default is errors only.
 func logs() {
-	slog.SetDefault(plugin.Logger())
+	slog.SetDefault(monitor.Logger())
 	if os.Getenv("GOLOG_LOG_LEVEL") == "" && os.Getenv("IPFS_LOGGING") == "" {
-		_ = logging.SetLogLevel(plugin.LogName, "warn") // fails only for a word that is no level
+		_ = logging.SetLogLevel(monitor.LogName, "warn") // fails only for a word that is no level
 	}
 }
 

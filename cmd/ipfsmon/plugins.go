@@ -18,6 +18,7 @@ import (
 	"github.com/ipfs/kubo/plugin/loader"
 
 	"github.com/ipfsmon/ipfsmon/internal/paths"
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
@@ -85,7 +86,7 @@ func foreign(file string) string {
 	const builtIn = "which is built into this program"
 	info, err := buildinfo.ReadFile(file)
 	if err != nil { // no Go, or one too old to say more
-		if b, err := os.ReadFile(file); err == nil && (bytes.Contains(b, []byte(oldExporter)) || bytes.Contains(b, []byte(plugin.Name))) {
+		if b, err := os.ReadFile(file); err == nil && (bytes.Contains(b, []byte(oldExporter)) || bytes.Contains(b, []byte(monitor.Name))) {
 			return "this is the old metrics exporter, " + builtIn
 		}
 		return ""

@@ -13,7 +13,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
 // wantedPort is an address that shall be listened on, with what its user can
@@ -26,7 +26,7 @@ type wantedPort struct {
 
 // checkPorts says which of the addresses of a node and its monitor are taken,
 // all of them, before anything is started.
-func checkPorts(repo string, cfg *plugin.Config) error {
+func checkPorts(repo string, cfg *monitor.Config) error {
 	wanted := monitorPorts(cfg)
 	node, err := nodePorts(repo)
 	if err != nil {
@@ -36,7 +36,7 @@ func checkPorts(repo string, cfg *plugin.Config) error {
 }
 
 // monitorPorts are those of the monitor, by flag or key.
-func monitorPorts(cfg *plugin.Config) (out []wantedPort) {
+func monitorPorts(cfg *monitor.Config) (out []wantedPort) {
 	if s := cfg.TCPServerConfig; s != nil {
 		for _, a := range s.ListenAddresses {
 			out = append(out, wantedPort{"the event stream", a, "give another with --stream HOST:PORT"})

@@ -9,7 +9,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -22,11 +22,11 @@ func TestTakenPortsAreNamedTogether(t *testing.T) {
 	_, err = makeRepo(t.Context(), repo, true)
 	require.NoError(t, err)
 
-	cfg := &plugin.Config{
+	cfg := &monitor.Config{
 		DataFolder:         repo,
 		TCPServerConfig:    &stream.Config{ListenAddresses: []string{"127.0.0.1:0", taken}},
 		HTTPServerConfig:   &httpapi.Config{ListenAddresses: []string{taken, "unix:/run/x.sock"}},
-		IntrospectConfig:   &plugin.IntrospectConfig{ListenAddresses: []string{taken}},
+		IntrospectConfig:   &monitor.IntrospectConfig{ListenAddresses: []string{taken}},
 		StoreListenAddress: taken,
 	}
 	err = checkPorts(repo, cfg)

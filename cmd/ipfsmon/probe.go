@@ -22,7 +22,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
@@ -99,7 +99,7 @@ func probeLog(c *cli.Context) {
 	case n == 3:
 		level = "warn"
 	}
-	_ = logging.SetLogLevel(plugin.LogName, level) // it is one of the levels
+	_ = logging.SetLogLevel(monitor.LogName, level) // it is one of the levels
 }
 
 // probeFolder is where a probe keeps what it keeps unless told otherwise: in
@@ -165,7 +165,7 @@ func probeStore(ctx context.Context, c *cli.Context, readOnly bool) (*store.Stor
 		if err == nil || ctx.Err() != nil || cfg.Host == "" || store.Refused(err) || time.Now().After(end) {
 			return s, err
 		}
-		plugin.Logger().Warn("probe: waiting for the database", "database", cfg.String(), "error", err)
+		monitor.Logger().Warn("probe: waiting for the database", "database", cfg.String(), "error", err)
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
@@ -256,7 +256,7 @@ func newProbePoints(c *cli.Context) (*probePoints, error) {
 	if cfg.URL == "" {
 		return nil, nil
 	}
-	cfg.Log = plugin.Logger()
+	cfg.Log = monitor.Logger()
 	if cfg.SpoolDir == "" {
 		dir, err := probeFolder()
 		if err != nil {

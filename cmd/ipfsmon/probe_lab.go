@@ -15,7 +15,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/probe/lab"
 )
 
@@ -46,7 +46,7 @@ func probeLabCommand() *cli.Command {
 
 func runProbeLab(c *cli.Context) (err error) {
 	cfg := lab.Config{Nodes: c.Int("nodes"), Bucket: c.Int("k"), Latency: c.Duration("latency"), Rounds: c.Int("rounds"), Servers: c.Int("servers"),
-		Settle: c.Duration("settle"), Seed: c.Uint64("seed"), Log: plugin.Logger()}
+		Settle: c.Duration("settle"), Seed: c.Uint64("seed"), Log: monitor.Logger()}
 	var errs []error
 	if cfg.Loss, err = lab.ParseLoss(c.String("loss")); err != nil {
 		errs = append(errs, err)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/scheduler"
 	"github.com/ipfsmon/ipfsmon/probe/server"
@@ -67,7 +67,7 @@ func runProbeScheduler(c *cli.Context) (err error) {
 	}
 	cfg := scheduler.Config{
 		Fleets: fleets, Target: target, Interval: c.Duration("interval"), Probes: c.Int("probes"), Settle: c.Duration("settle"), Wait: c.Duration("wait"),
-		Rounds: c.Int("rounds"), DryRun: probeBool(c, "dry-run"), Token: token, Dependencies: server.Dependencies(), Log: plugin.Logger(),
+		Rounds: c.Int("rounds"), DryRun: probeBool(c, "dry-run"), Token: token, Dependencies: server.Dependencies(), Log: monitor.Logger(),
 	}
 	if err := cfg.Validate(); err != nil {
 		return wrongUse(c, "%w", err)

@@ -24,7 +24,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/internal/listen"
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/server"
 	"github.com/ipfsmon/ipfsmon/probe/store"
@@ -87,7 +87,7 @@ func runProbeServer(c *cli.Context) (err error) {
 		return wrongUse(c, "%q: want dht, ipni or nothing", c.Args().First())
 	}
 	if c.String("firehose-stream") != "" {
-		plugin.Logger().Warn("probe: a flag of parsec has no effect here", "flag", "--firehose-stream")
+		monitor.Logger().Warn("probe: a flag of parsec has no effect here", "flag", "--firehose-stream")
 	}
 	fleet, region := c.String("fleet"), probeString(c, "aws-region")
 	if fleet == "" || strings.Contains(fleet, ",") || len(fleet) > 64 {
@@ -158,7 +158,7 @@ func runProbeServer(c *cli.Context) (err error) {
 	cfg := server.Config{
 		Address: net.JoinHostPort(c.String("server-host"), strconv.Itoa(c.Int("server-port"))), Token: token, AllowInsecure: probeBool(c, "allow-insecure"),
 		Measurer: &p.Measurer, Indexer: indexer, Metrics: metrics, Generation: generation, Deny: deny,
-		StartupDelay: c.Duration("startup-delay"), Heartbeat: c.Duration("heartbeat"), Log: plugin.Logger(),
+		StartupDelay: c.Duration("startup-delay"), Heartbeat: c.Duration("heartbeat"), Log: monitor.Logger(),
 		Node: store.Node{CPU: machine.CPU, Memory: machine.Memory, PeerID: p.Host.ID().String(), Region: region, Cmd: strings.Join(os.Args, " "), Fleet: fleet,
 			Dependencies: server.Dependencies(), IP: machine.IP, PeerPort: p.Port()},
 	}
@@ -236,7 +236,7 @@ func probeDeny(ctx context.Context, c *cli.Context) (out []*server.DenyList, err
 		if source == "" {
 			continue
 		}
-		d, err := server.NewDenyList(ctx, source, plugin.Logger())
+		d, err := server.NewDenyList(ctx, source, monitor.Logger())
 		if err != nil {
 			return nil, fmt.Errorf("probe server: --%s: %w", name, err)
 		}

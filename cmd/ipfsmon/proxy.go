@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	kuboversion "github.com/ipfs/kubo"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -28,7 +29,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/introspect"
-	"github.com/ipfsmon/ipfsmon/plugin"
+	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/proxy"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -242,14 +244,15 @@ func pick[T any](c *cli.Context, flag string, get func(string) T, file T) T {
 }
 
 // monitorConfig is the configuration of the monitor that goes with the proxy.
-func monitorConfig(c *cli.Context, section map[string]any, more func(*plugin.Config)) (*plugin.Config, error) {
-	layers := plugin.Layers{
-		Defaults: func(cfg *plugin.Config) {
+func monitorConfig(c *cli.Context, section map[string]any, more func(*monitor.Config)) (*monitor.Config, error) {
+	layers := monitor.Layers{
+		Path: "monitor", // the file's key
+		Defaults: func(cfg *monitor.Config) {
 			cfg.TCPServerConfig = &stream.Config{ListenAddresses: []string{defaultProxyStream}}
 			cfg.HTTPServerConfig = &httpapi.Config{ListenAddresses: []string{defaultProxyHTTP}}
 			cfg.StoreListenAddress = defaultStore
 		},
-		Flags: func(cfg *plugin.Config) {
+		Flags: func(cfg *monitor.Config) {
 			newRunner(c).flags(cfg)
 			more(cfg)
 		},
@@ -258,10 +261,7 @@ func monitorConfig(c *cli.Context, section map[string]any, more func(*plugin.Con
 		layers.Section = section
 	}
 	cfg, _, err := layers.Effective()
-	if err != nil { // what is kubo's section elsewhere is a key of our file here
-		return nil, errors.New(strings.ReplaceAll(err.Error(), plugin.Section, "monitor"))
-	}
-	return cfg, nil
+	return cfg, err
 }
 
 func runProxy(c *cli.Context) error {
@@ -274,7 +274,7 @@ func runProxy(c *cli.Context) error {
 		return err
 	}
 	var storeURL string
-	more := func(cfg *plugin.Config) {
+	more := func(cfg *monitor.Config) {
 		if storeURL != "" {
 			if cfg.InfluxDB == nil {
 				cfg.InfluxDB = new(influx.Config)
@@ -308,7 +308,7 @@ func runProxy(c *cli.Context) error {
 }
 
 // serveProxy runs proxy and monitor until ctx ends.
-func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Config, storeStats func() status.Store) error {
+func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.Config, storeStats func() status.Store) error {
 	log := slog.Default()
 	b := bus.New(bus.Config{})
 	seen := capture.New(b, log)
@@ -322,16 +322,15 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 	if err != nil {
 		return err
 	}
-	m, err := plugin.Run(mc, plugin.Watched{
-		Host: p.Host(),
-		Sample: func(context.Context) event.Node {
-			out := event.Node{RepoBytes: -1, Process: plugin.Process()}
+	node := nodestate.Node{Host: p.Host(), Reporter: traffic, Taps: taps}
+	sampler := nodestate.NewSampler(node)
+	m, err := monitor.Start(mc, monitor.Watched{
+		Node: node,
+		Sample: func(ctx context.Context) event.Node {
 			traffic.TrimIdle(time.Now().Add(-time.Hour)) // else it keeps every peer that ever came
-			plugin.Bandwidth(&out, traffic)
-			return out
+			return sampler.Sample(ctx)
 		},
-		Reporter:    traffic,
-		Taps:        taps,
+		Kubo:        kuboversion.CurrentVersionNumber,
 		NoBroadcast: true,
 		Store:       storeStats,
 		Collectors:  []prometheus.Collector{p},
@@ -356,15 +355,7 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *plugin.Co
 	if a := p.RefsAddr(); a != nil {
 		fmt.Printf("Preload mode enabled with HTTP /api/v0/refs on %s\n", a)
 	}
-	for _, a := range m.StreamAddresses() {
-		fmt.Println("Metric Export TCP server listening on", a)
-	}
-	for _, a := range m.HTTPAddresses() {
-		fmt.Println("Metric Export HTTP server listening on", a)
-	}
-	for _, u := range m.IntrospectAddresses() {
-		fmt.Println("Introspection page at", u)
-	}
+	m.Announce(os.Stdout)
 	fmt.Println("Proxy is ready")
 	r := &runner{out: os.Stdout}
 	r.monitorStarted(m)

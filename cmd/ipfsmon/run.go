@@ -19,6 +19,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -82,15 +83,15 @@ func runCommand() *cli.Command {
 
 // runner runs one monitored node in this process.
 type runner struct {
-	flags   func(*plugin.Config)
+	flags   func(*monitor.Config)
 	out     io.Writer
-	started func(*plugin.Monitor)          // besides the status, may be nil
-	monitor atomic.Pointer[plugin.Monitor] // nil until it runs
+	started func(*monitor.Monitor)          // besides the status, may be nil
+	monitor atomic.Pointer[monitor.Monitor] // nil until it runs
 }
 
 // newRunner takes the flags of runFlags.
 func newRunner(c *cli.Context) *runner {
-	return &runner{out: os.Stdout, flags: func(cfg *plugin.Config) {
+	return &runner{out: os.Stdout, flags: func(cfg *monitor.Config) {
 		if c.IsSet("data") {
 			cfg.DataFolder = c.String("data")
 		}
@@ -125,7 +126,7 @@ func newRunner(c *cli.Context) *runner {
 }
 
 // runDefaults are the settings of "ipfsmon run" below kubo's section.
-func runDefaults(cfg *plugin.Config) {
+func runDefaults(cfg *monitor.Config) {
 	cfg.TCPServerConfig = &stream.Config{ListenAddresses: []string{defaultStream}}
 	cfg.HTTPServerConfig = &httpapi.Config{ListenAddresses: []string{defaultHTTP}}
 	cfg.StoreListenAddress = defaultStore
@@ -151,7 +152,7 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 	var points *os.File // set where points go to standard output
 	opts := plugin.Options{
 		Defaults: runDefaults,
-		Flags: func(cfg *plugin.Config) {
+		Flags: func(cfg *monitor.Config) {
 			r.flags(cfg)
 			if points != nil {
 				cfg.InfluxDB.Stdout = points
@@ -230,9 +231,9 @@ func useStore(cfg *influx.Config, url, data string) {
 }
 
 // startStore starts the embedded InfluxDB in a process of its own.
-func startStore(ctx context.Context, cfg *plugin.Config) (*store.Child, error) {
+func startStore(ctx context.Context, cfg *monitor.Config) (*store.Child, error) {
 	if err := os.MkdirAll(cfg.DataFolder, 0o700); err != nil {
-		return nil, fmt.Errorf("%s.DataFolder: %w", plugin.Section, err)
+		return nil, fmt.Errorf("%s.DataFolder: %w", monitor.Section, err)
 	}
 	child, err := store.Supervise(ctx, store.ChildConfig{
 		Data: cfg.DataFolder, Listen: cfg.StoreListenAddress, MaxBytes: int64(cfg.StoreMaxBytes), MemoryLimit: int64(cfg.StoreMemoryLimit),
@@ -269,11 +270,11 @@ func pluginEntry(repo string) (entry config.Plugin, err error) {
 	if err := json.Unmarshal(b, &cfg); err != nil {
 		return entry, fmt.Errorf("read the node's configuration %s: %w", file, err)
 	}
-	return cfg.Plugins.Plugins[plugin.Name], nil
+	return cfg.Plugins.Plugins[monitor.Name], nil
 }
 
 // monitorStarted begins the status line.
-func (r *runner) monitorStarted(m *plugin.Monitor) {
+func (r *runner) monitorStarted(m *monitor.Monitor) {
 	keepNohup()
 	r.monitor.Store(m)
 	if err := m.Drift(); err != nil {
@@ -287,7 +288,7 @@ func (r *runner) monitorStarted(m *plugin.Monitor) {
 
 // status shows how the monitor stands: on a terminal a line that is renewed
 // each second, elsewhere a log line every statusEvery.
-func (r *runner) status(m *plugin.Monitor) {
+func (r *runner) status(m *monitor.Monitor) {
 	every, begin, end := statusEvery, "", "\n"
 	if f, ok := r.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		every, begin, end = time.Second, "\r\x1b[K", ""

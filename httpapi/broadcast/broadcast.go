@@ -1,8 +1,16 @@
+// Package broadcast sends wants and cancels to all peers of a host, for the HTTP
+// API's Bitswap discovery.
+//
+// In: a host, and CIDs. Out: for each peer what was sent, when, and what failed.
+// Promised: a peer that does not read holds up no other for longer than 30
+// seconds, and what a cancelled request sent is taken back; the host's Bitswap
+// neither learns of the wants nor fetches their blocks.
 package broadcast
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"sync"
@@ -42,19 +50,27 @@ var bitswapProtocols = []protocol.ID{
 	bsnet.ProtocolBitswap, bsnet.ProtocolBitswapOneOne, bsnet.ProtocolBitswapOneZero, bsnet.ProtocolBitswapNoVers,
 }
 
-// broadcaster sends wants and cancels on streams of its own: Bitswap's client
-// would keep the wants, ask for them again and fetch the blocks. It implements
-// httpapi.Broadcaster. Given the tapped host, what it sends is captured like
-// everything else that the node sends.
-type broadcaster struct {
-	host host.Host
-
+// Broadcaster sends wants and cancels on streams of its own: Bitswap's client
+// would keep the wants, repeat them and fetch the blocks.
+type Broadcaster struct {
+	host  host.Host
 	guard guard.Guard
 }
 
+var _ httpapi.Broadcaster = (*Broadcaster)(nil)
+
+// New makes a broadcaster. With a host that capture taps, what it sends is
+// captured like everything else that the node sends.
+func New(h host.Host, log *slog.Logger) *Broadcaster {
+	return &Broadcaster{host: h, guard: guard.Guard{Log: log}}
+}
+
+// Panics is how many panics of its own it caught.
+func (b *Broadcaster) Panics() uint64 { return b.guard.Panics() }
+
 // peers returns the connected peers that speak Bitswap, or have not said yet
 // what they speak.
-func (b *broadcaster) peers() []peer.ID {
+func (b *Broadcaster) peers() []peer.ID {
 	return slices.DeleteFunc(b.host.Network().Peers(), func(p peer.ID) bool {
 		all, err := b.host.Peerstore().GetProtocols(p)
 		return err == nil && len(all) > 0 && !slices.ContainsFunc(all, func(id protocol.ID) bool {
@@ -64,7 +80,7 @@ func (b *broadcaster) peers() []peer.ID {
 }
 
 // Want sends all CIDs to each peer in one message.
-func (b *broadcaster) Want(ctx context.Context, cids []cid.Cid) []httpapi.WantSent {
+func (b *Broadcaster) Want(ctx context.Context, cids []cid.Cid) []httpapi.WantSent {
 	peers := b.peers()
 	out := make([]httpapi.WantSent, len(peers))
 	b.each(len(peers), func(i int) {
@@ -77,7 +93,7 @@ func (b *broadcaster) Want(ctx context.Context, cids []cid.Cid) []httpapi.WantSe
 }
 
 // Cancel sends cancels of all CIDs to each peer in one message.
-func (b *broadcaster) Cancel(ctx context.Context, cids []cid.Cid) []httpapi.CancelSent {
+func (b *Broadcaster) Cancel(ctx context.Context, cids []cid.Cid) []httpapi.CancelSent {
 	peers := b.peers()
 	out := make([]httpapi.CancelSent, len(peers))
 	b.each(len(peers), func(i int) {
@@ -91,7 +107,7 @@ func (b *broadcaster) Cancel(ctx context.Context, cids []cid.Cid) []httpapi.Canc
 // WantCancel sends the wants to all peers, and so long after each peer's want
 // the cancel, on the same stream: on another it might overtake the want. If ctx
 // ends, what was sent is taken back at once.
-func (b *broadcaster) WantCancel(ctx context.Context, cids []cid.Cid, after time.Duration) []httpapi.WantCancelSent {
+func (b *Broadcaster) WantCancel(ctx context.Context, cids []cid.Cid, after time.Duration) []httpapi.WantCancelSent {
 	peers := b.peers()
 	out := make([]httpapi.WantCancelSent, len(peers))
 	streams := make([]sending, len(peers))
@@ -126,7 +142,7 @@ func (b *broadcaster) WantCancel(ctx context.Context, cids []cid.Cid, after time
 
 // each calls f for 0 to n-1 in that order from a few goroutines and waits for
 // them. A panic of ours costs the one call.
-func (b *broadcaster) each(n int, f func(i int)) {
+func (b *Broadcaster) each(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	next := make(chan int)
 	for range min(n, broadcastWorkers) {
@@ -148,7 +164,7 @@ func (b *broadcaster) each(n int, f func(i int)) {
 
 // sending is what is under way with one peer. One goroutine uses it at a time.
 type sending struct {
-	b      *broadcaster
+	b      *Broadcaster
 	peer   peer.ID
 	stream network.Stream // nil until the first message, and after an error
 }

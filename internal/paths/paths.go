@@ -12,30 +12,41 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+)
 
-	"github.com/ipfs/kubo/config"
-	"github.com/ipfs/kubo/misc/fsutil"
+// The environment's name for the node's repository, and where it is without
+// one: kubo's.
+const (
+	repoVariable = "IPFS_PATH"
+	defaultRepo  = "~/.ipfs"
 )
 
 // Home returns a path with a leading ~ replaced by the user's home folder.
 // Other paths, "" among them, are returned as they are. ~name is an error:
 // kubo does not know it either, and a folder of that name is hardly meant.
 func Home(path string) (string, error) {
-	out, err := fsutil.ExpandHome(path)
-	if err != nil {
-		return "", fmt.Errorf("path %q: %w; want an absolute path, or ~/ for your own home folder", path, err)
+	rest, ok := strings.CutPrefix(path, "~")
+	if !ok {
+		return path, nil
 	}
-	return out, nil
+	err := errors.New("cannot expand user-specific home dir")
+	if rest == "" || rest[0] == '/' || rest[0] == '\\' {
+		var home string
+		if home, err = os.UserHomeDir(); err == nil {
+			return filepath.Join(home, rest), nil
+		}
+	}
+	return "", fmt.Errorf("path %q: %w; want an absolute path, or ~/ for your own home folder", path, err)
 }
 
 // Repo returns the absolute path of a node's repository: given, or that of
 // IPFS_PATH, or ~/.ipfs.
 func Repo(given string) (string, error) {
 	if given == "" {
-		given = os.Getenv(config.EnvDir)
+		given = os.Getenv(repoVariable)
 	}
 	if given == "" {
-		given = config.DefaultPathRoot
+		given = defaultRepo
 	}
 	path, err := Home(given)
 	if err == nil {

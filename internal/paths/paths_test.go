@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ipfs/kubo/config"
+	"github.com/ipfs/kubo/misc/fsutil"
 )
 
 func TestHome(t *testing.T) {
@@ -25,6 +28,20 @@ func TestHome(t *testing.T) {
 	f("~other/x", "")
 	if _, err := Home("~other/x"); err == nil || !strings.Contains(err.Error(), `"~other/x"`) || !strings.Contains(err.Error(), "want") {
 		t.Errorf("Home(~other/x): %v, want an error with the path and what is wanted", err)
+	}
+}
+
+// TestAsKubo compares with what kubo makes of the same paths and names.
+func TestAsKubo(t *testing.T) {
+	t.Setenv("HOME", "/home/lab")
+	for _, path := range []string{"", "~", "~/", "~/x y", `~\x`, "~~", "/~/x", "x/~", "./~", "~other/x", "~/../x//y"} {
+		want, failed := fsutil.ExpandHome(path)
+		if got, err := Home(path); got != want || (err == nil) != (failed == nil) {
+			t.Errorf("Home(%q) = %q, %v; kubo's is %q, %v", path, got, err, want, failed)
+		}
+	}
+	if repoVariable != config.EnvDir || defaultRepo != config.DefaultPathRoot {
+		t.Errorf("a repository is at %s, or %s; kubo's at %s, or %s", repoVariable, defaultRepo, config.EnvDir, config.DefaultPathRoot)
 	}
 }
 

@@ -1,4 +1,4 @@
-package plugin
+package nodestate
 
 import (
 	"cmp"
@@ -12,33 +12,32 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ipfs/kubo/core"
 	bandwidth "github.com/libp2p/go-libp2p/core/metrics"
 
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// maxBandwidths is how many protocols a sample tells the bandwidth of; the
-// rest is summed.
+// maxBandwidths is how many protocols a sample has the bandwidth of; the rest
+// is summed.
 const maxBandwidths = 30
 
-// repoEvery is how often the repository's size is asked for: it may walk
-// through the datastore.
+// repoEvery is how often the repository's size is read: it may walk through
+// the datastore.
 const repoEvery = time.Minute
 
-// nodeSampler returns what a node tells about itself for each sample.
-type nodeSampler struct {
-	node *core.IpfsNode
-
-	// of the one goroutine that samples
+// Sampler reads a node's own figures for each sample. Not for several
+// goroutines.
+type Sampler struct {
+	node     Node
 	repoSize int64
 	repoNext time.Time
 }
 
-func newNodeSampler(n *core.IpfsNode) *nodeSampler { return &nodeSampler{node: n, repoSize: -1} }
+// NewSampler makes a sampler of a node.
+func NewSampler(n Node) *Sampler { return &Sampler{node: n, repoSize: -1} }
 
-// Bandwidth sets the traffic of all protocols, and that of those with most of it.
-func Bandwidth(out *event.Node, r bandwidth.Reporter) {
+// bandwidths sets the traffic of all protocols, and that of those with most of it.
+func bandwidths(out *event.Node, r bandwidth.Reporter) {
 	total := r.GetBandwidthTotals()
 	out.BandwidthTotal = event.Bandwidth{InBytes: total.TotalIn, OutBytes: total.TotalOut, InRate: total.RateIn, OutRate: total.RateOut}
 	rest := event.Bandwidth{Protocol: event.Others}
@@ -61,12 +60,13 @@ func Bandwidth(out *event.Node, r bandwidth.Reporter) {
 	out.Bandwidth = append(out.Bandwidth[:keep], rest)
 }
 
-// sample reads counters that kubo and libp2p keep anyway.
-func (s *nodeSampler) sample(ctx context.Context) event.Node {
-	out := event.Node{RepoBytes: s.repo(ctx), Process: process()}
+// Sample reads counters that the node keeps anyway. RepoBytes is -1 where it is
+// not known.
+func (s *Sampler) Sample(ctx context.Context) event.Node {
+	out := event.Node{RepoBytes: s.repo(ctx), Process: Process()}
 	n := s.node
 	if n.Reporter != nil {
-		Bandwidth(&out, n.Reporter)
+		bandwidths(&out, n.Reporter)
 	}
 	if n.DHT != nil {
 		if n.DHT.WAN != nil {
@@ -89,11 +89,11 @@ func (s *nodeSampler) sample(ctx context.Context) event.Node {
 
 // repo returns the repository's size in bytes, as it was at most repoEvery and
 // the time of one reading ago; -1 before the first.
-func (s *nodeSampler) repo(ctx context.Context) int64 {
-	if time.Now().Before(s.repoNext) || ctx.Err() != nil {
+func (s *Sampler) repo(ctx context.Context) int64 {
+	if s.node.RepoBytes == nil || time.Now().Before(s.repoNext) || ctx.Err() != nil {
 		return s.repoSize
 	}
-	size, err := s.node.Repo.GetStorageUsage(ctx)
+	size, err := s.node.RepoBytes(ctx)
 	if err == nil {
 		s.repoSize = int64(size)
 	}
@@ -101,8 +101,8 @@ func (s *nodeSampler) repo(ctx context.Context) int64 {
 	return s.repoSize
 }
 
-// process reads what this process costs.
-func process() event.Process {
+// Process reads what this process costs.
+func Process() event.Process {
 	out := event.Process{Goroutines: runtime.NumGoroutine(), OpenFiles: -1}
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) == nil {

@@ -1,0 +1,40 @@
+package plugin
+
+import (
+	kubolibp2p "github.com/ipfs/kubo/core/node/libp2p"
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/core/routing"
+	"go.uber.org/fx"
+
+	"github.com/ipfsmon/ipfsmon/introspect"
+)
+
+// taps are in the node from its start, whether anybody looks or not.
+type taps struct {
+	traffic *introspect.Taps
+	dht     *introspect.DHTTaps
+}
+
+func newTaps() taps { return taps{introspect.NewTaps(), introspect.NewDHTTaps()} }
+
+// options puts the taps into the host and into the DHT.
+func (t taps) options() fx.Option {
+	return fx.Options(
+		fx.Decorate(func(make kubolibp2p.HostOption) kubolibp2p.HostOption {
+			return func(id peer.ID, ps peerstore.Peerstore, opts ...libp2p.Option) (host.Host, error) {
+				return make(id, ps, append(opts, t.traffic.Option())...)
+			}
+		}),
+		fx.Decorate(func(make kubolibp2p.RoutingOption) kubolibp2p.RoutingOption {
+			return func(args kubolibp2p.RoutingOptionArgs) (routing.Routing, error) {
+				if args.Host != nil {
+					args.Host = t.dht.Host(args.Host)
+				}
+				return make(args)
+			}
+		}),
+	)
+}
