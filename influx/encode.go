@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
@@ -278,7 +279,7 @@ func (e *Encoder) setPeer(p peer.ID) {
 	}
 	if p != c.id || c.text == nil {
 		c.id = p
-		c.text = append(appendPeer(append(c.text[:0], '"'), p), '"')
+		c.text = append(cidtext.AppendPeer(append(c.text[:0], '"'), p), '"')
 	}
 	e.peerText = c.text
 }
@@ -346,7 +347,7 @@ func (p *point) text(v event.Text) {
 
 func (p *point) cid(c cid.Cid) {
 	p.key()
-	p.buf = append(appendCID(append(p.buf, '"'), c), '"')
+	p.buf = append(cidtext.AppendCID(append(p.buf, '"'), c), '"')
 }
 
 // uint adds a counter; what InfluxDB cannot hold is the most it can.

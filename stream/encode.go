@@ -8,6 +8,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
 // hasV3 says whether version 3 of the protocol has a place for the event:
@@ -34,7 +35,7 @@ func appendV3(dst []byte, e *event.Event, exactAddrs bool) []byte {
 	dst = append(dst, `{"event":{"timestamp":"`...)
 	dst = time.Unix(0, e.Time).AppendFormat(dst, time.RFC3339Nano)
 	dst = append(dst, `","peer":"`...)
-	dst = appendPeer(dst, e.Peer)
+	dst = cidtext.AppendPeer(dst, e.Peer)
 	if e.Kind == event.KindConnection {
 		dst = append(dst, `","connection_event":{"remote":`...)
 		dst, _ = form.addr(dst, string(e.Conn.Addr))
@@ -143,7 +144,7 @@ func appendLink(dst []byte, c cid.Cid) []byte {
 		return append(dst, "null"...)
 	}
 	dst = append(dst, `{"/":"`...)
-	dst = appendCID(dst, c)
+	dst = cidtext.AppendCID(dst, c)
 	return append(dst, `"}`...)
 }
 

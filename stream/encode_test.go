@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -431,19 +430,4 @@ func FuzzEncode(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestTexts(t *testing.T) {
-	for n := range 200 {
-		p := testPeer(n)
-		require.Equal(t, p.String(), string(appendPeer(nil, p)))
-		for v := range 2 {
-			c := testCID(v, n)
-			require.Equal(t, c.String(), string(appendCID(nil, c)))
-		}
-		// All lengths, leading zeros, the largest digits.
-		for _, s := range []string{strings.Repeat("\xff", n), strings.Repeat("\x00", n), "\x00\x00" + strings.Repeat("\x01", n), "\x00" + string(p)[:n%38]} {
-			require.Equal(t, peer.ID(s).String(), string(appendPeer(nil, peer.ID(s))), "%q", s)
-		}
-	}
 }

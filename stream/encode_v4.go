@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
 // hasV4 says whether version 4 has a place for the event. Samples have none:
@@ -29,7 +30,7 @@ func appendV4(dst []byte, e *event.Event) []byte {
 	dst = append(dst, `{"timestamp":"`...)
 	dst = time.Unix(0, e.Time).UTC().AppendFormat(dst, time.RFC3339Nano)
 	dst = append(dst, `","peer":"`...)
-	dst = appendPeer(dst, e.Peer)
+	dst = cidtext.AppendPeer(dst, e.Peer)
 	dst = append(dst, '"')
 	switch e.Kind {
 	case event.KindMessage:

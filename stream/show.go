@@ -10,6 +10,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
 // shownEntries is the most entries of a message that AppendText names.
@@ -117,7 +118,7 @@ func (m *Message) appendText(dst []byte, by string) []byte {
 		dst = append(dst, word...)
 		dst = append(dst, ' ')
 		if c.Defined() {
-			dst = appendCID(dst, c)
+			dst = cidtext.AppendCID(dst, c)
 		} else {
 			dst = append(dst, '-')
 		}
