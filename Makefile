@@ -7,11 +7,15 @@ LDFLAGS := -X main.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
+# go test with the program built above. A folder of test/ is behind the build tag
+# of its name, but for test/e2e and test/repository, which need Go alone.
+TEST = IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -count=1
+
 # The packages that the race detector watches: all of ours, but for the tests in
 # test/, which run the program in processes of its own, and for the demo, which
 # runs many kubo nodes in one process: kubo writes variables of its packages
 # while it builds a node, and what it reports of them is kubo's own.
-RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test$$ -e /internal/demo$$)
+RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$$)
 
 .NOTPARALLEL:
 .PHONY: mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin clean check-dashboards check-stack check-page bench-page kubo
@@ -31,7 +35,7 @@ demo: build ## a monitored node in a private swarm on loopback, everything alive
 test: test-plain race ## all tests that need Go and a C compiler only, also under the race detector
 
 test-plain: build ## the same without the race detector
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m ./...
+	$(TEST) -timeout 15m ./...
 
 # Arrow, which the embedded InfluxDB brings, does not pass its pointer checks.
 # The tag poison: a sink that keeps an event of the bus fails its tests.
@@ -48,7 +52,7 @@ programs:
 test-all: test-programs check-page check-stack faults ## what make test leaves out: tests with other real programs, which it installs
 
 test-programs: build plugin programs ## of those the ones with other nodes, InfluxDBs, PostgreSQL, telegraf
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAll' -skip 'Fault|Stack|Dashboards|Page' ./test
+	$(TEST) -tags programs -timeout 30m ./test/programs
 
 # What the page's tests need besides Go goes to bin/page; so do their screenshots.
 bin/page/node_modules: test/page/package.json test/page/package-lock.json
@@ -59,7 +63,7 @@ bin/page/node_modules: test/page/package.json test/page/package-lock.json
 check-page: build programs bin/page/node_modules ## the live page: its parts with Node, all of it in Chromium against the demo; screenshots in bin/page
 	node --test introspect/ui/test/*.test.mjs
 	$(GO) test -count=1 ./introspect/ui/gen
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'TestAllPage' ./test
+	$(TEST) -tags page -timeout 30m ./test/page
 
 bench-page: programs bin/page/node_modules ## how busy the live page keeps a browser with 5,000 connections, once a second
 	$(GO) build -o bin/page/feed ./test/page/feed
@@ -67,7 +71,7 @@ bench-page: programs bin/page/node_modules ## how busy the live page keeps a bro
 
 check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query asked of three InfluxDBs
 	$(GO) test -count=1 ./grafana
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -count=1 -timeout 30m -run 'Dashboards' ./test
+	$(TEST) -tags dashboards -timeout 30m ./test/dashboards
 
 STACK_PROGRAMS := docker.io iptables debootstrap nginx libnginx-mod-stream shellcheck curl
 STACK_SCRIPTS  := docker/*.sh docker/test/*.sh docker/test/influx nginx/start.sh test/influxdb2/build.sh
@@ -77,13 +81,14 @@ check-stack: check-dashboards ## the containers' stack: its files, nginx before 
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(STACK_PROGRAMS); } || exit 1; done
 	shellcheck $(STACK_SCRIPTS)
 	cd docker/check && $(GO) vet ./... && $(GO) test -count=1 ./...
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -tags all -v -count=1 -timeout 40m -run 'TestAllStack' ./test
+	$(TEST) -tags stack -v -timeout 40m ./test/stack
 
 # The rows of docs/durability.md. FAULTS=1 makes them as long as they are meant
 # to be: ten minutes without a server, 200 kills, 50 restarts.
 FAULTS ?=
+FAULTY := ./influx/spool ./influx
 faults: build programs ## what disks, servers and networks do wrong; ends with "N passed, N failed"; FAULTS=1: at full length
-	@IPFSMON_BIN=$(abspath $(BIN)) FAULTS=$(FAULTS) $(GO) test -tags all -v -count=1 -timeout 60m -run 'Fault' ./influx/spool ./influx ./test > bin/faults.log 2>&1; code=$$?; \
+	@FAULTS=$(FAULTS) $(TEST) -tags faults -v -timeout 60m $(FAULTY) ./test/faults > bin/faults.log 2>&1; code=$$?; \
 	grep -E '^ *--- (PASS|FAIL)|^(FAIL|ok)' bin/faults.log; \
 	p=$$(grep -c -- '^--- PASS' bin/faults.log); f=$$(grep -c -- '^--- FAIL' bin/faults.log); \
 	[ $$code = 0 ] || tail -n 60 bin/faults.log; echo "$$p passed, $$f failed"; exit $$code
@@ -92,7 +97,7 @@ bench: ## benchmarks, each against the thing replaced in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./bus ./capture ./stream ./influx ./metrics
 
 bench-introspect: ## what a snapshot of 100, 1,000 and 10,000 connections costs, and the page a browser; fails when a gate is missed
-	$(GO) test -run 'TestSnapshotAllocations|TestTapsDoNotAllocate' -bench Snapshot -benchtime 20x -v ./introspect
+	$(GO) test -count=1 -bench Snapshot -benchtime 20x -v ./introspect
 	$(GO) test -run '^$$' -bench 'Taps|Event' -benchmem ./introspect
 	$(MAKE) --no-print-directory bench-page
 
@@ -102,20 +107,20 @@ bench-stream: ## the stream against the old exporter's design, with gates
 # SOAK=8h for as long as that; SOAK_RATE is points a second.
 SOAK ?= 3m
 soak: build ## a monitored node under load for SOAK=3m; what grows, CSV and plot in bin/soak
-	SOAK=$(SOAK) SOAK_DIR=$(abspath bin/soak) IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -run '^$$' -bench Soak -benchtime 1x -timeout 0 ./test
+	SOAK=$(SOAK) SOAK_DIR=$(abspath bin/soak) $(TEST) -tags soak -run '^$$' -bench Soak -benchtime 1x -timeout 0 ./test/soak
 
 BENCH_INFLUX ?=
 bench-influx: build programs ## delivery to InfluxDB against its own client, with gates; BENCH_INFLUX=-short
 	$(GO) run ./influx/benchinflux -bin $(BIN) $(BENCH_INFLUX); code=$$?; \
-	IPFSMON_BIN=$(abspath $(BIN)) $(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
-	  $(GO) test -run '^$$' -bench Sustained -benchtime 1x -timeout 40m ./test && exit $$code
+	$(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
+	  $(TEST) -tags soak -run '^$$' -bench Sustained -benchtime 1x -timeout 40m ./test/soak && exit $$code
 
 bench-proxy: ## what the proxy costs against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32", -apart: on a core of its own
 	$(GO) run ./proxy/benchproxy $(BENCH_PROXY)
 
 bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
 	$(GO) test -run '^$$' -bench 'Capture|Hostile|Sample' -benchtime 1x ./capture
-	IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -run '^$$' -bench EndToEnd -benchtime 1x -timeout 30m ./test
+	$(TEST) -tags soak -run '^$$' -bench EndToEnd -benchtime 1x -timeout 30m ./test/soak
 
 bench-probe: ## what watching a lookup costs; fails above 5 %
 	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x

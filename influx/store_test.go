@@ -70,7 +70,7 @@ func TestStoreAnswers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ask(t, cfg, statement, flux) // that it finds something is for test/dashboards_test.go, where a demo has run
+			ask(t, cfg, statement, flux) // that it finds something is for test/dashboards, where a demo has run
 		}
 	}
 	policies := ask(t, cfg, "SHOW RETENTION POLICIES ON ipfsmon", false)

@@ -23,12 +23,11 @@ import (
 
 const kubo = "github.com/ipfs/kubo"
 
-// quick are the packages that know kubo, boxo or libp2p, and what of ./test
-// asks a node for its versions, interfaces and names. Each list of arguments
-// is one `go test`.
+// quick are the packages that know kubo, boxo or libp2p, and the tests of the
+// program that need Go alone. Each list of arguments is one `go test`.
 var quick = [][]string{
 	{"./plugin", "./capture", "./introspect", "./internal/loopback/...", "./internal/demo", "./proxy", "./probe/...", "./metrics"},
-	{"./test", "-run", "Modules|Imports|Version|IPFSIsKubo|APIOfARealNode|Introspection|Telemetry|BadConfiguration|OlderRepository|EnableGC|FirstStart|Isolated|Tilde|PluginsThat"},
+	{"./test/repository", "./test/e2e"},
 }
 
 func main() {

@@ -1,0 +1,212 @@
+package harness
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multihash"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/status"
+)
+
+// CidOf returns a different CID for each n, of three codecs and both versions.
+func CidOf(t *testing.T, n int) cid.Cid {
+	t.Helper()
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(n)))
+	mh, err := multihash.Encode(sum[:], multihash.SHA2_256)
+	require.NoError(t, err)
+	switch n % 3 {
+	case 0:
+		return cid.NewCidV0(mh)
+	case 1:
+		return cid.NewCidV1(cid.Raw, mh)
+	}
+	return cid.NewCidV1(cid.DagCBOR, mh)
+}
+
+func PeerOf(n int) peer.ID {
+	sum := sha256.Sum256(fmt.Appendf(nil, "peer %d", n))
+	return peer.ID(append([]byte{0x00, 0x24, 0x08, 0x01, 0x12, 0x20}, sum[:]...))
+}
+
+// Events makes n events of all kinds, a hundred for each nanosecond, and tells
+// how many points of each measurement they are to one sink.
+func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
+	t.Helper()
+	points := map[string]int{}
+	out := make([]*event.Event, n)
+	at := time.Now().UnixNano()
+	for i := range out {
+		e := &event.Event{Time: at + int64(i/100), Kind: event.KindMessage, Dir: event.Direction(i % 2), Peer: PeerOf(i % 50)}
+		switch i % 10 {
+		case 0:
+			e.Kind, e.Conn = event.KindConnection, &event.Conn{
+				ID: fmt.Sprint(i), Closed: i%20 == 0, Inbound: i%3 == 0, Addr: "/ip4/127.0.0.1/tcp/4001",
+				Transport: event.Transports[i%len(event.Transports)], Security: "noise", Muxer: "yamux", Duration: time.Second,
+			}
+			points["connections"]++
+		case 1:
+			e.Kind, e.Identify = event.KindIdentify, &event.Identify{
+				Agent: event.Clean(`kubo "0.43"\, a b=c`+"\n", event.MaxAgentText), Protocols: []event.Text{"/ipfs/bitswap/1.2.0"},
+			}
+			points["identifies"]++
+		case 2:
+			e.Kind, e.Peer, e.Sample = event.KindSample, "", &event.Sample{
+				Interval: time.Second, Traffic: [2]event.Traffic{{Messages: 3}, {Messages: 4}}, Known: 7,
+				Peers:     []event.PeerCount{{Inbound: true, Transport: "tcp", Peers: 2}},
+				Agents:    []event.AgentCount{{Agent: `kubo, a b=c\d`, Peers: 1}, {Agent: "kubo/0.43.0/", Peers: 1}},
+				Protocols: []event.ProtocolCount{{Protocol: "/ipfs/bitswap/1.2.0", Peers: 1}, {Protocol: `/a b,c=d\e`, Peers: 2}},
+				Streams:   []event.StreamCount{{Protocol: "/ipfs/id/1.0.0", Direction: "inbound", Streams: 1}},
+				Node: event.Node{Bandwidth: []event.Bandwidth{{Protocol: event.Others, InBytes: 1}},
+					Routing: []event.RoutingTable{{Name: "wan", Peers: 9}, {Name: "lan", Peers: 1}}},
+			}
+			points["traffic"] += 2 // one for each direction
+			points["peers"] += 4   // tcp and quic-v1 in both directions
+			points["agent_versions"] += 2
+			points["protocols"] += 2
+			points["streams"]++
+			points["bandwidth"]++
+			points["routing"] += 2
+			points["node"]++
+			points["process"]++
+			points["pipeline"]++
+			if i > 2 { // before the first sample nothing was counted
+				points["origins"] += 2
+			}
+		case 3:
+			e.Kind, e.Latency = event.KindLatency, &event.Latency{CID: CidOf(t, i), Elapsed: time.Duration(i) * time.Microsecond}
+			points["latency"]++
+		case 4:
+			if i%100 == 4 {
+				e.Kind, e.Peer, e.Summary = event.KindSummary, "", &event.Summary{
+					Interval: time.Minute, TopCIDs: []event.TopCID{{CID: CidOf(t, i), Wants: 1}}, TopPeers: []event.TopPeer{{Peer: PeerOf(i), Agent: "a"}},
+					Codecs: []event.Share{{Name: "raw", N: 1}}, Versions: []event.Share{{Name: "1", N: 1}}, Hashes: []event.Share{{Name: "identity", N: 1}},
+				}
+				for name, n := range map[string]int{"unique": 2, "duplicates": 2, "top_cids": 1, "top_peers": 1, "codecs": 1, "cid_versions": 1, "hashes": 1, "latency_totals": 6, "derived": 1} {
+					points[name] += n
+				}
+				break
+			}
+			switch i % 100 {
+			case 14:
+				e.Kind, e.Peer, e.Proxy = event.KindProxy, "", &event.Proxy{Interval: time.Second, UpstreamPeers: 1,
+					Downstreams: []event.ProxyDownstream{{Name: "one", Peer: PeerOf(1)}, {Name: "two, a b=c", Peer: PeerOf(2)}}}
+				points["proxy"]++
+				points["proxy_downstreams"] += 2
+			case 24, 34:
+				e.Kind, e.Probe = event.KindProbe, &event.Probe{Provide: i%100 == 24, Fleet: "default", Region: "a b,c=d", Target: "DHT", CID: CidOf(t, i)}
+				points[map[bool]string{true: "dht_provide", false: "dht_retrieve"}[e.Probe.Provide]]++
+			case 44:
+				e.Kind, e.Peer, e.ClockStep = event.KindClockStep, "", &event.ClockStep{By: 3 * time.Second}
+				points["notes"]++
+			}
+			if e.Kind != event.KindMessage {
+				break
+			}
+			e.Blocks = []event.Block{{CID: CidOf(t, i), Size: int32(i)}, {CID: CidOf(t, i+1), Size: 1 << 20}}
+			points["blocks"] += 2
+		case 5:
+			e.Presences = []event.Presence{{CID: CidOf(t, i), Type: event.Have}, {CID: CidOf(t, i), Type: event.DontHave}}
+			points["presences"] += 2
+		default:
+			e.Wants = []event.Want{
+				{CID: CidOf(t, i), Priority: int32(-i), Type: event.WantHave, SendDontHave: true},
+				{CID: CidOf(t, i), Priority: 1, Type: event.WantBlock}, {CID: CidOf(t, i+1), Cancel: true},
+			}
+			points["wants"] += 3
+		}
+		out[i] = e
+	}
+	points["notes"] += 2 // start and stop
+	return out, points
+}
+
+// Sum adds up the points of all measurements.
+func Sum(points map[string]int) int {
+	all := 0
+	for _, n := range points {
+		all += n
+	}
+	return all
+}
+
+// running is a sink at work.
+type running struct {
+	*influx.Sink
+	t   *testing.T
+	Bus *bus.Bus
+	End chan error
+}
+
+func RunSink(t *testing.T, cfg influx.Config) *running {
+	t.Helper()
+	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, nil))
+	sink, err := influx.New(cfg, "monitor under test")
+	require.NoError(t, err)
+	sink.SetPipeline(func() status.Pipeline { return status.Pipeline{} })
+	r := &running{Sink: sink, t: t, Bus: bus.New(bus.Config{MaxEvents: 1 << 16, MaxBytes: 256 << 20}), End: make(chan error, 1)}
+	reader := r.Bus.Subscribe("influx")
+	r.Bus.Live()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { // ended by the cleanup
+		defer close(done)
+		r.End <- sink.Run(ctx, reader)
+	}()
+	t.Cleanup(func() { cancel(); r.Bus.Close(); <-done })
+	return r
+}
+
+// testLog puts a log into the test's own.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(b []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+func (r *running) Publish(events []*event.Event) {
+	r.t.Helper()
+	for _, e := range events {
+		require.True(r.t, r.Bus.Publish(e))
+	}
+}
+
+// Until waits for a state of the sink.
+func (r *running) Until(what string, ok func(influx.Stats) bool) {
+	r.t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for s := r.Stats(); !ok(s); s = r.Stats() {
+		require.True(r.t, time.Now().Before(deadline), "not within a minute: %s; the sink: %+v", what, s)
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Delivered waits until all is stored but the note of the end.
+func (r *running) Delivered(points map[string]int) {
+	r.t.Helper()
+	r.Until("all is stored", func(s influx.Stats) bool { return s.Stored == uint64(Sum(points)-1) })
+}
+
+// Finish ends the sink, which must have stored and rejected just so many.
+func (r *running) Finish(stored, rejected int) {
+	r.t.Helper()
+	r.Bus.Close()
+	require.NoError(r.t, <-r.End)
+	s := r.Stats()
+	require.Equal(r.t, []uint64{uint64(stored), uint64(rejected), uint64(stored + rejected), 0, 0, 0, 0},
+		[]uint64{s.Stored, s.Rejected, s.Accepted, s.Dropped, s.Missed, s.Panics, uint64(s.Queued)},
+		"stored, rejected, accepted, dropped, missed, panics, queued: %+v", s)
+}

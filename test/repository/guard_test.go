@@ -1,0 +1,73 @@
+package repository
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestEveryRecoverIsTheGuards: a function of the product that calls recover()
+// hands what it gets to internal/guard, which counts and logs it with its stack.
+func TestEveryRecoverIsTheGuards(t *testing.T) {
+	recovers := 0
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "bin" || d.Name() == "testdata" || path != "../.." && strings.HasPrefix(d.Name(), ".")) {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, filepath.Join("../..", "internal", "guard")) {
+			return nil
+		}
+		files := token.NewFileSet()
+		f, err := parser.ParseFile(files, path, nil, 0)
+		if err != nil {
+			return err
+		}
+		var look func(ast.Node)
+		look = func(body ast.Node) {
+			var recovered token.Pos
+			caught := false
+			ast.Inspect(body, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.FuncLit:
+					if n.Body != body {
+						look(n.Body)
+						return false
+					}
+				case *ast.CallExpr:
+					switch fun := n.Fun.(type) {
+					case *ast.Ident:
+						if fun.Name == "recover" {
+							recovered = n.Pos()
+						}
+					case *ast.SelectorExpr:
+						caught = caught || fun.Sel.Name == "Caught"
+					}
+				}
+				return true
+			})
+			if recovered.IsValid() {
+				recovers++
+				if !caught {
+					t.Errorf("%s: recover() without the Caught of internal/guard", files.Position(recovered))
+				}
+			}
+		}
+		for _, decl := range f.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Body != nil {
+				look(fn.Body)
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, recovers, 4)
+}
