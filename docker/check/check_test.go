@@ -34,7 +34,7 @@ func load(t *testing.T, overlays ...string) *types.Project {
 	t.Helper()
 	files := []string{filepath.Join(root, "docker-compose.yml")}
 	for _, o := range overlays {
-		files = append(files, filepath.Join(root, "compose."+o+".yml"))
+		files = append(files, filepath.Join(root, "docker", "compose", o+".yml"))
 	}
 	options, err := cli.NewProjectOptions(files, cli.WithWorkingDirectory(root), cli.WithEnv(variables), cli.WithProfiles([]string{"*"}))
 	if err != nil {

@@ -131,7 +131,7 @@ func TestStackConfig(t *testing.T) {
 	for _, overlays := range [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"existing-node"}, {"scale"}} {
 		args := []string{"--project-directory", "../..", "-f", "../../docker-compose.yml"}
 		for _, o := range overlays {
-			args = append(args, "-f", "../../compose."+o+".yml")
+			args = append(args, "-f", "../../docker/compose/"+o+".yml")
 		}
 		cmd := exec.Command(compose, append(args, "--profile", "*", "config", "-q")...)
 		cmd.Env = append(os.Environ(), "IPFSMON_HOST=monitor.example.org", "IPFSMON_TLS_CERT=/c", "IPFSMON_TLS_KEY=/k", "IPFSMON_STREAM_CLIENTS=/s",
@@ -160,7 +160,7 @@ func (s *stackRun) publicNode() {
 	require.NoError(t, os.Chmod(s.dir, 0o755))
 	s.env = append(s.env, "IPFSMON_HOST=localhost", "IPFSMON_TLS_CERT="+filepath.Join(s.dir, "cert"), "IPFSMON_TLS_KEY="+filepath.Join(s.dir, "key"))
 	s.stack("stop", "demo")
-	s.compose = []string{s.compose[0], "-f", "docker-compose.yml", "-f", "compose.tls.yml", "-f", "compose.public.yml", "-f", "docker/test/compose.yml"}
+	s.compose = []string{s.compose[0], "-f", "docker-compose.yml", "-f", "docker/compose/tls.yml", "-f", "docker/compose/public.yml", "-f", "docker/test/compose.yml"}
 	s.stack("up", "-d", "--remove-orphans")
 	c := s.client()
 	c.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: a.pool}

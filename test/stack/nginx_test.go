@@ -68,7 +68,7 @@ func newSite(t *testing.T, node, streams, grafana, influxdb string, overlays ...
 	var declared strings.Builder
 	for _, f := range append([]string{"docker-compose"}, overlays...) {
 		if f != "docker-compose" {
-			f = "compose." + f
+			f = "docker/compose/" + f
 		}
 		b, err := os.ReadFile("../../" + f + ".yml")
 		require.NoError(t, err)
