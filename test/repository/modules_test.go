@@ -233,7 +233,7 @@ var mayNeedKubo = []string{"bench", "cmd", "internal/demo", "internal/loopback",
 // TestKuboIsInThePluginAlone: the monitor, the probe and the proxy are for any
 // program that has a libp2p host.
 func TestKuboIsInThePluginAlone(t *testing.T) {
-	for line := range strings.Lines(goTool(t, "list", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", "./...")) {
+	for line := range strings.Lines(harness.Tool(t, "go", "list", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", "./...")) {
 		pkg, deps, _ := strings.Cut(strings.TrimSpace(line), " ")
 		pkg = strings.TrimPrefix(pkg, module)
 		if slices.ContainsFunc(mayNeedKubo, func(room string) bool { return pkg == room || strings.HasPrefix(pkg, room+"/") }) {
