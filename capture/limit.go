@@ -17,7 +17,9 @@ const (
 
 // bucket is a token bucket without a lock, by the generic cell rate algorithm
 // (ITU-T I.371): it keeps the time at which it will be full again.
-// The zero value is a full bucket.
+// The zero value is a full bucket. It is one word in each peer's state and is
+// asked about each message on Bitswap's goroutines; golang.org/x/time/rate, which
+// the rooms off that path use, has 80 bytes and a mutex.
 type bucket struct{ full atomic.Int64 } // unix nanoseconds
 
 // take takes n tokens at time now (unix nanoseconds). It returns false, and

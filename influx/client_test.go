@@ -129,43 +129,39 @@ func TestRetryAfter(t *testing.T) {
 	f("", 0)
 }
 
-// Waits double up to their bound and begin at the first again after a success.
+// Waits grow up to their bound, begin at the first again after a success, and
+// are no shorter than the server asks for. Those to a server on this machine
+// stay short.
 func TestBackoffBeginsAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		set := &settings{}
-		w := &writer{set: set, ending: make(chan struct{})}
-		longest := func() (most time.Duration) {
-			for range 200 {
-				tries := w.tries
+	f := func(local bool, most time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWriter(&settings{local: local})
+			wait := func(least time.Duration) time.Duration {
 				start := time.Now()
-				if err := w.wait(t.Context(), 0); err != nil {
+				if err := w.wait(t.Context(), least); err != nil {
 					t.Fatal(err)
 				}
-				most = max(most, time.Since(start))
-				w.tries = tries
+				return time.Since(start)
 			}
-			return most
-		}
-		if d := longest(); d > firstBackoff || d < firstBackoff*3/4 {
-			t.Errorf("the first wait is up to %v", d)
-		}
-		w.tries = 3
-		if d := longest(); d > 8*firstBackoff || d < 4*firstBackoff {
-			t.Errorf("the fourth wait is up to %v", d)
-		}
-		w.tries = 100
-		if d := longest(); d > maxBackoff || d < maxBackoff*3/4 {
-			t.Errorf("the longest wait is %v", d)
-		}
-		w.worked()
-		if d := longest(); d > firstBackoff {
-			t.Errorf("after a success a wait is up to %v", d)
-		}
-		start := time.Now()
-		if err := w.wait(t.Context(), time.Minute); err != nil || time.Since(start) < time.Minute {
-			t.Errorf("%v, waited %v, want what the server asked for", err, time.Since(start))
-		}
-	})
+			for range 2 {
+				if d := wait(0); d > firstBackoff {
+					t.Errorf("the first wait is %v", d)
+				}
+				for range 20 {
+					wait(0)
+				}
+				if d := wait(0); d > most || d < most/2-1 {
+					t.Errorf("the longest wait is %v, want %v to %v", d, most/2, most)
+				}
+				w.worked()
+			}
+			if d := wait(time.Hour); d < time.Hour {
+				t.Errorf("waited %v, want what the server asked for", d)
+			}
+		})
+	}
+	f(false, maxBackoff)
+	f(true, maxBackoffLocal)
 }
 
 // The last words of a command are what became of the points.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/linezip"
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 )
 
 // Bounds of waiting between tries. A server on this machine is tried again
@@ -39,7 +39,7 @@ type writer struct {
 
 	site  *site
 	pace  *pace
-	tries int // failures since the last success
+	waits *backoff.Backoff // since the last success
 	job   *job
 	pairs int // given out so far
 
@@ -100,7 +100,11 @@ var errAside = errors.New("influx: another batch goes first")
 const asideAfter = 3
 
 func newWriter(set *settings) *writer {
-	return &writer{set: set, client: newClient(set, set.timeout), lines: new(lines), ending: make(chan struct{}), site: new(site), full: new(fullTags),
+	most := maxBackoff
+	if set.local {
+		most = maxBackoffLocal
+	}
+	return &writer{set: set, client: newClient(set, set.timeout), lines: new(lines), waits: backoff.New(firstBackoff, most), ending: make(chan struct{}), site: new(site), full: new(fullTags),
 		pace: newPace(set.BatchSize, 1, set.timeout)}
 }
 
@@ -124,7 +128,7 @@ func (w *writer) failed(err error) {
 }
 
 func (w *writer) worked() {
-	w.tries = 0
+	w.waits.Reset()
 	w.mu.Lock()
 	w.failing = false
 	w.mu.Unlock()
@@ -198,16 +202,9 @@ func (s *site) unready() (hint error) {
 	return s.hint
 }
 
-// wait sleeps before the next try: a random time up to a bound that doubles,
-// and no less than the server asked for.
+// wait sleeps before the next try, and no less than the server asked for.
 func (w *writer) wait(ctx context.Context, least time.Duration) error {
-	most := maxBackoff
-	if w.set.local {
-		most = maxBackoffLocal
-	}
-	bound := min(firstBackoff<<min(w.tries, 10), most)
-	w.tries++
-	d := max(rand.N(bound), least)
+	d := max(w.waits.Next(), least)
 	ending := w.ending
 	select {
 	case <-w.ending:

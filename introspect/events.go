@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	xrate "golang.org/x/time/rate"
+
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -74,27 +76,8 @@ func (c *catalogue) types() []*pb.EventType {
 	return out
 }
 
-// budget bounds a rate; its owner guards it.
-type budget struct {
-	mu   sync.Mutex
-	left float64
-	at   time.Time
-}
-
-// take is true if there is room for one more.
-func (b *budget) take(now time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.at.IsZero() {
-		b.left = min(eventBurst, b.left+now.Sub(b.at).Seconds()*eventRate)
-	}
-	b.at = now
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
-}
+// newBudget bounds the rate of events.
+func newBudget() *xrate.Limiter { return xrate.NewLimiter(eventRate, eventBurst) }
 
 // encoded is an event whose frames are made when a session wants them, once
 // for all sessions.
@@ -144,7 +127,7 @@ func (s *Server) emit(t *eventType, at time.Time, content func() any) {
 	if !s.events.add(t) || s.listeners.Load() == 0 {
 		return
 	}
-	if !s.budget.take(time.Now()) {
+	if !s.budget.Allow() {
 		s.each((*session).miss)
 		return
 	}

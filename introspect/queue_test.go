@@ -103,16 +103,16 @@ func TestWaitHasRoomAgain(t *testing.T) {
 }
 
 func TestBudget(t *testing.T) {
-	b := budget{left: eventBurst}
+	b := newBudget()
 	now, n := time.Unix(1, 0), 0
-	for b.take(now) {
+	for b.AllowN(now, 1) {
 		n++
 	}
 	require.Equal(t, eventBurst, n)
-	for n = 0; b.take(now.Add(time.Second)); n++ {
+	for n = 0; b.AllowN(now.Add(time.Second), 1); n++ {
 	}
 	require.Equal(t, eventRate, n)
-	for n = 0; b.take(now.Add(time.Hour)); n++ {
+	for n = 0; b.AllowN(now.Add(time.Hour), 1); n++ {
 	}
 	require.Equal(t, eventBurst, n)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	xrate "golang.org/x/time/rate"
 
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/samesite"
@@ -72,8 +73,8 @@ type Server struct {
 	log    *slog.Logger
 	events *catalogue
 
-	listeners atomic.Int64 // sessions that get events
-	budget    budget       // of events
+	listeners atomic.Int64   // sessions that get events
+	budget    *xrate.Limiter // of events
 	ctx       context.Context
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -104,10 +105,9 @@ type snapshot struct {
 // NewServer makes a server. Close it when it is no longer needed.
 func NewServer(cfg Config) *Server {
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, events: newCatalogue(),
+		cfg: cfg, log: cfg.Logger, events: newCatalogue(), budget: newBudget(),
 		sessions: make(map[*session]struct{}), perIP: make(map[netip.Addr]int),
 	}
-	s.budget.left = eventBurst
 	if s.log == nil {
 		s.log = slog.Default()
 	}

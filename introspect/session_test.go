@@ -238,9 +238,7 @@ func TestMissedEventsAreTold(t *testing.T) {
 	at := time.Now()
 	for i := range sent { // more than the bound on events allows, however slow this machine is
 		if i == eventBurst/2 {
-			s.budget.mu.Lock()
-			s.budget.left = -1e6
-			s.budget.mu.Unlock()
+			s.budget.SetBurst(0)
 		}
 		s.Emit("Tick", at, struct{}{})
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 	mh "github.com/multiformats/go-multihash"
+	"golang.org/x/time/rate"
 
 	"github.com/ipfsmon/ipfsmon/event"
 	listening "github.com/ipfsmon/ipfsmon/internal/listen"
@@ -50,8 +51,7 @@ type refsServer struct {
 // caller is one's budget.
 type caller struct {
 	running int
-	tokens  float64
-	at      time.Time
+	limit   *rate.Limiter
 }
 
 func newRefsServer(p *Proxy) (*refsServer, error) {
@@ -285,13 +285,13 @@ func budgetOf(a netip.Addr) netip.Prefix {
 func (s *refsServer) enter(from netip.Addr) (leave func(), wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, rate := time.Now(), float64(s.p.cfg.PreloadRate)
+	now, most := time.Now(), s.p.cfg.PreloadRate
 	key := budgetOf(from)
 	c := s.callers[key]
 	if c == nil {
 		if len(s.callers) >= maxCallers {
 			for k, x := range s.callers { // those who have their full budget again
-				if x.running == 0 && now.Sub(x.at) > time.Minute {
+				if x.running == 0 && x.limit.TokensAt(now) >= float64(most) {
 					delete(s.callers, k)
 				}
 			}
@@ -299,18 +299,15 @@ func (s *refsServer) enter(from netip.Addr) (leave func(), wait time.Duration) {
 				return nil, time.Minute
 			}
 		}
-		c = &caller{tokens: rate, at: now}
+		c = &caller{limit: rate.NewLimiter(rate.Limit(float64(most)/60), most)}
 		s.callers[key] = c
 	}
-	c.tokens = min(rate, c.tokens+now.Sub(c.at).Minutes()*rate)
-	c.at = now
 	if c.running >= s.p.cfg.PreloadParallel {
 		return nil, time.Second
 	}
-	if c.tokens < 1 {
-		return nil, time.Duration((1 - c.tokens) / rate * float64(time.Minute))
+	if !c.limit.AllowN(now, 1) {
+		return nil, time.Duration((1 - c.limit.TokensAt(now)) / float64(c.limit.Limit()) * float64(time.Second))
 	}
-	c.tokens--
 	c.running++
 	return func() {
 		s.mu.Lock()

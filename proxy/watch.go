@@ -3,12 +3,13 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
+
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 )
 
 // How a node that is down is tried again: soon, then more and more seldom.
@@ -20,7 +21,7 @@ const (
 
 // watch keeps a node connected until ctx ends.
 func (p *Proxy) watch(ctx context.Context, d *downstream) {
-	backoff, said := firstBackoff, ""
+	waits, said := backoff.New(firstBackoff, lastBackoff), ""
 	for ctx.Err() == nil {
 		var id peer.ID
 		err := p.engine.guard.Call("proxy: connect to a node", func() (err error) { id, err = p.connect(ctx, d); return err })
@@ -37,17 +38,13 @@ func (p *Proxy) watch(ctx context.Context, d *downstream) {
 			}
 			p.cfg.Logger.Warn("proxy: a node has gone", "downstream", d.addr.name, "peer", id)
 			if said = ""; time.Since(began) > lastBackoff {
-				backoff = firstBackoff
+				waits.Reset()
 			}
 		} else if text := err.Error(); text != said && ctx.Err() == nil {
 			p.cfg.Logger.Warn("proxy: a node cannot be reached; it is tried again", "downstream", d.addr.name, "api", d.addr.addr.String(), "err", err)
 			said = text
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(backoff/2 + rand.N(backoff/2)):
-		}
-		backoff = min(2*backoff, lastBackoff)
+		_ = waits.Wait(ctx)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/access"
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
@@ -19,11 +20,11 @@ const kernelBytes = 256 << 10
 // node with a hundred thousand connections runs out of file descriptors at
 // times, and then has some again.
 func (s *Server) accept(l *access.Listener) {
-	wait := acceptWaitMin
+	waits := backoff.New(acceptWaitMin, acceptWaitMax)
 	for {
 		conn, err := l.Accept()
 		if err == nil {
-			wait = acceptWaitMin
+			waits.Reset()
 			s.admit(conn, l.NeedsToken)
 			continue
 		}
@@ -36,14 +37,9 @@ func (s *Server) accept(l *access.Listener) {
 		if held, ok := s.acceptLine.Allow(); ok {
 			s.cfg.Logger.Warn("stream: cannot accept a connection, trying again", "listener", l.Addr().String(), "err", err.Error(), "held_back", held)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-s.ctx.Done():
-			timer.Stop()
+		if waits.Wait(s.ctx) != nil {
 			return
 		}
-		wait = min(2*wait, acceptWaitMax)
 	}
 }
 

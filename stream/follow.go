@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 )
 
 // The wait before a new attempt grows from the first to the second; the third
@@ -34,7 +35,7 @@ func FollowOnce(ctx context.Context, address string, each func(*Event) error) er
 // it waits before it tries again; what happens meanwhile is missed. An address that leads nowhere is an
 // error at once where its form is wrong, and after 10 s where no host has its name and none ever had.
 func (o Options) Follow(ctx context.Context, address string, each func(*Event) error, lost func(why error, wait time.Duration)) error {
-	wait, since, met := followWaitMin, time.Now(), false
+	waits, since, met := backoff.New(followWaitMin, followWaitMax), time.Now(), false
 	for {
 		begin := time.Now()
 		stop, err := o.followOnce(ctx, address, each)
@@ -47,21 +48,15 @@ func (o Options) Follow(ctx context.Context, address string, each func(*Event) e
 			return err
 		}
 		if time.Since(begin) > followSettled {
-			wait = followWaitMin
+			waits.Reset()
 		}
-		// Not all clients of a server that comes back at the same moment.
-		jittered := wait/2 + rand.N(wait)
+		wait := waits.Next()
 		if lost != nil {
-			lost(err, jittered)
+			lost(err, wait)
 		}
-		timer := time.NewTimer(jittered)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if backoff.Sleep(ctx, wait) != nil {
 			return nil
 		}
-		wait = min(2*wait, followWaitMax)
 	}
 }
 

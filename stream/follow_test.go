@@ -28,7 +28,7 @@ func TestFollowConnectsAgain(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- Follow(ctx, addr, func(e *Event) error { got <- e; return nil }, func(err error, wait time.Duration) {
-			if wait < followWaitMin/2 || wait > followWaitMax*3/2 {
+			if wait < followWaitMin/2 || wait > followWaitMax {
 				t.Errorf("waits %v", wait)
 			}
 			why <- err

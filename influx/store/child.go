@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
@@ -199,7 +200,7 @@ func (c *Child) watch(ctx context.Context, first chan<- error) {
 	defer close(c.done)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	wait := childBackoff
+	waits := backoff.New(childBackoff, childMaxBackoff)
 	for {
 		born := time.Now()
 		answered, err := c.live(ctx, first)
@@ -214,16 +215,14 @@ func (c *Child) watch(ctx context.Context, first chan<- error) {
 			return
 		}
 		if time.Since(born) > childSteady || errors.Is(err, errStuck) || errors.Is(err, errHung) {
-			wait = childBackoff
+			waits.Reset()
 		}
 		c.set(false, err.Error())
+		wait := waits.Next()
 		c.cfg.Log.Warn("store: it ended, starting it again", "err", err, "in", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, wait) != nil {
 			return
 		}
-		wait = min(2*wait, childMaxBackoff)
 		c.mu.Lock()
 		c.stats.Restarts++
 		switch {

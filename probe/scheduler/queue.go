@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
@@ -202,7 +203,7 @@ func (q *queue) run(ctx context.Context, drain time.Duration) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(drain, cancel) })
 	defer stop()
-	retry := firstRetry
+	retry := backoff.New(firstRetry, lastRetry)
 	for late.Err() == nil {
 		batch := q.head()
 		if len(batch) == 0 {
@@ -217,14 +218,10 @@ func (q *queue) run(ctx context.Context, drain time.Duration) {
 			}
 		}
 		if q.write(late, batch) {
-			retry = firstRetry
+			retry.Reset()
 			continue
 		}
-		select {
-		case <-time.After(retry):
-		case <-late.Done():
-		}
-		retry = min(2*retry, lastRetry)
+		_ = retry.Wait(late)
 	}
 	switch n, _ := q.state(); {
 	case n > 0 && q.disk != nil:
