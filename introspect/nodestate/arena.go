@@ -1,4 +1,4 @@
-package introspect
+package nodestate
 
 // chunk is how many messages an arena makes at once.
 const chunk = 512

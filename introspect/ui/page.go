@@ -1,4 +1,4 @@
-package introspect
+package ui
 
 import (
 	"crypto/sha256"
