@@ -97,8 +97,8 @@ bench: ## benchmarks, each against the thing replaced in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./bus ./capture ./stream ./influx ./metrics
 
 bench-introspect: ## what a snapshot of 100, 1,000 and 10,000 connections costs, and the page a browser; fails when a gate is missed
-	$(GO) test -count=1 -bench Snapshot -benchtime 20x -v ./introspect
-	$(GO) test -run '^$$' -bench 'Taps|Event' -benchmem ./introspect
+	$(GO) test -count=1 -bench Snapshot -benchtime 20x -v ./introspect ./introspect/nodestate
+	$(GO) test -run '^$$' -bench 'Taps|Event' -benchmem ./introspect ./introspect/nodestate
 	$(MAKE) --no-print-directory bench-page
 
 bench-stream: ## the stream against the old exporter's design, with gates

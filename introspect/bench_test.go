@@ -1,4 +1,4 @@
-package introspect
+package introspect_test
 
 import (
 	"fmt"
@@ -8,13 +8,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
-	xrate "golang.org/x/time/rate"
+
+	"github.com/ipfsmon/ipfsmon/introspect"
+	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 )
 
 // fakeConn costs what a connection of libp2p's costs to ask: its ID and those
@@ -25,7 +28,7 @@ type fakeConn struct {
 	peer          peer.ID
 	local, remote multiaddr.Multiaddr
 	opened        time.Time
-	counter       *ConnCounter
+	counter       *nodestate.ConnCounter
 	streams       []network.Stream
 }
 
@@ -42,7 +45,7 @@ func (c *fakeConn) Stat() network.ConnStats {
 }
 func (c *fakeConn) GetStreams() []network.Stream { return append([]network.Stream(nil), c.streams...) }
 func (c *fakeConn) As(target any) bool {
-	if t, ok := target.(**ConnCounter); ok {
+	if t, ok := target.(**nodestate.ConnCounter); ok {
 		*t = c.counter
 		return true
 	}
@@ -63,26 +66,28 @@ func (s *fakeStream) Stat() network.Stats {
 }
 
 // fakeNode is a server of a node with so many connections of three streams.
-func fakeNode(t testing.TB, conns int) *Server {
+func fakeNode(t testing.TB, conns int) (*introspect.Server, *introspect.Registry) {
 	protocols := []protocol.ID{"/ipfs/bitswap/1.2.0", "/ipfs/kad/1.0.0", "/ipfs/id/1.0.0"}
 	local := multiaddr.StringCast("/ip4/203.0.113.7/tcp/4001")
-	taps := NewTaps()
+	taps := nodestate.NewTaps()
+	var cfg libp2p.Config
+	require.NoError(t, taps.Option()(&cfg))
 	all := make([]network.Conn, conns)
 	for i := range all {
 		_, pub, err := crypto.GenerateEd25519Key(strings.NewReader(fmt.Sprintf("%032d", i)))
 		require.NoError(t, err)
 		id, err := peer.IDFromPublicKey(pub)
 		require.NoError(t, err)
-		c := &fakeConn{n: i, peer: id, local: local, opened: time.Now(), counter: new(ConnCounter),
+		c := &fakeConn{n: i, peer: id, local: local, opened: time.Now(), counter: new(nodestate.ConnCounter),
 			remote: multiaddr.StringCast(fmt.Sprintf("/ip4/198.51.%d.%d/tcp/4001", i>>8&0xff, i&0xff))}
 		for k, p := range protocols {
 			c.streams = append(c.streams, &fakeStream{conn: c, n: 3*i + k, proto: p})
-			taps.of(id, p).in.Store(uint64(i))
+			cfg.Reporter.LogRecvMessageStream(int64(i+1), p, id)
 		}
 		all[i] = c
 	}
 	agents := []string{"kubo/0.43.0", "go-ipfs/0.8.0/48f94e2", "someguy/v0.10.0"}
-	c := NewConns(ConnsConfig{
+	c := nodestate.NewConns(nodestate.ConnsConfig{
 		Conns:   func() []network.Conn { return append([]network.Conn(nil), all...) },
 		Agent:   func(p peer.ID) string { return agents[len(p)%3] },
 		Latency: func(peer.ID) time.Duration { return time.Millisecond },
@@ -91,9 +96,9 @@ func fakeNode(t testing.TB, conns int) *Server {
 	for _, conn := range all {
 		c.Connected(nil, conn)
 	}
-	r := NewRegistry()
+	r := introspect.NewRegistry()
 	require.NoError(t, r.RegisterDataProviders(c.Providers()))
-	return NewServer(Config{Introspector: r})
+	return introspect.NewServer(introspect.Config{Introspector: r}), r
 }
 
 // allocated is how many bytes f allocates.
@@ -108,18 +113,19 @@ func allocated(f func()) uint64 {
 // TestSnapshotAllocations: 10,000 connections with three streams each take less
 // than 32 MiB, the first time too.
 func TestSnapshotAllocations(t *testing.T) {
-	s := fakeNode(t, 10_000)
+	s, r := fakeNode(t, 10_000)
 	defer s.Close()
 	for _, name := range []string{"first", "second", "third"} {
+		size := 0
 		got := allocated(func() {
-			frame, _, err := s.makeSnapshot()
+			frame, err := s.MakeSnapshot()
 			require.NoError(t, err)
-			s.lastSize = len(frame)
+			size = len(frame)
 		})
-		t.Logf("%s: %.1f MiB allocated for a frame of %.1f MiB", name, float64(got)/(1<<20), float64(s.lastSize)/(1<<20))
+		t.Logf("%s: %.1f MiB allocated for a frame of %.1f MiB", name, float64(got)/(1<<20), float64(size)/(1<<20))
 		require.Less(t, got, uint64(32<<20), name)
 	}
-	st, err := s.cfg.Introspector.FetchFullState()
+	st, err := r.FetchFullState()
 	require.NoError(t, err)
 	require.Len(t, st.GetSubsystems().GetConnections(), 10_000)
 	for _, c := range st.GetSubsystems().GetConnections() {
@@ -129,9 +135,8 @@ func TestSnapshotAllocations(t *testing.T) {
 
 // TestSnapshotLimit: what is left out is counted.
 func TestSnapshotLimit(t *testing.T) {
-	s := fakeNode(t, 50)
+	s, r := fakeNode(t, 50)
 	defer s.Close()
-	r := s.cfg.Introspector.(*Registry)
 	r.MaxConnections = 20
 	st, err := r.FetchFullState()
 	require.NoError(t, err)
@@ -139,24 +144,6 @@ func TestSnapshotLimit(t *testing.T) {
 	require.EqualValues(t, 50, st.GetConnections())
 	require.EqualValues(t, 30, st.GetConnectionsLeftOut())
 	require.EqualValues(t, 50, st.GetPeers())
-}
-
-// TestTapsDoNotAllocate on the way of the node's data.
-func TestTapsDoNotAllocate(t *testing.T) {
-	taps := NewTaps()
-	r := &reporter{noReporter{}, taps}
-	id, err := peer.Decode(goldenPeer)
-	require.NoError(t, err)
-	r.LogSentMessageStream(1, "/ipfs/bitswap/1.2.0", id)
-	require.Zero(t, testing.AllocsPerRun(1000, func() {
-		r.LogSentMessageStream(100, "/ipfs/bitswap/1.2.0", id)
-		r.LogRecvMessageStream(100, "/ipfs/bitswap/1.2.0", id)
-	}))
-	var f sniffer
-	message := append([]byte{30, 8, 4}, make([]byte, 28)...)
-	kinds := uint64(0)
-	require.Zero(t, testing.AllocsPerRun(1000, func() { f.feed(message, func(k uint64) { kinds += k }) }))
-	require.NotZero(t, kinds)
 }
 
 // cpu is the processor time of this process, of user and system, garbage
@@ -176,16 +163,16 @@ const maxSnapshotCPU = 150 * time.Millisecond
 func BenchmarkSnapshot(b *testing.B) {
 	for _, n := range []int{100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
-			s := fakeNode(b, n)
+			s, _ := fakeNode(b, n)
 			defer s.Close()
 			b.ReportAllocs()
 			size, began := 0, cpu()
 			for b.Loop() {
-				frame, _, err := s.makeSnapshot()
+				frame, err := s.MakeSnapshot()
 				if err != nil {
 					b.Fatal(err)
 				}
-				size, s.lastSize = len(frame), len(frame)
+				size = len(frame)
 			}
 			each := (cpu() - began) / time.Duration(b.N)
 			b.ReportMetric(float64(each.Microseconds())/1000, "cpu-ms/op")
@@ -193,44 +180,6 @@ func BenchmarkSnapshot(b *testing.B) {
 				b.Errorf("%v of processor time for each, %v are allowed", each, maxSnapshotCPU)
 			}
 			b.ReportMetric(float64(size), "frame-B")
-		})
-	}
-}
-
-// BenchmarkTaps is what each read or write of a stream costs more.
-func BenchmarkTaps(b *testing.B) {
-	r := &reporter{noReporter{}, NewTaps()}
-	id, err := peer.Decode(goldenPeer)
-	require.NoError(b, err)
-	b.ReportAllocs()
-	for b.Loop() {
-		r.LogSentMessageStream(100, "/ipfs/bitswap/1.2.0", id)
-	}
-}
-
-// BenchmarkEvent is what a Bitswap message costs with nobody listening, and
-// with one session and sixteen.
-func BenchmarkEvent(b *testing.B) {
-	for _, n := range []int{0, 1, 16} {
-		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
-			s := NewServer(Config{Introspector: NewRegistry()})
-			defer s.Close()
-			for range n {
-				ses := newSession(s, address("127.0.0.1:1"))
-				ses.events = true
-				s.sessions[ses] = struct{}{}
-				s.listening(true)
-			}
-			f := NewFeed(s, nil)
-			e := benchMessage()
-			s.budget.SetLimit(xrate.Inf)
-			b.ReportAllocs()
-			for b.Loop() {
-				f.take(e)
-				for ses := range s.sessions {
-					ses.q.next()
-				}
-			}
 		})
 	}
 }

@@ -80,7 +80,7 @@ func TestCaptureTakesNoMemoryOnAWord(t *testing.T) {
 
 // TestReplay plays a session to a client as its node did.
 func TestReplay(t *testing.T) {
-	replay := NewReplay()
+	replay := NewPlayback()
 	require.Error(t, replay.RegisterDataProviders(&DataProviders{}))
 	s := serve(t, Config{Introspector: replay})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -144,11 +144,11 @@ func TestAPanicCostsOneMessageOfAReplay(t *testing.T) {
 	require.NoError(t, w.Flush())
 	s := NewServer(Config{Logger: log})
 	s.events = nil // a fault of our own
-	r := NewReplay()
+	r := NewPlayback()
 	require.NoError(t, r.Play(t.Context(), s, &file, 1))
 	st, err := r.FetchFullState()
 	require.NoError(t, err)
 	require.EqualValues(t, 7, st.GetSequence())
 	require.EqualValues(t, 2, s.Stats().Panics)
-	lines.Once(t, "introspect: play a message", "introspect.(*Replay).play")
+	lines.Once(t, "introspect: play a message", "introspect.(*Playback).play")
 }

@@ -95,7 +95,7 @@ func TestTotalsWithoutAList(t *testing.T) {
 // TestReplayHasNoStateBeforeTheFirst: a capture that begins with an event does
 // not show an empty node.
 func TestReplayHasNoStateBeforeTheFirst(t *testing.T) {
-	replay := NewReplay()
+	replay := NewPlayback()
 	s := serve(t, Config{Introspector: replay})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

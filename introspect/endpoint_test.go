@@ -12,6 +12,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/introspect/ui"
 )
 
 // TestEndpointRules: what the interface says, and in the original's words.
@@ -23,7 +25,7 @@ func TestEndpointRules(t *testing.T) {
 	require.NoError(t, none.Close(), "not started")
 	require.EqualError(t, none.Start(), "failed to start WS server: no listen addresses supplied")
 
-	e, err := NewEndpoint(EndpointConfig{ListenAddresses: []string{"127.0.0.1:0", "127.0.0.1:0"}, Page: Page()}, srv)
+	e, err := NewEndpoint(EndpointConfig{ListenAddresses: []string{"127.0.0.1:0", "127.0.0.1:0"}, Page: ui.Handler()}, srv)
 	require.NoError(t, err)
 	require.Empty(t, e.ListenAddrs())
 	require.NoError(t, e.Start())
@@ -75,7 +77,7 @@ func TestEndpointBeyondLoopback(t *testing.T) {
 	token := strings.Repeat("t", 43)
 	file := filepath.Join(t.TempDir(), "tokens")
 	require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
-	e, err := NewEndpoint(EndpointConfig{ListenAddresses: []string{"127.0.0.1:0"}, TokenFiles: []string{file}, Page: Page()}, srv)
+	e, err := NewEndpoint(EndpointConfig{ListenAddresses: []string{"127.0.0.1:0"}, TokenFiles: []string{file}, Page: ui.Handler()}, srv)
 	require.NoError(t, err)
 	require.NoError(t, e.Start())
 	defer e.Close()
@@ -116,7 +118,7 @@ func (w *plainWriter) Write(b []byte) (int, error) { w.WriteHeader(200); return 
 func TestPageOnTheEndpoint(t *testing.T) {
 	srv := NewServer(Config{Introspector: NewRegistry()})
 	defer srv.Close()
-	e, err := NewEndpoint(EndpointConfig{ListenAddresses: []string{"127.0.0.1:0"}, Page: Page()}, srv)
+	e, err := NewEndpoint(EndpointConfig{ListenAddresses: []string{"127.0.0.1:0"}, Page: ui.Handler()}, srv)
 	require.NoError(t, err)
 	require.NoError(t, e.Start())
 	defer e.Close()

@@ -16,43 +16,49 @@ const (
 	// maxTypes is how many types of events are known at most; events of more
 	// are not told.
 	maxTypes = 256
-	// maxContent is the longest content of an event, in bytes.
-	maxContent = 64 << 10
+	// MaxContent is the longest content of an event, in bytes.
+	MaxContent = 64 << 10
 	// eventRate is how many events a second are made for sessions, and
 	// eventBurst how many at once; what is more is counted as discarded.
 	eventRate  = 2000
 	eventBurst = 4000
 )
 
-// eventType is the name of a type of events and its columns; immutable.
-type eventType struct {
-	name       string
-	properties []*pb.EventType_EventProperty
+// EventType is the name of a type of events and its columns. It is immutable.
+type EventType struct {
+	name    string
+	columns []*pb.EventType_EventProperty
 }
 
-func (t *eventType) proto(full bool) *pb.EventType {
+// NewEventType makes a type of events whose content has these columns.
+func NewEventType(name string, columns ...*pb.EventType_EventProperty) *EventType {
+	return &EventType{name, columns}
+}
+
+func (t *EventType) proto(full bool) *pb.EventType {
 	out := &pb.EventType{Name: t.name}
 	if full {
-		out.PropertyTypes = t.properties
+		out.PropertyTypes = t.columns
 	}
 	return out
 }
 
-// property describes a column.
-func property(name string, t pb.EventType_EventProperty_PropertyType, multiple bool) *pb.EventType_EventProperty {
+// Column describes a key at the top of an event's content; multiple: its value
+// is a list.
+func Column(name string, t pb.EventType_EventProperty_PropertyType, multiple bool) *pb.EventType_EventProperty {
 	return &pb.EventType_EventProperty{Name: name, Type: t, HasMultiple: multiple}
 }
 
 // catalogue holds the types of events that were seen.
 type catalogue struct {
 	mu    sync.Mutex
-	known map[string]*eventType
+	known map[string]*EventType
 }
 
-func newCatalogue() *catalogue { return &catalogue{known: make(map[string]*eventType)} }
+func newCatalogue() *catalogue { return &catalogue{known: make(map[string]*EventType)} }
 
 // add notes a type. It is false if there are too many.
-func (c *catalogue) add(t *eventType) bool {
+func (c *catalogue) add(t *EventType) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.known[t.name]; !ok {
@@ -82,7 +88,7 @@ func newBudget() *xrate.Limiter { return xrate.NewLimiter(eventRate, eventBurst)
 // encoded is an event whose frames are made when a session wants them, once
 // for all sessions.
 type encoded struct {
-	typ     *eventType
+	typ     *EventType
 	at      time.Time
 	content string
 
@@ -104,7 +110,7 @@ func (e *encoded) full() []byte {
 
 func (e *encoded) frame(full bool) []byte {
 	b, err := encodeFrame(&pb.ServerMessage{Payload: &pb.ServerMessage_Event{Event: &pb.Event{
-		Type: e.typ.proto(full), Ts: millis(e.at), Content: e.content,
+		Type: e.typ.proto(full), Ts: pb.Millis(e.at), Content: e.content,
 	}}}, len(e.content)+256)
 	if err != nil {
 		panic(err) // valid UTF-8 of known length can be encoded
@@ -121,9 +127,13 @@ func (s *Server) listening(on bool) {
 	}
 }
 
-// emit gives an event to all who listen. content is asked for only if somebody
-// does; it becomes a JSON object.
-func (s *Server) emit(t *eventType, at time.Time, content func() any) {
+// Emit sends an event to all sessions that get events. content is called only if
+// there are any; what it returns, a struct or a map that encoding/json can
+// encode, becomes a JSON object. Strings in it that came from a peer must have
+// passed event.Clean. What encoding/json cannot encode, or is longer than
+// MaxContent, is sent as an empty object. Emit never blocks; events beyond 2,000
+// a second are discarded and counted.
+func (s *Server) Emit(t *EventType, at time.Time, content func() any) {
 	if !s.events.add(t) || s.listeners.Load() == 0 {
 		return
 	}
@@ -132,7 +142,7 @@ func (s *Server) emit(t *eventType, at time.Time, content func() any) {
 		return
 	}
 	b, err := json.Marshal(content())
-	if err != nil || len(b) > maxContent {
+	if err != nil || len(b) > MaxContent {
 		b = []byte("{}") // the event happened; what is in it cannot be told
 	}
 	// encoding/json replaces what is not UTF-8.
@@ -140,18 +150,13 @@ func (s *Server) emit(t *eventType, at time.Time, content func() any) {
 	s.each(func(ses *session) { ses.offer(e) })
 }
 
+// Missed counts n events as discarded in every session that gets events.
+func (s *Server) Missed(n uint64) { s.each(func(ses *session) { ses.missMany(n) }) }
+
 func (s *Server) each(f func(*session)) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for ses := range s.sessions {
 		f(ses)
 	}
-}
-
-// Emit gives an event of a user's own to all who listen. properties describe
-// the keys at the top of content, a struct or map that encoding/json can take;
-// strings in it that came from a peer must have passed event.Clean. It never
-// blocks.
-func (s *Server) Emit(name string, at time.Time, content any, properties ...*pb.EventType_EventProperty) {
-	s.emit(&eventType{name: name, properties: properties}, at, func() any { return content })
 }

@@ -19,12 +19,12 @@ const maxShown = 16
 
 // The types of our own events. Their names and columns stay.
 var (
-	typeMessage = &eventType{name: "BitswapMessage", properties: columns(
+	typeMessage = NewEventType("BitswapMessage", columns(
 		"peer", peerID, "direction", text, "agent", text, "country", text, "full", other, "wire_size", number, "pending_bytes", number,
 		"want_blocks", number, "want_haves", number, "cancels", number, "haves", number, "dont_haves", number,
-		"blocks", number, "block_bytes", number, "truncated", number, "wants", other, "presences", other, "block_list", other, "side", text, "downstream", text)}
-	typeOpened = &eventType{name: "ConnectionOpened", properties: connColumns}
-	typeClosed = &eventType{name: "ConnectionClosed", properties: connColumns}
+		"blocks", number, "block_bytes", number, "truncated", number, "wants", other, "presences", other, "block_list", other, "side", text, "downstream", text)...)
+	typeOpened = NewEventType("ConnectionOpened", connColumns...)
+	typeClosed = NewEventType("ConnectionClosed", connColumns...)
 
 	connColumns = columns("connection", text, "peer", peerID, "direction", text, "transport", text, "security", text, "muxer", text,
 		"address", multiaddrText, "agent", text, "country", text, "duration_ms", number, "streams", number, "side", text, "downstream", text)
@@ -42,7 +42,7 @@ const (
 func columns(pairs ...any) []*pb.EventType_EventProperty {
 	out := make([]*pb.EventType_EventProperty, 0, len(pairs)/2)
 	for i := 0; i < len(pairs); i += 2 {
-		out = append(out, property(pairs[i].(string), pairs[i+1].(pb.EventType_EventProperty_PropertyType), false))
+		out = append(out, Column(pairs[i].(string), pairs[i+1].(pb.EventType_EventProperty_PropertyType), false))
 	}
 	return out
 }
@@ -144,7 +144,7 @@ func (f *Feed) Run(ctx context.Context, r *bus.Reader) error {
 			return err
 		}
 		if missed > 0 {
-			f.srv.each(func(s *session) { s.missMany(missed) })
+			f.srv.Missed(missed)
 		}
 		for _, e := range buf[:n] {
 			f.take(e)
@@ -160,7 +160,7 @@ func (f *Feed) take(e *event.Event) {
 		if f.quiet {
 			return
 		}
-		f.srv.emit(typeMessage, e.At(), func() any { return f.message(e) })
+		f.srv.Emit(typeMessage, e.At(), func() any { return f.message(e) })
 	case event.KindConnection:
 		if f.quiet {
 			return
@@ -169,7 +169,7 @@ func (f *Feed) take(e *event.Event) {
 		if e.Conn.Closed {
 			t = typeClosed
 		}
-		f.srv.emit(t, e.At(), func() any { return f.connection(e) })
+		f.srv.Emit(t, e.At(), func() any { return f.connection(e) })
 	case event.KindSample:
 		f.mu.Lock()
 		f.sample = e.Sample
@@ -246,7 +246,7 @@ func (f *Feed) Content() *pb.Content {
 		return nil
 	}
 	out := &pb.Content{
-		SinceTs: millis(until.Add(-s.Interval)), UntilTs: millis(until),
+		SinceTs: pb.Millis(until.Add(-s.Interval)), UntilTs: pb.Millis(until),
 		Unique: &pb.Content_Unique{
 			CidsReceived: s.UniqueCIDs[event.Received], CidsSent: s.UniqueCIDs[event.Sent],
 			PeersReceived: s.UniquePeers[event.Received], PeersSent: s.UniquePeers[event.Sent],

@@ -3,6 +3,7 @@ package introspect
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	mh "github.com/multiformats/go-multihash"
 	"github.com/stretchr/testify/require"
+	xrate "golang.org/x/time/rate"
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
@@ -124,6 +126,33 @@ func TestQuietFeedTellsNoEvents(t *testing.T) {
 	f.take(&event.Event{Kind: event.KindConnection, Conn: &event.Conn{}})
 	f.take(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}})
 	require.NotNil(t, f.Sample())
-	s.Emit("End", time.Now(), struct{}{})
+	s.Emit(NewEventType("End"), time.Now(), func() any { return struct{}{} })
 	require.Equal(t, "End", p.next().GetEvent().GetType().GetName())
+}
+
+// BenchmarkEvent is what a Bitswap message costs with nobody listening, and
+// with one session and sixteen.
+func BenchmarkEvent(b *testing.B) {
+	for _, n := range []int{0, 1, 16} {
+		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
+			s := NewServer(Config{Introspector: NewRegistry()})
+			defer s.Close()
+			for range n {
+				ses := newSession(s, address("127.0.0.1:1"))
+				ses.events = true
+				s.sessions[ses] = struct{}{}
+				s.listening(true)
+			}
+			f := NewFeed(s, nil)
+			e := benchMessage()
+			s.budget.SetLimit(xrate.Inf)
+			b.ReportAllocs()
+			for b.Loop() {
+				f.take(e)
+				for ses := range s.sessions {
+					ses.q.next()
+				}
+			}
+		})
+	}
 }

@@ -106,7 +106,7 @@ func everything() *pb.State {
 
 // goldenMessages are one of each kind, and more of those with more than one form.
 func goldenMessages() map[string]proto.Message {
-	event := &eventType{name: "BitswapMessage", properties: typeMessage.properties}
+	event := NewEventType("BitswapMessage", typeMessage.columns...)
 	server := func(payload any) *pb.ServerMessage {
 		m := &pb.ServerMessage{Version: &pb.Version{Version: 1}}
 		switch p := payload.(type) {

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/host"
-
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
@@ -43,39 +41,15 @@ type Introspector interface {
 	FetchRuntime() (*pb.Runtime, error)
 }
 
-// IntrospectableHost is a host that can be looked into.
-type IntrospectableHost interface {
-	host.Host
-	// Introspector is nil if there is none.
-	Introspector() Introspector
-	// IntrospectionEndpoint is nil if there is none.
-	IntrospectionEndpoint() Endpoint
-}
-
-// Introspectable joins a host, its introspector and its endpoint; both may be nil.
-func Introspectable(h host.Host, i Introspector, e Endpoint) IntrospectableHost {
-	return &introspectable{h, i, e}
-}
-
-type introspectable struct {
-	host.Host
-	introspector Introspector
-	endpoint     Endpoint
-}
-
-func (h *introspectable) Introspector() Introspector      { return h.introspector }
-func (h *introspectable) IntrospectionEndpoint() Endpoint { return h.endpoint }
-
 // ConnectionQuery says what is wanted of connections.
 type ConnectionQuery struct {
 	// Streams: the open streams of each connection are wanted within it.
 	Streams bool
 	// Limit is the most open connections that are wanted; 0 is no limit.
 	Limit int
-
-	// scratch: the answer is used up before the next query, so its memory may
+	// Scratch: the answer is used up before the next query, so its memory may
 	// be used again.
-	scratch bool
+	Scratch bool
 }
 
 // StreamQuery says what is wanted of streams: all of them.
@@ -163,7 +137,7 @@ func (r *Registry) RegisterDataProviders(p *DataProviders) error {
 func (r *Registry) FetchRuntime() (*pb.Runtime, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := &pb.Runtime{StartTs: millis(r.start)}
+	out := &pb.Runtime{StartTs: pb.Millis(r.start)}
 	if r.p.Runtime == nil {
 		return out, nil
 	}
@@ -192,7 +166,7 @@ func (r *Registry) state(scratch bool) *pb.State {
 	began := time.Now()
 	r.sequence++
 	sub := &pb.Subsystems{}
-	out := &pb.State{Subsystems: sub, StartTs: millis(r.start), Sequence: r.sequence}
+	out := &pb.State{Subsystems: sub, StartTs: pb.Millis(r.start), Sequence: r.sequence}
 	if !r.before.IsZero() {
 		out.SnapshotDurationMs = uint32(min(began.Sub(r.before).Milliseconds(), 1<<32-1))
 	}
@@ -208,7 +182,7 @@ func (r *Registry) state(scratch bool) *pb.State {
 		limit = DefaultMaxConnections
 	}
 	get(try, "connections", r.p.Connections != nil, func() ([]*pb.Connection, error) {
-		return r.p.Connections(ConnectionQuery{Streams: r.p.Streams == nil, Limit: limit, scratch: scratch})
+		return r.p.Connections(ConnectionQuery{Streams: r.p.Streams == nil, Limit: limit, Scratch: scratch})
 	}, func(c []*pb.Connection) { sub.Connections = c; count(out, c) })
 	if r.p.Connections == nil && r.p.Totals != nil {
 		try("totals", func() error {
@@ -242,7 +216,7 @@ func (r *Registry) state(scratch bool) *pb.State {
 	}
 	Complete(out)
 	now := time.Now()
-	out.InstantTs = millis(now)
+	out.InstantTs = pb.Millis(now)
 	out.SnapshotCostUs = uint64(now.Sub(began).Microseconds())
 	return out
 }
@@ -348,12 +322,4 @@ func Complete(st *pb.State) {
 			s.Timeline = cmp.Or(s.Timeline, noTimes)
 		}
 	}
-}
-
-// millis is a time as the protocol has it; 0 for none.
-func millis(t time.Time) uint64 {
-	if t.IsZero() || t.UnixMilli() < 0 {
-		return 0
-	}
-	return uint64(t.UnixMilli())
 }

@@ -13,29 +13,29 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// maxPause is the longest that a replay waits between two messages.
+// maxPause is the longest that a playback waits between two messages.
 const maxPause = 10 * time.Second
 
-// Replay plays a capture file to the sessions of a server, as if its node were
+// Playback plays a capture file to the sessions of a server, as if its node were
 // alive. It is the server's Introspector.
-type Replay struct {
+type Playback struct {
 	mu      sync.Mutex
 	state   *pb.State
 	runtime *pb.Runtime
 }
 
-var _ Introspector = (*Replay)(nil)
+var _ Introspector = (*Playback)(nil)
 
-// NewReplay makes a replay that has played nothing yet.
-func NewReplay() *Replay { return &Replay{runtime: &pb.Runtime{}} }
+// NewPlayback makes a playback that has played nothing yet.
+func NewPlayback() *Playback { return &Playback{runtime: &pb.Runtime{}} }
 
 // RegisterDataProviders is an error: everything is in the file.
-func (*Replay) RegisterDataProviders(*DataProviders) error {
-	return errors.New("introspect: a replay has no providers")
+func (*Playback) RegisterDataProviders(*DataProviders) error {
+	return errors.New("introspect: a playback has no providers")
 }
 
 // FetchFullState returns the last state that was played, ErrNoState before the first.
-func (r *Replay) FetchFullState() (*pb.State, error) {
+func (r *Playback) FetchFullState() (*pb.State, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state == nil {
@@ -45,7 +45,7 @@ func (r *Replay) FetchFullState() (*pb.State, error) {
 }
 
 // FetchRuntime returns the runtime in the file.
-func (r *Replay) FetchRuntime() (*pb.Runtime, error) {
+func (r *Playback) FetchRuntime() (*pb.Runtime, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return proto.CloneOf(r.runtime), nil
@@ -55,9 +55,9 @@ func (r *Replay) FetchRuntime() (*pb.Runtime, error) {
 // first session is there. What is not yet known when a session begins, the
 // runtime and the first state, is there before. The error is that of the file,
 // or ctx's.
-func (r *Replay) Play(ctx context.Context, srv *Server, file io.Reader, speed float64) error {
+func (r *Playback) Play(ctx context.Context, srv *Server, file io.Reader, speed float64) error {
 	in := NewCaptureReader(file)
-	types := make(map[string]*eventType)
+	types := make(map[string]*EventType)
 	var last uint64 // the time of the message before, milliseconds
 	begun := false
 	for {
@@ -111,7 +111,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // play makes one message the state of things.
-func (r *Replay) play(srv *Server, types map[string]*eventType, m *pb.ServerMessage) {
+func (r *Playback) play(srv *Server, types map[string]*EventType, m *pb.ServerMessage) {
 	switch {
 	case m.GetState() != nil:
 		Complete(m.GetState())
@@ -129,16 +129,16 @@ func (r *Replay) play(srv *Server, types map[string]*eventType, m *pb.ServerMess
 		e := m.GetEvent()
 		t := r.learn(srv, types, e.GetType())
 		if t != nil {
-			srv.emit(t, time.UnixMilli(int64(e.GetTs())), func() any { return json.RawMessage(e.GetContent()) })
+			srv.Emit(t, time.UnixMilli(int64(e.GetTs())), func() any { return json.RawMessage(e.GetContent()) })
 		}
 	}
 }
 
 // learn notes the columns of a type; nil where there are too many types.
-func (r *Replay) learn(srv *Server, types map[string]*eventType, t *pb.EventType) *eventType {
+func (r *Playback) learn(srv *Server, types map[string]*EventType, t *pb.EventType) *EventType {
 	known := types[t.GetName()]
-	if known == nil || len(known.properties) == 0 && len(t.GetPropertyTypes()) > 0 {
-		known = &eventType{name: t.GetName(), properties: t.GetPropertyTypes()}
+	if known == nil || len(known.columns) == 0 && len(t.GetPropertyTypes()) > 0 {
+		known = NewEventType(t.GetName(), t.GetPropertyTypes()...)
 		if !srv.events.add(known) {
 			return nil
 		}

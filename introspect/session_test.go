@@ -33,6 +33,9 @@ const (
 	srcEvents  = pb.ClientCommand_EVENTS
 )
 
+// tick is a type of events with one column.
+var tick = NewEventType("Tick", Column("n", number, false))
+
 // TestRefusalsLetterForLetter: what the original refuses, in its words, and the
 // connection stays open after each.
 func TestRefusalsLetterForLetter(t *testing.T) {
@@ -128,13 +131,13 @@ func TestPauseHoldsAndResumeGives(t *testing.T) {
 	p.agrees(cmdPause, 0)
 	p.agrees(cmdPause, 0)
 	for i := range 50 {
-		s.Emit("Tick", time.Now(), map[string]int{"n": i}, property("n", number, false))
+		s.Emit(tick, time.Now(), func() any { return map[string]int{"n": i} })
 	}
 	p.send(cmdRequest, srcRuntime, nil)
 	require.NotNil(t, p.next().GetRuntime(), "answers are not held")
 	id := p.send(cmdResume, 0, nil)
 	require.Equal(t, id, p.next().GetResponse().GetId())
-	s.Emit("Tick", time.Now(), map[string]int{"n": 50})
+	s.Emit(NewEventType("Tick"), time.Now(), func() any { return map[string]int{"n": 50} })
 	for i := range 51 {
 		e := p.next().GetEvent()
 		require.JSONEq(t, `{"n":`+itoa(i)+`}`, e.GetContent())
@@ -148,7 +151,7 @@ func TestRetentionBoundsAPause(t *testing.T) {
 	p := s.greet(t, 60_000, 0)
 	p.agrees(cmdEnable, srcEvents)
 	p.agrees(cmdPause, 0)
-	s.Emit("Tick", time.Now(), struct{}{})
+	s.Emit(NewEventType("Tick"), time.Now(), func() any { return struct{}{} })
 	require.Eventually(t, func() bool {
 		id := p.send(cmdResume, 0, nil)
 		require.Equal(t, id, p.next().GetResponse().GetId())
@@ -164,12 +167,12 @@ func TestDisablingBothClearsThePause(t *testing.T) {
 	p.agrees(cmdEnable, srcEvents)
 	p.agrees(cmdEnable, srcState)
 	p.agrees(cmdPause, 0)
-	s.Emit("Tick", time.Now(), struct{}{})
+	s.Emit(NewEventType("Tick"), time.Now(), func() any { return struct{}{} })
 	p.agrees(cmdDisable, srcState)
 	p.agrees(cmdDisable, srcEvents)
 	p.agrees(cmdEnable, srcEvents)
 	p.agrees(cmdResume, 0)
-	s.Emit("Tock", time.Now(), struct{}{})
+	s.Emit(NewEventType("Tock"), time.Now(), func() any { return struct{}{} })
 	require.Equal(t, "Tock", p.next().GetEvent().GetType().GetName())
 }
 
@@ -178,7 +181,7 @@ func TestLateClientLearnsColumns(t *testing.T) {
 	s := serve(t, Config{})
 	first := s.greet(t, 60_000, 120_000)
 	first.agrees(cmdEnable, srcEvents)
-	emit := func() { s.Emit("Tick", time.Now(), map[string]int{"n": 1}, property("n", number, false)) }
+	emit := func() { s.Emit(tick, time.Now(), func() any { return map[string]int{"n": 1} }) }
 	emit()
 	require.Len(t, first.next().GetEvent().GetType().GetPropertyTypes(), 1)
 	late := s.greet(t, 60_000, 120_000)
@@ -240,7 +243,7 @@ func TestMissedEventsAreTold(t *testing.T) {
 		if i == eventBurst/2 {
 			s.budget.SetBurst(0)
 		}
-		s.Emit("Tick", at, struct{}{})
+		s.Emit(NewEventType("Tick"), at, func() any { return struct{}{} })
 	}
 	got, missed, total := uint64(0), uint64(0), uint64(0)
 	for got+missed < sent {
@@ -370,11 +373,12 @@ func TestEventContent(t *testing.T) {
 	s := serve(t, Config{})
 	p := s.greet(t, 60_000, 120_000)
 	p.agrees(cmdEnable, srcEvents)
-	s.Emit("Odd", time.Now(), func() {})
+	emit := func(name string, content any) { s.Emit(NewEventType(name), time.Now(), func() any { return content }) }
+	emit("Odd", func() {})
 	require.Equal(t, "{}", p.next().GetEvent().GetContent())
-	s.Emit("Long", time.Now(), map[string]string{"a": strings.Repeat("x", maxContent)})
+	emit("Long", map[string]string{"a": strings.Repeat("x", MaxContent)})
 	require.Equal(t, "{}", p.next().GetEvent().GetContent())
-	s.Emit("Bad", time.Now(), map[string]string{"a": "\xff<script>"})
+	emit("Bad", map[string]string{"a": "\xff<script>"})
 	var got map[string]string
 	require.NoError(t, json.Unmarshal([]byte(p.next().GetEvent().GetContent()), &got))
 	require.Equal(t, "\ufffd<script>", got["a"])

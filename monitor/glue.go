@@ -12,7 +12,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/httpapi/broadcast"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/internal/status"
-	"github.com/ipfsmon/ipfsmon/introspect"
+	"github.com/ipfsmon/ipfsmon/introspect/ui"
 	"github.com/ipfsmon/ipfsmon/privacy"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -34,7 +34,7 @@ func (m *Monitor) deps() httpapi.Deps {
 		d.Subscribers, d.Kick = m.subscribers, m.stream.Kick
 	}
 	if m.introspect != nil {
-		d.Introspect, d.Page = m.introspect.server, introspect.Page()
+		d.Introspect, d.Page = m.introspect.server, ui.Handler()
 	}
 	if c := m.Config.InfluxDB; c != nil && c.URL != "" {
 		d.History = m.history

@@ -1,26 +1,25 @@
 package monitor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p-kad-dht/amino"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/ipfsmon/ipfsmon/derive"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/samesite"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
+	"github.com/ipfsmon/ipfsmon/introspect/ui"
 	"github.com/ipfsmon/ipfsmon/privacy"
 )
 
@@ -71,26 +70,21 @@ func (c IntrospectConfig) Validate() error {
 	return errors.Join(flat...)
 }
 
-// introspection is what serves the node's state.
+// introspection serves the state of the node and of the monitor.
 type introspection struct {
+	m        *Monitor
+	named    bool // peers and CIDs may be named
+	started  time.Time
 	server   *introspect.Server
-	endpoint introspect.Endpoint // nil when there are no addresses of its own
-	feed     *introspect.Feed
-	rates    *rates
 	registry *introspect.Registry
-	conns    *introspect.Conns   // nil where there is no host, or none may be named
-	dht      *introspect.DHTTaps // nil where there are none
-
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	attach func() // has the host tell of connections; nil where there is none
-	detach func()
+	node     *nodestate.State
+	feed     *introspect.Feed
+	endpoint introspect.Endpoint // nil when there are no addresses of its own
 }
 
 // openIntrospection makes the server and its providers. Nothing runs yet but
 // the listeners of its own.
 func (m *Monitor) openIntrospection() (err error) {
-	node := m.watched.Node
 	cfg := IntrospectConfig{}
 	if m.Config.IntrospectConfig != nil {
 		cfg = *m.Config.IntrospectConfig
@@ -98,159 +92,85 @@ func (m *Monitor) openIntrospection() (err error) {
 	if cfg.Off {
 		return nil
 	}
-	started := time.Now()
-	named := m.Config.StreamPrivacy == privacy.Raw
 	hosts := cfg.AllowedHosts
 	if h := m.Config.HTTPServerConfig; h != nil {
 		hosts = append(append([]string{}, hosts...), h.AllowedHosts...)
 	}
-	registry := introspect.NewRegistry()
-	registry.MaxConnections, registry.Guard.Log = cfg.MaxConnections, m.log
-	in := &introspection{registry: registry, server: introspect.NewServer(introspect.Config{
-		Introspector: registry, AllowedOrigins: cfg.AllowedOrigins, AllowedHosts: hosts, Logger: m.log,
-	})}
-	agent := func(p peer.ID) string { return rawAgent(node, p) }
-	if !named {
-		in.feed = introspect.NewQuietFeed(in.server)
+	in := &introspection{m: m, named: m.Config.StreamPrivacy == privacy.Raw, started: time.Now(), registry: introspect.NewRegistry()}
+	in.registry.MaxConnections, in.registry.Guard.Log = cfg.MaxConnections, m.log
+	in.server = introspect.NewServer(introspect.Config{
+		Introspector: in.registry, AllowedOrigins: cfg.AllowedOrigins, AllowedHosts: hosts, Logger: m.log,
+	})
+	providers := &introspect.DataProviders{Runtime: in.runtime, Pipeline: in.pipeline, Content: in.content}
+	if in.named {
+		in.feed = introspect.NewFeed(in.server, m.watched.Agent)
 	} else {
-		in.feed = introspect.NewFeed(in.server, agent)
+		in.feed = introspect.NewQuietFeed(in.server)
+		providers.Agents = in.sampledAgents
 	}
-	p := &providers{m: m, node: node, in: in, named: named, started: started, rates: &rates{read: m.capture.Traffic}}
-	all := p.all()
-	if node.Host != nil && !named {
-		network := node.Host.Network()
-		all.Totals = func() (peers, connections int) { return len(network.Peers()), len(network.Conns()) }
-	}
-	if node.Host != nil && named {
-		conns := introspect.NewConns(m.connsConfig(node, agent))
-		network := node.Host.Network()
-		in.conns, in.dht = conns, node.DHTTaps
-		in.attach = func() { network.Notify(conns) }
-		in.detach = func() { network.StopNotify(conns) }
-		err = registry.RegisterDataProviders(conns.Providers())
-		if d := node.DHT; d != nil {
-			var tables []introspect.DHTTable
-			if d.WAN != nil {
-				tables = append(tables, introspect.DHTTable{Name: "wan", Protocol: string(amino.ProtocolID), DHT: d.WAN})
-			}
-			if d.LAN != nil {
-				tables = append(tables, introspect.DHTTable{Name: "lan", Protocol: "/ipfs/lan/kad/1.0.0", DHT: d.LAN})
-			}
-			all.DHT = introspect.DHTProvider(started, tables, node.DHTTaps, agent)
-		}
-		if node.DHTTaps != nil {
-			node.DHTTaps.Tell(in.server.Query)
-		}
-	}
-	if err = errors.Join(err, registry.RegisterDataProviders(all)); err != nil {
+	in.node = nodestate.New(m.watched.Node, nodestate.Config{
+		Started: in.started, Named: in.named, Bitswap: m.capture.Traffic, Origin: m.whence, RepoBytes: in.repoBytes,
+		Proxy: m.watched.Proxy, Logger: m.log,
+	})
+	if err = errors.Join(in.node.Register(in.registry), in.registry.RegisterDataProviders(providers)); err != nil {
 		return err
 	}
 	m.introspect = in
-	in.rates = p.rates
 	if len(cfg.ListenAddresses) > 0 {
 		in.endpoint, err = introspect.NewEndpoint(introspect.EndpointConfig{
 			ListenAddresses: cfg.ListenAddresses, TLSCertFile: cfg.TLSCertFile, TLSKeyFile: cfg.TLSKeyFile,
-			TokenFiles: cfg.TokenFiles, AllowInsecure: cfg.AllowInsecure, Page: introspect.Page(), Logger: m.log,
+			TokenFiles: cfg.TokenFiles, AllowInsecure: cfg.AllowInsecure, Page: ui.Handler(), Logger: m.log,
 		}, in.server)
 	}
 	return err
 }
 
-// run begins to listen at addresses of its own, and to follow libp2p's events
-// and the traffic's rates.
-func (in *introspection) run(m *Monitor) error {
+// run begins to listen at addresses of its own, and to follow the node.
+func (in *introspection) run() error {
 	if in.endpoint != nil {
 		if err := in.endpoint.Start(); err != nil {
 			return fmt.Errorf("introspection: %w", err)
 		}
 	}
-	if in.attach != nil {
-		in.attach()
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	in.cancel = cancel
-	if h := m.watched.Host; h != nil && m.Config.StreamPrivacy == privacy.Raw {
-		in.wg.Go(func() {
-			if err := in.server.Follow(ctx, h.EventBus()); err != nil {
-				m.log.Warn("libp2p's events are not told by introspection", "err", err)
-			}
-		})
-	}
-	in.wg.Go(func() { in.rates.run(ctx) })
+	in.node.Start(in.server)
 	return nil
 }
 
 // close ends the sessions and what follows the node.
-func (in *introspection) close() error {
-	if in.cancel != nil {
-		in.cancel()
-	}
-	if in.detach != nil {
-		in.detach()
-	}
-	var err error
+func (in *introspection) close() (err error) {
+	in.node.Close()
 	if in.endpoint != nil {
 		err = in.endpoint.Close()
 	}
-	err = errors.Join(err, in.server.Close())
-	in.wg.Wait()
-	return err
+	return errors.Join(err, in.server.Close())
 }
 
 // panics counts the panics of providers and at the node's border.
-func (in *introspection) panics() (n uint64) {
-	n += in.registry.Guard.Panics()
-	if in.conns != nil {
-		n += in.conns.Panics()
+func (in *introspection) panics() uint64 { return in.registry.Guard.Panics() + in.node.Panics() }
+
+// whence is where a peer is from, as far as the files of the configuration tell.
+func (m *Monitor) whence(p peer.ID, a multiaddr.Multiaddr) (country string, gateway bool) {
+	if m.origin == nil { // it is opened after introspection, and before anybody looks
+		return "", false
 	}
-	if in.dht != nil {
-		n += in.dht.Panics()
-	}
-	return n
+	return m.origin.Country(a), m.origin.Gateway(p)
 }
 
-// connsConfig tells where connections get what they do not know themselves.
-func (m *Monitor) connsConfig(n nodestate.Node, agent func(peer.ID) string) introspect.ConnsConfig {
-	h := n.Host
-	cfg := introspect.ConnsConfig{
-		Conns: h.Network().Conns, Agent: agent, Latency: h.Peerstore().LatencyEWMA, Taps: n.Taps, Logger: m.log,
+// repoBytes is the size of the node's repository as of the last sample.
+func (in *introspection) repoBytes() int64 {
+	if s := in.feed.Sample(); s != nil {
+		return s.Node.RepoBytes
 	}
-	cfg.Origin = func(p peer.ID, a multiaddr.Multiaddr) (string, bool) {
-		if m.origin == nil { // it is opened after this, and before anybody looks
-			return "", false
-		}
-		return m.origin.Country(a), m.origin.Gateway(p)
-	}
-	if r := n.Reporter; r != nil {
-		cfg.PeerTraffic = func(p peer.ID) (in, out, inRate, outRate uint64) {
-			s := r.GetBandwidthForPeer(p)
-			return whole(s.TotalIn), whole(s.TotalOut), whole(int64(s.RateIn)), whole(int64(s.RateOut))
-		}
-	}
-	return cfg
+	return -1
 }
 
-// rawAgent is what a peer calls itself, as it said it; "" where not known.
-func rawAgent(n nodestate.Node, p peer.ID) string {
-	if n.Peerstore == nil {
-		return ""
-	}
-	v, err := n.Peerstore.Get(p, "AgentVersion")
-	if err != nil {
-		return ""
-	}
-	s, _ := v.(string)
-	return s
-}
-
-// runtimeFacts is what does not change.
-func (p *providers) runtimeFacts() (*pb.Runtime, error) {
-	out := &pb.Runtime{
+// runtime is what does not change.
+func (in *introspection) runtime() (*pb.Runtime, error) {
+	return &pb.Runtime{
 		Implementation: "go-libp2p", Version: moduleVersion("github.com/libp2p/go-libp2p"), Platform: runtime.GOOS,
-		PeerId: p.node.Identity.String(), Monitor: string(event.Clean(p.m.Config.MonitorName, 128)), Kubo: p.m.watched.Kubo,
-		Go: runtime.Version(), StartTs: uint64(p.started.UnixMilli()), Named: p.named,
-	}
-	return out, nil
+		PeerId: in.m.watched.Identity.String(), Monitor: string(event.Clean(in.m.Config.MonitorName, 128)), Kubo: in.m.watched.Kubo,
+		Go: runtime.Version(), StartTs: uint64(in.started.UnixMilli()), Named: in.named,
+	}, nil
 }
 
 // moduleVersion is that of a module that is linked in, without the v.
@@ -293,4 +213,43 @@ func (m *Monitor) IntrospectAddresses() []string {
 		}
 	}
 	return out
+}
+
+// maxTopShown is how many entries each list of the running interval has.
+const maxTopShown = 50
+
+// sampledAgents are those of the last sample.
+func (in *introspection) sampledAgents() ([]*pb.AgentCount, error) {
+	s := in.feed.Sample()
+	if s == nil {
+		return nil, nil
+	}
+	out := make([]*pb.AgentCount, 0, len(s.Agents))
+	for _, a := range s.Agents {
+		out = append(out, &pb.AgentCount{Agent: string(a.Agent), Peers: uint32(a.Peers)})
+	}
+	return out, nil
+}
+
+// content is the last complete interval's figures. Before there is one, the
+// lists are of the running one.
+func (in *introspection) content() (*pb.Content, error) {
+	out := in.feed.Content()
+	if out == nil {
+		out = &pb.Content{}
+		cids, err := in.m.derive.Top(derive.TopKindCIDs, maxTopShown)
+		if err != nil {
+			return nil, err
+		}
+		peers, err := in.m.derive.Top(derive.TopKindPeers, maxTopShown)
+		if err != nil {
+			return nil, err
+		}
+		out.TopCids, out.TopCidsByPeers = introspect.TopCIDs(cids.Running.CIDs), introspect.TopCIDs(cids.Running.CIDsByPeers)
+		out.TopPeers = introspect.TopPeers(peers.Running.Peers)
+	}
+	if !in.named {
+		out.TopCids, out.TopCidsByPeers, out.TopPeers = nil, nil, nil
+	}
+	return out, nil
 }

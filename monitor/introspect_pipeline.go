@@ -8,9 +8,9 @@ import (
 // maxStoreError bounds what is told of InfluxDB's last error, in bytes.
 const maxStoreError = 512
 
-// pipeline tells how the monitor itself stands.
-func (p *providers) pipeline() (*pb.Pipeline, error) {
-	s := p.m.pipeline()
+// pipeline is the state of the monitor itself.
+func (in *introspection) pipeline() (*pb.Pipeline, error) {
+	s := in.m.pipeline()
 	out := &pb.Pipeline{
 		Capture: &pb.Pipeline_Capture{Limited: s.Capture.Limited, Undecoded: s.Capture.Undecoded, Panics: s.Capture.Panics},
 		Bus:     &pb.Pipeline_Bus{Published: s.Bus.Published, Held: s.Bus.Held, HeldBytes: s.Bus.HeldBytes},
@@ -23,9 +23,9 @@ func (p *providers) pipeline() (*pb.Pipeline, error) {
 			Accepted: x.Accepted, Refused: x.Refused, Events: x.Events, SentEvents: x.SentEvents, SentBytes: x.SentBytes,
 			DroppedEvents: x.DroppedEvents, Kicked: x.Kicked,
 		}
-		for _, u := range p.m.subscribers() {
+		for _, u := range in.m.subscribers() {
 			out.Stream.Subscribers = append(out.Stream.Subscribers, &pb.Pipeline_Subscriber{
-				Id: u.ID, SinceTs: whole(u.Since.UnixMilli()), Version: uint32(u.Version), Encoding: u.Encoding, Filter: string(u.Filter),
+				Id: u.ID, SinceTs: pb.Millis(u.Since), Version: uint32(u.Version), Encoding: u.Encoding, Filter: string(u.Filter),
 				QueuedBytes: u.QueuedBytes, QueueLimit: u.QueueLimit, SentEvents: u.SentEvents, SentBytes: u.SentBytes, DroppedEvents: u.DroppedEvents,
 			})
 		}
@@ -46,10 +46,10 @@ func (p *providers) pipeline() (*pb.Pipeline, error) {
 			out.Http.Requests += r.Count
 		}
 	}
-	i := p.in.server.Stats()
+	i := in.server.Stats()
 	out.Introspection = &pb.Pipeline_Introspection{
 		Sessions: uint32(i.Sessions), Accepted: i.Accepted, Refused: i.Refused, SentMessages: i.SentMessages, SentBytes: i.SentBytes,
-		DiscardedEvents: i.DiscardedEvents, DiscardedStates: i.DiscardedStates, Panics: i.Panics + p.in.panics(),
+		DiscardedEvents: i.DiscardedEvents, DiscardedStates: i.DiscardedStates, Panics: i.Panics + in.panics(),
 	}
 	return out, nil
 }

@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -19,8 +18,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/httpapi"
-	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
@@ -141,36 +138,4 @@ func TestIntrospectionOff(t *testing.T) {
 	require.Empty(t, m.IntrospectAddresses())
 	_, err := introspect.Dial(context.Background(), m.HTTPAddresses()[0], introspect.ClientOptions{})
 	require.ErrorContains(t, err, "404")
-}
-
-func TestRates(t *testing.T) {
-	var now event.Traffic
-	r := &rates{read: func(event.Direction) event.Traffic { return now }}
-	require.Zero(t, r.rate(event.Received).GetMessages(), "before the first reading")
-	for i := range 9 { // more than there is room for
-		now.Messages = uint64(i) * 10
-		r.take()
-		r.readings[(r.n-1)%len(r.readings)].at = time.Now().Add(-time.Duration(9-i) * time.Second)
-	}
-	now.Messages = 90
-	require.InDelta(t, 10, r.rate(event.Received).GetMessages(), 1)
-}
-
-// TestHistoryRows puts an answer's rows at their steps.
-func TestHistoryRows(t *testing.T) {
-	h := &httpapi.History{Times: []int64{10_000, 20_000, 30_000}}
-	o := &historyOutput{h: h, step: 10 * time.Second, columns: []figure{{"messages", "1/s"}, {"blocks", "1/s"}}}
-	require.NoError(t, o.Series("traffic", []influx.Label{{Key: "direction", Value: "sent"}, {Key: "answer", Value: "block"}}, nil))
-	row := func(at string, values ...any) error { return o.Row(append([]any{at}, values...)) }
-	require.NoError(t, row("1970-01-01T00:00:20Z", json.Number("1.5"), nil))
-	require.NoError(t, row("1970-01-01T00:01:00Z", json.Number("9"), json.Number("9"))) // not asked for
-	require.NoError(t, row("1970-01-01T00:00:05Z", json.Number("9"), json.Number("9")))
-	require.Error(t, row("yesterday"))
-	require.Len(t, h.Series, 2)
-	require.Equal(t, "sent", h.Series[0].Direction)
-	require.Equal(t, "block", h.Series[0].Answer)
-	require.Nil(t, h.Series[0].Values[0])
-	require.InDelta(t, 1.5, *h.Series[0].Values[1], 0)
-	require.Nil(t, h.Series[1].Values[1])
-	require.Equal(t, `'a\'b\\c'`, quoted(`a'b\c`))
 }

@@ -148,7 +148,7 @@ func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	}
 	m.openHistory()
 	if m.introspect != nil {
-		if err = m.introspect.run(m); err != nil {
+		if err = m.introspect.run(); err != nil {
 			return nil, err
 		}
 	}

@@ -9,16 +9,16 @@ import (
 	"github.com/libp2p/go-libp2p/core/routing"
 	"go.uber.org/fx"
 
-	"github.com/ipfsmon/ipfsmon/introspect"
+	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 )
 
 // taps are in the node from its start, whether anybody looks or not.
 type taps struct {
-	traffic *introspect.Taps
-	dht     *introspect.DHTTaps
+	traffic *nodestate.Taps
+	dht     *nodestate.DHTTaps
 }
 
-func newTaps() taps { return taps{introspect.NewTaps(), introspect.NewDHTTaps()} }
+func newTaps() taps { return taps{nodestate.NewTaps(), nodestate.NewDHTTaps()} }
 
 // options puts the taps into the host and into the DHT.
 func (t taps) options() fx.Option {

@@ -20,6 +20,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
+	"github.com/ipfsmon/ipfsmon/introspect/ui"
 )
 
 // defaultReplay is where a replay listens unless told otherwise.
@@ -386,9 +387,9 @@ func replaySession(c *cli.Context) (err error) {
 	}
 	ctx, cancel := interruptible(c.Context)
 	defer cancel()
-	replay := introspect.NewReplay()
+	replay := introspect.NewPlayback()
 	srv := introspect.NewServer(introspect.Config{Introspector: replay})
-	end, err := introspect.NewEndpoint(introspect.EndpointConfig{ListenAddresses: []string{c.String("listen")}, Page: introspect.Page()}, srv)
+	end, err := introspect.NewEndpoint(introspect.EndpointConfig{ListenAddresses: []string{c.String("listen")}, Page: ui.Handler()}, srv)
 	if err == nil {
 		err = end.Start()
 	}

@@ -28,7 +28,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/internal/units"
-	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/proxy"
@@ -316,7 +315,7 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.C
 	var err error
 	nodes := seen.Behind(func(id peer.ID) event.Text { return p.NodeName(id) }) // not called before Start
 	pc.Tracer, pc.DownTracer, pc.Logger = seen, nodes, log
-	traffic, taps := metrics.NewBandwidthCounter(), introspect.NewTaps()
+	traffic, taps := metrics.NewBandwidthCounter(), nodestate.NewTaps()
 	pc.HostOptions = []libp2p.Option{libp2p.BandwidthReporter(traffic), taps.Option()}
 	p, err = proxy.New(pc)
 	if err != nil {

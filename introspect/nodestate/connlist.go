@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -73,11 +74,11 @@ func (m *memory) reset() {
 	m.known, m.out, m.inside, m.shared = m.known[:0], m.out[:0], m.inside[:0], m.shared[:0]
 }
 
-// connections lists what is open, then what closed within MaxRetention.
-func (t *Conns) connections(q ConnectionQuery) ([]*pb.Connection, error) {
+// connections lists what is open, then what closed within introspect.MaxRetention.
+func (t *Conns) connections(q introspect.ConnectionQuery) ([]*pb.Connection, error) {
 	now := time.Now()
 	m := &memory{}
-	if q.scratch {
+	if q.Scratch {
 		m = &t.scratch
 		m.reset()
 	}
@@ -124,7 +125,7 @@ func (t *Conns) connections(q ConnectionQuery) ([]*pb.Connection, error) {
 			break // it is above, as it was then
 		}
 		out := m.connection(c.known, &c.reading)
-		out.Status, out.Timeline.CloseTs = pb.Status_CLOSED, millis(c.at)
+		out.Status, out.Timeline.CloseTs = pb.Status_CLOSED, pb.Millis(c.at)
 		m.out = append(m.out, out)
 	}
 	t.mu.Unlock()
@@ -196,7 +197,7 @@ func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *kno
 		ps.Role = roleOf(st.Direction)
 		ps.LatencyNs = uint64(max(0, r.latency))
 		ps.Timeline = m.streamTimes.take()
-		ps.Timeline.OpenTs = millis(st.Opened)
+		ps.Timeline.OpenTs = pb.Millis(st.Opened)
 		if t.cfg.Taps != nil {
 			if tap := t.cfg.Taps.get(k.peer, p); tap != nil {
 				if tap.round != t.round {

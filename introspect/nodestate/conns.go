@@ -16,11 +16,12 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/connstate"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
 const (
-	// maxClosed is how many closed connections are kept for MaxRetention.
+	// maxClosed is how many closed connections are kept for introspect.MaxRetention.
 	maxClosed = 4096
 	// maxAgents is how many agents are distinguished; the rest is event.OthersAgent.
 	maxAgents = 100
@@ -85,8 +86,8 @@ func NewConns(cfg ConnsConfig) *Conns {
 }
 
 // Providers are those of connections, of agents, and of the state's totals.
-func (t *Conns) Providers() *DataProviders {
-	return &DataProviders{Connections: t.connections, Agents: t.agentCounts, Annotate: func(s *pb.State) error {
+func (t *Conns) Providers() *introspect.DataProviders {
+	return &introspect.DataProviders{Connections: t.connections, Agents: t.agentCounts, Annotate: func(s *pb.State) error {
 		s.Connections, s.Peers, s.ConnectionsLeftOut = t.opened, uint32(len(t.perPeer)), t.leftOut
 		return nil
 	}}
@@ -128,7 +129,7 @@ func (t *Conns) learn(c network.Conn) *known {
 		id: []byte(c.ID()), peer: c.RemotePeer(), peerText: c.RemotePeer().String(),
 		transport: []byte(transportOf(remote)),
 		src:       addressText(c.LocalMultiaddr()), dst: addressText(remote),
-		opened: millis(st.Opened), role: roleOf(st.Direction), limited: st.Limited, relay: relayOf(remote),
+		opened: pb.Millis(st.Opened), role: roleOf(st.Direction), limited: st.Limited, relay: relayOf(remote),
 	}
 	if st.Direction == network.DirInbound {
 		k.src, k.dst = k.dst, k.src
@@ -303,7 +304,7 @@ func (t *Conns) Disconnected(n network.Network, c network.Conn) {
 // expire drops closed connections that are too old or too many; t.mu is held.
 func (t *Conns) expire(now time.Time) {
 	n := max(0, len(t.closed)-maxClosed)
-	for n < len(t.closed) && now.Sub(t.closed[n].at) > MaxRetention {
+	for n < len(t.closed) && now.Sub(t.closed[n].at) > introspect.MaxRetention {
 		n++
 	}
 	t.closed = slices.Delete(t.closed, 0, n)

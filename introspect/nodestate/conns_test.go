@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
+	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -40,7 +41,7 @@ func agentFrom(h host.Host) func(peer.ID) string {
 }
 
 // watched is a host with taps and a registry of its connections.
-func watched(t testing.TB, listen string) (host.Host, *Conns, *Registry) {
+func watched(t testing.TB, listen string) (host.Host, *Conns, *introspect.Registry) {
 	t.Helper()
 	taps := NewTaps()
 	counter := metrics.NewBandwidthCounter()
@@ -50,7 +51,7 @@ func watched(t testing.TB, listen string) (host.Host, *Conns, *Registry) {
 		Origin: func(peer.ID, multiaddr.Multiaddr) (string, bool) { return "DE", true },
 	})
 	h.Network().Notify(c)
-	r := NewRegistry()
+	r := introspect.NewRegistry()
 	require.NoError(t, r.RegisterDataProviders(c.Providers()))
 	return h, c, r
 }
@@ -176,15 +177,15 @@ func TestFaultsStayHere(t *testing.T) {
 	c.Connected(nil, nil)
 	c.Disconnected(nil, nil)
 	require.EqualValues(t, 2, c.Panics())
-	lines.Once(t, "introspect: note a connection", "introspect.(*Conns).Connected")
+	lines.Once(t, "introspect: note a connection", "nodestate.(*Conns).Connected")
 	taps := NewDHTTaps()
 	taps.guard.Log = log
-	taps.Tell(func(DHTQuery) { panic("a fault") })
+	taps.Tell(func(introspect.DHTQuery) { panic("a fault") })
 	for range 2 {
-		taps.done(DHTQuery{Result: querySuccess})
+		taps.done(introspect.DHTQuery{Result: introspect.QuerySuccess})
 	}
 	require.EqualValues(t, 2, taps.Panics())
-	lines.Once(t, "introspect: pass on a DHT query", "introspect.TestFaultsStayHere.func")
+	lines.Once(t, "introspect: pass on a DHT query", "nodestate.TestFaultsStayHere.func")
 	require.EqualValues(t, 2, taps.gauges[0][1].proto().GetSuccess())
 }
 
@@ -196,7 +197,7 @@ func TestClosedConnectionsAreBounded(t *testing.T) {
 	}
 	c.expire(now)
 	require.Len(t, c.closed, maxClosed)
-	c.closed[0].at = now.Add(-MaxRetention - time.Second)
+	c.closed[0].at = now.Add(-introspect.MaxRetention - time.Second)
 	c.expire(now)
 	require.Len(t, c.closed, maxClosed-1)
 	c.expire(now.Add(time.Hour))
@@ -223,9 +224,7 @@ func TestTapsAreBounded(t *testing.T) {
 func TestDHT(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	s := serve(t, Config{})
-	client := s.greet(t, 60_000, 120_000)
-	client.agrees(cmdEnable, srcEvents)
+	s, client := serve(t)
 	type node struct {
 		host.Host
 		dht  *dht.IpfsDHT
@@ -247,7 +246,7 @@ func TestDHT(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, b.dht.Ping(ctx, a.ID()))
 
-	provide := DHTProvider(time.Now(), []DHTTable{{Name: "lan", Protocol: "/test/lan/kad/1.0.0", DHT: a.dht}}, a.taps, agentFrom(a))
+	provide := dhtProvider(time.Now(), []dhtTable{{Name: "lan", Protocol: "/test/lan/kad/1.0.0", DHT: a.dht}}, a.taps, agentFrom(a))
 	var d *pb.DHT
 	require.Eventually(t, func() bool {
 		all, err := provide()
@@ -267,7 +266,7 @@ func TestDHT(t *testing.T) {
 
 	seen := map[string]bool{}
 	for !seen["InboundDHTQuery"] || !seen["OutboundDHTQuery"] {
-		e := client.next().GetEvent()
+		e := client.next()
 		seen[e.GetType().GetName()] = true
 		require.Contains(t, e.GetContent(), `"peerIds":["`+b.ID().String()+`"]`)
 		require.Contains(t, e.GetContent(), `"table":"lan"`)

@@ -16,21 +16,21 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// DHTTable is one DHT of a node.
-type DHTTable struct {
+// dhtTable is one DHT of a node.
+type dhtTable struct {
 	Name     string // wan or lan
 	Protocol string
 	DHT      *dht.IpfsDHT
 }
 
-// DHTProvider returns the provider of these tables. agent is what a peer calls
+// dhtProvider returns the provider of these tables. agent is what a peer calls
 // itself, as it said it; taps may be nil.
-func DHTProvider(start time.Time, tables []DHTTable, taps *DHTTaps, agent func(peer.ID) string) func() ([]*pb.DHT, error) {
+func dhtProvider(start time.Time, tables []dhtTable, taps *DHTTaps, agent func(peer.ID) string) func() ([]*pb.DHT, error) {
 	return func() ([]*pb.DHT, error) {
 		out := make([]*pb.DHT, 0, len(tables))
 		for _, t := range tables {
 			d := describeTable(t, agent)
-			d.StartTs = millis(start)
+			d.StartTs = pb.Millis(start)
 			if taps != nil {
 				g := &taps.gauges[index(t.Name == tableLAN)]
 				d.IncomingQueries, d.OutgoingQueries = g[0].proto(), g[1].proto()
@@ -41,7 +41,7 @@ func DHTProvider(start time.Time, tables []DHTTable, taps *DHTTaps, agent func(p
 	}
 }
 
-func describeTable(t DHTTable, agent func(peer.ID) string) *pb.DHT {
+func describeTable(t dhtTable, agent func(peer.ID) string) *pb.DHT {
 	h := t.DHT.Host()
 	self := kbucket.ConvertPeerID(h.ID())
 	now := time.Now()
@@ -60,7 +60,7 @@ func describeTable(t DHTTable, agent func(peer.ID) string) *pb.DHT {
 		}
 		b.Peers = append(b.Peers, &pb.DHT_PeerInDHT{
 			PeerId: p.Id.String(), Status: status, AgeInBucket: ageMillis(now, p.AddedAt),
-			LastUsefulTs: millis(p.LastUsefulAt), LastQueryTs: millis(p.LastSuccessfulOutboundQueryAt),
+			LastUsefulTs: pb.Millis(p.LastUsefulAt), LastQueryTs: pb.Millis(p.LastSuccessfulOutboundQueryAt),
 			AgentVersion: string(event.Clean(agent(p.Id), event.MaxAgentText)),
 		})
 	}
@@ -94,35 +94,4 @@ func modeName(m dht.ModeOpt) string {
 		return "client"
 	}
 	return "auto"
-}
-
-var dhtColumns = []*pb.EventType_EventProperty{
-	property("peerIds", peerID, true), property("type", text, false), property("result", text, false),
-	property("totalTimeMs", number, false), property("table", text, false),
-}
-
-// The names that the original visualizer knows, of the columns too.
-var (
-	typeInbound  = &eventType{name: "InboundDHTQuery", properties: dhtColumns}
-	typeOutbound = &eventType{name: "OutboundDHTQuery", properties: dhtColumns}
-)
-
-type queryContent struct {
-	PeerIDs     []string `json:"peerIds"`
-	Type        string   `json:"type,omitempty"`
-	Result      string   `json:"result"`
-	TotalTimeMS float64  `json:"totalTimeMs"`
-	Table       string   `json:"table"`
-}
-
-// Query tells a query of the DHT; it is made for DHTTaps.Tell.
-func (s *Server) Query(q DHTQuery) {
-	t := typeOutbound
-	if q.Inbound {
-		t = typeInbound
-	}
-	s.emit(t, q.At, func() any {
-		return queryContent{PeerIDs: []string{q.Peer.String()}, Type: q.Type, Result: q.Result,
-			TotalTimeMS: float64(q.Duration.Microseconds()) / 1000, Table: q.Table}
-	})
 }

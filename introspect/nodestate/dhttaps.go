@@ -14,35 +14,18 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
 // dhtReadTimeout is how long go-libp2p-kad-dht waits for an answer.
 const dhtReadTimeout = 10 * time.Second
 
-// The outcomes of a query, in the words of the original protocol.
-const (
-	querySuccess = "SUCCESS"
-	queryError   = "ERROR"
-	queryTimeout = "TIMEOUT"
-)
-
-// DHTQuery is one request of the DHT's protocol, and how it went.
-type DHTQuery struct {
-	Peer     peer.ID
-	Inbound  bool   // the peer asked this node
-	Type     string // FIND_NODE and so on; "" where no stream came about
-	Result   string // SUCCESS, ERROR or TIMEOUT
-	Table    string // wan or lan
-	At       time.Time
-	Duration time.Duration // until the answer, or until it was given up
-}
-
 // DHTTaps watches the streams of a DHT. It reads the length and type of each
 // message as it goes by, and keeps nothing of it.
 type DHTTaps struct {
 	gauges [2][2]queryGauge // by table (wan, lan) and direction (in, out)
-	sink   atomic.Pointer[func(DHTQuery)]
+	sink   atomic.Pointer[func(introspect.DHTQuery)]
 	guard  guard.Guard
 }
 
@@ -60,18 +43,18 @@ func NewDHTTaps() *DHTTaps { return &DHTTaps{} }
 
 // Tell has f called for each query from now on, on the goroutine of its stream:
 // it must not block.
-func (t *DHTTaps) Tell(f func(DHTQuery)) { t.sink.Store(&f) }
+func (t *DHTTaps) Tell(f func(introspect.DHTQuery)) { t.sink.Store(&f) }
 
 // Host returns a host for a DHT to be made with.
 func (t *DHTTaps) Host(h host.Host) host.Host { return &dhtHost{h, t} }
 
 // done counts a query and tells it.
-func (t *DHTTaps) done(q DHTQuery) {
+func (t *DHTTaps) done(q introspect.DHTQuery) {
 	g := &t.gauges[index(q.Table == tableLAN)][index(!q.Inbound)]
 	switch q.Result {
-	case querySuccess:
+	case introspect.QuerySuccess:
 		g.success.Add(1)
-	case queryTimeout:
+	case introspect.QueryTimeout:
 		g.timeout.Add(1)
 	default:
 		g.error.Add(1)
@@ -126,12 +109,12 @@ func (h *dhtHost) NewStream(ctx context.Context, p peer.ID, protocols ...protoco
 	}
 	table := tableOf(protocols[0])
 	if err != nil {
-		result := queryError
+		result := introspect.QueryError
 		if errors.Is(err, context.DeadlineExceeded) {
-			result = queryTimeout
+			result = introspect.QueryTimeout
 		}
 		if !errors.Is(err, context.Canceled) { // nobody waits for it any more
-			h.taps.done(DHTQuery{Peer: p, Result: result, Table: table, At: began, Duration: time.Since(began)})
+			h.taps.done(introspect.DHTQuery{Peer: p, Result: result, Table: table, At: began, Duration: time.Since(began)})
 		}
 		return nil, err
 	}
@@ -185,10 +168,10 @@ func (s *dhtStream) message(kind uint64, request bool) {
 	case request:
 		s.waiting, s.kind, s.requested = true, kind, now
 		if kind == addProvider {
-			s.settle(querySuccess, now)
+			s.settle(introspect.QuerySuccess, now)
 		}
 	case s.waiting:
-		s.settle(querySuccess, now)
+		s.settle(introspect.QuerySuccess, now)
 	}
 }
 
@@ -199,7 +182,7 @@ func (s *dhtStream) settle(result string, now time.Time) {
 	if s.kind < uint64(len(dhtTypes)) {
 		name = dhtTypes[s.kind]
 	}
-	s.taps.done(DHTQuery{
+	s.taps.done(introspect.DHTQuery{
 		Peer: s.Conn().RemotePeer(), Inbound: s.inbound, Type: name, Result: result, Table: s.table,
 		At: s.requested, Duration: now.Sub(s.requested),
 	})
@@ -212,9 +195,9 @@ func (s *dhtStream) finish() {
 	if !s.waiting {
 		return
 	}
-	now, result := time.Now(), queryError
+	now, result := time.Now(), introspect.QueryError
 	if !s.inbound && now.Sub(s.requested) >= dhtReadTimeout {
-		result = queryTimeout
+		result = introspect.QueryTimeout
 	}
 	s.settle(result, now)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -23,7 +26,7 @@ const (
 	// emits waits when libp2p's is full, so that is emptied without any work.
 	busBuffer    = 256
 	followBuffer = 1024
-	// maxList is how many elements of a list in an event are told.
+	// maxList is how many elements of a list in an event are shown.
 	maxList = 64
 	// maxText bounds one string of an event, in bytes.
 	maxText = 1024
@@ -31,15 +34,22 @@ const (
 	maxNested = 8
 )
 
-// RawJSON is a value of an event that is JSON already: a column of type JSON.
-type RawJSON = json.RawMessage
+// follower passes the events of libp2p's bus on to sessions.
+type follower struct {
+	guard guard.Guard
+	types map[reflect.Type]*introspect.EventType // of the goroutine that passes on
+}
 
-// Follow tells the events of libp2p's bus, all types, until ctx ends. Libp2p
+func newFollower(log *slog.Logger) *follower {
+	return &follower{guard: guard.Guard{Log: log}, types: make(map[reflect.Type]*introspect.EventType)}
+}
+
+// follow passes on the events of libp2p's bus, all types, until ctx ends. Libp2p
 // does not wait for it.
-func (s *Server) Follow(ctx context.Context, bus libp2pevent.Bus) error {
+func (f *follower) follow(ctx context.Context, bus libp2pevent.Bus, srv *introspect.Server) error {
 	sub, err := bus.Subscribe(libp2pevent.WildcardSubscription, eventbus.BufSize(busBuffer), eventbus.Name("ipfsmon-introspect"))
 	if err != nil {
-		return fmt.Errorf("introspect: subscribe to libp2p's events: %w", err)
+		return fmt.Errorf("nodestate: subscribe to libp2p's events: %w", err)
 	}
 	defer sub.Close() //nolint:errcheck // it never fails
 	type seen struct {
@@ -51,12 +61,11 @@ func (s *Server) Follow(ctx context.Context, bus libp2pevent.Bus) error {
 	done := make(chan struct{})
 	go func() { // ends with queue
 		defer close(done)
-		types := make(map[reflect.Type]*eventType)
 		for e := range queue {
-			for range missed.Swap(0) {
-				s.each((*session).miss)
+			if n := missed.Swap(0); n > 0 {
+				srv.Missed(n)
 			}
-			s.tell(types, e.value, e.at)
+			f.pass(srv, e.value, e.at)
 		}
 	}()
 	defer func() { close(queue); <-done }()
@@ -77,11 +86,11 @@ func (s *Server) Follow(ctx context.Context, bus libp2pevent.Bus) error {
 	}
 }
 
-// tell emits one event of libp2p's.
-func (s *Server) tell(types map[reflect.Type]*eventType, v any, at time.Time) {
+// pass emits one event of libp2p's.
+func (f *follower) pass(srv *introspect.Server, v any, at time.Time) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.guard.Caught(p, "introspect: pass on an event of libp2p", "type", fmt.Sprintf("%T", v))
+			f.guard.Caught(p, "introspect: pass on an event of libp2p", "type", fmt.Sprintf("%T", v))
 		}
 	}()
 	rv := reflect.ValueOf(v)
@@ -91,12 +100,12 @@ func (s *Server) tell(types map[reflect.Type]*eventType, v any, at time.Time) {
 	if rv.Kind() != reflect.Struct {
 		return // as the original: only structs have columns
 	}
-	t := types[rv.Type()]
+	t := f.types[rv.Type()]
 	if t == nil {
 		t = describe(rv.Type())
-		types[rv.Type()] = t
+		f.types[rv.Type()] = t
 	}
-	s.emit(t, at, func() any {
+	srv.Emit(t, at, func() any {
 		out := make(map[string]any, rv.NumField())
 		for i := range rv.NumField() {
 			if f := rv.Type().Field(i); f.IsExported() {
@@ -117,8 +126,8 @@ var (
 )
 
 // describe makes the columns of a struct: its exported fields.
-func describe(t reflect.Type) *eventType {
-	out := &eventType{name: t.Name()}
+func describe(t reflect.Type) *introspect.EventType {
+	var columns []*pb.EventType_EventProperty
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if !f.IsExported() {
@@ -128,9 +137,9 @@ func describe(t reflect.Type) *eventType {
 		if k := inner.Kind(); (k == reflect.Slice || k == reflect.Array) && inner != typeJSON && inner != typeAddr {
 			inner, multiple = inner.Elem(), true
 		}
-		out.properties = append(out.properties, property(f.Name, columnType(inner), multiple))
+		columns = append(columns, introspect.Column(f.Name, columnType(inner), multiple))
 	}
-	return out
+	return introspect.NewEventType(t.Name(), columns...)
 }
 
 func columnType(t reflect.Type) pb.EventType_EventProperty_PropertyType {
@@ -169,7 +178,7 @@ func plain(v reflect.Value, depth int) any {
 	case time.Time:
 		return x.UTC()
 	case json.RawMessage:
-		if len(x) > maxContent || !json.Valid(x) {
+		if len(x) > introspect.MaxContent || !json.Valid(x) {
 			return nil
 		}
 		return x

@@ -10,16 +10,14 @@ import (
 	libp2pevent "github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
-
-func protocolID(n int) protocol.ID { return protocol.ID("/p/" + itoa(n)) }
 
 // evtOdd has a field of each kind that may come.
 type evtOdd struct {
@@ -28,7 +26,7 @@ type evtOdd struct {
 	Addr     multiaddr.Multiaddr
 	Addrs    []multiaddr.Multiaddr
 	At       time.Time
-	JSON     RawJSON
+	JSON     json.RawMessage
 	Text     string
 	Number   int
 	Float    float64
@@ -46,13 +44,12 @@ type evtOdd struct {
 
 func TestLibp2pEvents(t *testing.T) {
 	bus := eventbus.NewBus()
-	s := serve(t, Config{})
+	s, p := serve(t)
+	f := newFollower(nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Follow(ctx, bus) }()
+	go func() { done <- f.follow(ctx, bus, s) }()
 	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
-	p := s.greet(t, 60_000, 120_000)
-	p.agrees(cmdEnable, srcEvents)
 
 	emitter, err := bus.Emitter(new(libp2pevent.EvtPeerConnectednessChanged))
 	require.NoError(t, err)
@@ -72,7 +69,7 @@ func TestLibp2pEvents(t *testing.T) {
 			}
 		}
 	}()
-	e := p.next().GetEvent()
+	e := p.next()
 	close(stop)
 	<-ended
 	require.Equal(t, "EvtPeerConnectednessChanged", e.GetType().GetName())
@@ -87,12 +84,12 @@ func TestLibp2pEvents(t *testing.T) {
 	loop := map[string]any{}
 	loop["self"] = loop
 	require.NoError(t, odd.Emit(evtOdd{
-		Peer: id, Peers: []peer.ID{id}, Addr: addr, Addrs: []multiaddr.Multiaddr{addr}, At: time.Unix(5, 0), JSON: RawJSON(`{"a":1}`),
+		Peer: id, Peers: []peer.ID{id}, Addr: addr, Addrs: []multiaddr.Multiaddr{addr}, At: time.Unix(5, 0), JSON: json.RawMessage(`{"a":1}`),
 		Text: "<script>\u202e\x00\xff", Number: -3, Float: 1.5, Yes: true, Map: map[string]int{"k": 1}, Err: errors.New("no\x1b[0m"),
 		Function: func() {}, Channel: make(chan int), Bytes: []byte{1}, Loop: loop, hidden: "x",
 	}))
 	for e.GetType().GetName() != "evtOdd" {
-		e = p.next().GetEvent()
+		e = p.next()
 	}
 	columns := map[string]string{}
 	for _, c := range e.GetType().GetPropertyTypes() {
@@ -115,18 +112,17 @@ func TestLibp2pEvents(t *testing.T) {
 	require.Nil(t, got["Function"])
 	require.Nil(t, got["Conn"])
 	require.NotContains(t, got, "hidden")
-	require.Zero(t, s.Stats().Panics)
+	require.Zero(t, f.guard.Panics())
 }
 
 // TestFollowDoesNotStallLibp2p: nobody who emits waits for those who look.
 func TestFollowDoesNotStallLibp2p(t *testing.T) {
 	bus := eventbus.NewBus()
-	s := serve(t, Config{})
+	s, _ := serve(t)
+	f := newFollower(nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Follow(ctx, bus) }()
-	p := s.greet(t, 60_000, 120_000)
-	p.agrees(cmdEnable, srcEvents)
+	go func() { done <- f.follow(ctx, bus, s) }()
 	emitter, err := bus.Emitter(new(libp2pevent.EvtPeerConnectednessChanged))
 	require.NoError(t, err)
 	defer emitter.Close()
@@ -149,10 +145,10 @@ func TestFollowDoesNotStallLibp2p(t *testing.T) {
 // TestAPanicCostsOneEvent of libp2p's.
 func TestAPanicCostsOneEvent(t *testing.T) {
 	log, lines := guardtest.New()
-	s := NewServer(Config{Logger: log})
+	f := follower{guard: guard.Guard{Log: log}} // nowhere to note its columns
 	for range 2 {
-		s.tell(nil, evtOdd{}, time.Now()) // nowhere to note its columns
+		f.pass(nil, evtOdd{}, time.Now())
 	}
-	require.EqualValues(t, 2, s.Stats().Panics)
-	lines.Once(t, "introspect: pass on an event of libp2p", "introspect.(*Server).tell")
+	require.EqualValues(t, 2, f.guard.Panics())
+	lines.Once(t, "introspect: pass on an event of libp2p", "nodestate.(*follower).pass")
 }

@@ -1,7 +1,8 @@
 // Package nodestate reads what a node knows of itself.
 //
-// In: the parts of a libp2p node that a program has, kubo's or any other. Out:
-// the samples that capture puts on the bus. Promised: reading holds no lock of
+// In: the parts of a libp2p node that a program has, kubo's or any other; taps in
+// its host and in its DHT. Out: the state of the node and its events for package
+// introspect (State); the node's own figures for each sample (Sampler). Promised: reading holds no lock of
 // the node for longer than libp2p's own getters do; a part that is missing
 // leaves its figures out. Not promised: that one reading is of one instant in
 // all its parts.
@@ -18,8 +19,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
-
-	"github.com/ipfsmon/ipfsmon/introspect"
 )
 
 // Node is what a program has of a node; what is nil it does not have.
@@ -35,8 +34,8 @@ type Node struct {
 	RepoBytes func(context.Context) (uint64, error) // the size on disk; may be slow
 
 	// Taps and DHTTaps are in the host and in the DHT from their start.
-	Taps    *introspect.Taps
-	DHTTaps *introspect.DHTTaps
+	Taps    *Taps
+	DHTTaps *DHTTaps
 }
 
 // OfHost returns the node with what its host has filled in where it is missing.
@@ -50,4 +49,17 @@ func (n Node) OfHost() Node {
 		}
 	}
 	return n
+}
+
+// Agent is what a peer calls itself, as it said it; "" where not known.
+func (n Node) Agent(p peer.ID) string {
+	if n.Peerstore == nil {
+		return ""
+	}
+	v, err := n.Peerstore.Get(p, "AgentVersion")
+	if err != nil {
+		return ""
+	}
+	s, _ := v.(string)
+	return s
 }

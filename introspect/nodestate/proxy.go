@@ -7,8 +7,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// proxyState tells a proxy as it is now, and of its last sample the times and
-// the nodes' shares. named: peer IDs may be told.
+// proxyState is a proxy as it is now, and of its last sample the times and
+// the nodes' shares. named: peer IDs may be named.
 func proxyState(now, last *event.Proxy, named bool) *pb.Proxy {
 	if last == nil {
 		last = new(event.Proxy)

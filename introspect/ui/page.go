@@ -1,3 +1,8 @@
+// Package ui is the live page: its files and the handler that serves them.
+//
+// In: nothing. Out: an http.Handler. Promised: the page loads nothing from
+// elsewhere and runs no script that is not one of its files; there is nothing of
+// the node in it.
 package ui
 
 import (
@@ -9,7 +14,7 @@ import (
 	"path"
 )
 
-//go:embed ui/index.html ui/*.css ui/*.svg ui/js ui/lib
+//go:embed index.html *.css *.svg js lib
 var uiFiles embed.FS
 
 // contentPolicy lets the page load from its own server alone, and run nothing
@@ -36,28 +41,25 @@ type pageFile struct {
 	tag       string // ETag
 }
 
-// Page serves the live page: / is its start, /ui/NAME its files. It needs no
+// Handler serves the live page: / is its start, /ui/NAME its files. It needs no
 // token: there is nothing of the node in it.
-func Page() http.Handler {
+func Handler() http.Handler {
 	files := make(map[string]pageFile)
-	root, err := fs.Sub(uiFiles, "ui")
-	if err == nil {
-		err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-			mediaType, known := mediaTypes[path.Ext(name)]
-			if err != nil || d.IsDir() || !known {
-				return err
-			}
-			body, err := fs.ReadFile(root, name)
-			if err != nil {
-				return err
-			}
-			sum := sha256.Sum256(body)
-			files["/ui/"+name] = pageFile{body, mediaType, `"` + hex.EncodeToString(sum[:12]) + `"`}
-			return nil
-		})
-	}
+	err := fs.WalkDir(uiFiles, ".", func(name string, d fs.DirEntry, err error) error {
+		mediaType, known := mediaTypes[path.Ext(name)]
+		if err != nil || d.IsDir() || !known {
+			return err
+		}
+		body, err := fs.ReadFile(uiFiles, name)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(body)
+		files["/ui/"+name] = pageFile{body, mediaType, `"` + hex.EncodeToString(sum[:12]) + `"`}
+		return nil
+	})
 	if err != nil {
-		panic("introspect: the page is not in this program: " + err.Error()) // it is embedded
+		panic("ui: the page is not in this program: " + err.Error()) // it is embedded
 	}
 	files["/"] = files["/ui/index.html"]
 	delete(files, "/ui/index.html") // its links are relative to /

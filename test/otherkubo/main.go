@@ -26,7 +26,7 @@ const kubo = "github.com/ipfs/kubo"
 // quick are the packages that know kubo, boxo or libp2p, and the tests of the
 // program that need Go alone. Each list of arguments is one `go test`.
 var quick = [][]string{
-	{"./plugin", "./monitor", "./capture", "./introspect", "./internal/loopback/...", "./internal/demo", "./proxy", "./probe/...", "./metrics"},
+	{"./plugin", "./monitor", "./capture", "./introspect/...", "./internal/loopback/...", "./internal/demo", "./proxy", "./probe/...", "./metrics"},
 	{"./test/repository", "./test/e2e"},
 }
 

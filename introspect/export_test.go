@@ -1,0 +1,13 @@
+package introspect
+
+// MakeSnapshot makes a state and encodes it, however much time that takes, and
+// returns the frame.
+func (s *Server) MakeSnapshot() ([]byte, error) {
+	s.snap.Lock()
+	defer s.snap.Unlock()
+	frame, _, err := s.makeSnapshot()
+	if err == nil {
+		s.lastSize = len(frame)
+	}
+	return frame, err
+}

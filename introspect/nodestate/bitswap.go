@@ -1,0 +1,144 @@
+package nodestate
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/introspect/pb"
+)
+
+func counters(t event.Traffic) *pb.Bitswap_Counters {
+	return &pb.Bitswap_Counters{
+		Messages: t.Messages, WantBlock: t.WantBlock, WantHave: t.WantHave, Cancel: t.Cancel,
+		Have: t.Have, DontHave: t.DontHave, Blocks: t.Blocks, BlockBytes: t.BlockBytes, Truncated: t.Truncated,
+	}
+}
+
+// bitswapState is the counters as they are, and the rest as it was of late.
+func (s *State) bitswapState() (*pb.Bitswap, error) {
+	out := &pb.Bitswap{
+		Received: counters(s.cfg.Bitswap(event.Received)), Sent: counters(s.cfg.Bitswap(event.Sent)),
+		ReceivedRate: s.rates.rate(event.Received), SentRate: s.rates.rate(event.Sent),
+	}
+	bs := s.node.Bitswap
+	if bs == nil {
+		return out, nil
+	}
+	lists := s.bitswap.get(s.ledgers)
+	out.Ledgers, out.LedgersTotal, out.Wantlist, out.WantlistTotal = lists.Ledgers, lists.LedgersTotal, lists.Wantlist, lists.WantlistTotal
+	return out, nil
+}
+
+// ledgers reads who owes what, and what this node wants.
+func (s *State) ledgers() *pb.Bitswap {
+	n, out := s.node, &pb.Bitswap{}
+	blocks, haves := n.Bitswap.GetWantBlocks(), n.Bitswap.GetWantHaves()
+	out.WantlistTotal = uint32(len(blocks) + len(haves))
+	if s.cfg.Named {
+		for _, c := range blocks[:min(len(blocks), maxWants)] {
+			out.Wantlist = append(out.Wantlist, &pb.Bitswap_Want{Cid: c.String()})
+		}
+		for _, c := range haves[:min(len(haves), maxWants-len(out.Wantlist))] {
+			out.Wantlist = append(out.Wantlist, &pb.Bitswap_Want{Cid: c.String(), Have: true})
+		}
+	}
+	if n.Bitswap.Server == nil || n.Host == nil {
+		return out
+	}
+	type account struct {
+		id                 peer.ID
+		sent, recv, traded uint64
+	}
+	var all []account
+	for _, id := range n.Host.Network().Peers() {
+		if r := n.Bitswap.LedgerForPeer(id); r != nil {
+			all = append(all, account{id, r.Sent, r.Recv, r.Exchanged})
+		}
+	}
+	out.LedgersTotal = uint32(len(all))
+	if !s.cfg.Named {
+		return out
+	}
+	slices.SortFunc(all, func(a, b account) int {
+		return cmp.Or(cmp.Compare(b.sent+b.recv, a.sent+a.recv), cmp.Compare(b.traded, a.traded), cmp.Compare(a.id, b.id))
+	})
+	for i, a := range all[:min(len(all), maxLedgers)] {
+		l := &pb.Bitswap_Ledger{PeerId: a.id.String(), BytesSent: a.sent, BytesReceived: a.recv, Exchanged: a.traded}
+		if i < maxLists {
+			wants := n.Bitswap.WantlistForPeer(a.id)
+			l.Wants = uint32(len(wants))
+			for _, c := range wants[:min(len(wants), maxWantlist)] {
+				l.Wantlist = append(l.Wantlist, c.String())
+			}
+		}
+		out.Ledgers = append(out.Ledgers, l)
+	}
+	return out
+}
+
+// bitswapRates keeps readings of the last seconds, so that the first look at a node
+// finds how fast it goes.
+type bitswapRates struct {
+	read func(event.Direction) event.Traffic
+
+	mu       sync.Mutex
+	readings [6]bitswapReading
+	n        int // readings taken
+}
+
+type bitswapReading struct {
+	at      time.Time
+	traffic [event.Directions]event.Traffic
+}
+
+// run takes a reading each second until ctx ends.
+func (r *bitswapRates) run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		r.take()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *bitswapRates) take() {
+	now := bitswapReading{at: time.Now()}
+	for d := range event.Directions {
+		now.traffic[d] = r.read(d)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.readings[r.n%len(r.readings)] = now
+	r.n++
+}
+
+// rate is per second since the oldest reading.
+func (r *bitswapRates) rate(d event.Direction) *pb.Bitswap_Rates {
+	now, out := time.Now(), &pb.Bitswap_Rates{}
+	t := r.read(d)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.n == 0 {
+		return out
+	}
+	oldest := r.readings[max(0, r.n-len(r.readings))%len(r.readings)]
+	s := now.Sub(oldest.at).Seconds()
+	if s < 0.1 {
+		return out
+	}
+	t = t.Sub(oldest.traffic[d])
+	per := func(n uint64) float64 { return float64(n) / s }
+	out.Messages, out.WantBlock, out.WantHave, out.Cancel = per(t.Messages), per(t.WantBlock), per(t.WantHave), per(t.Cancel)
+	out.Have, out.DontHave, out.Blocks, out.BlockBytes = per(t.Have), per(t.DontHave), per(t.Blocks), per(t.BlockBytes)
+	return out
+}
