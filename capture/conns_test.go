@@ -169,9 +169,9 @@ func TestNamesBeyondTheCutOffAreSummed(t *testing.T) {
 		t.Helper()
 		require.Equal(t, want, top(agents, cutOff, event.OthersAgent))
 	}
-	f(2, named{"a", 5}, named{"b", 2}, named{"others", 7})
-	f(9, named{"a", 5}, named{"b", 2}, named{"c", 2}, named{"d", 1}, named{"others", 4})
-	require.Equal(t, []named{{"others", 0}}, top(nil, 3, event.OthersAgent), "others is there also when 0")
+	f(2, named{Name: "a", N: 5}, named{Name: "b", N: 2}, named{Name: "others", N: 7})
+	f(9, named{Name: "a", N: 5}, named{Name: "b", N: 2}, named{Name: "c", N: 2}, named{Name: "d", N: 1}, named{Name: "others", N: 4})
+	require.Equal(t, []named{{Name: "others"}}, top(nil, 3, event.OthersAgent), "others is there also when 0")
 }
 
 func TestSamplesAddUpToAllTraffic(t *testing.T) {

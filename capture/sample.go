@@ -3,7 +3,6 @@ package capture
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/topn"
 )
 
 // unknownAgent stands for peers that have not been identified (yet).
@@ -114,10 +114,10 @@ func (t *connTable) count(out *event.Sample, cutOff int) {
 		return cmp.Compare(a.Transport, b.Transport)
 	})
 	for _, n := range top(agents, cutOff, event.OthersAgent) {
-		out.Agents = append(out.Agents, event.AgentCount{Agent: n.name, Peers: n.n})
+		out.Agents = append(out.Agents, event.AgentCount{Agent: n.Name, Peers: n.N})
 	}
 	for _, n := range top(protocols, maxNamed, event.Others) {
-		out.Protocols = append(out.Protocols, event.ProtocolCount{Protocol: n.name, Peers: n.n})
+		out.Protocols = append(out.Protocols, event.ProtocolCount{Protocol: n.Name, Peers: n.N})
 	}
 	out.Streams = streams(conns, out.Protocols)
 }
@@ -167,27 +167,11 @@ func streams(conns []network.Conn, named []event.ProtocolCount) []event.StreamCo
 }
 
 // named is a count by name.
-type named struct {
-	name event.Text
-	n    int
-}
+type named = topn.Count[event.Text, int]
 
-// top returns the names with the highest counts, ties in the order of the names.
-// The last entry is the sum of the others, also when it is 0. A peer that uses
-// the name of the others counts there.
+// top returns the names with the highest counts, and the sum of the others as
+// the last, also when it is 0.
 func top(counts map[event.Text]int, most int, others event.Text) []named {
-	rest := named{others, counts[others]}
-	all := make([]named, 0, len(counts)+1)
-	for name, n := range maps.All(counts) {
-		if name != others {
-			all = append(all, named{name, n})
-		}
-	}
-	slices.SortFunc(all, func(a, b named) int {
-		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.name, b.name))
-	})
-	for _, x := range all[min(most, len(all)):] {
-		rest.n += x.n
-	}
-	return append(all[:min(most, len(all))], rest)
+	list, rest, _ := topn.Of(counts, most, others)
+	return append(list, named{Name: others, N: rest})
 }

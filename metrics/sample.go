@@ -1,11 +1,11 @@
 package metrics
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/topn"
 )
 
 // The most values of a label that peers choose, beside others.
@@ -29,28 +29,15 @@ type tally struct {
 // others for what is beyond, if there is any or always says so.
 func capped(all []tally, limit int, always bool) []tally {
 	sums := make(map[string]int, len(all))
-	rest, beyond := 0, always
 	for _, t := range all {
-		if t.name == others {
-			rest += t.count
-			beyond = true
-			continue
-		}
 		sums[t.name] += t.count
 	}
-	out := make([]tally, 0, len(sums)+1)
-	for name, n := range sums {
-		out = append(out, tally{name, n})
+	top, rest, beyond := topn.Of(sums, limit, others)
+	out := make([]tally, 0, len(top)+1)
+	for _, c := range top {
+		out = append(out, tally{c.Name, c.N})
 	}
-	slices.SortFunc(out, func(a, b tally) int {
-		return cmp.Or(cmp.Compare(b.count, a.count), strings.Compare(a.name, b.name))
-	})
-	for _, t := range out[min(limit, len(out)):] {
-		rest += t.count
-		beyond = true
-	}
-	out = out[:min(limit, len(out))]
-	if beyond {
+	if beyond || always {
 		out = append(out, tally{others, rest})
 	}
 	return out

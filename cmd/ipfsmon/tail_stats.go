@@ -5,11 +5,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/topn"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -147,9 +147,10 @@ func (r *rates) show(in time.Duration) {
 	}
 	fmt.Fprintf(r.out, "%s  %s events/s, %d missed\n\n", time.Now().Format(time.TimeOnly), perSecond(r.events, in), r.missed)
 	fmt.Fprintf(r.out, "%-36s %12s\n", "type", "per second")
-	for _, k := range sorted(r.types) {
-		if r.types[k] > 0 {
-			fmt.Fprintf(r.out, "%-36s %12s\n", k, perSecond(r.types[k], in))
+	top, _, _ := topn.Of(r.types, len(r.types), "")
+	for _, k := range top {
+		if k.N > 0 {
+			fmt.Fprintf(r.out, "%-36s %12s\n", k.Name, perSecond(k.N, in))
 		}
 	}
 	r.most("agent", r.agents, in)
@@ -167,28 +168,12 @@ func (r *rates) show(in time.Duration) {
 // most writes the rates of the most frequent names, and of all others together.
 func (r *rates) most(of string, counts map[string]uint64, in time.Duration) {
 	fmt.Fprintf(r.out, "\n%-36s %12s\n", of+" (entries and events)", "per second")
-	var rest uint64
-	for i, k := range sorted(counts) {
-		if i >= shownNames || k == string(event.OthersAgent) {
-			rest += counts[k]
-			continue
-		}
-		name := []rune(k)
-		fmt.Fprintf(r.out, "%-36s %12s\n", string(name[:min(len(name), 36)]), perSecond(counts[k], in))
+	top, rest, _ := topn.Of(counts, shownNames, string(event.OthersAgent))
+	for _, k := range top {
+		name := []rune(k.Name)
+		fmt.Fprintf(r.out, "%-36s %12s\n", string(name[:min(len(name), 36)]), perSecond(k.N, in))
 	}
 	if rest > 0 {
 		fmt.Fprintf(r.out, "%-36s %12s\n", "others", perSecond(rest, in))
 	}
-}
-
-// sorted returns the names, the most frequent first.
-func sorted(counts map[string]uint64) []string {
-	var names []string
-	for k := range counts {
-		names = append(names, k)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
-	})
-	return names
 }

@@ -1,12 +1,10 @@
 package nodestate
 
 import (
-	"cmp"
 	"context"
 	"os"
 	"runtime"
 	"runtime/metrics"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +13,7 @@ import (
 	bandwidth "github.com/libp2p/go-libp2p/core/metrics"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/topn"
 )
 
 // maxBandwidths is how many protocols a sample has the bandwidth of; the rest
@@ -47,17 +46,14 @@ func bandwidths(out *event.Node, r bandwidth.Reporter) {
 			InBytes:  b.TotalIn, OutBytes: b.TotalOut, InRate: b.RateIn, OutRate: b.RateOut,
 		})
 	}
-	slices.SortFunc(out.Bandwidth, func(a, b event.Bandwidth) int {
-		return cmp.Or(cmp.Compare(b.InBytes+b.OutBytes, a.InBytes+a.OutBytes), cmp.Compare(a.Protocol, b.Protocol))
-	})
-	keep := min(maxBandwidths, len(out.Bandwidth))
-	for _, b := range out.Bandwidth[keep:] {
+	top, others := topn.Split(out.Bandwidth, maxBandwidths, func(b event.Bandwidth) (int64, event.Text) { return b.InBytes + b.OutBytes, b.Protocol })
+	for _, b := range others {
 		rest.InBytes += b.InBytes
 		rest.OutBytes += b.OutBytes
 		rest.InRate += b.InRate
 		rest.OutRate += b.OutRate
 	}
-	out.Bandwidth = append(out.Bandwidth[:keep], rest)
+	out.Bandwidth = append(top, rest)
 }
 
 // Sample reads counters that the node keeps anyway. RepoBytes is -1 where it is
