@@ -10,8 +10,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
-// beside finds who serves what is on this listener beside the API: the
-// introspection WebSocket, and the live page, whose files are open to all.
+// beside returns the handler of a request that is not for the API: that of the
+// introspection WebSocket or of the live page. open is true for the page, whose
+// files need no token.
 func (s *Server) beside(q *http.Request) (route string, h http.Handler, open bool) {
 	switch {
 	case s.deps.Introspect != nil && q.URL.Path == "/introspect":
@@ -25,7 +26,7 @@ func (s *Server) beside(q *http.Request) (route string, h http.Handler, open boo
 	return "", nil, false
 }
 
-// own keeps pages from elsewhere away.
+// own rejects requests of web pages from elsewhere.
 func (s *Server) own(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if err := samesite.Check(q, s.cfg.AllowedHosts); err != nil {
@@ -70,7 +71,7 @@ func (s *Server) history(q *http.Request) (any, error) {
 		return nil, err
 	}
 	if since/step > maxSteps {
-		return nil, badRequest(fmt.Sprintf("step: there would be %d steps, %d are allowed", since/step, maxSteps))
+		return nil, badRequest(fmt.Sprintf("step: this makes %d steps, want at most %d", since/step, maxSteps))
 	}
 	if s.deps.History == nil {
 		return nil, absent("the store")

@@ -49,16 +49,16 @@ func TestPageAndSocketBesideTheAPI(t *testing.T) {
 	f("/introspect", false, 200, "socket")
 	f("/", true, 200, "page", "Accept", "text/html")
 	f("/ui/app.js", true, 200, "page")
-	f("/introspect", true, 401, "no good token")
-	f(base+"/ping", true, 401, "no good token")
+	f("/introspect", true, 401, "no valid token")
+	f(base+"/ping", true, 401, "no valid token")
 	socket := func(token string) string {
 		return "ipfsmon.introspect, ipfsmon.bearer." + base64.RawURLEncoding.EncodeToString([]byte(token))
 	}
 	f("/introspect", true, 200, "socket", "Sec-WebSocket-Protocol", socket(goodToken))
 	f("/introspect", true, 200, "socket", "Authorization", "Bearer "+goodToken)
-	f("/introspect", true, 401, "no good token", "Sec-WebSocket-Protocol", socket("wrong"))
-	f("/introspect", true, 401, "no good token", "Sec-WebSocket-Protocol", "ipfsmon.bearer.%%%")
-	f(base+"/ping", true, 401, "no good token", "Sec-WebSocket-Protocol", socket(goodToken)) // of sockets alone
+	f("/introspect", true, 401, "no valid token", "Sec-WebSocket-Protocol", socket("wrong"))
+	f("/introspect", true, 401, "no valid token", "Sec-WebSocket-Protocol", "ipfsmon.bearer.%%%")
+	f(base+"/ping", true, 401, "no valid token", "Sec-WebSocket-Protocol", socket(goodToken)) // of sockets alone
 	f("/ui/app.js", false, 403, "origin", "Origin", "http://evil.example")
 	f("/", false, 403, "origin", "Accept", "text/html", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors")
 	f("/", false, 200, "page", "Accept", "text/html", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate")

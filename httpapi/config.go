@@ -12,38 +12,39 @@ import (
 // Config says where the API listens. Its JSON form is the section
 // HTTPServerConfig of the plugin's configuration.
 type Config struct {
-	// ListenAddresses are "host:port" or "unix:/path". Port 0 takes any that is free.
+	// ListenAddresses are "host:port" or "unix:/path". Port 0 means any free port.
 	ListenAddresses []string `split_words:"true"`
 	// TLSCertFile and TLSKeyFile are the PEM files of the certificate for
-	// addresses beyond the loopback interface. They are read anew when they change.
+	// addresses beyond the loopback interface. They are read again when they change.
 	TLSCertFile string `json:",omitempty" split_words:"true"`
 	TLSKeyFile  string `json:",omitempty" split_words:"true"`
-	// TokenFiles hold a token on each line, all of them good. A request shows
-	// one in the header "Authorization: Bearer ...": every request that comes
-	// from beyond loopback, and from anywhere those that do something.
+	// TokenFiles have one valid token on each line. A request sends one in the
+	// header "Authorization: Bearer ...". Requests from beyond loopback need it,
+	// and so do requests from anywhere that change something.
 	TokenFiles []string `json:",omitempty" split_words:"true"`
-	// AllowInsecure allows addresses beyond the loopback interface without TLS
-	// or tokens, though whoever reaches them can use the API.
+	// AllowInsecure permits addresses beyond the loopback interface without TLS
+	// or tokens. Everyone who can reach them can then use the API.
 	AllowInsecure bool `json:",omitempty" split_words:"true"`
-	// EnableBroadcast has the API send wants and cancels to the node's peers
-	// for those who show a token.
+	// EnableBroadcast makes the API send wants and cancels to the node's peers,
+	// for requests with a token.
 	EnableBroadcast bool `json:",omitempty" split_words:"true"`
-	// AllowedHosts are names, without port, that requests may be for beside
-	// localhost and IP addresses: a web page elsewhere can make a browser
-	// believe that a name of its own is this machine, but not an address.
+	// AllowedHosts are the host names, without port, that the Host header may
+	// have beside localhost and IP addresses. The check stops DNS rebinding: a
+	// web page can make its own host name resolve to this machine, but it cannot
+	// do that with an address.
 	AllowedHosts []string `json:",omitempty" split_words:"true"`
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger `json:"-" ignored:"true"`
 }
 
-// Validate says all that is wrong with the configuration.
+// Validate returns all errors of the configuration, joined.
 func (c Config) Validate() error {
 	var errs []error
 	if err := c.access().Check(c.ListenAddresses); err != nil {
 		errs = append(errs, err)
 	}
 	if c.EnableBroadcast && len(c.TokenFiles) == 0 {
-		errs = append(errs, errors.New("EnableBroadcast: needs TokenFiles; whoever may have this node send wants must show a token"))
+		errs = append(errs, errors.New("EnableBroadcast without TokenFiles: want TokenFiles, because only requests with a token may make this node send wants"))
 	}
 	for _, h := range c.AllowedHosts {
 		if h == "" || strings.ContainsAny(h, ":/*@ ") {

@@ -12,43 +12,43 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
-// Deps is where the API gets its answers. All of it is called from any
-// goroutine, and what is nil is answered with 503.
+// Deps has the functions that answer the API's requests. They may be called from
+// any goroutine. Requests for a nil one are answered with 503.
 type Deps struct {
-	// MonitoringAddresses gives the addresses at which events can be
-	// subscribed to; nil is none.
+	// MonitoringAddresses returns the addresses at which events can be
+	// subscribed to; nil means none.
 	MonitoringAddresses func() []string
-	// Healthy says which part of the monitor has ended and needs a restart of it;
-	// nil: none has.
+	// Healthy returns an error that names the part of the monitor that has ended,
+	// so that the monitor needs a restart; nil: none has.
 	Healthy func() error
-	// Ready says why the monitor does not do its work yet, or any more; nil: it does.
+	// Ready returns why the monitor is not ready to work; nil: it is ready.
 	Ready func() error
-	// Version reports what this program is made of.
+	// Version returns the versions of this program and its parts.
 	Version func() Version
-	// Subscribers lists who gets the stream.
+	// Subscribers lists the subscribers of the stream.
 	Subscribers func() []Subscriber
-	// Kick closes the subscriber of this ID and says whether there was one.
+	// Kick disconnects the subscriber with this ID and reports whether there was one.
 	Kick func(id string) bool
-	// Top returns at most n entries of a kind, cids or peers, the first first. An
-	// *Error of it is the answer.
+	// Top returns the first n entries of a kind, cids or peers. If it returns an
+	// *Error, that is the answer.
 	Top func(kind string, n int) (any, error)
 	// Pipeline reads the monitor's counters.
 	Pipeline func() status.Pipeline
-	// Peers returns the number of open connections, and each peer that is known,
-	// or connected.
+	// Peers returns the number of open connections, and all known peers or the
+	// connected ones only.
 	Peers func(onlyConnected bool) (connections int, peers iter.Seq[PeerMetadata])
 	// Broadcaster sends wants and cancels.
 	Broadcaster Broadcaster
 	// Metrics serves /metrics.
 	Metrics http.Handler
-	// History returns figures of the past from the store, in steps. An *Error
-	// of it is the answer.
+	// History returns figures of the past from the store, in steps. If it returns
+	// an *Error, that is the answer.
 	History func(ctx context.Context, since, step time.Duration) (*History, error)
-	// Introspect serves the WebSocket /introspect. It sees to Host and Origin
-	// itself; that tokens are shown is seen to before. Nil: there is none.
+	// Introspect serves the WebSocket /introspect. It checks Host and Origin
+	// itself; the API has checked the token before. Nil: there is none.
 	Introspect http.Handler
-	// Page serves / to browsers, and /ui/. It is given requests without a token
-	// too, so there must be nothing of the node in it. Nil: there is none.
+	// Page serves / to browsers, and /ui/. It also gets requests without a token,
+	// so it must not contain anything about the node. Nil: there is none.
 	Page http.Handler
 }
 
@@ -57,11 +57,11 @@ type History struct {
 	Since       time.Time `json:"since"`
 	Until       time.Time `json:"until"`
 	StepSeconds float64   `json:"step_seconds"`
-	Times       []int64   `json:"times"` // when each step begins, milliseconds since 1970 UTC
+	Times       []int64   `json:"times"` // start of each step, milliseconds since 1970 UTC
 	Series      []Series  `json:"series"`
 }
 
-// Series is one figure: a value for each step, nil where nothing is known.
+// Series is one figure: a value for each step, nil if there is none.
 type Series struct {
 	Name      string     `json:"name"`
 	Direction string     `json:"direction,omitempty"` // received or sent
@@ -70,7 +70,7 @@ type Series struct {
 	Values    []*float64 `json:"values"`
 }
 
-// Error is an error that the client gets, with its status.
+// Error is an error that is sent to the client, with its HTTP status.
 type Error struct {
 	Status int
 	Reason string
@@ -79,37 +79,37 @@ type Error struct {
 func (e *Error) Error() string { return e.Reason }
 
 // Broadcaster sends wants and cancels to all connected peers that speak
-// Bitswap. Its methods may be called at the same time. When ctx ends they send
-// no more wants, take back at once those that they are to take back, and
-// return within a few seconds.
+// Bitswap. Its methods may be called concurrently. When ctx ends they send no
+// more wants, send the cancels that are still due at once, and return within a
+// few seconds.
 type Broadcaster interface {
 	Want(ctx context.Context, cids []cid.Cid) []WantSent
 	Cancel(ctx context.Context, cids []cid.Cid) []CancelSent
-	// WantCancel sends each peer a cancel so long after its want.
+	// WantCancel sends each peer a want and, after that time, a cancel.
 	WantCancel(ctx context.Context, cids []cid.Cid, after time.Duration) []WantCancelSent
 }
 
-// Sent is how it went to send a message to one peer.
+// Sent is the result of sending a message to one peer.
 type Sent struct {
 	TimestampBeforeSend time.Time  `json:"timestamp_before_send"`
 	SendDurationMillis  int64      `json:"send_duration_millis"`
 	Error               event.Text `json:"error,omitempty"`
 }
 
-// WantSent is how it went with a want. RequestTypeSent is nil if it failed.
+// WantSent is the result of sending a want. RequestTypeSent is nil if it failed.
 type WantSent struct {
 	Sent
 	Peer            string          `json:"peer"`
 	RequestTypeSent *event.WantType `json:"request_type_sent,omitempty"`
 }
 
-// CancelSent is how it went with a cancel.
+// CancelSent is the result of sending a cancel.
 type CancelSent struct {
 	Sent
 	Peer string `json:"peer"`
 }
 
-// WantCancelSent is how it went with a want and the cancel after it.
+// WantCancelSent is the result of sending a want and the cancel after it.
 type WantCancelSent struct {
 	Peer         string     `json:"peer"`
 	WantStatus   WantStatus `json:"want_status"`
@@ -122,8 +122,8 @@ type WantStatus struct {
 	RequestTypeSent *event.WantType `json:"request_type_sent,omitempty"`
 }
 
-// PeerMetadata is what the node knows of a peer. What is not known of a peer
-// that has gone is as it was when it was last here.
+// PeerMetadata is what the node knows about a peer. For a disconnected peer it is
+// what was known when it was last connected.
 type PeerMetadata struct {
 	PeerID                  string       `json:"peer_id"`
 	Connectedness           int          `json:"connectedness"` // 0 not connected, 1 connected, 2 could connect, 3 could not
@@ -142,7 +142,7 @@ type Subscriber struct {
 	Encoding      string     `json:"encoding,omitempty"` // of version 4
 	Filter        event.Text `json:"filter,omitempty"`   // of version 4, as JSON
 	QueuedBytes   uint64     `json:"queued_bytes"`
-	QueueLimit    uint64     `json:"queue_limit"` // the most bytes that may wait for it
+	QueueLimit    uint64     `json:"queue_limit"` // most bytes that may be queued
 	SentFrames    uint64     `json:"sent_frames"`
 	SentBytes     uint64     `json:"sent_bytes"`
 	SentEvents    uint64     `json:"sent_events"`
@@ -150,11 +150,11 @@ type Subscriber struct {
 	DroppedEvents uint64     `json:"dropped_events"`
 }
 
-// Version is what a monitor is made of.
+// Version has the versions of a monitor and its parts.
 type Version struct {
 	Version string `json:"version"` // of ipfsmon
 	Plugin  string `json:"plugin"`  // the plugin's name in kubo's configuration
 	Kubo    string `json:"kubo"`
 	Go      string `json:"go"`
-	Monitor string `json:"monitor"` // the name of this one
+	Monitor string `json:"monitor"` // the monitor's name
 }

@@ -13,20 +13,20 @@ import (
 
 const base = "/metric_plugin/v1"
 
-// methods is what base answers with, letter for letter that of the old exporter.
+// methods is the answer of base, letter for letter as the old exporter sent it.
 const methods = `Methods:
 GET  /metric_plugin/v1/ping no-op
 GET  /metric_plugin/v1/monitoring_addresses returns a list of addresses on which the monitor is listening for Bitswap monitoring connections`
 
-// envelope is the form of every answer but the two texts. Status repeats the
-// HTTP status.
+// envelope is the form of every answer except the two text ones. Status repeats
+// the HTTP status.
 type envelope struct {
 	Status int    `json:"status"`
 	Result any    `json:"result,omitempty"`
 	Error  string `json:"error,omitempty"`
 }
 
-// handler is the whole API: what applies to every request, then the routes.
+// handler returns the whole API: the checks of every request, then the routes.
 func (s *Server) handler() http.Handler {
 	// The defaults of httprouter are part of the API: 404 and 405 as text,
 	// redirects of trailing slashes, answers to OPTIONS.
@@ -76,7 +76,7 @@ func (s *Server) handler() http.Handler {
 	})
 }
 
-// routes returns every route of the API to add. docs/openapi.yaml describes them.
+// routes calls add for every route of the API. docs/openapi.yaml describes them.
 func (s *Server) routes(add func(method, route string, h httprouter.Handle)) {
 	get := func(route string, f func(*http.Request) (any, error)) { add(http.MethodGet, base+route, s.method(f)) }
 	add(http.MethodGet, "/", text("check out "+base+"\n"))
@@ -101,13 +101,13 @@ func (s *Server) routes(add func(method, route string, h httprouter.Handle)) {
 func text(body string) httprouter.Handle {
 	return func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write([]byte(body)) // the client has gone if that fails
+		_, _ = w.Write([]byte(body)) // if that fails, the client has disconnected
 	}
 }
 
-// method makes a route of a function that gives a result. An *Error is the
-// client's; another is for the log, and the client is told no more than that
-// there was one.
+// method returns a route that answers with the result of f. An *Error is sent to
+// the client. Any other error is logged, and the client gets "internal server
+// error".
 func (s *Server) method(f func(*http.Request) (any, error)) httprouter.Handle {
 	return func(w http.ResponseWriter, q *http.Request, _ httprouter.Params) {
 		result, err := f(q)
@@ -145,11 +145,11 @@ func answer(w http.ResponseWriter, e envelope) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(e.Status)
-	_, _ = w.Write(append(body, '\n')) // the client has gone if that fails
+	_, _ = w.Write(append(body, '\n')) // if that fails, the client has disconnected
 }
 
-// recovered answers a request whose handler panicked, or breaks the connection
-// if its answer has begun: half an answer must not look like a whole one.
+// recovered answers a request whose handler panicked. If the answer has begun, it
+// breaks the connection: half an answer must not look like a complete one.
 func (s *Server) recovered(w *response) {
 	p := recover()
 	if p == nil {

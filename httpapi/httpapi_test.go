@@ -339,7 +339,7 @@ func TestLife(t *testing.T) {
 	s, err = New(config(), deps())
 	require.NoError(t, err)
 	require.NoError(t, s.Listen())
-	require.ErrorContains(t, s.Listen(), "twice")
+	require.ErrorContains(t, s.Listen(), "a second time")
 	for range 3 {
 		require.NoError(t, s.Close())
 	}
@@ -352,7 +352,7 @@ func TestLife(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, s.Run(ctx))
-	require.ErrorContains(t, s.Run(ctx), "twice")
+	require.ErrorContains(t, s.Run(ctx), "a second time")
 	require.NoError(t, s.Close())
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 )
 
-// The number of entries that /top gives, unless told, and at most.
+// The default and the highest number of entries of /top.
 const (
 	defaultTop = 20
 	maxTop     = 1000
@@ -16,17 +16,17 @@ const (
 
 func badRequest(reason string) error { return &Error{http.StatusBadRequest, reason} }
 
-// absent is the answer where the node has nothing to ask.
+// absent is the error for a request about a part that this monitor does not have.
 func absent(what string) error {
 	return &Error{http.StatusServiceUnavailable, what + " is switched off in this monitor's configuration, or its node has no network"}
 }
 
-// query returns the query parameters. net/http's own reading leaves out what it
-// cannot read.
+// query returns the query parameters, and an error where net/http would ignore
+// what it cannot parse.
 func query(q *http.Request) (url.Values, error) {
 	v, err := url.ParseQuery(q.URL.RawQuery)
 	if err != nil {
-		return nil, badRequest("the query cannot be read: want name=value, with & between and % for what is not plain")
+		return nil, badRequest("malformed query: want name=value, separated by &, with special characters as %XX")
 	}
 	return v, nil
 }
@@ -101,7 +101,7 @@ func (s *Server) kick(w http.ResponseWriter, q *http.Request, p httprouter.Param
 	case s.deps.Kick == nil:
 		s.answer(w, q, nil, absent("the stream"))
 	case !s.deps.Kick(p.ByName("id")):
-		s.answer(w, q, nil, &Error{http.StatusNotFound, "no subscriber of this ID"})
+		s.answer(w, q, nil, &Error{http.StatusNotFound, "no subscriber with this ID"})
 	default:
 		s.answer(w, q, struct{}{}, nil)
 	}

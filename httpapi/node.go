@@ -21,24 +21,25 @@ import (
 const (
 	// maxBroadcast is the most CIDs of one broadcast.
 	maxBroadcast = event.MaxEntries
-	// maxBeforeCancel is the most seconds that wants of this node stand at its
-	// peers on behalf of a request.
+	// maxBeforeCancel is the longest time, in seconds, between the wants of a
+	// request and their cancels.
 	maxBeforeCancel = 3600
-	// deadlineEvery is after how many peers a long answer gets writeTimeout again.
+	// deadlineEvery is the number of peers in a long answer after which its write
+	// deadline is extended by writeTimeout.
 	deadlineEvery = 256
 )
 
-// enter takes a place among the long requests. Leave it when done.
+// enter takes one of the maxLong places for long requests; call leave at the end.
 func (s *Server) enter() (leave func(), err error) {
 	select {
 	case s.long <- struct{}{}:
 		return func() { <-s.long }, nil
 	default:
-		return nil, &Error{http.StatusTooManyRequests, fmt.Sprintf("%d requests of this kind are under way already; try again later", maxLong)}
+		return nil, &Error{http.StatusTooManyRequests, fmt.Sprintf("%d requests of this kind are running: want at most that many; retry later", maxLong)}
 	}
 }
 
-// samplePeerMetadata writes its answer as it goes: a peerstore may be large.
+// samplePeerMetadata streams its answer, because a peerstore may be large.
 func (s *Server) samplePeerMetadata(w http.ResponseWriter, q *http.Request, _ httprouter.Params) {
 	onlyConnected, err := onlyConnected(q)
 	if err == nil && s.deps.Peers == nil {
@@ -57,7 +58,7 @@ func (s *Server) samplePeerMetadata(w http.ResponseWriter, q *http.Request, _ ht
 	conns, peers := s.deps.Peers(onlyConnected)
 	now, err := json.Marshal(time.Now().UTC())
 	if err != nil {
-		panic(err) // a time of this age can be encoded
+		panic(err) // cannot happen before the year 10000
 	}
 	w.Header().Set("Content-Type", "application/json")
 	out := bufio.NewWriterSize(w, 64<<10)
@@ -73,13 +74,13 @@ func (s *Server) samplePeerMetadata(w http.ResponseWriter, q *http.Request, _ ht
 			out.WriteByte(',')
 		}
 		if _, err := out.Write(one); err != nil {
-			return // the client has gone
+			return // the client has disconnected
 		}
 		if s.closing.Load() {
-			panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+			panic(http.ErrAbortHandler) // half an answer must not look like a complete one
 		}
 		if n++; n%deadlineEvery == 0 {
-			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // without it there is less time
+			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // if that fails, the answer has less time
 		}
 	}
 	out.WriteString("]}}\n")
@@ -100,14 +101,14 @@ func onlyConnected(q *http.Request) (bool, error) {
 	return false, badRequest("only_connected: want true or false")
 }
 
-// order is what a broadcast is told.
+// order is the body of a broadcast request.
 type order struct {
 	CIDs                []cid.Cid `json:"cids"`
-	SecondsBeforeCancel uint32    `json:"seconds_before_cancel"` // of want_cancel alone
+	SecondsBeforeCancel uint32    `json:"seconds_before_cancel"` // broadcast_want_cancel only
 }
 
-// broadcast makes a route of a function that sends. It may take as long as it
-// takes: the deadlines of other requests do not apply.
+// broadcast returns a route for a function that sends. Other than for other
+// requests, there are no deadlines.
 func (s *Server) broadcast(f func(context.Context, order) (any, error)) httprouter.Handle {
 	guarded := s.withToken(func(w http.ResponseWriter, q *http.Request, _ httprouter.Params) {
 		result, err := s.obey(w, q, f)
@@ -115,7 +116,7 @@ func (s *Server) broadcast(f func(context.Context, order) (any, error)) httprout
 	})
 	return func(w http.ResponseWriter, q *http.Request, p httprouter.Params) {
 		if !s.cfg.EnableBroadcast {
-			// The words of the old exporter, whose clients know them.
+			// The old exporter's text, which its clients look for.
 			s.answer(w, q, nil, badRequest("Bitswap probe not enabled"))
 			return
 		}
@@ -145,7 +146,7 @@ func (s *Server) obey(w http.ResponseWriter, q *http.Request, f func(context.Con
 	defer context.AfterFunc(s.stopped, cancel)()
 	result, err := f(ctx, o)
 	if err == nil {
-		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // it could be set before
+		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // cannot fail: it succeeded above
 	}
 	return result, err
 }
@@ -157,16 +158,16 @@ func readOrder(body io.Reader) (order, error) {
 	b, err := io.ReadAll(body)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return o, &Error{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", large.Limit)}
+		return o, &Error{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is too long: want at most %d bytes", large.Limit)}
 	}
 	if err != nil {
 		return o, badRequest("the body could not be read to its end")
 	}
 	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&o); err != nil || !json.Valid(b) {
-		return o, badRequest("the body cannot be read: " + wantOrder)
+		return o, badRequest("malformed body: " + wantOrder)
 	}
 	if len(o.CIDs) == 0 || len(o.CIDs) > maxBroadcast {
-		return o, badRequest(fmt.Sprintf("cids: there are %d, want 1 to %d", len(o.CIDs), maxBroadcast))
+		return o, badRequest(fmt.Sprintf("cids has %d entries: want 1 to %d", len(o.CIDs), maxBroadcast))
 	}
 	seen := make(map[cid.Cid]bool, len(o.CIDs))
 	unique := o.CIDs[:0]

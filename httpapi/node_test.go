@@ -33,8 +33,8 @@ func TestBadOrders(t *testing.T) {
 		`{"cids":[{}]}`, `{"cids":NaN}`, strings.Repeat("[", 100_000), `{"cids":[{"/":"` + strings.Repeat("b", 1000) + `"}]}`} {
 		f(want, body, 400, `"error":"`)
 	}
-	f(want, `{"cids":[]}`, 400, "there are 0, want 1 to 1024")
-	f(want, `{}`, 400, "there are 0")
+	f(want, `{"cids":[]}`, 400, "cids has 0 entries: want 1 to 1024")
+	f(want, `{}`, 400, "cids has 0 entries")
 	f(want, `{"cids":[null]}`, 400, "cids[0]")
 	many := func(n int) string {
 		cids := make([]cid.Cid, n)
@@ -47,7 +47,7 @@ func TestBadOrders(t *testing.T) {
 		require.NoError(t, err)
 		return string(out)
 	}
-	f(want, many(maxBroadcast+1), 400, "there are 1025")
+	f(want, many(maxBroadcast+1), 400, "cids has 1025 entries")
 	f(want, `{"cids":[`+strings.Repeat(`{"/":"bafkqaaa"},`, 1_000_000), 413, "1048576 bytes")
 	long, err := multihash.Sum(make([]byte, 200), multihash.IDENTITY, -1)
 	require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
-// response remembers what was answered, for the counters.
+// response records the route and the status of an answer, for the counters.
 type response struct {
 	http.ResponseWriter
 	route  string // one of routes, or other
@@ -31,10 +31,11 @@ func (r *response) Write(p []byte) (int, error) {
 	return r.ResponseWriter.Write(p)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap is used by http.ResponseController.
 func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// requests counts answers. Routes and statuses are ours, so that it is bounded.
+// requests counts answers by route and status. Both are closed sets, so its size
+// is bounded.
 type requests struct {
 	mu    sync.Mutex
 	count map[requestKey]uint64

@@ -2,13 +2,12 @@
 //
 // In: requests, and functions that return the results. Out: for each method an
 // envelope of JSON with the status, and the result or an error; paths and
-// bodies are those of the old metrics exporter. Promised: a request is bounded
-// in time and size, whatever it is; a panic is answered with 500
-// and ends there; a web page from elsewhere is rejected, by its name
-// (Host) and by a browser's request on its behalf (Origin); requests from
-// beyond the loopback interface need a token (package access), and so does
-// everything that acts, from anywhere. Not promised: that callers are
-// distinguished; a token allows everything.
+// bodies are those of the old metrics exporter. Promised: every request is
+// bounded in time and size; a panic is recovered and answered with 500; requests
+// of web pages from elsewhere are rejected, by their Host and Origin (package
+// samesite); requests from beyond the loopback interface need a token (package
+// access), and so do requests from anywhere that change something. Not promised:
+// different rights for different callers; every token permits everything.
 package httpapi
 
 import (
@@ -35,14 +34,14 @@ const (
 	idleTimeout       = time.Minute
 	maxHeaderBytes    = 16 << 10
 	maxBodyBytes      = 1 << 20
-	// maxConns is the most connections at once, maxConnsPerAddress that of one
-	// address beyond loopback.
+	// maxConns is the most connections at once, maxConnsPerAddress the most from
+	// one address beyond loopback.
 	maxConns           = 256
 	maxConnsPerAddress = 64
-	// shutdownTime is how long requests under way have at the end.
+	// shutdownTime is how long running requests have at shutdown.
 	shutdownTime = 2 * time.Second
-	// maxLong is the most requests at once of those that take long or much:
-	// broadcasts, and all peers.
+	// maxLong is the most requests at once that take long or much memory:
+	// broadcasts, and lists of all peers.
 	maxLong = 4
 )
 
@@ -53,10 +52,10 @@ type Server struct {
 	log  *slog.Logger
 	http *http.Server
 	gate *access.Gate
-	long chan struct{} // cap maxLong; one in it for each long request under way
+	long chan struct{} // cap maxLong; has an element for each long request that is running
 
 	closing atomic.Bool
-	stop    context.CancelFunc // by Close
+	stop    context.CancelFunc // called by Close
 	stopped context.Context
 	conns   *listen.Conns
 	guard   guard.Guard
@@ -71,7 +70,8 @@ type Server struct {
 	libraryLine, failLine throttle.Line
 }
 
-// New makes a server; it reads the files that the configuration names. Close it when it is no longer needed.
+// New returns a server, after it has read the files that the configuration names.
+// Close it when it is no longer needed.
 func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
-		// The library adds 4096 bytes to what it is told.
+		// The library adds 4096 bytes to this value.
 		MaxHeaderBytes: maxHeaderBytes - 4096,
 		BaseContext: func(l net.Listener) context.Context {
 			a, ok := l.(*access.Listener)
@@ -105,8 +105,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	return s, nil
 }
 
-// quiet keeps what the HTTP library has to say, of accepts that fail for
-// example, to a line in ten seconds.
+// quiet limits the log lines of the HTTP library, for example about failed
+// accepts, to one in ten seconds.
 type quiet struct {
 	slog.Handler
 	line *throttle.Line
@@ -121,8 +121,8 @@ func (q quiet) Handle(ctx context.Context, r slog.Record) error {
 	return q.Handler.Handle(ctx, r)
 }
 
-// Listen binds all addresses, or none if one of them cannot be bound. Clients
-// can connect from then on and are served once Run is called.
+// Listen binds all addresses, or none if one of them cannot be bound. From then
+// on clients can connect; Run serves them.
 func (s *Server) Listen() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,14 +130,14 @@ func (s *Server) Listen() error {
 		return net.ErrClosed
 	}
 	if s.listeners != nil {
-		return errors.New("httpapi: Listen was called twice")
+		return errors.New("httpapi: Listen was called a second time: want one call")
 	}
 	l, err := s.gate.Listen(s.cfg.ListenAddresses, s.conns)
 	s.listeners = l
 	return err
 }
 
-// Addrs returns the addresses that are listened on, with their real ports.
+// Addrs returns the addresses that the server listens on, with their real ports.
 func (s *Server) Addrs() []net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,9 +148,9 @@ func (s *Server) Addrs() []net.Addr {
 	return addrs
 }
 
-// Run serves until ctx ends or Close is called. Requests under way have two
-// seconds then; new ones on open connections are answered with 503. It may be
-// called once, after Listen. The error is that of a listener that failed.
+// Run serves until ctx ends or Close is called. Running requests then have two
+// more seconds; new ones on open connections are answered with 503. It may be
+// called once, after Listen. Its error is that of a listener that failed.
 func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	switch {
@@ -159,10 +159,10 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	case s.running != nil:
 		s.mu.Unlock()
-		return errors.New("httpapi: Run was called twice")
+		return errors.New("httpapi: Run was called a second time: want one call")
 	case s.listeners == nil:
 		s.mu.Unlock()
-		return errors.New("httpapi: Run needs Listen before it")
+		return errors.New("httpapi: Run was called without Listen: want Listen first")
 	}
 	s.running = make(chan struct{})
 	defer close(s.running)
@@ -185,7 +185,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	s.closing.Store(true)
-	s.stop() // long requests come to their end
+	s.stop() // ends the long requests
 	grace, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if s.http.Shutdown(grace) != nil {
@@ -193,13 +193,13 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	for range maxLong {
-		s.long <- struct{}{} // each that is under way leaves its place when it ends
+		s.long <- struct{}{} // blocks until every long request has left its place
 	}
 	return err
 }
 
-// Close ends the server and waits for Run. It may be called again and before
-// Run.
+// Close ends the server and waits for Run. It may be called more than once, and
+// before Run.
 func (s *Server) Close() error {
 	s.closing.Store(true)
 	s.stop()
@@ -218,7 +218,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Panics is the number of errors of our own that were answered with 500.
+// Panics returns how many panics were recovered from.
 func (s *Server) Panics() uint64 { return s.guard.Panics() }
 
 // Stats returns the counters of the server.

@@ -9,25 +9,25 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/access"
 )
 
-// needsToken is the key of a connection's context for whether it came in by a
-// listener that wants a token for everything.
+// needsToken is the context key that says whether a connection's listener
+// requires a token for every request.
 type needsToken struct{}
 
-// needs says whether a request came by such a listener.
+// needs reports whether the request came through such a listener.
 func needs(q *http.Request) bool {
 	n, _ := q.Context().Value(needsToken{}).(bool)
 	return n
 }
 
-// showsSocketToken is showsToken for WebSockets, as browsers open them.
+// showsSocketToken is showsToken for WebSockets that a browser opens.
 func (s *Server) showsSocketToken(q *http.Request) bool {
 	token, ok := access.SocketToken(q)
 	return ok && s.gate.Allowed(token)
 }
 
-// showsToken says whether a request shows a good token. Only the header counts:
-// what is in an address ends in logs, and a cookie would be sent by a browser
-// on behalf of any page.
+// showsToken reports whether a request has a valid token. It looks at the header
+// only: tokens in URLs end up in logs, and a browser would send a cookie for
+// requests of any page.
 func (s *Server) showsToken(q *http.Request) bool {
 	all := q.Header.Values("Authorization")
 	if len(all) != 1 {
@@ -39,15 +39,15 @@ func (s *Server) showsToken(q *http.Request) bool {
 
 func unauthorized(w http.ResponseWriter) {
 	w.Header().Set("WWW-Authenticate", `Bearer realm="ipfsmon"`)
-	answer(w, envelope{Status: http.StatusUnauthorized, Error: "no good token: send the header \"Authorization: Bearer\" with a token of HTTPServerConfig.TokenFiles"})
+	answer(w, envelope{Status: http.StatusUnauthorized, Error: "no valid token: want the header \"Authorization: Bearer\" with a token of HTTPServerConfig.TokenFiles"})
 }
 
-// withToken keeps what acts for those who show a token.
+// withToken runs h only for requests with a valid token.
 func (s *Server) withToken(h httprouter.Handle) httprouter.Handle {
 	return func(w http.ResponseWriter, q *http.Request, p httprouter.Params) {
 		switch {
 		case !s.gate.HasTokens():
-			answer(w, envelope{Status: http.StatusForbidden, Error: "needs a token, and there is none: set HTTPServerConfig.TokenFiles"})
+			answer(w, envelope{Status: http.StatusForbidden, Error: "this request needs a token, and none is configured: want HTTPServerConfig.TokenFiles"})
 		case !s.showsToken(q):
 			unauthorized(w)
 		default:

@@ -202,7 +202,7 @@ func TestConfigOfAccess(t *testing.T) {
 		c.ListenAddresses = []string{"0.0.0.0:0"}
 		c.TokenFiles = []string{"t"}
 	})
-	f("EnableBroadcast: needs TokenFiles", func(c *Config) { c.EnableBroadcast = true })
+	f("EnableBroadcast without TokenFiles", func(c *Config) { c.EnableBroadcast = true })
 	f("want both or none", func(c *Config) { c.TLSCertFile = "x" })
 
 	cfg := config()

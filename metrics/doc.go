@@ -5,24 +5,24 @@ import (
 	"strings"
 )
 
-// Doc is docs/prometheus.md, made from the list of metrics.
+// Doc returns docs/prometheus.md, generated from the list of metrics.
 func Doc() string {
 	var b strings.Builder
 	b.WriteString(`# Metrics for Prometheus
 
-This file is made from ` + "`metrics/list.go`" + ` by ` + "`go generate ./metrics`" + `; a test fails when it is out of date.
+This file is generated from ` + "`metrics/list.go`" + ` by ` + "`go generate ./metrics`" + `; a test fails when it is out of date.
 
-They are served where kubo serves its own, ` + "`/debug/metrics/prometheus`" + ` on the address of kubo's RPC API, and alone at ` + "`/metrics`" + ` on
-the addresses of ` + "`HTTPServerConfig`" + `, beyond loopback for those who show a token. Kubo's page has them of one monitor only, the first, if
-a program runs several.
+Prometheus can scrape the metrics in two places: with kubo's own at ` + "`/debug/metrics/prometheus`" + ` on the address of kubo's RPC API, and
+alone at ` + "`/metrics`" + ` on the addresses of ` + "`HTTPServerConfig`" + `, where scrapes from beyond loopback need a token. If a program runs
+several monitors, kubo's page has the metrics of the first one only.
 
-Figures of peers, protocols and streams are those of the last sample, which is taken every ` + "`PopulatePrometheusInterval`" + ` seconds; before
-the first sample they are absent. Counters start at 0 with the daemon. Metrics of a sink that is off are absent.
-A label that peers could fill with anything is cut to the most frequent values; the rest is summed as ` + "`others`" + `.
+The figures of peers, protocols and streams are those of the last sample, which is taken every ` + "`PopulatePrometheusInterval`" + ` seconds; before
+the first sample they are absent. Counters start at 0 with the daemon. The metrics of a sink that is off are absent.
+A label whose values peers choose has the most frequent values only; the rest is summed as ` + "`others`" + `.
 
-The first seven keep the names and the meaning of the old exporter, with three differences: the number of ` + "`protocol`" + ` values is limited,
-` + "`bitswap_senders`" + ` counts the streams that Bitswap itself has open, for none are opened beside them, and an event that is encoded once
-for all subscribers still counts in ` + "`wiretap_sent_bytes`" + ` for each of them.
+The first seven metrics have the names and the meaning of the old exporter's, with three differences: the number of ` + "`protocol`" + ` values is
+limited; ` + "`bitswap_senders`" + ` counts the streams that Bitswap itself has open, because the monitor opens none; an event that is encoded once
+for all subscribers counts in ` + "`wiretap_sent_bytes`" + ` once for each of them.
 
 | metric | type | labels | |
 |---|---|---|---|

@@ -16,7 +16,7 @@ import (
 // Kind is what Prometheus calls the type of a metric.
 type Kind string
 
-// The kinds that are used here.
+// The kinds in use.
 const (
 	Counter Kind = "counter"
 	Gauge   Kind = "gauge"
@@ -29,18 +29,18 @@ func (k Kind) valueType() prometheus.ValueType {
 	return prometheus.GaugeValue
 }
 
-// Label is a label of a family, and which values it can have.
+// Label is a label of a family, and the values that it can have.
 type Label struct{ Name, Values string }
 
-// Family is all metrics of one name. families is the one list of them: the
-// collector, its golden file and docs/prometheus.md are made from it.
+// Family is all metrics with one name. families is the only list of them: the
+// collector, its golden file and docs/prometheus.md are generated from it.
 type Family struct {
 	Name   string
 	Help   string
 	Kind   Kind
 	Labels []Label
 
-	// Where the values come from: one of these.
+	// The source of the values; exactly one is set.
 	sample   func(*event.Sample, emit)
 	pipeline func(*status.Pipeline, emit)
 	self     func(*Metrics, emit)
@@ -58,7 +58,7 @@ func (f *Family) labels() []string {
 var (
 	direction = Label{"direction", "received, sent"}
 	reader    = Label{"reader", "the monitor's sinks"}
-	// destination is closed: the configuration names each.
+	// destination is a closed set: the configuration has all names.
 	destination = Label{"destination", "main, and the names in InfluxDB.Also"}
 )
 
@@ -70,16 +70,16 @@ var families = slices.Concat(oldFamilies, captureFamilies, deriveFamilies, sinkF
 // oldFamilies are the metrics of the old exporter, with its names and meaning.
 var oldFamilies = []Family{
 	{Name: "plugin_metric_export_peers_supported_protocols", Kind: Gauge,
-		Help:   "Connected peers that speak a protocol; a peer counts for each of its protocols.",
+		Help:   "Connected peers that support a protocol; a peer counts once for each of its protocols.",
 		Labels: []Label{{"protocol", "the most frequent, at most " + strconv.Itoa(maxProtocols) + ", and others"}},
 		sample: supportedProtocols},
 	{Name: "plugin_metric_export_peers_by_agent_version", Kind: Gauge,
-		Help:   "Connected peers by the agent version that they tell.",
+		Help:   "Connected peers by the agent version that they report.",
 		Labels: []Label{{"agent_version", "the most frequent, AgentVersionCutOff of them and at most " + strconv.Itoa(maxAgents) + ", and others"}},
 		sample: agentVersions},
 	{Name: "plugin_metric_export_open_streams", Kind: Gauge,
 		Help: "Open streams by protocol and by who opened them.",
-		Labels: []Label{{"protocol", "those with most streams, at most " + strconv.Itoa(maxProtocols) + ", and others; empty: not agreed on yet"},
+		Labels: []Label{{"protocol", "those with most streams, at most " + strconv.Itoa(maxProtocols) + ", and others; empty: not negotiated yet"},
 			{"direction", strings.Join(event.StreamDirections, ", ")}},
 		sample: openStreams},
 	{Name: "plugin_metric_export_bitswap_senders", Kind: Gauge,
@@ -92,7 +92,7 @@ var oldFamilies = []Family{
 		Help:   "Open connections, as counted from connection events.",
 		sample: func(s *event.Sample, out emit) { out(float64(s.Conns)) }},
 	{Name: "plugin_metric_export_wiretap_sent_bytes", Kind: Counter,
-		Help:   "Bytes of events given to stream subscribers, before and after compression; what a slow one did not get is included.",
+		Help:   "Bytes of events for stream subscribers, before and after compression, including those dropped for slow subscribers.",
 		Labels: []Label{{"compressed", "true, false"}},
 		pipeline: func(p *status.Pipeline, out emit) {
 			if p.Stream != nil {
@@ -103,10 +103,10 @@ var oldFamilies = []Family{
 }
 
 var captureFamilies = []Family{
-	{Name: "ipfsmon_info", Kind: Gauge, Help: "What this monitor is made of; the value is 1.",
-		Labels: []Label{{"version", "of ipfsmon"}, {"kubo", "its version"}, {"monitor", "the name of this one"}},
+	{Name: "ipfsmon_info", Kind: Gauge, Help: "Versions and name of this monitor; the value is 1.",
+		Labels: []Label{{"version", "of ipfsmon"}, {"kubo", "its version"}, {"monitor", "the monitor's name"}},
 		self:   func(m *Metrics, out emit) { out(1, m.cfg.Version, m.cfg.Kubo, m.cfg.Monitor) }},
-	{Name: "ipfsmon_peers", Kind: Gauge, Help: "Connected peers by who connected and over what, each by its oldest connection.",
+	{Name: "ipfsmon_peers", Kind: Gauge, Help: "Connected peers by direction and transport of their oldest connection.",
 		Labels: []Label{{"direction", "inbound, outbound"}, {"transport", strings.Join(event.Transports, ", ")}},
 		sample: func(s *event.Sample, out emit) {
 			for _, p := range s.Peers {
@@ -117,7 +117,7 @@ var captureFamilies = []Family{
 				out(float64(p.Peers), way, p.Transport)
 			}
 		}},
-	{Name: "ipfsmon_known_peers", Kind: Gauge, Help: "Peers that the node has an address of.",
+	{Name: "ipfsmon_known_peers", Kind: Gauge, Help: "Peers in the node's peerstore.",
 		sample: func(s *event.Sample, out emit) { out(float64(s.Known)) }},
 
 	perDirection("ipfsmon_capture_messages_total", "Bitswap messages.", func(t *status.Traffic) uint64 { return t.Messages }),
@@ -134,41 +134,41 @@ var captureFamilies = []Family{
 			})
 		}},
 	perDirection("ipfsmon_capture_block_bytes_total", "Bytes of blocks in Bitswap messages.", func(t *status.Traffic) uint64 { return t.BlockBytes }),
-	perDirection("ipfsmon_capture_truncated_entries_total", "Entries that were counted and left out of their event, because it had too many.", func(t *status.Traffic) uint64 { return t.Truncated }),
-	ofCapture("ipfsmon_capture_limited_messages_total", "Messages that were counted and became no event, because their peer sent too many.", func(c *status.Capture) uint64 { return c.Limited }),
-	ofCapture("ipfsmon_capture_undecoded_messages_total", "Sent messages that could not be read back.", func(c *status.Capture) uint64 { return c.Undecoded }),
-	ofCapture("ipfsmon_capture_http_messages_total", "Answers that came by HTTP and not by Bitswap; they are in no event and in no count of Bitswap's.", func(c *status.Capture) uint64 { return c.HTTPMessages }),
+	perDirection("ipfsmon_capture_truncated_entries_total", "Entries that were counted, but left out of their event because it had too many.", func(t *status.Traffic) uint64 { return t.Truncated }),
+	ofCapture("ipfsmon_capture_limited_messages_total", "Messages that were counted, but made no event because their peer sent too many.", func(c *status.Capture) uint64 { return c.Limited }),
+	ofCapture("ipfsmon_capture_undecoded_messages_total", "Sent messages that could not be decoded.", func(c *status.Capture) uint64 { return c.Undecoded }),
+	ofCapture("ipfsmon_capture_http_messages_total", "Answers that came by HTTP in place of Bitswap; no event and no Bitswap counter includes them.", func(c *status.Capture) uint64 { return c.HTTPMessages }),
 	ofCapture("ipfsmon_capture_http_blocks_total", "Blocks that came by HTTP.", func(c *status.Capture) uint64 { return c.HTTPBlocks }),
-	ofCapture("ipfsmon_capture_http_block_bytes_total", "Data in the blocks that came by HTTP.", func(c *status.Capture) uint64 { return c.HTTPBlockBytes }),
-	ofCapture("ipfsmon_capture_panics_total", "Faults of our own while something was captured.", func(c *status.Capture) uint64 { return c.Panics }),
+	ofCapture("ipfsmon_capture_http_block_bytes_total", "Bytes of blocks that came by HTTP.", func(c *status.Capture) uint64 { return c.HTTPBlockBytes }),
+	ofCapture("ipfsmon_capture_panics_total", "Panics recovered from while capturing.", func(c *status.Capture) uint64 { return c.Panics }),
 
-	{Name: "ipfsmon_bus_published_events_total", Kind: Counter, Help: "Events that the queue has taken.",
+	{Name: "ipfsmon_bus_published_events_total", Kind: Counter, Help: "Events published to the queue.",
 		pipeline: func(p *status.Pipeline, out emit) { out(float64(p.Bus.Published)) }},
 	{Name: "ipfsmon_bus_held_events", Kind: Gauge, Help: "Events in the queue.",
 		pipeline: func(p *status.Pipeline, out emit) { out(float64(p.Bus.Held)) }},
 	{Name: "ipfsmon_bus_held_bytes", Kind: Gauge, Help: "Memory of the events in the queue.",
 		pipeline: func(p *status.Pipeline, out emit) { out(float64(p.Bus.HeldBytes)) }},
 	perReader("ipfsmon_bus_read_events_total", Counter, "Events that a sink has read.", func(r *status.Reader) uint64 { return r.Read }),
-	perReader("ipfsmon_bus_missed_events_total", Counter, "Events that went before a sink read them, because it was too slow.", func(r *status.Reader) uint64 { return r.Missed }),
-	perReader("ipfsmon_bus_behind_events", Gauge, "Events that wait for a sink.", func(r *status.Reader) uint64 { return r.Behind }),
+	perReader("ipfsmon_bus_missed_events_total", Counter, "Events that left the queue before a sink read them, because it was too slow.", func(r *status.Reader) uint64 { return r.Missed }),
+	perReader("ipfsmon_bus_behind_events", Gauge, "Events waiting for a sink.", func(r *status.Reader) uint64 { return r.Behind }),
 }
 
-// deriveFamilies are of what stands between capture and the sinks.
+// deriveFamilies are about the parts between capture and the sinks.
 var deriveFamilies = []Family{
 	ofDerive("ipfsmon_derive_events_total", Counter, "Events that figures were derived from.", func(d *status.Derive) uint64 { return d.Events }),
 	ofDerive("ipfsmon_derive_wants_total", Counter, "Wants counted, of both directions.", func(d *status.Derive) uint64 { return d.Wants }),
-	ofDerive("ipfsmon_derive_matched_answers_total", Counter, "Answers to a want that waited.", func(d *status.Derive) uint64 { return d.Matched }),
-	ofDerive("ipfsmon_derive_unmatched_answers_total", Counter, "Answers to no want that waited.", func(d *status.Derive) uint64 { return d.Unmatched }),
+	ofDerive("ipfsmon_derive_matched_answers_total", Counter, "Answers to a waiting want.", func(d *status.Derive) uint64 { return d.Matched }),
+	ofDerive("ipfsmon_derive_unmatched_answers_total", Counter, "Answers to no waiting want.", func(d *status.Derive) uint64 { return d.Unmatched }),
 	ofDerive("ipfsmon_derive_expired_wants_total", Counter, "Wants that waited too long for an answer.", func(d *status.Derive) uint64 { return d.Expired }),
-	ofDerive("ipfsmon_derive_lost_wants_total", Counter, "Wants that waited and gave way to others, because of the bound on memory.", func(d *status.Derive) uint64 { return d.Lost }),
+	ofDerive("ipfsmon_derive_lost_wants_total", Counter, "Waiting wants evicted because of the bound on memory.", func(d *status.Derive) uint64 { return d.Lost }),
 	ofDerive("ipfsmon_derive_lost_repeats_total", Counter, "Wants forgotten before a repeat of them would have counted.", func(d *status.Derive) uint64 { return d.RepeatsLost }),
-	ofDerive("ipfsmon_derive_latencies_total", Counter, "Events made of answers.", func(d *status.Derive) uint64 { return d.Latencies }),
-	ofDerive("ipfsmon_derive_held_back_latencies_total", Counter, "Events of answers that were not made, because there were too many.", func(d *status.Derive) uint64 { return d.LatenciesHeld }),
-	ofDerive("ipfsmon_derive_refused_events_total", Counter, "Events made that the queue did not take.", func(d *status.Derive) uint64 { return d.Refused }),
-	ofDerive("ipfsmon_derive_pending_wants", Gauge, "Wants that wait for an answer.", func(d *status.Derive) uint64 { return d.Pending }),
-	ofDerive("ipfsmon_derive_held_events", Gauge, "Events that wait to be put in order.", func(d *status.Derive) uint64 { return d.Held }),
-	ofDerive("ipfsmon_derive_panics_total", Counter, "Faults of our own while figures were derived.", func(d *status.Derive) uint64 { return d.Panics }),
-	{Name: "ipfsmon_clock_steps_total", Kind: Counter, Help: "How often the wall clock was set by more than two seconds; forward also when the machine slept.",
+	ofDerive("ipfsmon_derive_latencies_total", Counter, "Latency events made, one per answer.", func(d *status.Derive) uint64 { return d.Latencies }),
+	ofDerive("ipfsmon_derive_held_back_latencies_total", Counter, "Latency events not made, because there were too many in a second.", func(d *status.Derive) uint64 { return d.LatenciesHeld }),
+	ofDerive("ipfsmon_derive_refused_events_total", Counter, "Derived events that the queue refused.", func(d *status.Derive) uint64 { return d.Refused }),
+	ofDerive("ipfsmon_derive_pending_wants", Gauge, "Wants waiting for an answer.", func(d *status.Derive) uint64 { return d.Pending }),
+	ofDerive("ipfsmon_derive_held_events", Gauge, "Events waiting to be put in order.", func(d *status.Derive) uint64 { return d.Held }),
+	ofDerive("ipfsmon_derive_panics_total", Counter, "Panics recovered from while deriving figures.", func(d *status.Derive) uint64 { return d.Panics }),
+	{Name: "ipfsmon_clock_steps_total", Kind: Counter, Help: "How often the wall clock was set by more than two seconds; a suspended machine counts as forward.",
 		Labels: []Label{{"direction", "back, forward"}},
 		pipeline: func(p *status.Pipeline, out emit) {
 			out(float64(p.Clock.Back), "back")
@@ -187,7 +187,7 @@ var deriveFamilies = []Family{
 				out(1, s.Sink, s.Mode)
 			}
 		}},
-	{Name: "ipfsmon_privacy_panics_total", Kind: Counter, Help: "Events left out for a sink, because of a fault of our own.",
+	{Name: "ipfsmon_privacy_panics_total", Kind: Counter, Help: "Events left out for a sink because of a panic.",
 		Labels: []Label{{"sink", "stream, influx"}},
 		pipeline: func(p *status.Pipeline, out emit) {
 			for _, s := range p.Privacy {
@@ -200,18 +200,18 @@ var sinkFamilies = []Family{
 	ofStream("ipfsmon_stream_subscribers", Gauge, "Subscribers of the stream.", func(s *status.Stream) uint64 { return s.Subscribers }),
 	ofStream("ipfsmon_stream_connections_total", Counter, "Connections to the stream.", func(s *status.Stream) uint64 { return s.Accepted }),
 	ofStream("ipfsmon_stream_refused_connections_total", Counter, "Connections that were closed because of a limit.", func(s *status.Stream) uint64 { return s.Refused }),
-	ofStream("ipfsmon_stream_failed_handshakes_total", Counter, "Connections that were closed because of what they said, or did not say in time.", func(s *status.Stream) uint64 { return s.FailedHandshakes }),
-	ofStream("ipfsmon_stream_failed_tokens_total", Counter, "Failed handshakes because of a token that is not one of ours, or none.", func(s *status.Stream) uint64 { return s.FailedTokens }),
-	ofStream("ipfsmon_stream_kicked_subscribers_total", Counter, "Subscribers that were closed through the HTTP API.", func(s *status.Stream) uint64 { return s.Kicked }),
+	ofStream("ipfsmon_stream_failed_handshakes_total", Counter, "Connections closed because of a bad hello, or none in time.", func(s *status.Stream) uint64 { return s.FailedHandshakes }),
+	ofStream("ipfsmon_stream_failed_tokens_total", Counter, "Failed handshakes without a valid token.", func(s *status.Stream) uint64 { return s.FailedTokens }),
+	ofStream("ipfsmon_stream_kicked_subscribers_total", Counter, "Subscribers disconnected through the HTTP API.", func(s *status.Stream) uint64 { return s.Kicked }),
 	ofStream("ipfsmon_stream_encoded_events_total", Counter, "Events encoded for subscribers of version 3, each once for all of them.", func(s *status.Stream) uint64 { return s.Events }),
-	ofStream("ipfsmon_stream_batched_events_total", Counter, "Events put into batches of version 4, once for each filter in use.", func(s *status.Stream) uint64 { return s.BatchedEvents }),
+	ofStream("ipfsmon_stream_batched_events_total", Counter, "Events put into batches of version 4, once for each group of subscribers with the same filter and encoding.", func(s *status.Stream) uint64 { return s.BatchedEvents }),
 	ofStream("ipfsmon_stream_sent_frames_total", Counter, "Frames sent to subscribers.", func(s *status.Stream) uint64 { return s.SentFrames }),
 	ofStream("ipfsmon_stream_sent_events_total", Counter, "Events sent to subscribers.", func(s *status.Stream) uint64 { return s.SentEvents }),
 	ofStream("ipfsmon_stream_sent_bytes_total", Counter, "Bytes sent to subscribers.", func(s *status.Stream) uint64 { return s.SentBytes }),
-	ofStream("ipfsmon_stream_dropped_frames_total", Counter, "Frames not sent, because their subscriber was too slow.", func(s *status.Stream) uint64 { return s.DroppedFrames }),
-	ofStream("ipfsmon_stream_dropped_events_total", Counter, "Events not sent, because their subscriber was too slow.", func(s *status.Stream) uint64 { return s.DroppedEvents }),
+	ofStream("ipfsmon_stream_dropped_frames_total", Counter, "Frames not sent because their subscriber was too slow.", func(s *status.Stream) uint64 { return s.DroppedFrames }),
+	ofStream("ipfsmon_stream_dropped_events_total", Counter, "Events not sent because their subscriber was too slow.", func(s *status.Stream) uint64 { return s.DroppedEvents }),
 	{Name: "ipfsmon_stream_slow_subscriber_dropped_events_total", Kind: Counter,
-		Help:   "Events not sent to a connected subscriber, because it was too slow.",
+		Help:   "Events not sent to a connected subscriber because it was too slow.",
 		Labels: []Label{{"subscriber", "those with most events dropped, 16 at most"}},
 		pipeline: func(p *status.Pipeline, out emit) {
 			if p.Stream != nil {
@@ -220,32 +220,32 @@ var sinkFamilies = []Family{
 				}
 			}
 		}},
-	ofStream("ipfsmon_stream_panics_total", Counter, "Faults of our own in the stream.", func(s *status.Stream) uint64 { return s.Panics }),
+	ofStream("ipfsmon_stream_panics_total", Counter, "Panics recovered from in the stream.", func(s *status.Stream) uint64 { return s.Panics }),
 
 	ofInflux("ipfsmon_influx_events_total", "Events read for InfluxDB.", func(i *status.Influx) uint64 { return i.Events }),
-	ofInflux("ipfsmon_influx_panics_total", "Faults of our own on the way to InfluxDB.", func(i *status.Influx) uint64 { return i.Panics }),
-	perDestination("ipfsmon_influx_accepted_points_total", Counter, "Points encoded and taken, those found on disk at the start among them.", func(d *status.Destination) float64 { return float64(d.Accepted) }),
+	ofInflux("ipfsmon_influx_panics_total", "Panics recovered from in the delivery to InfluxDB.", func(i *status.Influx) uint64 { return i.Panics }),
+	perDestination("ipfsmon_influx_accepted_points_total", Counter, "Points accepted for delivery, including those found on disk at the start.", func(d *status.Destination) float64 { return float64(d.Accepted) }),
 	perDestination("ipfsmon_influx_restored_points_total", Counter, "Points found on disk at the start.", func(d *status.Destination) float64 { return float64(d.Restored) }),
-	perDestination("ipfsmon_influx_stored_points_total", Counter, "Points that InfluxDB has taken.", func(d *status.Destination) float64 { return float64(d.Stored) }),
-	perDestination("ipfsmon_influx_dropped_points_total", Counter, "Points lost: there was no room for them, no time at the end, or their disk has changed them.", func(d *status.Destination) float64 { return float64(d.Dropped) }),
-	perDestination("ipfsmon_influx_damaged_points_total", Counter, "Points that their disk has changed; they are dropped.", func(d *status.Destination) float64 { return float64(d.Damaged) }),
-	perDestination("ipfsmon_influx_rejected_points_total", Counter, "Points that InfluxDB refused for good.", func(d *status.Destination) float64 { return float64(d.Rejected) }),
-	perDestination("ipfsmon_influx_expired_points_total", Counter, "Points that InfluxDB refused because they are older than it keeps; they are rejected.", func(d *status.Destination) float64 { return float64(d.Expired) }),
-	perDestination("ipfsmon_influx_others_points_total", Counter, "Points whose tag value was made others, because InfluxDB takes no more values of the tag.", func(d *status.Destination) float64 { return float64(d.Others) }),
-	perDestination("ipfsmon_influx_queued_points", Gauge, "Points that wait for InfluxDB.", func(d *status.Destination) float64 { return float64(d.Queued) }),
-	perDestination("ipfsmon_influx_queued_bytes", Gauge, "Memory that the points that wait take.", func(d *status.Destination) float64 { return float64(d.QueueBytes) }),
-	perDestination("ipfsmon_influx_lag_seconds", Gauge, "How long the oldest point has waited.", func(d *status.Destination) float64 { return d.LagSeconds }),
-	perDestination("ipfsmon_influx_spool_bytes", Gauge, "What is on disk of the points that wait.", func(d *status.Destination) float64 { return float64(d.SpoolBytes) }),
+	perDestination("ipfsmon_influx_stored_points_total", Counter, "Points that InfluxDB has stored.", func(d *status.Destination) float64 { return float64(d.Stored) }),
+	perDestination("ipfsmon_influx_dropped_points_total", Counter, "Points lost: no room, no time at shutdown, or damaged on disk.", func(d *status.Destination) float64 { return float64(d.Dropped) }),
+	perDestination("ipfsmon_influx_damaged_points_total", Counter, "Dropped points that were damaged on disk.", func(d *status.Destination) float64 { return float64(d.Damaged) }),
+	perDestination("ipfsmon_influx_rejected_points_total", Counter, "Points that InfluxDB rejected for good.", func(d *status.Destination) float64 { return float64(d.Rejected) }),
+	perDestination("ipfsmon_influx_expired_points_total", Counter, "Rejected points that are older than the retention period.", func(d *status.Destination) float64 { return float64(d.Expired) }),
+	perDestination("ipfsmon_influx_others_points_total", Counter, "Points with a tag value replaced by others, because InfluxDB accepts no more values of the tag.", func(d *status.Destination) float64 { return float64(d.Others) }),
+	perDestination("ipfsmon_influx_queued_points", Gauge, "Points waiting for InfluxDB.", func(d *status.Destination) float64 { return float64(d.Queued) }),
+	perDestination("ipfsmon_influx_queued_bytes", Gauge, "Memory of the waiting points.", func(d *status.Destination) float64 { return float64(d.QueueBytes) }),
+	perDestination("ipfsmon_influx_lag_seconds", Gauge, "Age of the oldest waiting point.", func(d *status.Destination) float64 { return d.LagSeconds }),
+	perDestination("ipfsmon_influx_spool_bytes", Gauge, "Bytes on disk of the waiting points.", func(d *status.Destination) float64 { return float64(d.SpoolBytes) }),
 	perDestination("ipfsmon_influx_spool_full_ratio", Gauge, "How full the spool is; 1: at its bound.", func(d *status.Destination) float64 { return d.SpoolFull }),
 	perDestination("ipfsmon_influx_spool_failing", Gauge, "1 while the spool cannot use its disk and keeps points in memory only, else 0.", func(d *status.Destination) float64 { return oneIf(d.SpoolError != "") }),
-	perDestination("ipfsmon_influx_batch_points", Gauge, "The most points of a request now.", func(d *status.Destination) float64 { return float64(d.BatchSize) }),
-	perDestination("ipfsmon_influx_requests", Gauge, "The most requests at once now.", func(d *status.Destination) float64 { return float64(d.Requests) }),
-	perDestination("ipfsmon_influx_failing", Gauge, "1 while the last request to InfluxDB has failed, else 0.", func(d *status.Destination) float64 { return oneIf(d.Failing) }),
+	perDestination("ipfsmon_influx_batch_points", Gauge, "Current limit of points per request.", func(d *status.Destination) float64 { return float64(d.BatchSize) }),
+	perDestination("ipfsmon_influx_requests", Gauge, "Current limit of concurrent requests.", func(d *status.Destination) float64 { return float64(d.Requests) }),
+	perDestination("ipfsmon_influx_failing", Gauge, "1 if the last request to InfluxDB failed, else 0.", func(d *status.Destination) float64 { return oneIf(d.Failing) }),
 
-	ofStore("ipfsmon_store_up", Gauge, "1 while the embedded InfluxDB answers and takes writes, else 0.", func(s *status.Store) float64 { return oneIf(s.Up) }),
-	ofStore("ipfsmon_store_restarts_total", Counter, "Times that the embedded InfluxDB was started again.", func(s *status.Store) float64 { return float64(s.Restarts) }),
-	ofStore("ipfsmon_store_stuck_restarts_total", Counter, "Of these, because it took no writes though its disk did.", func(s *status.Store) float64 { return float64(s.Stuck) }),
-	ofStore("ipfsmon_store_hung_restarts_total", Counter, "Of these, because it did not answer.", func(s *status.Store) float64 { return float64(s.Hung) }),
+	ofStore("ipfsmon_store_up", Gauge, "1 while the embedded InfluxDB answers and accepts writes, else 0.", func(s *status.Store) float64 { return oneIf(s.Up) }),
+	ofStore("ipfsmon_store_restarts_total", Counter, "Restarts of the embedded InfluxDB.", func(s *status.Store) float64 { return float64(s.Restarts) }),
+	ofStore("ipfsmon_store_stuck_restarts_total", Counter, "Restarts because it accepted no writes although its disk did.", func(s *status.Store) float64 { return float64(s.Stuck) }),
+	ofStore("ipfsmon_store_hung_restarts_total", Counter, "Restarts because it did not answer.", func(s *status.Store) float64 { return float64(s.Hung) }),
 
 	{Name: "ipfsmon_http_requests_total", Kind: Counter, Help: "Requests to the HTTP API by route and status.",
 		Labels: []Label{{"route", "the routes of the API, and other"}, {"code", "the statuses of the API"}},
@@ -262,25 +262,25 @@ var sinkFamilies = []Family{
 				out(float64(p.HTTP.Connections))
 			}
 		}},
-	{Name: "ipfsmon_http_refused_connections_total", Kind: Counter, Help: "Connections to the HTTP API closed as they came, because all that there may be were being served.",
+	{Name: "ipfsmon_http_refused_connections_total", Kind: Counter, Help: "Connections to the HTTP API closed at once, because the most that it may have were being served.",
 		pipeline: func(p *status.Pipeline, out emit) {
 			if p.HTTP != nil {
 				out(float64(p.HTTP.Refused))
 			}
 		}},
-	{Name: "ipfsmon_http_evicted_connections_total", Kind: Counter, Help: "Connections to the HTTP API closed to make room, because they kept it waiting.",
+	{Name: "ipfsmon_http_evicted_connections_total", Kind: Counter, Help: "Connections to the HTTP API closed to make room, because they had kept it waiting.",
 		pipeline: func(p *status.Pipeline, out emit) {
 			if p.HTTP != nil {
 				out(float64(p.HTTP.Evicted))
 			}
 		}},
-	{Name: "ipfsmon_http_panics_total", Kind: Counter, Help: "Faults of our own in the HTTP API.",
+	{Name: "ipfsmon_http_panics_total", Kind: Counter, Help: "Panics recovered from in the HTTP API.",
 		pipeline: func(p *status.Pipeline, out emit) {
 			if p.HTTP != nil {
 				out(float64(p.HTTP.Panics))
 			}
 		}},
-	{Name: "ipfsmon_metrics_panics_total", Kind: Counter, Help: "Faults of our own in these metrics.",
+	{Name: "ipfsmon_metrics_panics_total", Kind: Counter, Help: "Panics recovered from in these metrics.",
 		self: func(m *Metrics, out emit) { out(float64(m.guard.Panics())) }},
 }
 

@@ -1,12 +1,12 @@
 // Package metrics exposes the state of the node and its monitor to Prometheus.
 //
-// In: a bus.Reader, of which it keeps the last sample, and a function
-// that reads the monitor's counters. Out: a collector, registered where kubo
-// serves its own metrics, and a handler that serves it alone. Promised: a
-// scrape costs what it prints and does not query the node, however many
-// peers there are; every label comes from a closed set or is limited to a number of
-// values; a panic costs ipfsmon's own metrics and never the page that they
-// are on. Not promised: that figures of peers are newer than the last sample.
+// In: a bus.Reader, of which it keeps the last sample, and a function that reads
+// the monitor's counters. Out: a collector, registered where kubo serves its own
+// metrics, and a handler that serves it alone. Promised: the cost of a scrape
+// does not grow with the number of peers, and a scrape never queries the node;
+// every label has a closed set or a limited number of values; a panic loses
+// ipfsmon's metrics only, not kubo's on the same page. Not promised: figures of
+// peers that are newer than the last sample.
 package metrics
 
 import (
@@ -28,18 +28,18 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
-// maxScrapes is the most scrapes at once of Handler; others are answered 503.
+// maxScrapes is the most concurrent scrapes of Handler; more are answered with 503.
 const maxScrapes = 8
 
-// Config is what the collectors are made of.
+// Config says what the collectors read and where they are registered.
 type Config struct {
 	// Registerer is where they are registered; nil: nowhere.
 	Registerer prometheus.Registerer
-	// Pipeline reads the monitor's counters; nil: there are none. It is called
-	// once a scrape, from any goroutine.
+	// Pipeline reads the monitor's counters; nil: there are none. Each scrape
+	// calls it once, from any goroutine.
 	Pipeline func() status.Pipeline
-	// Version and Kubo are those of ipfsmon and of kubo, Monitor the name of
-	// this one: the labels of ipfsmon_info.
+	// Version is ipfsmon's, Kubo that of kubo, Monitor the monitor's name: the
+	// labels of ipfsmon_info.
 	Version, Kubo, Monitor string
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
@@ -50,10 +50,10 @@ type Config struct {
 type Metrics struct {
 	cfg     Config
 	log     *slog.Logger
-	descs   []*prometheus.Desc // of families, one for one
+	descs   []*prometheus.Desc // one for each of families, in the same order
 	handler http.Handler
 
-	sampled    atomic.Pointer[[]prometheus.Metric] // made of the last sample
+	sampled    atomic.Pointer[[]prometheus.Metric] // of the last sample
 	guard      guard.Guard
 	registered bool
 	closing    sync.Once
@@ -61,9 +61,9 @@ type Metrics struct {
 
 var _ prometheus.Collector = (*Metrics)(nil)
 
-// New makes the collectors and registers them. If there is another monitor's
-// already, as in a program with two nodes, those stay and these are served by
-// Handler alone; the log says so. Close it when it is no longer needed.
+// New makes the collectors and registers them. If another monitor's are already
+// registered, as in a program with two nodes, those stay, and only Handler serves
+// these; the log says so. Close it when it is no longer needed.
 func New(cfg Config) (*Metrics, error) {
 	m := &Metrics{cfg: cfg, log: cfg.Logger}
 	if m.log == nil {
@@ -92,7 +92,7 @@ func New(cfg Config) (*Metrics, error) {
 	return m, nil
 }
 
-// Close takes the collectors out of the registerer. It may be called again.
+// Close unregisters the collectors. It may be called more than once.
 func (m *Metrics) Close() error {
 	m.closing.Do(func() {
 		if m.registered {
@@ -105,11 +105,11 @@ func (m *Metrics) Close() error {
 // Handler serves these metrics and no others, in Prometheus's text formats.
 func (m *Metrics) Handler() http.Handler { return m.handler }
 
-// Panics is how many samples and scrapes ended in a fault of our own.
+// Panics returns how many samples and scrapes ended in a panic.
 func (m *Metrics) Panics() uint64 { return m.guard.Panics() }
 
-// Run keeps the last sample until the bus is closed or ctx ends. The reader
-// stays the caller's.
+// Run keeps the last sample until the bus is closed or ctx ends. It does not close
+// the reader.
 func (m *Metrics) Run(ctx context.Context, r *bus.Reader) error {
 	buf := make([]*event.Event, 256)
 	for {
@@ -127,7 +127,7 @@ func (m *Metrics) Run(ctx context.Context, r *bus.Reader) error {
 	}
 }
 
-// take makes the metrics of a sample; all other events pass.
+// take makes the metrics of a sample, and ignores all other events.
 func (m *Metrics) take(e *event.Event) {
 	defer m.guard.Recover("metrics: read a sample")
 	if e.Kind != event.KindSample || e.Sample == nil {
@@ -176,8 +176,8 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 // emit takes one value of a family with the values of its labels.
 type emit func(v float64, labels ...string)
 
-// emitter returns the emit of a family. A value that Prometheus refuses, or one
-// for labels that have one, is left out: it would take the whole page with it.
+// emitter returns the emit of a family. It leaves out a value that Prometheus
+// rejects and a second value for the same labels: each would fail the whole page.
 func (m *Metrics) emitter(family int, to func(prometheus.Metric)) emit {
 	seen := make(map[string]bool)
 	return func(v float64, labels ...string) {

@@ -8,7 +8,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/topn"
 )
 
-// The most values of a label that peers choose, beside others.
+// The most values, beside others, of a label that peers choose.
 const (
 	maxProtocols = 200
 	maxAgents    = 200
@@ -19,14 +19,15 @@ const others = string(event.Others)
 // bitswapPrefix begins the name of every version of Bitswap.
 const bitswapPrefix = "/ipfs/bitswap"
 
-// tally sums by name. A peer may call itself, or a protocol, others.
+// tally is a sum by name. A peer may use the name others itself.
 type tally struct {
 	name  string
 	count int
 }
 
-// capped returns the largest sums, at most limit of them and ties by name, and
-// others for what is beyond, if there is any or always says so.
+// capped returns the largest sums, at most limit of them, ties in the order of
+// the names, and then the sum of the rest as others, if there is a rest or always
+// is set.
 func capped(all []tally, limit int, always bool) []tally {
 	sums := make(map[string]int, len(all))
 	for _, t := range all {
@@ -53,7 +54,7 @@ func supportedProtocols(s *event.Sample, out emit) {
 	}
 }
 
-// agentVersions always gives others, as the old exporter does.
+// agentVersions always emits others, as the old exporter did.
 func agentVersions(s *event.Sample, out emit) {
 	all := make([]tally, 0, len(s.Agents))
 	for _, a := range s.Agents {
@@ -64,7 +65,7 @@ func agentVersions(s *event.Sample, out emit) {
 	}
 }
 
-// openStreams leaves out zero counts, as the old exporter does.
+// openStreams leaves out counts of zero, as the old exporter did.
 func openStreams(s *event.Sample, out emit) {
 	all := make([]tally, 0, len(s.Streams))
 	for _, st := range s.Streams {

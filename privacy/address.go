@@ -17,21 +17,21 @@ const (
 
 var sixToFour = netip.MustParsePrefix("2002::/16")
 
-// The parts of an address that tell how it is spoken to and nothing of whom.
+// The parts of an address that name protocols and nothing of the peer.
 var bare = map[string]bool{
 	"quic": true, "quic-v1": true, "webtransport": true, "webrtc-direct": true, "webrtc": true,
 	"ws": true, "wss": true, "tls": true, "noise": true, "http": true, "https": true,
 }
 
-// Parts whose value names a host or a key: they go together with it.
+// Parts whose value names a host or a key: part and value are removed.
 var naming = map[string]bool{"sni": true, "certhash": true, "p2p": true, "ipfs": true}
 
-// cutAddr cuts the text of a multiaddr to its network: the IP address is
-// masked, the port becomes 0, as a port behind a NAT can be one peer's alone,
-// and nothing with a name in it stays. What comes out is a multiaddr still.
-// Of an address over a relay the relay's network and /p2p-circuit stay. An
-// address that does not begin with an IP address (names, sockets, what is cut
-// off or malformed) becomes "".
+// cutAddr cuts the text of a multiaddr to its network and returns a multiaddr.
+// It masks the IP address, sets the port to 0, because a port behind a NAT can
+// belong to a single peer, and removes every part with a name. Of an address
+// through a relay, the relay's network and /p2p-circuit remain. It returns ""
+// for an address that does not begin with an IP address: a DNS name, a socket,
+// or one that is cut off or malformed.
 //
 //	/ip4/1.2.3.4/tcp/4001/p2p/Qm...                  /ip4/1.2.3.0/tcp/0
 //	/ip6/2a02:1:2:3::4/udp/4001/quic-v1              /ip6/2a02:1:2::/udp/0/quic-v1

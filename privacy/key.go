@@ -20,11 +20,10 @@ import (
 const KeyFile = "pseudonym.key"
 
 const (
-	// Allowance is how long the key of yesterday is kept in memory, for events
-	// that a sink reads late. An event that is later still gets its names from
-	// the key of today.
+	// Allowance is how long yesterday's key is kept in memory, for events that a
+	// sink reads late. Events that are read even later get today's pseudonyms.
 	Allowance = 10 * time.Minute
-	// saveAgain is how long to wait after the key could not be saved.
+	// saveAgain is the wait before another attempt to save the key.
 	saveAgain = time.Minute
 
 	secondsPerDay = 24 * 60 * 60
@@ -34,16 +33,16 @@ const (
 
 // dayKey is the secret of one UTC day.
 type dayKey struct {
-	number uint64 // of the keys of this process, from 1; 0: no key
+	number uint64 // counts the keys of this process from 1; 0: no key
 	day    int64  // days since 1970
 	secret [32]byte
 }
 
-// Key holds the secret that pseudonyms are made with. It is random, and new
-// each UTC day by this machine's clock: when the day and the Allowance are
-// over, nobody can make yesterday's pseudonyms any more, not even with the
-// file. Only today's key is in the file, so that a restart keeps the names of
-// the day. All methods may be called from any goroutine.
+// Key holds the secret that pseudonyms are made with: random, and a new one for
+// each UTC day of this machine's clock. The file has today's secret, so that the
+// pseudonyms of the day survive a restart. Yesterday's is forgotten Allowance
+// after the day's end: from then on nobody can make yesterday's pseudonyms, not
+// even with the file. All methods may be called from any goroutine.
 type Key struct {
 	path string
 	log  *slog.Logger
@@ -51,14 +50,15 @@ type Key struct {
 
 	mu       sync.Mutex
 	today    dayKey
-	before   dayKey    // number 0 when forgotten
-	keep     time.Time // forget before then
-	saveNext time.Time // zero: saved
+	before   dayKey    // of the day before; number 0: forgotten
+	keep     time.Time // when the key of the day before is forgotten
+	saveNext time.Time // when to save today's key; zero: it is saved
 }
 
-// OpenKey reads the key from its file, or makes both, and the folder. It
-// refuses a file that others may read or write: who has the key can look up
-// every peer and CID of the day. A nil log is slog.Default().
+// OpenKey reads the key of today from its file. If there is none, it makes one,
+// with its file and folder. It rejects a file that others may read or write: with
+// the key they could look up every peer and CID of the day. A nil log means
+// slog.Default().
 func OpenKey(path string, log *slog.Logger) (*Key, error) {
 	return openKey(path, log, time.Now)
 }
@@ -90,7 +90,7 @@ func openKey(path string, log *slog.Logger, now func() time.Time) (*Key, error) 
 
 func newKey(number uint64, day int64) dayKey {
 	k := dayKey{number: number, day: day}
-	_, _ = rand.Read(k.secret[:]) // never fails: it ends the process instead
+	_, _ = rand.Read(k.secret[:]) // never returns an error: it would end the process
 	return k
 }
 
@@ -102,8 +102,8 @@ func dayOf(seconds int64) int64 {
 	return day
 }
 
-// at returns the key for an event of a time, in nanoseconds since 1970, and
-// makes a new one if the clock says that the day is over.
+// at returns the key for an event with that time, in nanoseconds since 1970. It
+// makes a new key first if the clock shows another day.
 func (k *Key) at(nanos int64) dayKey {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -125,23 +125,23 @@ func (k *Key) at(nanos int64) dayKey {
 	return k.today
 }
 
-// save replaces the file, and with it the key of the day before. Without it
-// all works, but a restart makes new names; mu is held.
+// save overwrites the file, and with it the key of the day before. If that
+// fails, all works, but a restart makes new pseudonyms. The caller holds mu.
 func (k *Key) save(now time.Time) {
 	k.saveNext = time.Time{}
 	if err := k.today.save(k.path); err != nil {
 		k.saveNext = now.Add(saveAgain)
-		k.log.Warn("privacy: the new key of the day could not be saved, the old one is still in the file", "err", err, "again", saveAgain)
+		k.log.Warn("privacy: the new key of the day could not be saved; the file still has the key of the day before", "err", err, "retry_in", saveAgain)
 	}
 }
 
-// save writes the file again, for its owner alone.
+// save replaces the file; only its owner can read the new one.
 func (d dayKey) save(path string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // 0600
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // of no effect after the renaming
+	defer os.Remove(f.Name()) // no effect after the rename
 	_, err = fmt.Fprintf(f, "%s %s %s\n", keyMagic, time.Unix(d.day*secondsPerDay, 0).UTC().Format(dateForm), hex.EncodeToString(d.secret[:]))
 	if err == nil {
 		err = f.Sync()
@@ -152,9 +152,9 @@ func (d dayKey) save(path string) error {
 	return os.Rename(f.Name(), path)
 }
 
-// readKey never puts a part of the key into its error.
+// readKey reads a key file. Its errors never contain a part of the key.
 func readKey(path string) (dayKey, error) {
-	// A FIFO would wait for someone to write to it.
+	// Without O_NONBLOCK, opening a FIFO would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return dayKey{}, err
@@ -165,16 +165,16 @@ func readKey(path string) (dayKey, error) {
 	case err != nil:
 		return dayKey{}, err
 	case !info.Mode().IsRegular():
-		return dayKey{}, fmt.Errorf("%s: is not a regular file", path)
+		return dayKey{}, fmt.Errorf("%s: want a regular file", path)
 	case info.Mode().Perm()&0o077 != 0:
-		return dayKey{}, fmt.Errorf("%s: has mode %04o, open to others on this machine; want 0600 (delete it: a new key is made, and the names of today change)",
+		return dayKey{}, fmt.Errorf("%s: mode %04o lets other users of this machine in: want 0600 (or delete it; then a new key is made, and today's pseudonyms change)",
 			path, info.Mode().Perm())
 	}
 	b, err := io.ReadAll(io.LimitReader(f, 256))
 	if err != nil {
 		return dayKey{}, err
 	}
-	bad := fmt.Errorf("%s: is no key file of ours, or damaged; delete it: a new key is made, and the names of today change", path)
+	bad := fmt.Errorf("%s: not a key file of ipfsmon, or damaged (delete it; then a new key is made, and today's pseudonyms change)", path)
 	words := strings.Fields(string(b))
 	if len(words) != 3 || words[0] != keyMagic {
 		return dayKey{}, bad

@@ -84,7 +84,7 @@ func TestKeyFileRefused(t *testing.T) {
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 	_, err = openKey(path, nil, c.now)
-	require.ErrorContains(t, err, "not a regular file")
+	require.ErrorContains(t, err, "want a regular file")
 	_, err = openKey(filepath.Join(path, "below", KeyFile), nil, c.now)
 	require.Error(t, err)
 }

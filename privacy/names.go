@@ -15,13 +15,13 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// remembered is how many pseudonyms of each sort a sink keeps, so that the
-// same few peers and CIDs are not hashed again and again. With the longest
-// CIDs that is about 10 MB, with ordinary ones 4.
+// remembered is how many pseudonyms of each kind a sink caches, so that frequent
+// peers and CIDs are hashed once. The cache takes about 10 MB with the longest
+// CIDs, 4 MB with ordinary ones.
 const remembered = 1 << 14
 
-// What is hashed begins with one of these: a CID can hold a peer ID, and the
-// two must not have the same digest.
+// The first byte of what is hashed. A CID can contain a peer ID, and the two must
+// not have the same pseudonym.
 const (
 	ofPeer = 'p'
 	ofCID  = 'c'
@@ -39,7 +39,7 @@ type names struct {
 	addresses *simplelru.LRU[event.Text, event.Text]
 }
 
-// use takes the key of an event, and forgets all names under another.
+// use sets the key for the next event. Another key than before empties the caches.
 func (n *names) use(k dayKey) {
 	if n.day == k.number {
 		return
@@ -54,7 +54,7 @@ func (n *names) use(k dayKey) {
 func lru[K comparable, V any]() *simplelru.LRU[K, V] {
 	l, err := simplelru.NewLRU[K, V](remembered, nil)
 	if err != nil {
-		panic(err) // only for a size that is not positive
+		panic(err) // happens only for a size of 0 or less
 	}
 	return l
 }
@@ -66,7 +66,8 @@ func (n *names) multihash() []byte {
 	return n.mac.Sum([]byte{mh.SHA2_256, sha256.Size})
 }
 
-// peer returns a peer ID of the old form, Qm..., whatever the form of p.
+// peer returns the pseudonym of a peer: an ID of the form Qm..., whatever the
+// form of p.
 func (n *names) peer(p peer.ID) peer.ID {
 	if p == "" {
 		return ""
@@ -80,9 +81,9 @@ func (n *names) peer(p peer.ID) peer.ID {
 	return name
 }
 
-// cid returns a CID of the same version and codec; its multihash is sha2-256,
-// also for one that held its data itself. The two versions of a CID get the
-// same multihash.
+// cid returns the pseudonym of a CID: a CID of the same version and codec with a
+// sha2-256 multihash, also for an identity CID, which contains its data. The
+// versions 0 and 1 of a CID get the same multihash.
 func (n *names) cid(c cid.Cid) cid.Cid {
 	if !c.Defined() {
 		return c
@@ -102,7 +103,8 @@ func (n *names) cid(c cid.Cid) cid.Cid {
 	return name
 }
 
-// conn returns a name for a connection. libp2p's own begins with the peer's ID.
+// conn returns the pseudonym of a connection. libp2p's name for it begins with
+// the peer's ID.
 func (n *names) conn(id string) string {
 	if id == "" {
 		return ""
@@ -123,7 +125,7 @@ func (n *names) addr(a event.Text) event.Text {
 	return cut
 }
 
-// addrs cuts a list of addresses; what is the same afterwards is there once.
+// addrs cuts a list of addresses to their networks, without repeats.
 func (n *names) addrs(in []event.Text) []event.Text {
 	var out []event.Text
 	for _, a := range in {

@@ -1,12 +1,12 @@
-// Package privacy decides how much of what was seen leaves for a sink.
+// Package privacy limits what a sink gets to see.
 //
 // In: events as they were captured. Out, by mode: the event itself (raw); a
 // copy in which peers, CIDs and connections have pseudonyms of the day and
-// addresses are cut to networks (pseudonym); sums alone (aggregate).
+// addresses are cut to networks (pseudonym); only events of sums (aggregate).
 // Promised: the input event is never changed; fields that this package does
-// not know are left out, not passed on; two sinks of one Key show the same
-// pseudonyms. Not promised: that nobody can be recognised by behaviour.
-// docs/privacy.md says what each mode cannot hide.
+// not know are left out; two sinks with one Key show the same pseudonyms. Not
+// promised: that nobody can be recognised by behaviour. docs/privacy.md says
+// what each mode cannot hide.
 package privacy
 
 import (
@@ -22,20 +22,20 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
-// Mode is how much a sink gets to see.
+// Mode says how much a sink gets to see.
 type Mode string
 
 // The modes.
 const (
 	Raw       Mode = "raw"       // everything as it was seen
-	Pseudonym Mode = "pseudonym" // who and what under names of the day, addresses as networks
-	Aggregate Mode = "aggregate" // sums without anybody's name
+	Pseudonym Mode = "pseudonym" // peers, CIDs and connections as pseudonyms of the day, addresses as networks
+	Aggregate Mode = "aggregate" // sums without names
 )
 
 // Modes are all modes.
 var Modes = []Mode{Raw, Pseudonym, Aggregate}
 
-// Check says what is wrong with a mode and what is allowed.
+// Check returns an error that names the valid modes if m is none of them.
 func (m Mode) Check() error {
 	if slices.Contains(Modes, m) {
 		return nil
@@ -55,14 +55,14 @@ type Filter struct {
 	guard guard.Guard
 }
 
-// New makes a filter. key is for Pseudonym alone and may be nil otherwise;
-// filters that share it give the same pseudonyms. A nil log is slog.Default().
+// New returns a filter. Pseudonym needs a key, the other modes ignore it; filters
+// that share a key make the same pseudonyms. A nil log means slog.Default().
 func New(mode Mode, key *Key, log *slog.Logger) (*Filter, error) {
 	if err := mode.Check(); err != nil {
 		return nil, fmt.Errorf("privacy: mode %w", err)
 	}
 	if mode == Pseudonym && key == nil {
-		return nil, errors.New("privacy: pseudonyms need a key")
+		return nil, errors.New("privacy: mode pseudonym without a key: want one")
 	}
 	if log == nil {
 		log = slog.Default()
@@ -70,15 +70,15 @@ func New(mode Mode, key *Key, log *slog.Logger) (*Filter, error) {
 	return &Filter{mode: mode, key: key, guard: guard.Guard{Log: log}}, nil
 }
 
-// Mode is what the filter lets a sink see.
+// Mode returns the filter's mode.
 func (f *Filter) Mode() Mode { return f.mode }
 
-// Panics is the number of events left out because of an error of our own.
+// Panics returns how many events were left out because of a panic.
 func (f *Filter) Panics() uint64 { return f.guard.Panics() }
 
-// Apply returns what the sink may see of an event, nil if that is nothing. The
-// event is not changed; what comes out may share parts with it. Apply is for
-// one goroutine, as bus.Reader.Next is.
+// Apply returns what the sink may see of an event, or nil. It does not change the
+// event; the result may share parts with it. Apply is for one goroutine at a
+// time, like bus.Reader.Next.
 func (f *Filter) Apply(e *event.Event) (out *event.Event) {
 	defer func() {
 		p := recover()
@@ -100,7 +100,7 @@ func (f *Filter) Apply(e *event.Event) (out *event.Event) {
 	return nil
 }
 
-// aggregate keeps the sums.
+// aggregate returns the event without names if it has sums, else nil.
 func aggregate(e *event.Event) *event.Event {
 	switch {
 	case e.Kind == event.KindSample && e.Sample != nil: // no IDs in it
@@ -117,7 +117,8 @@ func aggregate(e *event.Event) *event.Event {
 	return nil
 }
 
-// proxy copies a proxy's totals. Its nodes keep the names of the configuration.
+// proxy copies a proxy's totals and replaces the peer IDs of its nodes. The nodes
+// keep their configured names.
 func proxy(p *event.Proxy, name func(peer.ID) peer.ID) *event.Proxy {
 	out := *p
 	out.Downstreams = slices.Clone(p.Downstreams)
@@ -127,13 +128,13 @@ func proxy(p *event.Proxy, name func(peer.ID) peer.ID) *event.Proxy {
 	return &out
 }
 
-// event copies an event under the names of the day. It names every field that
-// it takes over, so that one that is new is left out until somebody decides.
+// event copies an event with the pseudonyms of the day. It lists every field that
+// it copies, so that a new field is left out until somebody adds it here.
 func (n *names) event(e *event.Event) *event.Event {
 	out := &event.Event{
 		Seq: e.Seq, Time: e.Time, Kind: e.Kind, Dir: e.Dir, Full: e.Full,
 		Peer: n.peer(e.Peer), Country: e.Country, Gateway: e.Gateway,
-		Side: e.Side, Downstream: e.Downstream, // the names of the configuration
+		Side: e.Side, Downstream: e.Downstream, // configured names
 		PendingBytes: e.PendingBytes, WireSize: e.WireSize, Truncated: e.Truncated, OversizeCID: e.OversizeCID,
 		Addrs: n.addrs(e.Addrs),
 	}

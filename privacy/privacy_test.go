@@ -387,7 +387,7 @@ func TestNew(t *testing.T) {
 	_, err := New("secret", nil, nil)
 	require.EqualError(t, err, `privacy: mode "secret": want one of raw, pseudonym, aggregate`)
 	_, err = New(Pseudonym, nil, nil)
-	require.ErrorContains(t, err, "need a key")
+	require.ErrorContains(t, err, "without a key: want one")
 }
 
 func TestCutAddr(t *testing.T) {

@@ -96,7 +96,7 @@ func TestBeyondLoopback(t *testing.T) {
 		wrong.Token = token
 		_, err = wrong.Dial(t.Context(), s.addr)
 		require.ErrorIs(t, err, ErrRefused)
-		require.ErrorContains(t, err, "a token that is good here")
+		require.ErrorContains(t, err, "no valid token")
 	}
 	old := good
 	old.Version = 3

@@ -2,11 +2,11 @@ package stream
 
 import "strings"
 
-// Version 3 is read by programs of 2022, which parse addresses with the
-// libraries of that year and end the connection, for good, at a component that
-// these do not know. components2022 are those that both know, go-multiaddr
-// v0.4.1 and rust-multiaddr 0.14 (source: their tables of protocols); true for
-// one with a value.
+// Programs of 2022 read version 3. They parse addresses with the libraries of
+// that year, and end the connection for good at a component that these do not
+// know. components2022 has the components that both go-multiaddr v0.4.1 and
+// rust-multiaddr 0.14 know (source: their tables of protocols); true for one
+// with a value.
 var components2022 = map[string]bool{
 	"ip4": true, "ip6": true, "dns": true, "dns4": true, "dns6": true, "dnsaddr": true,
 	"tcp": true, "udp": true, "sctp": true, "dccp": true, "onion": true, "onion3": true, "p2p": true,
@@ -14,9 +14,9 @@ var components2022 = map[string]bool{
 	"p2p-circuit": false, "p2p-webrtc-direct": false, "udt": false, "utp": false,
 }
 
-// appendAddr2022 appends the part of an address that programs of 2022 can
-// parse, as JSON: /quic-v1 is /quic there, and at the first component that they
-// do not know the address ends. whole is false if something was cut off.
+// appendAddr2022 appends, as JSON, the part of an address that programs of 2022
+// can parse: /quic-v1 becomes /quic, and the address ends before the first
+// component that they do not know. whole is false if something was cut off.
 func appendAddr2022(dst []byte, addr string) (_ []byte, whole bool) {
 	begun := len(dst)
 	dst = append(dst, '"')
@@ -26,7 +26,7 @@ func appendAddr2022(dst []byte, addr string) (_ []byte, whole bool) {
 		hasValue, known := components2022[name]
 		value := ""
 		switch {
-		case name == "ip6zone": // go-multiaddr's alone; the address behind it is the same without
+		case name == "ip6zone": // only go-multiaddr knows it; the address works without it
 			_, after, _ = strings.Cut(after, "/")
 			name, known = "", after != ""
 		case rest[0] != '/':
@@ -58,9 +58,8 @@ func appendAddr2022(dst []byte, addr string) (_ []byte, whole bool) {
 	return append(dst, '"'), whole
 }
 
-// plainValue reports whether a component's value is of the characters that IP
-// addresses, host names, ports and peer IDs are made of, none of which JSON
-// escapes.
+// plainValue reports whether a component's value has only characters of IP
+// addresses, host names, ports and peer IDs. JSON escapes none of these.
 func plainValue(s string) bool {
 	for i := range len(s) {
 		c := s[i]

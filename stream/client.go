@@ -18,62 +18,62 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// payload is what a frame of version 3 has in it.
+// payload is the content of a frame of version 3.
 type payload struct {
 	Event *Event `json:"event,omitempty"`
 }
 
 const (
-	// maxInflated is the most that one frame may be when decompressed.
+	// maxInflated is the longest that one frame may be when decompressed.
 	maxInflated = 64 << 20
 	// A frame may inflate to maxRatio times its size, or to freeInflated if
-	// that is more: small frames of much the same may be honest.
+	// that is more: a small frame with many repeats can be genuine.
 	maxRatio     = 200
 	freeInflated = 1 << 20
 )
 
 // Client is a subscriber's end of the stream. Its methods are for one
-// goroutine, but Close may be called from any.
+// goroutine, except Close, which any goroutine may call.
 type Client struct {
 	conn    net.Conn
 	version int
 	monitor string
-	match   *matcher // what version 3 cannot filter is filtered here
+	match   *matcher // filters events of version 3, which the server cannot filter
 	dec     decoder
 	batches batchDecoder
 }
 
-// Options says how to subscribe. The zero value asks for everything, by version
-// 4 of the protocol if the server speaks it and else by version 3.
+// Options says how to subscribe. The zero value subscribes to everything, with
+// version 4 of the protocol or, if the server does not speak it, version 3.
 type Options struct {
-	// Version is 3 or 4 for that alone, 0 for what the server has.
+	// Version is 3 or 4 for that version only, 0 for 4 with 3 as the fallback.
 	Version int
-	// Filter says which events to get. With version 3 everything comes over
-	// the wire and is filtered by the client.
+	// Filter says which events to get. With version 3 the server sends
+	// everything and the client filters.
 	Filter Filter
 	// Encoding of version 4: zstd (the default) or gzip.
 	Encoding string
-	// Token for servers that want one.
+	// Token is for servers that require one.
 	Token string
-	// TokenFunc gives the token again for each connection, instead of Token.
+	// TokenFunc, if set, returns the token for each connection, in place of Token.
 	TokenFunc func() (string, error)
-	// TLS is for servers that speak it; nil: no TLS. Without a ServerName it
-	// takes the host of the address.
+	// TLS is for servers with TLS; nil: no TLS. An empty ServerName means the
+	// host of the address.
 	TLS *tls.Config
 }
 
-// ErrRefused is the error when a server of version 4 does not want the client;
-// its text has the reason.
+// ErrRefused is the error when a server of version 4 rejects the client; the
+// text says why.
 var ErrRefused = errors.New("the server refuses")
 
-// Dial subscribes to everything: Options{}.Dial.
+// Dial subscribes to everything. It is Options{}.Dial.
 func Dial(ctx context.Context, address string) (*Client, error) {
 	return Options{}.Dial(ctx, address)
 }
 
 // Dial connects to a server at "host:port" or "unix:/path" and subscribes. ctx
-// bounds the dialling and the handshake, nothing after; without a deadline of
-// its own it has DefaultHandshakeTimeout for each.
+// bounds connecting and the handshake only; if it has no deadline, each of the
+// two has DefaultHandshakeTimeout.
 func (o Options) Dial(ctx context.Context, address string) (*Client, error) {
 	c, err := o.dial(ctx, address)
 	if err != nil {
@@ -93,7 +93,7 @@ func (o Options) dial(ctx context.Context, address string) (*Client, error) {
 		}
 	}
 	if o.Version != 0 && o.Version != version && o.Version != version4 {
-		return nil, fmt.Errorf("version %d of the protocol: want 3 or 4, or 0 for either", o.Version)
+		return nil, fmt.Errorf("protocol version %d: want 3 or 4, or 0 for either", o.Version)
 	}
 	if o.Version != version {
 		c := &Client{version: version4}
@@ -112,11 +112,11 @@ func (o Options) dial(ctx context.Context, address string) (*Client, error) {
 	return c, nil
 }
 
-// errNoV4 is the error when the server has closed the connection on hearing of
-// version 4.
+// errNoV4 is the error when the server closed the connection after the client
+// sent version 4.
 var errNoV4 = errors.New("the server does not speak version 4 of the protocol")
 
-// connect dials and greets.
+// connect dials and does the handshake.
 func (o Options) connect(ctx context.Context, address string, c *Client, hello func(*Client) error) error {
 	network, target := "tcp", address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
@@ -174,7 +174,7 @@ func (o Options) greetV4(c *Client) error {
 	v := uint16(version4)
 	frame := jsonFrame(hello{Version: &v, Token: o.Token, Encoding: o.Encoding, Filter: o.Filter})
 	if n := len(frame) - headerBytes; n > maxHandshakeBytes {
-		return fmt.Errorf("the filter and the token take %d bytes: allowed are %d", n, maxHandshakeBytes)
+		return fmt.Errorf("the hello with its filter and token has %d bytes: want at most %d", n, maxHandshakeBytes)
 	}
 	if _, err := c.conn.Write(frame); err != nil {
 		return err
@@ -204,16 +204,15 @@ func (o Options) greetV4(c *Client) error {
 	return nil
 }
 
-// Version is the version of the protocol that is spoken: 3 or 4.
+// Version returns the version of the protocol in use: 3 or 4.
 func (c *Client) Version() int { return c.version }
 
-// Monitor is the monitor's name, which version 3 does not send.
+// Monitor returns the monitor's name; "" with version 3, which does not send it.
 func (c *Client) Monitor() string { return c.monitor }
 
 // Next waits for the next event. With version 4 it may be a gap (Event.Gap):
-// some were missed at this place. The error is io.EOF when the server has
-// closed the stream between two frames. After an error the client is of no
-// more use.
+// events are missing at this place. The error is io.EOF when the server closed
+// the stream between two frames. After an error, Close the client.
 func (c *Client) Next() (e *Event, err error) {
 	err = reading.Call("stream: read what a server sends", func() error {
 		e, err = c.next()
@@ -246,8 +245,8 @@ func (c *Client) next() (*Event, error) {
 	}
 }
 
-// wanted says whether an event of version 3 passes the filter. One that cannot
-// be made sense of passes.
+// wanted reports whether an event of version 3 passes the filter. An event that
+// ToEvent rejects passes.
 func (c *Client) wanted(e *Event) bool {
 	if c.match == nil || c.match.key == "{}" {
 		return true
@@ -256,13 +255,13 @@ func (c *Client) wanted(e *Event) bool {
 	return err != nil || c.match.match(full)
 }
 
-// known is false for a line of a kind that is not known here.
+// known reports whether the event is of a kind that this client knows.
 func (e *Event) known() bool {
 	return e.Message != nil || e.Sent != nil || e.Connection != nil || e.Identify != nil || e.Gap != nil
 }
 
-// Close ends the subscription; a Next that waits returns an error. It may be
-// called again.
+// Close ends the subscription; a waiting Next returns an error. It may be called
+// more than once.
 func (c *Client) Close() error {
 	err := c.conn.Close()
 	if errors.Is(err, net.ErrClosed) {
@@ -271,14 +270,15 @@ func (c *Client) Close() error {
 	return err
 }
 
-// decoder reads the frames of version 3. Its buffers grow with the frames and stay.
+// decoder reads the frames of version 3. Its buffers grow with the frames and are
+// reused.
 type decoder struct {
 	frame []byte
 	plain bytes.Buffer
 	gz    gzip.Reader
 }
 
-// next reads one frame; the event is nil if the frame has none.
+// next reads one frame. It returns nil without an error if the frame has no event.
 func (d *decoder) next(r io.Reader) (*Event, error) {
 	frame, err := readFrame(r, d.frame, maxFrameBytes)
 	if err != nil {
@@ -295,7 +295,7 @@ func (d *decoder) next(r io.Reader) (*Event, error) {
 	return p.Event, nil
 }
 
-// inflate fills plain with the one gzip stream that is the frame.
+// inflate decompresses the frame, which must be one gzip stream, into plain.
 func (d *decoder) inflate() error {
 	in := bytes.NewReader(d.frame)
 	if err := d.gz.Reset(in); err != nil {
@@ -309,7 +309,7 @@ func (d *decoder) inflate() error {
 		return err
 	}
 	if n > limit {
-		return fmt.Errorf("it becomes more than %d bytes", limit)
+		return fmt.Errorf("decompressed, it has more than %d bytes", limit)
 	}
 	if in.Len() > 0 {
 		return fmt.Errorf("%d bytes after the end of the gzip stream", in.Len())

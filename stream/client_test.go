@@ -101,8 +101,8 @@ func TestClientRefuses(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	f("\x00\x00", "unexpected EOF")
-	f("\x00\x00\x00\x00", "allowed are 1 to 8388608")
-	f("\xff\xff\xff\xff", "allowed are 1 to 8388608")
+	f("\x00\x00\x00\x00", "want 1 to 8388608")
+	f("\xff\xff\xff\xff", "want 1 to 8388608")
 	f("\x00\x00\x00\x05abc", "unexpected EOF")
 	f(frameOf("abc"), "inflate a frame of 3 bytes")
 	f(frameOf(`{"event":{}}`), "inflate")

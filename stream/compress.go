@@ -7,17 +7,17 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// gzipHeader is that of the old exporter: deflate, no name, no time, level 6,
-// system unknown.
+// gzipHeader is the header that the old exporter wrote: deflate, no name, no
+// time, level 6, unknown system.
 const gzipHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
-// smallJSON is the length in bytes up to which JSON of an event holds hardly
-// anything twice: a Huffman code alone makes it as small as level 1 does, and
-// takes less time (BenchmarkCodec).
+// smallJSON is the length in bytes up to which the JSON of an event has hardly
+// any repeats: a Huffman code alone compresses it as well as level 1, in less
+// time (BenchmarkCodec).
 const smallJSON = 512
 
-// compressor makes frames. It is for one goroutine; what it appends is no
-// longer its own.
+// compressor makes frames. It is for one goroutine. The caller owns what it
+// appends.
 type compressor struct {
 	small, large *flate.Writer
 	out          appendWriter
@@ -31,7 +31,7 @@ func (w *appendWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// appendFrame appends one frame that has raw as one complete gzip stream.
+// appendFrame appends one frame: raw as one complete gzip stream.
 func (c *compressor) appendFrame(dst, raw []byte) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
@@ -52,8 +52,9 @@ func (c *compressor) appendGzip(dst, raw []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, uint32(len(raw)))
 }
 
-// writer returns the one for so much JSON, set to write to out. The writers stay,
-// for what costs most in compressing a small frame is to make one.
+// writer returns the compressor for n bytes of JSON, reset to write to out. The
+// compressors are reused: to allocate one costs more than to compress a small
+// frame.
 func (c *compressor) writer(n int) *flate.Writer {
 	w, level := &c.small, flate.HuffmanOnly
 	if n > smallJSON {
@@ -65,7 +66,7 @@ func (c *compressor) writer(n int) *flate.Writer {
 	}
 	made, err := flate.NewWriter(&c.out, level)
 	if err != nil {
-		panic(err) // the levels are good ones
+		panic(err) // happens only for an invalid level
 	}
 	*w = made
 	return made

@@ -19,54 +19,56 @@ const (
 	DefaultWriteTimeout         = 10 * time.Second
 )
 
-// MinQueueBytes is the smallest queue allowed: a quarter of the default still
-// takes the frame of any ordinary event.
+// MinQueueBytes is the smallest queue: it still has room for the frame of any
+// ordinary event.
 const MinQueueBytes = 256 << 10
 
 // Config says where the server listens and what a subscriber may cost. Its
 // JSON form is the section TCPServerConfig of the plugin's configuration. Zero
-// values mean the defaults, but ListenAddresses must be there.
+// values mean the defaults; ListenAddresses is required.
 type Config struct {
-	// ListenAddresses are "host:port" or "unix:/path". Port 0 takes any that is free.
+	// ListenAddresses are "host:port" or "unix:/path". Port 0 means any free port.
 	ListenAddresses []string `split_words:"true"`
 	// TLSCertFile and TLSKeyFile are PEM files, for the addresses beyond the
 	// loopback interface. They are read again when they change.
 	TLSCertFile string `json:",omitempty" split_words:"true"`
 	TLSKeyFile  string `json:",omitempty" split_words:"true"`
-	// TokenFiles have a token on each line; all are good. Beyond the loopback
-	// interface a client must show one, which only version 4 can: version 3
+	// TokenFiles have one valid token on each line. Beyond the loopback
+	// interface a client must send one, which only version 4 can: version 3
 	// is not served there. They are read again when they change.
 	TokenFiles []string `json:",omitempty" split_words:"true"`
-	// AllowInsecure allows addresses beyond the loopback interface without
-	// TLS and tokens, though whoever reaches them reads all that the node sees.
+	// AllowInsecure permits addresses beyond the loopback interface without TLS
+	// and tokens. Everyone who can reach them can then read all that the node
+	// sees.
 	AllowInsecure bool `json:",omitempty" split_words:"true"`
 	// MaxClients is the most subscribers, and also the most connections that
 	// are in their handshake. Default: 64.
 	MaxClients int `json:",omitempty" split_words:"true"`
 	// MaxClientsPerAddress is the most connections from one IP address.
-	// Loopback and unix sockets are exempt: a proxy or a tunnel ends there.
-	// Default: 8.
+	// Loopback and unix sockets are exempt, since proxies and tunnels connect
+	// from there. Default: 8.
 	MaxClientsPerAddress int `json:",omitempty" split_words:"true"`
-	// ExactAddresses writes the addresses of version 3 as they are. Without it
-	// they are written as the programs of 2022 that read that version can parse
-	// them: /quic-v1 as /quic, those with components of later years left out.
+	// ExactAddresses makes version 3 send addresses unchanged. Without it they
+	// are sent in a form that the programs of 2022, which read that version,
+	// can parse: /quic-v1 becomes /quic, and an address ends before the first
+	// component of a later year.
 	ExactAddresses bool `json:",omitempty" split_words:"true"`
 	// QueueBytes bounds the frames that wait for one subscriber, 256 KiB or
 	// more. Default: 1 MiB.
 	QueueBytes units.Bytes `json:",omitempty" split_words:"true"`
 
-	// Monitor is the name of this monitor, which clients of version 4 are told.
+	// Monitor is the name of this monitor, which version 4 sends to clients.
 	Monitor string `json:"-" ignored:"true"`
-	// HandshakeTimeout is how long a client has to say its version.
+	// HandshakeTimeout is how long a client has to send its hello.
 	HandshakeTimeout time.Duration `json:"-" ignored:"true"`
-	// WriteTimeout is how long a subscriber may take nothing at all before it
-	// is closed.
+	// WriteTimeout is how long a subscriber may read nothing before its
+	// connection is closed.
 	WriteTimeout time.Duration `json:"-" ignored:"true"`
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger `json:"-" ignored:"true"`
 }
 
-// Validate says all that is wrong with the configuration.
+// Validate returns all errors of the configuration, joined.
 func (c Config) Validate() error {
 	var errs []error
 	if err := c.access().Check(c.ListenAddresses); err != nil {
@@ -84,7 +86,7 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("QueueBytes is %d: want %d to %d, or 0 for the default", q, MinQueueBytes, 1<<30))
 	}
 	if c.HandshakeTimeout < 0 || c.WriteTimeout < 0 {
-		errs = append(errs, errors.New("timeouts must not be negative"))
+		errs = append(errs, errors.New("a timeout is negative: want 0 or more"))
 	}
 	return errors.Join(errs...)
 }

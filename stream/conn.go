@@ -12,13 +12,13 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
-// kernelBytes is what the operating system may hold for a subscriber beside
-// its queue; left alone it would take several times the queue for a slow one.
+// kernelBytes bounds the operating system's send buffer for a subscriber. Its
+// default would hold several times the queue of a slow subscriber.
 const kernelBytes = 256 << 10
 
-// accept takes connections until the listener is closed. No error ends it: a
-// node with a hundred thousand connections runs out of file descriptors at
-// times, and then has some again.
+// accept accepts connections until the listener is closed. It retries after
+// every other error: a node with a hundred thousand connections runs out of file
+// descriptors at times, and has some again later.
 func (s *Server) accept(l *access.Listener) {
 	waits := backoff.New(acceptWaitMin, acceptWaitMax)
 	for {
@@ -35,7 +35,7 @@ func (s *Server) accept(l *access.Listener) {
 		s.stats.AcceptErrors++
 		s.mu.Unlock()
 		if held, ok := s.acceptLine.Allow(); ok {
-			s.cfg.Logger.Warn("stream: cannot accept a connection, trying again", "listener", l.Addr().String(), "err", err.Error(), "held_back", held)
+			s.cfg.Logger.Warn("stream: cannot accept a connection, retrying", "listener", l.Addr().String(), "err", err.Error(), "held_back", held)
 		}
 		if waits.Wait(s.ctx) != nil {
 			return
@@ -54,7 +54,7 @@ func (s *Server) admit(conn net.Conn, needsToken bool) {
 		return
 	}
 	if c := listen.Under(conn); c != nil {
-		_ = c.SetWriteBuffer(kernelBytes) // it works without, too
+		_ = c.SetWriteBuffer(kernelBytes) // if it fails, the buffer is larger
 	}
 	s.wg.Go(func() {
 		defer conn.Close()
@@ -62,14 +62,15 @@ func (s *Server) admit(conn net.Conn, needsToken bool) {
 	})
 }
 
-// serve is the life of a connection.
+// serve does the handshake of a connection and, if it succeeds, serves the
+// subscriber until the connection ends.
 func (s *Server) serve(conn net.Conn, needsToken bool) {
 	defer s.guard.Recover("stream: serve a connection")
 	g, err := s.handshake(conn, needsToken)
 
 	s.mu.Lock()
 	if c := listen.Under(conn); c != nil {
-		c.Busy() // it has a deadline from here on
+		c.Busy() // from here on it is not closed to make room for another
 	}
 	if err != nil {
 		s.stats.FailedHandshakes++
@@ -109,12 +110,12 @@ func (s *Server) serve(conn net.Conn, needsToken bool) {
 }
 
 var (
-	errToken = errors.New("stream: a token that is good here is wanted, and version 4 of the protocol with it")
-	errFull  = errors.New("stream: there are as many subscribers as are allowed")
+	errToken = errors.New("stream: no valid token: want one, with version 4 of the protocol")
+	errFull  = errors.New("stream: the server has as many subscribers as MaxClients permits")
 )
 
-// handshake says our version and hears the other's. The group is nil for
-// version 3. A client of version 4 learns why it is rejected.
+// handshake exchanges hellos. The group is nil for version 3. A client of
+// version 4 is sent the reason why it is rejected.
 func (s *Server) handshake(conn net.Conn, needsToken bool) (*group, error) {
 	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
 		return nil, err
@@ -150,8 +151,8 @@ func (s *Server) handshake(conn net.Conn, needsToken bool) (*group, error) {
 	return g, conn.SetDeadline(time.Time{})
 }
 
-// refuse sends a client of version 4 the reason why it is not served, and returns the
-// reason back.
+// refuse sends a client of version 4 the reason why it is rejected, and returns
+// that reason.
 func (s *Server) refuse(conn net.Conn, why error) error {
 	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err == nil {
 		_, _ = conn.Write(jsonFrame(welcome{Error: string(event.Clean(why.Error(), maxReason))}))
@@ -159,11 +160,11 @@ func (s *Server) refuse(conn net.Conn, why error) error {
 	return why
 }
 
-// maxReason is the longest reason given to a client, in bytes.
+// maxReason is the longest reason sent to a client, in bytes.
 const maxReason = 1024
 
-// subscriberID names a connection. Those over unix sockets have no address;
-// they are counted. The caller holds mu.
+// subscriberID returns a name for a connection. Connections over unix sockets
+// have no address and are numbered. The caller holds mu.
 func (s *Server) subscriberID(conn net.Conn) string {
 	if _, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		return "tcp-" + conn.RemoteAddr().String()
@@ -179,7 +180,7 @@ func remoteName(conn net.Conn) string {
 	return "unix socket"
 }
 
-// leave takes a subscriber out and keeps its totals.
+// leave removes a subscriber and keeps its totals.
 func (s *Server) leave(sub *subscriber) {
 	s.mu.Lock()
 	s.part(sub)
@@ -191,7 +192,7 @@ func (s *Server) leave(sub *subscriber) {
 		return
 	}
 	if held, ok := s.closeLine.Allow(); ok {
-		s.cfg.Logger.Info("stream: a subscriber has gone", "subscriber", sub.id, "sent", last.SentEvents,
+		s.cfg.Logger.Info("stream: a subscriber disconnected", "subscriber", sub.id, "sent", last.SentEvents,
 			"dropped", last.DroppedEvents, "reason", fmt.Sprint(sub.why), "held_back", held)
 	}
 }

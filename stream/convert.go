@@ -12,9 +12,9 @@ import (
 )
 
 // ToEvent returns the event as the monitor had it, under the limits that capture
-// keeps, so that it can be published on a bus again. What version 3 does not
-// tell is left empty, or "other" where an empty word is none of its set. A gap
-// has no such form; nor has what is not an event at all.
+// enforces, so that it can be published on a bus. What version 3 does not have is
+// empty, or "other" where the closed set has no empty value. A gap, or an Event
+// with none of its parts, returns an error.
 func (e *Event) ToEvent() (*event.Event, error) {
 	out := &event.Event{Time: e.Timestamp.UnixNano(), Country: countryCode(e.Country), Gateway: e.Gateway}
 	if out.Side = sideOf(e.Side); out.Side == event.Downstream {
@@ -74,7 +74,7 @@ func (m *Message) fill(out *event.Event) {
 	out.Addrs = texts(m.Addrs, event.MaxAddrs, event.MaxAddrText)
 }
 
-// keep returns the CID, or none if it is longer than an event may have.
+// keep returns the CID, or cid.Undef if it is longer than an event may have.
 func keep(c cid.Cid, out *event.Event) cid.Cid {
 	if n := c.ByteLen(); n > event.MaxCIDBytes {
 		out.OversizeCID = max(out.OversizeCID, uint32(n))
@@ -97,8 +97,8 @@ func (c *Connection) conn() *event.Conn {
 	return out
 }
 
-// word returns w if it is in the set, else the set's last, which stands for all
-// others.
+// word returns w if it is in the set, else the last of the set, which stands for
+// all others.
 func word(w string, set []string) string {
 	if slices.Contains(set, w) {
 		return w
@@ -106,8 +106,8 @@ func word(w string, set []string) string {
 	return set[len(set)-1]
 }
 
-// countryCode returns s if it has the form of ISO 3166-1 alpha-2, else "": so
-// countries are few, whoever names them.
+// countryCode returns s if it has the form of ISO 3166-1 alpha-2, else "". This
+// bounds the number of countries, whoever sent them.
 func countryCode(s string) string {
 	upper := func(c byte) bool { return c >= 'A' && c <= 'Z' }
 	if len(s) == 2 && upper(s[0]) && upper(s[1]) {
@@ -116,7 +116,7 @@ func countryCode(s string) string {
 	return ""
 }
 
-// sideOf reads a side; what is none gives NoSide.
+// sideOf returns the side with that name, NoSide for an unknown name.
 func sideOf(s string) event.Side {
 	return event.Side(max(0, slices.Index(event.SideNames[:], s)))
 }

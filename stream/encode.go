@@ -11,8 +11,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
-// hasV3 says whether version 3 of the protocol has a place for the event:
-// it knows received messages and connections, nothing else.
+// hasV3 reports whether version 3 of the protocol has the event: it has received
+// messages and connections only.
 func hasV3(e *event.Event) bool {
 	switch e.Kind {
 	case event.KindMessage:
@@ -23,9 +23,9 @@ func hasV3(e *event.Event) bool {
 	return false
 }
 
-// appendV3 appends the event as one line of JSON, byte for byte what
-// encoding/json made of the old exporter's types. The event must have passed
-// hasV3. The names and their order are the protocol: they never change.
+// appendV3 appends the event as one line of JSON, byte for byte as encoding/json
+// wrote the old exporter's types. hasV3 must be true for the event. The names and
+// their order are the protocol: they never change.
 // exactAddrs is Config.ExactAddresses.
 func appendV3(dst []byte, e *event.Event, exactAddrs bool) []byte {
 	form := &formV3
@@ -52,8 +52,8 @@ func appendV3(dst []byte, e *event.Event, exactAddrs bool) []byte {
 	return append(dst, "}}}\n"...)
 }
 
-// appendBody appends what a message has in both versions, but for the brace
-// at its end.
+// appendBody appends what a message has in both versions, without the closing
+// brace.
 func appendBody(dst []byte, e *event.Event, form *form) []byte {
 	dst = append(dst, `{"wantlist_entries":[`...)
 	for i := range e.Wants {
@@ -102,7 +102,7 @@ func appendBody(dst []byte, e *event.Event, form *form) []byte {
 	return append(dst, ']')
 }
 
-// form is in what the versions differ: what comes before each value of an
+// form is what differs between the versions: the text before each value of an
 // entry, and how an address is written (false: only a part of it is).
 type form struct {
 	cid, priority, kind, cancel, sendDontHave string
@@ -113,14 +113,14 @@ type form struct {
 func exactAddr(dst []byte, addr string) ([]byte, bool) { return appendJSONString(dst, addr), true }
 
 var (
-	// Version 3 has Go's names, for the old exporter's entries had no others.
+	// Version 3 has Go's field names: the old exporter's type had no JSON tags.
 	formV3      = form{`{"Cid":`, `,"Priority":`, `,"WantType":`, `,"Cancel":`, `,"SendDontHave":`, appendAddr2022}
 	formV3Exact = form{formV3.cid, formV3.priority, formV3.kind, formV3.cancel, formV3.sendDontHave, exactAddr}
 	formV4      = form{`{"cid":`, `,"priority":`, `,"want_type":`, `,"cancel":`, `,"send_dont_have":`, exactAddr}
 )
 
 func appendWant(dst []byte, w *event.Want, form *form) []byte {
-	// A cancel has none of the three on the wire of Bitswap.
+	// In Bitswap a cancel has none of the three.
 	var priority, kind int64
 	sendDontHave := false
 	if !w.Cancel {
@@ -148,8 +148,8 @@ func appendLink(dst []byte, c cid.Cid) []byte {
 	return append(dst, `"}`...)
 }
 
-// wholeAddr is false for an address that event.Clean had to change: strict
-// clients parse addresses and give up on one that is none.
+// wholeAddr is false for an address that event.Clean changed: strict clients
+// parse addresses and disconnect at an invalid one.
 func wholeAddr(s string) bool {
 	return strings.HasPrefix(s, "/") && !strings.ContainsRune(s, '\uFFFD') && !strings.HasSuffix(s, "…")
 }
@@ -164,7 +164,7 @@ type encoder struct {
 	rawBytes   int // JSON in frameData, before compression
 }
 
-// add appends the frame of an event that has passed hasV3.
+// add appends the frame of an event for which hasV3 is true.
 func (enc *encoder) add(e *event.Event) {
 	enc.raw = appendV3(enc.raw[:0], e, enc.exactAddrs)
 	enc.frameData = enc.comp.appendFrame(enc.frameData, enc.raw)
@@ -172,8 +172,8 @@ func (enc *encoder) add(e *event.Event) {
 	enc.rawBytes += len(enc.raw)
 }
 
-// maxScratch is what the encoder keeps between batches, in bytes: a flood of
-// the largest events must not stay in memory when it is over.
+// maxScratch is the largest buffer that the encoder keeps between batches, in
+// bytes, so that a flood of the largest events does not occupy memory after it.
 const maxScratch = 256 << 10
 
 func (enc *encoder) reset() {

@@ -8,9 +8,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
-// hasV4 says whether version 4 has a place for the event. Samples have none:
-// they are totals of the node, which Prometheus and InfluxDB have, and not
-// something that happened.
+// hasV4 reports whether version 4 of the protocol has the event. Events of sums,
+// such as samples, are not in the stream: Prometheus and InfluxDB have them.
 func hasV4(e *event.Event) bool {
 	switch e.Kind {
 	case event.KindMessage:
@@ -23,9 +22,9 @@ func hasV4(e *event.Event) bool {
 	return false
 }
 
-// appendV4 appends the event as one line of JSON, byte for byte what
-// encoding/json makes of Event. The event must have passed hasV4. Names never
-// change; new ones may come.
+// appendV4 appends the event as one line of JSON, byte for byte as encoding/json
+// writes Event. hasV4 must be true for the event. Names never change; new ones
+// may be added.
 func appendV4(dst []byte, e *event.Event) []byte {
 	dst = append(dst, `{"timestamp":"`...)
 	dst = time.Unix(0, e.Time).UTC().AppendFormat(dst, time.RFC3339Nano)
@@ -130,8 +129,8 @@ func appendTexts(dst []byte, texts []event.Text) []byte {
 	return append(dst, ']')
 }
 
-// The following append a member of an object unless its value is the zero
-// value: omitempty.
+// The following functions append a member of an object unless its value is the
+// zero value, like omitempty.
 
 func appendName(dst []byte, name string) []byte {
 	dst = append(dst, `,"`...)

@@ -14,39 +14,39 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Filter says which events a subscriber wants. An empty list allows all; of
-// lists that are not empty an event must pass each. Its JSON is part of
-// version 4 of the protocol.
+// Filter says which events a subscriber wants. An event must match every list
+// that is not empty. The JSON form is part of version 4 of the protocol.
 type Filter struct {
 	// Kinds: message, connection, identify.
 	Kinds []string `json:"kinds,omitempty"`
-	// Directions of messages: received, sent. Other kinds have none and pass.
+	// Directions of messages: received, sent. Other kinds of events match.
 	Directions []string `json:"directions,omitempty"`
 	// Peers as base58 or CIDs.
 	Peers []string `json:"peers,omitempty"`
-	// Sides of a proxy: upstream, downstream. What a node saw is on neither.
+	// Sides of a proxy: upstream, downstream. Events of a node have neither.
 	Sides []string `json:"sides,omitempty"`
 	// Downstreams are names of nodes behind a proxy.
 	Downstreams []string `json:"downstreams,omitempty"`
 
-	// The rest is about a message's entries: one of them must pass all three
-	// for the message to pass, whole. Other kinds of events do not pass.
+	// The other lists are about the entries of messages. A message matches, with
+	// all its entries, if one entry matches all three lists. Other kinds of
+	// events do not match.
 
 	// Types: want_block, want_have, cancel, have, dont_have, block.
 	Types []string `json:"types,omitempty"`
-	// CIDs, of any version: the hash is what counts.
+	// CIDs of any version: their multihashes are compared.
 	CIDs []string `json:"cids,omitempty"`
 	// Codecs of CIDs: raw, dag-pb, dag-cbor, dag-json, libp2p-key, or a number such as 0x55.
 	Codecs []string `json:"codecs,omitempty"`
 }
 
-// Validate says all that is wrong with the filter.
+// Validate returns all errors of the filter, joined.
 func (f Filter) Validate() error {
 	_, err := f.compile()
 	return err
 }
 
-// The words of Filter.Types, as bits.
+// The values of Filter.Types, as bits.
 const (
 	typeWantBlock = 1 << iota
 	typeWantHave
@@ -67,18 +67,18 @@ var (
 	}
 )
 
-// matcher is a Filter made ready. It is never changed.
+// matcher is a compiled Filter. It never changes.
 type matcher struct {
-	key        string // the same for filters that are the same
+	key        string // equal for equal filters
 	kinds      uint   // bits by event.Kind
 	directions uint   // bits by event.Direction
 	sides      uint   // bits by event.Side
-	types      uint   // bits; all if there was no list
+	types      uint   // bits; all of them if there was no list
 	peers      map[peer.ID]bool
-	nodes      map[event.Text]bool // names of those behind a proxy
+	nodes      map[event.Text]bool // names of nodes behind a proxy
 	hashes     map[string]bool
 	codecs     map[uint64]bool
-	entries    bool // one of the lists about entries is there
+	entries    bool // one of the lists about entries is not empty
 }
 
 func (f Filter) compile() (*matcher, error) {
@@ -154,7 +154,7 @@ func (f Filter) compile() (*matcher, error) {
 	return m, errors.Join(append(errs, err)...)
 }
 
-// match says whether the event passes. It does not allocate.
+// match reports whether the event matches. It does not allocate.
 func (m *matcher) match(e *event.Event) bool {
 	if m.kinds>>e.Kind&1 == 0 || m.peers != nil && !m.peers[e.Peer] || m.sides>>e.Side&1 == 0 {
 		return false

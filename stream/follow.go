@@ -10,30 +10,31 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 )
 
-// The wait before a new attempt grows from the first to the second; the third
-// is how long a stream must have lived for the next wait to be short again.
+// The wait before another attempt grows from the first to the second; the third
+// is how long a stream must have lasted for the next wait to be short again.
 const (
 	followWaitMin = 500 * time.Millisecond
 	followWaitMax = 30 * time.Second
 	followSettled = 10 * time.Second
-	followUnknown = 10 * time.Second // how long a host may be unknown that never answered
+	followUnknown = 10 * time.Second // how long to retry while no host has the name and none ever had
 )
 
-// Follow follows everything: Options{}.Follow.
+// Follow follows everything. It is Options{}.Follow.
 func Follow(ctx context.Context, address string, each func(*Event) error, lost func(why error, wait time.Duration)) error {
 	return Options{}.Follow(ctx, address, each, lost)
 }
 
-// FollowOnce follows everything, once: Options{}.FollowOnce.
+// FollowOnce follows everything, once. It is Options{}.FollowOnce.
 func FollowOnce(ctx context.Context, address string, each func(*Event) error) error {
 	return Options{}.FollowOnce(ctx, address, each)
 }
 
 // Follow calls each with every event of the server at address, until ctx ends
-// (then it returns nil) or each returns an error (then it returns that). When
-// the stream cannot be had or breaks, it calls lost, if that is not nil, with the reason and how long
-// it waits before it tries again; what happens meanwhile is missed. An address that leads nowhere is an
-// error at once where its form is wrong, and after 10 s where no host has its name and none ever had.
+// (then it returns nil) or each returns an error (then it returns that). When it
+// cannot connect or the stream breaks, it calls lost, if not nil, with the reason
+// and the wait before it retries; events of the meantime are missed. An address
+// in a wrong form is an error at once, a host name that does not resolve is one
+// after 10 s if it never did.
 func (o Options) Follow(ctx context.Context, address string, each func(*Event) error, lost func(why error, wait time.Duration)) error {
 	waits, since, met := backoff.New(followWaitMin, followWaitMax), time.Now(), false
 	for {
@@ -60,15 +61,15 @@ func (o Options) Follow(ctx context.Context, address string, each func(*Event) e
 	}
 }
 
-// unknownHost says whether no host has the name. It may come to be: a container
-// that starts has one soon.
+// unknownHost reports whether the host name did not resolve. It may resolve
+// later: that of a container that is starting does.
 func unknownHost(err error) bool {
 	var name *net.DNSError
 	return errors.As(err, &name) && name.IsNotFound
 }
 
-// FollowOnce is Follow without a second attempt. It returns nil when ctx ends or
-// the server ends the stream.
+// FollowOnce is Follow without retries. It returns nil when ctx ends or the
+// server ends the stream.
 func (o Options) FollowOnce(ctx context.Context, address string, each func(*Event) error) error {
 	_, err := o.followOnce(ctx, address, each)
 	if ctx.Err() != nil || errors.Is(err, errEnded) {
@@ -79,7 +80,7 @@ func (o Options) FollowOnce(ctx context.Context, address string, each func(*Even
 
 var errEnded = errors.New("stream: the server has ended the stream")
 
-// followOnce follows until an error; stop says that it came from each.
+// followOnce follows until an error; stop is true if it came from each.
 func (o Options) followOnce(ctx context.Context, address string, each func(*Event) error) (stop bool, err error) {
 	c, err := o.Dial(ctx, address)
 	if err != nil {

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// version is the version of the protocol that is spoken here.
+	// version is the version of the protocol in this file.
 	version = 3
 	// headerBytes is the length of a frame's header: the number of bytes that
 	// follow it, big-endian.
 	headerBytes = 4
-	// maxHandshakeBytes is the longest frame taken from a client.
+	// maxHandshakeBytes is the longest frame that a server accepts.
 	maxHandshakeBytes = 4 << 10
-	// maxFrameBytes is the longest frame the client takes from a server.
+	// maxFrameBytes is the longest frame that a client accepts.
 	maxFrameBytes = 8 << 20
 )
 
-// hello is what a client says first, uncompressed and without a newline. Version
-// 3 has the version alone; a server says that too, whatever the client speaks.
+// hello is the first frame of both sides, uncompressed and without a newline.
+// Version 3 has the version alone. A server always sends the hello of version 3.
 type hello struct {
 	Version *uint16 `json:"version"`
 	// What a client of version 4 may add.
@@ -31,8 +31,8 @@ type hello struct {
 	Filter   Filter `json:"filter"`
 }
 
-// welcome is what a server answers to the hello of version 4, as it is sent:
-// either Error or the rest.
+// welcome is a server's answer to the hello of version 4: either Error or the
+// rest is set.
 type welcome struct {
 	Version  int    `json:"version,omitempty"`
 	Monitor  string `json:"monitor,omitempty"`
@@ -40,11 +40,11 @@ type welcome struct {
 	Error    string `json:"error,omitempty"`
 }
 
-// helloFrame is our hello as it goes over the wire.
+// helloFrame is the hello of version 3 as a frame.
 var helloFrame = []byte("\x00\x00\x00\x0d{\"version\":3}")
 
-// readFrame reads one frame of 1 to limit bytes into buf, which grows no
-// further than what has come: a length alone does not take memory.
+// readFrame reads one frame of 1 to limit bytes into buf. buf grows with the
+// bytes that have arrived: a length without bytes allocates no memory.
 func readFrame(r io.Reader, buf []byte, limit int) ([]byte, error) {
 	var header [headerBytes]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
@@ -52,7 +52,7 @@ func readFrame(r io.Reader, buf []byte, limit int) ([]byte, error) {
 	}
 	n := int64(binary.BigEndian.Uint32(header[:]))
 	if n == 0 || n > int64(limit) {
-		return nil, fmt.Errorf("stream: a frame of %d bytes: allowed are 1 to %d", n, limit)
+		return nil, fmt.Errorf("stream: frame of %d bytes: want 1 to %d", n, limit)
 	}
 	const step = 64 << 10
 	buf = buf[:0]
@@ -73,8 +73,8 @@ func readFrame(r io.Reader, buf []byte, limit int) ([]byte, error) {
 	return buf, nil
 }
 
-// readHello reads the other side's hello and checks the version. Of version 3
-// nothing else is looked at.
+// readHello reads the other side's hello and checks the version. It reads the
+// other fields for version 4 only.
 func readHello(r io.Reader, versions ...uint16) (h hello, err error) {
 	frame, err := readFrame(r, nil, maxHandshakeBytes)
 	if err != nil {
@@ -87,7 +87,7 @@ func readHello(r io.Reader, versions ...uint16) (h hello, err error) {
 		return h, fmt.Errorf("stream: the first frame is not a hello such as {\"version\":%d}: %w", version, err)
 	}
 	if v.Version == nil {
-		return h, fmt.Errorf("stream: the hello names no version: want %d", version)
+		return h, fmt.Errorf("stream: the hello has no version: want %d", version)
 	}
 	if !slices.Contains(versions, *v.Version) {
 		return h, fmt.Errorf("stream: the other side speaks version %d of the protocol: want %d", *v.Version, version)
@@ -104,11 +104,11 @@ func readHello(r io.Reader, versions ...uint16) (h hello, err error) {
 // badHello is an error that is sent to a client of version 4.
 type badHello struct{ error }
 
-// jsonFrame makes a frame of the JSON of v.
+// jsonFrame returns a frame with the JSON of v.
 func jsonFrame(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // the types of this file always have a JSON form
+		panic(err) // cannot happen: the types of this file always have a JSON form
 	}
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(data))), data...)
 }

@@ -13,21 +13,21 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// What follows the length of a version 4 frame: the version, how the rest is
-// compressed, two bytes that are 0, and how long the rest is decompressed,
-// big-endian. The rest is lines of JSON.
+// What follows the length of a version 4 frame: the version, the encoding of the
+// rest, two bytes 0, and the length of the rest when decompressed, big-endian.
+// The rest is lines of JSON.
 const (
 	version4      = 4
 	batchHeader   = 8
 	encodingPlain = 0
 	encodingGzip  = 1
 	encodingZstd  = 2
-	// maxBatch is the most that a batch may be decompressed, in bytes.
+	// maxBatch is the longest that a batch may be when decompressed, in bytes.
 	maxBatch = 16 << 20
 )
 
-// encodings are the names of the encodings in the handshake; plain is for gap
-// records and is never asked for.
+// encodings are the names of the encodings in the handshake. A client cannot ask
+// for encodingPlain, which gap records have.
 var encodings = map[string]byte{"": encodingZstd, "zstd": encodingZstd, "gzip": encodingGzip}
 
 func encodingName(e byte) string {
@@ -37,7 +37,7 @@ func encodingName(e byte) string {
 	return "zstd"
 }
 
-// zstdWindow is the window of our batches: what a client needs in memory.
+// zstdWindow is the window of our batches, which is what a client needs in memory.
 const zstdWindow = 256 << 10
 
 // batchCompressor makes the frames of version 4. It is for one goroutine.
@@ -46,7 +46,7 @@ type batchCompressor struct {
 	gzip compressor
 }
 
-// frame makes a frame of lines. It is the caller's.
+// frame returns a frame with the lines. The caller owns it.
 func (c *batchCompressor) frame(lines []byte, encoding byte) []byte {
 	dst := make([]byte, headerBytes+batchHeader, headerBytes+batchHeader+len(lines)/3+256)
 	switch encoding {
@@ -56,7 +56,7 @@ func (c *batchCompressor) frame(lines []byte, encoding byte) []byte {
 			c.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 				zstd.WithWindowSize(zstdWindow), zstd.WithLowerEncoderMem(true))
 			if err != nil {
-				panic(err) // the options are good ones
+				panic(err) // happens only for invalid options
 			}
 		}
 		dst = c.zstd.EncodeAll(lines, dst)
@@ -85,7 +85,7 @@ func (g *gap) add(slow, bus, first, last uint64) {
 	g.last = max(g.last, last)
 }
 
-// frame makes the record of the gap.
+// frame returns the gap record as a frame.
 func (g *gap) frame() []byte {
 	line := append([]byte(nil), `{"gap":{"slow":`...)
 	line = strconv.AppendUint(line, g.slow, 10)
@@ -104,7 +104,7 @@ func (g *gap) frame() []byte {
 type batchDecoder struct {
 	frame []byte
 	plain []byte
-	rest  []byte // of plain: lines not yet given
+	rest  []byte // lines of plain that next has not returned yet
 	gz    gzip.Reader
 	zstd  *zstd.Decoder
 }
@@ -116,8 +116,8 @@ func (d *batchDecoder) close() {
 	}
 }
 
-// next returns the next line as an event. A line of a kind that is not known
-// here gives one that is empty.
+// next returns the next line as an event. A line of an unknown kind returns an
+// event without a part.
 func (d *batchDecoder) next(r io.Reader) (*Event, error) {
 	for len(d.rest) == 0 {
 		frame, err := readFrame(r, d.frame, maxFrameBytes)
@@ -143,19 +143,19 @@ func (d *batchDecoder) next(r io.Reader) (*Event, error) {
 	return e, nil
 }
 
-// inflate fills plain with the lines of the frame.
+// inflate decompresses the lines of the frame into plain.
 func (d *batchDecoder) inflate() error {
 	f := d.frame
 	if len(f) < batchHeader {
 		return fmt.Errorf("want %d or more", batchHeader)
 	}
 	if f[0] != version4 || f[2] != 0 || f[3] != 0 {
-		return fmt.Errorf("its header is %x: want 04, the encoding, 0000", f[:4])
+		return fmt.Errorf("bad batch header %x: want 04, the encoding, 0000", f[:4])
 	}
 	encoding, size, body := f[1], binary.BigEndian.Uint32(f[4:]), f[batchHeader:]
 	limit := min(maxBatch, max(freeInflated, maxRatio*len(body)))
 	if int64(size) > int64(limit) {
-		return fmt.Errorf("it becomes %d bytes: allowed are %d", size, limit)
+		return fmt.Errorf("decompressed, it has %d bytes: want at most %d", size, limit)
 	}
 	var err error
 	switch encoding {
@@ -171,7 +171,7 @@ func (d *batchDecoder) inflate() error {
 				return err
 			}
 		}
-		// Capacity limits what it writes: no more than the size that was named.
+		// The capacity limits what is written to the size in the header.
 		if cap(d.plain) < int(size) {
 			d.plain = make([]byte, 0, size)
 		}
@@ -183,7 +183,7 @@ func (d *batchDecoder) inflate() error {
 		return err
 	}
 	if len(d.plain) != int(size) {
-		return fmt.Errorf("it becomes %d bytes, and says %d", len(d.plain), size)
+		return fmt.Errorf("decompressed size %d does not match the header's %d", len(d.plain), size)
 	}
 	return nil
 }

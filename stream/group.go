@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// lineBytes is about the most JSON that goes into one batch of version 4,
-	// and holdTime the longest that an event waits for its batch to fill.
+	// lineBytes is about the most JSON in one batch of version 4, and holdTime
+	// the longest that an event waits for its batch to fill.
 	lineBytes = 128 << 10
 	holdTime  = 100 * time.Millisecond
 )
 
-// group is the subscribers of version 4 that asked for the same: a batch is
-// made and compressed once for all of them.
+// group is the subscribers of version 4 with the same filter and encoding: each
+// batch is encoded and compressed once for all of them.
 type group struct {
 	match    *matcher
 	encoding byte
@@ -25,7 +25,7 @@ type group struct {
 
 	subs []*subscriber // guarded by Server.mu
 
-	// The lines of the batch that fills, of the pump's goroutine alone.
+	// The lines of the current batch; used by the pump's goroutine alone.
 	lines       []byte
 	events      int
 	first, last uint64
@@ -61,7 +61,7 @@ func (s *Server) join(sub *subscriber) {
 	g.subs = append(g.subs, sub)
 }
 
-// part takes a subscriber out again. The caller holds mu.
+// part removes a subscriber from its group. The caller holds mu.
 func (s *Server) part(sub *subscriber) {
 	without := func(subs []*subscriber) []*subscriber {
 		if i := slices.Index(subs, sub); i >= 0 {
@@ -82,16 +82,16 @@ func (s *Server) part(sub *subscriber) {
 	}
 }
 
-// pump is what turns events into frames. It belongs to Run.
+// pump turns events into frames, in Run's goroutine.
 type pump struct {
 	s      *Server
 	v3     encoder
-	groups []*group // those of the moment
+	groups []*group // the current ones, as of the last regroup
 	line   []byte
 	comp   batchCompressor
 }
 
-// run encodes what comes from the bus and passes it to the subscribers.
+// run encodes events from the bus and queues them for the subscribers.
 func (p *pump) run(ctx context.Context, r *bus.Reader) error {
 	var events [batchEvents]*event.Event
 	for {
@@ -142,7 +142,7 @@ func (p *pump) next(ctx context.Context, r *bus.Reader, events []*event.Event) (
 	return n, missed, err
 }
 
-// regroup learns which groups there are now.
+// regroup updates the list of groups.
 func (p *pump) regroup() {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
@@ -150,7 +150,7 @@ func (p *pump) regroup() {
 	p.groups = append(p.groups[:0], p.s.groups...)
 }
 
-// missed reports to the subscribers of version 4 that n events before next were
+// missed records for the subscribers of version 4 that n events before next were
 // lost on the bus.
 func (p *pump) missed(n, next uint64) {
 	for _, g := range p.groups {
@@ -166,7 +166,7 @@ func (p *pump) missed(n, next uint64) {
 	}
 }
 
-// take passes an event to all who want it.
+// take adds an event to the frames of all subscribers that want it.
 func (p *pump) take(e *event.Event, now time.Time) {
 	if p.s.active.Load() > 0 && hasV3(e) {
 		if p.v3.frames > 0 && len(p.v3.frameData) >= batchBytes {
@@ -179,8 +179,8 @@ func (p *pump) take(e *event.Event, now time.Time) {
 	}
 }
 
-// takeV4 adds an event, encoded once, to the groups that want it. An error of
-// our own costs the one event.
+// takeV4 encodes an event once and adds it to the groups that want it. A panic
+// loses that event only.
 func (p *pump) takeV4(e *event.Event, now time.Time) {
 	defer p.s.guard.Recover("stream: encode an event for version 4")
 	encoded := false
@@ -202,7 +202,7 @@ func (p *pump) takeV4(e *event.Event, now time.Time) {
 	}
 }
 
-// flush passes the group's batch to its subscribers.
+// flush queues the group's batch for its subscribers.
 func (p *pump) flush(g *group) {
 	if g.events == 0 {
 		return

@@ -13,8 +13,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// The names of a recording's files: when each was begun, in UTC, and what is
-// added to it while it is open.
+// The names of a recording's files: the UTC time when the file was begun,
+// and a suffix while the file is open.
 const (
 	recordingTime   = "2006-01-02_15-04-05_UTC"
 	recordingSuffix = ".json.gz"
@@ -22,12 +22,12 @@ const (
 	repairSuffix    = ".repair"
 )
 
-// rotateEvery is how much time one file has.
+// rotateEvery is how much time one file covers.
 const rotateEvery = time.Hour
 
 // Recorder writes events to files, <dir>/<monitor>/<time>.json.gz, a new one
-// each hour. A file has its name only when it is whole; until then it ends in
-// .tmp. Not for several goroutines at once.
+// each hour. A file gets this name when it is complete; until then its name ends
+// in .tmp. A Recorder is for one goroutine at a time.
 type Recorder struct {
 	dir  string
 	lock *os.File
@@ -41,9 +41,9 @@ type Recorder struct {
 	Events uint64 // written
 }
 
-// NewRecorder makes the folder of a monitor, or continues in it: a file that a
-// recorder left open when it was killed is repaired first, which keeps what of
-// it can be read. One recorder at a time may write to a folder.
+// NewRecorder opens the folder of a monitor, and makes it if needed. A file that
+// a killed recorder left open is repaired first: what can be read of it is kept.
+// Only one recorder at a time may write to a folder.
 func NewRecorder(dir, monitor string) (*Recorder, error) {
 	r := &Recorder{dir: filepath.Join(dir, FolderName(monitor)), now: time.Now}
 	if err := os.MkdirAll(r.dir, 0o750); err != nil {
@@ -65,8 +65,8 @@ func NewRecorder(dir, monitor string) (*Recorder, error) {
 	return r, nil
 }
 
-// FolderName makes the name of a folder from a monitor's name: letters, digits,
-// "-", "_" and inner dots stay, the rest becomes "_".
+// FolderName returns the name of a monitor's folder. Letters, digits, "-", "_"
+// and inner dots of the monitor's name are kept, everything else becomes "_".
 func FolderName(monitor string) string {
 	name := strings.Map(func(c rune) rune {
 		switch {
@@ -81,7 +81,7 @@ func FolderName(monitor string) string {
 	return name[:min(len(name), 128)]
 }
 
-// Dir is the folder that is written to.
+// Dir returns the folder that the recorder writes to.
 func (r *Recorder) Dir() string { return r.dir }
 
 // Add writes an event, to a new file if the hour is over.
@@ -109,7 +109,7 @@ func (r *Recorder) Add(e *Event) error {
 	return nil
 }
 
-// begin opens a file of a name that is not there yet.
+// begin opens a new file.
 func (r *Recorder) begin(now time.Time) error {
 	for at := now; ; at = at.Add(time.Second) {
 		name := filepath.Join(r.dir, at.Format(recordingTime)+recordingSuffix)
@@ -133,9 +133,9 @@ func (r *Recorder) begin(now time.Time) error {
 	}
 }
 
-// Flush gives what was added to the operating system, so that a killed recorder
-// loses nothing of it, and finishes the file if its hour is over. Call it every
-// few seconds.
+// Flush writes what was added to the operating system, so that it survives when
+// the process is killed, and finishes the file if its hour is over. Call it
+// every few seconds.
 func (r *Recorder) Flush() error {
 	if r.file == nil {
 		return nil
@@ -153,12 +153,12 @@ func (r *Recorder) Flush() error {
 	return nil
 }
 
-// over says whether the hour of the open file is.
+// over reports whether the hour of the open file is over.
 func (r *Recorder) over(now time.Time) bool {
 	return !now.UTC().Truncate(rotateEvery).Equal(r.begun.Truncate(rotateEvery))
 }
 
-// finish closes the file and gives it its name.
+// finish closes the file and renames it to its final name.
 func (r *Recorder) finish() error {
 	f := r.file
 	if f == nil {
@@ -175,7 +175,7 @@ func (r *Recorder) finish() error {
 	return nil
 }
 
-// rename renames a file for good: also after a loss of power.
+// rename renames a file so that the new name survives a loss of power.
 func (r *Recorder) rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
@@ -187,23 +187,23 @@ func (r *Recorder) rename(from, to string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Close finishes the file. It may be called again.
+// Close finishes the file. It may be called more than once.
 func (r *Recorder) Close() error {
 	err := r.finish()
 	if r.lock != nil {
-		err = errors.Join(err, r.lock.Close()) // and with it the lock
+		err = errors.Join(err, r.lock.Close()) // releases the lock
 		r.lock = nil
 	}
 	return err
 }
 
-// repair finishes what a killed recorder has left.
+// repair finishes the files that a killed recorder left open.
 func (r *Recorder) repair() error {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {
 		return fmt.Errorf("recording: %w", err)
 	}
-	// A file that was being repaired has no name yet: repairing begins again.
+	// A repair that was interrupted starts from the beginning.
 	for _, e := range entries {
 		path := filepath.Join(r.dir, e.Name())
 		switch {
@@ -221,7 +221,7 @@ func (r *Recorder) repair() error {
 func (r *Recorder) repairFile(path string) (err error) {
 	whole := strings.TrimSuffix(path, openSuffix)
 	if _, err := os.Lstat(whole); err == nil {
-		return os.Remove(path) // it was repaired, and then came another kill
+		return os.Remove(path) // it was repaired before the process was killed again
 	}
 	out, err := os.OpenFile(path+repairSuffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
 	if err != nil {
@@ -232,7 +232,7 @@ func (r *Recorder) repairFile(path string) (err error) {
 	lines := 0
 	err = readLines(path, func(line []byte) error {
 		if !strings.HasSuffix(string(line), "\n") {
-			return nil // the last one, cut off
+			return nil // the last line, cut off
 		}
 		lines++
 		_, err := zip.Write(line)
@@ -254,7 +254,7 @@ func (r *Recorder) repairFile(path string) (err error) {
 	return os.Remove(path)
 }
 
-// DamagedError says that a file of a recording ends before its end.
+// DamagedError reports that a file of a recording is damaged or cut off.
 type DamagedError struct {
 	Path string
 	Err  error

@@ -23,7 +23,8 @@ import (
 const maxLine = 16 << 20
 
 // Recordings returns the finished files of a recording in the order of their
-// time. dir is that of one monitor, or one above it if it has one monitor only.
+// time. dir is the folder of one monitor, or the folder above it if that has
+// only one monitor.
 func Recordings(dir string) ([]string, error) {
 	files, err := recordingsIn(dir)
 	if err != nil || len(files) > 0 {
@@ -58,7 +59,7 @@ func Recordings(dir string) ([]string, error) {
 	case 1:
 		return files, nil
 	}
-	return nil, fmt.Errorf("recording: %s has several monitors: name one of the folders %s", dir, strings.Join(monitors, ", "))
+	return nil, fmt.Errorf("recording: %s has several monitors: want one of the folders %s", dir, strings.Join(monitors, ", "))
 }
 
 func recordingsIn(dir string) ([]string, error) {
@@ -76,14 +77,15 @@ func recordingsIn(dir string) ([]string, error) {
 	return files, nil
 }
 
-// reading is the guard of what is read: recordings, and what servers send.
+// reading recovers from panics while recordings, and frames from servers, are
+// read.
 var reading guard.Guard
 
-// ReadRecording calls each with the events of a file, in their order, until it
-// returns an error. Lines may be those of a Recorder, or of the Rust client of
-// the old exporter, in either spelling, or the frames of version 3. Lines that
-// are none are counted in bad. What comes before the place where a file is
-// damaged is given; then the error is a *DamagedError.
+// ReadRecording calls each with the events of a file, in their order, until each
+// returns an error. It reads the lines of a Recorder, those of the old exporter's
+// Rust client in either spelling, and the frames of version 3. bad counts lines
+// that are none of these. If the file is damaged, each gets what comes before the
+// damage, and the error is a *DamagedError.
 func ReadRecording(path string, each func(*Event) error) (bad int, err error) {
 	err = readLines(path, func(line []byte) error {
 		if len(bytes.TrimSpace(line)) == 0 {
@@ -110,7 +112,7 @@ func ReadRecording(path string, each func(*Event) error) (bad int, err error) {
 	return bad, err
 }
 
-// readLines calls each with the lines of a file, with their ends.
+// readLines calls each with the lines of a file, including their line ends.
 func readLines(path string, each func(line []byte) error) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -150,16 +152,17 @@ func readLines(path string, each func(line []byte) error) error {
 	}
 }
 
-// Pace waits so that events come as far apart as they were, divided by a
-// speed. The zero value does not wait.
+// Pace replays events with their original distances in time, divided by Speed.
+// The zero value does not wait.
 type Pace struct {
-	Speed float64 // 1: as it was; 0: no waiting
+	Speed float64 // 1: original speed; 0: no waiting
 
-	begin time.Time // when the first event came
-	first time.Time // the time of the first event
+	begin time.Time // when Wait was first called
+	first time.Time // the first event's time
 }
 
-// Wait waits until it is time for an event. The error is ctx's.
+// Wait waits until the event with the time at is due. It returns the error of ctx
+// if that ends first.
 func (p *Pace) Wait(ctx context.Context, at time.Time) error {
 	if p.Speed <= 0 {
 		return ctx.Err()

@@ -74,7 +74,7 @@ func TestRecording(t *testing.T) {
 	require.NoError(t, other.Add(asClient(connection(1, false))))
 	require.NoError(t, other.Close())
 	_, err = Recordings(dir)
-	require.ErrorContains(t, err, "name one of the folders de_1, us")
+	require.ErrorContains(t, err, "want one of the folders de_1, us")
 	_, err = Recordings(t.TempDir())
 	require.ErrorContains(t, err, "no *.json.gz")
 }

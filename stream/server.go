@@ -35,12 +35,12 @@ import (
 const (
 	// flushTime is how long Run waits at its end for the queues to empty.
 	flushTime = 2 * time.Second
-	// batchBytes is about the most that is encoded before it is given to the
-	// subscribers; batchEvents is what is asked of the bus at once.
+	// batchBytes is about the most that is encoded before it is queued for the
+	// subscribers; batchEvents is how many events are read from the bus at once.
 	batchBytes  = 32 << 10
 	batchEvents = 256
-	// The wait after an accept that failed, for want of file descriptors for
-	// example, grows from the first to the second.
+	// The wait after a failed accept, for example without file descriptors,
+	// grows from the first to the second.
 	acceptWaitMin = 5 * time.Millisecond
 	acceptWaitMax = time.Second
 )
@@ -49,8 +49,8 @@ const (
 type Server struct {
 	cfg  Config
 	gate *access.Gate
-	// conns holds the connections: those of subscribers are busy in it, those in
-	// their handshake are waiting.
+	// conns holds the connections: subscribers as busy, those in their handshake
+	// as waiting.
 	conns *listen.Conns
 
 	ctx    context.Context // ends with Close
@@ -65,7 +65,7 @@ type Server struct {
 	subs      []*subscriber
 	groups    []*group // of the subscribers of version 4
 	nextUnix  int
-	stats     Stats // without what is below and Subscribers
+	stats     Stats // without Subscribers and the counters below
 
 	active atomic.Int64 // subscribers of version 3, for the encoder
 
@@ -73,38 +73,38 @@ type Server struct {
 	acceptLine, dropLine, closeLine throttle.Line
 }
 
-// SubscriberStats is how one subscriber stands.
+// SubscriberStats is the state and the counters of one subscriber.
 type SubscriberStats struct {
 	ID            string // tcp- and its remote address
 	Since         time.Time
 	Version       int    // of the protocol
 	Encoding      string // of version 4: zstd or gzip
-	Filter        string // of version 4, as JSON: {} if it asked for everything
-	QueuedBytes   int    // waiting for it, or being written
-	QueueLimit    int    // the most that may be
-	SentFrames    uint64 // given to the operating system
+	Filter        string // of version 4, as JSON: {} for everything
+	QueuedBytes   int    // waiting to be sent, or being written
+	QueueLimit    int    // most bytes that may wait
+	SentFrames    uint64 // written to the operating system
 	SentBytes     uint64 // the same in bytes
 	SentEvents    uint64 // the same in events
-	DroppedFrames uint64 // not sent because it was too slow
+	DroppedFrames uint64 // not sent because the subscriber was too slow
 	DroppedEvents uint64 // the same in events
 }
 
-// Stats is what the server has done so far. Totals include subscribers that
-// have gone.
+// Stats holds the counters of a server. Totals include subscribers that have
+// disconnected.
 type Stats struct {
 	Subscribers []SubscriberStats
 
 	Accepted         uint64 // connections
 	Refused          uint64 // of these, closed because of a limit
-	FailedHandshakes uint64 // of these, closed because of what they said, or did not say in time
-	FailedTokens     uint64 // of these, because of a token that is not one of ours, or none
+	FailedHandshakes uint64 // of the accepted, closed because of a bad hello or none in time
+	FailedTokens     uint64 // of the failed handshakes, those without a valid token
 	AcceptErrors     uint64
 	Events           uint64 // encoded for version 3, each once
-	BatchedEvents    uint64 // put into batches of version 4, once for each filter that is in use
-	RawBytes         uint64 // their JSON
-	FrameBytes       uint64 // their frames
-	OfferedRawBytes  uint64 // RawBytes, once for each subscriber that it was for
-	OfferedBytes     uint64 // FrameBytes, once for each subscriber, dropped or not
+	BatchedEvents    uint64 // put into batches of version 4, once for each group of subscribers
+	RawBytes         uint64 // JSON of these events
+	FrameBytes       uint64 // frames of these events
+	OfferedRawBytes  uint64 // RawBytes, counted once for each subscriber
+	OfferedBytes     uint64 // FrameBytes, counted once for each subscriber, dropped or not
 	SentFrames       uint64
 	SentBytes        uint64
 	SentEvents       uint64
@@ -112,10 +112,10 @@ type Stats struct {
 	DroppedEvents    uint64 // the same in events
 	MissedEvents     uint64 // lost on the bus before we read them
 	Kicked           uint64 // subscribers closed by Kick
-	Panics           uint64 // errors of our own that were caught
+	Panics           uint64 // panics recovered from
 }
 
-// add adds what a subscriber has had.
+// add adds the counters of a subscriber.
 func (st *Stats) add(sub SubscriberStats) {
 	st.SentFrames += sub.SentFrames
 	st.SentBytes += sub.SentBytes
@@ -124,7 +124,7 @@ func (st *Stats) add(sub SubscriberStats) {
 	st.DroppedEvents += sub.DroppedEvents
 }
 
-// New makes a server. Close it when it is no longer needed.
+// New returns a server. Close it when it is no longer needed.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -140,8 +140,8 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Listen binds all addresses, or none if one of them cannot be bound. Clients
-// can connect from then on and are served once Run is called.
+// Listen binds all addresses, or none if one of them cannot be bound. From then
+// on clients can connect; Run serves them.
 func (s *Server) Listen() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,14 +149,14 @@ func (s *Server) Listen() error {
 		return net.ErrClosed
 	}
 	if s.listeners != nil {
-		return errors.New("stream: Listen was called twice")
+		return errors.New("stream: Listen was called a second time: want one call")
 	}
 	l, err := s.gate.Listen(s.cfg.ListenAddresses, s.conns)
 	s.listeners = l
 	return err
 }
 
-// Addrs returns the addresses that are listened on, with their real ports.
+// Addrs returns the addresses that the server listens on, with their real ports.
 func (s *Server) Addrs() []net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,10 +167,10 @@ func (s *Server) Addrs() []net.Addr {
 	return addrs
 }
 
-// Run serves until the reader ends, ctx ends or Close is called; the reader
-// stays the caller's. At the end the subscribers get what is queued for them,
-// unless that takes longer than two seconds or Close is called, and are closed.
-// It may be called once, after Listen.
+// Run serves until the reader ends, ctx ends or Close is called. It does not
+// close the reader. At the end it sends what is queued, for at most two seconds
+// and unless Close is called, and closes the subscribers. It may be called once,
+// after Listen.
 func (s *Server) Run(ctx context.Context, r *bus.Reader) error {
 	s.mu.Lock()
 	switch {
@@ -179,10 +179,10 @@ func (s *Server) Run(ctx context.Context, r *bus.Reader) error {
 		return nil
 	case s.running != nil:
 		s.mu.Unlock()
-		return errors.New("stream: Run was called twice")
+		return errors.New("stream: Run was called a second time: want one call")
 	case s.listeners == nil:
 		s.mu.Unlock()
-		return errors.New("stream: Run needs Listen before it")
+		return errors.New("stream: Run was called without Listen: want Listen first")
 	}
 	s.running = make(chan struct{})
 	defer close(s.running)
@@ -208,13 +208,13 @@ func (s *Server) Run(ctx context.Context, r *bus.Reader) error {
 	return err
 }
 
-// encode adds an event to enc. An error of our own costs the one event.
+// encode adds an event to enc. A panic loses that event only.
 func (s *Server) encode(enc *encoder, e *event.Event) {
 	defer s.guard.Recover("stream: encode an event")
 	enc.add(e)
 }
 
-// publish passes what enc has collected to the subscribers of version 3.
+// publish queues the frames in enc for the subscribers of version 3.
 func (s *Server) publish(enc *encoder) {
 	defer s.guard.Recover("stream: queue events")
 	b := batch{data: slices.Clone(enc.frameData), frames: enc.frames, events: enc.frames}
@@ -223,8 +223,8 @@ func (s *Server) publish(enc *encoder) {
 	s.deliver(b, raw, nil)
 }
 
-// deliver queues a batch for the subscribers of a group; nil is for those of
-// version 3.
+// deliver queues a batch for the subscribers of a group; the group nil means
+// those of version 3.
 func (s *Server) deliver(b batch, raw int, g *group) {
 	dropped, slow := s.queue(b, raw, g)
 	if dropped > 0 {
@@ -234,8 +234,8 @@ func (s *Server) deliver(b batch, raw int, g *group) {
 	}
 }
 
-// queue is deliver's part under the lock. It returns how many events were
-// dropped, and one of the subscribers that they were dropped for.
+// queue is the part of deliver under the lock. It returns how many events were
+// dropped and one of the subscribers that lost them.
 func (s *Server) queue(b batch, raw int, g *group) (dropped int, slow string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -266,7 +266,7 @@ func (s *Server) queue(b batch, raw int, g *group) (dropped int, slow string) {
 	return dropped, slow
 }
 
-// end lets the queues empty for flushTime and closes everything.
+// end drains the queues for at most flushTime and closes everything.
 func (s *Server) end() {
 	s.mu.Lock()
 	s.ending = true
@@ -292,8 +292,8 @@ func (s *Server) end() {
 	<-gone
 }
 
-// closeEntries closes the ways in: listeners, and connections in their
-// handshake. The caller holds mu.
+// closeEntries closes the listeners and the connections in their handshake. The
+// caller holds mu.
 func (s *Server) closeEntries() {
 	for _, l := range s.listeners {
 		l.Close()
@@ -309,9 +309,9 @@ func (s *Server) closeSubscribers() {
 	}
 }
 
-// Close ends everything at once and waits for it. It may be called again and
-// before Run. To let subscribers get what is queued, close the bus and wait
-// for Run first.
+// Close closes the server at once and waits until all of it has ended. It may be
+// called more than once, and before Run. To send what is queued, close the bus
+// and wait for Run first.
 func (s *Server) Close() error {
 	s.cancel()
 	s.mu.Lock()
@@ -327,8 +327,8 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Kick closes the subscriber of this ID and says whether there was one. It may
-// connect again.
+// Kick disconnects the subscriber with this ID and reports whether there was one.
+// It may connect again.
 func (s *Server) Kick(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

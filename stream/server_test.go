@@ -433,7 +433,7 @@ func TestCloseInAnyOrder(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		require.NoError(t, s.Run(ctx, reader(t)))
-		require.ErrorContains(t, s.Run(ctx, reader(t)), "twice")
+		require.ErrorContains(t, s.Run(ctx, reader(t)), "a second time")
 	})
 	t.Run("Run without Listen", func(t *testing.T) {
 		s, err := New(cfg)
@@ -475,7 +475,7 @@ func TestConfig(t *testing.T) {
 	_, err := New(Config{})
 	require.EqualError(t, err, "missing ListenAddresses")
 	_, err = New(Config{ListenAddresses: []string{"0.0.0.0:1"}, MaxClients: -1, MaxClientsPerAddress: 1 << 20, QueueBytes: 1, WriteTimeout: -1})
-	for _, part := range []string{"AllowInsecure", "MaxClients is -1", "MaxClientsPerAddress", "QueueBytes is 1: want 262144", "timeouts"} {
+	for _, part := range []string{"AllowInsecure", "MaxClients is -1", "MaxClientsPerAddress", "QueueBytes is 1: want 262144", "a timeout is negative"} {
 		require.ErrorContains(t, err, part)
 	}
 	busy, err := net.Listen("tcp", "127.0.0.1:0")

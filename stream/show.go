@@ -16,9 +16,9 @@ import (
 // shownEntries is the most entries of a message that AppendText names.
 const shownEntries = 4
 
-// Clean makes the texts of the event safe to show: control characters,
-// invisible ones and such are replaced, what is too long is cut, and what is no
-// country code is left out. A server of ours sends nothing else; another one may.
+// Clean makes the texts of the event safe to show, as event.Clean does, and
+// removes an invalid country code. A monitor sends only clean events; another
+// program in its place may not.
 func (e *Event) Clean() {
 	clean := func(limit int, all ...*string) {
 		for _, s := range all {
@@ -53,7 +53,7 @@ func (e *Event) Clean() {
 	}
 }
 
-// AppendText appends the event, which should be clean, as a line to read.
+// AppendText appends the event as a line for people to read. Clean it first.
 func (e *Event) AppendText(dst []byte) []byte {
 	if g := e.Gap; g != nil {
 		return fmt.Appendf(dst, "-- %d events missed here: %d because this client was too slow, %d because the monitor was\n", g.Missed(), g.Slow, g.Bus)
@@ -104,7 +104,7 @@ func (e *Event) AppendText(dst []byte) []byte {
 	return append(dst, '\n')
 }
 
-// appendText appends the entries, and after by the peer's address.
+// appendText appends the entries and then, after by, the peer's address.
 func (m *Message) appendText(dst []byte, by string) []byte {
 	if m.Full {
 		dst = append(dst, " full"...)
@@ -147,14 +147,14 @@ func (m *Message) appendText(dst []byte, by string) []byte {
 	return dst
 }
 
-// word names the entry as it is named in the store.
+// word returns the type of the entry, as InfluxDB has it.
 func (w *Want) word() string {
 	e := event.Want{Type: event.WantType(w.WantType), Cancel: w.Cancel}
 	return e.TypeName()
 }
 
-// AppendJSON appends the event as a line of JSON: that of version 4 and of
-// recordings, whatever the server speaks. Arrays are never null.
+// AppendJSON appends the event as a line of JSON in the form of version 4 and of
+// recordings, also if it came by version 3. Arrays are never null.
 func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
 	if e.Message != nil || e.Sent != nil || e.Identify != nil {
 		whole := *e
@@ -174,7 +174,7 @@ func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
 	return append(dst, '\n'), nil
 }
 
-// whole is the message with empty arrays where there are none.
+// whole returns the message with empty arrays in place of nil ones.
 func (m *Message) whole() *Message {
 	if m == nil {
 		return nil
@@ -195,12 +195,12 @@ func orEmpty[T any](s []T) []T {
 var CSVHeader = []string{"timestamp", "monitor", "seq", "kind", "direction", "peer", "type", "cid", "priority", "send_dont_have", "size",
 	"address", "agent", "country", "gateway", "side", "downstream"}
 
-// CSV returns the event, which should be clean, as rows with the columns of
-// CSVHeader: one for each entry of a message, one for another event. A cell
-// that a spreadsheet would take for a formula begins with an apostrophe.
+// CSV returns the event as rows with the columns of CSVHeader: one for each entry
+// of a message, one for any other event. A cell that a spreadsheet would read as
+// a formula gets an apostrophe in front. Clean the event first.
 func (e *Event) CSV() [][]string {
 	var rows [][]string
-	gateway := "" // not known, or no gateway
+	gateway := "" // unknown, or not a gateway
 	if e.Gateway {
 		gateway = "true"
 	}
@@ -258,7 +258,7 @@ func (e *Event) CSV() [][]string {
 	return rows
 }
 
-// csvPriority is the column that may honestly begin with a minus.
+// csvPriority is the column of priorities, which may be negative numbers.
 const csvPriority = 8
 
 func cidText(c cid.Cid) string {

@@ -11,8 +11,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
-// batch is some frames, one after the other. It is shared by all subscribers
-// of a group and never changed.
+// batch is a sequence of frames. All subscribers of a group share it, and it
+// never changes.
 type batch struct {
 	data        []byte
 	frames      int
@@ -20,42 +20,42 @@ type batch struct {
 	first, last uint64 // Seq of the first and the last event, for version 4
 }
 
-// cost is what a batch takes in a queue, in bytes, with the queue's own part.
+// cost returns how many bytes a batch takes in a queue, with its overhead there.
 func (b *batch) cost() int { return len(b.data) + 64 }
 
 const (
-	// writeBytes is about the most that goes into one write: little enough
-	// that the queue shrinks while a slow connection takes it.
+	// writeBytes is about the most that one write sends: little enough that the
+	// queue shrinks step by step on a slow connection.
 	writeBytes = 256 << 10
-	// maxClientBytes is what a client may send after its hello before it is
-	// closed. There is nothing that it should send.
+	// maxClientBytes is how much a client may send after its hello before it is
+	// disconnected. The protocol has nothing that it should send.
 	maxClientBytes = 64 << 10
 )
 
-// subscriber is a client that gets frames. Its queue is filled by the
-// server's one encoder and emptied by its own writer.
+// subscriber is a client that gets frames. The server's encoder fills its queue,
+// and a writer per subscriber empties it.
 type subscriber struct {
 	id    string
 	conn  net.Conn
 	since time.Time
-	group *group // what it asked for; nil for version 3
+	group *group // of its filter and encoding; nil for version 3
 
 	mu      sync.Mutex
 	queue   []batch
-	queued  int // bytes in queue or in the write under way
+	queued  int // bytes in queue or being written
 	limit   int
-	ending  bool // nothing more will be queued: the writer empties the queue and ends
+	ending  bool // nothing more will be queued: the writer drains the queue and ends
 	frames  uint64
 	bytes   uint64
 	events  uint64
 	dropped uint64 // events
 	lost    uint64 // frames
-	gap     gap    // of version 4: goes behind what is in queue
+	gap     gap    // of version 4: what was missed after the last batch in queue
 
 	wake chan struct{} // cap 1: queue or ending has changed
-	gone chan struct{} // closed when the connection is
+	gone chan struct{} // closed with the connection
 	once sync.Once
-	why  error // set before gone is closed: nil if all was sent
+	why  error // set before gone is closed; nil: everything was sent
 }
 
 func newSubscriber(id string, conn net.Conn, g *group, limit int) *subscriber {
@@ -102,8 +102,8 @@ func (s *subscriber) enqueueGap() {
 	s.gap = gap{}
 }
 
-// missed reports to a subscriber of version 4 that the monitor lost events before
-// they could be sent to anyone.
+// missed records for a subscriber of version 4 that the monitor lost n events
+// before it could send them to anyone.
 func (s *subscriber) missed(n, first, last uint64) {
 	s.mu.Lock()
 	s.gap.add(0, n, first, last)
@@ -126,8 +126,8 @@ func (s *subscriber) finish() {
 	s.signal()
 }
 
-// close ends the connection and with it the reader and the writer. It may be
-// called again and from any goroutine; the first reason counts.
+// close ends the connection and with it the reader and the writer. Any goroutine
+// may call it, more than once; the first reason is kept.
 func (s *subscriber) close(why error) {
 	s.once.Do(func() {
 		s.why = why
@@ -136,8 +136,8 @@ func (s *subscriber) close(why error) {
 	})
 }
 
-// take moves up to about writeBytes from the queue to bufs. done is true when
-// there is nothing and will be nothing.
+// take moves up to about writeBytes from the queue to bufs. done is true when the
+// queue is empty and nothing more will come.
 func (s *subscriber) take(bufs net.Buffers) (_ net.Buffers, took taken, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,18 +152,19 @@ func (s *subscriber) take(bufs net.Buffers) (_ net.Buffers, took taken, done boo
 		took.events += s.queue[n].events
 		n++
 	}
-	// What has been taken must not be kept alive by the queue's array.
+	// The queue's array must not keep alive what was taken.
 	rest := copy(s.queue, s.queue[n:])
 	clear(s.queue[rest:])
 	s.queue = s.queue[:rest]
 	return bufs, took, n == 0 && s.ending
 }
 
-// taken is what has been taken from the queue at once.
+// taken counts what one call to take moved.
 type taken struct{ frames, events, cost int }
 
-// write sends what is queued until the subscriber is closed, or ending and
-// the queue empty. A connection that takes nothing for timeout is given up.
+// write sends what is queued until the subscriber is closed, or until it is
+// ending and the queue is empty. It returns an error if the connection accepts
+// nothing for timeout.
 func (s *subscriber) write(timeout time.Duration) error {
 	var scratch net.Buffers
 	for {
@@ -196,11 +197,12 @@ func (s *subscriber) write(timeout time.Duration) error {
 	}
 }
 
-// writeAll writes all of bufs as long as something is taken within timeout.
+// writeAll writes all of bufs, as long as the connection accepts something within
+// each timeout.
 func writeAll(conn net.Conn, bufs net.Buffers, timeout time.Duration) (sent int64, err error) {
 	var to io.Writer = conn
 	if c, ok := conn.(*listen.Conn); ok {
-		to = c.Conn // the operating system takes all of bufs at once
+		to = c.Conn // so that one system call writes all of bufs
 	}
 	for len(bufs) > 0 {
 		if err := conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
@@ -217,13 +219,13 @@ func writeAll(conn net.Conn, bufs net.Buffers, timeout time.Duration) (sent int6
 
 // Reasons for closing a subscriber.
 var (
-	errTalkative = errors.New("stream: the client sent more than it should after its hello")
+	errTalkative = errors.New("stream: the client sent data after its hello: want none")
 	errKicked    = errors.New("stream: kicked")
-	errEnding    = errors.New("stream: the server ends")
+	errEnding    = errors.New("stream: the server is shutting down")
 )
 
-// discard reads what the client sends until it goes away: that is how we
-// learn of it while there is nothing to write.
+// discard reads and ignores what the client sends until it disconnects. Without a
+// read we would not notice that while there is nothing to write.
 func discard(conn net.Conn) error {
 	var buf [512]byte
 	for left := maxClientBytes; left > 0; {

@@ -7,7 +7,7 @@ func appendJSONString(dst []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
 			quoted, err := json.Marshal(s)
-			if err != nil { // cannot be: strings always have a JSON form
+			if err != nil { // cannot happen: strings always have a JSON form
 				quoted = []byte(`""`)
 			}
 			return append(dst, quoted...)

@@ -7,29 +7,28 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Event is something that a monitor saw, as the client gives it, as a line of
-// a version 4 batch has it and as a line of a recording has it. It is the event
-// of version 3 with more in it, which version 3 leaves empty. One of Message,
-// Sent, Connection, Identify and Gap is there. Its strings come from the
-// network: Clean them before showing them.
+// Event is something that a monitor saw: what Client.Next returns, a line of a
+// version 4 batch, and a line of a recording. One of Message, Sent, Connection,
+// Identify and Gap is set. Version 3 leaves the fields empty that it does not
+// have. The strings come from the network: call Clean before you show them.
 type Event struct {
 	Timestamp  time.Time   `json:"timestamp"`
 	Peer       string      `json:"peer"`                      // base58
 	Message    *Message    `json:"bitswap_message,omitempty"` // received
 	Connection *Connection `json:"connection_event,omitempty"`
 
-	// What version 3 has not.
+	// Not in version 3.
 	Sent     *Message  `json:"sent_message,omitempty"` // by the node, to Peer
 	Identify *Identify `json:"identify,omitempty"`
 	Gap      *Gap      `json:"gap,omitempty"`
 	Seq      uint64    `json:"seq,omitempty"`     // of the monitor's events: 1 for the first of its run
-	Country  string    `json:"country,omitempty"` // of Peer's first public address: ISO 3166-1 alpha-2, "" where not known
+	Country  string    `json:"country,omitempty"` // of Peer's first public address: ISO 3166-1 alpha-2; "" if unknown
 	Gateway  bool      `json:"gateway,omitempty"` // Peer is in the monitor's list of gateways
-	// Side is upstream or downstream where the monitor is a proxy: Peer asks it,
-	// or is a node behind it, whose configured name is Downstream.
+	// Side is set if the monitor is a proxy: upstream if Peer asks the proxy,
+	// downstream if Peer is a node behind it, with the configured name Downstream.
 	Side       string `json:"side,omitempty"`
 	Downstream string `json:"downstream,omitempty"`
-	Monitor    string `json:"monitor,omitempty"` // its name; not on the wire but in the handshake
+	Monitor    string `json:"monitor,omitempty"` // the monitor's name; the wire has it in the handshake only
 }
 
 // Message is a Bitswap message.
@@ -40,10 +39,10 @@ type Message struct {
 	Presences []Presence `json:"block_presences"`
 	Addrs     []string   `json:"connected_addresses"` // of the peer's open connections
 
-	// What version 3 has not.
+	// Not in version 3.
 	BlockSizes   []int32 `json:"block_sizes,omitempty"`   // bytes, one for each of Blocks
-	PendingBytes int32   `json:"pending_bytes,omitempty"` // what the sender holds back
-	WireSize     int32   `json:"wire_size,omitempty"`     // bytes of the message, 0 where unknown
+	PendingBytes int32   `json:"pending_bytes,omitempty"` // bytes that the sender still has queued for the receiver
+	WireSize     int32   `json:"wire_size,omitempty"`     // bytes of the message; 0 if unknown
 	Truncated    uint32  `json:"truncated,omitempty"`     // entries left out by the monitor
 	OversizeCID  uint32  `json:"oversize_cid,omitempty"`  // bytes of the longest CID replaced by its hash
 }
@@ -52,7 +51,7 @@ type Message struct {
 type Want struct {
 	Cid          cid.Cid `json:"cid"`
 	Priority     int32   `json:"priority"`
-	WantType     int32   `json:"want_type"` // 0: the block, 1: whether the peer has it
+	WantType     int32   `json:"want_type"` // 0: WANT_BLOCK, 1: WANT_HAVE
 	Cancel       bool    `json:"cancel"`
 	SendDontHave bool    `json:"send_dont_have"`
 }
@@ -61,7 +60,7 @@ type Want struct {
 // are Go's, and those of version 4 and of recordings.
 func (w *Want) UnmarshalJSON(data []byte) error {
 	var v struct {
-		Cid          cid.Cid `json:"cid"` // "Cid" too: encoding/json does not mind the case
+		Cid          cid.Cid `json:"cid"` // also "Cid": encoding/json ignores the case
 		Priority     int32   `json:"priority"`
 		Cancel       bool    `json:"cancel"`
 		WantType     int32   `json:"want_type"`
@@ -76,7 +75,7 @@ func (w *Want) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Presence says that a peer has a block (Type 0) or has not (Type 1).
+// Presence reports that a peer has a block (Type 0) or does not (Type 1).
 type Presence struct {
 	Cid  cid.Cid `json:"cid"`
 	Type int32   `json:"block_presence_type"`
@@ -87,7 +86,7 @@ type Connection struct {
 	Remote string `json:"remote"`
 	Type   int32  `json:"connection_event_type"`
 
-	// What version 3 has not.
+	// Not in version 3.
 	ID         string     `json:"id,omitempty"`        // unique in a run of the monitor
 	Direction  string     `json:"direction,omitempty"` // inbound or outbound
 	Transport  string     `json:"transport,omitempty"`
@@ -95,9 +94,9 @@ type Connection struct {
 	Muxer      string     `json:"muxer,omitempty"`
 	Limited    bool       `json:"limited,omitempty"` // through a relay
 	Opened     *time.Time `json:"opened,omitempty"`
-	DurationNS int64      `json:"duration_ns,omitempty"`       // open for so long
+	DurationNS int64      `json:"duration_ns,omitempty"`       // from open to closed
 	Streams    int        `json:"streams,omitempty"`           // open at that time
-	WasOpen    bool       `json:"was_open,omitempty"`          // it was there before the monitor
+	WasOpen    bool       `json:"was_open,omitempty"`          // it was open before the monitor started
 	Unmatched  bool       `json:"unmatched,omitempty"`         // closed, but its opening was not seen
 	PeerConns  int        `json:"peer_connections,omitempty"`  // to this peer after this event
 	TotalConns int        `json:"total_connections,omitempty"` // of the node after this event
@@ -112,14 +111,14 @@ type Identify struct {
 	ObservedAddr    string   `json:"observed_address"`
 }
 
-// Gap says that the subscriber missed events at this place of the stream.
+// Gap reports that the subscriber missed events at this place of the stream.
 type Gap struct {
-	Slow  uint64 `json:"slow"`  // events that it asked for and was too slow to take
+	Slow  uint64 `json:"slow"`  // events that match its filter, dropped because it was too slow
 	Bus   uint64 `json:"bus"`   // events of any kind that the monitor was too slow to send to anyone
-	First uint64 `json:"first"` // Seq of the first that was missed
-	Last  uint64 `json:"last"`  // Seq of the last; those between that it got or did not ask for are not counted
+	First uint64 `json:"first"` // Seq of the first missed event
+	Last  uint64 `json:"last"`  // Seq of the last one; not every Seq between the two was missed
 }
 
-// Missed is how many events were missed: at most that many, where Bus is not 0
-// and there is a filter.
+// Missed returns how many events were missed. It is an upper bound if there is a
+// filter and Bus is not 0.
 func (g *Gap) Missed() uint64 { return g.Slow + g.Bus }

@@ -434,7 +434,7 @@ func TestRefusedV4(t *testing.T) {
 	_, err := Options{Filter: Filter{Kinds: []string{"x"}}}.Dial(t.Context(), s.addr)
 	require.ErrorContains(t, err, `kinds: "x"`)
 	_, err = Options{Token: strings.Repeat("x", 5000)}.Dial(t.Context(), s.addr)
-	require.ErrorContains(t, err, "allowed are 4096")
+	require.ErrorContains(t, err, "want at most 4096")
 	_, err = Options{Version: 5}.Dial(t.Context(), s.addr)
 	require.ErrorContains(t, err, "want 3 or 4")
 	wrong := errors.New("no such file")
@@ -454,7 +454,7 @@ func TestRefusedV4(t *testing.T) {
 		require.Error(t, err)
 	}
 	s.subscribe(t, 1)
-	f(Options{}, "as many subscribers as are allowed")
+	f(Options{}, "as many subscribers as MaxClients permits")
 }
 
 func TestFallsBackToV3(t *testing.T) {
@@ -511,12 +511,12 @@ func TestBatchesThatAreRefused(t *testing.T) {
 	f(change(0, 3), "want 04")
 	f(change(2, 1), "want 04")
 	f(change(1, 9), "encoding 9")
-	f(change(1, 0), "says 3")
+	f(change(1, 0), "does not match the header's 3")
 	f(change(1, 1), "gzip")
-	f(change(7, 4), "says 4")
+	f(change(7, 4), "header's 4")
 	f(change(7, 2), "size")
 	f(change(8, 0), "magic")
-	f(string(big), "it becomes 4194304 bytes: allowed are 1048576")
+	f(string(big), "decompressed, it has 4194304 bytes: want at most 1048576")
 	f(frameOf(string(zip)+"x"), "after the end")
 	f(string(comp.frame([]byte("nonsense\n"), encodingPlain)), "decode an event")
 	f(string(comp.frame([]byte(`{"seq":-1}`), encodingPlain)), "decode an event")

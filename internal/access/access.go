@@ -1,14 +1,14 @@
-// Package access decides who can use a listener: the one rule that the stream
-// and the HTTP API share.
+// Package access decides who can use a listener: the rule that the stream and
+// the HTTP API share.
 //
 // In: paths of a certificate, its key and files with tokens, and addresses.
-// Out: listeners, each with whether its clients need a token, and a check
-// of tokens. Promised: beyond the loopback interface nothing is served without
-// TLS and a token, unless AllowInsecure is set, of which the log then warns each
-// hour; tokens are compared in constant time; a changed file is read again
-// within a second of its next use. On loopback and on unix sockets nothing is
-// encrypted and no token is required, for old clients, except for what the
-// packages always keep behind a token.
+// Out: listeners that say whether their clients need a token, and a check of
+// tokens. Promised: beyond the loopback interface nothing is served without TLS
+// and a token, unless AllowInsecure is set, about which the log then warns every
+// hour; tokens are compared in constant time; a changed file is read again at
+// its next use after at most a second. On loopback and on unix sockets there is
+// no encryption and, for old clients, no token, except for requests that always
+// need one.
 package access
 
 import (
@@ -29,22 +29,22 @@ import (
 )
 
 const (
-	// rereadEvery is how long what was read of the files is taken for true.
+	// rereadEvery is how long what was read of the files is used without another look.
 	rereadEvery = time.Second
-	// insecureEvery is how often the log tells that anyone may come in.
+	// insecureEvery is the time between two warnings about AllowInsecure.
 	insecureEvery = time.Hour
 )
 
-// Config is the part of a listener's configuration that is about access. Its
-// owner has keys of the same names.
+// Config is the part of a listener's configuration that is about access. The
+// sections of the configuration have keys with the same names.
 type Config struct {
 	// TLSCertFile and TLSKeyFile are PEM files: the certificate with its chain,
 	// and its key, which others may not read. Both or none.
 	TLSCertFile, TLSKeyFile string
-	// TokenFiles hold a token on each line. All tokens of all files are good,
-	// so that one can be replaced without a moment in which none is.
+	// TokenFiles have one token on each line. All tokens of all files are valid,
+	// so that a token can be replaced without a moment in which none is valid.
 	TokenFiles []string
-	// AllowInsecure allows listeners beyond loopback without TLS and tokens.
+	// AllowInsecure permits listeners beyond loopback without TLS and tokens.
 	AllowInsecure bool
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
@@ -52,10 +52,10 @@ type Config struct {
 
 func (c Config) tls() bool { return c.TLSCertFile != "" && c.TLSKeyFile != "" }
 
-// protected says whether what is beyond loopback is encrypted and needs a token.
+// protected reports whether listeners beyond loopback have TLS and need a token.
 func (c Config) protected() bool { return c.tls() && len(c.TokenFiles) > 0 }
 
-// Check says all that is wrong with the configuration for these addresses. It
+// Check returns all errors of the configuration for these addresses, joined. It
 // opens nothing.
 func (c Config) Check(addresses []string) error {
 	var errs []error
@@ -65,11 +65,11 @@ func (c Config) Check(addresses []string) error {
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		errs = append(errs, errors.New("TLSCertFile and TLSKeyFile: want both or none"))
 	} else if c.tls() && !anyBeyond(addresses) {
-		errs = append(errs, errors.New("TLSCertFile: all addresses are on loopback or unix sockets, where TLS is not spoken; remove TLSCertFile and TLSKeyFile"))
+		errs = append(errs, errors.New("TLSCertFile: all addresses are on loopback or unix sockets, which never use TLS: want an address beyond loopback, or no TLSCertFile and TLSKeyFile"))
 	}
 	for _, f := range c.TokenFiles {
 		if f == "" {
-			errs = append(errs, errors.New("TokenFiles: an empty path; want paths of files with a token on each line"))
+			errs = append(errs, errors.New("TokenFiles: empty path: want paths of files with a token on each line"))
 		}
 	}
 	return errors.Join(errs...)
@@ -84,13 +84,13 @@ func anyBeyond(addresses []string) bool {
 	return false
 }
 
-// Gate holds the certificate and the tokens that are good now. All methods may
-// be called from any goroutine.
+// Gate holds the current certificate and the valid tokens. All methods may be
+// called from any goroutine.
 type Gate struct {
 	cfg Config
 	log *slog.Logger
 
-	reading  sync.Mutex   // held by the one who reads the files again
+	reading  sync.Mutex   // held while the files are read again
 	lastRead atomic.Int64 // monotonic nanoseconds since began
 	began    time.Time
 	tokens   atomic.Pointer[[][sha256.Size]byte]
@@ -99,7 +99,7 @@ type Gate struct {
 	tokenLine, certLine throttle.Line
 }
 
-// New reads the files. The error names the file that is wrong, and why.
+// New reads the files. An error names the file and what is wrong with it.
 func New(cfg Config) (*Gate, error) {
 	g := &Gate{cfg: cfg, log: cfg.Logger, began: time.Now()}
 	if g.log == nil {
@@ -120,11 +120,10 @@ func New(cfg Config) (*Gate, error) {
 	return g, nil
 }
 
-// HasTokens says whether there are token files, so that a token can be asked for.
+// HasTokens reports whether token files are configured.
 func (g *Gate) HasTokens() bool { return len(g.cfg.TokenFiles) > 0 }
 
-// Allowed says whether a token is one of those in the files. Without files none
-// is.
+// Allowed reports whether a token is in one of the files. Without files none is.
 func (g *Gate) Allowed(token string) bool {
 	g.refresh()
 	sum := sha256.Sum256([]byte(token))
@@ -135,10 +134,10 @@ func (g *Gate) Allowed(token string) bool {
 	return good == 1
 }
 
-// refresh reads the files again if that was long ago. A token file that is
-// wrong now gives no tokens: what an operator took out must not stay good. A
-// certificate that is wrong now leaves the one before: it and its key cannot be
-// replaced in one step.
+// refresh reads the files again if rereadEvery has passed. A token file that has
+// become invalid has no tokens: one that an operator removed must not remain
+// valid. If the certificate has become invalid, the one before is kept, because
+// the certificate and its key cannot be replaced in one step.
 func (g *Gate) refresh() {
 	now := int64(time.Since(g.began))
 	if now-g.lastRead.Load() < int64(rereadEvery) || !g.reading.TryLock() {
@@ -150,11 +149,11 @@ func (g *Gate) refresh() {
 		tokens, err := readTokens(g.cfg.TokenFiles)
 		if err != nil {
 			if held, ok := g.tokenLine.Allow(); ok {
-				g.log.Error("a token file cannot be used, its tokens are refused", "err", err, "held_back", held)
+				g.log.Error("a token file cannot be used, its tokens are rejected", "err", err, "held_back", held)
 			}
 		}
 		if old := *g.tokens.Load(); !sameTokens(old, tokens) {
-			g.log.Info("tokens were read anew", "before", len(old), "now", len(tokens))
+			g.log.Info("tokens were read again", "before", len(old), "now", len(tokens))
 		}
 		g.tokens.Store(&tokens)
 	}
@@ -163,28 +162,28 @@ func (g *Gate) refresh() {
 		switch {
 		case err != nil:
 			if held, ok := g.certLine.Allow(); ok {
-				g.log.Error("the certificate cannot be read anew, the one before is kept", "err", err, "held_back", held)
+				g.log.Error("the certificate cannot be read again, the one before is kept", "err", err, "held_back", held)
 			}
 		case c.sum != g.cert.Load().sum:
-			g.log.Info("the certificate was read anew", "not_after", c.pair.Leaf.NotAfter)
+			g.log.Info("the certificate was read again", "not_after", c.pair.Leaf.NotAfter)
 			g.cert.Store(c)
 		}
 	}
 }
 
-// Listener is a bound listener and what its clients must do.
+// Listener is a bound listener, and whether its clients need a token.
 type Listener struct {
 	net.Listener
-	// Beyond: it is not on loopback and not a unix socket.
+	// Beyond is true if it is neither on loopback nor a unix socket.
 	Beyond bool
-	// NeedsToken: whoever comes this way must show a token, whatever it wants.
+	// NeedsToken is true if its clients need a token for everything.
 	NeedsToken bool
 }
 
 // Listen binds the addresses, all or none, as listen.All does, and keeps their
-// connections within the bounds of conns. With a
-// certificate, those beyond loopback give connections of type *tls.Conn, whose
-// handshake is done by the first read or write: set a deadline before.
+// connections within the bounds of conns. With a certificate, listeners beyond
+// loopback return connections of type *tls.Conn. Their handshake happens in the
+// first read or write: set a deadline before.
 func (g *Gate) Listen(addresses []string, conns *listen.Conns) ([]*Listener, error) {
 	if err := g.cfg.Check(addresses); err != nil {
 		return nil, err
@@ -217,8 +216,8 @@ func (g *Gate) tlsConfig() *tls.Config {
 	}
 }
 
-// Run tells the log, now and each hour until ctx ends, which of the listeners
-// are open to anyone. It returns at once if none is.
+// Run logs, now and every hour until ctx ends, which of the listeners are open to
+// anyone. It returns at once if none is.
 func (g *Gate) Run(ctx context.Context, listeners []*Listener) {
 	var open []string
 	for _, l := range listeners {
@@ -232,7 +231,7 @@ func (g *Gate) Run(ctx context.Context, listeners []*Listener) {
 	tick := time.NewTicker(insecureEvery)
 	defer tick.Stop()
 	for {
-		g.log.Warn("listening beyond loopback without TLS and a token, because AllowInsecure is set: whoever reaches these addresses can use them",
+		g.log.Warn("listening beyond loopback without TLS and a token, because AllowInsecure is set: everyone who can reach these addresses can use them",
 			"addresses", fmt.Sprint(open))
 		select {
 		case <-tick.C:

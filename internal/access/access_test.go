@@ -85,10 +85,10 @@ func TestCheck(t *testing.T) {
 	f(refused, Config{TokenFiles: []string{"t"}}, "0.0.0.0:1")
 	f("want both or none", Config{TLSCertFile: "c"}, "127.0.0.1:1")
 	f("want both or none", Config{TLSKeyFile: "k"}, "127.0.0.1:1")
-	f("TLS is not spoken", full, "127.0.0.1:1", "unix:/s")
-	f("an empty path", Config{TokenFiles: []string{""}}, "127.0.0.1:1")
+	f("never use TLS", full, "127.0.0.1:1", "unix:/s")
+	f("empty path", Config{TokenFiles: []string{""}}, "127.0.0.1:1")
 	f("missing ListenAddresses", Config{})
-	f("is there twice", full, "0.0.0.0:1", "0.0.0.0:1")
+	f("is listed twice", full, "0.0.0.0:1", "0.0.0.0:1")
 }
 
 func TestTokens(t *testing.T) {
@@ -125,8 +125,8 @@ func TestBadFiles(t *testing.T) {
 	}
 	f("", 0o600, "is empty")
 	f(" \n\t\r\n", 0o600, "is empty")
-	f(tokenA, 0o644, "has mode 0644")
-	f(tokenA, 0o602, "has mode 0602")
+	f(tokenA, 0o644, "mode 0644 lets")
+	f(tokenA, 0o602, "mode 0602 lets")
 	f("hunter2secret", 0o600, "line 1 (13 bytes) is no token")
 	f(tokenA+"\ncorrect horse battery staple", 0o600, "line 2 (28 bytes) is no token")
 	f(strings.Repeat("x", 513), 0o600, "is no token")
@@ -147,7 +147,7 @@ func TestBadFiles(t *testing.T) {
 	newPair(t, cert, key)
 	require.NoError(t, os.Chmod(key, 0o604))
 	_, err = New(Config{TLSCertFile: cert, TLSKeyFile: key})
-	require.ErrorContains(t, err, "has mode 0604")
+	require.ErrorContains(t, err, "mode 0604 lets")
 	newPair(t, filepath.Join(dir, "other"), key)
 	require.NoError(t, os.Chmod(key, 0o600))
 	_, err = New(Config{TLSCertFile: cert, TLSKeyFile: key})

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// A token shorter than minToken can be guessed; one longer than maxToken is
-	// a file of another kind. In bytes.
+	// Bounds of a token's length in bytes: a shorter one can be guessed, a longer
+	// one is a line of a file of another kind.
 	minToken = 16
 	maxToken = 512
 	// maxFile is the most that is read of any file, in bytes.
 	maxFile = 256 << 10
 )
 
-// readTokens returns the SHA-256 of each token. With an error it still gives
-// those of the files that are good.
+// readTokens returns the SHA-256 of each token. With an error it still returns
+// those of the valid files.
 func readTokens(paths []string) ([][sha256.Size]byte, error) {
 	var all [][sha256.Size]byte
 	var errs []error
@@ -37,7 +37,7 @@ func readTokens(paths []string) ([][sha256.Size]byte, error) {
 	return all, errors.Join(errs...)
 }
 
-// readTokenFile never puts a token, or a part of one, into its error.
+// readTokenFile reads a file of tokens. Its errors never contain a part of a token.
 func readTokenFile(path string) ([][sha256.Size]byte, error) {
 	b, err := readSecret(path)
 	if err != nil {
@@ -52,13 +52,13 @@ func readTokenFile(path string) ([][sha256.Size]byte, error) {
 			continue
 		}
 		if len(l) < minToken || len(l) > maxToken || slices.ContainsFunc(l, func(c byte) bool { return c <= ' ' || c > '~' }) {
-			return nil, fmt.Errorf("%s: line %d (%d bytes) is no token: want %d to %d printable ASCII characters without spaces, as `openssl rand -hex 32` makes them",
+			return nil, fmt.Errorf("%s: line %d (%d bytes) is not a token: want %d to %d printable ASCII characters without spaces, for example from `openssl rand -hex 32`",
 				path, line, len(l), minToken, maxToken)
 		}
 		out = append(out, sha256.Sum256(l))
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: is empty; want a token on each line, as `openssl rand -hex 32` makes them", path)
+		return nil, fmt.Errorf("%s is empty: want a token on each line, for example from `openssl rand -hex 32`", path)
 	}
 	return out, nil
 }
@@ -66,7 +66,7 @@ func readTokenFile(path string) ([][sha256.Size]byte, error) {
 // sameTokens says whether two lists hold the same tokens in the same order.
 func sameTokens(a, b [][sha256.Size]byte) bool { return slices.Equal(a, b) }
 
-// certificate is a certificate with its key, and what it was made of.
+// certificate is a certificate with its key, and the bytes of their files.
 type certificate struct {
 	pair *tls.Certificate
 	sum  [sha256.Size]byte
@@ -88,11 +88,11 @@ func readCertificate(certFile, keyFile string) (*certificate, error) {
 	return &certificate{&pair, sha256.Sum256(slices.Concat(cert, key))}, nil
 }
 
-// readSecret reads a file that not everyone may read or write.
+// readSecret reads a file that others on this machine must not read or write.
 func readSecret(path string) ([]byte, error) { return readFile(path, true) }
 
 func readFile(path string, secret bool) ([]byte, error) {
-	// A FIFO would wait for someone to write to it.
+	// Without O_NONBLOCK, opening a FIFO would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -103,9 +103,9 @@ func readFile(path string, secret bool) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s: is not a regular file", path)
+		return nil, fmt.Errorf("%s: want a regular file", path)
 	case secret && info.Mode().Perm()&0o007 != 0:
-		return nil, fmt.Errorf("%s: has mode %04o, open to everyone on this machine; want 0600 or 0640 (chmod 600 it, and make a new secret)",
+		return nil, fmt.Errorf("%s: mode %04o lets every user of this machine in: want 0600 or 0640 (chmod 600 it, and make a new secret)",
 			path, info.Mode().Perm())
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
@@ -113,7 +113,7 @@ func readFile(path string, secret bool) ([]byte, error) {
 		return nil, err
 	}
 	if len(b) > maxFile {
-		return nil, fmt.Errorf("%s: is longer than %d bytes", path, maxFile)
+		return nil, fmt.Errorf("%s is too long: want at most %d bytes", path, maxFile)
 	}
 	return b, nil
 }

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// bearer begins the WebSocket sub-protocol that carries a token, in base64url
-// without padding: a browser can send no header of its own with a WebSocket,
-// and what is in an address ends in logs.
+// bearer is the prefix of the WebSocket sub-protocol with a token in base64url
+// without padding. A web page cannot set headers of a WebSocket request, and
+// tokens in URLs end up in logs.
 const bearer = "ipfsmon.bearer."
 
 // SocketToken returns the token among the sub-protocols of a WebSocket request.

@@ -1,10 +1,10 @@
-// Package connstate says over what a connection of libp2p goes.
+// Package connstate returns the transport, security and multiplexer of a libp2p
+// connection.
 //
-// In: a connection. Out: libp2p's own words for its transport, security and
-// muxer, mended where these are not true: its upgrader calls all that it
-// upgrades tcp, and a relayed connection that this side opened hides how it is
-// secured. Promised: a word is true or missing. Not promised: what the path to
-// a relay is.
+// In: a connection. Out: libp2p's own names of the three, corrected where they
+// are wrong: its upgrader calls everything that it upgrades tcp, and a relayed
+// connection that this side opened hides how it is secured. Promised: a name is
+// true or missing. Not promised: the transport to the relay.
 package connstate
 
 import (
@@ -15,19 +15,19 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// Words for transports beside libp2p's own.
+// Names of transports beside libp2p's own.
 const (
-	Relayed = "p2p-circuit" // through a relay, whoever opened it
+	Relayed = "p2p-circuit" // through a relay, in either direction
 	WS      = "ws"
 	WSS     = "wss"
 )
 
-// unknown stands for what cannot be found out: "" would say that the transport
-// brings its own.
+// unknown is the name of what cannot be found out. "" would mean that the
+// transport has its own.
 const unknown = protocol.ID("unknown")
 
-// Of returns the state of a connection. Security and StreamMultiplexer are ""
-// where the transport brings its own, as QUIC does.
+// Of returns the state of a connection. Security and StreamMultiplexer are "" if
+// the transport has its own, like QUIC.
 func Of(c network.Conn) network.ConnectionState {
 	s := c.ConnState()
 	s.Transport = transport(s.Transport, c.RemoteMultiaddr())
@@ -37,7 +37,7 @@ func Of(c network.Conn) network.ConnectionState {
 	return s
 }
 
-// transport is libp2p's word for a transport, or what the remote address says.
+// transport returns libp2p's name of a transport, or the one of the remote address.
 func transport(word string, a ma.Multiaddr) string {
 	ws, tls := word == "websocket", false
 	for i := range a {
@@ -61,9 +61,9 @@ func transport(word string, a ma.Multiaddr) string {
 	return word
 }
 
-// hidden reads the words of the connection that go-libp2p's circuitv2 client
-// wraps when it dials: its ConnState has the transport alone. They are read by
-// reflection, which finds nothing when go-libp2p changes.
+// hidden returns security and multiplexer of the connection that go-libp2p's
+// circuitv2 client wraps when it dials, because its ConnState has the transport
+// only. They are read by reflection, which finds nothing if go-libp2p changes.
 func hidden(c network.Conn) (security, muxer protocol.ID) {
 	v := reflect.ValueOf(c) // *swarm.Conn: conn
 	for _, field := range []string{"conn", "capableConnWithStat"} {
@@ -80,8 +80,8 @@ func hidden(c network.Conn) (security, muxer protocol.ID) {
 	return read("security"), read("muxer")
 }
 
-// fieldOf is a field of the struct that v is, points to or has in it; the zero
-// Value if there is none.
+// fieldOf returns a field of v, which is, points to, or contains a struct; the
+// zero Value if there is no such field.
 func fieldOf(v reflect.Value, name string) reflect.Value {
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		v = v.Elem()

@@ -1,9 +1,9 @@
-// Package contract holds the answers of an HTTP API to its OpenAPI document, in
-// tests.
+// Package contract compares the answers of an HTTP API with its OpenAPI document,
+// in tests.
 //
-// In: a document and answers. Out: a failed test where they differ. Promised:
-// a word of the document that this package does not know is an error, and so
-// is an answer that is declared and that no test asked for (Complete).
+// In: a document and answers. Out: a failed test where they differ. Promised: a
+// keyword of the document that this package does not know is an error, and so is
+// a declared answer that no test checked (Complete).
 package contract
 
 import (
@@ -19,7 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Contract is an OpenAPI document, and which parts of it a test has seen.
+// Contract is an OpenAPI document, and which of its answers were checked.
 type Contract struct {
 	doc  map[string]any
 	seen map[string]bool // "GET /path 200"
@@ -35,7 +35,7 @@ func Read(t *testing.T, path string) *Contract {
 	return c
 }
 
-// at walks into maps by keys, and through references.
+// at returns what the keys lead to, from map to map and through references.
 func (c *Contract) at(v any, keys ...string) any {
 	for i := 0; ; i++ {
 		m, ok := v.(map[string]any)
@@ -72,9 +72,9 @@ func (c *Contract) Declared() (out []string) {
 	return out
 }
 
-// Check holds an answer of the server, by its content type and body, to what
-// the document says of path, and returns the body as it was read. An answer of
-// status 200 without a body must be declared without content.
+// Check compares the content type and the body of an answer with what the
+// document declares for path, and returns the decoded body. An answer with status
+// 200 and no body must be declared without content.
 func (c *Contract) Check(t *testing.T, method, path string, status int, contentType, body string) any {
 	t.Helper()
 	key := fmt.Sprintf("%s %s %d", method, path, status)
@@ -94,7 +94,7 @@ func (c *Contract) Check(t *testing.T, method, path string, status int, contentT
 	return v
 }
 
-// Complete wants everything that is declared to have been checked.
+// Complete fails the test unless every declared answer was checked.
 func (c *Contract) Complete(t *testing.T) {
 	t.Helper()
 	for _, d := range c.Declared() {
@@ -102,8 +102,8 @@ func (c *Contract) Complete(t *testing.T) {
 	}
 }
 
-// Rejects holds a JSON body to a schema of the document by its name, and wants
-// the error to contain a text; "": there is none.
+// Rejects compares a JSON body with a schema of the document, and fails the test
+// unless the error contains want; "" wants no error.
 func (c *Contract) Rejects(t *testing.T, schema, body, want string) {
 	t.Helper()
 	var v any
@@ -116,8 +116,8 @@ func (c *Contract) Rejects(t *testing.T, schema, body, want string) {
 	require.ErrorContains(t, err, want)
 }
 
-// valid holds a value to a schema, by the few words that the contract uses;
-// another word is an error, so that none is passed over.
+// valid compares a value with a schema. It knows the few keywords that our
+// documents use; any other keyword is an error.
 func (c *Contract) valid(schema, v any, where string) error {
 	s, ok := c.at(schema).(map[string]any)
 	if !ok {
@@ -198,7 +198,7 @@ func (c *Contract) valid(schema, v any, where string) error {
 			}
 		case "additionalProperties":
 		default:
-			return fmt.Errorf("%s: the test does not know the word %q", where, word)
+			return fmt.Errorf("%s: the test does not know the keyword %q", where, word)
 		}
 	}
 	return nil

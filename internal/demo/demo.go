@@ -1,20 +1,19 @@
-// Package demo is the swarm of other nodes that gives a monitored kubo node
-// something to see.
+// Package demo runs a swarm of other nodes, so that a monitored kubo node has
+// traffic.
 //
-// In: the RPC API of one kubo node that keeps to loopback (see package
-// loopback), and how much shall happen. Out: a handful of real kubo nodes in
-// this process, with their blocks in memory, connected with each other and
-// with the monitored node, with a DHT among them; files added, fetched,
-// cancelled and looked for in vain by all of them, the monitored node
-// included; peers that leave and come back.
+// In: the RPC API of a kubo node that is confined to loopback (see package
+// loopback), and how much load to make. Out: a few real kubo nodes in this
+// process, with their blocks in memory, connected with each other and with the
+// monitored node, and with a DHT among them. All of them, the monitored node
+// included, add files, fetch them, cancel, and ask for blocks that nobody has;
+// peers disconnect and come back.
 //
-// Promise: an opening sequence makes every kind of Bitswap message and of
+// Promised: an opening sequence makes every kind of Bitswap message and of
 // connection event occur at the monitored node, in both directions, within
-// about 15 seconds; the random load after it goes on for hours in bounded
-// memory. Nothing but loopback is ever dialled, neither by the nodes nor for
-// the RPC API. Not promised: the same events for the same seed. The seed
-// fixes identities, contents and the order of decisions, but the nodes run
-// freely.
+// about 15 seconds; the random load after it can run for hours in bounded
+// memory. Only loopback is ever dialled, by the nodes and for the RPC API. Not
+// promised: the same events for the same seed. The seed fixes identities,
+// contents and the order of decisions, but the nodes run concurrently.
 package demo
 
 import (
@@ -32,7 +31,7 @@ import (
 // Limits and defaults of Options.
 const (
 	MinPeers     = 5
-	MaxPeers     = 32 // all of them connect with each other through the DHT: more take too long to start and stop
+	MaxPeers     = 32 // more take too long to start and stop: all connect with each other through the DHT
 	DefaultPeers = 6
 	MaxRate      = 1000.0
 	DefaultRate  = 5.0
@@ -40,7 +39,7 @@ const (
 
 // Options say what the swarm is like. The zero value of a field means its default.
 type Options struct {
-	Peers    int           // nodes beside the monitored one, 5 to 32, default 6
+	Peers    int           // nodes in addition to the monitored one, 5 to 32, default 6
 	Rate     float64       // operations per second of the random load, up to 1000, default 5
 	Duration time.Duration // of the whole run, default 0: until the context ends
 	Seed     int64         // of identities, contents and decisions
@@ -70,19 +69,19 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Validate reports everything that is wrong with the options at once. An empty
-// API is left to Run: who checks flags early may not know it yet.
+// Validate returns all errors of the options, joined. It accepts an empty API,
+// because a caller that checks flags early may not know it yet; Run checks it.
 func (o Options) Validate() error {
 	o = o.withDefaults()
 	var errs []error
 	if o.Peers < MinPeers || o.Peers > MaxPeers {
-		errs = append(errs, fmt.Errorf("peers %d: must be %d to %d", o.Peers, MinPeers, MaxPeers))
+		errs = append(errs, fmt.Errorf("peers %d: want %d to %d", o.Peers, MinPeers, MaxPeers))
 	}
 	if !(o.Rate > 0 && o.Rate <= MaxRate) || math.IsNaN(o.Rate) {
-		errs = append(errs, fmt.Errorf("rate %g: must be above 0 and at most %g operations per second", o.Rate, MaxRate))
+		errs = append(errs, fmt.Errorf("rate %g: want more than 0 and at most %g operations per second", o.Rate, MaxRate))
 	}
 	if o.Duration < 0 {
-		errs = append(errs, fmt.Errorf("duration %s: must be 0 (no end) or more", o.Duration))
+		errs = append(errs, fmt.Errorf("duration %s: want 0 (no end) or more", o.Duration))
 	}
 	if _, err := apiURL(o.API); err != nil && o.API != "" {
 		errs = append(errs, err)
@@ -91,19 +90,18 @@ func (o Options) Validate() error {
 }
 
 const (
-	// apiPatience is how long the monitored node's API may be away, at the
-	// start and later, before the demo gives up.
+	// apiPatience is how long the monitored node's API may be unreachable, at the
+	// start and later, before the demo fails.
 	apiPatience = 10 * time.Second
-	// stopTime is how long one of our nodes may take to stop; the rest of the
-	// three seconds that Run may take to return is for what runs before.
+	// stopTime is how long one of our nodes may take to stop. Run may take three
+	// seconds to return; the rest of them is for operations that are running.
 	stopTime = 2 * time.Second
 )
 
 // Run starts the swarm, puts it under load until the context or the duration
-// ends, and stops it, which takes at most about 3 s. An end in time is no
-// error; neither is a single operation that fails, which is only counted. It
-// fails when the swarm cannot be started or the monitored node's API is gone
-// for 10 s.
+// ends, and stops it, which takes at most about 3 s. It returns an error if the
+// swarm cannot be started, or if the monitored node's API is unreachable for
+// 10 s. Operations that fail are only counted.
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
 	if err := o.Validate(); err != nil {
@@ -133,7 +131,7 @@ func Run(ctx context.Context, o Options) error {
 	g.Go(func() error { s.report(gctx); return nil })
 	err = g.Wait()
 	if ctx.Err() != nil {
-		err = nil // whatever failed then failed because of the end
+		err = nil // it failed because the context ended
 	}
 	fmt.Fprintln(o.Out, s.line("demo ends"))
 	if err != nil {

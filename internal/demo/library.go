@@ -20,31 +20,32 @@ import (
 const (
 	minFile = 1 << 10  // bytes
 	maxFile = 10 << 20 // bytes
-	// maxHeld is how much content the swarm keeps, all copies counted, the
-	// monitored node's too; maxKept is how many files. The oldest go first.
+	// maxHeld is how many bytes of content the swarm keeps, including all copies
+	// and those of the monitored node; maxKept is how many files. The oldest
+	// files are removed first.
 	maxHeld = 128 << 20
 	maxKept = 1024
 )
 
-// file is something that one member or more has.
+// file is a file that at least one member has.
 type file struct {
 	cids   []cid.Cid // the root first
 	size   int64
 	sum    [sha256.Size]byte
-	hollow bool // only the root exists
+	hollow bool // only the root block exists
 
 	holders map[member]bool // guarded by library.mu
-	users   int             // operations on it, guarded by library.mu
+	users   int             // operations that use it; guarded by library.mu
 }
 
-// library knows the files of the swarm. Its methods may be called concurrently.
+// library lists the files of the swarm. Its methods may be called concurrently.
 type library struct {
 	mu    sync.Mutex
 	files []*file // the oldest first
 	held  int64   // bytes, all copies
 }
 
-// add puts a new file in, which one member has.
+// add adds a new file that one member has.
 func (l *library) add(f *file, m member) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,7 +54,7 @@ func (l *library) add(f *file, m member) {
 	l.held += f.size
 }
 
-// copied notes that a member has the file too.
+// copied records that another member has the file.
 func (l *library) copied(f *file, m member) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,8 +64,8 @@ func (l *library) copied(f *file, m member) {
 	}
 }
 
-// pick takes one of the files that fit, at random, which then stays until
-// done is called; nil if none fits. Fit is called with the library locked.
+// pick returns a random file for which fit is true, nil if there is none. The
+// file is kept until done is called. fit is called with the library locked.
 func (l *library) pick(rng *rand.Rand, fit func(*file) bool) *file {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,8 +89,8 @@ func (l *library) done(f *file) {
 	f.users--
 }
 
-// trim takes the oldest files out until the rest is within the bounds, except
-// those in use. What it returns is still to be dropped by all members.
+// trim removes the oldest files that are not in use, until the rest is within the
+// bounds. All members still have to drop the files that it returns.
 func (l *library) trim() []*file {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,13 +116,14 @@ func (l *library) size() int64 {
 	return l.held
 }
 
-// fileSize draws a size whose logarithm is evenly spread, as file sizes are.
+// fileSize returns a random size with an evenly distributed logarithm, as sizes of
+// real files about have.
 func fileSize(rng *rand.Rand) int {
 	lo, hi := math.Log(minFile), math.Log(maxFile)
 	return int(math.Exp(lo + rng.Float64()*(hi-lo)))
 }
 
-// content makes size bytes that occur nowhere else.
+// content returns size random bytes.
 func content(rng *rand.Rand, size int) []byte {
 	var seed [32]byte
 	for i := range seed {
@@ -132,19 +134,18 @@ func content(rng *rand.Rand, size int) []byte {
 	return data
 }
 
-// missing makes a CID that nobody has.
+// missing returns a CID of which nobody has the block.
 func missing(rng *rand.Rand) cid.Cid {
 	sum := sha256.Sum256(content(rng, 32))
 	mh, err := multihash.Encode(sum[:], multihash.SHA2_256)
 	if err != nil {
-		panic(err) // a 32 byte sha2-256 is always encodable
+		panic(err) // cannot happen: 32 bytes of sha2-256 can always be encoded
 	}
 	return cid.NewCidV1(cid.Raw, mh)
 }
 
-// hollowRoot makes the root of a file of three chunks that exist nowhere.
-// Whoever reads it asks the holder of the root for them, and is told
-// DONT_HAVE.
+// hollowRoot returns the root of a file of three chunks that exist nowhere. A
+// reader asks the node with the root for the chunks, and gets DONT_HAVE.
 func hollowRoot(rng *rand.Rand) (blocks.Block, error) {
 	const chunk = 256 << 10
 	fs := unixfs.NewFSNode(unixfs.TFile)

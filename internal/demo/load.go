@@ -8,25 +8,25 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// maxRunning is how many operations run at once; more are skipped and counted,
-// so that a slow machine has less load instead of a growing backlog.
+// maxRunning is how many operations run at once. More are skipped and counted, so
+// that a slow machine gets less load and not a growing backlog.
 const maxRunning = 32
 
 // task is an operation that is ready to run.
 type task struct {
 	name string
 	run  func(ctx context.Context) error
-	done func() // releases what is held for it
+	done func() // releases the members and the file that it holds
 }
 
-// opening makes every kind of message and event occur at the monitored node,
-// in both directions. A step that fails is tried once more; steps of one
-// group run at the same time.
+// opening makes every kind of message and event occur at the monitored node, in
+// both directions. The steps of a group run concurrently; a step that fails is
+// retried once.
 func (s *swarm) opening(ctx context.Context) {
 	in, out := s.peers[0], s.peers[1] // connected inbound and outbound
 	var here, there *file             // added by the monitored node, and by a peer
 	part, part2 := content(s.rng, 4<<20), content(s.rng, 4<<20)
-	// One block each, too big to be sent at once to who asks for a HAVE.
+	// One block each, too big to be sent as the answer to a WANT_HAVE.
 	small, small2 := content(s.rng, 200<<10), content(s.rng, 200<<10)
 	gone, gone2 := missing(s.rng), missing(s.rng)
 	root, err := hollowRoot(s.rng)
@@ -97,7 +97,7 @@ func (s *swarm) opening(ctx context.Context) {
 				s.operations.Add(1)
 				err := t.run(ctx)
 				if err != nil && ctx.Err() == nil {
-					s.o.Log.Debug("opening step failed, once more", "step", t.name, "error", err)
+					s.o.Log.Debug("opening step failed, retrying once", "step", t.name, "err", err)
 					err = t.run(ctx)
 				}
 				if err != nil && ctx.Err() == nil {
@@ -154,11 +154,11 @@ func (s *swarm) load(ctx context.Context) {
 
 func (s *swarm) fail(name string, err error) {
 	s.failed.Add(1)
-	s.o.Log.Debug("demo operation failed", "operation", name, "error", err)
+	s.o.Log.Debug("demo operation failed", "operation", name, "err", err)
 }
 
-// choose draws the next operation. What is not possible now, such as a fetch
-// when everybody has everything, becomes an added file.
+// choose returns a random next operation. If it is not possible now, such as a
+// fetch when everybody has everything, it adds a file.
 func (s *swarm) choose() task {
 	var t task
 	switch n := s.rng.IntN(100); {
@@ -197,8 +197,8 @@ func (s *swarm) choose() task {
 	return task{"add", func(ctx context.Context) error { _, err := s.addFile(ctx, m, data); return err }, m.release}
 }
 
-// actor draws a member that is there and holds it: the monitored one with
-// chance monitored, else one of ours; never not.
+// actor returns a random running member, held: with probability monitored the
+// monitored one, else one of ours, but never the member not.
 func (s *swarm) actor(monitored float64, not member) member {
 	if s.rng.Float64() < monitored && not != member(s.mon) {
 		return s.mon
@@ -208,16 +208,16 @@ func (s *swarm) actor(monitored float64, not member) member {
 			return p
 		}
 	}
-	return s.mon // all of ours are away
+	return s.mon // all of ours are stopped
 }
 
-// chooseFetch draws a member that acts, and a file of at least minSize bytes
-// that it does not have, but somebody does who is there. Without run, the one
-// provides what the other looks for.
+// chooseFetch chooses a member, and a file of at least minSize bytes that it does
+// not have and another running member has. If run is nil, that other member
+// announces the file in the DHT and the first one looks for it.
 func (s *swarm) chooseFetch(name string, minSize int64, run func(context.Context, member, *file) error) task {
 	m := s.actor(0.35, nil)
-	// Our own peers mostly ask for what the monitored node has, since it is
-	// the one to look at.
+	// Half of our own peers' fetches are of files of the monitored node, because
+	// its traffic is the one that matters.
 	ofMonitored := m != member(s.mon) && s.rng.Float64() < 0.5
 	var holder member
 	f := s.library.pick(s.rng, func(f *file) bool {
@@ -239,7 +239,7 @@ func (s *swarm) chooseFetch(name string, minSize int64, run func(context.Context
 	return task{name, func(ctx context.Context) error { return run(ctx, m, f) }, done}
 }
 
-// holder holds a member that has the file; nil if all who do are away.
+// holder returns a running member that has the file, held; nil if there is none.
 func (s *swarm) holder(f *file) member {
 	s.library.mu.Lock()
 	defer s.library.mu.Unlock()
@@ -254,8 +254,8 @@ func (s *swarm) holder(f *file) member {
 	return nil
 }
 
-// chooseVisit draws a peer that leaves for some seconds, one at a time. One that
-// failed to come back before gets another chance.
+// chooseVisit chooses a peer that stops for some seconds, one peer at a time. A
+// peer that failed to come back before is started again.
 func (s *swarm) chooseVisit() task {
 	if s.visits.Load() > 0 {
 		return task{}

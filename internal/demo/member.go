@@ -18,16 +18,17 @@ import (
 // member is a node of the swarm as the load sees it: one of ours, or the
 // monitored one behind its RPC API. All methods may be called concurrently.
 type member interface {
-	// hold keeps the node from leaving until release; false if it is away.
+	// hold keeps the node running until release; it returns false if it is stopped.
 	hold() bool
 	release()
-	// api is how a held node is told what to do.
+	// api returns the API of a held node.
 	api() iface.CoreAPI
-	// read fetches a file and writes it to w as it comes.
+	// read fetches a file and writes it to w as it arrives.
 	read(ctx context.Context, root cid.Cid, w io.Writer) error
 	// provide announces a block that the node has in the DHT.
 	provide(ctx context.Context, c cid.Cid) error
-	// drop deletes blocks, also while the node is away. Missing ones are no error.
+	// drop deletes blocks, also while the node is stopped. Missing blocks are not
+	// an error.
 	drop(ctx context.Context, cids []cid.Cid) error
 }
 
@@ -64,7 +65,7 @@ func put(ctx context.Context, m member, b blocks.Block) error {
 	return nil
 }
 
-// providers counts who is found in the DHT for a block, up to limit.
+// providers counts the providers of a block that the DHT returns, up to limit.
 func providers(ctx context.Context, m member, c cid.Cid, limit int) (int, error) {
 	found, err := m.api().Routing().FindProviders(ctx, path.FromCid(c), options.Routing.NumProviders(limit))
 	if err != nil {

@@ -20,36 +20,36 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// monitored is the node that all this is for, behind its RPC API.
+// monitored is the monitored node, behind its RPC API.
 type monitored struct {
 	rpc  *rpc.HttpApi
 	idle *http.Transport
-	self peer.AddrInfo // set by learn, immutable after
+	self peer.AddrInfo // set by learn; immutable afterwards
 }
 
-// apiURL checks the address of an RPC API and gives it as a URL.
+// apiURL checks the address of an RPC API and returns it as a URL.
 func apiURL(api string) (string, error) {
-	const allowed = "must be a multiaddr such as /ip4/127.0.0.1/tcp/5001 or a URL such as http://127.0.0.1:5001, on loopback"
+	const want = "want a multiaddr such as /ip4/127.0.0.1/tcp/5001 or a URL such as http://127.0.0.1:5001, on loopback"
 	if api == "" {
-		return "", fmt.Errorf("api is empty: %s", allowed)
+		return "", fmt.Errorf("api is empty: %s", want)
 	}
 	if strings.HasPrefix(api, "/") {
 		addr, err := multiaddr.NewMultiaddr(api)
 		if err != nil {
-			return "", fmt.Errorf("api %q: %w; %s", api, err, allowed)
+			return "", fmt.Errorf("api %q: %w; %s", api, err, want)
 		}
 		network, host, err := manet.DialArgs(addr)
 		if err != nil || !strings.HasPrefix(network, "tcp") {
-			return "", fmt.Errorf("api %q: %s", api, allowed)
+			return "", fmt.Errorf("api %q: %s", api, want)
 		}
 		api = "http://" + host
 	}
 	u, err := url.Parse(api)
 	if err != nil || u.Scheme != "http" || u.Port() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return "", fmt.Errorf("api %q: %s", api, allowed)
+		return "", fmt.Errorf("api %q: %s", api, want)
 	}
 	if ip, err := netip.ParseAddr(u.Hostname()); u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return "", fmt.Errorf("api %q: %s", api, allowed)
+		return "", fmt.Errorf("api %q: %s", api, want)
 	}
 	return "http://" + u.Host, nil
 }
@@ -59,8 +59,8 @@ func newMonitored(api string) (*monitored, error) {
 	if err != nil {
 		return nil, err
 	}
-	// No proxy from the environment, and a last look at each address when it
-	// is already resolved: this connection too stays on the machine.
+	// No proxy from the environment, and a check of each resolved address, so
+	// that this connection never leaves the machine either.
 	dialer := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
 		if to, err := netip.ParseAddrPort(address); err != nil || !to.Addr().IsLoopback() {
 			return fmt.Errorf("%s is not on loopback", address)
@@ -75,7 +75,7 @@ func newMonitored(api string) (*monitored, error) {
 	return &monitored{rpc: client, idle: tr}, nil
 }
 
-// learn asks the node who it is and where it listens.
+// learn asks the node for its peer ID and its addresses.
 func (m *monitored) learn(ctx context.Context) error {
 	key, err := m.rpc.Key().Self(ctx)
 	if err != nil {
@@ -87,13 +87,13 @@ func (m *monitored) learn(ctx context.Context) error {
 	}
 	addrs = multiaddr.FilterAddrs(addrs, manet.IsIPLoopback)
 	if len(addrs) == 0 {
-		return fmt.Errorf("the monitored node %s listens on no loopback address: start it isolated", key.ID())
+		return fmt.Errorf("the monitored node %s has no loopback address: want a node with one (start it isolated)", key.ID())
 	}
 	m.self = peer.AddrInfo{ID: key.ID(), Addrs: addrs}
 	return nil
 }
 
-// ping says whether the API answers.
+// ping returns an error if the API does not answer.
 func (m *monitored) ping(ctx context.Context) error {
 	return m.rpc.Request("version").Exec(ctx, nil)
 }
@@ -121,8 +121,8 @@ func (m *monitored) provide(ctx context.Context, c cid.Cid) error {
 	return m.rpc.Routing().Provide(ctx, path.FromCid(c))
 }
 
-// drop removes just these blocks: a repo gc would take what the user has added
-// to the node without a pin as well.
+// drop removes only these blocks. A repo gc would also remove what the user has
+// added to the node without a pin.
 func (m *monitored) drop(ctx context.Context, cids []cid.Cid) error {
 	args := make([]string, len(cids))
 	for i, c := range cids {

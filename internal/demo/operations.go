@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// wantTime is how long a node waits for what nobody has; its wants are
-	// cancelled then.
+	// wantTime is how long a node waits for a block that nobody has; then its
+	// wants are cancelled.
 	wantTime = time.Second
 	// opTime is how long any other operation may take.
 	opTime = 20 * time.Second
 )
 
-// The operations below expect the members that act to be held.
+// The callers of the operations below hold the members that take part.
 
 // addFile makes a member add new content.
 func (s *swarm) addFile(ctx context.Context, m member, data []byte) (*file, error) {
@@ -36,7 +36,7 @@ func (s *swarm) addFile(ctx context.Context, m member, data []byte) (*file, erro
 	return f, nil
 }
 
-// fetch makes a member read a whole file, and checks it.
+// fetch makes a member read a whole file, and checks the content.
 func (s *swarm) fetch(ctx context.Context, m member, f *file) error {
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
@@ -52,7 +52,7 @@ func (s *swarm) fetch(ctx context.Context, m member, f *file) error {
 	return nil
 }
 
-// fetchPart makes a member read the start of a file and then give up.
+// fetchPart makes a member read the start of a file and then cancel.
 func (s *swarm) fetchPart(ctx context.Context, m member, f *file) error {
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
@@ -60,13 +60,13 @@ func (s *swarm) fetchPart(ctx context.Context, m member, f *file) error {
 	if n < f.size/4 {
 		return fmt.Errorf("fetch a part of %s: %w after %d bytes, want it stopped after %d", f.cids[0], err, n, f.size/4)
 	}
-	// All of it may have arrived before the stop, which is no failure. What
-	// did arrive is dropped with the file, and counted as if it were all.
+	// It is not a failure if all of it arrived before. Whatever arrived is
+	// dropped with the file, and counted as the whole file until then.
 	s.library.copied(f, m)
 	return nil
 }
 
-// wantMissing makes a member want what nobody has, until it gives up.
+// wantMissing makes a member want a block that nobody has, for wantTime.
 func (s *swarm) wantMissing(ctx context.Context, m member, c cid.Cid) error {
 	limit, cancel := context.WithTimeout(ctx, wantTime)
 	defer cancel()
@@ -80,8 +80,7 @@ func (s *swarm) wantMissing(ctx context.Context, m member, c cid.Cid) error {
 	return nil
 }
 
-// wantLeaves makes one member read a file of which another one has the root
-// alone.
+// wantLeaves makes one member read a file of which another one has only the root.
 func (s *swarm) wantLeaves(ctx context.Context, reader, holder member, root blocks.Block) error {
 	if err := put(ctx, holder, root); err != nil {
 		return err
@@ -90,20 +89,20 @@ func (s *swarm) wantLeaves(ctx context.Context, reader, holder member, root bloc
 	return s.wantMissing(ctx, reader, root.Cid())
 }
 
-// announce makes a member provide a file in the DHT and another look for it.
+// announce makes one member provide a file in the DHT and another look for it.
 func (s *swarm) announce(ctx context.Context, holder, seeker member, f *file) error {
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
 	if err := holder.provide(ctx, f.cids[0]); err != nil {
 		return fmt.Errorf("provide %s: %w", f.cids[0], err)
 	}
-	// A node may provide when it sees fit, so nothing found yet is no failure.
+	// A node may provide later, so it is not a failure if nothing is found yet.
 	_, err := providers(ctx, seeker, f.cids[0], 1)
 	return err
 }
 
-// reconnect closes the connections of a peer with the monitored node from the
-// side that once dialled, and makes them again.
+// reconnect closes the connections of a peer with the monitored node, from the
+// side that dialled, and dials again.
 func (s *swarm) reconnect(ctx context.Context, p *ownPeer) error {
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
@@ -124,7 +123,7 @@ func (s *swarm) readTo(ctx context.Context, m member, root cid.Cid, w io.Writer)
 	return count.n, err
 }
 
-// drop takes what the library has let go from all members.
+// drop deletes the files that the library has removed at all members.
 func (s *swarm) drop(ctx context.Context) error {
 	var cids []cid.Cid
 	for _, f := range s.library.trim() {
@@ -139,7 +138,7 @@ func (s *swarm) drop(ctx context.Context) error {
 	for _, p := range s.peers {
 		errs = append(errs, p.drop(ctx, cids))
 	}
-	for len(cids) > 0 { // an URL has its limits
+	for len(cids) > 0 { // in parts: the length of a URL is limited
 		n := min(len(cids), 100)
 		errs = append(errs, s.mon.drop(ctx, cids[:n]))
 		cids = cids[n:]
@@ -147,7 +146,7 @@ func (s *swarm) drop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// counter counts what passes.
+// counter counts the bytes written to it.
 type counter struct {
 	w io.Writer
 	n int64
@@ -159,7 +158,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// stopper calls stop once it has taken so many bytes.
+// stopper calls stop after a number of bytes was written to it.
 type stopper struct {
 	left int64
 	stop func()

@@ -36,8 +36,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peerstore"
 )
 
-// agents are what our nodes call themselves, in turn: what a node of the
-// public network meets.
+// agents are the agent versions of our nodes, in turn: common ones of the public
+// network.
 var agents = []string{
 	"kubo/0.43.0/desktop",
 	"kubo/0.39.0/2896aed/docker",
@@ -49,12 +49,12 @@ var agents = []string{
 	"kubo/0.18.1/675f8bd/docker",
 }
 
-// maxProviderRecords is how many DHT provider records one of our nodes keeps
-// in memory; they would expire only after two days.
+// maxProviderRecords is how many DHT provider records one of our nodes keeps in
+// memory. They expire only after two days.
 const maxProviderRecords = 20_000
 
-// ownPeer is one of our nodes. It keeps its identity and its blocks while it
-// is away.
+// ownPeer is one of our nodes. It keeps its identity and its blocks while it is
+// stopped.
 type ownPeer struct {
 	number int
 	cfg    config.Config
@@ -62,10 +62,10 @@ type ownPeer struct {
 	agent  string
 	client bool // of the DHT: asks, but does not serve
 
-	use  sync.RWMutex // read: held by operations; write: leaving or coming back
+	use  sync.RWMutex // held for reading by operations, for writing to start or stop
 	node *core.IpfsNode
 	core iface.CoreAPI
-	info peer.AddrInfo // id for ever, addresses of this stay
+	info peer.AddrInfo // the ID never changes; the addresses are of the current start
 }
 
 func newPeer(seed int64, number int) (*ownPeer, error) {
@@ -93,8 +93,8 @@ func newPeer(seed int64, number int) (*ownPeer, error) {
 	loopback.Apply(&p.cfg)
 	p.cfg.Swarm.ConnMgr.Type = config.NewOptionalString("none")
 	p.cfg.Swarm.ResourceMgr.Enabled = config.False
-	// Only what an operation provides is provided: the records of every block
-	// of every node would be most of what the process holds.
+	// Only the operations provide. Otherwise the records of every block of every
+	// node would take most of the memory.
 	p.cfg.Provide.Enabled = config.False
 	return p, nil
 }
@@ -103,8 +103,8 @@ func newPeer(seed int64, number int) (*ownPeer, error) {
 // for reading by what reads the same variables of its packages: adding files.
 var building sync.RWMutex
 
-// start makes the node if it is not there. The caller holds use for writing,
-// or nobody else knows the peer yet.
+// start starts the node if it is stopped. The caller holds use for writing,
+// unless nobody else has the peer yet.
 func (p *ownPeer) start(ctx context.Context) error {
 	if p.node != nil {
 		return nil
@@ -113,9 +113,9 @@ func (p *ownPeer) start(ctx context.Context) error {
 	if p.client {
 		routing = kubop2p.DHTClientOption
 	}
-	// kubo writes to variables of its packages while it builds a node, so one
-	// at a time. The node ends when stop says so, not with the operation that
-	// started it.
+	// kubo writes to package variables while it builds a node, so only one is
+	// built at a time. The node's context ends in stop, not with the operation
+	// that started it.
 	building.Lock()
 	n, err := core.NewNode(context.WithoutCancel(ctx), &core.BuildCfg{
 		Online:  true,
@@ -138,7 +138,8 @@ func (p *ownPeer) start(ctx context.Context) error {
 	return nil
 }
 
-// stop ends the node, which takes at most stopTime. Same rule as for start.
+// stop stops the node, which takes at most stopTime. The caller holds the same
+// lock as for start.
 func (p *ownPeer) stop() error {
 	n := p.node
 	if n == nil {
@@ -156,10 +157,10 @@ func (p *ownPeer) stop() error {
 	return errors.Join(append(errs, err)...)
 }
 
-// providerFinder digs out the provider query manager that kubo makes for
-// Bitswap and never closes. Left alone it keeps all of a closed node in
-// memory, a few megabytes each time a peer leaves. Nil where the field is not
-// what it was in boxo 0.42; a test looks.
+// providerFinder returns the provider query manager that kubo makes for Bitswap
+// and never closes, by reflection. Unclosed, it keeps all of a stopped node in
+// memory, a few megabytes each time. It returns nil if the field is not as in
+// boxo 0.42, which a test checks.
 func providerFinder(n *core.IpfsNode) interface{ Close() } {
 	if n.Bitswap == nil || n.Bitswap.Client == nil {
 		return nil
@@ -194,7 +195,7 @@ func (p *ownPeer) read(ctx context.Context, root cid.Cid, w io.Writer) error {
 	defer n.Close()
 	f, ok := n.(files.File)
 	if !ok {
-		return fmt.Errorf("%s is no file", root)
+		return fmt.Errorf("%s: want a file", root)
 	}
 	_, err = io.Copy(w, f)
 	return err
@@ -209,7 +210,7 @@ func (p *ownPeer) drop(ctx context.Context, cids []cid.Cid) error {
 	defer p.use.RUnlock()
 	var blocks blockstore.Blockstore
 	if p.node != nil {
-		blocks = p.node.Blockstore // has a cache that must know
+		blocks = p.node.Blockstore // its cache must know of the deletion
 	} else {
 		blocks = blockstore.NewBlockstore(p.store)
 	}
@@ -220,9 +221,9 @@ func (p *ownPeer) drop(ctx context.Context, cids []cid.Cid) error {
 	return errors.Join(errs...)
 }
 
-// dropProviders deletes DHT provider records beyond limit, no matter which. It
-// sees those that the DHT has written: it writes them in batches, and the few
-// hundred that it holds back are bounded by itself.
+// dropProviders deletes arbitrary DHT provider records until limit are left. It
+// sees only records that the DHT has written; the DHT writes in batches of a few
+// hundred.
 func (p *ownPeer) dropProviders(ctx context.Context, limit int) error {
 	found, err := p.store.Query(ctx, query.Query{Prefix: records.ProvidersKeyPrefix, KeysOnly: true})
 	if err != nil {

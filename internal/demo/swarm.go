@@ -15,17 +15,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// meshDegree is how many peers each of ours dials among its own; 5 makes a
-// full mesh of up to 11.
+// meshDegree is how many of our other peers each of ours dials; 5 makes a full
+// mesh of up to 11.
 const meshDegree = 5
 
-// swarm is all members together, and what they did.
+// swarm is all members, and counters of what they did.
 type swarm struct {
 	o       Options
 	mon     *monitored
 	peers   []*ownPeer
 	library library
-	rng     *rand.Rand // used by the opening, then by the load: never by both
+	rng     *rand.Rand // used by the opening, then by the load, never by both at once
 	began   time.Time
 
 	operations, files, failed, skipped atomic.Int64
@@ -41,7 +41,7 @@ func newSwarm(o Options) (*swarm, error) {
 	s := &swarm{
 		o:     o,
 		mon:   mon,
-		rng:   rand.New(rand.NewPCG(uint64(o.Seed), 0x69706673)), // any constant does
+		rng:   rand.New(rand.NewPCG(uint64(o.Seed), 0x69706673)), // an arbitrary constant
 		began: time.Now(),
 	}
 	for i := range o.Peers {
@@ -54,10 +54,10 @@ func newSwarm(o Options) (*swarm, error) {
 	return s, nil
 }
 
-// start makes the first nodes and connects them: first each with the monitored
-// node, so that the direction of these connections is ours to choose, then
-// with each other. The rest is left to join, so that a big swarm does not
-// keep the opening waiting.
+// start starts the first nodes and connects them: first each with the monitored
+// node, so that we choose the direction of these connections, then with each
+// other. The other nodes are started by join, so that the opening of a big swarm
+// does not have to wait for them.
 func (s *swarm) start(ctx context.Context) error {
 	if err := s.learn(ctx); err != nil {
 		return err
@@ -83,11 +83,11 @@ func (s *swarm) start(ctx context.Context) error {
 			s.fail("connect with another peer", err)
 		}
 	}
-	s.o.Log.Debug("demo swarm is up", "peers", len(first), "monitored", s.mon.self.ID.String())
+	s.o.Log.Debug("demo swarm started", "peers", len(first), "monitored", s.mon.self.ID.String())
 	return nil
 }
 
-// join brings in the peers that start left out, one after the other.
+// join starts the peers that start left out, one after the other.
 func (s *swarm) join(ctx context.Context) {
 	for _, p := range s.peers[min(DefaultPeers, len(s.peers)):] {
 		if ctx.Err() != nil {
@@ -116,11 +116,12 @@ func (s *swarm) learn(ctx context.Context) error {
 	}
 }
 
-// dialsMonitored says which of the two sides dials: every other peer.
+// dialsMonitored reports whether the peer dials the monitored node, as every
+// second one does, or is dialled by it.
 func (p *ownPeer) dialsMonitored() bool { return p.number%2 == 0 }
 
-// via picks the addresses of the transport that the peer uses towards the
-// monitored node, TCP or QUIC, or all if there is none of it.
+// via returns the addresses of the transport, TCP or QUIC, that the peer uses to
+// the monitored node, or all addresses if there are none.
 func (p *ownPeer) via(addrs []multiaddr.Multiaddr) []multiaddr.Multiaddr {
 	code := multiaddr.P_TCP
 	if p.number/2%2 == 1 {
@@ -143,8 +144,8 @@ func (s *swarm) linkMonitored(ctx context.Context, p *ownPeer) error {
 	return connect(ctx, s.mon, peer.AddrInfo{ID: p.info.ID, Addrs: p.via(p.info.Addrs)})
 }
 
-// linkPeers makes a peer dial the next ones that are there. The others dial
-// it when it is their turn, or when it is found in the DHT.
+// linkPeers makes a peer dial the next ones that are running. The others dial it
+// in their turn, or when they find it in the DHT.
 func (s *swarm) linkPeers(ctx context.Context, p *ownPeer) error {
 	for step := 1; step <= min(meshDegree, len(s.peers)-1); step++ {
 		other := s.peers[(p.number+step)%len(s.peers)]
@@ -160,7 +161,7 @@ func (s *swarm) linkPeers(ctx context.Context, p *ownPeer) error {
 	return nil
 }
 
-// arrive makes a peer be there and connects it.
+// arrive starts a peer and connects it.
 func (s *swarm) arrive(ctx context.Context, p *ownPeer) error {
 	p.use.Lock()
 	err := p.start(ctx)
@@ -173,8 +174,8 @@ func (s *swarm) arrive(ctx context.Context, p *ownPeer) error {
 	return errors.Join(s.linkMonitored(ctx, p), s.linkPeers(ctx, p))
 }
 
-// visit lets a peer leave and come back after a while, the same as before.
-// It waits for the operations on the peer to end before.
+// visit stops a peer and starts it again after the time away, with the same
+// identity. It waits first until no operation uses the peer.
 func (s *swarm) visit(ctx context.Context, p *ownPeer, away time.Duration) error {
 	s.visits.Add(1)
 	defer s.visits.Add(-1)
@@ -182,17 +183,17 @@ func (s *swarm) visit(ctx context.Context, p *ownPeer, away time.Duration) error
 	err := p.stop()
 	p.use.Unlock()
 	if err != nil {
-		s.o.Log.Debug("peer did not leave cleanly", "peer", p.number, "error", err)
+		s.o.Log.Debug("peer did not stop cleanly", "peer", p.number, "err", err)
 	}
 	select {
 	case <-ctx.Done():
-		return nil // the demo ends, nobody comes back
+		return nil // the demo ends: the peer is not started again
 	case <-time.After(away):
 	}
 	return s.arrive(ctx, p)
 }
 
-// watch ends with an error when the monitored node's API is gone for too long.
+// watch returns an error when the monitored node's API is unreachable for too long.
 func (s *swarm) watch(ctx context.Context) error {
 	answered := time.Now()
 	tick := time.NewTicker(time.Second)
@@ -209,7 +210,7 @@ func (s *swarm) watch(ctx context.Context) error {
 		if err == nil {
 			answered = time.Now()
 		} else if gone := time.Since(answered); gone > s.o.patience && ctx.Err() == nil {
-			return fmt.Errorf("the monitored node's API at %s is gone for %s: %w", s.o.API, gone.Round(time.Second), err)
+			return fmt.Errorf("the monitored node's API at %s is unreachable for %s: %w", s.o.API, gone.Round(time.Second), err)
 		}
 	}
 }
@@ -222,7 +223,7 @@ func (s *swarm) close() {
 			p.use.Lock()
 			defer p.use.Unlock()
 			if err := p.stop(); err != nil {
-				s.o.Log.Debug("peer did not stop cleanly", "peer", p.number, "error", err)
+				s.o.Log.Debug("peer did not stop cleanly", "peer", p.number, "err", err)
 			}
 		})
 	}
@@ -256,7 +257,7 @@ func (s *swarm) report(ctx context.Context) {
 	}
 }
 
-// present counts our peers that are there, and do not wait to leave.
+// present counts our running peers, without those that are about to stop.
 func (s *swarm) present() int {
 	n := 0
 	for _, p := range s.peers {
@@ -268,7 +269,7 @@ func (s *swarm) present() int {
 	return n
 }
 
-// line is one line of progress.
+// line returns one line of progress.
 func (s *swarm) line(name string) string {
 	return fmt.Sprintf("%s: %s, %d of %d peers, %d operations, %d failed, %d files added, %.1f MiB fetched, %.1f MiB held",
 		name, time.Since(s.began).Round(time.Second), s.present(), len(s.peers),

@@ -1,12 +1,11 @@
 // Package guard recovers panics of ipfsmon before they reach other code: in a
 // callback of libp2p or Bitswap, a stream of a peer, a subscriber, a request.
 //
-// In: a deferred call. Out: a counter, and a line "recovered from a panic" in
-// the log with what was being done and the stack, at most one in ten seconds
-// for each thing that can be done.
-// Promised: a call without a panic allocates nothing and takes no lock; a panic
-// of the logger is recovered too. Not promised: that the operation completed;
-// the caller cleans up after it.
+// In: a deferred call. Out: a counter, and a log line "recovered from a panic"
+// with the operation and the stack, at most one in ten seconds for each
+// operation. Promised: a call without a panic allocates nothing and takes no
+// lock; a panic of the logger is recovered too. Not promised: that the operation
+// completed; the caller cleans up after it.
 package guard
 
 import (
@@ -24,31 +23,32 @@ import (
 // Message is the text of the log line.
 const Message = "recovered from a panic"
 
-// Guard counts and logs panics. Its zero value is ready and logs to
-// slog.Default(). It may be used from any goroutine, and is not copied.
+// Guard counts and logs panics. Its zero value is ready for use and logs to
+// slog.Default(). It may be used from any goroutine, and must not be copied.
 type Guard struct {
 	Log *slog.Logger // set before the first use; nil: slog.Default()
 
 	count atomic.Uint64
 
 	mu    sync.Mutex
-	lines map[string]*throttle.Line // by what was being done, a closed set
+	lines map[string]*throttle.Line // by operation, a closed set
 }
 
-// New makes a guard that logs to log; nil is slog.Default().
+// New returns a guard that logs to log; nil means slog.Default().
 func New(log *slog.Logger) *Guard { return &Guard{Log: log} }
 
-// Recover ends a panic of the function that defers it: `defer g.Recover("stream:
-// encode an event")`. doing is a constant: the room, and what was being done.
+// Recover recovers from a panic of the function that defers it: `defer
+// g.Recover("stream: encode an event")`. doing is a constant: the package and the
+// operation.
 func (g *Guard) Recover(doing string) {
 	if p := recover(); p != nil {
 		g.Caught(p, doing)
 	}
 }
 
-// Caught counts and logs p, which is what recover() returned in a deferred
-// function that has more to do than Recover. args are further pairs for the
-// log, as those of slog.
+// Caught counts and logs p, the value of recover(), for deferred functions that
+// have more to do than Recover. args are more key-value pairs for the log line,
+// as in slog.
 func (g *Guard) Caught(p any, doing string, args ...any) {
 	n := g.count.Add(1)
 	g.mu.Lock()
@@ -65,7 +65,7 @@ func (g *Guard) Caught(p any, doing string, args ...any) {
 	if !ok {
 		return
 	}
-	defer func() { _ = recover() }() // a logger that panics must not undo what was caught
+	defer func() { _ = recover() }() // the logger may panic as well
 	log := g.Log
 	if log == nil {
 		log = slog.Default()
@@ -74,13 +74,14 @@ func (g *Guard) Caught(p any, doing string, args ...any) {
 	log.Error(Message, append(args, "so_far", n, "held_back", held, "stack", string(debug.Stack()))...)
 }
 
-// Panics is how many panics were caught.
+// Panics returns how many panics were caught.
 func (g *Guard) Panics() uint64 { return g.count.Load() }
 
-// ErrPanic is wrapped by the errors of Call that were panics.
+// ErrPanic is wrapped by the errors of Call that stand for a panic.
 var ErrPanic = errors.New("panic")
 
-// Call calls f. A panic of it is counted and logged, and is the error.
+// Call calls f and returns its error. It counts and logs a panic of f, and returns
+// it as an error.
 func (g *Guard) Call(doing string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -91,9 +92,9 @@ func (g *Guard) Call(doing string, f func() error) (err error) {
 	return f()
 }
 
-// Handler is h behind the guard. A panic breaks the connection off, as net/http
-// does itself: half an answer must not look like a whole one. That of
-// http.ErrAbortHandler is no fault, and passes.
+// Handler returns h with a guard. A panic closes the connection, as in net/http:
+// half an answer must not look like a complete one. http.ErrAbortHandler passes
+// unrecovered and uncounted.
 func (g *Guard) Handler(doing string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {

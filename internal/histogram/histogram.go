@@ -1,5 +1,4 @@
-// Package histogram has the one definition of the project's percentiles of
-// durations.
+// Package histogram defines how the project computes percentiles of durations.
 //
 // In: durations. Out: their count, sum and maximum, exact, and percentiles that
 // are at most 1/32 off. Promised: adding one neither allocates nor takes time
@@ -49,7 +48,7 @@ func bucketOf(v uint64) int {
 	return (e+1)<<subBits | int(v>>e)&(subBuckets-1)
 }
 
-// middle is the value reported for what is in bucket i.
+// middle returns the value that is reported for bucket i.
 func middle(i int) time.Duration {
 	if i < subBuckets {
 		return time.Duration(i)

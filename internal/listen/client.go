@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// Client makes a client for requests to servers of ipfsmon and to those of this
-// machine. It goes straight to them, whatever HTTP_PROXY says, as a proxy would
-// read the token, and follows no redirects: the answer is what the server that
-// was asked says. A request ends after the timeout, its answer included; 0 is none.
+// Client returns a client for requests to servers of ipfsmon and to servers on
+// this machine. It ignores HTTP_PROXY, because a proxy could read the token, and
+// follows no redirects. The timeout includes reading the answer; 0 means none.
 func Client(timeout time.Duration) *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{Proxy: nil, IdleConnTimeout: time.Minute},

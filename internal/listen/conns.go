@@ -16,47 +16,46 @@ import (
 const (
 	// grace is how long a client may keep the server waiting, for a request's
 	// header or in the middle of a request or an answer, before its connection is
-	// one of the first that make room.
+	// among the first to be evicted.
 	grace = time.Second
-	// descriptorShare: a server holds at most one part in so many of the file
-	// descriptors that the process may have; the others are for files and peers.
+	// descriptorShare is the divisor of the process's limit of file descriptors
+	// that bounds a server's connections; the others are for files and peers.
 	descriptorShare = 8
 )
 
 // Bounds are the most connections that a server holds.
 type Bounds struct {
-	// Total is of all clients. It is lowered to an eighth of the file
-	// descriptors that the process may have (RLIMIT_NOFILE).
+	// Total bounds the connections of all clients. It is lowered to an eighth of
+	// the process's limit of file descriptors (RLIMIT_NOFILE).
 	Total int
-	// PerAddress is of one client: an IP address, or for IPv6 the network of 64
-	// bits, which is what one subscriber of a provider has. Loopback and unix
-	// sockets are exempt: a reverse proxy or a tunnel ends there, and many come
-	// by it. 0: no bound.
+	// PerAddress bounds the connections of one client: of an IPv4 address, or of
+	// an IPv6 network of 64 bits, which is what a provider assigns to one
+	// customer. Loopback and unix sockets are exempt, since a reverse proxy or a
+	// tunnel has many clients. 0: no bound.
 	PerAddress int
-	// Waiting is of those that have not asked for anything yet. 0: no bound.
+	// Waiting bounds the connections without a request yet. 0: no bound.
 	Waiting int
 }
 
-// Conns holds the connections of one server, of all its listeners, within
-// bounds. Where a bound is reached a new connection takes the place of the one
-// that has kept the server waiting longest: first of those that have not
-// finished a request's header for a second, then of those that are kept open
-// between two requests, then of those that have stood still for a second in the
-// middle of a request or an answer, then of those that have just come. If there
-// is none, all are being served, and the new one is closed. All methods may be
-// called from any goroutine.
+// Conns keeps the connections of all listeners of one server within bounds. When
+// a bound is reached, a new connection evicts the one that has kept the server
+// waiting longest, in this order: connections whose request header is incomplete
+// after a second; idle ones between two requests; those that have stalled for a
+// second in the middle of a request or an answer; those that have just been
+// accepted. If there is none of these, all are being served, and the new
+// connection is closed. All methods may be called from any goroutine.
 type Conns struct {
 	bounds Bounds
 
 	mu      sync.Mutex
 	open    map[*Conn]struct{}
-	sources map[netip.Addr]int // connections of each address that is bounded
+	sources map[netip.Addr]int // connections of each address with a bound
 	waiting int
 
 	refused, evicted atomic.Uint64
 }
 
-// NewConns makes an empty one.
+// NewConns returns a Conns without connections.
 func NewConns(b Bounds) *Conns {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil {
@@ -65,12 +64,13 @@ func NewConns(b Bounds) *Conns {
 	return &Conns{bounds: b, open: make(map[*Conn]struct{}), sources: make(map[netip.Addr]int)}
 }
 
-// Listener keeps what l accepts within the bounds; all that it returns are
-// *Conn.
+// Listener returns a listener that accepts from l within the bounds. Its
+// connections are of type *Conn.
 func (c *Conns) Listener(l net.Listener) net.Listener { return &bounded{l, c} }
 
-// Serve has an HTTP server keep to the bounds, beside Listener. It is called
-// before the server runs, when its Handler is set.
+// Serve makes an HTTP server report the phases of its connections, so that the
+// right ones are evicted. Call it, in addition to Listener, after the server's
+// Handler is set and before it runs.
 func (c *Conns) Serve(s *http.Server) {
 	s.ConnState = c.state
 	s.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
@@ -86,22 +86,22 @@ func (c *Conns) Serve(s *http.Server) {
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &body{r.Body, conn}
 		}
-		// What is left of the body is read after that, and what is left of the
-		// answer written.
+		// After that the library still reads the rest of the body and writes the
+		// rest of the answer.
 		defer func() { conn.over.Store(now()) }()
 		next.ServeHTTP(w, r)
 	})
 }
 
-// Stats counts the connections that are open, that were closed at once since
-// there was no room, and that made room.
+// Stats returns how many connections are open, were refused because there was no
+// room, and were evicted.
 func (c *Conns) Stats() (open int, refused, evicted uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.open), c.refused.Load(), c.evicted.Load()
 }
 
-// CloseWaiting closes the connections that have not asked for anything yet.
+// CloseWaiting closes the connections that have not sent a request yet.
 func (c *Conns) CloseWaiting() {
 	c.mu.Lock()
 	var all []*Conn
@@ -116,13 +116,13 @@ func (c *Conns) CloseWaiting() {
 	}
 }
 
-// phase is what a connection is at.
+// phase is the state of a connection.
 type phase int
 
 const (
-	waiting phase = iota // it has not asked for anything yet
-	idle                 // it was served and may ask again
-	busy                 // it is being served
+	waiting phase = iota // no request yet
+	idle                 // between two requests
+	busy                 // being served
 	gone
 )
 
@@ -130,24 +130,23 @@ const (
 type Conn struct {
 	net.Conn
 	all    *Conns
-	source netip.Addr // zero: not bounded
+	source netip.Addr // zero: exempt from PerAddress
 
 	phase phase // guarded by all.mu, as since
-	since int64 // the phase's begin
+	since int64 // start of the phase
 
-	// When it began to keep the server waiting in the middle of a request; 0: it
-	// does not. over is when its request was served, but for what the HTTP
-	// library still reads and writes.
+	// blocked is when it began to keep the server waiting in the middle of a
+	// request; 0: it does not. over is when the handler returned; the HTTP library
+	// may still read and write.
 	blocked, over atomic.Int64
 }
 
-// began is what times are counted from, in nanoseconds of a clock that is never set.
+// began is the origin of the times here: nanoseconds of the monotonic clock.
 var began = time.Now()
 
 func now() int64 { return int64(time.Since(began)) + 1 }
 
-// Busy says that the client has asked for something and is being served: the
-// connection stays until one of its ends closes it.
+// Busy marks the connection as being served: it is not evicted any more.
 func (c *Conn) Busy() { c.all.enter(c, busy) }
 
 // Write is that of net.Conn.
@@ -205,7 +204,7 @@ func (c *Conns) enter(conn *Conn, to phase) {
 
 type connKey struct{}
 
-// Under gets at the connection of Conns under a TLS one; nil if there is none.
+// Under returns the *Conn that nc is or that is under its TLS; nil if there is none.
 func Under(nc net.Conn) *Conn {
 	for {
 		switch c := nc.(type) {
@@ -219,7 +218,7 @@ func Under(nc net.Conn) *Conn {
 	}
 }
 
-// state is http.Server's ConnState. One that was hijacked is busy until it is
+// state is the http.Server's ConnState. A hijacked connection is busy until it is
 // closed.
 func (c *Conns) state(nc net.Conn, s http.ConnState) {
 	conn := Under(nc)
@@ -238,7 +237,7 @@ func (c *Conns) state(nc net.Conn, s http.ConnState) {
 	}
 }
 
-// body is a request's body, which may be long in coming.
+// body is a request's body; it records when a read waits for the client.
 type body struct {
 	io.ReadCloser
 	conn *Conn
@@ -256,8 +255,8 @@ type bounded struct {
 	conns *Conns
 }
 
-// Accept is that of net.Listener. Where no file descriptor is left a
-// connection that waits makes room.
+// Accept implements net.Listener. Without a free file descriptor it evicts a
+// waiting connection.
 func (b *bounded) Accept() (net.Conn, error) {
 	for {
 		nc, err := b.Listener.Accept()
@@ -274,7 +273,7 @@ func (b *bounded) Accept() (net.Conn, error) {
 	}
 }
 
-// admit takes a new connection in, or closes it and returns nil.
+// admit adds a new connection, or closes it and returns nil.
 func (c *Conns) admit(nc net.Conn) *Conn {
 	conn := &Conn{Conn: nc, all: c, source: sourceOf(nc), since: now()}
 	for {
@@ -305,8 +304,8 @@ func (c *Conns) admit(nc net.Conn) *Conn {
 }
 
 // evict closes the connection that has kept the server waiting longest, and
-// says whether there was one: of those from an address, or of all if that is
-// the zero address; with only, of those that have not asked for anything yet.
+// reports whether there was one. It chooses among those from an address, or among
+// all if that is the zero address; with only, among those without a request yet.
 func (c *Conns) evict(from netip.Addr, only bool) bool {
 	c.mu.Lock()
 	var victim *Conn
@@ -330,11 +329,11 @@ func (c *Conns) evict(from netip.Addr, only bool) bool {
 	return true
 }
 
-// stays is the rank of a connection that is being served.
+// stays is the rank of a connection that is being served: it is not evicted.
 const stays = 4
 
-// rank is when a connection's turn is to make room, the lowest first, and since
-// when it keeps the server waiting. all.mu is held.
+// rank returns in which order a connection is evicted, the lowest rank first, and
+// since when it has kept the server waiting. The caller holds all.mu.
 func (c *Conn) rank() (rank int, since int64) {
 	long := func(at int64) bool { return now()-at >= int64(grace) }
 	switch c.phase {
@@ -356,7 +355,8 @@ func (c *Conn) rank() (rank int, since int64) {
 	return stays, 0
 }
 
-// sourceOf is what the bound of one client counts by; zero if it is not bounded.
+// sourceOf returns the address by which PerAddress counts a connection; zero if it
+// is exempt.
 func sourceOf(conn net.Conn) netip.Addr {
 	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {

@@ -1,9 +1,9 @@
 // Package listen opens the listeners of the stream and of the HTTP API.
 //
-// In: addresses as they stand in the configuration, "host:port" or
-// "unix:/path". Out: bound listeners, all of them or none. Promised: nothing
-// listens beyond the loopback interface unless that was requested explicitly,
-// and a unix socket is accessible to its owner only, from the moment it exists.
+// In: addresses from the configuration, "host:port" or "unix:/path". Out: bound
+// listeners, all of them or none. Promised: nothing listens beyond the loopback
+// interface unless that was requested explicitly, and a unix socket is accessible
+// to its owner only, from the moment it exists.
 package listen
 
 import (
@@ -24,9 +24,9 @@ var ErrMissing = errors.New("missing ListenAddresses")
 
 const unixPrefix = "unix:"
 
-// Check says what is wrong with the addresses, all of it, without opening any.
-// With allowBeyond, addresses beyond loopback are good: what is served there is
-// protected, or was asked for in so many words (package access).
+// Check returns all errors of the addresses, joined, without opening any. With
+// allowBeyond, addresses beyond loopback are valid: what is served there is
+// protected, or AllowInsecure is set (package access).
 func Check(addresses []string, allowBeyond bool) error {
 	if len(addresses) == 0 {
 		return ErrMissing
@@ -38,7 +38,7 @@ func Check(addresses []string, allowBeyond bool) error {
 			errs = append(errs, err)
 		}
 		if _, port, _ := net.SplitHostPort(a); seen[a] && port != "0" {
-			errs = append(errs, fmt.Errorf("address %q is there twice", a))
+			errs = append(errs, fmt.Errorf("address %q is listed twice: want it once", a))
 		}
 		seen[a] = true
 	}
@@ -48,7 +48,7 @@ func Check(addresses []string, allowBeyond bool) error {
 func check(address string, allowBeyond bool) error {
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
 		if !filepath.IsAbs(path) {
-			return fmt.Errorf("address %q: the path of a unix socket must be absolute, as in unix:/run/ipfsmon.sock", address)
+			return fmt.Errorf("address %q: want an absolute path of a unix socket, as in unix:/run/ipfsmon.sock", address)
 		}
 		return nil
 	}
@@ -57,7 +57,7 @@ func check(address string, allowBeyond bool) error {
 		return fmt.Errorf("address %q: want host:port, as in 127.0.0.1:8181, or unix:/path", address)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("address %q: the port must be a number from 0 to 65535", address)
+		return fmt.Errorf("address %q: want a port from 0 to 65535", address)
 	}
 	if !allowBeyond && !LoopbackHost(host) {
 		return beyond(address)
@@ -70,7 +70,7 @@ func beyond(address string) error {
 		"set TLSCertFile, TLSKeyFile and TokenFiles, or use 127.0.0.1, [::1], localhost or unix:/path, or set AllowInsecure to true", address)
 }
 
-// LoopbackHost says whether a host, a name or an IP address, can only be this
+// LoopbackHost reports whether a host name or an IP address can only be this
 // machine.
 func LoopbackHost(host string) bool {
 	if host == "localhost" {
@@ -80,7 +80,7 @@ func LoopbackHost(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// Local says whether an address of the configuration is on the loopback
+// Local reports whether an address of the configuration is on the loopback
 // interface or a unix socket.
 func Local(address string) bool {
 	if strings.HasPrefix(address, unixPrefix) {
@@ -90,7 +90,7 @@ func Local(address string) bool {
 	return err == nil && LoopbackHost(host)
 }
 
-// LocalAddr says the same of a bound address.
+// LocalAddr is Local for a bound address.
 func LocalAddr(a net.Addr) bool {
 	if a.Network() == "unix" {
 		return true
@@ -99,9 +99,8 @@ func LocalAddr(a net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// All binds the addresses. If one cannot be bound, those bound before are
-// closed again. The caller closes the listeners; a unix socket's file goes
-// with its listener.
+// All binds the addresses. If one cannot be bound, it closes those bound before.
+// The caller closes the listeners; that also removes the file of a unix socket.
 func All(addresses []string, allowBeyond bool) ([]net.Listener, error) {
 	if err := Check(addresses, allowBeyond); err != nil {
 		return nil, err
@@ -128,7 +127,7 @@ func open(address string, allowBeyond bool) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// "localhost" is what the host file makes of it.
+	// The hosts file may resolve "localhost" to anything.
 	if !allowBeyond && !LocalAddr(l.Addr()) {
 		l.Close()
 		return nil, beyond(address)
@@ -152,9 +151,9 @@ func (l *unixListener) Close() error {
 
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
-// openUnix binds the socket in a folder that only we may enter, gives it its
-// mode there and then moves it to its place: at its place it never has the
-// mode that the process's umask would give it.
+// openUnix binds the socket in a folder that only we may enter, sets its mode, and
+// then moves it to its path. So at its path it never has the mode of the process's
+// umask.
 func openUnix(path string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
@@ -180,8 +179,8 @@ func openUnix(path string) (net.Listener, error) {
 	return &unixListener{UnixListener: l, path: path}, nil
 }
 
-// removeStale makes way where a process that was killed left its socket. What
-// is not a socket of ours, or still answers, stays.
+// removeStale removes the socket that a killed process left. It keeps what is not
+// a socket, belongs to another user, or still answers, and returns an error.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -191,10 +190,10 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("listen unix %s: there is a file of this name that is not a socket", path)
+		return fmt.Errorf("listen unix %s: a file with this name exists and is not a socket", path)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Getuid() {
-		return fmt.Errorf("listen unix %s: there is a socket of this name that belongs to another user", path)
+		return fmt.Errorf("listen unix %s: a socket with this name exists and belongs to another user", path)
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {

@@ -29,8 +29,8 @@ func TestCheck(t *testing.T) {
 	f("want host:port", "::1:80")
 	f("from 0 to 65535", "127.0.0.1:65536")
 	f("from 0 to 65535", "127.0.0.1:http")
-	f("must be absolute", "unix:s")
-	f("is there twice", "127.0.0.1:1", "127.0.0.1:1")
+	f("want an absolute path", "unix:s")
+	f("is listed twice", "127.0.0.1:1", "127.0.0.1:1")
 	for _, beyond := range []string{":8181", "0.0.0.0:8181", "[::]:8181", "192.0.2.1:1", "example.org:1", "localhost.example.org:1", "127.0.0.1.example.org:1"} {
 		f("set AllowInsecure", beyond)
 		require.NoError(t, Check([]string{beyond}, true))

@@ -11,29 +11,28 @@ import (
 	"github.com/ipfs/kubo/config"
 )
 
-// Fault is one key of a kubo configuration by which its node might leave the
-// loopback interface.
+// Fault is a key of a kubo configuration with a value by which its node might
+// reach beyond the loopback interface.
 type Fault struct {
-	Key  string // as `ipfs config` takes it: Addresses.API
-	Has  string // its value as JSON, "nothing" where there is none
-	Want string // what is wanted in its place
+	Key  string // as for `ipfs config`: Addresses.API
+	Has  string // its value as JSON; "nothing" if it has none
+	Want string // what it should be
 }
 
 func (f Fault) String() string { return fmt.Sprintf("%s is %s: want %s", f.Key, f.Has, f.Want) }
 
-// addressKeys hold addresses, and any that are on loopback are good.
+// addressKeys are the keys of addresses; every loopback address is fine there.
 var addressKeys = []string{
 	"Addresses.Swarm", "Addresses.Announce", "Addresses.AppendAnnounce", "Addresses.API", "Addresses.Gateway", "Bootstrap", "Peering.Peers",
 }
 
-// localDHTs are the values of Routing.Type by which nobody is asked over HTTP.
+// localDHTs are the values of Routing.Type without requests over HTTP.
 var localDHTs = []any{"dht", "dhtclient", "dhtserver", "none"}
 
-// Check says how a configuration differs from one that Apply made, sorted by
-// key; none: its node keeps to loopback. What cannot lead away from there may
-// be as the user wants it: the addresses that the node listens on and the
-// peers that it knows, as long as they are on loopback, what it does not
-// announce, and a DHT of any kind.
+// Check returns the keys by which a configuration differs from one that Apply
+// made, sorted; none: its node is confined to loopback. Settings that cannot lead
+// beyond loopback may differ: listen addresses and known peers on loopback, the
+// addresses that it does not announce, and the kind of DHT.
 func Check(cfg *config.Config) ([]Fault, error) {
 	applied, err := cfg.Clone()
 	if err != nil {
@@ -59,7 +58,7 @@ func Check(cfg *config.Config) ([]Fault, error) {
 		f := Fault{key, text(have), text(want)}
 		switch {
 		case slices.Contains(addressKeys, key):
-			f.Want = "addresses of 127.0.0.0/8 alone"
+			f.Want = "addresses in 127.0.0.0/8 only"
 			if !leaves(have) {
 				continue
 			}
@@ -74,8 +73,9 @@ func Check(cfg *config.Config) ([]Fault, error) {
 	return faults, nil
 }
 
-// leaves says whether any of these addresses, multiaddrs or peers with some,
-// may be beyond loopback. IPv6 is among what an isolated node refuses.
+// leaves reports whether any of these addresses, multiaddrs or peers with
+// multiaddrs, may be beyond loopback. IPv6 counts as beyond: an isolated node
+// refuses it.
 func leaves(v any) bool {
 	switch v := v.(type) {
 	case nil:
@@ -118,8 +118,8 @@ func text(v any) string {
 	return string(b)
 }
 
-// flatten lists a configuration by key. Lists, and the resolvers, whose names
-// have dots, are values.
+// flatten returns the values of a configuration by key. Lists are values, and so
+// is the map of resolvers, because their names have dots.
 func flatten(cfg *config.Config) (map[string]any, error) {
 	b, err := json.Marshal(cfg)
 	if err != nil {

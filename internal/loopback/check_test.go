@@ -58,15 +58,15 @@ func TestCheck(t *testing.T) {
 
 	// What does not is named, with what is wanted.
 	f(func(c *config.Config) { c.Addresses.API = config.Strings{"/ip4/0.0.0.0/tcp/5001"} },
-		`Addresses.API is "/ip4/0.0.0.0/tcp/5001": want addresses of 127.0.0.0/8 alone`)
+		`Addresses.API is "/ip4/0.0.0.0/tcp/5001": want addresses in 127.0.0.0/8 only`)
 	f(func(c *config.Config) { c.Addresses.Swarm = append(c.Addresses.Swarm, "/ip6/::/tcp/4001") },
-		`Addresses.Swarm is ["/ip4/127.0.0.1/tcp/0","/ip4/127.0.0.1/udp/0/quic-v1","/ip6/::/tcp/4001"]: want addresses of 127.0.0.0/8 alone`)
+		`Addresses.Swarm is ["/ip4/127.0.0.1/tcp/0","/ip4/127.0.0.1/udp/0/quic-v1","/ip6/::/tcp/4001"]: want addresses in 127.0.0.0/8 only`)
 	f(func(c *config.Config) { c.Bootstrap = []string{"auto"} },
-		`Bootstrap is ["auto"]: want addresses of 127.0.0.0/8 alone`)
+		`Bootstrap is ["auto"]: want addresses in 127.0.0.0/8 only`)
 	f(func(c *config.Config) { c.Bootstrap = []string{"/dnsaddr/bootstrap.libp2p.io/p2p/" + id.PeerID} },
-		`Bootstrap is ["/dnsaddr/bootstrap.libp2p.io/p2p/`+id.PeerID+`"]: want addresses of 127.0.0.0/8 alone`)
+		`Bootstrap is ["/dnsaddr/bootstrap.libp2p.io/p2p/`+id.PeerID+`"]: want addresses in 127.0.0.0/8 only`)
 	f(func(c *config.Config) { c.Peering.Peers = there("/ip4/192.0.2.1/tcp/4001") },
-		`Peering.Peers is [{"Addrs":["/ip4/192.0.2.1/tcp/4001"],"ID":"`+id.PeerID+`"}]: want addresses of 127.0.0.0/8 alone`)
+		`Peering.Peers is [{"Addrs":["/ip4/192.0.2.1/tcp/4001"],"ID":"`+id.PeerID+`"}]: want addresses in 127.0.0.0/8 only`)
 	f(func(c *config.Config) { c.Routing.Type = config.NewOptionalString("auto") },
 		`Routing.Type is "auto": want "dhtserver"`)
 	f(func(c *config.Config) { c.AutoConf.Enabled = config.Default; c.Discovery.MDNS.Enabled = true },

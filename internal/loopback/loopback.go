@@ -1,25 +1,25 @@
-// Package loopback makes a kubo configuration keep to this machine.
+// Package loopback confines a kubo node to this machine, by its configuration.
 //
 // In: any kubo config. Out: the same config, changed so that a node with it
 // listens on 127.0.0.1 only, has no bootstrap peers, queries no service, and
 // neither dials nor accepts any address outside 127.0.0.0/8, whatever peers
 // announce. Promised: the rest of the config (identity, datastore, limits, plugins
-// but telemetry) stays as it was. Not promised: commands by which the user
-// sends the node elsewhere, such as "ipfs pin remote" or a filestore URL.
+// except telemetry) is unchanged. Not covered: commands by which the user makes
+// the node connect elsewhere, such as "ipfs pin remote" or a filestore URL.
 package loopback
 
 import "github.com/ipfs/kubo/config"
 
-// deadResolver is where names are looked up: a port of our own machine on
-// which nobody answers (9, discard). Leaving the resolvers out would not do:
-// kubo then asks the system's resolver for each /dns address that a peer
-// announces, and that question leaves the machine.
+// deadResolver is where DNS names are looked up: a port of this machine on which
+// nobody answers (9, discard). Without resolvers, kubo would ask the system's
+// resolver for each /dns address that a peer announces, and that request leaves
+// the machine.
 const deadResolver = "http://127.0.0.1:9/dns-query"
 
-// filters are the addresses that are neither dialled nor accepted: IPv4
-// without 127.0.0.0/8, which are the eight prefixes that differ from
-// 01111111 in one bit after a common start, and all of IPv6, since the node
-// listens on IPv4 only. IPv4 addresses written as IPv6 meet the IPv4 prefixes.
+// filters are the addresses that are neither dialled nor accepted: IPv4 without
+// 127.0.0.0/8, which are the eight prefixes that differ from 01111111 in their
+// last bit, and all of IPv6, since the node listens on IPv4 only. IPv4 addresses
+// written as IPv6 match the IPv4 prefixes.
 var filters = []string{
 	"/ip4/0.0.0.0/ipcidr/2",   // 0-63
 	"/ip4/64.0.0.0/ipcidr/3",  // 64-95
@@ -32,8 +32,8 @@ var filters = []string{
 	"/ip6/::/ipcidr/0",
 }
 
-// Apply changes cfg so that its node keeps to loopback. Addresses that it
-// replaces are gone, so keep a copy of a config that is to be used again.
+// Apply changes cfg so that its node is confined to loopback. It overwrites
+// addresses: keep a copy of a config that you still need.
 //
 // The node listens for peers on free TCP and QUIC ports and for the RPC API on
 // a free TCP port; the gateway is off. It is a DHT server, so that a handful
@@ -49,7 +49,7 @@ func Apply(cfg *config.Config) {
 	}
 	cfg.Swarm.AddrFilters = append([]string(nil), filters...)
 
-	// Nobody is known at the start, and nobody is searched outside libp2p.
+	// No known peers at the start, and no discovery outside libp2p.
 	cfg.Bootstrap = []string{}
 	cfg.Peering.Peers = nil
 	cfg.Discovery.MDNS.Enabled = false
@@ -66,7 +66,7 @@ func Apply(cfg *config.Config) {
 	cfg.Ipns.DelegatedPublishers = []string{}
 	cfg.HTTPRetrieval.Enabled = config.False
 
-	// Nothing here needs help to be reached.
+	// On loopback no NAT traversal is needed.
 	cfg.AutoNAT.ServiceMode = config.AutoNATServiceDisabled
 	cfg.Swarm.DisableNatPortMap = true
 	cfg.Swarm.RelayClient.Enabled = config.False
@@ -75,7 +75,7 @@ func Apply(cfg *config.Config) {
 	cfg.Swarm.EnableHolePunching = config.False
 	cfg.Swarm.Transports.Network.Relay = config.False
 
-	// Nothing is reported to anybody.
+	// No reports to anybody.
 	cfg.Version.SwarmCheckEnabled = config.False
 	telemetry := cfg.Plugins.Plugins["telemetry"]
 	telemetry.Disabled = true
@@ -84,7 +84,7 @@ func Apply(cfg *config.Config) {
 	}
 	cfg.Plugins.Plugins["telemetry"] = telemetry
 	for name, service := range cfg.Pinning.RemoteServices {
-		service.Policies.MFS.Enable = false // would send the MFS root there by itself
+		service.Policies.MFS.Enable = false // otherwise kubo sends the MFS root there
 		cfg.Pinning.RemoteServices[name] = service
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/oschwald/maxminddb-golang"
 )
 
-// form reads the country out of a record, which read fills. The makers of
-// country files write it in different places.
+// form returns the country of a record, which read decodes. Files of different
+// makers have it under different keys.
 type form func(read func(record any) error) (string, error)
 
 // forms are tried in this order.
@@ -41,12 +41,12 @@ var forms = []form{
 	},
 }
 
-// looked is how many records are looked at for a country before a file is
-// taken for one without.
+// looked is how many records are read in search of a country before the file is
+// rejected.
 const looked = 10_000
 
-// findForm finds how the database writes countries. The error says what its
-// records have instead.
+// findForm finds under which keys the database has countries. The error names the
+// keys that its records have.
 func (l *Lookup) findForm() (found form, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -80,7 +80,7 @@ func (l *Lookup) findForm() (found form, err error) {
 		l.database.Metadata.DatabaseType, strings.Join(slices.Sorted(maps.Keys(has)), ", "))
 }
 
-// isCode says whether a text may be a country of ISO 3166-1 alpha-2.
+// isCode reports whether a text has the form of an ISO 3166-1 alpha-2 code.
 func isCode(code string) bool {
 	return len(code) == 2 && upper(code[0]) && upper(code[1])
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// maxProblems is the most lines of a list that one error names.
+// maxProblems is the most invalid lines that one error names.
 const maxProblems = 5
 
-// readList reads a list of gateways. A list with a line that is wrong is
-// wrong as a whole: half a list would quietly count gateways as people.
+// readList reads a list of gateways. One invalid line makes the whole list
+// invalid: with half a list, gateways would silently count as people.
 func readList(path string) (map[peer.ID]struct{}, os.FileInfo, error) {
 	b, info, err := readFile(path, MaxList)
 	if err != nil {
@@ -42,14 +42,14 @@ func parseList(b []byte) (map[peer.ID]struct{}, error) {
 		p, err := peer.Decode(string(line))
 		if err != nil {
 			if wrong++; wrong <= maxProblems {
-				errs = append(errs, fmt.Errorf("line %d: %.64q is no peer ID: %w", n, line, err))
+				errs = append(errs, fmt.Errorf("line %d: %.64q is not a peer ID: %w", n, line, err))
 			}
 			continue
 		}
 		list[p] = struct{}{}
 	}
 	if wrong > maxProblems {
-		errs = append(errs, fmt.Errorf("and %d lines more", wrong-maxProblems))
+		errs = append(errs, fmt.Errorf("and %d more lines", wrong-maxProblems))
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("want one peer ID per line and comments after #: %w", errors.Join(errs...))
@@ -57,8 +57,8 @@ func parseList(b []byte) (map[peer.ID]struct{}, error) {
 	return list, nil
 }
 
-// watch reads the list again when its file changed, until Close. seen is how
-// the file looked when it was read last.
+// watch reads the list again when its file changes, until Close. seen describes
+// the file that was read last.
 func (l *Lookup) watch(seen os.FileInfo) {
 	tick := time.NewTicker(l.cfg.PollInterval)
 	defer tick.Stop()
@@ -72,14 +72,14 @@ func (l *Lookup) watch(seen os.FileInfo) {
 	}
 }
 
-// poll reads the list if its file is not as it was seen, and returns how it
-// looks now. What is wrong with the file is logged once for each change.
+// poll reads the list if its file differs from seen, and returns the file's
+// current description. It logs an error of the file once for each change.
 func (l *Lookup) poll(seen os.FileInfo) os.FileInfo {
 	path := l.cfg.GatewayList
 	now, err := os.Stat(path)
 	if err != nil {
 		if seen != nil {
-			l.cfg.Logger.Warn("gateway list cannot be read, the old one stays", "err", err, "gateways", l.Gateways())
+			l.cfg.Logger.Warn("gateway list cannot be read, the old one is kept", "err", err, "gateways", l.Gateways())
 		}
 		return nil
 	}
@@ -88,20 +88,21 @@ func (l *Lookup) poll(seen os.FileInfo) os.FileInfo {
 	}
 	list, read, err := readList(path)
 	if err != nil {
-		l.cfg.Logger.Warn("gateway list is wrong, the old one stays", "err", err, "gateways", l.Gateways())
+		l.cfg.Logger.Warn("gateway list is invalid, the old one is kept", "err", err, "gateways", l.Gateways())
 		return now
 	}
 	l.gateways.Store(&list)
 	l.cfg.Logger.Info("gateway list read", "path", path, "gateways", len(list))
 	select {
 	case l.changed <- struct{}{}:
-	default: // the one before has not been taken yet
+	default: // the value before it has not been received yet
 	}
-	// Stated before the bytes were read: what is written meanwhile is a change.
+	// The description is from before the bytes were read: what was written
+	// meanwhile counts as a change.
 	return read
 }
 
-// sameFile compares what a change of the content changes.
+// sameFile compares the properties that differ after a change of the content.
 func sameFile(a, b os.FileInfo) bool {
 	return a != nil && b != nil && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
 }

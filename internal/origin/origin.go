@@ -2,10 +2,9 @@
 // from a MaxMind DB file, and whether a peer is a known gateway, from a list.
 //
 // In: two files, both optional. Out: a Lookup that answers from memory.
-// Promised: nothing is sent to anybody; an address
-// that is not public, or that is a relay's, has no country; a gateway list
-// that became unreadable leaves the old one in place. Not promised: that the
-// files are right.
+// Promised: no requests to anybody; an address that is not public, or that of a
+// relay, has no country; when a gateway list becomes unreadable, the old one is
+// kept. Not promised: that the files are right.
 package origin
 
 import (
@@ -29,7 +28,7 @@ import (
 )
 
 const (
-	// PollInterval is how often the gateway list is looked at for a change.
+	// PollInterval is the time between two checks of the gateway list for a change.
 	PollInterval = 5 * time.Second
 	// MaxDatabase and MaxList are the largest files that are read, in bytes:
 	// both are held in memory.
@@ -37,7 +36,7 @@ const (
 	MaxList     = 16 << 20
 )
 
-// Config names the files. Its zero value is a Lookup that knows nothing.
+// Config names the files. With its zero value, a Lookup knows nothing.
 type Config struct {
 	// GeoIPDatabase is the path of a MaxMind DB file whose records hold
 	// country.iso_code, as those of MaxMind and DB-IP do, or the text
@@ -56,19 +55,19 @@ type Config struct {
 type Lookup struct {
 	cfg      Config
 	database *maxminddb.Reader // nil without one; immutable once set
-	form     form              // of its records; immutable once set
+	form     form              // reads its records; immutable once set
 	gateways atomic.Pointer[map[peer.ID]struct{}]
 	changed  chan struct{} // cap 1
 
-	guard guard.Guard // of the database's reader
+	guard guard.Guard // recovers from panics of the database's reader
 
 	stop    chan struct{}
 	closing sync.Once
 	running sync.WaitGroup // watch
 }
 
-// Open reads the files and watches the list until Close. The error names the
-// file, and the line of the list, that is wrong.
+// Open reads the files and watches the list until Close. Errors name the file and
+// the line of the list.
 func Open(cfg Config) (*Lookup, error) {
 	if cfg.PollInterval <= 0 {
 		cfg.PollInterval = PollInterval
@@ -93,8 +92,8 @@ func Open(cfg Config) (*Lookup, error) {
 	return l, nil
 }
 
-// openDatabase reads the file into memory. It is not mapped: a mapped file
-// that somebody shortens in place kills the process that reads it.
+// openDatabase reads the file into memory. It does not map the file: when somebody
+// truncates a mapped file, reading it kills the process.
 func (l *Lookup) openDatabase(path string) error {
 	b, _, err := readFile(path, MaxDatabase)
 	if err != nil {
@@ -102,7 +101,7 @@ func (l *Lookup) openDatabase(path string) error {
 	}
 	l.database, err = maxminddb.FromBytes(b)
 	if err != nil {
-		return fmt.Errorf("%s: is no MaxMind DB file (%w); want one with countries, as GeoLite2-Country.mmdb", path, err)
+		return fmt.Errorf("%s: not a MaxMind DB file (%w): want one with countries, such as GeoLite2-Country.mmdb", path, err)
 	}
 	if l.form, err = l.findForm(); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -110,9 +109,9 @@ func (l *Lookup) openDatabase(path string) error {
 	return nil
 }
 
-// Country returns the country of an address, ISO 3166-1 alpha-2. It is "" if
-// the database does not know it or there is none, if the address is not public
-// or has no IP, and if it leads over a relay, whose address it then is.
+// Country returns the country of an address as an ISO 3166-1 alpha-2 code. It is
+// "" if there is no database or the address is not in it, if the address is not
+// public or has no IP, and if it is that of a relay.
 func (l *Lookup) Country(addr ma.Multiaddr) (country string) {
 	if l.database == nil || len(addr) == 0 {
 		return ""
@@ -132,11 +131,12 @@ func (l *Lookup) Country(addr ma.Multiaddr) (country string) {
 	return l.countryOf(ip)
 }
 
-// Panics is how many look-ups ended in a panic: of a damaged database, mostly.
+// Panics returns how many look-ups ended in a panic, mostly because of a damaged
+// database.
 func (l *Lookup) Panics() uint64 { return l.guard.Panics() }
 
 func (l *Lookup) countryOf(ip net.IP) (country string) {
-	// A damaged database may do anything, but only to its own answers.
+	// With a damaged database the reader may panic.
 	defer func() {
 		if p := recover(); p != nil {
 			l.guard.Caught(p, "origin: look an address up")
@@ -150,7 +150,7 @@ func (l *Lookup) countryOf(ip net.IP) (country string) {
 	return code
 }
 
-// Gateway says whether the peer is in the list.
+// Gateway reports whether the peer is in the list.
 func (l *Lookup) Gateway(p peer.ID) bool {
 	list := l.gateways.Load()
 	if list == nil {
@@ -160,7 +160,7 @@ func (l *Lookup) Gateway(p peer.ID) bool {
 	return ok
 }
 
-// Gateways is the number of peers in the list.
+// Gateways returns the number of peers in the list.
 func (l *Lookup) Gateways() int {
 	if list := l.gateways.Load(); list != nil {
 		return len(*list)
@@ -168,21 +168,22 @@ func (l *Lookup) Gateways() int {
 	return 0
 }
 
-// Changed has a value after the list was read again; several changes may be
-// one value. It is for one receiver and is never closed.
+// Changed returns a channel that gets a value after the list was read again;
+// several changes may be one value. It is for one receiver and is never closed.
 func (l *Lookup) Changed() <-chan struct{} { return l.changed }
 
-// Close ends the watching; answers stay as they are. It may be called again.
+// Close stops watching the list; the Lookup can still be used. It may be called
+// more than once.
 func (l *Lookup) Close() error {
 	l.closing.Do(func() { close(l.stop) })
 	l.running.Wait()
 	return nil
 }
 
-// readFile reads a regular file of at most limit bytes, and what it looked
-// like before it was read.
+// readFile reads a regular file of at most limit bytes, and returns its
+// description from before that.
 func readFile(path string, limit int64) ([]byte, os.FileInfo, error) {
-	// A FIFO would wait for someone to write to it.
+	// Without O_NONBLOCK, opening a FIFO would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, err
@@ -193,10 +194,10 @@ func readFile(path string, limit int64) ([]byte, os.FileInfo, error) {
 		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s: is not a regular file", path)
+		return nil, nil, fmt.Errorf("%s: want a regular file", path)
 	}
 	if info.Size() > limit {
-		return nil, nil, fmt.Errorf("%s: has %d bytes; at most %d are read", path, info.Size(), limit)
+		return nil, nil, fmt.Errorf("%s has %d bytes: want at most %d", path, info.Size(), limit)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {

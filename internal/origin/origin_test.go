@@ -170,7 +170,7 @@ func TestDatabaseThatIsNone(t *testing.T) {
 	path := filepath.Join(dir, "x.mmdb")
 	require.NoError(t, os.WriteFile(path, []byte("a text"), 0o644))
 	for _, c := range []struct{ path, want string }{
-		{path, "is no MaxMind DB file"}, {filepath.Join(dir, "none"), "no such file"}, {dir, "not a regular file"},
+		{path, "not a MaxMind DB file"}, {filepath.Join(dir, "none"), "no such file"}, {dir, "want a regular file"},
 	} {
 		_, err := Open(Config{GeoIPDatabase: c.path})
 		require.ErrorContains(t, err, "GeoIPDatabase")
@@ -259,11 +259,11 @@ func TestGatewayList(t *testing.T) {
 		}, 10*time.Second, time.Millisecond, "%s", &log)
 	}
 	replace(a.String() + "\n\nno-peer\n")
-	says("the old one stays", "line 3", "no-peer", path)
+	says("the old one is kept", "line 3", "no-peer", path)
 	require.NoError(t, os.Remove(path))
 	says("no such file")
 	time.Sleep(20 * time.Millisecond) // many polls
-	require.Equal(t, 2, strings.Count(log.String(), "the old one stays"), "once for each change: %s", &log)
+	require.Equal(t, 2, strings.Count(log.String(), "the old one is kept"), "once for each change: %s", &log)
 	require.True(t, l.Gateway(c))
 
 	replace(a.String())
@@ -275,8 +275,8 @@ func TestGatewayListThatIsWrong(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("# ok\n\x00\xff\n"+strings.Repeat("x\n", 10)), 0o644))
 	_, err := Open(Config{GatewayList: path})
 	require.ErrorContains(t, err, "GatewayList: "+path)
-	require.ErrorContains(t, err, `line 2: "\x00\xff" is no peer ID`)
-	require.ErrorContains(t, err, "and 6 lines more")
+	require.ErrorContains(t, err, `line 2: "\x00\xff" is not a peer ID`)
+	require.ErrorContains(t, err, "and 6 more lines")
 	_, err = Open(Config{GatewayList: path + ".none"})
 	require.ErrorContains(t, err, "no such file")
 }

@@ -1,9 +1,9 @@
-// Package paths reads paths as a person writes them.
+// Package paths expands paths that a person wrote.
 //
 // In: a path from a flag, the environment or a configuration. Out: the path to
-// open. Promised: ~ means what it means to kubo, so that IPFS_PATH=~/x is the
-// same repository for every command of ours and of kubo's. Not promised: that
-// anything is there.
+// open. Promised: ~ means the same as in kubo, so that IPFS_PATH=~/x is the same
+// repository for all commands of ipfsmon and kubo. Not promised: that the path
+// exists.
 package paths
 
 import (
@@ -21,9 +21,9 @@ const (
 	defaultRepo  = "~/.ipfs"
 )
 
-// Home returns a path with a leading ~ replaced by the user's home folder.
-// Other paths, "" among them, are returned as they are. ~name is an error:
-// kubo does not know it either, and a folder of that name is hardly meant.
+// Home returns a path with a leading ~ replaced by the user's home folder. Other
+// paths, including "", are returned unchanged. ~name is an error: kubo does not
+// support it either, and hardly anyone means a folder with that name.
 func Home(path string) (string, error) {
 	rest, ok := strings.CutPrefix(path, "~")
 	if !ok {
@@ -36,7 +36,7 @@ func Home(path string) (string, error) {
 			return filepath.Join(home, rest), nil
 		}
 	}
-	return "", fmt.Errorf("path %q: %w; want an absolute path, or ~/ for your own home folder", path, err)
+	return "", fmt.Errorf("path %q: %w: want an absolute path, or ~/ for your own home folder", path, err)
 }
 
 // Repo returns the absolute path of a node's repository: given, or that of
@@ -58,9 +58,9 @@ func Repo(given string) (string, error) {
 	return path, nil
 }
 
-// SQLite returns the URI of a file for SQLite's driver, to which a query of
-// settings may be added. Every path means the file that it names: in a URI %,
-// ? and # would be something else, and ":memory:" no file at all.
+// SQLite returns the URI of a file for SQLite's driver, to which a query with
+// settings may be appended. It escapes the path: %, ? and # have another meaning
+// in a URI, and ":memory:" would not be a file.
 func SQLite(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -69,8 +69,8 @@ func SQLite(path string) (string, error) {
 	return "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(abs)), nil
 }
 
-// Expand replaces each path by what Home returns for it. The error names all
-// that cannot be, by their keys.
+// Expand replaces each path by the result of Home. The error names the keys of all
+// paths for which that fails.
 func Expand(all map[string]*string) error {
 	var errs []error
 	for key, path := range all {

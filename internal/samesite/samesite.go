@@ -1,11 +1,12 @@
-// Package samesite keeps web pages from elsewhere away from listeners that a
-// browser can reach: the one rule that the HTTP API and introspection share.
+// Package samesite rejects requests of web pages from elsewhere: the rule that
+// the HTTP API and introspection share.
 //
-// In: a request, and what is allowed beside the listener's own pages. Out: why
-// it is refused, or nil. Promised: a page whose name was made to point at this
-// machine (Host), and a request that a browser makes for a page from elsewhere
-// (Origin, Sec-Fetch-Site), are rejected; "Origin: null", which any page can
-// have, always is. Programs that are no browsers pass.
+// In: a request, and the hosts and origins that are permitted beside the
+// listener's own pages. Out: an error if the request is rejected, or nil.
+// Promised: it rejects requests for a host name that somebody else made resolve
+// to this machine (Host), and requests that a browser makes for a page from
+// elsewhere (Origin, Sec-Fetch-Site), always including "Origin: null", which any
+// page can have. Programs other than browsers are not affected.
 package samesite
 
 import (
@@ -18,14 +19,15 @@ import (
 	"strings"
 )
 
-// What a refused request is told.
+// The errors, which are sent to the client.
 var (
 	ErrHost   = errors.New("host not allowed: use an IP address or localhost, or add the name to AllowedHosts")
 	ErrOrigin = errors.New("origin not allowed: only pages of this server may call it")
 )
 
-// Check says why a request may be that of a web page from elsewhere. hosts are
-// names, without port, that requests may be for beside localhost and addresses.
+// Check returns an error if a request may be that of a web page from elsewhere.
+// hosts are the names, without port, that are permitted in the Host header beside
+// localhost and IP addresses.
 func Check(q *http.Request, hosts []string) error {
 	if err := checkHost(q, hosts); err != nil {
 		return err
@@ -35,7 +37,8 @@ func Check(q *http.Request, hosts []string) error {
 			return ErrOrigin
 		}
 	}
-	// Following a link is allowed, and what a page does itself is not.
+	// A user may follow a link from elsewhere; any other request of such a page
+	// is rejected.
 	switch q.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":
 	default:
@@ -46,8 +49,8 @@ func Check(q *http.Request, hosts []string) error {
 	return nil
 }
 
-// CheckSocket is Check for requests of WebSockets: pages of these origins may
-// open them too.
+// CheckSocket is Check for requests of WebSockets; it also permits pages of these
+// origins.
 func CheckSocket(q *http.Request, hosts, origins []string) error {
 	all := q.Header.Values("Origin")
 	if len(all) == 1 && slices.ContainsFunc(origins, func(o string) bool { return strings.EqualFold(o, all[0]) }) && all[0] != "null" {
@@ -56,7 +59,7 @@ func CheckSocket(q *http.Request, hosts, origins []string) error {
 	return Check(q, hosts)
 }
 
-// CheckOrigin says what is wrong with an origin that shall be allowed.
+// CheckOrigin returns an error if a configured origin is invalid.
 func CheckOrigin(origin string) error {
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(origin, "*") {
@@ -67,7 +70,7 @@ func CheckOrigin(origin string) error {
 
 func checkHost(q *http.Request, hosts []string) error {
 	host := hostOf(q.Host)
-	// Without a Host it is HTTP/1.0, which no browser speaks.
+	// Only HTTP/1.0, which no browser uses, has no Host.
 	if q.Host == "" || isAddress(host) || strings.EqualFold(host, "localhost") ||
 		slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
 		return nil
@@ -80,7 +83,7 @@ func own(origin, host string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host) && (u.Scheme == "http" || u.Scheme == "https")
 }
 
-// isAddress says whether a host is an IP address.
+// isAddress reports whether a host is an IP address.
 func isAddress(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil

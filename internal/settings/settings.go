@@ -1,6 +1,6 @@
 // Package settings reads configuration into structs, from JSON objects and from
-// the environment. Everything that is wrong is reported at once, each with the
-// key or the variable that has it and with what is wanted, without a word of Go.
+// the environment. It reports all errors at once, each with the key or the
+// variable and with what is wanted, in words that need no knowledge of Go.
 package settings
 
 import (
@@ -27,10 +27,10 @@ type Field struct {
 	Name  string       // of the field in it
 }
 
-// Fields lists the settings of a struct, those of the structs in it too, in the
-// order of the source. Variables have names as envconfig makes them. The fields
-// of a list of structs follow the list, with N for the place, as Also.N.Name;
-// they have no variables.
+// Fields lists the settings of a struct, including those of structs in it, in the
+// order of the source. Names of variables are those of envconfig. The fields of a
+// list of structs follow the list, with N for the index, as in Also.N.Name; they
+// have no variables.
 func Fields(t reflect.Type, prefix string) []Field {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -39,7 +39,7 @@ func Fields(t reflect.Type, prefix string) []Field {
 	out := fields(t, "", false)
 	usage := template.Must(template.New("names").Parse("{{range .}}{{.Name}} {{.Key}}\n{{end}}"))
 	if err := envconfig.Usaget(prefix, reflect.New(t).Interface(), &names, usage); err != nil {
-		panic(err) // it is no pointer to a struct, which it is
+		panic(err) // happens only if the argument is not a pointer to a struct
 	}
 	variables := strings.Fields(names.String())
 	for i := range out {
@@ -81,7 +81,7 @@ func fields(t reflect.Type, path string, inList bool) (out []Field) {
 	return out
 }
 
-// jsonName is the key of a field, "" if it is none.
+// jsonName returns the key of a field, "" if it has none.
 func jsonName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 	if name == "-" || !f.IsExported() {
@@ -93,14 +93,14 @@ func jsonName(f reflect.StructField) string {
 	return name
 }
 
-// isObject says whether a type is read key by key.
+// isObject reports whether a type is read key by key.
 func isObject(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]())
 }
 
-// Decode reads a JSON object, as encoding/json makes one of it in an any, over
-// what the struct that into points to holds. Keys match without regard to case.
-// path is what goes before the keys in errors.
+// Decode reads a JSON object, in the form in which encoding/json decodes it into
+// an any, into the struct that into points to. Fields without a key keep their
+// values. The case of keys is ignored. path is the prefix of keys in errors.
 func Decode(path string, object any, into any) error {
 	errs := decode(path, object, reflect.ValueOf(into))
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
@@ -112,7 +112,7 @@ func decode(path string, x any, v reflect.Value) []error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if x == nil { // null: off, or as it was
+	if x == nil { // null: nil for a pointer, else unchanged
 		if v.Kind() == reflect.Pointer && v.CanSet() || v.Kind() == reflect.Slice {
 			v.SetZero()
 		}
@@ -169,7 +169,7 @@ func decodeObject(path string, object map[string]any, v reflect.Value) (errs []e
 	for key, x := range object {
 		i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, key) })
 		if i < 0 {
-			errs = append(errs, fmt.Errorf("%s.%s: unknown key%s; known are %s", path, key, suggest.DidYouMean(key, names, ""), strings.Join(names, ", ")))
+			errs = append(errs, fmt.Errorf("%s.%s: unknown key%s; want one of %s", path, key, suggest.DidYouMean(key, names, ""), strings.Join(names, ", ")))
 			continue
 		}
 		for n := range t.NumField() {
@@ -195,7 +195,7 @@ func jsonKind(v any) string {
 	return "object"
 }
 
-// TypeName says in words what a value of a type is.
+// TypeName returns the name of a type for people who write configuration.
 func TypeName(t reflect.Type) string {
 	switch {
 	case t.String() == "units.Bytes":
@@ -214,10 +214,10 @@ func TypeName(t reflect.Type) string {
 	return "a whole number"
 }
 
-// FromEnv reads the variables with a prefix over what the struct that into
-// points to holds. A part that was nil stays so unless a variable sets
-// something in it. Values are not quoted where they may be secret: in lists of
-// objects.
+// FromEnv reads the variables with a prefix into the struct that into points to.
+// Fields without a variable keep their values; a nil pointer stays nil unless a
+// variable sets something in its struct. Errors do not quote values that may be
+// secret: those of lists of objects.
 func FromEnv(prefix string, into any) error {
 	v := reflect.ValueOf(into).Elem()
 	var off []reflect.Value
@@ -232,20 +232,20 @@ func FromEnv(prefix string, into any) error {
 	}
 	var errs []error
 	for {
-		err := envconfig.Process(prefix, into) // makes every nil part, ends at the first that is wrong
+		err := envconfig.Process(prefix, into) // allocates every nil pointer, and stops at the first error
 		var wrong *envconfig.ParseError
 		if !errors.As(err, &wrong) {
 			errs = append(errs, err)
 			break
 		}
 		value := os.Getenv(wrong.KeyName)
-		defer os.Setenv(wrong.KeyName, value) // put back when all are read
+		defer os.Setenv(wrong.KeyName, value) // restored when all are read
 		os.Unsetenv(wrong.KeyName)
 		f, ok := byName[wrong.KeyName]
 		switch {
 		case !ok:
 			errs = append(errs, fmt.Errorf("%s: %w", wrong.KeyName, wrong.Err))
-		case strings.HasPrefix(wrong.Err.Error(), "want "): // the type's own words
+		case strings.HasPrefix(wrong.Err.Error(), "want "): // an error of the type's own parser
 			errs = append(errs, fmt.Errorf("%s: %w", wrong.KeyName, wrong.Err))
 		case strings.Contains(wrong.Err.Error(), ": want "):
 			errs = append(errs, fmt.Errorf("%s=%w", wrong.KeyName, wrong.Err))

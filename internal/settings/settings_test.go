@@ -62,10 +62,10 @@ func TestDecodeReportsAllAtOnce(t *testing.T) {
 	require.Nil(t, c.Inner)
 
 	err := settings.Decode("x", object(t, `{"ListenOn": 5, "Most": "many", "Innner": {}, "Inner": {"Port": "a", "Names": "b"}, "Also": [{"Nam": 1}]}`), &c)
-	require.EqualError(t, err, `x.Also.0.Nam: unknown key; did you mean Name?; known are Name, Max
+	require.EqualError(t, err, `x.Also.0.Nam: unknown key; did you mean Name?; want one of Name, Max
 x.Inner.Names: want a list, got string
 x.Inner.Port: want a whole number, got string
-x.Innner: unknown key; did you mean Inner?; known are ListenOn, Most, On, Inner, Also
+x.Innner: unknown key; did you mean Inner?; want one of ListenOn, Most, On, Inner, Also
 x.ListenOn: want a string, got number
 x.Most: "many": want a size, such as 500000000, 512MiB, 20GiB or 1.5GB`)
 	require.EqualError(t, settings.Decode("x", "text", &c), "x: want an object, got string")

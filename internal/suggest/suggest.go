@@ -1,11 +1,11 @@
-// Package suggest finds the word that a mistyped one was meant to be.
+// Package suggest finds the known word that a mistyped word probably means.
 package suggest
 
 import "github.com/texttheater/golang-levenshtein/levenshtein"
 
-// Nearest returns the word of known that given most likely stands for, or "" if
-// none is near: no more than two edits away, and no more than a third of the
-// word (one edit for a short one). Of two that are as near, the first counts.
+// Nearest returns the word of known that is nearest to given, or "" if none is
+// near: at most two edits away, and at most a third of the word (one edit for a
+// short one). Of several with the same distance it returns the first.
 func Nearest(given string, known []string) string {
 	best, least := "", 3
 	options := levenshtein.DefaultOptionsWithSub
@@ -18,8 +18,8 @@ func Nearest(given string, known []string) string {
 	return best
 }
 
-// DidYouMean returns "; did you mean WORD?" for the word that is near, and ""
-// if none is. prefix goes before the word, such as "--".
+// DidYouMean returns "; did you mean WORD?" with the word of Nearest, and "" if
+// there is none. prefix is put before the word, such as "--".
 func DidYouMean(given string, known []string, prefix string) string {
 	if word := Nearest(given, known); word != "" {
 		return "; did you mean " + prefix + word + "?"

@@ -1,6 +1,6 @@
-// Package textout makes text from elsewhere fit for a terminal. What peers,
-// nodes, servers and files say may hold escape sequences that move the cursor,
-// set the title or send keys; event.Clean says what may stay.
+// Package textout makes text from elsewhere safe for a terminal. Text of peers,
+// nodes, servers and files may contain escape sequences that move the cursor, set
+// the title or send keys. event.Clean defines what is safe.
 package textout
 
 import (
@@ -18,15 +18,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// maxLine is the most bytes of a line of Lines.
+// maxLine is the longest line in the result of Lines, in bytes.
 const maxLine = 16 << 10
 
-// Line is one line without anything that a terminal obeys, of at most limit
-// bytes.
+// Line returns s as one safe line of at most limit bytes.
 func Line(s string, limit int) string { return string(event.Clean(s, limit)) }
 
-// Lines is the same for a text of several lines, such as an error that quotes a
-// server: line breaks and tabs stay.
+// Lines is Line for a text of several lines, such as an error that quotes a
+// server: it keeps line breaks and tabs.
 func Lines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {
@@ -39,8 +38,9 @@ func Lines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// ID is an identifier as it is, if it is printable ASCII without spaces, and
-// else its bytes in hex, as 0x1b5d: two that differ are never shown as one.
+// ID returns an identifier unchanged if it is printable ASCII without spaces, and
+// else its bytes in hex, as in 0x1b5d, so that different identifiers never look
+// the same.
 func ID(s string) string {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
@@ -50,8 +50,8 @@ func ID(s string) string {
 	return s
 }
 
-// Message cleans every text in a message, and in the messages in it, for
-// tables: bytes fields are left alone, text becomes one line.
+// Message cleans every text in a message and in the messages in it, for tables:
+// each text becomes one line. Fields of bytes are unchanged.
 func Message(m proto.Message, limit int) { clean(m.ProtoReflect(), limit) }
 
 func clean(m protoreflect.Message, limit int) {
@@ -71,7 +71,7 @@ func clean(m protoreflect.Message, limit int) {
 				return true
 			})
 			if clear {
-				m.Clear(f) // keys of ours never need it
+				m.Clear(f) // keys from a monitor are always clean
 			}
 		case f.IsList() && text:
 			for i := range v.List().Len() {
@@ -90,8 +90,8 @@ func clean(m protoreflect.Message, limit int) {
 	})
 }
 
-// ForTerminal is a writer to f that a terminal can be given anything through;
-// a file or a pipe gets every byte as it is. close writes what is left.
+// ForTerminal returns a writer to f. If f is a terminal, everything unsafe is
+// replaced; a file or a pipe gets every byte unchanged.
 func ForTerminal(f *os.File) io.Writer {
 	if term.IsTerminal(int(f.Fd())) {
 		return NewWriter(f)
@@ -99,16 +99,15 @@ func ForTerminal(f *os.File) io.Writer {
 	return f
 }
 
-// NewWriter returns a writer to w that lets pass printable text, line breaks
-// and tabs, and puts U+FFFD in the place of anything else. It is the last gate
-// of a command's whole output; cells of a table are cleaned before, so that
-// nothing in them begins a line. A rune that is split between two writes
-// arrives whole.
+// NewWriter returns a writer to w that passes printable text, line breaks and
+// tabs, and replaces everything else by U+FFFD. It is the last check of a
+// command's whole output; cells of a table are cleaned before it, so that they
+// cannot contain line breaks. A rune that is split between two writes is joined.
 func NewWriter(w io.Writer) io.Writer { return &writer{w: w} }
 
 type writer struct {
 	w    io.Writer
-	held []byte // the begin of a rune
+	held []byte // the start of a split rune
 }
 
 func (c *writer) Write(b []byte) (int, error) {
@@ -134,8 +133,8 @@ func (c *writer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// JSON returns a writer to w for JSON: what a terminal might obey is written as
-// \uXXXX, which says the same to a program. Writes are of whole runes.
+// JSON returns a writer to w for JSON. It writes unsafe runes as \uXXXX, which a
+// program reads as the same. A write must not split a rune.
 func JSON(w io.Writer) io.Writer { return jsonWriter{w} }
 
 type jsonWriter struct{ w io.Writer }

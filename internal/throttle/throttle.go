@@ -1,5 +1,5 @@
-// Package throttle keeps log lines about things that may happen thousands of
-// times a second to one in ten seconds, without hiding how many there were.
+// Package throttle limits log lines about things that may happen thousands of
+// times a second to one in ten seconds, and counts those that it holds back.
 package throttle
 
 import (
@@ -11,16 +11,16 @@ import (
 // Every is the least time between two lines.
 const Every = 10 * time.Second
 
-// Line guards one line of the log. Its zero value is ready, and it may be used
-// from any goroutine.
+// Line limits one kind of log line. Its zero value is ready for use, from any
+// goroutine.
 type Line struct {
 	mu   sync.Mutex
 	last time.Time
 	held uint64
 }
 
-// Allow is true if the line may be written now; held is then how many were
-// kept back since the last that was.
+// Allow reports whether the line may be written now; held is then how many were
+// held back since the last one that was written.
 func (l *Line) Allow() (held uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -34,8 +34,8 @@ func (l *Line) Allow() (held uint64, ok bool) {
 	return held, true
 }
 
-// Warn writes a warning to the log, unless the last one was a moment ago; then
-// it is counted, and the next one says how many were held back.
+// Warn logs a warning, unless the last one was less than Every ago; then it counts
+// it, and the next one says how many were held back.
 func (l *Line) Warn(log *slog.Logger, msg string, args ...any) {
 	held, ok := l.Allow()
 	if !ok {
@@ -47,10 +47,9 @@ func (l *Line) Warn(log *slog.Logger, msg string, args ...any) {
 	log.Warn(msg, args...)
 }
 
-// Loss guards the line of the log about one way to lose something. A line has
-// the sum of what was lost since the one before it, and what no line has said
-// is left for Flush, so that no loss stays unsaid. Its zero value is ready, and it may be
-// used from any goroutine.
+// Loss limits the log line about one kind of loss. Each line has the sum of what
+// was lost since the line before it, and Flush logs the rest, so that every loss
+// is logged. Its zero value is ready for use, from any goroutine.
 type Loss struct {
 	mu    sync.Mutex
 	last  time.Time
@@ -58,8 +57,8 @@ type Loss struct {
 	write func(n int)
 }
 
-// Warn counts n of what is lost and writes a warning, with the sum under key,
-// unless the last one was a moment ago.
+// Warn adds n to the loss and logs a warning, with the sum under key, unless the
+// last one was less than Every ago.
 func (l *Loss) Warn(log *slog.Logger, msg, key string, n int, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,8 +67,8 @@ func (l *Loss) Warn(log *slog.Logger, msg, key string, n int, args ...any) {
 	l.tick()
 }
 
-// Tick writes what no line has said yet, if there is anything and the last line
-// is old enough.
+// Tick logs the loss that no line has reported yet, if there is any and the last
+// line is at least Every old.
 func (l *Loss) Tick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,7 +81,8 @@ func (l *Loss) tick() {
 	}
 }
 
-// Flush writes what no line has said yet, if there is anything: for the end.
+// Flush logs the loss that no line has reported yet, if there is any. Call it at
+// the end.
 func (l *Loss) Flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package units reads durations and sizes as people write them: 90s, 7d, 20GiB,
-// 1.5GB. Every flag, setting and variable of the project is read here, so that
-// what works in one place works in all.
+// Package units parses durations and sizes as people write them: 90s, 7d, 20GiB,
+// 1.5GB. Every flag, setting and variable of the project uses it, so that the same
+// units work everywhere.
 package units
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// What a wrong value is answered with.
+// The errors for invalid values.
 const (
 	wantDuration = "want a duration, such as 90s, 6h or 7d"
 	wantBytes    = "want a size, such as 500000000, 512MiB, 20GiB or 1.5GB"
@@ -25,9 +25,9 @@ var (
 	bytesParts    = regexp.MustCompile(`^([0-9]*\.?[0-9]+) ?([A-Za-z]*)$`)
 )
 
-// ParseDuration reads a duration in the units of time.ParseDuration and in days
+// ParseDuration parses a duration in the units of time.ParseDuration and in days
 // (d, 24 hours) and weeks (w): 300ms, 1h30m, 7d, 1w2d. "0" needs no unit.
-// Negative durations are errors. The error says what is wanted and quotes s.
+// Negative durations are errors. Errors quote s and say what is wanted.
 func ParseDuration(s string) (time.Duration, error) {
 	if s == "0" {
 		return 0, nil
@@ -63,10 +63,10 @@ var bytesUnits = map[string]int64{
 	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
 }
 
-// ParseBytes reads a size: a number of bytes, or one with kB, MB, GB, TB
-// (thousands) or KiB, MiB, GiB, TiB (1024), in either case, with a fraction if
-// there is a unit. Negative sizes are errors. The error says what is wanted and
-// quotes s.
+// ParseBytes parses a size: a number of bytes, or a number with kB, MB, GB, TB
+// (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024), in upper or lower case,
+// with a fraction if there is a unit. Negative sizes are errors. Errors quote s
+// and say what is wanted.
 func ParseBytes(s string) (int64, error) {
 	m := bytesParts.FindStringSubmatch(strings.TrimSpace(s))
 	if m == nil {
@@ -90,8 +90,8 @@ func ParseBytes(s string) (int64, error) {
 	return int64(math.Round(f * float64(unit))), nil
 }
 
-// Bytes is a size as a setting: in JSON a number of bytes or a string that
-// ParseBytes reads, in the environment the latter. It is written as a number.
+// Bytes is a size in a configuration: in JSON a number of bytes or a string for
+// ParseBytes, in the environment a string. JSON output is a number.
 type Bytes int64
 
 // UnmarshalJSON reads a number or a string.
@@ -105,7 +105,7 @@ func (b *Bytes) UnmarshalJSON(data []byte) error {
 	return b.UnmarshalText([]byte(text))
 }
 
-// UnmarshalText reads what ParseBytes does.
+// UnmarshalText reads a size like ParseBytes.
 func (b *Bytes) UnmarshalText(text []byte) error {
 	n, err := ParseBytes(string(text))
 	if err == nil {

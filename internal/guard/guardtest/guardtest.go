@@ -1,5 +1,5 @@
-// Package guardtest reads the log lines of package guard, for the tests of those
-// who use it.
+// Package guardtest checks the log lines of package guard, in the tests of
+// packages that use it.
 package guardtest
 
 import (
@@ -12,19 +12,19 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
-// Lines is a log that is kept. It may be used from any goroutine.
+// Lines keeps log lines. It may be used from any goroutine.
 type Lines struct {
 	mu  sync.Mutex
-	all []map[string]string // by doing, one for each line of the guard's
+	all []map[string]string // the attributes of each line of a guard
 }
 
-// New returns a log and what is written to it.
+// New returns a logger and the lines that are written to it.
 func New() (*slog.Logger, *Lines) {
 	l := new(Lines)
 	return slog.New(handler{l}), l
 }
 
-// Default makes such a log the default one until the test ends.
+// Default makes such a logger the default one until the test ends.
 func Default(t testing.TB) *Lines {
 	t.Helper()
 	log, l := New()
@@ -34,8 +34,8 @@ func Default(t testing.TB) *Lines {
 	return l
 }
 
-// Once wants one line about what was being done, though there were several
-// panics, with a stack that names the function in which they were.
+// Once fails the test unless there is exactly one line about the operation, also
+// after several panics, with a stack that names the function that panicked.
 func (l *Lines) Once(t testing.TB, doing, function string) {
 	t.Helper()
 	l.mu.Lock()

@@ -1,8 +1,8 @@
-// Package dialtest shows tests what libp2p dials.
+// Package dialtest records what libp2p dials, for tests.
 //
-// In: the debug log of libp2p's swarm. Out: every address that any host of
-// this process set out to dial, after the gater has let it pass. For tests
-// only: it takes libp2p's log for itself, and what it keeps is not bounded.
+// In: the debug log of libp2p's swarm. Out: every address that any host of this
+// process began to dial, after the gater permitted it. For tests only: it takes
+// over libp2p's log, and its memory is not bounded.
 package dialtest
 
 import (
@@ -20,9 +20,8 @@ type Log struct {
 	addrs []string
 }
 
-// Watch starts to listen. It must be called before the first libp2p host of
-// the process is made (from an init or TestMain), because libp2p chooses where
-// it logs to only once.
+// Watch starts recording. Call it before the first libp2p host of the process is
+// made (from an init or TestMain), because libp2p chooses its logger only once.
 func Watch() *Log {
 	l := &Log{}
 	gologshim.SetDefaultHandler(handler{log: l})
