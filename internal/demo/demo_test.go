@@ -305,8 +305,8 @@ func TestRunEndsWhenTheAPIGoesAway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	err = Run(ctx, Options{API: door.URL, patience: 2 * time.Second})
-	if err == nil || !strings.Contains(err.Error(), "is gone") {
-		t.Errorf("Run = %v, want an error that says the API is gone", err)
+	if err == nil || !strings.Contains(err.Error(), "is unreachable") {
+		t.Errorf("Run = %v, want an error that says that the API is unreachable", err)
 	}
 }
 
