@@ -102,7 +102,7 @@ bench-introspect: ## what a snapshot of 100, 1,000 and 10,000 connections costs,
 	$(MAKE) --no-print-directory bench-page
 
 bench-stream: ## the stream against the old exporter's design, with gates
-	$(GO) run ./stream/benchstream
+	$(GO) run ./bench/stream
 
 # SOAK=8h for as long as that; SOAK_RATE is points a second.
 SOAK ?= 3m
@@ -111,12 +111,12 @@ soak: build ## a monitored node under load for SOAK=3m; what grows, CSV and plot
 
 BENCH_INFLUX ?=
 bench-influx: build programs ## delivery to InfluxDB against its own client, with gates; BENCH_INFLUX=-short
-	$(GO) run ./influx/benchinflux -bin $(BIN) $(BENCH_INFLUX); code=$$?; \
+	$(GO) run ./bench/influx -bin $(BIN) $(BENCH_INFLUX); code=$$?; \
 	$(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
 	  $(TEST) -tags soak -run '^$$' -bench Sustained -benchtime 1x -timeout 40m ./test/soak && exit $$code
 
 bench-proxy: ## what the proxy costs against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32", -apart: on a core of its own
-	$(GO) run ./proxy/benchproxy $(BENCH_PROXY)
+	$(GO) run ./bench/proxy $(BENCH_PROXY)
 
 bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
 	$(GO) test -run '^$$' -bench 'Capture|Hostile|Sample' -benchtime 1x ./capture

@@ -2,13 +2,10 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	bench "github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -66,16 +64,6 @@ func allServed(t *testing.T, n int, url string) {
 	wg.Wait()
 }
 
-// resident is a process's memory in bytes.
-func resident(t *testing.T, pid int) int {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	require.NoError(t, err)
-	pages, err := strconv.Atoi(strings.Fields(string(b))[1])
-	require.NoError(t, err)
-	return pages * os.Getpagesize()
-}
-
 const (
 	slowHeader = "GET /metric_plugin/v1/ping HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 	wholeAsk   = "GET /metric_plugin/v1/ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -87,7 +75,7 @@ const (
 func TestOneClientKeepsNobodyFromANode(t *testing.T) {
 	n := harness.StartNode(t, t.TempDir())
 	ping := "http://" + n.HTTP + "/metric_plugin/v1/ping"
-	before := resident(t, n.Cmd.Process.Pid)
+	before := bench.ResidentMiB(n.Cmd.Process.Pid)
 	crowd(t, n.HTTP, 500, slowHeader)
 	allServed(t, 37, ping)
 	crowd(t, n.HTTP, 4000, "")
@@ -107,7 +95,7 @@ func TestOneClientKeepsNobodyFromANode(t *testing.T) {
 		result, _ := n.API("GET", "/subscribers", "", 200)
 		return strings.Contains(string(result), `"id":"tcp-`)
 	}, 30*time.Second, 50*time.Millisecond)
-	require.Less(t, resident(t, n.Cmd.Process.Pid)-before, 100<<20)
+	require.Less(t, bench.ResidentMiB(n.Cmd.Process.Pid)-before, 100.0)
 }
 
 // The store answers queries while 8,000 connections do nothing, with 1,024
@@ -117,7 +105,7 @@ func TestOneClientKeepsNobodyFromTheStore(t *testing.T) {
 	p := harness.Launch(t, harness.Environ(data), "sh", "-c", `ulimit -n 1024; exec "$0" "$@"`, harness.Bin, "store", "--create", "--dir", filepath.Join(data, "influxdb"), "--listen", "127.0.0.1:0")
 	address := p.Find(`listening on (\S+)`)
 	query := harness.AsReader(t, "http://"+address, filepath.Join(data, "influxdb")) + "/query?q=SHOW+DATABASES"
-	before := resident(t, p.Cmd.Process.Pid)
+	before := bench.ResidentMiB(p.Cmd.Process.Pid)
 	crowd(t, address, 500, slowHeader)
 	allServed(t, 37, query)
 	crowd(t, address, 4000, "")
@@ -134,5 +122,5 @@ func TestOneClientKeepsNobodyFromTheStore(t *testing.T) {
 		res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	}, 30*time.Second, 100*time.Millisecond)
-	require.Less(t, resident(t, p.Cmd.Process.Pid)-before, 64<<20)
+	require.Less(t, bench.ResidentMiB(p.Cmd.Process.Pid)-before, 64.0)
 }

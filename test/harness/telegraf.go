@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,19 +32,4 @@ func BuildTelegraf(t *testing.T) string {
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	require.NoError(t, build.Run(), "build telegraf")
 	return program
-}
-
-// Free gives an address on loopback that nobody uses.
-func Free(t *testing.T, network string) string {
-	t.Helper()
-	if network == "udp" {
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer c.Close()
-		return c.LocalAddr().String()
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

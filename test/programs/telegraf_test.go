@@ -67,7 +67,7 @@ func arrived(t *testing.T, file string, want map[string]int) {
 func TestTelegraf(t *testing.T) {
 	no := false
 	t.Run("v2 with a token", func(t *testing.T) {
-		address := harness.Free(t, "tcp")
+		address := harness.FreeAddress(t, "tcp")
 		out := startTelegraf(t, fmt.Sprintf("[[inputs.influxdb_v2_listener]]\n  service_address = %q\n  token = \"the-right-one\"\n", address))
 		file := filepath.Join(t.TempDir(), "token")
 		require.NoError(t, os.WriteFile(file, []byte("a-wrong-one"), 0o600))
@@ -81,7 +81,7 @@ func TestTelegraf(t *testing.T) {
 		arrived(t, out, points)
 	})
 	t.Run("v1 with a password", func(t *testing.T) {
-		address := harness.Free(t, "tcp")
+		address := harness.FreeAddress(t, "tcp")
 		out := startTelegraf(t, fmt.Sprintf("[[inputs.influxdb_listener]]\n  service_address = %q\n  basic_username = \"monitor\"\n  basic_password = \"secret\"\n", address))
 		r := harness.RunSink(t, influx.Config{URL: "http://" + address, Username: "monitor", Password: "secret", CreateDatabase: &no, FlushInterval: "50ms", Gzip: "on"})
 		all, points := harness.Events(t, 5000)
@@ -91,7 +91,7 @@ func TestTelegraf(t *testing.T) {
 		arrived(t, out, points)
 	})
 	t.Run("UDP relay", func(t *testing.T) {
-		address := harness.Free(t, "udp")
+		address := harness.FreeAddress(t, "udp")
 		out := startTelegraf(t, fmt.Sprintf("[[inputs.socket_listener]]\n  service_address = \"udp://%s\"\n  data_format = \"influx\"\n  read_buffer_size = \"4MiB\"\n", address))
 		r := harness.RunSink(t, influx.Config{URL: "udp://" + address, FlushInterval: "50ms", UDPRate: 5000})
 		all, points := harness.Events(t, 3000)

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	bench "github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
@@ -88,8 +88,7 @@ func BenchmarkEndToEnd(b *testing.B) {
 		for i := range got[0] {
 			v = append(v, ratio(got[0][i], got[1][i]))
 		}
-		slices.Sort(v)
-		return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+		return bench.Median(v)
 	}
 	cpu := median(func(off, on transfer) float64 { return on.cpu / off.cpu })
 	rate := median(func(off, on transfer) float64 { return off.seconds / on.seconds })
@@ -126,7 +125,7 @@ func benchRepo(b *testing.B, home string, on bool, influx string) {
 	env := harness.Environ(home)
 	file := filepath.Join(home, ".ipfs", "config")
 	if _, err := os.Stat(file); err != nil {
-		p := benchStart(b, env, "run", "--isolated", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--influxdb", "http://127.0.0.1:9")
+		p := harness.Start(b, env, "run", "--isolated", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--influxdb", "http://127.0.0.1:9")
 		p.Find(`Daemon is (ready)`)
 		p.Signal(syscall.SIGINT)
 		p.Wait(20 * time.Second)
@@ -148,22 +147,13 @@ func benchRepo(b *testing.B, home string, on bool, influx string) {
 	require.NoError(b, os.WriteFile(file, raw, 0o600))
 }
 
-// benchStart is start for a benchmark, which has no test to report to.
-func benchStart(b *testing.B, env []string, args ...string) *harness.Process {
-	p, err := harness.LaunchProcess(env, harness.Bin, args...)
-	require.NoError(b, err)
-	p.T = b
-	b.Cleanup(p.Kill)
-	return p
-}
-
 // transfer is what one fetch cost: CPU seconds of both nodes, and time.
 type transfer struct{ cpu, seconds float64 }
 
 // fetch has the one node fetch a file from the other and measures it.
 func fetch(b *testing.B, serverHome, clientHome, cid string) (r transfer) {
-	server := benchStart(b, harness.Environ(serverHome), "ipfs", "daemon")
-	client := benchStart(b, harness.Environ(clientHome), "ipfs", "daemon")
+	server := harness.Start(b, harness.Environ(serverHome), "ipfs", "daemon")
+	client := harness.Start(b, harness.Environ(clientHome), "ipfs", "daemon")
 	server.Find(`Daemon is (ready)`)
 	client.Find(`Daemon is (ready)`)
 	id, err := harness.Run(harness.Environ(serverHome), "ipfs", "id", "-f", "<addrs>")

@@ -153,18 +153,3 @@ func addFile(n *harness.Node, size int) (cids []cid.Cid) {
 	require.NotEmpty(n.T, cids)
 	return cids
 }
-
-// residentMiB is the memory of a process (proc(5), status).
-func residentMiB(pid int) float64 {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0 // it has ended
-	}
-	for line := range strings.Lines(string(data)) {
-		var kib float64
-		if n, _ := fmt.Sscanf(line, "VmRSS: %f kB", &kib); n == 1 {
-			return kib / 1024
-		}
-	}
-	return 0
-}

@@ -27,6 +27,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 
+	bench "github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -39,7 +40,9 @@ type soaked struct {
 }
 
 var soakedFigures = []soaked{
-	{"memory of the node", "MiB", 48, func(_ map[string]float64, n *harness.Node, _ int) float64 { return residentMiB(n.Cmd.Process.Pid) }},
+	{"memory of the node", "MiB", 48, func(_ map[string]float64, n *harness.Node, _ int) float64 {
+		return bench.ResidentMiB(n.Cmd.Process.Pid)
+	}},
 	{"heap in use of the node", "MiB", 32, func(f map[string]float64, _ *harness.Node, _ int) float64 {
 		return f["go_memstats_heap_inuse_bytes"] / (1 << 20)
 	}},
@@ -47,7 +50,7 @@ var soakedFigures = []soaked{
 	{"goroutines of the node", "running", 32, func(f map[string]float64, _ *harness.Node, _ int) float64 { return f["go_goroutines"] }},
 	{"age of the oldest point", "s", 2, func(f map[string]float64, _ *harness.Node, _ int) float64 { return f["ipfsmon_influx_lag_seconds"] }},
 	{"points that wait", "points", 5000, func(f map[string]float64, _ *harness.Node, _ int) float64 { return f["ipfsmon_influx_queued_points"] }},
-	{"memory of the store", "MiB", 256, func(_ map[string]float64, _ *harness.Node, store int) float64 { return residentMiB(store) }},
+	{"memory of the store", "MiB", 256, func(_ map[string]float64, _ *harness.Node, store int) float64 { return bench.ResidentMiB(store) }},
 }
 
 // BenchmarkSoak runs a monitored node under load for as long as SOAK says (3m),
@@ -121,7 +124,7 @@ func BenchmarkSoak(b *testing.B) {
 		at, v := times[from:], values[i][from:]
 		_, slope := stat.LinearRegression(at, v, nil, false)
 		growth := slope * (at[len(at)-1] - at[0])
-		check(growth <= max(s.least, middle(v)/10), "%-24s median %8.1f, most %8.1f, slope %+.2f %s an hour", s.name, middle(v), slices.Max(v), slope*60, s.unit)
+		check(growth <= max(s.least, bench.Median(v)/10), "%-24s median %8.1f, most %8.1f, slope %+.2f %s an hour", s.name, bench.Median(v), slices.Max(v), slope*60, s.unit)
 	}
 	last, err := n.Figures()
 	require.NoError(b, err)

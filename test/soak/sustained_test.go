@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	bench "github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -53,12 +54,12 @@ func benchNode(b *testing.B, home string, monitored bool) *harness.Node {
 	benchRepo(b, home, false, "")
 	n := &harness.Node{Home: home, Env: harness.Environ(home)}
 	if !monitored {
-		n.Process = benchStart(b, n.Env, "ipfs", "daemon")
+		n.Process = harness.Start(b, n.Env, "ipfs", "daemon")
 		n.Find(`Daemon is (ready)`)
 		return n
 	}
 	benchRepo(b, home, true, "")
-	n.Process = benchStart(b, n.Env, "run", "--isolated", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0")
+	n.Process = harness.Start(b, n.Env, "run", "--isolated", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0")
 	n.Find(`Daemon is (ready)`)
 	n.Influx = harness.AsReader(b, n.Find(`InfluxDB listening on (http://\S+),`), filepath.Join(n.Find(`InfluxDB listening on .* data in (\S+)`), "influxdb"))
 	return n
@@ -102,7 +103,7 @@ func sustained(b *testing.B, long time.Duration, on, off *harness.Node) {
 	group.Go(func() error {
 		for loading.Err() == nil {
 			for i, n := range nodes {
-				memory[i] = append(memory[i], residentMiB(n.Cmd.Process.Pid))
+				memory[i] = append(memory[i], bench.ResidentMiB(n.Cmd.Process.Pid))
 			}
 			f, err := on.Figures()
 			if err != nil {
@@ -120,13 +121,13 @@ func sustained(b *testing.B, long time.Duration, on, off *harness.Node) {
 		sent += s.sent.Load()
 	}
 	quarter := max(1, len(queued)/4)
-	first, end := middle(queued[:quarter]), middle(queued[len(queued)-quarter:])
-	more := middle(memory[1]) - middle(memory[0])
-	rate := middle(ratios)
+	first, end := bench.Median(queued[:quarter]), bench.Median(queued[len(queued)-quarter:])
+	more := bench.Median(memory[1]) - bench.Median(memory[0])
+	rate := bench.Median(ratios)
 	fmt.Fprintf(os.Stderr, "%v at %d points/s; queued %.0f at first, %.0f at the end, %.0f at most; memory %.0f MiB, unmonitored %.0f MiB; "+
 		"16 MiB fetched at %.0f MiB/s, unmonitored %.0f MiB/s, %d pairs\n",
-		long, int(float64(sent)/long.Seconds()), first, end, slices.Max(queued), middle(memory[1]), middle(memory[0]),
-		middle(fetches[1]), middle(fetches[0]), len(ratios))
+		long, int(float64(sent)/long.Seconds()), first, end, slices.Max(queued), bench.Median(memory[1]), bench.Median(memory[0]),
+		bench.Median(fetches[1]), bench.Median(fetches[0]), len(ratios))
 	// What waits is delivered afterwards, however long that takes; what capture
 	// did not keep of a peer that made up for a stall all at once is no loss.
 	var last map[string]float64
@@ -166,14 +167,6 @@ func sustained(b *testing.B, long time.Duration, on, off *harness.Node) {
 		n.Signal(syscall.SIGINT)
 		n.Wait(30 * time.Second)
 	}
-}
-
-func middle(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
 // ours leaves those of the figures that are the monitor's.

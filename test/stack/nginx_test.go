@@ -82,7 +82,7 @@ func newSite(t *testing.T, node, streams, grafana, influxdb string, overlays ...
 		text := listen.ReplaceAllStringFunc(string(b), func(m string) string {
 			port := listen.FindStringSubmatch(m)[2]
 			if s.ports[port] == "" {
-				s.ports[port] = harness.Free(t, "tcp")
+				s.ports[port] = harness.FreeAddress(t, "tcp")
 			}
 			return "listen " + s.ports[port]
 		})

@@ -47,7 +47,7 @@ func TestStackRelay(t *testing.T) {
 
 	conf, err := os.ReadFile("../../docker/telegraf.conf")
 	require.NoError(t, err)
-	history, totals := harness.Free(t, "udp"), harness.Free(t, "udp")
+	history, totals := harness.FreeAddress(t, "udp"), harness.FreeAddress(t, "udp")
 	text := strings.NewReplacer("udp://:8089", "udp://"+history, "udp://:8090", "udp://"+totals,
 		"http://influxdb:8086", address, `"/secrets"`, `"`+dir+`"`).Replace(string(conf))
 	file := filepath.Join(dir, "telegraf.conf")

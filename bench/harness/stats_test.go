@@ -1,4 +1,4 @@
-package main
+package harness
 
 import (
 	"math/rand/v2"
@@ -16,7 +16,7 @@ func TestPairedKnowsItsNoise(t *testing.T) {
 		for i := range v {
 			v[i] = 1.01 + 0.05*r.ExpFloat64() // its median is 1.01 + 0.05 ln 2
 		}
-		got := paired(v)
+		got := Paired(v)
 		if got.Low <= 1.01+0.05*0.6931 && 1.01+0.05*0.6931 <= got.High {
 			held++
 		}
@@ -28,7 +28,7 @@ func TestPairedKnowsItsNoise(t *testing.T) {
 	if mean := width / rounds; mean > 0.025 {
 		t.Errorf("the interval is %.4f wide on average; want less, the sample says more", mean)
 	}
-	if got := paired([]float64{3, 1, 2}); got != (ratio{2, 1, 3}) {
+	if got := Paired([]float64{3, 1, 2}); got != (Ratio{2, 1, 3}) {
 		t.Errorf("of three pairs: %v, want all of them", got)
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
+
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 )
 
 // What our whole path must be beside the client's WriteAPI, gzip in both.
@@ -12,7 +14,7 @@ const (
 )
 
 // path compares the whole way of points to a server that throws them away.
-func path(g *gates, p plan) error {
+func path(g *harness.Gates, p plan) error {
 	fmt.Println("events, sink, spool on disk, gzip, null HTTP server in another process; median of", p.pairs, "pairs, client and ours in turns")
 	fmt.Println("wants in a message | client points/s  us CPU | ours points/s  us CPU  MiB | rate ratio  spread | CPU ratio | gates")
 	s, err := startNull()
@@ -40,11 +42,11 @@ func path(g *gates, p plan) error {
 			cRate, cCost = append(cRate, c.rate()), append(cCost, c.micro())
 			oRate, oCost, oMem = append(oRate, o.rate()), append(oCost, o.micro()), append(oMem, o.PeakMiB)
 		}
-		rate, cost := median(rates), median(costs)
-		fmt.Printf("%18d | %15.0f %7.2f | %13.0f %7.2f %4.0f | %10.1f %6.0f%% | 1/%-7.1f | %s %s\n", entries, median(cRate), median(cCost),
-			median(oRate), median(oCost), median(oMem), rate, 100*spread(rates), 1/cost,
-			g.check(rate >= leastRate, "%d: rate >= %.0fx (%.1f)", entries, leastRate, rate),
-			g.check(cost <= mostCPU, "%d: CPU <= 1/6 (1/%.1f)", entries, 1/cost))
+		rate, cost := harness.Median(rates), harness.Median(costs)
+		fmt.Printf("%18d | %15.0f %7.2f | %13.0f %7.2f %4.0f | %10.1f %6.0f%% | 1/%-7.1f | %s %s\n", entries, harness.Median(cRate), harness.Median(cCost),
+			harness.Median(oRate), harness.Median(oCost), harness.Median(oMem), rate, 100*harness.Spread(rates), 1/cost,
+			g.Check(rate >= leastRate, "%d: rate >= %.0fx (%.1f)", entries, leastRate, rate),
+			g.Check(cost <= mostCPU, "%d: CPU <= 1/6 (1/%.1f)", entries, 1/cost))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/influxdata/influxdb-client-go/v2/api/write"
 	"github.com/influxdata/line-protocol/v2/lineprotocol"
 
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
 )
@@ -19,7 +20,7 @@ const (
 )
 
 // encode compares the encoding of one point of each measurement of history.
-func encode(g *gates, p plan) error {
+func encode(g *harness.Gates, p plan) error {
 	fmt.Println("encoding one point, the median of", p.pairs, "turns; the others are given CIDs and peers as text")
 	fmt.Println("measurement     ours ns  allocs | line-protocol/v2 ns  ratio | influxdb-client-go ns  allocs  ratio | gates")
 	for _, m := range influx.Schema {
@@ -46,12 +47,12 @@ func encode(g *gates, p plan) error {
 			ours, theirs, clients = append(ours, on), append(theirs, ln), append(clients, cn)
 			overTheirs, overClients = append(overTheirs, ln/on), append(overClients, cn/on)
 		}
-		lp, cl := median(overTheirs), median(overClients)
-		fmt.Printf("%-13s %9.0f %7d | %19.0f %6.1f | %21.0f %7d %6.1f | %s %s %s\n", m.Name, median(ours), allocs, median(theirs), lp,
-			median(clients), clientAllocs, cl,
-			g.check(lp >= leastOverEncoder, "%s >= %.0fx line-protocol (%.1f)", m.Name, leastOverEncoder, lp),
-			g.check(cl >= leastOverClient, "%s >= %.0fx client (%.1f)", m.Name, leastOverClient, cl),
-			g.check(allocs == 0, "%s allocs 0 (%d)", m.Name, allocs))
+		lp, cl := harness.Median(overTheirs), harness.Median(overClients)
+		fmt.Printf("%-13s %9.0f %7d | %19.0f %6.1f | %21.0f %7d %6.1f | %s %s %s\n", m.Name, harness.Median(ours), allocs, harness.Median(theirs), lp,
+			harness.Median(clients), clientAllocs, cl,
+			g.Check(lp >= leastOverEncoder, "%s >= %.0fx line-protocol (%.1f)", m.Name, leastOverEncoder, lp),
+			g.Check(cl >= leastOverClient, "%s >= %.0fx client (%.1f)", m.Name, leastOverClient, cl),
+			g.Check(allocs == 0, "%s allocs 0 (%d)", m.Name, allocs))
 	}
 	return nil
 }

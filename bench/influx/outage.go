@@ -12,6 +12,7 @@ import (
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
 	influxlog "github.com/influxdata/influxdb-client-go/v2/log"
 
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
 )
@@ -52,7 +53,7 @@ type took struct {
 
 // outage has the same faults for the client's WriteAPI and for ours, all at
 // once, each with a proxy and a database of its own at one real store.
-func outage(g *gates, p plan) error {
+func outage(g *harness.Gates, p plan) error {
 	influxlog.Log = nil
 	s, err := startStore(p.bin)
 	if err != nil {
@@ -88,7 +89,7 @@ func outage(g *gates, p plan) error {
 	for i, f := range faults {
 		c, o := got[i][0], got[i][1]
 		fmt.Printf("%-42s %8d | %12d %8d %8d %13v | %10d %8d %5d %13v | %s\n", f.name, f.rate, c.wrote, c.stored, c.wrote-c.stored, c.blocked.Round(time.Millisecond),
-			o.wrote, o.stored, o.wrote-o.stored, o.blocked.Round(time.Microsecond), g.check(o.stored == o.wrote && o.wrote > 0, "ours lost 0 (%d)", o.wrote-o.stored))
+			o.wrote, o.stored, o.wrote-o.stored, o.blocked.Round(time.Microsecond), g.Check(o.stored == o.wrote && o.wrote > 0, "ours lost 0 (%d)", o.wrote-o.stored))
 	}
 	return nil
 }

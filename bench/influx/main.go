@@ -1,4 +1,4 @@
-// Command benchinflux measures delivery to InfluxDB against its own Go client
+// Command influx measures delivery to InfluxDB against its own Go client
 // and against a client that only posts, in one run.
 //
 // In: nothing but flags. Out: tables, and a status other than 0 if a gate is
@@ -13,12 +13,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
 	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 )
 
 // plan is how much is measured.
@@ -47,7 +47,7 @@ func main() {
 	short := flag.Bool("short", false, "fewer pairs and points, shorter outages; no gate means much then")
 	only := flag.String("only", "encode,path,server,backlog,outage", "what to measure: some of these, with commas")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "benchinflux measures delivery to InfluxDB. Example:\n  go run ./influx/benchinflux -only encode,path -pairs 3")
+		fmt.Fprintln(flag.CommandLine.Output(), "Measures delivery to InfluxDB. Example:\n  go run ./bench/influx -only encode,path -pairs 3")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -65,10 +65,10 @@ func main() {
 	case "null":
 		err = null()
 	default:
-		err = fmt.Errorf("role %q; allowed are write and null", *role)
+		err = fmt.Errorf("role %q: want write or null", *role)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "benchinflux:", err)
+		fmt.Fprintln(os.Stderr, "bench/influx:", err)
 		os.Exit(1)
 	}
 }
@@ -76,19 +76,19 @@ func main() {
 // section is what -only names.
 type section struct {
 	name string
-	run  func(*gates, plan) error
+	run  func(*harness.Gates, plan) error
 }
 
 var sections = []section{{"encode", encode}, {"path", path}, {"server", servers}, {"backlog", backlog}, {"outage", outage}}
 
 func all(p plan, only []string) error {
-	var g gates
+	var g harness.Gates
 	for _, o := range only {
 		if !slices.ContainsFunc(sections, func(s section) bool { return s.name == o }) {
-			return fmt.Errorf("-only %q; allowed are encode, path, server, backlog and outage", o)
+			return fmt.Errorf("-only %q: want encode, path, server, backlog or outage", o)
 		}
 	}
-	fmt.Printf("%s, %d CPUs, %s; load %s\n", cpuName(), runtime.NumCPU(), runtime.Version(), load())
+	fmt.Printf("%s; load %s\n", harness.Machine(), harness.Load())
 	if p.short {
 		fmt.Println("-short: fewer and smaller measurements than the gates are meant for")
 	}
@@ -100,24 +100,12 @@ func all(p plan, only []string) error {
 			}
 		}
 	}
-	fmt.Println("\nload at the end:", load())
-	if len(g.missed) > 0 {
-		return fmt.Errorf("%d gates missed: %s", len(g.missed), strings.Join(g.missed, "; "))
+	fmt.Println("\nload at the end:", harness.Load())
+	if err := g.Err(); err != nil {
+		return err
 	}
 	fmt.Println("all gates hold")
 	return nil
-}
-
-// gates collects what was missed.
-type gates struct{ missed []string }
-
-func (g *gates) check(ok bool, format string, args ...any) string {
-	text := fmt.Sprintf(format, args...)
-	if ok {
-		return text + "  ok"
-	}
-	g.missed = append(g.missed, text)
-	return text + "  MISSED"
 }
 
 // job is one measurement.
@@ -175,44 +163,11 @@ func measure(j job) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	cmd := exec.Command(os.Args[0], "-role", "write", "-job", string(arg))
+	args := []string{"-role", "write", "-job", string(arg)}
 	if j.Design == "ours" {
-		cmd.Args = append(cmd.Args, "-profile", profileTo)
+		args = append(args, "-profile", profileTo)
 	}
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return r, fmt.Errorf("%s: %w", arg, err)
-	}
-	return r, json.Unmarshal(out, &r)
-}
-
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-}
-
-// spread is how far the middle half of values reaches, as a share of the median:
-// the machine's noise.
-func spread(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return (v[len(v)*3/4] - v[len(v)/4]) / median(v)
-}
-
-func cpuName() string {
-	data, _ := os.ReadFile("/proc/cpuinfo") // not everywhere
-	for line := range strings.Lines(string(data)) {
-		if name, ok := strings.CutPrefix(line, "model name"); ok {
-			return strings.Trim(name, " \t:\n")
-		}
-	}
-	return runtime.GOARCH
-}
-
-func load() string {
-	data, _ := os.ReadFile("/proc/loadavg")
-	one, _, _ := strings.Cut(string(data), " ")
-	return one
+	return r, harness.Self(&r, args...)
 }
 
 // eventually waits for something that comes by itself.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/influx"
 )
 
@@ -17,7 +18,7 @@ const (
 
 // servers compares ours with a bare client at real servers. A server that took
 // points before is slower, so each measurement has a new one.
-func servers(g *gates, p plan) error {
+func servers(g *harness.Gates, p plan) error {
 	fmt.Printf("%d points into an empty server; rate of ours to that of a client that only posts prepared batches, one at a time or two;\nmedian of %d rounds, all in turns\n", p.points, p.pairs)
 	fmt.Println("server          | bare 1 points/s  us CPU | bare 2 points/s  us CPU | ours points/s  us CPU  MiB | of bare 1  spread | of bare 2  spread | gate")
 	for _, s := range []struct {
@@ -34,7 +35,7 @@ func servers(g *gates, p plan) error {
 	return nil
 }
 
-func intoServer(g *gates, p plan, name string, start func() (*server, error)) error {
+func intoServer(g *harness.Gates, p plan, name string, start func() (*server, error)) error {
 	jobs := []job{{Design: "bare", Posters: 1}, {Design: "bare", Posters: 2}, {Design: "ours"}}
 	got := make([][]result, len(jobs))
 	for range p.pairs {
@@ -53,13 +54,13 @@ func intoServer(g *gates, p plan, name string, start func() (*server, error)) er
 		}
 		return v
 	}
-	rate := func(i int) float64 { return median(of(func(n int) float64 { return got[i][n].rate() })) }
-	cost := func(i int) float64 { return median(of(func(n int) float64 { return got[i][n].micro() })) }
+	rate := func(i int) float64 { return harness.Median(of(func(n int) float64 { return got[i][n].rate() })) }
+	cost := func(i int) float64 { return harness.Median(of(func(n int) float64 { return got[i][n].micro() })) }
 	one := of(func(n int) float64 { return got[2][n].rate() / got[0][n].rate() })
 	two := of(func(n int) float64 { return got[2][n].rate() / got[1][n].rate() })
 	fmt.Printf("%-15s | %15.0f %7.2f | %15.0f %7.2f | %13.0f %7.2f %4.0f | %9.2f %6.0f%% | %9.2f %6.0f%% | %s\n", name, rate(0), cost(0), rate(1), cost(1), rate(2), cost(2),
-		median(of(func(n int) float64 { return got[2][n].PeakMiB })), median(one), 100*spread(one), median(two), 100*spread(two),
-		g.check(median(one) >= leastOfServer, "%s: ours >= %.2f of bare (%.2f)", name, leastOfServer, median(one)))
+		harness.Median(of(func(n int) float64 { return got[2][n].PeakMiB })), harness.Median(one), 100*harness.Spread(one), harness.Median(two), 100*harness.Spread(two),
+		g.Check(harness.Median(one) >= leastOfServer, "%s: ours >= %.2f of bare (%.2f)", name, leastOfServer, harness.Median(one)))
 	return nil
 }
 
@@ -97,7 +98,7 @@ func complete(s *server, wants, blocks int) error {
 
 // backlog drains what an outage left behind, while live data comes. The limit
 // is measured before and after with half as many points each.
-func backlog(g *gates, p plan) error {
+func backlog(g *harness.Gates, p plan) error {
 	start := func() (*server, error) { return startStore(p.bin) }
 	limit := func() (float64, error) {
 		r, err := intoNew(start, job{Design: "bare", Posters: 1, Points: p.backlog / 2, Entries: 4})
@@ -136,7 +137,7 @@ func backlog(g *gates, p plan) error {
 	fmt.Printf("drained at %.0f points/s with %d live points among them, %.2f us CPU a point, %.0f MiB at most, live data %.1f s late on average\n",
 		r.rate(), r.Live, r.micro(), r.PeakMiB, r.LagMean)
 	share := r.rate() / ((before + after) / 2)
-	fmt.Println(g.check(share >= leastOfBacklog, "backlog drains at >= %.1f of the limit (%.2f)", leastOfBacklog, share))
-	fmt.Println(g.check(r.LagMax < mostLag, "live data lags < %.0f s (%.1f at most)", mostLag, r.LagMax))
+	fmt.Println(g.Check(share >= leastOfBacklog, "backlog drains at >= %.1f of the limit (%.2f)", leastOfBacklog, share))
+	fmt.Println(g.Check(r.LagMax < mostLag, "live data lags < %.0f s (%.1f at most)", mostLag, r.LagMax))
 	return nil
 }

@@ -1,4 +1,4 @@
-// Command benchstream measures the stream against the design of the old
+// Command stream measures the stream against the design of the old
 // exporter, in one run.
 //
 // In: nothing. Out: a table, and a status other than 0 if a gate is missed.
@@ -8,17 +8,15 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
-	"math"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 )
 
 func main() {
@@ -46,7 +44,7 @@ func main() {
 		err = drain(job, flag.Arg(0))
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "benchstream:", err)
+		fmt.Fprintln(os.Stderr, "bench/stream:", err)
 		os.Exit(1)
 	}
 }
@@ -82,62 +80,12 @@ func (r result) micro() float64 { return r.CPU / float64(r.Events) * 1e6 }
 
 // measure runs a server in a process of its own.
 func measure(j job) (r result, err error) {
-	cmd := exec.Command(os.Args[0], j.args("serve")...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return r, fmt.Errorf("%+v: %w", j, err)
-	}
-	return r, json.Unmarshal(out, &r)
-}
-
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return v[len(v)/2]
-}
-
-// ratio is the median of a measurement in pairs with its noise: the median of
-// ever more pairs would be between Low and High with at least 95 % confidence,
-// whatever the pairs' distribution.
-type ratio struct{ Median, Low, High float64 }
-
-// paired returns the ratio of at least 6 pairs; of fewer the interval has less
-// confidence (of 5: 93.75 %). The bounds are order statistics: between the k
-// smallest and the k largest of n values lies the median but for a chance of
-// 2 * P(Binomial(n, 1/2) < k).
-func paired(v []float64) ratio {
-	v = slices.Sorted(slices.Values(v))
-	n := len(v)
-	term, below := math.Pow(0.5, float64(n)), 0.0 // P(Binomial = k), P(Binomial < k)
-	k := 0
-	for k < n/2 && below+term <= 0.025 {
-		below += term
-		term *= float64(n-k) / float64(k+1)
-		k++
-	}
-	k = max(k, 1)
-	return ratio{v[n/2], v[k-1], v[n-k]}
-}
-
-func (r ratio) String() string {
-	return fmt.Sprintf("%+.1f %% (%+.1f to %+.1f)", 100*(r.Median-1), 100*(r.Low-1), 100*(r.High-1))
-}
-
-// gates collects what was missed.
-type gates struct{ missed []string }
-
-func (g *gates) check(ok bool, format string, args ...any) string {
-	text := fmt.Sprintf(format, args...)
-	if ok {
-		return text + "  ok"
-	}
-	g.missed = append(g.missed, text)
-	return text + "  MISSED"
+	return r, harness.Self(&r, j.args("serve")...)
 }
 
 func all(pairs int) error {
-	var g gates
-	fmt.Printf("%s, %d CPUs, %s; load %s\n\n", cpuName(), runtime.NumCPU(), runtime.Version(), load())
+	var g harness.Gates
+	fmt.Printf("%s; load %s\n\n", harness.Machine(), harness.Load())
 	fmt.Println("wire version 3; median of", pairs, "pairs, old and new in turns; rate: events/s that all subscribers got")
 	fmt.Println("entries  subs |   old ev/s   new ev/s  ratio | old us/ev  new us/ev  ratio | old MiB  new MiB | gates")
 	for _, entries := range []int{1, 16} {
@@ -148,20 +96,17 @@ func all(pairs int) error {
 		}
 	}
 	fmt.Println()
-	for _, f := range []func(*gates, int) error{sustained, stuck, wires} {
+	for _, f := range []func(*harness.Gates, int) error{sustained, stuck, wires} {
 		if err := f(&g, pairs); err != nil {
 			return err
 		}
 	}
-	fmt.Println("load at the end:", load())
-	if len(g.missed) > 0 {
-		return fmt.Errorf("%d gates missed: %s", len(g.missed), strings.Join(g.missed, "; "))
-	}
-	return nil
+	fmt.Println("load at the end:", harness.Load())
+	return g.Err()
 }
 
 // compare prints one line of the table.
-func compare(g *gates, entries, subscribers, pairs int) error {
+func compare(g *harness.Gates, entries, subscribers, pairs int) error {
 	var rates, costs []float64
 	var oldRate, newRate, oldCost, newCost, oldMem, newMem []float64
 	for range pairs {
@@ -184,56 +129,50 @@ func compare(g *gates, entries, subscribers, pairs int) error {
 		oldCost, newCost = append(oldCost, old.micro()), append(newCost, ours.micro())
 		oldMem, newMem = append(oldMem, old.PeakMiB), append(newMem, ours.PeakMiB)
 	}
-	rate, cost, mem := median(rates), median(costs), slices.Max(newMem)
+	rate, cost, mem := harness.Median(rates), harness.Median(costs), slices.Max(newMem)
 	var verdict []string
 	want := map[int]float64{1: 20, 16: 12}[entries]
 	switch subscribers {
 	case 1:
-		verdict = append(verdict, g.check(rate >= 3, "%d entries: rate >= 3x (%.1f)", entries, rate))
+		verdict = append(verdict, g.Check(rate >= 3, "%d entries: rate >= 3x (%.1f)", entries, rate))
 	case 16:
-		verdict = append(verdict, g.check(rate >= want, "%d entries: rate >= %.0fx (%.1f)", entries, want, rate),
-			g.check(cost >= want, "%d entries: CPU <= 1/%.0f (1/%.1f)", entries, want, cost))
+		verdict = append(verdict, g.Check(rate >= want, "%d entries: rate >= %.0fx (%.1f)", entries, want, rate),
+			g.Check(cost >= want, "%d entries: CPU <= 1/%.0f (1/%.1f)", entries, want, cost))
 	case 64:
-		verdict = append(verdict, g.check(mem < 64, "memory < 64 MiB (%.0f)", mem))
+		verdict = append(verdict, g.Check(mem < 64, "memory < 64 MiB (%.0f)", mem))
 	}
 	fmt.Printf("%7d %5d | %10.0f %10.0f %6.1f | %9.1f %10.1f %6.1f | %7.0f %8.0f | %s\n", entries, subscribers,
-		median(oldRate), median(newRate), rate, median(oldCost), median(newCost), cost, slices.Max(oldMem), mem, strings.Join(verdict, ", "))
+		harness.Median(oldRate), harness.Median(newRate), rate, harness.Median(oldCost), harness.Median(newCost), cost, slices.Max(oldMem), mem, strings.Join(verdict, ", "))
 	return nil
 }
 
 // sustained is the burst that must get through whole.
-func sustained(g *gates, _ int) error {
+func sustained(g *harness.Gates, _ int) error {
 	r, err := measure(job{Design: "new", Subscribers: 16, Entries: 1, Version: 3, Rate: 20_000, Time: 10 * time.Second})
 	if err != nil {
 		return err
 	}
-	fmt.Println(g.check(r.Lost == 0 && r.Seconds < 11, "20,000 events/s for 10 s to 16 subscribers: %d events in %.1f s, %d lost", r.Events, r.Seconds, r.Lost),
+	fmt.Println(g.Check(r.Lost == 0 && r.Seconds < 11, "20,000 events/s for 10 s to 16 subscribers: %d events in %.1f s, %d lost", r.Events, r.Seconds, r.Lost),
 		fmt.Sprintf("(%.0f us of CPU per event)", r.micro()))
 	return nil
 }
 
 // stuck compares 15 subscribers with 15 and one that never reads.
-func stuck(g *gates, pairs int) error {
-	cmd := exec.Command(os.Args[0], job{Design: "new", Subscribers: 15, Entries: 1, Version: 3}.args("alternate")...)
-	cmd.Stderr = os.Stderr
-	cmd.Args = append(cmd.Args, strconv.Itoa(20*pairs))
-	out, err := cmd.Output()
-	if err != nil {
-		return err
-	}
+func stuck(g *harness.Gates, pairs int) error {
 	var c costs
-	if err := json.Unmarshal(out, &c); err != nil {
+	args := append(job{Design: "new", Subscribers: 15, Entries: 1, Version: 3}.args("alternate"), strconv.Itoa(20*pairs))
+	if err := harness.Self(&c, args...); err != nil {
 		return err
 	}
 	// The gate is about the size of the noise on a machine with other work: it is
 	// missed when the cost is above it beyond the noise, by both measures.
-	fmt.Println(g.check(min(c.Time.Low, c.CPU.Low) < 1.02, "1 of 16 stuck costs the other 15 less than 2 %%: %v of time, %v of CPU; median of %d pairs with its 95 %% interval",
+	fmt.Println(g.Check(min(c.Time.Low, c.CPU.Low) < 1.02, "1 of 16 stuck costs the other 15 less than 2 %%: %v of time, %v of CPU; median of %d pairs with its 95 %% interval",
 		c.Time, c.CPU, 20*pairs))
 	return nil
 }
 
 // wires compares the bytes of version 4 with those of version 3.
-func wires(g *gates, _ int) error {
+func wires(g *harness.Gates, _ int) error {
 	for _, entries := range []int{1, 16} {
 		j := job{Design: "new", Subscribers: 1, Entries: entries, Version: 3, Rate: 5000, Time: 2 * time.Second}
 		v3, err := measure(j)
@@ -251,24 +190,9 @@ func wires(g *gates, _ int) error {
 		b3, b4 := float64(v3.Bytes)/float64(v3.Events), float64(v4.Bytes)/float64(v4.Events)
 		text := fmt.Sprintf("%d entries: bytes per event: version 3 %.0f, version 4 %.0f (%.2f of it)", entries, b3, b4, b4/b3)
 		if entries == 1 {
-			text = g.check(b4 <= b3/3, "%s, at most 1/3", text)
+			text = g.Check(b4 <= b3/3, "%s, at most 1/3", text)
 		}
 		fmt.Println(text)
 	}
 	return nil
-}
-
-func cpuName() string {
-	data, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(data)) {
-		if name, ok := strings.CutPrefix(line, "model name"); ok {
-			return strings.Trim(name, " \t:\n")
-		}
-	}
-	return runtime.GOARCH
-}
-
-func load() string {
-	data, _ := os.ReadFile("/proc/loadavg")
-	return strings.Join(strings.Fields(string(data))[:min(1, len(strings.Fields(string(data))))], "")
 }

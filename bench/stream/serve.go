@@ -10,14 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/stream"
@@ -60,7 +59,7 @@ func serve(j job) error {
 	for i := range events {
 		events[i] = message(i, j.Entries)
 	}
-	begin, cpu := time.Now(), cpuTime()
+	begin, cpu := time.Now(), harness.CPUTime()
 	n := 0
 	next := func() {
 		e := events[n%len(events)]
@@ -83,7 +82,7 @@ func serve(j job) error {
 		}
 	}
 	lost, sent := t.close()
-	r := result{Events: n, CPU: cpuTime() - cpu, Lost: lost, Bytes: sent}
+	r := result{Events: n, CPU: harness.CPUTime() - cpu, Lost: lost, Bytes: sent}
 
 	// The other process reports what arrived.
 	line, err := bufio.NewReader(out).ReadString('\n')
@@ -98,7 +97,7 @@ func serve(j job) error {
 	for _, events := range got.Events {
 		r.Lost = max(r.Lost, uint64(n-events))
 	}
-	r.PeakMiB = peak()
+	r.PeakMiB = harness.PeakMiB()
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
@@ -197,25 +196,4 @@ func digest(of string, n int) []byte {
 		panic(err)
 	}
 	return mh[2:]
-}
-
-// cpuTime is what this process has used, in seconds.
-func cpuTime() float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
-}
-
-// peak is the most memory that this process had, in MiB.
-func peak() float64 {
-	data, _ := os.ReadFile("/proc/self/status")
-	for line := range strings.Lines(string(data)) {
-		var kib float64
-		if n, _ := fmt.Sscanf(line, "VmHWM: %f kB", &kib); n == 1 {
-			return kib / 1024
-		}
-	}
-	return 0
 }

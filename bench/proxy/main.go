@@ -1,4 +1,4 @@
-// Command benchproxy measures what the proxy costs, each figure beside the same
+// Command proxy measures what the proxy costs, each figure beside the same
 // without it in the same run: throughput of one peer and of eight, the latency
 // that it adds to a block, the memory of an idle peer, and how many are held.
 //
@@ -17,9 +17,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 )
 
 // Gates, from what the proxy was asked to be.
@@ -156,41 +157,37 @@ func main() {
 		return
 	}
 	if *apart && runtime.NumCPU() < 2 {
-		fmt.Fprintln(os.Stderr, "benchproxy: -apart: there is one processor; it takes two or more")
+		fmt.Fprintln(os.Stderr, "bench/proxy: -apart: there is one processor; it takes two or more")
 		os.Exit(2)
 	}
-	ok, err := run()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "benchproxy:", err)
-		os.Exit(2)
-	}
-	if !ok {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/proxy:", err)
 		os.Exit(1)
 	}
 }
 
 // bench is what all measurements share.
 type bench struct {
+	gates harness.Gates
 	nodes []*child
 	told  []answer
 	proxy *child
 	front []string // the proxy's addresses
 	seed  int64
-	ok    bool
 }
 
-func run() (bool, error) {
-	dir, err := os.MkdirTemp("", "benchproxy-")
+func run() error {
+	dir, err := os.MkdirTemp("", "ipfsmon-bench-")
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{ok: true, seed: time.Now().UnixNano()}
+	b := &bench{seed: time.Now().UnixNano()}
 	downs := ""
 	for range 3 {
 		n, told, err := launch("node")
 		if err != nil {
-			return false, err
+			return err
 		}
 		defer n.end()
 		b.nodes, b.told = append(b.nodes, n), append(b.told, told)
@@ -198,29 +195,25 @@ func run() (bool, error) {
 	}
 	p, told, err := launch("proxy", downs[1:], filepath.Join(dir, "key"))
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer p.end()
 	b.proxy, b.front = p, told.Addrs
-	fmt.Printf("%d cores; nodes and peers are kubo nodes with repositories in memory, a process each; loopback\n", runtime.NumCPU())
+	fmt.Printf("%s; load %s; nodes and peers are kubo nodes with repositories in memory, a process each; loopback\n", harness.Machine(), harness.Load())
 	if *apart {
 		fmt.Println("the proxy has one of the cores for itself, nodes and peers have the others, with and without the proxy")
 	}
 	for _, f := range []func() error{b.latency, b.one, b.eight, b.idle} {
 		if err := f(); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return b.ok, nil
+	return b.gates.Err()
 }
 
 // gate prints a row and notes whether it holds.
 func (b *bench) gate(name, figures string, held bool, want string) {
-	state := "ok"
-	if !held {
-		state, b.ok = "MISSED", false
-	}
-	fmt.Printf("%-34s %-62s want %-14s %s\n", name, figures, want, state)
+	fmt.Println(b.gates.Check(held, "%-34s %-62s want %-14s", name, figures, want))
 }
 
 // put stores the same new file on the first so many nodes.
@@ -291,12 +284,7 @@ func pairs(direct, proxied func() (float64, error)) (d, p, ratio float64, err er
 		}
 		ds, ps, rs = append(ds, x), append(ps, y), append(rs, y/x)
 	}
-	return median(ds), median(ps), median(rs), nil
-}
-
-func median[T cmp.Ordered](v []T) T {
-	slices.Sort(v)
-	return v[len(v)/2]
+	return harness.Median(ds), harness.Median(ps), harness.Median(rs), nil
 }
 
 func (b *bench) one() error {
@@ -375,14 +363,14 @@ func (b *bench) latency() error {
 			if err != nil {
 				return err
 			}
-			if m := median(t.Took); j == 0 {
+			if m := harness.Median(t.Took); j == 0 {
 				ds = append(ds, m)
 			} else {
 				ps = append(ps, m)
 			}
 		}
 	}
-	d, p := median(ds), median(ps)
+	d, p := harness.Median(ds), harness.Median(ps)
 	b.gate("a block of 1 kB, p50", fmt.Sprintf("direct %v, proxied %v, added %v", d.Round(time.Microsecond), p.Round(time.Microsecond), (p-d).Round(time.Microsecond)), p-d < maxAdded, "< "+maxAdded.String())
 	return nil
 }

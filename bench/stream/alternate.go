@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
@@ -15,7 +16,7 @@ import (
 const windowEvents = 4096
 
 // costs are ratios: with a stuck subscriber to without.
-type costs struct{ Time, CPU ratio }
+type costs struct{ Time, CPU harness.Ratio }
 
 // alternate measures windows of events in one server, with a subscriber that
 // never reads and without it, in turns: what disturbs the machine disturbs
@@ -40,7 +41,7 @@ func alternate(j job, pairs string) error {
 		events[i] = message(i, j.Entries)
 	}
 	window := func() (elapsed, cpu float64) {
-		begin, used := time.Now(), cpuTime()
+		begin, used := time.Now(), harness.CPUTime()
 		for i := range events {
 			e := events[i]
 			t.publish(&e)
@@ -48,7 +49,7 @@ func alternate(j job, pairs string) error {
 		for t.behind() > 0 {
 			time.Sleep(50 * time.Microsecond)
 		}
-		return time.Since(begin).Seconds(), cpuTime() - used
+		return time.Since(begin).Seconds(), harness.CPUTime() - used
 	}
 	with := func() (elapsed, cpu float64, err error) {
 		conn, err := dial(t.addr(), j.Version)
@@ -86,7 +87,7 @@ func alternate(j job, pairs string) error {
 	if err := cmd.Wait(); err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(costs{paired(times), paired(cpus)})
+	return json.NewEncoder(os.Stdout).Encode(costs{harness.Paired(times), harness.Paired(cpus)})
 }
 
 func awaitSubscribers(t target, n int) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,15 +11,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
 	influxlog "github.com/influxdata/influxdb-client-go/v2/log"
 
+	"github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
@@ -38,7 +36,7 @@ func writeJob(j job) error {
 	if err != nil {
 		return err
 	}
-	r.PeakMiB = peak()
+	r.PeakMiB = harness.PeakMiB()
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
@@ -115,7 +113,7 @@ func ours(j job) (r result, err error) {
 		return r, err
 	}
 	r.Points = j.Points
-	begin, cpu := time.Now(), cpuTime()
+	begin, cpu := time.Now(), harness.CPUTime()
 	if !j.Drain {
 		spare := make([]*event.Event, 64) // as capture does it
 		for i := range j.Points / j.Entries {
@@ -139,7 +137,7 @@ func ours(j job) (r result, err error) {
 		err = f.reach(want, func(st influx.Stats) uint64 { return st.Stored + uint64(min(st.Queued, batchPoints)) })
 	}
 	st, stopErr := f.stop()
-	r.Seconds, r.CPU = time.Since(begin).Seconds(), cpuTime()-cpu
+	r.Seconds, r.CPU = time.Since(begin).Seconds(), harness.CPUTime()-cpu
 	if err = errors.Join(err, stopErr); err == nil && !j.Away && st.Stored < want {
 		err = fmt.Errorf("%d of %d points are stored at the end", st.Stored, want)
 	}
@@ -200,7 +198,7 @@ func client(j job) (r result, err error) {
 		}
 	}
 	r.Points = j.Points
-	begin, cpu := time.Now(), cpuTime()
+	begin, cpu := time.Now(), harness.CPUTime()
 	at := time.Now().Add(-time.Hour)
 	for i := range j.Points / j.Entries {
 		for k := range points[i%templates] {
@@ -209,7 +207,7 @@ func client(j job) (r result, err error) {
 		}
 	}
 	w.Flush()
-	r.Seconds, r.CPU = time.Since(begin).Seconds(), cpuTime()-cpu
+	r.Seconds, r.CPU = time.Since(begin).Seconds(), harness.CPUTime()-cpu
 	c.Close()
 	select {
 	case err = <-failed:
@@ -248,7 +246,7 @@ func bare(j job) (r result, err error) {
 		return r, err
 	}
 	r.Points = j.Points
-	begin, cpu := time.Now(), cpuTime()
+	begin, cpu := time.Now(), harness.CPUTime()
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	errs := make([]error, j.Posters)
@@ -277,7 +275,7 @@ func bare(j job) (r result, err error) {
 		})
 	}
 	wg.Wait()
-	r.Seconds, r.CPU = time.Since(begin).Seconds(), cpuTime()-cpu
+	r.Seconds, r.CPU = time.Since(begin).Seconds(), harness.CPUTime()-cpu
 	return r, errors.Join(errs...)
 }
 
@@ -292,30 +290,4 @@ func post(c *http.Client, url string, body []byte) error {
 		err = fmt.Errorf("%s: %s", resp.Status, said)
 	}
 	return err
-}
-
-// cpuTime is what this process has used, in seconds.
-func cpuTime() float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
-}
-
-// peak is the most memory that this process had, in MiB; 0 where the system
-// does not tell.
-func peak() float64 {
-	f, err := os.Open("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var kib float64
-		if n, _ := fmt.Sscanf(strings.TrimSpace(lines.Text()), "VmHWM: %f kB", &kib); n == 1 {
-			return kib / 1024
-		}
-	}
-	return 0
 }
