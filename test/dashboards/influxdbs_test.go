@@ -45,12 +45,12 @@ func TestDashboardsInfluxDB2(t *testing.T) {
 	dashboardsAnswer(t, influx.Config{URL: address, Org: org, TokenFile: file})
 }
 
-// checkers returns a folder with the npm packages of test/dashboards.
+// checkers returns a folder with the npm packages that package.json here names.
 func checkers(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"package.json", "package-lock.json", "types.mjs", "flux.mjs"} {
-		b, err := os.ReadFile(filepath.Join("dashboards", name))
+		b, err := os.ReadFile(name)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
 	}
