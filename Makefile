@@ -125,7 +125,7 @@ bench-capture: build ## what capture costs beside Bitswap; fails when a gate is 
 bench-probe: ## what watching a lookup costs; fails above 5 %
 	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x
 
-MUTATE ?= bus event capture derive privacy influx influx/spool stream httpapi introspect proxy
+MUTATE ?= bus event capture derive privacy influx influx/spool stream httpapi introspect introspect/nodestate monitor proxy proxy/wire
 mutate: ## single faults in our packages, and whether their tests notice; hours; MUTATE="bus event" for some
 	GO='$(GO)' ./test/mutate.sh $(MUTATE)
 

@@ -29,12 +29,12 @@ type downstream struct {
 	pruned  int    // length of backlog when what nobody waits for was last taken out
 	parked  []*ask // in the ledger, but it has said no: given up first, oldest first
 	open    int    // asks without an answer
-	past    pastCIDs
+	past    lateCIDs
 	box     outbox
 
 	n    downCounts
 	last downCounts    // as of the last sample
-	rtt  histogram     // from a want to its block
+	rtt  latency       // from a want to its block
 	gone chan struct{} // closed when the connection goes; nil if nobody waits
 	lies throttle.Line
 }

@@ -1,31 +1,9 @@
 package proxy
 
 import (
-	bsmsg "github.com/ipfs/boxo/bitswap/message"
-	bsnet "github.com/ipfs/boxo/bitswap/network"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 )
-
-// readable returns a message without what its receiver cannot read: Bitswap before
-// 1.2 knows neither HAVE nor DONT_HAVE.
-func readable(msg bsmsg.BitSwapMessage, to bsnet.MessageSender) bsmsg.BitSwapMessage {
-	if len(msg.BlockPresences()) == 0 || to.SupportsHave() {
-		return msg
-	}
-	out := bsmsg.New(msg.Full())
-	for _, b := range msg.Blocks() {
-		out.AddBlock(b)
-	}
-	for _, w := range msg.Wantlist() {
-		if w.Cancel {
-			out.Cancel(w.Cid)
-		} else {
-			out.AddEntry(w.Cid, w.Priority, w.WantType, w.SendDontHave)
-		}
-	}
-	return out
-}
 
 // sameHash returns a block under the CID by which the node was asked for it, nil if
 // it was not. Bitswap 1.0 sends bytes alone, whose CID is then taken for a CIDv0.

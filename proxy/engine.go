@@ -80,9 +80,9 @@ type engine struct {
 	roomy       []*upstream // whose budget has got room; pumped by flush
 	ready       []*outbox   // with something to send; started by flush
 	n           counts
-	blocked     []uint64  // streams refused, by the place of their protocol in the list; nil before the first
-	last        counts    // as of the last sample
-	answer      histogram // from a peer's want to its block
+	blocked     []uint64 // streams refused, by the place of their protocol in the list; nil before the first
+	last        counts   // as of the last sample
+	answer      latency  // from a peer's want to its block
 	refsRunning int
 	draining    bool // new wants are not taken any more
 }

@@ -18,6 +18,8 @@ import (
 	format "github.com/ipfs/go-ipld-format"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
 // The peers and nodes of a fuzzed proxy. What the last of each is sent it does
@@ -137,7 +139,7 @@ func sound(t *testing.T, e *engine) {
 		require.LessOrEqual(t, d.ledger, window)
 		require.LessOrEqual(t, len(d.backlog), 2*(minPrune+total))
 		require.LessOrEqual(t, len(d.box.items), maxUnsent+4*(window+total))
-		require.LessOrEqual(t, len(d.past.ring), maxPast)
+		require.LessOrEqual(t, len(d.past.ring), maxLateCIDs)
 		require.LessOrEqual(t, len(e.reverse.wishes[d]), maxWishes)
 	}
 	require.LessOrEqual(t, len(e.due), 2*(minPrune+total*len(e.downs)))
@@ -232,9 +234,9 @@ func FuzzPeers(f *testing.F) {
 			from, node := fuzzPeers[who%len(fuzzPeers)], e.downs[who%len(e.downs)]
 			switch what % 8 {
 			case 0, 1:
-				in := newMessageReader(bytes.NewReader(body))
+				in := wire.NewReader(bytes.NewReader(body))
 				for {
-					m, err := in.next()
+					m, err := in.Next()
 					if err != nil {
 						break
 					}

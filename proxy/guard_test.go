@@ -22,6 +22,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
+	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
 // brokenTracer panics while it is on.
@@ -103,7 +104,7 @@ func TestAPanicWhileAStreamIsReadResetsIt(t *testing.T) {
 	seen := bsnetwork.NewConnectEventManager()
 	seen.Start()
 	defer seen.Stop()
-	listen(b, brokenReceiver{}, seen, g)
+	wire.Listen(b, brokenReceiver{}, seen, g)
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
 	require.NoError(t, a.Connect(ctx, peer.AddrInfo{ID: b.ID(), Addrs: b.Addrs()}))

@@ -10,6 +10,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
 // userAgent is what the proxy calls itself.
@@ -21,7 +23,7 @@ func upHost(s *settings, key crypto.PrivKey) (host.Host, error) {
 	if s.ws != nil {
 		addrs = append(addrs, s.ws)
 	}
-	opts := []libp2p.Option{libp2p.ListenAddrs(addrs...), gatheredSecurity()}
+	opts := []libp2p.Option{libp2p.ListenAddrs(addrs...), wire.Security()}
 	if s.SwarmKeyFile != "" {
 		psk, err := loadSwarmKey(s.SwarmKeyFile)
 		if err != nil {

@@ -99,12 +99,3 @@ func (e *engine) metrics(fromPeers, fromNodes uint64) []prometheus.Metric {
 	}
 	return out
 }
-
-func (h *histogram) metric(d *prometheus.Desc, labels ...string) prometheus.Metric {
-	buckets, sum := make(map[float64]uint64, len(rttBuckets)), uint64(0)
-	for i, le := range rttBuckets {
-		sum += h.buckets[i]
-		buckets[le] = sum
-	}
-	return prometheus.MustNewConstHistogram(d, h.total, float64(h.all.Microseconds())/1000, buckets, labels...)
-}

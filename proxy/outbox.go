@@ -12,6 +12,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
 // How a message is filled: with so many entries, and blocks until it has so
@@ -237,13 +239,13 @@ func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsn
 	if b.down != nil {
 		side = downstreamSide
 	}
-	if msg = readable(msg, stream); msg.Empty() {
+	if msg = wire.Readable(msg, stream); msg.Empty() {
 		return stream, nil
 	}
 	if t := e.trace[side]; t != nil {
 		t.MessageSent(to, msg)
 	}
-	if err := stream.SendMsg(ctx, lean(msg)); err != nil {
+	if err := stream.SendMsg(ctx, wire.NoCopy(msg)); err != nil {
 		return nil, errors.Join(err, stream.Reset())
 	}
 	return stream, nil

@@ -19,6 +19,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
 // How often the engine's clock ticks, and how often what the host knows is
@@ -119,8 +120,8 @@ func (p *Proxy) abandon() {
 func (p *Proxy) Start() {
 	p.downNt.Start((*downSide)(p))
 	p.upNet.Start((*upSide)(p))
-	listen(p.down, (*downSide)(p), p.seen[downstreamSide], &p.engine.guard)
-	listen(p.up, (*upSide)(p), p.seen[upstreamSide], &p.engine.guard)
+	wire.Listen(p.down, (*downSide)(p), p.seen[downstreamSide], &p.engine.guard)
+	wire.Listen(p.up, (*upSide)(p), p.seen[upstreamSide], &p.engine.guard)
 	p.notifee = &network.NotifyBundle{DisconnectedF: p.nodeDisconnected}
 	p.down.Network().Notify(p.notifee)
 	for _, d := range p.engine.downs {

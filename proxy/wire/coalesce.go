@@ -17,49 +17,50 @@ import (
 )
 
 // TLS writes a record of 16 KiB at a time, each of which wakes the other side.
-// What yamux hands to TLS at once is written at once here.
+// Here the records of one write by yamux are coalesced into one write below.
 
-// gatheredSecurity is TLS that gathers, and Noise, in libp2p's order of preference.
-func gatheredSecurity() libp2p.Option {
-	return libp2p.ChainOptions(libp2p.Security(libp2ptls.ID, newGatherTLS), libp2p.Security(noise.ID, noise.New))
+// Security is TLS that coalesces its records, and Noise, in libp2p's order of
+// preference.
+func Security() libp2p.Option {
+	return libp2p.ChainOptions(libp2p.Security(libp2ptls.ID, newCoalescingTLS), libp2p.Security(noise.ID, noise.New))
 }
 
-// gatherTLS is libp2p's TLS over connections that gather.
-type gatherTLS struct{ *libp2ptls.Transport }
+// coalescingTLS is libp2p's TLS over connections that coalesce writes.
+type coalescingTLS struct{ *libp2ptls.Transport }
 
-func newGatherTLS(id protocol.ID, key crypto.PrivKey, muxers []upgrader.StreamMuxer) (*gatherTLS, error) {
+func newCoalescingTLS(id protocol.ID, key crypto.PrivKey, muxers []upgrader.StreamMuxer) (*coalescingTLS, error) {
 	t, err := libp2ptls.New(id, key, muxers)
-	return &gatherTLS{t}, err
+	return &coalescingTLS{t}, err
 }
 
 // SecureInbound implements sec.SecureTransport.
-func (t *gatherTLS) SecureInbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
-	return gathering(insecure, func(c net.Conn) (sec.SecureConn, error) { return t.Transport.SecureInbound(ctx, c, p) })
+func (t *coalescingTLS) SecureInbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
+	return coalesced(insecure, func(c net.Conn) (sec.SecureConn, error) { return t.Transport.SecureInbound(ctx, c, p) })
 }
 
 // SecureOutbound implements sec.SecureTransport.
-func (t *gatherTLS) SecureOutbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
-	return gathering(insecure, func(c net.Conn) (sec.SecureConn, error) { return t.Transport.SecureOutbound(ctx, c, p) })
+func (t *coalescingTLS) SecureOutbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
+	return coalesced(insecure, func(c net.Conn) (sec.SecureConn, error) { return t.Transport.SecureOutbound(ctx, c, p) })
 }
 
-func gathering(insecure net.Conn, secure func(net.Conn) (sec.SecureConn, error)) (sec.SecureConn, error) {
-	g := &gatherer{Conn: insecure}
+func coalesced(insecure net.Conn, secure func(net.Conn) (sec.SecureConn, error)) (sec.SecureConn, error) {
+	g := &coalescer{Conn: insecure}
 	c, err := secure(g)
 	if err != nil {
 		return nil, err
 	}
-	return &gatherConn{SecureConn: c, below: g}, nil
+	return &coalescedConn{SecureConn: c, below: g}, nil
 }
 
-// gatherConn is a secure connection of which each Write is one below.
-type gatherConn struct {
+// coalescedConn is a secure connection of which each Write is one below.
+type coalescedConn struct {
 	sec.SecureConn
-	below   *gatherer
-	writing sync.Mutex // one Write at a time gathers
+	below   *coalescer
+	writing sync.Mutex // one Write at a time is coalesced
 }
 
 // Write implements net.Conn.
-func (c *gatherConn) Write(b []byte) (int, error) {
+func (c *coalescedConn) Write(b []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.below.begin(len(b))
@@ -72,7 +73,7 @@ func (c *gatherConn) Write(b []byte) (int, error) {
 
 // Close implements net.Conn. As TLS does, it does not wait for a write that is
 // stuck to say that it closes.
-func (c *gatherConn) Close() error {
+func (c *coalescedConn) Close() error {
 	if !c.below.mu.TryLock() {
 		_ = c.below.Conn.Close() // the next one tells
 	} else {
@@ -81,11 +82,11 @@ func (c *gatherConn) Close() error {
 	return c.SecureConn.Close()
 }
 
-// gatherer is the connection below.
-type gatherer struct {
+// coalescer is the connection below.
+type coalescer struct {
 	net.Conn
 	mu  sync.Mutex
-	buf []byte // nil: nothing is gathered
+	buf []byte // nil: writes are not coalesced now
 }
 
 // recordSpace is what a record of TLS takes beside its data, and how much data
@@ -95,14 +96,14 @@ const (
 	leastRecord = 1024
 )
 
-func (g *gatherer) begin(size int) {
+func (g *coalescer) begin(size int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.buf = pool.Get(size + (size/leastRecord+1)*recordSpace)[:0]
 }
 
-// end writes what was gathered.
-func (g *gatherer) end() error {
+// end writes what was collected since begin.
+func (g *coalescer) end() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	buf := g.buf
@@ -116,7 +117,7 @@ func (g *gatherer) end() error {
 }
 
 // Write implements net.Conn.
-func (g *gatherer) Write(b []byte) (int, error) {
+func (g *coalescer) Write(b []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.buf != nil {

@@ -24,7 +24,7 @@ type countingConn struct {
 
 func (c *countingConn) Write(b []byte) (int, error) { c.writes++; return c.Conn.Write(b) }
 
-// securePair returns both ends of a connection, ours gathers.
+// securePair returns both ends of a connection, ours coalesces.
 func securePair(t *testing.T) (ours, theirs sec.SecureConn, below *countingConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -44,7 +44,7 @@ func securePair(t *testing.T) (ours, theirs sec.SecureConn, below *countingConn)
 		return k
 	}
 	us, them := side(), side()
-	a, err := newGatherTLS(libp2ptls.ID, us, nil)
+	a, err := newCoalescingTLS(libp2ptls.ID, us, nil)
 	require.NoError(t, err)
 	b, err := libp2ptls.New(libp2ptls.ID, them, nil)
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestCloseDoesNotWaitForAStuckWrite(t *testing.T) {
 			}
 		}
 	}()
-	c := ours.(*gatherConn)
+	c := ours.(*coalescedConn)
 	stuck := 0
 	require.Eventually(t, func() bool { // for some looks in a row
 		if c.below.mu.TryLock() {

@@ -1,3 +1,10 @@
+// Package wire is Bitswap as it is on the wire, for a program that passes on
+// blocks: read and written without a copy of them.
+//
+// In: streams of Bitswap, messages. Out: messages, bytes. Promised: what is read
+// and written is what boxo reads and writes (FuzzMessage compares); a block is
+// read into memory that it keeps and written from it; a message longer than
+// libp2p's limit is an error. It knows nothing of who asks whom for what.
 package wire
 
 import (
@@ -24,9 +31,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
-// Bitswap's messages as they are on the wire, read and written without a copy
-// of the blocks: boxo copies each twice more on its way through a proxy. What
-// is not a block is left to boxo. The format is of boxo's message.proto.
+// boxo copies each block twice more on its way through a proxy. What is not a
+// block is left to boxo. The format is that of boxo's message.proto.
 
 // Fields of Message and of Message.Block.
 const (
@@ -37,15 +43,15 @@ const (
 	fieldBlockData   protowire.Number = 2
 )
 
-// protocols are the names of Bitswap, of all versions.
-var protocols = []protocol.ID{bsnet.ProtocolBitswap, bsnet.ProtocolBitswapOneOne, bsnet.ProtocolBitswapOneZero, bsnet.ProtocolBitswapNoVers}
+// Protocols are the names of Bitswap, of all versions.
+var Protocols = []protocol.ID{bsnet.ProtocolBitswap, bsnet.ProtocolBitswapOneOne, bsnet.ProtocolBitswapOneZero, bsnet.ProtocolBitswapNoVers}
 
 // closeTimeout is how long the other side may take to let a stream be closed.
 const closeTimeout = 10 * time.Second
 
-// listen has the messages of all streams of Bitswap given to r, in place of
-// boxo's own handler, which must have been set: Start does that.
-func listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManager, g *guard.Guard) {
+// Listen passes the messages of all streams of Bitswap to r, in place of boxo's
+// own handler, which must have been set before: Start of boxo's network does that.
+func Listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManager, g *guard.Guard) {
 	handle := func(s network.Stream) {
 		defer func() {
 			if p := recover(); p != nil {
@@ -54,9 +60,9 @@ func listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManag
 			}
 		}()
 		from := s.Conn().RemotePeer()
-		in := newMessageReader(s)
+		in := NewReader(s)
 		for {
-			m, err := in.next()
+			m, err := in.Next()
 			if err != nil {
 				if err != io.EOF { // which what is wrong in a CID may wrap
 					_ = s.Reset() // it is of no use any more
@@ -71,27 +77,28 @@ func listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManag
 			r.ReceiveMessage(context.Background(), from, m)
 		}
 	}
-	for _, p := range protocols {
+	for _, p := range Protocols {
 		h.SetStreamHandler(p, handle)
 	}
 }
 
-// messageReader reads one message after the other, each after its length.
-type messageReader struct {
+// Reader reads one message after the other, each after its length.
+type Reader struct {
 	in    msgio.Reader
 	small []byte // for messages that hold no large block
 }
 
-func newMessageReader(r io.Reader) *messageReader {
-	return &messageReader{in: msgio.NewVarintReaderSize(r, network.MessageSizeMax)}
+// NewReader reads from r.
+func NewReader(r io.Reader) *Reader {
+	return &Reader{in: msgio.NewVarintReaderSize(r, network.MessageSizeMax)}
 }
 
 // smallMessage is the size up to which a message is read into a buffer that is
 // used again.
 const smallMessage = 4096
 
-// next returns the next message; io.EOF at the end between two of them.
-func (m *messageReader) next() (bsmsg.BitSwapMessage, error) {
+// Next returns the next message; io.EOF at the end between two of them.
+func (m *Reader) Next() (bsmsg.BitSwapMessage, error) {
 	n, err := m.in.NextMsgLen()
 	switch {
 	case err != nil:
@@ -206,8 +213,9 @@ type blockMessage struct {
 	block blocks.Block
 }
 
-// lean returns a message as it is best written.
-func lean(m bsmsg.BitSwapMessage) bsmsg.BitSwapMessage {
+// NoCopy returns a message that writes the same bytes as m, without a copy of
+// its block if it has one large block and nothing else.
+func NoCopy(m bsmsg.BitSwapMessage) bsmsg.BitSwapMessage {
 	if b := m.Blocks(); len(b) == 1 && len(b[0].RawData()) > smallMessage && len(m.BlockPresences()) == 0 && len(m.Wantlist()) == 0 {
 		return &blockMessage{m, b[0]}
 	}
@@ -246,4 +254,24 @@ func (m *blockMessage) ToNetV1(w io.Writer) error {
 	}
 	_, err := w.Write(data[n:])
 	return err
+}
+
+// Readable returns a message without what its receiver cannot read: Bitswap before
+// 1.2 knows neither HAVE nor DONT_HAVE.
+func Readable(msg bsmsg.BitSwapMessage, to bsnetwork.MessageSender) bsmsg.BitSwapMessage {
+	if len(msg.BlockPresences()) == 0 || to.SupportsHave() {
+		return msg
+	}
+	out := bsmsg.New(msg.Full())
+	for _, b := range msg.Blocks() {
+		out.AddBlock(b)
+	}
+	for _, w := range msg.Wantlist() {
+		if w.Cancel {
+			out.Cancel(w.Cid)
+		} else {
+			out.AddEntry(w.Cid, w.Priority, w.WantType, w.SendDontHave)
+		}
+	}
+	return out
 }

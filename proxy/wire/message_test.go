@@ -5,13 +5,10 @@ import (
 	"io"
 	"slices"
 	"testing"
-	"time"
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 )
 
@@ -66,10 +63,10 @@ func TestMessagesAreReadAsBoxoReadsThem(t *testing.T) {
 	require.NoError(t, v0.ToNetV0(&stream))
 	all = append(all, v0)
 
-	in := newMessageReader(&stream)
+	in := NewReader(&stream)
 	var got []bsmsg.BitSwapMessage
 	for {
-		m, err := in.next()
+		m, err := in.Next()
 		if err == io.EOF {
 			break
 		}
@@ -93,8 +90,8 @@ func TestMessagesThatAreNone(t *testing.T) {
 		"a block, no prefix":  {5, 0x1a, 3, 0x12, 1, 7},
 		"a CID that is none":  {6, 0x0a, 4, 0x0a, 2, 0x0a, 0},
 	} {
-		in := newMessageReader(bytes.NewReader(b))
-		_, err := in.next()
+		in := NewReader(bytes.NewReader(b))
+		_, err := in.Next()
 		require.Error(t, err, name)
 		require.NotEqual(t, io.EOF, err, name)
 	}
@@ -104,14 +101,14 @@ func TestABlockIsWrittenAsBoxoWritesIt(t *testing.T) {
 	for _, size := range []int{smallMessage + 1, firstWrite - maxPreamble, firstWrite, 256 << 10, 1 << 20} {
 		m := bsmsg.New(false)
 		m.AddBlock(newBlocks(t, 1, size)[0])
-		require.IsType(t, &blockMessage{}, lean(m))
+		require.IsType(t, &blockMessage{}, NoCopy(m))
 		var want, got bytes.Buffer
 		require.NoError(t, m.ToNetV1(&want))
-		require.NoError(t, lean(m).ToNetV1(&got))
+		require.NoError(t, NoCopy(m).ToNetV1(&got))
 		require.True(t, bytes.Equal(want.Bytes(), got.Bytes()), "of %d bytes", size)
 	}
 	m := mixedMessage(t, 256<<10)
-	require.Same(t, m, lean(m), "with more than the block it is boxo's to write")
+	require.Same(t, m, NoCopy(m), "with more than the block it is boxo's to write")
 }
 
 // FuzzMessage compares what is read with what boxo reads.
@@ -126,9 +123,9 @@ func FuzzMessage(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		want, _, theirs := bsmsg.FromNet(bytes.NewReader(b))
-		in := newMessageReader(bytes.NewReader(b))
-		got, ours := in.next()
-		require.Equal(t, theirs == nil, ours == nil, "boxo: %v; the proxy: %v", theirs, ours)
+		in := NewReader(bytes.NewReader(b))
+		got, ours := in.Next()
+		require.Equal(t, theirs == nil, ours == nil, "boxo: %v; here: %v", theirs, ours)
 		if ours == nil {
 			requireSame(t, want, got)
 		}
@@ -151,13 +148,13 @@ func TestAllocationsOfABlock(t *testing.T) {
 	r := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
 		for range b.N {
-			in := newMessageReader(bytes.NewReader(wire.Bytes()))
-			got, err := in.next()
+			in := NewReader(bytes.NewReader(wire.Bytes()))
+			got, err := in.Next()
 			if err != nil {
 				b.Fatal(err)
 			}
 			var out discard
-			if err := lean(got).ToNetV1(&out); err != nil || out.n != wire.Len() {
+			if err := NoCopy(got).ToNetV1(&out); err != nil || out.n != wire.Len() {
 				b.Fatal(err, out.n)
 			}
 		}
@@ -165,28 +162,4 @@ func TestAllocationsOfABlock(t *testing.T) {
 	require.Less(t, r.AllocedBytesPerOp(), int64(size+size/8))
 	require.Less(t, r.AllocsPerOp(), int64(40))
 	t.Logf("%d allocations of %d bytes for a block of %d", r.AllocsPerOp(), r.AllocedBytesPerOp(), size)
-}
-
-// Large blocks in a queue go by some streams in turn, as many as there are lanes.
-func TestLanes(t *testing.T) {
-	node := newTestNode(t)
-	blks := newBlocks(t, 40, 256<<10)
-	node.put(t, blks...)
-	p := startProxy(t, Config{Downstreams: []string{apiAddr(node.api)}})
-	gate := make(chan struct{})
-	up, told := rawPeer(t, func(*rawNode, peer.ID, bsmsg.BitSwapMessage) { <-gate })
-	p.connect(t, up.Host)
-	up.send(t, p.up.ID(), wantMsg(false, wantBlock, cids(blks)...))
-	require.Eventually(t, func() bool { return p.Sample(time.Second).QueuedBytes > 4<<20 }, patient, time.Millisecond)
-	close(gate)
-	told.eventually(t, "all", func() bool { return len(told.blocks) == len(blks) })
-	out := 0
-	for _, c := range p.up.Network().ConnsToPeer(up.ID()) {
-		for _, s := range c.GetStreams() {
-			if s.Stat().Direction == network.DirOutbound && slices.Contains(protocols, s.Protocol()) {
-				out++
-			}
-		}
-	}
-	require.Equal(t, lanes, out)
 }

@@ -1,0 +1,33 @@
+package proxy
+
+import "github.com/ipfs/go-cid"
+
+// maxLateCIDs is how many CIDs a node is remembered to have been asked for: a
+// block of one of them is late, and not unasked for.
+const maxLateCIDs = 16384
+
+// lateCIDs remembers the last CIDs that were added.
+type lateCIDs struct {
+	ring []cid.Cid
+	next int
+	n    map[cid.Cid]int
+}
+
+func (p *lateCIDs) add(c cid.Cid) {
+	if p.n == nil {
+		p.n = map[cid.Cid]int{}
+	}
+	p.n[c]++
+	if len(p.ring) < maxLateCIDs {
+		p.ring = append(p.ring, c)
+		return
+	}
+	old := p.ring[p.next]
+	if p.n[old]--; p.n[old] == 0 {
+		delete(p.n, old)
+	}
+	p.ring[p.next] = c
+	p.next = (p.next + 1) % maxLateCIDs
+}
+
+func (p *lateCIDs) has(c cid.Cid) bool { return p.n[c] > 0 }
