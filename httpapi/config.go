@@ -12,19 +12,11 @@ import (
 // Config says where the API listens. Its JSON form is the section
 // HTTPServerConfig of the plugin's configuration.
 type Config struct {
-	// ListenAddresses are "host:port" or "unix:/path". Port 0 means any free port.
+	// ListenAddresses are "host:port" or "unix:/path". Port 0 means any port that is
+	// free. A request sends its token in the header "Authorization: Bearer ...".
+	// Requests that change something need one from anywhere.
 	ListenAddresses []string `split_words:"true"`
-	// TLSCertFile and TLSKeyFile are the PEM files of the certificate for
-	// addresses beyond the loopback interface. They are read again when they change.
-	TLSCertFile string `json:",omitempty" split_words:"true"`
-	TLSKeyFile  string `json:",omitempty" split_words:"true"`
-	// TokenFiles have one valid token on each line. A request sends one in the
-	// header "Authorization: Bearer ...". Requests from beyond loopback need it,
-	// and so do requests from anywhere that change something.
-	TokenFiles []string `json:",omitempty" split_words:"true"`
-	// AllowInsecure permits addresses beyond the loopback interface without TLS
-	// or tokens. Everyone who can reach them can then use the API.
-	AllowInsecure bool `json:",omitempty" split_words:"true"`
+	access.Config
 	// EnableBroadcast makes the API send wants and cancels to the node's peers,
 	// for requests with a token.
 	EnableBroadcast bool `json:",omitempty" split_words:"true"`
@@ -40,7 +32,7 @@ type Config struct {
 // Validate returns all errors of the configuration, joined.
 func (c Config) Validate() error {
 	var errs []error
-	if err := c.access().Check(c.ListenAddresses); err != nil {
+	if err := c.Config.Check(c.ListenAddresses); err != nil {
 		errs = append(errs, err)
 	}
 	if c.EnableBroadcast && len(c.TokenFiles) == 0 {
@@ -52,11 +44,4 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (c Config) access() access.Config {
-	return access.Config{
-		TLSCertFile: c.TLSCertFile, TLSKeyFile: c.TLSKeyFile, TokenFiles: c.TokenFiles,
-		AllowInsecure: c.AllowInsecure, Logger: c.Logger,
-	}
 }

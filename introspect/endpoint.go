@@ -30,19 +30,11 @@ const (
 type EndpointConfig struct {
 	// ListenAddresses are "host:port" or "unix:/path".
 	ListenAddresses []string
-	// TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure are as those of the
-	// HTTP API: nothing is served beyond loopback without TLS and a token.
-	TLSCertFile, TLSKeyFile string
-	TokenFiles              []string
-	AllowInsecure           bool
+	access.Config
 	// Page serves what is not the WebSocket; nil is 404.
 	Page http.Handler
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
-}
-
-func (c EndpointConfig) access() access.Config {
-	return access.Config{TLSCertFile: c.TLSCertFile, TLSKeyFile: c.TLSKeyFile, TokenFiles: c.TokenFiles, AllowInsecure: c.AllowInsecure, Logger: c.Logger}
 }
 
 // Validate says all that is wrong, but for whether there are addresses: without
@@ -51,7 +43,7 @@ func (c EndpointConfig) Validate() error {
 	if len(c.ListenAddresses) == 0 {
 		return nil
 	}
-	return c.access().Check(c.ListenAddresses)
+	return c.Config.Check(c.ListenAddresses)
 }
 
 // endpoint is the Endpoint of a Server.
@@ -78,7 +70,7 @@ func NewEndpoint(cfg EndpointConfig, srv *Server) (Endpoint, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("introspect: %w", err)
 	}
-	gate, err := access.New(cfg.access())
+	gate, err := access.New(cfg.Config, cfg.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("introspect: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/introspect/ui"
 )
 
@@ -77,7 +78,7 @@ func TestEndpointBeyondLoopback(t *testing.T) {
 	token := strings.Repeat("t", 43)
 	file := filepath.Join(t.TempDir(), "tokens")
 	require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
-	e, err := NewEndpoint(EndpointConfig{ListenAddresses: []string{"127.0.0.1:0"}, TokenFiles: []string{file}, Page: ui.Handler()}, srv)
+	e, err := NewEndpoint(EndpointConfig{ListenAddresses: []string{"127.0.0.1:0"}, Config: access.Config{TokenFiles: []string{file}}, Page: ui.Handler()}, srv)
 	require.NoError(t, err)
 	require.NoError(t, e.Start())
 	defer e.Close()

@@ -13,6 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/internal/units"
@@ -177,20 +178,19 @@ func (c *Config) paths() map[string]*string {
 	add("DataFolder", &c.DataFolder)
 	add("GeoIPDatabase", &c.GeoIPDatabase)
 	add("GatewayList", &c.GatewayList)
+	server := func(part string, s *access.Config) {
+		add(part+".TLSCertFile", &s.TLSCertFile)
+		add(part+".TLSKeyFile", &s.TLSKeyFile)
+		each(part+".TokenFiles", s.TokenFiles)
+	}
 	if s := c.TCPServerConfig; s != nil {
-		add("TCPServerConfig.TLSCertFile", &s.TLSCertFile)
-		add("TCPServerConfig.TLSKeyFile", &s.TLSKeyFile)
-		each("TCPServerConfig.TokenFiles", s.TokenFiles)
+		server("TCPServerConfig", &s.Config)
 	}
 	if s := c.HTTPServerConfig; s != nil {
-		add("HTTPServerConfig.TLSCertFile", &s.TLSCertFile)
-		add("HTTPServerConfig.TLSKeyFile", &s.TLSKeyFile)
-		each("HTTPServerConfig.TokenFiles", s.TokenFiles)
+		server("HTTPServerConfig", &s.Config)
 	}
 	if s := c.IntrospectConfig; s != nil {
-		add("IntrospectConfig.TLSCertFile", &s.TLSCertFile)
-		add("IntrospectConfig.TLSKeyFile", &s.TLSKeyFile)
-		each("IntrospectConfig.TokenFiles", s.TokenFiles)
+		server("IntrospectConfig", &s.Config)
 	}
 	if s := c.InfluxDB; s != nil {
 		add("InfluxDB.PasswordFile", &s.PasswordFile)

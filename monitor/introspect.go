@@ -34,13 +34,10 @@ type IntrospectConfig struct {
 	// AllowedOrigins are the origins of pages from elsewhere that may open the
 	// WebSocket, as in https://visualizer.example.org. Default: none.
 	AllowedOrigins []string `json:",omitempty" split_words:"true"`
-	// AllowedHosts, TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure are
-	// about ListenAddresses, as those of HTTPServerConfig.
-	AllowedHosts  []string `json:",omitempty" split_words:"true"`
-	TLSCertFile   string   `json:",omitempty" split_words:"true"`
-	TLSKeyFile    string   `json:",omitempty" split_words:"true"`
-	TokenFiles    []string `json:",omitempty" split_words:"true"`
-	AllowInsecure bool     `json:",omitempty" split_words:"true"`
+	// AllowedHosts is about ListenAddresses, as that of HTTPServerConfig; so are
+	// TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure.
+	AllowedHosts []string `json:",omitempty" split_words:"true"`
+	access.Config
 	// MaxConnections is how many open connections a state lists. Default: 20000.
 	MaxConnections int `json:",omitempty" split_words:"true"`
 }
@@ -49,10 +46,8 @@ type IntrospectConfig struct {
 func (c IntrospectConfig) Validate() error {
 	var errs []error
 	if len(c.ListenAddresses) > 0 {
-		errs = append(errs, access.Config{
-			TLSCertFile: c.TLSCertFile, TLSKeyFile: c.TLSKeyFile, TokenFiles: c.TokenFiles, AllowInsecure: c.AllowInsecure,
-		}.Check(c.ListenAddresses))
-	} else if c.TLSCertFile != "" || c.TLSKeyFile != "" || len(c.TokenFiles) > 0 || c.AllowInsecure {
+		errs = append(errs, c.Config.Check(c.ListenAddresses))
+	} else if !c.Config.IsZero() {
 		errs = append(errs, errors.New("ListenAddresses: there are none, so TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure mean nothing: those of HTTPServerConfig count there"))
 	}
 	for _, o := range c.AllowedOrigins {
@@ -118,8 +113,7 @@ func (m *Monitor) openIntrospection() (err error) {
 	m.introspect = in
 	if len(cfg.ListenAddresses) > 0 {
 		in.endpoint, err = introspect.NewEndpoint(introspect.EndpointConfig{
-			ListenAddresses: cfg.ListenAddresses, TLSCertFile: cfg.TLSCertFile, TLSKeyFile: cfg.TLSKeyFile,
-			TokenFiles: cfg.TokenFiles, AllowInsecure: cfg.AllowInsecure, Page: ui.Handler(), Logger: m.log,
+			ListenAddresses: cfg.ListenAddresses, Config: cfg.Config, Page: ui.Handler(), Logger: m.log,
 		}, in.server)
 	}
 	return err

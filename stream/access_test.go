@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/internal/access"
 )
 
 const goodToken = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -57,7 +58,7 @@ func beyond(t *testing.T) (*running, Options) {
 	require.NoError(t, os.WriteFile(token, []byte(goodToken+"\n"), 0o600))
 	s, err := New(Config{
 		// Port 0 of all addresses is not bound: its listener is replaced.
-		ListenAddresses: []string{"0.0.0.0:0"}, TLSCertFile: cert, TLSKeyFile: key, TokenFiles: []string{token},
+		ListenAddresses: []string{"0.0.0.0:0"}, Config: access.Config{TLSCertFile: cert, TLSKeyFile: key, TokenFiles: []string{token}},
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), HandshakeTimeout: 2 * time.Second,
 	})
 	require.NoError(t, err)
@@ -138,8 +139,8 @@ func TestBeyondLoopbackNeedsBoth(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 	f(Config{})
-	f(Config{TokenFiles: []string{token}})
-	f(Config{TLSCertFile: cert, TLSKeyFile: key})
-	_, err := New(Config{ListenAddresses: []string{"0.0.0.0:0"}, TLSCertFile: cert, TLSKeyFile: key, TokenFiles: []string{token + "x"}})
+	f(Config{Config: access.Config{TokenFiles: []string{token}}})
+	f(Config{Config: access.Config{TLSCertFile: cert, TLSKeyFile: key}})
+	_, err := New(Config{ListenAddresses: []string{"0.0.0.0:0"}, Config: access.Config{TLSCertFile: cert, TLSKeyFile: key, TokenFiles: []string{token + "x"}}})
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

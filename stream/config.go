@@ -27,20 +27,11 @@ const MinQueueBytes = 256 << 10
 // JSON form is the section TCPServerConfig of the plugin's configuration. Zero
 // values mean the defaults; ListenAddresses is required.
 type Config struct {
-	// ListenAddresses are "host:port" or "unix:/path". Port 0 means any free port.
+	// ListenAddresses are "host:port" or "unix:/path". Port 0 means any port that is
+	// free. Version 3 of the protocol has no place for a token: it is not served
+	// where clients must send one.
 	ListenAddresses []string `split_words:"true"`
-	// TLSCertFile and TLSKeyFile are PEM files, for the addresses beyond the
-	// loopback interface. They are read again when they change.
-	TLSCertFile string `json:",omitempty" split_words:"true"`
-	TLSKeyFile  string `json:",omitempty" split_words:"true"`
-	// TokenFiles have one valid token on each line. Beyond the loopback
-	// interface a client must send one, which only version 4 can: version 3
-	// is not served there. They are read again when they change.
-	TokenFiles []string `json:",omitempty" split_words:"true"`
-	// AllowInsecure permits addresses beyond the loopback interface without TLS
-	// and tokens. Everyone who can reach them can then read all that the node
-	// sees.
-	AllowInsecure bool `json:",omitempty" split_words:"true"`
+	access.Config
 	// MaxClients is the most subscribers, and also the most connections that
 	// are in their handshake. Default: 64.
 	MaxClients int `json:",omitempty" split_words:"true"`
@@ -71,7 +62,7 @@ type Config struct {
 // Validate returns all errors of the configuration, joined.
 func (c Config) Validate() error {
 	var errs []error
-	if err := c.access().Check(c.ListenAddresses); err != nil {
+	if err := c.Config.Check(c.ListenAddresses); err != nil {
 		errs = append(errs, err)
 	}
 	for _, f := range []struct {
@@ -89,13 +80,6 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("a timeout is negative: want 0 or more"))
 	}
 	return errors.Join(errs...)
-}
-
-func (c Config) access() access.Config {
-	return access.Config{
-		TLSCertFile: c.TLSCertFile, TLSKeyFile: c.TLSKeyFile, TokenFiles: c.TokenFiles,
-		AllowInsecure: c.AllowInsecure, Logger: c.Logger,
-	}
 }
 
 func (c Config) withDefaults() Config {

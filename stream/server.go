@@ -129,7 +129,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	gate, err := access.New(cfg.access())
+	gate, err := access.New(cfg.Config, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}

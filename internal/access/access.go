@@ -36,18 +36,28 @@ const (
 )
 
 // Config is the part of a listener's configuration that is about access. The
-// sections of the configuration have keys with the same names.
+// configuration of each server embeds it, so its comments document the settings
+// of all listeners.
 type Config struct {
-	// TLSCertFile and TLSKeyFile are PEM files: the certificate with its chain,
-	// and its key, which others may not read. Both or none.
-	TLSCertFile, TLSKeyFile string
-	// TokenFiles have one token on each line. All tokens of all files are valid,
-	// so that a token can be replaced without a moment in which none is valid.
-	TokenFiles []string
-	// AllowInsecure permits listeners beyond loopback without TLS and tokens.
-	AllowInsecure bool
-	// Logger is slog.Default() if nil.
-	Logger *slog.Logger
+	// TLSCertFile and TLSKeyFile are PEM files for the addresses beyond the
+	// loopback interface: the certificate with its chain, and its key, which
+	// others must not be able to read. Both or none. They are read again when they
+	// change.
+	TLSCertFile string `json:",omitempty" split_words:"true"`
+	TLSKeyFile  string `json:",omitempty" split_words:"true"`
+	// TokenFiles have one valid token on each line. All tokens of all files are
+	// valid, so that a token can be replaced without a moment in which none is
+	// valid. Clients beyond the loopback interface must send one. The files are
+	// read again when they change.
+	TokenFiles []string `json:",omitempty" split_words:"true"`
+	// AllowInsecure permits addresses beyond the loopback interface without TLS
+	// or tokens. Everyone who can reach them can then use what is served there.
+	AllowInsecure bool `json:",omitempty" split_words:"true"`
+}
+
+// IsZero reports whether nothing is set.
+func (c Config) IsZero() bool {
+	return c.TLSCertFile == "" && c.TLSKeyFile == "" && len(c.TokenFiles) == 0 && !c.AllowInsecure
 }
 
 func (c Config) tls() bool { return c.TLSCertFile != "" && c.TLSKeyFile != "" }
@@ -99,9 +109,10 @@ type Gate struct {
 	tokenLine, certLine throttle.Line
 }
 
-// New reads the files. An error names the file and what is wrong with it.
-func New(cfg Config) (*Gate, error) {
-	g := &Gate{cfg: cfg, log: cfg.Logger, began: time.Now()}
+// New reads the files. An error names the file and what is wrong with it. A nil
+// log is slog.Default().
+func New(cfg Config, log *slog.Logger) (*Gate, error) {
+	g := &Gate{cfg: cfg, log: log, began: time.Now()}
 	if g.log == nil {
 		g.log = slog.Default()
 	}

@@ -95,7 +95,7 @@ func TestTokens(t *testing.T) {
 	dir := t.TempDir()
 	one := write(t, filepath.Join(dir, "one"), "\n  "+tokenA+"\t\r\n\n", 0o600)
 	two := write(t, filepath.Join(dir, "two"), tokenB, 0o440)
-	g, err := New(Config{TokenFiles: []string{one, two}})
+	g, err := New(Config{TokenFiles: []string{one, two}}, nil)
 	require.NoError(t, err)
 	require.True(t, g.HasTokens())
 	require.True(t, g.Allowed(tokenA))
@@ -103,7 +103,7 @@ func TestTokens(t *testing.T) {
 	for _, bad := range []string{"", " " + tokenA, tokenA + "\n", tokenA[1:], tokenA + tokenB, strings.ToUpper(tokenA), "\x00"} {
 		require.False(t, g.Allowed(bad), "%q", bad)
 	}
-	g, err = New(Config{})
+	g, err = New(Config{}, nil)
 	require.NoError(t, err)
 	require.False(t, g.HasTokens())
 	require.False(t, g.Allowed(""))
@@ -116,7 +116,7 @@ func TestBadFiles(t *testing.T) {
 		t.Helper()
 		os.Remove(path)
 		write(t, path, content, mode)
-		_, err := New(Config{TokenFiles: []string{path}})
+		_, err := New(Config{TokenFiles: []string{path}}, nil)
 		require.ErrorContains(t, err, path)
 		require.ErrorContains(t, err, want)
 		if s := strings.TrimSpace(content); s != "" {
@@ -134,23 +134,23 @@ func TestBadFiles(t *testing.T) {
 	f("ääääääääääääääää", 0o600, "is no token")
 	f(strings.Repeat(tokenA+"\n", 8000), 0o600, "is longer than")
 
-	_, err := New(Config{TokenFiles: []string{filepath.Join(dir, "missing")}})
+	_, err := New(Config{TokenFiles: []string{filepath.Join(dir, "missing")}}, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = New(Config{TokenFiles: []string{dir}})
+	_, err = New(Config{TokenFiles: []string{dir}}, nil)
 	require.ErrorContains(t, err, "not a regular file")
 	fifo := filepath.Join(dir, "fifo")
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
-	_, err = New(Config{TokenFiles: []string{fifo}})
+	_, err = New(Config{TokenFiles: []string{fifo}}, nil)
 	require.ErrorContains(t, err, "not a regular file")
 
 	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
 	newPair(t, cert, key)
 	require.NoError(t, os.Chmod(key, 0o604))
-	_, err = New(Config{TLSCertFile: cert, TLSKeyFile: key})
+	_, err = New(Config{TLSCertFile: cert, TLSKeyFile: key}, nil)
 	require.ErrorContains(t, err, "mode 0604 lets")
 	newPair(t, filepath.Join(dir, "other"), key)
 	require.NoError(t, os.Chmod(key, 0o600))
-	_, err = New(Config{TLSCertFile: cert, TLSKeyFile: key})
+	_, err = New(Config{TLSCertFile: cert, TLSKeyFile: key}, nil)
 	require.ErrorContains(t, err, "does not match")
 }
 
@@ -160,7 +160,7 @@ func again(g *Gate) { g.lastRead.Store(-int64(time.Hour)) }
 func TestRotation(t *testing.T) {
 	var log bytes.Buffer
 	path := write(t, filepath.Join(t.TempDir(), "tokens"), tokenA+"\n", 0o600)
-	g, err := New(Config{TokenFiles: []string{path}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	g, err := New(Config{TokenFiles: []string{path}}, slog.New(slog.NewTextHandler(&log, nil)))
 	require.NoError(t, err)
 
 	write(t, path, tokenA+"\n"+tokenB+"\n", 0o600)
@@ -191,7 +191,7 @@ func TestRotation(t *testing.T) {
 func TestReread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := write(t, filepath.Join(t.TempDir(), "tokens"), tokenA, 0o600)
-		g, err := New(Config{TokenFiles: []string{path}, Logger: slog.New(slog.DiscardHandler)})
+		g, err := New(Config{TokenFiles: []string{path}}, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
 		write(t, path, tokenB, 0o600)
 		require.False(t, g.Allowed(tokenB))
@@ -204,9 +204,9 @@ func TestReread(t *testing.T) {
 func TestListen(t *testing.T) {
 	dir := t.TempDir()
 	cfg := Config{TLSCertFile: filepath.Join(dir, "cert"), TLSKeyFile: filepath.Join(dir, "key"),
-		TokenFiles: []string{write(t, filepath.Join(dir, "t"), tokenA, 0o600)}, Logger: slog.New(slog.DiscardHandler)}
+		TokenFiles: []string{write(t, filepath.Join(dir, "t"), tokenA, 0o600)}}
 	first := newPair(t, cfg.TLSCertFile, cfg.TLSKeyFile)
-	g, err := New(cfg)
+	g, err := New(cfg, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	ls, err := g.Listen([]string{"127.0.0.1:0", "unix:" + filepath.Join(dir, "s"), "0.0.0.0:0"}, listen.NewConns(listen.Bounds{Total: 64}))
 	require.NoError(t, err)
@@ -276,12 +276,12 @@ func TestListen(t *testing.T) {
 }
 
 func TestListenRefuses(t *testing.T) {
-	g, err := New(Config{})
+	g, err := New(Config{}, nil)
 	require.NoError(t, err)
 	_, err = g.Listen([]string{"127.0.0.1:0", "0.0.0.0:0"}, listen.NewConns(listen.Bounds{Total: 64}))
 	require.ErrorContains(t, err, "AllowInsecure")
 
-	g, err = New(Config{AllowInsecure: true})
+	g, err = New(Config{AllowInsecure: true}, nil)
 	require.NoError(t, err)
 	ls, err := g.Listen([]string{"0.0.0.0:0"}, listen.NewConns(listen.Bounds{Total: 64}))
 	require.NoError(t, err)
@@ -314,7 +314,7 @@ func TestInsecureIsLoggedEachHour(t *testing.T) {
 func BenchmarkAllowed(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "t")
 	require.NoError(b, os.WriteFile(path, []byte(tokenA+"\n"+tokenB), 0o600))
-	g, err := New(Config{TokenFiles: []string{path}})
+	g, err := New(Config{TokenFiles: []string{path}}, nil)
 	require.NoError(b, err)
 	for b.Loop() {
 		g.Allowed(tokenB)

@@ -55,17 +55,15 @@ func Fields(t reflect.Type, prefix string) []Field {
 const noVariable = "-"
 
 func fields(t reflect.Type, path string, inList bool) (out []Field) {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name := jsonName(f)
-		if name == "" {
-			continue
+	for _, f := range keys(t) {
+		name, typ, owner := jsonName(f), f.Type, t
+		if embedded := f.Index[:len(f.Index)-1]; len(embedded) > 0 {
+			owner = t.FieldByIndex(embedded).Type
 		}
-		typ := f.Type
 		for typ.Kind() == reflect.Pointer {
 			typ = typ.Elem()
 		}
-		one := Field{Key: path + name, Type: typ, Owner: t, Name: f.Name}
+		one := Field{Key: path + name, Type: typ, Owner: owner, Name: f.Name}
 		if inList {
 			one.Env = noVariable
 		}
@@ -79,6 +77,17 @@ func fields(t reflect.Type, path string, inList bool) (out []Field) {
 		}
 	}
 	return out
+}
+
+// keys returns the fields of a struct that are settings, with those of an
+// embedded struct in its place.
+func keys(t reflect.Type) (all []reflect.StructField) {
+	for _, f := range reflect.VisibleFields(t) {
+		if !f.Anonymous && jsonName(f) != "" {
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 // jsonName returns the key of a field, "" if it has none.
@@ -160,11 +169,9 @@ func decode(path string, x any, v reflect.Value) []error {
 
 func decodeObject(path string, object map[string]any, v reflect.Value) (errs []error) {
 	var names []string
-	t := v.Type()
-	for i := range t.NumField() {
-		if name := jsonName(t.Field(i)); name != "" {
-			names = append(names, name)
-		}
+	known := keys(v.Type())
+	for _, f := range known {
+		names = append(names, jsonName(f))
 	}
 	for key, x := range object {
 		i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, key) })
@@ -172,11 +179,7 @@ func decodeObject(path string, object map[string]any, v reflect.Value) (errs []e
 			errs = append(errs, fmt.Errorf("%s.%s: unknown key%s; want one of %s", path, key, suggest.DidYouMean(key, names, ""), strings.Join(names, ", ")))
 			continue
 		}
-		for n := range t.NumField() {
-			if jsonName(t.Field(n)) == names[i] {
-				errs = append(errs, decode(path+"."+names[i], x, v.Field(n))...)
-			}
-		}
+		errs = append(errs, decode(path+"."+names[i], x, v.FieldByIndex(known[i].Index))...)
 	}
 	return errs
 }

@@ -25,14 +25,20 @@ type items []item
 
 func (i *items) Decode(text string) error { return json.Unmarshal([]byte(text), i) }
 
+// Shared is embedded: its keys are those of the struct that it is in.
+type Shared struct {
+	CertFile string `split_words:"true"`
+}
+
 type config struct {
 	ListenOn string      `split_words:"true"`
 	Most     units.Bytes `split_words:"true"`
 	On       *bool       `split_words:"true"`
-	Inner    *inner      `envconfig:"INN"`
-	Also     items       `split_words:"true"`
-	private  int
-	Log      *int `json:"-" ignored:"true"`
+	Shared
+	Inner   *inner `envconfig:"INN"`
+	Also    items  `split_words:"true"`
+	private int
+	Log     *int `json:"-" ignored:"true"`
 }
 
 func object(t *testing.T, s string) (v any) {
@@ -46,16 +52,18 @@ func TestFields(t *testing.T) {
 	for _, f := range settings.Fields(reflect.TypeFor[config](), "T") {
 		got = append(got, f.Key+" "+f.Env+" "+settings.TypeName(f.Type))
 	}
-	require.Equal(t, []string{"ListenOn T_LISTEN_ON a string", "Most T_MOST a size", "On T_ON true or false", "Inner.Port T_INN_PORT a whole number",
+	require.Equal(t, []string{"ListenOn T_LISTEN_ON a string", "Most T_MOST a size", "On T_ON true or false",
+		"CertFile T_CERT_FILE a string", "Inner.Port T_INN_PORT a whole number",
 		"Inner.Names T_INN_NAMES a list", "Also T_ALSO a list", "Also.N.Name  a string", "Also.N.Max  a size"}, got)
 }
 
 func TestDecodeReportsAllAtOnce(t *testing.T) {
 	c := config{ListenOn: "kept", private: 1}
-	require.NoError(t, settings.Decode("x", object(t, `{"most": "20GiB", "On": false, "INNER": {"Port": 5}, "Also": [{"Name": "a", "Max": 7}]}`), &c))
+	require.NoError(t, settings.Decode("x", object(t, `{"most": "20GiB", "On": false, "certfile": "c", "INNER": {"Port": 5}, "Also": [{"Name": "a", "Max": 7}]}`), &c))
 	require.Equal(t, "kept", c.ListenOn)
 	require.EqualValues(t, 20<<30, c.Most)
 	require.False(t, *c.On)
+	require.Equal(t, "c", c.CertFile)
 	require.Equal(t, 5, c.Inner.Port)
 	require.Equal(t, items{{"a", 7}}, c.Also)
 	require.NoError(t, settings.Decode("x", object(t, `{"Inner": null}`), &c))
@@ -65,7 +73,7 @@ func TestDecodeReportsAllAtOnce(t *testing.T) {
 	require.EqualError(t, err, `x.Also.0.Nam: unknown key; did you mean Name?; want one of Name, Max
 x.Inner.Names: want a list, got string
 x.Inner.Port: want a whole number, got string
-x.Innner: unknown key; did you mean Inner?; want one of ListenOn, Most, On, Inner, Also
+x.Innner: unknown key; did you mean Inner?; want one of ListenOn, Most, On, CertFile, Inner, Also
 x.ListenOn: want a string, got number
 x.Most: "many": want a size, such as 500000000, 512MiB, 20GiB or 1.5GB`)
 	require.EqualError(t, settings.Decode("x", "text", &c), "x: want an object, got string")
