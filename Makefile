@@ -86,7 +86,7 @@ check-stack: check-dashboards ## the containers' stack: its files, nginx before 
 # The rows of docs/durability.md. FAULTS=1 makes them as long as they are meant
 # to be: ten minutes without a server, 200 kills, 50 restarts.
 FAULTS ?=
-FAULTY := ./influx/spool ./influx
+FAULTY := ./influx/spool ./influx/delivery
 faults: build programs ## what disks, servers and networks do wrong; ends with "N passed, N failed"; FAULTS=1: at full length
 	@FAULTS=$(FAULTS) $(TEST) -tags faults -v -timeout 60m $(FAULTY) ./test/faults > bin/faults.log 2>&1; code=$$?; \
 	grep -E '^ *--- (PASS|FAIL)|^(FAIL|ok)' bin/faults.log; \
@@ -94,7 +94,7 @@ faults: build programs ## what disks, servers and networks do wrong; ends with "
 	[ $$code = 0 ] || tail -n 60 bin/faults.log; echo "$$p passed, $$f failed"; exit $$code
 
 bench: ## benchmarks, each against the thing replaced in the same run
-	$(GO) test -run '^$$' -bench . -benchmem ./bus ./capture ./stream ./influx ./metrics
+	$(GO) test -run '^$$' -bench . -benchmem ./bus ./capture ./stream ./influx/lineproto ./influx/delivery ./metrics
 
 bench-introspect: ## what a snapshot of 100, 1,000 and 10,000 connections costs, and the page a browser; fails when a gate is missed
 	$(GO) test -count=1 -bench Snapshot -benchtime 20x -v ./introspect ./introspect/nodestate
@@ -125,7 +125,7 @@ bench-capture: build ## what capture costs beside Bitswap; fails when a gate is 
 bench-probe: ## what watching a lookup costs; fails above 5 %
 	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x
 
-MUTATE ?= bus event capture derive privacy influx influx/spool stream httpapi introspect introspect/nodestate monitor proxy proxy/wire
+MUTATE ?= bus event capture derive privacy influx/schema influx/lineproto influx/client influx/query influx/delivery influx/spool stream httpapi introspect introspect/nodestate monitor proxy proxy/wire
 mutate: ## single faults in our packages, and whether their tests notice; hours; MUTATE="bus event" for some
 	GO='$(GO)' ./test/mutate.sh $(MUTATE)
 
@@ -145,7 +145,7 @@ vulncheck: ## known vulnerabilities in code that the program calls; asks vuln.go
 	$(GO) run $(GOVULNCHECK) ./...
 
 generate: ## make what is made from lists in the code: schema, Prometheus, settings, dashboards, the page's schema
-	$(GO) generate ./influx ./metrics ./grafana ./monitor ./introspect/ui/gen
+	$(GO) generate ./influx/schema ./influx/query ./metrics ./grafana ./monitor ./introspect/ui/gen
 
 plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and modules
 	$(GO) build -buildmode=plugin -ldflags '$(LDFLAGS)' -o bin/ipfsmon.so ./cmd/plugin

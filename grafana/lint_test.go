@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
 // read returns each dashboard as it is in the tree, read strictly, with its text.
@@ -236,16 +236,16 @@ func TestQueriesFitTheSchema(t *testing.T) {
 		require.True(t, ok, s.Where)
 		fits(t, s.Where, q, measured)
 	}
-	for _, m := range influx.Schema {
+	for _, m := range schema.All {
 		if !measured[m.Name] && m.Name != "identifies" { // a history for questions, not for pictures
 			t.Errorf("no panel shows %s", m.Name)
 		}
 	}
 }
 
-func schema(t *testing.T, where string, m *influxql.Measurement) *influx.Measurement {
+func measurement(t *testing.T, where string, m *influxql.Measurement) *schema.Measurement {
 	t.Helper()
-	for _, s := range influx.Schema {
+	for _, s := range schema.All {
 		if s.Name == m.Name {
 			if s.Kind.String() != m.RetentionPolicy {
 				t.Errorf("%s: %s is of %s, not of %q", where, s.Name, s.Kind, m.RetentionPolicy)
@@ -266,7 +266,7 @@ func fits(t *testing.T, where string, q *influxql.SelectStatement, measured map[
 		switch s := s.(type) {
 		case *influxql.Measurement:
 			measured[s.Name] = true
-			if m := schema(t, where, s); m != nil {
+			if m := measurement(t, where, s); m != nil {
 				for _, f := range m.Fields {
 					has[f.Key] = true
 				}

@@ -11,7 +11,7 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
 // DataSource is the name of the input and of the variable that tell which data
@@ -130,7 +130,7 @@ func over(inner func(field string) string, m, where, by string, fields ...string
 // a mean over directions, or a rate over the intervals of both, would be half of
 // what it should be.
 func tags(measurement string) (list string) {
-	for _, m := range influx.Schema {
+	for _, m := range schema.All {
 		if m.Name == measurement {
 			for _, tag := range m.Tags {
 				list += fmt.Sprintf(", %q", tag.Key)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
@@ -179,7 +180,7 @@ func AlertsAreTrue(t *testing.T, rules []AlertRule) {
 
 // holds says for which nodes the rule's condition holds at a time; "" is one that
 // is about no single node.
-func (a AlertRule) holds(t *testing.T, c *Client, at time.Time) map[string]bool {
+func (a AlertRule) holds(t *testing.T, c *client.Client, at time.Time) map[string]bool {
 	t.Helper()
 	reduced := map[string]map[string]float64{}
 	for _, q := range a.Queries {
@@ -191,7 +192,7 @@ func (a AlertRule) holds(t *testing.T, c *Client, at time.Time) map[string]bool 
 		for _, s := range got.all {
 			var all []float64
 			for _, r := range s.rows {
-				if v, ok := number(r[1]); ok && len(r) == 2 {
+				if v, ok := figureOf(r[1]); ok && len(r) == 2 {
 					all = append(all, v)
 				}
 			}

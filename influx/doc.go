@@ -1,18 +1,18 @@
 // Package influx keeps what the monitor sees in InfluxDB.
 //
 // In: events from the bus. Out: points in an InfluxDB 1.x or 2.x, or in
-// several, over HTTP, and the answers to queries (Query). The InfluxDB for those who have none is
-// in package store, which the plugin does not link.
+// several, over HTTP, and the answers to questions. It is the front of its
+// folders, in the order in which a point passes them:
 //
-// The path of a point: Encoder makes lines of an event, the batcher collects
-// them into one batch for each retention policy, a bounded queue for each
-// destination holds the batches, on disk too if there is a spool, and writers
-// post them until the server has accepted them, at the rate that it accepts.
+//	schema      the one list of what is stored
+//	lineproto   makes lines of events
+//	delivery    collects lines into batches, keeps them in memory or on disk
+//	            (spool) and posts them, compressed (linezip), until each server
+//	            has accepted them
+//	client      the server: address, credentials, requests, set-up
+//	query       asks what is stored
+//	embedded    the InfluxDB for those who have none, which the plugin does not
+//	            link
 //
-// Promised: reading from the bus never waits for HTTP; no two points share
-// series and timestamp, so what was stored is what count() finds; what cannot
-// be stored is counted as dropped (the queue was full, or shutdown timed out) or
-// rejected (the server rejected that line), and nothing else is lost; no text of
-// a peer can create a series, a line or a measurement.
-// Not promised: anything about batches in memory only when the process dies.
+// What they promise is in the comment of each.
 package influx

@@ -1,54 +1,49 @@
 package influx
 
 import (
-	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
+	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 
 func TestMain(m *testing.M) {
 	storetest.Main()
-	if os.Getenv(sinkEnv) != "" {
-		sinkMain()
-		return
-	}
 	goleak.VerifyTestMain(m)
 }
 
-// storeAt is the configuration for a store of storetest.
-func storeAt(c interface {
-	URL() string
-	Login() (user, file string)
-}) Config {
-	user, file := c.Login()
-	return Config{URL: c.URL(), Username: user, PasswordFile: file, Gzip: "on"} // as to a server elsewhere
-}
-
-// ask runs a statement and returns its rows as lines of CSV.
-func ask(t *testing.T, cfg Config, statement string, flux bool) string {
+// publish has a sink deliver events, waits until they are settled, and ends it.
+func publish(t *testing.T, cfg Config, events []*event.Event) (Stats, error) {
 	t.Helper()
-	c, err := NewClient(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	var b writerBuffer
-	out, err := NewOutput("csv", &b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Query(t.Context(), statement, flux, out); err != nil {
-		t.Fatalf("%s: %v", statement, err)
-	}
-	return string(b)
+	return publishOver(t, cfg, events, 0, 30*time.Second)
 }
 
-type writerBuffer []byte
+// publishOver is publish with the events spread over a time, and with a bound
+// of the wait before the end.
+func publishOver(t *testing.T, cfg Config, events []*event.Event, over, settle time.Duration) (Stats, error) {
+	t.Helper()
+	s, err := New(cfg, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetPipeline(func() status.Pipeline {
+		return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Accepted: s.Stats().Accepted}}}
+	})
+	err = influxtest.RunOver(t, s.Run, events, over, settle, func() bool {
+		st := s.Stats()
+		return st.Events == uint64(len(events)) && st.Queued == 0
+	})
+	return s.Stats(), err
+}
 
-func (b *writerBuffer) Write(p []byte) (int, error) {
-	*b = append(*b, p...)
-	return len(p), nil
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -23,6 +23,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/influx/lineproto"
+	"github.com/ipfsmon/ipfsmon/influx/query"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
@@ -91,11 +96,11 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 				at += int64(r.IntN(int(2 * time.Second)))
 				dir := event.Direction(r.IntN(2))
 				from := some(oraclePeers)
-				e := event.Event{Time: at, Kind: event.KindMessage, Dir: dir, Peer: testPeer(from), Gateway: from%7 == 3, Full: i%8 == 1, Country: []string{"DE", "FR", ""}[r.IntN(3)]}
+				e := event.Event{Time: at, Kind: event.KindMessage, Dir: dir, Peer: influxtest.Peer(from), Gateway: from%7 == 3, Full: i%8 == 1, Country: []string{"DE", "FR", ""}[r.IntN(3)]}
 				x := &traffic[dir]
 				x.Messages++
 				for range r.IntN(4) {
-					w := event.Want{CID: testCID(some(oracleCIDs)), Type: event.WantType(r.IntN(2)), Cancel: r.IntN(4) == 0, SendDontHave: r.IntN(3) > 0}
+					w := event.Want{CID: influxtest.CID(some(oracleCIDs)), Type: event.WantType(r.IntN(2)), Cancel: r.IntN(4) == 0, SendDontHave: r.IntN(3) > 0}
 					e.Wants = append(e.Wants, w)
 					switch {
 					case w.Cancel:
@@ -117,7 +122,7 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 					}
 				}
 				for range r.IntN(3) {
-					p := event.Presence{CID: testCID(some(oracleCIDs)), Type: event.PresenceType(r.IntN(2))}
+					p := event.Presence{CID: influxtest.CID(some(oracleCIDs)), Type: event.PresenceType(r.IntN(2))}
 					e.Presences = append(e.Presences, p)
 					if p.Type == event.Have {
 						x.Have++
@@ -126,14 +131,14 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 					}
 				}
 				for range r.IntN(2) {
-					b := event.Block{CID: testCID(some(oracleCIDs)), Size: int32(r.IntN(1 << 20))}
+					b := event.Block{CID: influxtest.CID(some(oracleCIDs)), Size: int32(r.IntN(1 << 20))}
 					e.Blocks = append(e.Blocks, b)
 					x.Blocks++
 					x.BlockBytes += uint64(b.Size)
 				}
 				emit(e, nil)
 				if r.IntN(3) == 0 {
-					emit(event.Event{Time: at + 10, Kind: event.KindLatency, Dir: dir, Peer: e.Peer, Latency: &event.Latency{CID: testCID(some(oracleCIDs)),
+					emit(event.Event{Time: at + 10, Kind: event.KindLatency, Dir: dir, Peer: e.Peer, Latency: &event.Latency{CID: influxtest.CID(some(oracleCIDs)),
 						Answer: event.AnswerType(r.IntN(3)), Elapsed: time.Duration(r.IntN(1e9)) / 1000 * 1000}}, nil)
 				}
 				if r.IntN(5) == 0 {
@@ -179,8 +184,8 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 			slices.SortStableFunc(u.TopCIDs, func(a, b event.TopCID) int { return cmp.Compare(b.Wants, a.Wants) })
 			u.TopCIDsByPeers = slices.Clone(u.TopCIDs)
 			slices.SortStableFunc(u.TopCIDsByPeers, func(a, b event.TopCID) int { return cmp.Compare(b.Peers, a.Peers) })
-			u.TopCIDsByPeers = u.TopCIDsByPeers[:min(len(u.TopCIDsByPeers), MaxRank)]
-			u.TopCIDs, u.TopPeers = u.TopCIDs[:min(len(u.TopCIDs), MaxRank)], u.TopPeers[:min(len(u.TopPeers), MaxRank)]
+			u.TopCIDsByPeers = u.TopCIDsByPeers[:min(len(u.TopCIDsByPeers), schema.MaxRank)]
+			u.TopCIDs, u.TopPeers = u.TopCIDs[:min(len(u.TopCIDs), schema.MaxRank)], u.TopPeers[:min(len(u.TopPeers), schema.MaxRank)]
 			for k, v := range minute {
 				u.Codecs = append(u.Codecs, event.Share{Name: k, N: uint64(v)})
 			}
@@ -279,9 +284,9 @@ func (t *addition) sorted(column string, limit int) (out []row) {
 	return out
 }
 
-func directionOf(e seen) string { return tagDirection.Values[e.Dir] }
+func directionOf(e seen) string { return schema.TagDirection.Values[e.Dir] }
 
-func inOut(inbound bool) string { return tagInOut.Values[bit(!inbound)] }
+func inOut(inbound bool) string { return schema.TagInOut.Values[bit(!inbound)] }
 
 func wantType(w event.Want) string {
 	switch {
@@ -405,7 +410,7 @@ var oracles = map[string]func(o *oracle, flux bool) []row{
 		for _, e := range o.events {
 			if e.Kind == event.KindSample {
 				for d, x := range e.Sample.Traffic {
-					r := t.at(o.step(e), tagDirection.Values[d])
+					r := t.at(o.step(e), schema.TagDirection.Values[d])
 					r.add("blocks", float64(x.Blocks))
 					r.add("bytes", float64(x.BlockBytes))
 				}
@@ -455,7 +460,7 @@ var oracles = map[string]func(o *oracle, flux bool) []row{
 					if l.Count == 0 {
 						continue
 					}
-					r := t.at(tagDirection.Values[d], tagAnswer.Values[a])
+					r := t.at(schema.TagDirection.Values[d], schema.TagAnswer.Values[a])
 					r.add("answers", float64(l.Count))
 					r.add("mean_us", float64(l.Sum.Microseconds()))
 					r.most("worst_p50_us", float64(l.P50.Microseconds()))
@@ -510,8 +515,8 @@ var oracles = map[string]func(o *oracle, flux bool) []row{
 		for _, e := range o.events {
 			if e.Kind == event.KindSummary {
 				for d := range e.Summary.Duplicates {
-					t.at(tagDirection.Values[d]).add("duplicates", float64(e.Summary.Duplicates[d]))
-					t.at(tagDirection.Values[d]).add("rebroadcasts", float64(e.Summary.Rebroadcasts[d]))
+					t.at(schema.TagDirection.Values[d]).add("duplicates", float64(e.Summary.Duplicates[d]))
+					t.at(schema.TagDirection.Values[d]).add("rebroadcasts", float64(e.Summary.Rebroadcasts[d]))
 				}
 			}
 		}
@@ -844,11 +849,11 @@ func (o *oracle) grew(t *addition, f func(e seen, r row, grew func(string, float
 // answerRows is an Output that keeps an answer as rows.
 type answerRows struct {
 	rows    []row
-	labels  []Label
+	labels  []client.Label
 	columns []string
 }
 
-func (a *answerRows) Series(_ string, labels []Label, columns []string) error {
+func (a *answerRows) Series(_ string, labels []client.Label, columns []string) error {
 	a.labels, a.columns = labels, columns
 	return nil
 }
@@ -902,7 +907,7 @@ func same(want, got row) bool {
 }
 
 // oracleStore is a store with what two nodes wrote, with and without history.
-func oracleStore(t *testing.T, history bool) (o *oracle, c *Client) {
+func oracleStore(t *testing.T, history bool) (o *oracle, c *client.Client) {
 	t.Helper()
 	c = filledStore(t, history, func(write func(string, seen)) { o = makeOracle(time.Now().UTC(), write) })
 	return o, c
@@ -910,19 +915,19 @@ func oracleStore(t *testing.T, history bool) (o *oracle, c *Client) {
 
 // filledStore is a store with what the encoders of nodes make of the events that
 // fill writes.
-func filledStore(t *testing.T, history bool, fill func(write func(node string, e seen))) *Client {
+func filledStore(t *testing.T, history bool, fill func(write func(node string, e seen))) *client.Client {
 	t.Helper()
-	cfg := storeAt(storetest.Start(t))
+	cfg := influxtest.StoreAt(storetest.Start(t))
 	cfg.History = &history
-	if err := Setup(t.Context(), cfg); err != nil {
+	if err := client.Setup(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	var lines [Kinds][]byte
-	encoders := map[string]*Encoder{}
+	var lines [schema.Kinds][]byte
+	encoders := map[string]*lineproto.Encoder{}
 	var pipe status.Pipeline
 	fill(func(node string, e seen) {
 		if encoders[node] == nil || e.starts {
-			encoders[node] = NewEncoder(node, history)
+			encoders[node] = lineproto.NewEncoder(node, history)
 			encoders[node].SetPipeline(func() status.Pipeline { return pipe })
 		}
 		if e.pipe != nil {
@@ -936,7 +941,7 @@ func filledStore(t *testing.T, history bool, fill func(write func(node string, e
 		t.Fatal(err)
 	}
 	for kind, points := range lines {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("%s/write?db=ipfsmon&rp=%s", cfg.URL, Kind(kind)), strings.NewReader(string(points)))
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("%s/write?db=ipfsmon&rp=%s", cfg.URL, schema.Kind(kind)), strings.NewReader(string(points)))
 		req.SetBasicAuth(cfg.Username, strings.TrimSpace(string(password)))
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
@@ -947,7 +952,7 @@ func filledStore(t *testing.T, history bool, fill func(write func(node string, e
 			t.Fatalf("write: %s", res.Status)
 		}
 	}
-	c, err := NewClient(cfg)
+	c, err := client.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -959,7 +964,7 @@ func filledStore(t *testing.T, history bool, fill func(write func(node string, e
 // what the events were. Each has an oracle.
 func TestQuestionsAreTrue(t *testing.T) {
 	o, c := oracleStore(t, true)
-	for _, q := range Questions {
+	for _, q := range query.Questions {
 		of := oracles[q.Name]
 		if of == nil {
 			t.Errorf("%s: no oracle has its answer", q.Name)
@@ -974,7 +979,7 @@ func TestQuestionsAreTrue(t *testing.T) {
 			for minute := (time.Time{}); !minute.Equal(o.now.Truncate(time.Minute)); minute = time.Now().UTC().Truncate(time.Minute) {
 				// Where the minute ended meanwhile, the hour may be either one's.
 				o.now, got = time.Now().UTC(), answerRows{}
-				_, err = c.Ask(t.Context(), q, "1h", flux, &got, func(note string) { t.Errorf("%s: %s", q.Name, note) })
+				_, err = q.Ask(t.Context(), c, "1h", flux, &got, func(note string) { t.Errorf("%s: %s", q.Name, note) })
 			}
 			if err != nil {
 				t.Errorf("%s, flux %v: %v", q.Name, flux, err)
@@ -997,8 +1002,8 @@ func TestQuestionsAreTrue(t *testing.T) {
 			}
 		}
 	}
-	if len(oracles) != len(Questions) {
-		t.Errorf("%d oracles for %d questions", len(oracles), len(Questions))
+	if len(oracles) != len(query.Questions) {
+		t.Errorf("%d oracles for %d questions", len(oracles), len(query.Questions))
 	}
 }
 
@@ -1030,7 +1035,7 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 			exact[name][r[key].(string)] = r
 		}
 	}
-	for _, q := range Questions {
+	for _, q := range query.Questions {
 		if q.Else == nil {
 			continue
 		}
@@ -1038,7 +1043,7 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 		for i, flux := range []bool{false, true} {
 			var got answerRows
 			said := ""
-			if _, err := c.Ask(t.Context(), q, "1h", flux, &got, func(note string) { said = note }); err != nil {
+			if _, err := q.Ask(t.Context(), c, "1h", flux, &got, func(note string) { said = note }); err != nil {
 				t.Fatalf("%s, flux %v: %v", q.Name, flux, err)
 			}
 			if answers[i] = got.rows; len(got.rows) == 0 || said != q.Else.Note {

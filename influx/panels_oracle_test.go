@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
 // seenIn calls f for each event of the time that is asked about.
@@ -290,8 +292,8 @@ func listed(o *oracle, n int, by string, peers bool) best {
 			list = e.Summary.TopCIDsByPeers
 		}
 		end := 0.0
-		if len(list) == MaxRank {
-			end = float64(list[MaxRank-1].Wants)
+		if len(list) == schema.MaxRank {
+			end = float64(list[schema.MaxRank-1].Wants)
 		}
 		unlisted += end
 		for _, c := range list {
@@ -448,7 +450,7 @@ var panelOracles = map[string]func(o *oracle) any{
 	"Bitswap traffic / Wants / Wants sent":     traffic1(event.Sent, "want_have", "want_block", "cancel"),
 	"Bitswap traffic / Wants / Wants repeated": func(o *oracle) any {
 		return o.perSecond(event.KindSummary, ofSummary(func(s *event.Summary, put put) {
-			for d, direction := range tagDirection.Values {
+			for d, direction := range schema.TagDirection.Values {
 				put("duplicates "+direction, float64(s.Duplicates[d]))
 				put("rebroadcasts "+direction, float64(s.Rebroadcasts[d]))
 			}
@@ -544,14 +546,14 @@ var panelOracles = map[string]func(o *oracle) any{
 	},
 	"Content / How much is different / Different CIDs wanted": func(o *oracle) any {
 		return o.most(ofSummary(func(s *event.Summary, put put) {
-			for d, direction := range tagDirection.Values {
+			for d, direction := range schema.TagDirection.Values {
 				put(direction, float64(s.UniqueCIDs[d]))
 			}
 		}))
 	},
 	"Content / How much is different / Different peers": func(o *oracle) any {
 		return o.most(ofSummary(func(s *event.Summary, put put) {
-			for d, direction := range tagDirection.Values {
+			for d, direction := range schema.TagDirection.Values {
 				put(direction, float64(s.UniquePeers[d]))
 			}
 		}))
@@ -666,8 +668,8 @@ var panelOracles = map[string]func(o *oracle) any{
 				return
 			}
 			end := 0.0
-			if list := e.Summary.TopPeers; len(list) == MaxRank {
-				end = float64(list[MaxRank-1].Wants)
+			if list := e.Summary.TopPeers; len(list) == schema.MaxRank {
+				end = float64(list[schema.MaxRank-1].Wants)
 			}
 			unlisted += end
 			for _, p := range e.Summary.TopPeers {
@@ -805,8 +807,8 @@ var panelOracles = map[string]func(o *oracle) any{
 
 // latencies calls f for each kind of answer that there was.
 func latencies(s *event.Summary, f func(name string, l event.LatencyStats)) {
-	for d, direction := range tagDirection.Values {
-		for a, answer := range tagAnswer.Values {
+	for d, direction := range schema.TagDirection.Values {
+		for a, answer := range schema.TagAnswer.Values {
 			if l := s.Latency[d][a]; l.Count > 0 {
 				f(direction+" "+answer, l)
 			}
@@ -1085,7 +1087,7 @@ func makeEdges(now time.Time, write func(node string, e seen)) *oracle {
 		return event.LatencyStats{Count: uint64(r.IntN(3)), P50: time.Duration(r.IntN(1e6)) * time.Microsecond, P99: time.Duration(r.IntN(1e6)) * time.Microsecond}
 	}
 	downstream := func(name string, i int) event.ProxyDownstream {
-		return event.ProxyDownstream{Name: name, Peer: testPeer(i), Connected: r.IntN(3) > 0, Stalled: r.IntN(4) == 0, Outstanding: int(some()),
+		return event.ProxyDownstream{Name: name, Peer: influxtest.Peer(i), Connected: r.IntN(3) > 0, Stalled: r.IntN(4) == 0, Outstanding: int(some()),
 			Verified: some(), VerifiedBytes: some(), Refused: some(), Late: some(), Timeouts: some(), RTT: times()}
 	}
 	start := now.Add(-50 * time.Minute).Truncate(time.Minute)
@@ -1094,27 +1096,27 @@ func makeEdges(now time.Time, write func(node string, e seen)) *oracle {
 		for range 8 {
 			at += int64(time.Second) + int64(r.IntN(int(time.Second)))
 			p := &event.Probe{Provide: r.IntN(3) == 0, Fleet: event.Text([]string{"default", "large"}[r.IntN(2)]), Region: event.Text([]string{"eu", "us"}[r.IntN(2)]), Target: "DHT",
-				CID: testCID(int(some())), Duration: time.Duration(1+r.IntN(1e6)) * time.Microsecond, Table: int(some()), Hops: r.IntN(5), RPCs: int(some()), FailedRPCs: int(some()), Dials: int(some()), FailedDials: int(some())}
+				CID: influxtest.CID(int(some())), Duration: time.Duration(1+r.IntN(1e6)) * time.Microsecond, Table: int(some()), Hops: r.IntN(5), RPCs: int(some()), FailedRPCs: int(some()), Dials: int(some()), FailedDials: int(some())}
 			for h := range r.IntN(event.ProbeHops + 1) {
 				p.HopTimes[h] = time.Duration(1+r.IntN(1e6)) * time.Microsecond
 			}
 			if r.IntN(6) == 0 {
 				p.Error = event.Text([]string{"no provider was found", "timed out"}[r.IntN(2)])
 			}
-			emit("probe", event.Event{Time: at, Kind: event.KindProbe, Peer: testPeer(1), Probe: p})
+			emit("probe", event.Event{Time: at, Kind: event.KindProbe, Peer: influxtest.Peer(1), Probe: p})
 
 			side, name := event.Upstream, event.Text("")
 			if r.IntN(2) == 0 {
 				side, name = event.Downstream, event.Text([]string{"one", "two"}[r.IntN(2)])
 			}
-			e := event.Event{Time: at + 1, Kind: event.KindMessage, Dir: event.Direction(r.IntN(2)), Peer: testPeer(int(some())), Side: side, Downstream: name}
+			e := event.Event{Time: at + 1, Kind: event.KindMessage, Dir: event.Direction(r.IntN(2)), Peer: influxtest.Peer(int(some())), Side: side, Downstream: name}
 			for range r.IntN(3) {
-				e.Wants = append(e.Wants, event.Want{CID: testCID(int(some())), Type: event.WantType(r.IntN(2)), Cancel: r.IntN(4) == 0})
-				e.Presences = append(e.Presences, event.Presence{CID: testCID(int(some())), Type: event.PresenceType(r.IntN(2))})
-				e.Blocks = append(e.Blocks, event.Block{CID: testCID(int(some())), Size: int32(r.IntN(1 << 20))})
+				e.Wants = append(e.Wants, event.Want{CID: influxtest.CID(int(some())), Type: event.WantType(r.IntN(2)), Cancel: r.IntN(4) == 0})
+				e.Presences = append(e.Presences, event.Presence{CID: influxtest.CID(int(some())), Type: event.PresenceType(r.IntN(2))})
+				e.Blocks = append(e.Blocks, event.Block{CID: influxtest.CID(int(some())), Size: int32(r.IntN(1 << 20))})
 			}
 			emit("proxy", e)
-			emit("proxy", event.Event{Time: at + 2, Kind: event.KindConnection, Peer: testPeer(2), Side: side, Downstream: name,
+			emit("proxy", event.Event{Time: at + 2, Kind: event.KindConnection, Peer: influxtest.Peer(2), Side: side, Downstream: name,
 				Conn: &event.Conn{Closed: r.IntN(3) == 0, Transport: "tcp", Security: "noise", Muxer: "yamux"}})
 		}
 		at = start.Add(time.Duration(m)*time.Minute + 55*time.Second).UnixNano()

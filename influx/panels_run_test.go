@@ -12,6 +12,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/influxdata/influxql"
+
+	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
 // Panel is a panel of a dashboard as a test needs it; package influx_test makes
@@ -65,11 +69,23 @@ type best struct {
 	least, most, truth map[string]float64
 }
 
+// figureOf is a value of an answer as a figure; null is none.
+func figureOf(v any) (float64, bool) {
+	switch v := v.(type) {
+	case json.Number:
+		f, err := v.Float64()
+		return f, err == nil
+	case bool:
+		return float64(bit(v)), true
+	}
+	return 0, false
+}
+
 // panelSpan is the time that panels are asked about, up to the newest event.
 func (o *oracle) panelSpan(p Panel) (from, to time.Time) {
 	to = time.Unix(0, o.all[len(o.all)-1].Time).Add(time.Second)
 	if p.From != "" {
-		span, err := parseSpan(p.From)
+		span, err := influxql.ParseDuration(p.From)
 		if err != nil {
 			panic(err)
 		}
@@ -79,7 +95,7 @@ func (o *oracle) panelSpan(p Panel) (from, to time.Time) {
 }
 
 // shown is what the panel shows, from the store: a graph, values, or rows.
-func (p Panel) shown(t *testing.T, c *Client, nodes string, from, to time.Time, step time.Duration) any {
+func (p Panel) shown(t *testing.T, c *client.Client, nodes string, from, to time.Time, step time.Duration) any {
 	t.Helper()
 	g := graph{}
 	var table []row
@@ -97,13 +113,17 @@ func (p Panel) shown(t *testing.T, c *Client, nodes string, from, to time.Time, 
 			for i, column := range s.columns[1:] {
 				name := aliased(q.Alias, column, s.labels)
 				for n, values := range s.rows {
-					v, ok := number(values[i+1])
+					v, ok := figureOf(values[i+1])
 					if !ok {
 						continue // null
 					}
 					at := int64(n)
 					if strings.Contains(q.Text, "time(") {
-						at = timeOf(fmt.Sprint(values[0])).Unix()
+						when, err := time.Parse(time.RFC3339Nano, fmt.Sprint(values[0]))
+						if err != nil {
+							panic(err)
+						}
+						at = when.Unix()
 					} else if p.Type != "heatmap" && p.Type != "histogram" {
 						at = 0
 					}
@@ -162,7 +182,7 @@ func (g graph) reduced(calc string) graph {
 }
 
 // aliased is a series' name as Grafana's data source makes it.
-func aliased(alias, column string, labels []Label) string {
+func aliased(alias, column string, labels []client.Label) string {
 	name := regexp.MustCompile(`\$(tag_\w+|col)`).ReplaceAllStringFunc(alias, func(m string) string {
 		if m == "$col" {
 			return column
@@ -285,12 +305,12 @@ func (x PanelTransformation) apply(t *testing.T, name string, g graph, table []r
 type answerSeries struct{ all []oneSeries }
 
 type oneSeries struct {
-	labels  []Label
+	labels  []client.Label
 	columns []string
 	rows    [][]any
 }
 
-func (a *answerSeries) Series(_ string, labels []Label, columns []string) error {
+func (a *answerSeries) Series(_ string, labels []client.Label, columns []string) error {
 	a.all = append(a.all, oneSeries{labels: slices.Clone(labels), columns: slices.Clone(columns)})
 	return nil
 }
@@ -339,7 +359,7 @@ func PanelsAreTrue(t *testing.T, panels []Panel) {
 		case strings.HasPrefix(p.Name, "Bitswap proxy / "):
 			o, who = edges, "proxy"
 		}
-		least, err := parseSpan(p.Interval)
+		least, err := influxql.ParseDuration(p.Interval)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,45 +1,44 @@
 package influx
 
 import (
-	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
-
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
 // answerTo returns the answer to a statement in a format.
-func answerTo(t *testing.T, c *Client, format, statement string, flux bool) (string, error) {
+func answerTo(t *testing.T, c *client.Client, format, statement string, flux bool) (string, error) {
 	t.Helper()
-	var b writerBuffer
-	out, err := NewOutput(format, &b)
+	var b strings.Builder
+	out, err := query.NewOutput(format, &b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = c.Query(t.Context(), statement, flux, out)
-	return string(b), err
+	return b.String(), err
 }
 
 func TestQueryFormats(t *testing.T) {
 	t.Parallel()
 	store := storetest.Start(t)
-	cfg := storeAt(store)
+	cfg := influxtest.StoreAt(store)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC).UnixNano()
 	keep := cfg
 	keep.HistoryRetention = "0s"
-	if _, err := publish(t, keep, []*event.Event{{Time: at, Kind: event.KindMessage, Peer: testPeer(1),
-		Blocks: []event.Block{{CID: testCID(1), Size: 10}, {CID: testCID(1), Size: 20}}}}); err != nil {
+	if _, err := publish(t, keep, []*event.Event{{Time: at, Kind: event.KindMessage, Peer: influxtest.Peer(1),
+		Blocks: []event.Block{{CID: influxtest.CID(1), Size: 10}, {CID: influxtest.CID(1), Size: 20}}}}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := NewClient(cfg)
+	c, err := client.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +94,7 @@ blocks,1970-01-01T00:00:00Z,2
 	e := func(statement string, flux bool, want string) {
 		t.Helper()
 		_, err := answerTo(t, c, "csv", statement, flux)
-		var refused *QueryError
+		var refused *client.QueryError
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want a QueryError with %q", statement, err, want)
 		}
@@ -109,12 +108,12 @@ blocks,1970-01-01T00:00:00Z,2
 // A long answer comes in chunks; rows and columns stay what they are.
 func TestQueryChunks(t *testing.T) {
 	store := storetest.Start(t)
-	cfg := storeAt(store)
+	cfg := influxtest.StoreAt(store)
 	const n = 25_000
-	if _, err := publish(t, cfg, messages(n)); err != nil {
+	if _, err := publish(t, cfg, influxtest.Messages(n)); err != nil {
 		t.Fatal(err)
 	}
-	c, err := NewClient(cfg)
+	c, err := client.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,141 +128,11 @@ func TestQueryChunks(t *testing.T) {
 	}
 	text, err = answerTo(t, c, "json", "SELECT cid FROM wants", false)
 	var objects []map[string]any
-	if err != nil || json.Unmarshal([]byte(text), &objects) != nil || len(objects) != n || objects[n-1]["cid"] != testCID(n-1).String() {
+	if err != nil || json.Unmarshal([]byte(text), &objects) != nil || len(objects) != n || objects[n-1]["cid"] != influxtest.CID(n-1).String() {
 		t.Errorf("json: %v, %d rows, want %d", err, len(objects), n)
 	}
 	text, err = answerTo(t, c, "table", "SELECT cid FROM wants", false)
-	if err != nil || strings.Count(text, testCID(0).String()) != 1 || strings.Count(text, "\n") < n {
+	if err != nil || strings.Count(text, influxtest.CID(0).String()) != 1 || strings.Count(text, "\n") < n {
 		t.Errorf("table: %v, %d lines", err, strings.Count(text, "\n"))
-	}
-}
-
-// What a peer calls itself must not move the cursor of a terminal.
-func TestTableIsSafe(t *testing.T) {
-	var b writerBuffer
-	out, err := NewOutput("table", &b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = errors.Join(out.Series("a\x1b[2J", []Label{{"k", "\x07"}}, []string{"agent"}), out.Row([]any{"\x1b]0;x\x07\r\n\u202e"}), out.Close())
-	if err != nil || strings.ContainsAny(string(b), "\x1b\x07\r\u202e") {
-		t.Errorf("%v, %q", err, b)
-	}
-}
-
-func TestQueryCredentials(t *testing.T) {
-	var got string
-	s := newFaulty(t, func(_ int, r *http.Request, _ []string) (int, string, []string) {
-		got = fmt.Sprint(r.URL.Path, " ", r.URL.Query().Get("org"), " ", r.Header.Get("Authorization"))
-		return 401, `{"code":"unauthorized","message":"unauthorized access"}`, nil
-	})
-	f := func(cfg Config, flux bool, want string) {
-		t.Helper()
-		cfg.URL = s.URL
-		c, err := NewClient(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		_, err = answerTo(t, c, "csv", "q", flux)
-		if err == nil || !strings.Contains(err.Error(), "unauthorized") || got != want {
-			t.Errorf("%v, request %q, want %q", err, got, want)
-		}
-	}
-	f(Config{}, false, "/query  ")
-	f(Config{Username: "u", Password: "p"}, false, "/query  Basic dTpw")
-	f(Config{Org: "o", Token: "t"}, false, "/query o Token t")
-	f(Config{Org: "o", Token: "t"}, true, "/api/v2/query o Token t")
-	f(Config{Username: "u", Password: "p"}, true, "/api/v2/query  Token u:p")
-}
-
-func TestQueryWithoutServer(t *testing.T) {
-	c, err := NewClient(Config{URL: "http://127.0.0.1:1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := answerTo(t, c, "csv", "SELECT 1", false); err == nil || !strings.Contains(err.Error(), "ask http://127.0.0.1:1: ") {
-		t.Errorf("got %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := c.Query(ctx, "SELECT 1", false, nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
-	if _, err := NewOutput("xml", nil); err == nil || !strings.Contains(err.Error(), "table, csv or json") {
-		t.Errorf("format xml: %v", err)
-	}
-}
-
-// An answer whose end is missing is an error, however it was cut.
-func TestQueryCutShort(t *testing.T) {
-	const (
-		series  = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]]}]}]}`
-		partial = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]],"partial":true}]}]}`
-		more    = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]],"partial":true}],"partial":true}]}`
-		next    = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]]}],"partial":true}]}`
-		two     = `{"results":[{"statement_id":0,"series":[{"name":"m","tags":{"x":"1"},"columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]]},{"name":"m","tags":{"x":"2"},"columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]]}]}]}`
-		table   = "#datatype,string,long,long\r\n,result,table,_value\r\n,_result,0,1\r\n"
-	)
-	var body, version string
-	var length int // that the header promises beyond the body
-	s := newFaulty(t, func(int, *http.Request, []string) (int, string, []string) { return 0, "", nil })
-	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Influxdb-Version", version)
-		if length > 0 {
-			w.Header().Set("Content-Length", fmt.Sprint(len(body)+length))
-		}
-		_, _ = w.Write([]byte(body))
-		if length < 0 { // chunks without the last one, of no length
-			w.(http.Flusher).Flush()
-			panic(http.ErrAbortHandler)
-		}
-	})
-	c, err := NewClient(Config{URL: s.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	f := func(statement, answered string, want bool) {
-		t.Helper()
-		body = answered
-		_, err := answerTo(t, c, "csv", statement, strings.HasPrefix(statement, "from"))
-		var cut *CutError
-		if errors.As(err, &cut) != want || !want && err != nil {
-			t.Errorf("%s, answered %q (+%d): %v, cut short: want %v", statement, answered, length, err, want)
-		}
-	}
-	const one, both, flux = "SELECT a FROM m", "SELECT a FROM m; SELECT a FROM m", `from(bucket: "b") |> range(start: -1h)`
-	f(one, series, false)
-	f(one, more+"\n"+series, false)
-	f(one, next+"\n"+series, false)
-	f(both, series+"\n"+series, false)
-	f(one, `{"results":[{"statement_id":0}]}`, false)
-	f(one, two, false) // of a server that may know no chunks, nor a limit
-	f(flux, table+"\r\n", false)
-	f(flux, table+"\r\n"+table+"\r\n\r\n", false)
-	f(flux, "\r\n", false)
-
-	f(one, partial, true)
-	f(one, more, true)
-	f(one, series+"\n"+next, true)
-	f(both, series, true)
-	f(one, "", true)
-	f(one, `{"results":[]}`, true)
-	f(one, series[:len(series)-3], true)
-	f(one, strings.Replace(two, `1]]},`, `1]],"partial":true},`, 1), true)
-	f(flux, table, true)
-	f(flux, table+"\r\n"+table, true)
-	f(flux, table[:len(table)-3], true)
-	f(flux, "", true)
-	version = "1.6.7"
-	f(one, two, true) // it sends chunks when asked: somebody took the word away
-	f(one, series, false)
-
-	for _, length = range []int{100, -1} { // the connection ends before the answer does
-		f(one, series, true)
-		f(one, more+"\n"+series, true)
-		f(flux, table+"\r\n", true)
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
@@ -17,14 +20,14 @@ func TestRollups(t *testing.T) {
 	t.Parallel()
 	server := storetest.Start(t)
 	no := false
-	cfg := storeAt(server)
+	cfg := influxtest.StoreAt(server)
 	cfg.Rollups = &no
 	minute := time.Now().Truncate(time.Minute)
 	var events []*event.Event
 	const n = 10
 	for back := 2; back <= 4; back++ { // three whole minutes that are over
 		for i := range n {
-			for _, ev := range hostileEvents(i*7, minute.Add(-time.Duration(back)*time.Minute+time.Duration(i)*time.Second).UnixNano()) {
+			for _, ev := range influxtest.HostileEvents(i*7, minute.Add(-time.Duration(back)*time.Minute+time.Duration(i)*time.Second).UnixNano()) {
 				if ev.Conn != nil {
 					ev.Conn.Duration = time.Duration(i) * time.Second
 				}
@@ -42,39 +45,39 @@ func TestRollups(t *testing.T) {
 		t.Fatalf("%v, %+v", err, st)
 	}
 	cfg.Rollups = nil
-	if err := Setup(t.Context(), cfg); err != nil {
+	if err := client.Setup(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	if err := Setup(t.Context(), cfg); err != nil { // again: nothing changes
+	if err := client.Setup(t.Context(), cfg); err != nil { // again: nothing changes
 		t.Fatal(err)
 	}
-	there := ask(t, cfg, "SHOW CONTINUOUS QUERIES", false)
-	for _, r := range Rollups() {
+	there := influxtest.Ask(t, cfg, "SHOW CONTINUOUS QUERIES", false)
+	for _, r := range schema.Rollups() {
 		if !strings.Contains(there, ","+r.Name()+",") && !strings.Contains(there, "\n"+r.Name()+",") {
 			t.Errorf("no continuous query %s in %s", r.Name(), there)
 		}
 		if r.Every != time.Minute {
 			continue
 		}
-		waitFor(t, r.Name(), func() bool {
-			return strings.Count(ask(t, cfg, fmt.Sprintf("SELECT * FROM totals.%s", r.Name()), false), "\n") > 1
+		influxtest.WaitFor(t, r.Name(), func() bool {
+			return strings.Count(influxtest.Ask(t, cfg, fmt.Sprintf("SELECT * FROM totals.%s", r.Name()), false), "\n") > 1
 		})
 		// Every sum over all tags and the three minutes, both ways.
 		for _, s := range r.Of.Rollup {
 			if s.Func != "count" && s.Func != "sum" {
 				continue
 			}
-			kept := ask(t, cfg, fmt.Sprintf("SELECT sum(%q) AS x FROM totals.%s", s.As, r.Name()), false)
-			raw := ask(t, cfg, fmt.Sprintf("SELECT %s(%q) AS x FROM %s", s.Func, s.Of, r.Of.Name), false)
+			kept := influxtest.Ask(t, cfg, fmt.Sprintf("SELECT sum(%q) AS x FROM totals.%s", s.As, r.Name()), false)
+			raw := influxtest.Ask(t, cfg, fmt.Sprintf("SELECT %s(%q) AS x FROM %s", s.Func, s.Of, r.Of.Name), false)
 			if last(kept) != last(raw) {
 				t.Errorf("%s: sum of %s is %s, history has %s", r.Name(), s.As, last(kept), last(raw))
 			}
 		}
 		start, stop := minute.Add(-4*time.Minute).UTC().Format(time.RFC3339), minute.Add(-time.Minute).UTC().Format(time.RFC3339)
-		for i, q := range r.flux("ipfsmon/history", start, stop) {
+		for i, q := range r.Flux("ipfsmon/history", start, stop) {
 			s := r.Of.Rollup[i]
 			in := map[string]string{}
-			c, err := NewClient(cfg)
+			c, err := client.New(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -138,12 +141,12 @@ func series(row map[string]any, by []string) string {
 
 // rowCollector is an Output that keeps all rows, with the labels in them.
 type rowCollector struct {
-	labels  []Label
+	labels  []client.Label
 	columns []string
 	all     []map[string]any
 }
 
-func (c *rowCollector) Series(_ string, labels []Label, columns []string) error {
+func (c *rowCollector) Series(_ string, labels []client.Label, columns []string) error {
 	c.labels, c.columns = labels, columns
 	return nil
 }
@@ -168,13 +171,13 @@ func (c *rowCollector) Close() error { return nil }
 func TestTasksRun(t *testing.T) {
 	server := storetest.Start(t)
 	no := false
-	cfg := storeAt(server)
+	cfg := influxtest.StoreAt(server)
 	cfg.Rollups = &no
 	var events []*event.Event
 	now := time.Now()
 	for _, back := range []time.Duration{2 * time.Minute, 3 * time.Minute, 9 * time.Minute, time.Hour, 2 * time.Hour} {
 		for i := range 10 {
-			for _, ev := range hostileEvents(i*7, now.Add(-back+time.Duration(i)*time.Second).UnixNano()) {
+			for _, ev := range influxtest.HostileEvents(i*7, now.Add(-back+time.Duration(i)*time.Second).UnixNano()) {
 				events = append(events, placed(ev, i))
 			}
 		}
@@ -182,13 +185,13 @@ func TestTasksRun(t *testing.T) {
 	if st, err := publish(t, cfg, events); err != nil || st.Stored != st.Accepted {
 		t.Fatalf("%v, %+v", err, st)
 	}
-	c, err := NewClient(cfg)
+	c, err := client.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	option, to := regexp.MustCompile(`(?m)^option task = .*\n`), regexp.MustCompile(`to\(bucket: "ipfsmon/totals", org: "o"\)`)
-	for _, r := range Rollups() {
+	for _, r := range schema.Rollups() {
 		script := option.ReplaceAllString(r.Task("o", "ipfsmon"), "")
 		n := 0
 		script = to.ReplaceAllStringFunc(script, func(string) string { n++; return fmt.Sprintf("yield(name: %q)", fmt.Sprint("r", n)) })
@@ -239,11 +242,4 @@ func TestTasksRun(t *testing.T) {
 			t.Errorf("%s: %d points, only of the task %v", r.Name(), points, got)
 		}
 	}
-}
-
-// The script of a task, whole, for who looks at it in InfluxDB 2.
-func TestTask(t *testing.T) {
-	got := blocks.Rollups()[0].Task("org", "ipfsmon")
-	generated(t, "testdata/task.golden", got)
-	generated(t, "testdata/continuous.golden", blocks.Rollups()[1].ContinuousQuery("ipfsmon")+"\n")
 }

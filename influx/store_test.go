@@ -17,7 +17,11 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
-
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/influx/lineproto"
+	"github.com/ipfsmon/ipfsmon/influx/query"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
@@ -27,8 +31,8 @@ import (
 func TestStoreAnswers(t *testing.T) {
 	t.Parallel()
 	server := storetest.Start(t)
-	cfg := storeAt(server)
-	events := testEvents()
+	cfg := influxtest.StoreAt(server)
+	events := influxtest.Events()
 	for _, e := range events {
 		e.Time = time.Now().UnixNano()
 	}
@@ -40,40 +44,42 @@ func TestStoreAnswers(t *testing.T) {
 		t.Errorf("stats %+v", st)
 	}
 	want := map[string]int{}
-	for _, p := range decode(t, encode(testEncoder(true), events...)) {
-		want[p.name]++
+	enc := lineproto.NewEncoder("test", true)
+	enc.SetPipeline(influxtest.Pipeline)
+	for _, p := range influxtest.Decode(t, influxtest.Encode(enc, events...)) {
+		want[p.Name]++
 	}
-	for _, m := range Schema {
+	for _, m := range schema.All {
 		from := m.Name
-		if m.Kind == Totals {
+		if m.Kind == schema.Totals {
 			from = "totals." + m.Name
 		}
-		got := ask(t, cfg, fmt.Sprintf("SELECT count(%s) FROM %s", m.Fields[0].Key, from), false)
+		got := influxtest.Ask(t, cfg, fmt.Sprintf("SELECT count(%s) FROM %s", m.Fields[0].Key, from), false)
 		if !strings.HasSuffix(got, fmt.Sprintf(",%d\n", want[m.Name])) {
 			t.Errorf("%s: counted %q, want %d", m.Name, got, want[m.Name])
 		}
-		if got := ask(t, cfg, m.Query, false); strings.Count(got, "\n") < 2 {
+		if got := influxtest.Ask(t, cfg, m.Query, false); strings.Count(got, "\n") < 2 {
 			t.Errorf("%s: its documented query finds nothing: %q", m.Name, got)
 		}
 	}
 	flux := `from(bucket: "ipfsmon/history") |> range(start: -1h) |> filter(fn: (r) => r._measurement == "wants" and r._field == "cid") |> group() |> count()`
-	if got := ask(t, cfg, flux, true); !strings.Contains(got, fmt.Sprint(want["wants"])) {
+	if got := influxtest.Ask(t, cfg, flux, true); !strings.Contains(got, fmt.Sprint(want["wants"])) {
 		t.Errorf("Flux counted %q, want %d", got, want["wants"])
 	}
-	for _, q := range Questions {
+	for _, q := range query.Questions {
 		for _, flux := range []bool{false, true} {
 			statement := q.InfluxQL
 			if flux {
 				statement = q.Flux
 			}
-			statement, err := Fill(statement, q.Since, "ipfsmon")
+			statement, err := query.Fill(statement, q.Since, "ipfsmon")
 			if err != nil {
 				t.Fatal(err)
 			}
-			ask(t, cfg, statement, flux) // that it finds something is for test/dashboards, where a demo has run
+			influxtest.Ask(t, cfg, statement, flux) // that it finds something is for test/dashboards, where a demo has run
 		}
 	}
-	policies := ask(t, cfg, "SHOW RETENTION POLICIES ON ipfsmon", false)
+	policies := influxtest.Ask(t, cfg, "SHOW RETENTION POLICIES ON ipfsmon", false)
 	for _, p := range []string{"history,168h0m0s,24h0m0s,1,true", "totals,0s,168h0m0s,1,false"} {
 		if !strings.Contains(policies, p) {
 			t.Errorf("retention policies %q, want %q among them", policies, p)
@@ -82,7 +88,7 @@ func TestStoreAnswers(t *testing.T) {
 	if strings.Contains(policies, "autogen") {
 		t.Errorf("retention policies %q, want no others", policies)
 	}
-	if names := ask(t, cfg, "SHOW DATABASES", false); strings.Contains(names, "_internal") {
+	if names := influxtest.Ask(t, cfg, "SHOW DATABASES", false); strings.Contains(names, "_internal") {
 		t.Errorf("the server watches itself into a database: %q", names)
 	}
 }
@@ -91,7 +97,7 @@ func TestStoreAnswers(t *testing.T) {
 // nothing else appears.
 func TestHostileStrings(t *testing.T) {
 	server := storetest.Start(t)
-	cfg := storeAt(server)
+	cfg := influxtest.StoreAt(server)
 	var eighteenHundred []string // protocols of one peer
 	for i := range 1800 {
 		eighteenHundred = append(eighteenHundred, fmt.Sprint("/made/up/", i))
@@ -106,14 +112,14 @@ func TestHostileStrings(t *testing.T) {
 	for i, s := range hostile {
 		agent, protocol, addr := event.Clean(s, event.MaxAgentText), event.Clean(s, event.MaxProtocolText), event.Clean(s, event.MaxAddrText)
 		events = append(events,
-			&event.Event{Time: at, Kind: event.KindIdentify, Peer: testPeer(i), Country: s, Identify: &event.Identify{Agent: agent, ProtocolVersion: protocol, ObservedAddr: addr}},
-			&event.Event{Time: at, Kind: event.KindConnection, Peer: testPeer(i), Conn: &event.Conn{Addr: addr, Transport: s, Security: s, Muxer: s}})
+			&event.Event{Time: at, Kind: event.KindIdentify, Peer: influxtest.Peer(i), Country: s, Identify: &event.Identify{Agent: agent, ProtocolVersion: protocol, ObservedAddr: addr}},
+			&event.Event{Time: at, Kind: event.KindConnection, Peer: influxtest.Peer(i), Conn: &event.Conn{Addr: addr, Transport: s, Security: s, Muxer: s}})
 		sample.Agents = append(sample.Agents, event.AgentCount{Agent: agent, Peers: 1})
 		sample.Protocols = append(sample.Protocols, event.ProtocolCount{Protocol: protocol, Peers: 1})
 		sample.Streams = append(sample.Streams, event.StreamCount{Protocol: protocol, Direction: s, Streams: 1})
 		sample.Node.Bandwidth = append(sample.Node.Bandwidth, event.Bandwidth{Protocol: protocol, InBytes: 1, InRate: math.NaN(), OutRate: math.Inf(-1)})
 		sample.Node.Routing = append(sample.Node.Routing, event.RoutingTable{Name: s})
-		summary.TopPeers = append(summary.TopPeers, event.TopPeer{Peer: testPeer(i), Agent: agent, Wants: math.MaxUint64})
+		summary.TopPeers = append(summary.TopPeers, event.TopPeer{Peer: influxtest.Peer(i), Agent: agent, Wants: math.MaxUint64})
 		summary.Codecs = append(summary.Codecs, event.Share{Name: s, N: math.MaxUint64})
 	}
 	events = append(events, &event.Event{Time: at, Kind: event.KindSummary, Summary: summary},
@@ -123,16 +129,16 @@ func TestHostileStrings(t *testing.T) {
 	if err != nil || st.Stored != st.Accepted || st.Rejected != 0 {
 		t.Fatalf("%v, %+v", err, st)
 	}
-	known := map[string]*Measurement{}
-	for _, m := range Schema {
+	known := map[string]*schema.Measurement{}
+	for _, m := range schema.All {
 		known[m.Name] = m
 	}
-	c, err := NewClient(cfg)
+	c, err := client.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	measurements, err := c.column(t.Context(), "SHOW MEASUREMENTS ON ipfsmon", "name")
+	measurements, err := c.Rows(t.Context(), "SHOW MEASUREMENTS ON ipfsmon", "name")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,26 +148,26 @@ func TestHostileStrings(t *testing.T) {
 			t.Errorf("a measurement %q, which is not in the schema", name)
 			continue
 		}
-		tags, err := c.column(t.Context(), fmt.Sprintf("SHOW TAG KEYS ON ipfsmon FROM %s.%s", m.Kind, name), "tagKey")
+		tags, err := c.Rows(t.Context(), fmt.Sprintf("SHOW TAG KEYS ON ipfsmon FROM %s.%s", m.Kind, name), "tagKey")
 		if err != nil || len(tags) != len(m.Tags) {
 			t.Errorf("%s: tags %v, %v; want those of the schema", name, tags, err)
 		}
-		fields, err := c.column(t.Context(), fmt.Sprintf("SHOW FIELD KEYS ON ipfsmon FROM %s.%s", m.Kind, name), "fieldKey")
+		fields, err := c.Rows(t.Context(), fmt.Sprintf("SHOW FIELD KEYS ON ipfsmon FROM %s.%s", m.Kind, name), "fieldKey")
 		if err != nil || len(fields) != len(m.Fields) {
 			t.Errorf("%s: fields %v, %v; want those of the schema", name, fields, err)
 		}
 	}
-	rows, err := c.column(t.Context(), "SELECT agent, observed_addr, peer FROM identifies", "peer")
+	rows, err := c.Rows(t.Context(), "SELECT agent, observed_addr, peer FROM identifies", "peer")
 	if err != nil || len(rows) != len(hostile) {
 		t.Fatalf("%v, %d rows, want %d", err, len(rows), len(hostile))
 	}
 	for i, s := range hostile {
 		want := string(event.Clean(s, event.MaxAgentText))
-		if got := rows[testPeer(i).String()]["agent"]; got != want {
+		if got := rows[influxtest.Peer(i).String()]["agent"]; got != want {
 			t.Errorf("agent %q is stored as %q", want, got)
 		}
 	}
-	agents, err := c.column(t.Context(), `SHOW TAG VALUES ON ipfsmon FROM totals.agent_versions WITH KEY = "agent"`, "value")
+	agents, err := c.Rows(t.Context(), `SHOW TAG VALUES ON ipfsmon FROM totals.agent_versions WITH KEY = "agent"`, "value")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,13 +184,13 @@ func TestStoreSeries(t *testing.T) {
 	var events []*event.Event
 	at := time.Now().UnixNano()
 	for i := range 5000 {
-		events = append(events, hostileEvents(i, at+int64(i))...)
+		events = append(events, influxtest.HostileEvents(i, at+int64(i))...)
 	}
-	cfg := storeAt(server)
+	cfg := influxtest.StoreAt(server)
 	if st, err := publish(t, cfg, events); err != nil || st.Stored != st.Accepted {
 		t.Fatalf("%v, %+v", err, st)
 	}
-	estimate := ask(t, cfg, "SHOW SERIES CARDINALITY ON ipfsmon", false)
+	estimate := influxtest.Ask(t, cfg, "SHOW SERIES CARDINALITY ON ipfsmon", false)
 	var estimated int
 	if _, err := fmt.Sscan(estimate[strings.LastIndexAny(strings.TrimSpace(estimate), ",\n")+1:], &estimated); err != nil {
 		t.Fatalf("SHOW SERIES CARDINALITY: %q: %v", estimate, err)
@@ -202,41 +208,41 @@ func TestKillNine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer child.Close()
-	cfg := storeAt(child)
-	if st, err := publish(t, cfg, messages(1000)); err != nil || st.Stored != 1000 {
+	cfg := influxtest.StoreAt(child)
+	if st, err := publish(t, cfg, influxtest.Messages(1000)); err != nil || st.Stored != 1000 {
 		t.Fatalf("%v, %+v", err, st)
 	}
 	pid, addr := child.PID(), child.Addr()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "restart", func() bool { return child.PID() != 0 && child.PID() != pid })
-	waitFor(t, "answer", func() bool { _, err := pingStore(t.Context(), child.URL()); return err == nil })
+	influxtest.WaitFor(t, "restart", func() bool { return child.PID() != 0 && child.PID() != pid })
+	influxtest.WaitFor(t, "answer", func() bool { _, err := pingStore(t.Context(), child.URL()); return err == nil })
 	if child.Addr() != addr || child.Restarts() != 1 {
 		t.Errorf("restarted %d times at %s, want once at %s", child.Restarts(), child.Addr(), addr)
 	}
-	if got := ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",1000\n") {
+	if got := influxtest.Ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",1000\n") {
 		t.Errorf("after kill -9: %q, want 1000", got)
 	}
 }
 
 // session runs a store in a folder while f does something with it.
-func session(t *testing.T, data string, f func(Config)) {
+func session(t *testing.T, data string, f func(client.Config)) {
 	t.Helper()
 	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer child.Close()
-	f(storeAt(child))
+	f(influxtest.StoreAt(child))
 }
 
 // A MANIFEST that a kill left empty does not lose a shard.
 func TestHalfWrittenIndex(t *testing.T) {
 	data := t.TempDir()
-	add := func(cfg Config) {
+	add := func(cfg client.Config) {
 		t.Helper()
-		if st, err := publish(t, cfg, messages(100)); err != nil || st.Stored != 100 {
+		if st, err := publish(t, cfg, influxtest.Messages(100)); err != nil || st.Stored != 100 {
 			t.Fatalf("%v, %+v", err, st)
 		}
 	}
@@ -249,10 +255,10 @@ func TestHalfWrittenIndex(t *testing.T) {
 		if err := os.WriteFile(found[0], []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		session(t, data, func(cfg Config) {
+		session(t, data, func(cfg client.Config) {
 			add(cfg)
 			want := 200 + 100*i
-			if got := ask(t, cfg, "SELECT count(cid) FROM wants WHERE direction = 'received'", false); !strings.HasSuffix(got, fmt.Sprintf(",%d\n", want)) {
+			if got := influxtest.Ask(t, cfg, "SELECT count(cid) FROM wants WHERE direction = 'received'", false); !strings.HasSuffix(got, fmt.Sprintf(",%d\n", want)) {
 				t.Errorf("after a MANIFEST of %q: counted %q, want %d", content, got, want)
 			}
 		})
@@ -281,14 +287,14 @@ func TestHalfWrittenLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		session(t, data, func(cfg Config) {
-			if st, err := publish(t, cfg, messages(100)); err != nil || st.Stored != 100 {
+		session(t, data, func(cfg client.Config) {
+			if st, err := publish(t, cfg, influxtest.Messages(100)); err != nil || st.Stored != 100 {
 				t.Fatalf("%v, %+v", err, st)
 			}
 		})
 	}
-	session(t, data, func(cfg Config) {
-		if got := ask(t, cfg, "SELECT count(cid) FROM wants WHERE direction = 'received'", false); !strings.HasSuffix(got, ",500\n") {
+	session(t, data, func(cfg client.Config) {
+		if got := influxtest.Ask(t, cfg, "SELECT count(cid) FROM wants WHERE direction = 'received'", false); !strings.HasSuffix(got, ",500\n") {
 			t.Errorf("counted %q, want 500", got)
 		}
 	})
@@ -303,7 +309,7 @@ func TestStoreDiesUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer child.Close()
-	cfg := storeAt(child)
+	cfg := influxtest.StoreAt(child)
 	cfg.FlushInterval, cfg.BatchSize = "10ms", 500
 	done := make(chan struct{})
 	go func() {
@@ -315,12 +321,12 @@ func TestStoreDiesUnderLoad(t *testing.T) {
 			}
 		}
 	}()
-	st, err := publishOver(t, cfg, messages(20_000), time.Second, 30*time.Second)
+	st, err := publishOver(t, cfg, influxtest.Messages(20_000), time.Second, 30*time.Second)
 	<-done
 	if err != nil || st.Stored != 20_000 || st.Dropped != 0 {
 		t.Fatalf("%v, %+v", err, st)
 	}
-	if got := ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",20000\n") {
+	if got := influxtest.Ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",20000\n") {
 		t.Errorf("counted %q, want 20000", got)
 	}
 }
@@ -333,7 +339,7 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer child.Close()
-	if _, err := publish(t, storeAt(child), testEvents()); err != nil {
+	if _, err := publish(t, influxtest.StoreAt(child), influxtest.Events()); err != nil {
 		t.Fatal(err)
 	}
 	n := 0
@@ -432,7 +438,7 @@ func TestOpenStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st, err := publish(t, storeAt(child), messages(10)); err != nil || st.Stored != 10 {
+	if st, err := publish(t, influxtest.StoreAt(child), influxtest.Messages(10)); err != nil || st.Stored != 10 {
 		t.Fatalf("%v, %+v", err, st)
 	}
 	url, stop, err := store.OpenStore(t.Context(), data, nil)
@@ -445,7 +451,7 @@ func TestOpenStore(t *testing.T) {
 		t.Errorf("after Close it is still found: %v", err)
 	}
 	// A stale address file, as after kill -9, whose port is another server's.
-	other := newFaulty(t, func(int, *http.Request, []string) (int, string, []string) { return 204, "", nil })
+	other := influxtest.NewFaulty(t, func(int, *http.Request, []string) (int, string, []string) { return 204, "", nil })
 	if err := os.WriteFile(filepath.Join(store.StoreDir(data), "address"), []byte(strings.TrimPrefix(other.URL, "http://")+" stale\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -453,9 +459,9 @@ func TestOpenStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{URL: url}
+	cfg := client.Config{URL: url}
 	cfg.Username, cfg.PasswordFile = store.Login(data)
-	if got := ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",10\n") {
+	if got := influxtest.Ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",10\n") {
 		t.Errorf("stopped: counted %q, want 10", got)
 	}
 	stop()
@@ -472,11 +478,11 @@ func TestOpenStoreWarnsOfForeignQueries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Setup(t.Context(), storeAt(child)); err != nil {
+	if err := client.Setup(t.Context(), influxtest.StoreAt(child)); err != nil {
 		t.Fatal(err)
 	}
-	has := ask(t, storeAt(child), `CREATE CONTINUOUS QUERY evil ON ipfsmon BEGIN SELECT count(cid) INTO x FROM history.wants GROUP BY time(1h) END; SHOW CONTINUOUS QUERIES`, false)
-	for _, name := range RollupNames() {
+	has := influxtest.Ask(t, influxtest.StoreAt(child), `CREATE CONTINUOUS QUERY evil ON ipfsmon BEGIN SELECT count(cid) INTO x FROM history.wants GROUP BY time(1h) END; SHOW CONTINUOUS QUERIES`, false)
+	for _, name := range schema.RollupNames() {
 		if !strings.Contains(has, name) {
 			t.Errorf("no %s among %s", name, has)
 		}
@@ -486,22 +492,13 @@ func TestOpenStoreWarnsOfForeignQueries(t *testing.T) {
 	defer slog.SetDefault(before)
 	var log bytes.Buffer
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-	_, stop, err := store.OpenStore(t.Context(), data, RollupNames())
+	_, stop, err := store.OpenStore(t.Context(), data, schema.RollupNames())
 	if err != nil {
 		t.Fatal(err)
 	}
 	stop()
 	if said := log.String(); strings.Count(said, "not the monitor's") != 1 || !strings.Contains(said, "CREATE CONTINUOUS QUERY evil ON") {
 		t.Errorf("the store said %s", said)
-	}
-}
-
-func waitFor(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s within 20 s", what)
-		}
 	}
 }
 

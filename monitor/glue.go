@@ -10,7 +10,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/httpapi/broadcast"
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/delivery"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/introspect/ui"
 	"github.com/ipfsmon/ipfsmon/privacy"
@@ -124,9 +124,9 @@ func (m *Monitor) pipeline() status.Pipeline {
 	}
 	if m.influx != nil {
 		i := m.influx.Stats()
-		p.Influx = &status.Influx{Events: i.Events, Delivery: delivery(i.Delivery), Panics: i.Panics, Destinations: []status.Destination{}}
+		p.Influx = &status.Influx{Events: i.Events, Delivery: deliveryStatus(i.Delivery), Panics: i.Panics, Destinations: []status.Destination{}}
 		for _, d := range i.Destinations {
-			p.Influx.Destinations = append(p.Influx.Destinations, status.Destination{Name: d.Name, URL: d.URL, Delivery: delivery(d.Delivery)})
+			p.Influx.Destinations = append(p.Influx.Destinations, status.Destination{Name: d.Name, URL: d.URL, Delivery: deliveryStatus(d.Delivery)})
 		}
 	}
 	if m.watched.Store != nil {
@@ -143,7 +143,7 @@ func (m *Monitor) pipeline() status.Pipeline {
 	return p
 }
 
-func delivery(d influx.Delivery) status.Delivery {
+func deliveryStatus(d delivery.Delivery) status.Delivery {
 	out := status.Delivery{
 		Accepted: d.Accepted, Stored: d.Stored, Dropped: d.Dropped, Damaged: d.Damaged, Rejected: d.Rejected, Expired: d.Expired,
 		Others: d.Others, Restored: d.Restored, Queued: uint64(d.Queued), QueueBytes: uint64(d.Bytes), LagSeconds: d.Lag.Seconds(),

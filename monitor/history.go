@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/httpapi"
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
 // historyTimeout is how long the store may take for one figure of a history.
@@ -21,7 +21,7 @@ const historyAtOnce = 4
 
 // past asks the store that points go to.
 type past struct {
-	client *influx.Client
+	client *client.Client
 	node   string
 	turn   chan struct{} // cap historyAtOnce
 }
@@ -32,11 +32,11 @@ func (m *Monitor) openHistory() {
 	if c == nil || c.URL == "" {
 		return
 	}
-	client, err := influx.NewClient(*c)
+	server, err := client.New(*c)
 	if err != nil {
 		return // points go to a file or over UDP
 	}
-	m.store = &past{client: client, node: m.Config.MonitorName, turn: make(chan struct{}, historyAtOnce)}
+	m.store = &past{client: server, node: m.Config.MonitorName, turn: make(chan struct{}, historyAtOnce)}
 }
 
 func (m *Monitor) closeHistory() {
@@ -86,7 +86,7 @@ func (m *Monitor) history(ctx context.Context, since, step time.Duration) (*http
 	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
 	defer cancel()
 	h, err := m.store.ask(ctx, time.Now(), since, step)
-	var refused *influx.QueryError
+	var refused *client.QueryError
 	switch {
 	case errors.As(err, &refused) && strings.Contains(refused.Message, "not found"): // there is no point yet
 		return h, nil
@@ -129,7 +129,7 @@ type historyOutput struct {
 }
 
 // Series begins figures of one direction and answer.
-func (o *historyOutput) Series(_ string, labels []influx.Label, _ []string) error {
+func (o *historyOutput) Series(_ string, labels []client.Label, _ []string) error {
 	o.at = len(o.h.Series)
 	for _, c := range o.columns {
 		s := httpapi.Series{Name: c.name, Unit: c.unit, Values: make([]*float64, len(o.h.Times))}

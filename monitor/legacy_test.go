@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -120,7 +121,7 @@ func TestPathsMayBeginWithTheHomeFolder(t *testing.T) {
 func TestEveryPathIsExpanded(t *testing.T) {
 	c := &Config{
 		TCPServerConfig: new(stream.Config), HTTPServerConfig: new(httpapi.Config), IntrospectConfig: new(IntrospectConfig),
-		InfluxDB: &influx.Config{Also: make(influx.Destinations, 1)},
+		InfluxDB: &influx.Config{Also: make(client.Destinations, 1)},
 	}
 	known := func() map[*string]bool {
 		out := map[*string]bool{}

@@ -10,7 +10,8 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/lineproto"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
 // What encoding must be, compared with others.
@@ -23,8 +24,8 @@ const (
 func encode(g *harness.Gates, p plan) error {
 	fmt.Println("encoding one point, the median of", p.pairs, "turns; the others are given CIDs and peers as text")
 	fmt.Println("measurement     ours ns  allocs | line-protocol/v2 ns  ratio | influxdb-client-go ns  allocs  ratio | gates")
-	for _, m := range influx.Schema {
-		if m.Kind != influx.History {
+	for _, m := range schema.All {
+		if m.Kind != schema.History {
 			continue
 		}
 		ev := oneOf(m.Name)
@@ -82,16 +83,16 @@ func oneOf(measurement string) *event.Event {
 }
 
 func encodeOurs(b *testing.B, ev *event.Event) {
-	enc := influx.NewEncoder(nodeName, true)
-	var bufs [influx.Kinds][]byte
+	enc := lineproto.NewEncoder(nodeName, true)
+	var bufs [schema.Kinds][]byte
 	b.ReportAllocs()
 	for b.Loop() {
-		bufs[influx.History] = bufs[influx.History][:0]
+		bufs[schema.History] = bufs[schema.History][:0]
 		bufs, _ = enc.Append(bufs, ev)
 	}
 }
 
-func encodeLines(b *testing.B, m *influx.Measurement, p *point) {
+func encodeLines(b *testing.B, m *schema.Measurement, p *point) {
 	var e lineprotocol.Encoder
 	b.ReportAllocs()
 	for b.Loop() {

@@ -15,6 +15,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
 // fault is a row of the table: a stream of points, and a time in it when the
@@ -99,7 +100,7 @@ func withProxy(s *server, f fault, database string, run func(context.Context, fa
 	defer cancel()
 	cfg := s.config(s.url)
 	cfg.Database = database
-	if err := influx.Setup(ctx, cfg); err != nil {
+	if err := client.Setup(ctx, cfg); err != nil {
 		return t, err
 	}
 	p, err := newProxy(s.url)

@@ -13,7 +13,8 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/lineproto"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
 // How varied the points are.
@@ -81,8 +82,8 @@ type point struct {
 // pointsOf returns the points of an event as text and numbers: who gets them
 // need not make text of CIDs and peers.
 func pointsOf(e *event.Event) (out []point, err error) {
-	var bufs [influx.Kinds][]byte
-	bufs, _ = influx.NewEncoder(nodeName, true).Append(bufs, e)
+	var bufs [schema.Kinds][]byte
+	bufs, _ = lineproto.NewEncoder(nodeName, true).Append(bufs, e)
 	for _, b := range bufs {
 		for d := lineprotocol.NewDecoderWithBytes(b); d.Next(); {
 			p := point{tags: map[string]string{}, fields: map[string]any{}}

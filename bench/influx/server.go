@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/store"
 )
 
@@ -203,7 +204,7 @@ func prepared(s *server, err error) (*server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for ; ; time.Sleep(50 * time.Millisecond) { // it may listen before it works
-		err = influx.Setup(ctx, s.config(s.url))
+		err = client.Setup(ctx, s.config(s.url))
 		if err == nil {
 			return s, nil
 		}
@@ -259,7 +260,7 @@ func stored(server, database, field, measurement string) (int, error) {
 
 // newest returns the time of the newest point of a measurement of history.
 func newest(server, measurement string) (time.Time, error) {
-	row, err := askRow(server, influx.DefaultDatabase, "SELECT last(cid) FROM history."+measurement)
+	row, err := askRow(server, client.DefaultDatabase, "SELECT last(cid) FROM history."+measurement)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -5,7 +5,7 @@ import (
 	"os"
 
 	"github.com/ipfsmon/ipfsmon/bench/harness"
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
 // What our way into a real server must be, of the rate at which a client posts
@@ -89,7 +89,7 @@ func complete(s *server, wants, blocks int) error {
 		return err
 	}
 	for measurement, want := range map[string]int{"wants": wants, "blocks": blocks} {
-		if n, err := stored(address, influx.DefaultDatabase, "cid", measurement); err != nil || n != want {
+		if n, err := stored(address, client.DefaultDatabase, "cid", measurement); err != nil || n != want {
 			return fmt.Errorf("the server has %d points of %s, want %d: %v", n, measurement, want, err)
 		}
 	}

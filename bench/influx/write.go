@@ -22,13 +22,16 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/lineproto"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
 const batchPoints = 5000 // of all designs
 
 // writeJob does a job and prints its result.
 func writeJob(j job) error {
-	do := map[string]func(job) (result, error){"ours": ours, "client": client, "bare": bare}[j.Design]
+	do := map[string]func(job) (result, error){"ours": ours, "client": writeAPI, "bare": bare}[j.Design]
 	if do == nil {
 		return fmt.Errorf("design %q; allowed are ours, client and bare", j.Design)
 	}
@@ -176,11 +179,11 @@ func (f *flow) live(j job) (n int, mean, most float64, err error) {
 	return n, sum / float64(max(times, 1)), most, nil
 }
 
-// client is the WriteAPI of influxdb-client-go with its defaults, but for gzip.
-func client(j job) (r result, err error) {
+// writeAPI is the WriteAPI of influxdb-client-go with its defaults, but for gzip.
+func writeAPI(j job) (r result, err error) {
 	influxlog.Log = nil
 	c := influxdb2.NewClientWithOptions(j.URL, "none", influxdb2.DefaultOptions().SetBatchSize(batchPoints).SetUseGZip(j.Gzip))
-	w := c.WriteAPI("none", influx.DefaultDatabase+"/history")
+	w := c.WriteAPI("none", client.DefaultDatabase+"/history")
 	failed := make(chan error, 1)
 	go func() { // ended by Close
 		for e := range w.Errors() {
@@ -225,21 +228,21 @@ func bare(j job) (r result, err error) {
 	defer os.Remove(file.Name())
 	defer file.Close()
 	var ends []int64
-	src, enc := newSource(j.Entries, time.Now().Add(-time.Hour)), influx.NewEncoder(nodeName, true)
-	var bufs [influx.Kinds][]byte
+	src, enc := newSource(j.Entries, time.Now().Add(-time.Hour)), lineproto.NewEncoder(nodeName, true)
+	var bufs [schema.Kinds][]byte
 	at, waiting := int64(0), 0
 	for i := range j.Points / j.Entries {
-		var n [influx.Kinds]int
+		var n [schema.Kinds]int
 		bufs, n = enc.Append(bufs, src.next(new(event.Event)))
-		if waiting += n[influx.History]; waiting < batchPoints && i < j.Points/j.Entries-1 {
+		if waiting += n[schema.History]; waiting < batchPoints && i < j.Points/j.Entries-1 {
 			continue
 		}
-		if _, err := file.Write(bufs[influx.History]); err != nil {
+		if _, err := file.Write(bufs[schema.History]); err != nil {
 			return r, err
 		}
-		at += int64(len(bufs[influx.History]))
+		at += int64(len(bufs[schema.History]))
 		ends = append(ends, at)
-		bufs[influx.History], waiting = bufs[influx.History][:0], 0
+		bufs[schema.History], waiting = bufs[schema.History][:0], 0
 	}
 	server, err := j.Login.address(j.URL)
 	if err != nil {
@@ -280,7 +283,7 @@ func bare(j job) (r result, err error) {
 }
 
 func post(c *http.Client, url string, body []byte) error {
-	resp, err := c.Post(url+"/write?db="+influx.DefaultDatabase+"&rp=history&precision=ns", "text/plain", bytes.NewReader(body))
+	resp, err := c.Post(url+"/write?db="+client.DefaultDatabase+"&rp=history&precision=ns", "text/plain", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

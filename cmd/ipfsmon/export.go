@@ -7,7 +7,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/query"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
 
@@ -27,11 +29,11 @@ func exportCommand() *cli.Command {
 			&cli.DurationFlag{Name: "since", Usage: "points of the last `TIME`, such as 6h or 30d (default: all)"},
 		}, targetFlags()...),
 		Action: func(c *cli.Context) error {
-			kind := influx.History
+			kind := schema.History
 			switch c.String("kind") {
-			case influx.History.String():
-			case influx.Totals.String():
-				kind = influx.Totals
+			case schema.History.String():
+			case schema.Totals.String():
+				kind = schema.Totals
 			default:
 				return wrongUse(c, "--kind %q: want history or totals", c.String("kind"))
 			}
@@ -42,7 +44,7 @@ func exportCommand() *cli.Command {
 				return fmt.Errorf("export: %w", err)
 			}
 			defer end()
-			client, err := influx.NewClient(cfg)
+			client, err := client.New(cfg)
 			if err != nil {
 				return fmt.Errorf("export: %w", err)
 			}
@@ -51,7 +53,7 @@ func exportCommand() *cli.Command {
 			if c.IsSet("since") {
 				since = time.Now().Add(-c.Duration("since"))
 			}
-			points, err := client.Export(ctx, kind, since, time.Time{}, textout.ForTerminal(os.Stdout))
+			points, err := query.Export(ctx, client, kind, since, time.Time{}, textout.ForTerminal(os.Stdout))
 			if err != nil {
 				return cli.Exit(fmt.Sprintf("ipfsmon export: after %d points: %v", points, err), 1)
 			}
@@ -67,7 +69,7 @@ func targetFlags() []cli.Flag {
 		repoFlag(),
 		&cli.StringFlag{Name: "data", Usage: "`FOLDER` with the embedded InfluxDB of a monitor"},
 		&cli.StringFlag{Name: "url", Usage: "`URL` of an InfluxDB"},
-		&cli.StringFlag{Name: "database", Usage: "`NAME` of the database for InfluxQL (default: " + influx.DefaultDatabase + ")"},
+		&cli.StringFlag{Name: "database", Usage: "`NAME` of the database for InfluxQL (default: " + client.DefaultDatabase + ")"},
 		&cli.StringFlag{Name: "username", Usage: "`NAME` for InfluxDB 1.x"},
 		&cli.StringFlag{Name: "password", Usage: "`PASSWORD` for InfluxDB 1.x; seen in the list of processes, better --password-file"},
 		&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password"},

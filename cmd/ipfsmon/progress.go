@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
 // When the line of a progress appears, and how often it moves.
@@ -19,7 +19,7 @@ const (
 // progress shows on a terminal that a query is at work, once it takes longer.
 // It is the query's output and hands all on to another.
 type progress struct {
-	influx.Output
+	client.Output
 	w      io.Writer
 	same   bool // the answer goes to a terminal too: its first row ends the line
 	rows   atomic.Int64
@@ -29,7 +29,7 @@ type progress struct {
 }
 
 // newProgress begins to show; stop takes the line away.
-func newProgress(w io.Writer, to influx.Output, same bool) *progress {
+func newProgress(w io.Writer, to client.Output, same bool) *progress {
 	p := &progress{Output: to, w: w, same: same, ending: make(chan struct{}), done: make(chan struct{})}
 	go p.show()
 	return p
@@ -60,7 +60,7 @@ func (p *progress) stop() {
 	<-p.done
 }
 
-func (p *progress) Series(name string, labels []influx.Label, columns []string) error {
+func (p *progress) Series(name string, labels []client.Label, columns []string) error {
 	if p.same {
 		p.stop()
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/query"
 )
 
 // safeBuffer may be written to and read by several goroutines.
@@ -31,7 +31,7 @@ func (s *safeBuffer) String() string {
 func TestProgress(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		var screen, answer safeBuffer
-		out, err := influx.NewOutput("csv", &answer)
+		out, err := query.NewOutput("csv", &answer)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestProgress(t *testing.T) {
 	}
 	// A quick answer shows nothing.
 	var screen, answer safeBuffer
-	out, err := influx.NewOutput("csv", &answer)
+	out, err := query.NewOutput("csv", &answer)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/query"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
@@ -49,7 +52,7 @@ func queryCommand() *cli.Command {
 		}, targetFlags()...),
 		Action: func(c *cli.Context) error {
 			err := runQuery(c)
-			if refused := (*influx.QueryError)(nil); errors.As(err, &refused) {
+			if refused := (*client.QueryError)(nil); errors.As(err, &refused) {
 				return cli.Exit(refused.Message, 1) // the server's own words
 			}
 			return err
@@ -59,7 +62,7 @@ func queryCommand() *cli.Command {
 
 func runQuery(c *cli.Context) error {
 	if c.Bool("list") {
-		for _, q := range influx.Questions {
+		for _, q := range query.Questions {
 			fmt.Printf("%-15s %s The last %s.\n", q.Name, q.Asks, q.Since)
 		}
 		return nil
@@ -81,11 +84,11 @@ func runQuery(c *cli.Context) error {
 			since = fmt.Sprintf("%dms", d.Milliseconds())
 		}
 	}
-	var question influx.Question
+	var question query.Question
 	named := !flux && !strings.ContainsAny(statement, " \t\n")
 	if named {
 		var err error
-		if question, err = influx.Ask(statement); err != nil {
+		if question, err = query.Named(statement); err != nil {
 			return wrongUse(c, "%w", err)
 		}
 		switch c.String("language") {
@@ -98,13 +101,13 @@ func runQuery(c *cli.Context) error {
 		}
 		since = cmp.Or(since, question.Since)
 	}
-	var out influx.Output
+	var out client.Output
 	if c.Bool("plot") {
 		width, _, err := term.GetSize(int(os.Stdout.Fd()))
 		if err != nil {
 			width = 80
 		}
-		out = influx.NewPlot(textout.ForTerminal(os.Stdout), width)
+		out = query.NewPlot(textout.ForTerminal(os.Stdout), width)
 	} else {
 		format := c.String("format")
 		if format == "" {
@@ -114,12 +117,12 @@ func runQuery(c *cli.Context) error {
 			}
 		}
 		var err error
-		if out, err = influx.NewOutput(format, textout.ForTerminal(os.Stdout)); err != nil {
+		if out, err = query.NewOutput(format, textout.ForTerminal(os.Stdout)); err != nil {
 			return wrongUse(c, "%w", err)
 		}
 	}
 	if since != "" { // tell what is wrong with it before a store is opened
-		if _, err := influx.Since(statement, since, "", flux); err != nil {
+		if _, err := query.Since(statement, since, "", flux); err != nil {
 			return wrongUse(c, "%w", err)
 		}
 	} else if strings.Contains(statement, "{since}") {
@@ -133,7 +136,7 @@ func runQuery(c *cli.Context) error {
 		out = p
 	}
 	if !c.Bool("write") && !c.Bool("print") {
-		if err := influx.ReadsOnly(statement, flux); err != nil {
+		if err := query.ReadsOnly(statement, flux); err != nil {
 			return wrongUse(c, "%w; give --write if you mean it", err)
 		}
 	}
@@ -142,13 +145,13 @@ func runQuery(c *cli.Context) error {
 		return fmt.Errorf("query: %w", err)
 	}
 	defer end()
-	client, err := influx.NewClient(cfg)
+	server, err := client.New(cfg)
 	if err != nil {
 		return fmt.Errorf("query: %w", err)
 	}
-	defer client.Close()
+	defer server.Close()
 	if since != "" {
-		if statement, err = influx.Since(statement, since, client.BucketPrefix(), flux); err != nil {
+		if statement, err = query.Since(statement, since, server.BucketPrefix(), flux); err != nil {
 			return fmt.Errorf("query: %w", err)
 		}
 	}
@@ -157,15 +160,15 @@ func runQuery(c *cli.Context) error {
 		return nil
 	}
 	if !named {
-		question, since = influx.Question{InfluxQL: statement, Flux: statement}, ""
+		question, since = query.Question{InfluxQL: statement, Flux: statement}, ""
 	}
 	if !flux {
-		for _, warning := range influx.LosesPoints(statement, time.Now()) {
+		for _, warning := range query.LosesPoints(statement, time.Now()) {
 			fmt.Fprintln(os.Stderr, "ipfsmon:", warning)
 		}
 	}
-	rows, err := client.Ask(ctx, question, since, flux, out, func(note string) { fmt.Fprintln(os.Stderr, "ipfsmon:", note) })
-	if refused := (*influx.QueryError)(nil); errors.As(err, &refused) && cfg.Username == store.ReaderUser && strings.Contains(refused.Message, "requires READ on") {
+	rows, err := question.Ask(ctx, server, since, flux, out, func(note string) { fmt.Fprintln(os.Stderr, "ipfsmon:", note) })
+	if refused := (*client.QueryError)(nil); errors.As(err, &refused) && cfg.Username == store.ReaderUser && strings.Contains(refused.Message, "requires READ on") {
 		// A reader gets its right with the database, and that is made with the first points.
 		fmt.Fprintln(os.Stderr, "ipfsmon: no rows: nothing is stored yet; the first points come some seconds after the monitor's start")
 		return out.Close()
@@ -175,7 +178,7 @@ func runQuery(c *cli.Context) error {
 	}
 	if rows == 0 && (flux || !isStatement(statement)) {
 		fmt.Fprintln(os.Stderr, "ipfsmon: no rows")
-		for _, hint := range influx.Hints(statement, flux) {
+		for _, hint := range query.Hints(statement, flux) {
 			fmt.Fprintln(os.Stderr, "ipfsmon:", hint)
 		}
 	}
@@ -184,7 +187,7 @@ func runQuery(c *cli.Context) error {
 
 // isStatement says whether a statement is to change something, so that no rows
 // are no surprise.
-func isStatement(text string) bool { return influx.ReadsOnly(text, false) != nil }
+func isStatement(text string) bool { return query.ReadsOnly(text, false) != nil }
 
 // queryTarget finds the server to ask, and starts it where necessary; end
 // stops it again. Of a store of ours it is asked as the user that changes
@@ -223,7 +226,7 @@ func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Co
 	if cfg.URL != "" {
 		return cfg, end, nil
 	}
-	url, end, err := store.OpenStore(ctx, data, influx.RollupNames())
+	url, end, err := store.OpenStore(ctx, data, schema.RollupNames())
 	if err != nil {
 		return cfg, func() {}, err
 	}

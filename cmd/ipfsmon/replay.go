@@ -15,6 +15,8 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/delivery"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -247,13 +249,13 @@ func (r *replay) toInflux() (to sink, err error) {
 	}
 	cfg.URL, cfg.Log = r.influx, slog.Default()
 	if cfg.QueueBytes == 0 {
-		cfg.QueueBytes = influx.DefaultQueueBytes
+		cfg.QueueBytes = client.DefaultQueueBytes
 	}
 	s, err := influx.New(cfg, r.name)
 	if err != nil {
 		return to, err
 	}
-	var stuck influx.Stuck
+	var stuck delivery.Stuck
 	return sink{
 		run:   s.Run,
 		stuck: func() error { return stuck.Check(s) },

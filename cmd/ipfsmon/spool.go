@@ -11,6 +11,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/influx/spool"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
@@ -19,7 +21,7 @@ import (
 func spoolCommand() *cli.Command {
 	flags := []cli.Flag{repoFlag(),
 		&cli.StringFlag{Name: "dir", Usage: "`FOLDER` of the spool (default: that of the node's configuration)"},
-		&cli.StringFlag{Name: "to", Value: influx.MainDestination, Usage: "`NAME` of the destination, where InfluxDB.Also has more than one"}}
+		&cli.StringFlag{Name: "to", Value: client.MainDestination, Usage: "`NAME` of the destination, where InfluxDB.Also has more than one"}}
 	return &cli.Command{
 		Name:  "spool",
 		Usage: "the points that wait on disk for the server",
@@ -118,7 +120,7 @@ func spoolInspect(dir string, out io.Writer) error {
 		if f.Delivered {
 			return nil
 		}
-		if _, err := fmt.Fprintf(out, "# batch %d, %s, %d points, %s\n", f.Number, influx.Kind(f.Kind), f.Points, stamp(f.Since)); err != nil {
+		if _, err := fmt.Fprintf(out, "# batch %d, %s, %d points, %s\n", f.Number, schema.Kind(f.Kind), f.Points, stamp(f.Since)); err != nil {
 			return err
 		}
 		_, err := out.Write(lines)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
@@ -67,7 +67,7 @@ Example:
 				Dir:      c.String("dir"),
 				Listen:   c.String("listen"),
 				MaxBytes: most,
-				Queries:  influx.RollupNames(),
+				Queries:  schema.RollupNames(),
 				Ready:    func(addr string) { fmt.Println(store.ListeningLine + addr) },
 			})
 			if err != nil {
@@ -96,7 +96,7 @@ func backupCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			name, size, err := store.Backup(ctx, data, c.Args().First(), influx.RollupNames())
+			name, size, err := store.Backup(ctx, data, c.Args().First(), schema.RollupNames())
 			if err != nil {
 				return cli.Exit(err, 1)
 			}

@@ -28,6 +28,8 @@ import (
 	"github.com/influxdata/influxdb-client-go/v2/domain"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
@@ -76,22 +78,24 @@ type Config struct {
 // again goes on from there.
 func Setup(ctx context.Context, cfg Config) error {
 	if cfg.InfluxDB.Org == "" {
-		cfg.InfluxDB.Org = influx.DefaultDatabase
+		cfg.InfluxDB.Org = client.DefaultDatabase
 	}
 	if cfg.InfluxDB.Bucket == "" {
-		cfg.InfluxDB.Bucket = influx.DefaultDatabase
+		cfg.InfluxDB.Bucket = client.DefaultDatabase
 	}
 	if cfg.InfluxDB.URL == "" {
-		cfg.InfluxDB.URL = influx.DefaultURL
+		cfg.InfluxDB.URL = client.DefaultURL
 	}
 	// The server is reached without a token: there may be none yet.
 	reach := influx.Config{URL: cfg.InfluxDB.URL, Proxy: cfg.InfluxDB.Proxy}
-	client, err := influx.NewHTTPClient(reach, requestTime)
+	server, err := client.New(reach)
 	if err != nil {
 		return err
 	}
-	defer client.CloseIdleConnections()
-	s := &setup{Config: cfg, dir: folder(cfg.Dir), http: client}
+	defer server.Close()
+	requests := *server.HTTP()
+	requests.Timeout = requestTime
+	s := &setup{Config: cfg, dir: folder(cfg.Dir), http: &requests}
 	if file := cfg.InfluxDB.TokenFile; file != "" {
 		if _, err := os.Stat(file); err != nil {
 			return fmt.Errorf("the operator's token: %w", err)
@@ -123,7 +127,7 @@ func Setup(ctx context.Context, cfg Config) error {
 	}
 	// The buckets, their names in InfluxQL and the rollups, as the node would
 	// make them if its token were allowed to.
-	if err := influx.Setup(ctx, own); err != nil {
+	if err := client.Setup(ctx, own); err != nil {
 		return fmt.Errorf("buckets: %w", err)
 	}
 	return s.tokens(ctx)
@@ -184,30 +188,30 @@ const (
 // reach waits until the server is well. It ends at once where waiting is no
 // use: another kind of server answers.
 func (s *setup) reach(ctx context.Context, server influx.Config) error {
-	ask, err := influx.NewClient(server)
+	ask, err := client.New(server)
 	if err != nil {
 		return err
 	}
 	defer ask.Close()
-	client := influxdb2.NewClientWithOptions(s.InfluxDB.URL, "", influxdb2.DefaultOptions().SetHTTPClient(s.http)) // its health is no secret
-	defer client.Close()
+	anyone := influxdb2.NewClientWithOptions(s.InfluxDB.URL, "", influxdb2.DefaultOptions().SetHTTPClient(s.http)) // its health is no secret
+	defer anyone.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.Wait)
 	defer cancel()
 	wait := firstTry
 	for told := false; ; wait = min(wait*2, lastTry) {
 		version, err := ask.Version(ctx)
-		if moved := (*influx.RedirectError)(nil); errors.As(err, &moved) {
+		if moved := (*client.RedirectError)(nil); errors.As(err, &moved) {
 			return fmt.Errorf("InfluxDB at %s: %w", s.InfluxDB.URL, moved)
 		}
-		if influx.IsVersion3(version) {
-			return fmt.Errorf("set InfluxDB at %s up: %w", s.InfluxDB.URL, &influx.Version3Error{Version: version})
+		if client.IsVersion3(version) {
+			return fmt.Errorf("set InfluxDB at %s up: %w", s.InfluxDB.URL, &client.Version3Error{Version: version})
 		}
 		if strings.HasPrefix(version, "1.") {
 			return fmt.Errorf("set InfluxDB at %s up: it is InfluxDB %s; want 2.x: 1.x needs no setup, the node makes its database", s.InfluxDB.URL, version)
 		}
 		if err == nil {
 			var health *domain.HealthCheck
-			if health, err = client.Health(ctx); err == nil && health.Status == domain.HealthCheckStatusPass {
+			if health, err = anyone.Health(ctx); err == nil && health.Status == domain.HealthCheckStatusPass {
 				return nil
 			}
 			if err == nil {
@@ -239,11 +243,11 @@ func (s *setup) onboard(ctx context.Context) error {
 				return err
 			}
 			// The first bucket is a part of it; influx.Setup sees to the rest.
-			retain, err := units.ParseDuration(cmp.Or(s.InfluxDB.HistoryRetention, influx.DefaultHistoryRetention.String()))
+			retain, err := units.ParseDuration(cmp.Or(s.InfluxDB.HistoryRetention, client.DefaultHistoryRetention.String()))
 			if err != nil {
 				return fmt.Errorf("HistoryRetention: %w", err)
 			}
-			bucket := s.InfluxDB.Bucket + "/" + influx.History.String()
+			bucket := s.InfluxDB.Bucket + "/" + schema.History.String()
 			if _, err := s.client.SetupWithToken(ctx, adminUser, password, s.InfluxDB.Org, bucket, int(retain.Hours()), s.token); err != nil {
 				return fmt.Errorf("set InfluxDB up: %w", err)
 			}
@@ -294,7 +298,7 @@ func (s *setup) tokens(ctx context.Context) error {
 		return fmt.Errorf("find organisation %q: %w", s.InfluxDB.Org, err)
 	}
 	var buckets []string
-	for k := range influx.Kinds {
+	for k := range schema.Kinds {
 		name := s.InfluxDB.Bucket + "/" + k.String()
 		found, err := s.client.APIClient().GetBuckets(ctx, &domain.GetBucketsParams{OrgID: org.Id, Name: &name})
 		if err != nil {

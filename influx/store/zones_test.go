@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/influx"
+	questions "github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
@@ -51,9 +51,9 @@ func TestGroupByTimeWhereSummerTimeEnds(t *testing.T) {
 				}
 				require.Equal(t, want, int(sum), statement)
 				if want < 96 {
-					require.Len(t, influx.LosesPoints(statement, time.Now()), 1, statement)
+					require.Len(t, questions.LosesPoints(statement, time.Now()), 1, statement)
 				} else if i == 0 {
-					require.Empty(t, influx.LosesPoints(statement, time.Now()), statement)
+					require.Empty(t, questions.LosesPoints(statement, time.Now()), statement)
 				}
 			}
 		}

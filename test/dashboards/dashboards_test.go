@@ -22,6 +22,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/grafana"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/lineproto"
+	"github.com/ipfsmon/ipfsmon/influx/query"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
@@ -34,7 +38,7 @@ var mayBeEmpty = map[string]string{
 }
 
 // answers is where to write what the questions of docs/queries.md were answered;
-// go generate ./influx then puts it there.
+// go generate ./influx/query then puts it there.
 var answers = flag.String("answers", "", "write the answers to the questions of docs/queries.md, after two minutes of demo, into this `file`")
 
 // demoStore runs the demo for a while and serves what it stored, and then the
@@ -77,14 +81,14 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 	require.NoError(t, err)
 
 	lost := uint64(0)
-	e := influx.NewEncoder("sample", true)
+	e := lineproto.NewEncoder("sample", true)
 	e.SetPipeline(func() status.Pipeline {
 		return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Dropped: lost}}}
 	})
-	var lines [influx.Kinds][]byte
+	var lines [schema.Kinds][]byte
 	add := func(only string, ev *event.Event) {
 		e.Prepare(ev)
-		bufs, _ := e.Append([influx.Kinds][]byte{}, ev)
+		bufs, _ := e.Append([schema.Kinds][]byte{}, ev)
 		for kind, buf := range bufs {
 			for line := range strings.Lines(string(buf)) {
 				if strings.HasPrefix(line, only) {
@@ -128,7 +132,7 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 			Conn: &event.Conn{Closed: i%3 == 0, Transport: "tcp", Security: "noise", Muxer: "yamux"}})
 	}
 	for kind, points := range lines {
-		write := address + "/write?db=ipfsmon&rp=" + influx.Kind(kind).String()
+		write := address + "/write?db=ipfsmon&rp=" + schema.Kind(kind).String()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, write, strings.NewReader(string(points)))
 		require.NoError(t, err)
 		authorize(req)
@@ -139,10 +143,10 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 	}
 }
 
-// counted is an influx.Output that counts rows with something in them.
+// counted is an client.Output that counts rows with something in them.
 type counted struct{ rows int }
 
-func (c *counted) Series(string, []influx.Label, []string) error { return nil }
+func (c *counted) Series(string, []client.Label, []string) error { return nil }
 
 func (c *counted) Row(values []any) error {
 	for _, v := range values[1:] {
@@ -156,14 +160,14 @@ func (c *counted) Row(values []any) error {
 
 func (c *counted) Close() error { return nil }
 
-// figures is an influx.Output that keeps the last column's numbers, by the
+// figures is an client.Output that keeps the last column's numbers, by the
 // columns' names joined.
 type figures struct {
 	columns []string
 	rows    []map[string]float64
 }
 
-func (f *figures) Series(_ string, _ []influx.Label, columns []string) error {
+func (f *figures) Series(_ string, _ []client.Label, columns []string) error {
 	f.columns = columns
 	return nil
 }
@@ -186,7 +190,7 @@ func (f *figures) Close() error { return nil }
 // sampleFigures compares what panels show of the sample points with what these are.
 func sampleFigures(t *testing.T, cfg influx.Config) {
 	t.Helper()
-	c, err := influx.NewClient(cfg)
+	c, err := client.New(cfg)
 	require.NoError(t, err)
 	defer c.Close()
 	now := time.Now()
@@ -225,7 +229,7 @@ func sampleFigures(t *testing.T, cfg influx.Config) {
 // alert, as Grafana would.
 func dashboardsAnswer(t *testing.T, cfg influx.Config) {
 	t.Helper()
-	c, err := influx.NewClient(cfg)
+	c, err := client.New(cfg)
 	require.NoError(t, err)
 	defer c.Close()
 	require.LessOrEqual(t, len(mayBeEmpty), 5)
@@ -265,17 +269,17 @@ func TestDashboards(t *testing.T) {
 // writeAnswers asks all questions and keeps the first lines of each answer.
 func writeAnswers(t *testing.T, cfg influx.Config, file string) {
 	t.Helper()
-	c, err := influx.NewClient(cfg)
+	c, err := client.New(cfg)
 	require.NoError(t, err)
 	defer c.Close()
 	all := map[string]map[string]string{}
-	for _, q := range influx.Questions {
+	for _, q := range query.Questions {
 		all[q.Name] = map[string]string{}
 		for _, language := range []string{"influxql", "flux"} {
 			var b bytes.Buffer
-			out, err := influx.NewOutput("table", &b)
+			out, err := query.NewOutput("table", &b)
 			require.NoError(t, err)
-			_, err = c.Ask(t.Context(), q, "1h", language == "flux", out, func(string) {})
+			_, err = q.Ask(t.Context(), c, "1h", language == "flux", out, func(string) {})
 			require.NoError(t, err, q.Name)
 			lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
 			if len(lines) > 12 {
@@ -295,12 +299,12 @@ func writeAnswers(t *testing.T, cfg influx.Config, file string) {
 // questionsAnswer asks every question of docs/queries.md in both languages.
 func questionsAnswer(t *testing.T, cfg influx.Config) {
 	t.Helper()
-	c, err := influx.NewClient(cfg)
+	c, err := client.New(cfg)
 	require.NoError(t, err)
 	defer c.Close()
-	for _, q := range influx.Questions {
+	for _, q := range query.Questions {
 		for _, language := range []string{"InfluxQL", "Flux"} {
-			rows, err := c.Ask(t.Context(), q, "1h", language == "Flux", &counted{}, func(note string) {
+			rows, err := q.Ask(t.Context(), c, "1h", language == "Flux", &counted{}, func(note string) {
 				t.Errorf("%s in %s: %s", q.Name, language, note)
 			})
 			if err != nil {

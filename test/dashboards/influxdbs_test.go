@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -81,8 +82,8 @@ func TestDashboardsTypes(t *testing.T) {
 	require.Contains(t, string(out), "9 dashboards, 0 wrong")
 
 	all := map[string]string{}
-	for _, q := range influx.Questions {
-		all[q.Name], err = influx.Fill(q.Flux, "1h", "ipfsmon")
+	for _, q := range query.Questions {
+		all[q.Name], err = query.Fill(q.Flux, "1h", "ipfsmon")
 		require.NoError(t, err)
 	}
 	b, err := json.Marshal(all)

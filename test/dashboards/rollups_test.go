@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
 // TestRollupTasks has the tasks for InfluxDB 2 checked, whole, by the parser
@@ -18,7 +18,7 @@ import (
 // docs/destinations.md.
 func TestRollupTasks(t *testing.T) {
 	tasks := map[string]string{}
-	for _, r := range influx.Rollups() {
+	for _, r := range schema.Rollups() {
 		tasks[r.Name()] = r.Task("an org", "ipfsmon")
 	}
 	require.Len(t, tasks, 12)

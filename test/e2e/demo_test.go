@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -54,8 +54,8 @@ func TestDemo(t *testing.T) {
 }
 
 // ofNodes are the measurements of nodes; the rest is of the proxy and the probe.
-func ofNodes() []*influx.Measurement {
-	return slices.DeleteFunc(slices.Clone(influx.Schema), func(m *influx.Measurement) bool {
+func ofNodes() []*schema.Measurement {
+	return slices.DeleteFunc(slices.Clone(schema.All), func(m *schema.Measurement) bool {
 		return strings.HasPrefix(m.Name, "proxy") || strings.HasPrefix(m.Name, "dht_")
 	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -29,7 +30,7 @@ func TestFaultR16PoisonInfluxDB16(t *testing.T) {
 		SecretFile: file, Secret: "of the monitor", Authorization: admin,
 	}
 	d.Ask(t, "CREATE USER monitor WITH PASSWORD 'of the monitor' WITH ALL PRIVILEGES")
-	require.NoError(t, influx.Setup(t.Context(), d.Config))
+	require.NoError(t, client.Setup(t.Context(), d.Config))
 	now := time.Now().UnixNano()
 	status, body := d.Call(t, "POST", "/write", url.Values{"db": {"ipfsmon"}, "rp": {"history"}}, fmt.Sprintf("blocks size=\"text\" %d\n", now))
 	require.Equal(t, 204, status, string(body))

@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
 // StartInfluxDB16 runs Debian's InfluxDB 1.6.7 on loopback until the test's
@@ -138,7 +140,7 @@ func (d *Database) Ask(t *testing.T, statement string) []map[string]any {
 	t.Helper()
 	name := d.Config.Database
 	if name == "" {
-		name = influx.DefaultDatabase
+		name = client.DefaultDatabase
 	}
 	status, body := d.Call(t, "POST", "/query", url.Values{"db": {name}, "q": {statement}, "org": {d.Config.Org}}, "")
 	require.Equal(t, 200, status, "%s: %s", statement, body)
@@ -183,9 +185,9 @@ func WithoutInflux(home string) []string {
 // Counted checks that the server has just so many points of each measurement.
 func (d *Database) Counted(t *testing.T, want map[string]int) {
 	t.Helper()
-	for _, m := range influx.Schema {
+	for _, m := range schema.All {
 		froms := []string{m.Kind.String() + "." + m.Name, "ipfsmon." + m.Kind.String() + "." + m.Name}
-		if m.Kind == influx.History {
+		if m.Kind == schema.History {
 			froms = append(froms, m.Name) // the default
 		}
 		for _, from := range froms {

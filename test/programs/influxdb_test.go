@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -18,7 +20,7 @@ import (
 // secret and later takes another one, and counts them on the server.
 func deliversAll(t *testing.T, d *harness.Database) {
 	all, points := harness.Events(t, 20_000)
-	for _, m := range influx.Schema {
+	for _, m := range schema.All {
 		require.NotZero(t, points[m.Name], "no event makes a point of %s", m.Name)
 	}
 	write := func(secret string) { require.NoError(t, os.WriteFile(d.SecretFile, []byte(secret+"\n"), 0o600)) }
@@ -55,7 +57,7 @@ func refusesJustOne(t *testing.T, d *harness.Database) {
 	if d.Config.Org != "" {
 		other.Config.Bucket = "other"
 	}
-	require.NoError(t, influx.Setup(t.Context(), other.Config))
+	require.NoError(t, client.Setup(t.Context(), other.Config))
 	params := url.Values{"db": {"other"}, "rp": {"history"}}
 	path := "/write"
 	if d.Config.Org != "" {
@@ -71,7 +73,7 @@ func refusesJustOne(t *testing.T, d *harness.Database) {
 	require.Contains(t, r.Stats().LastErr, "size")
 	rows := other.Ask(t, "SELECT count(*) FROM blocks")
 	require.EqualValues(t, 1, rows[0]["count_size"])
-	for _, m := range influx.Schema {
+	for _, m := range schema.All {
 		if m.Name == "blocks" {
 			continue
 		}

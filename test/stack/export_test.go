@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
@@ -27,7 +28,7 @@ func TestStackExport(t *testing.T) {
 	require.NoError(t, os.WriteFile(token, []byte(admin+"\n"), 0o600))
 	rollups := false // they need Flux
 	server := influx.Config{URL: address, Org: org, TokenFile: token, Rollups: &rollups}
-	require.NoError(t, influx.Setup(t.Context(), server))
+	require.NoError(t, client.Setup(t.Context(), server))
 
 	// A monitor that ran with the embedded store, with hostile text in it.
 	n := harness.StartNode(t, dir)

@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -43,7 +45,7 @@ func TestStackRelay(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "influxdb_token"), []byte(admin), 0o440))
 	rollups := false // they need Flux
-	require.NoError(t, influx.Setup(t.Context(), influx.Config{URL: address, Org: org, Token: admin, Rollups: &rollups}))
+	require.NoError(t, client.Setup(t.Context(), influx.Config{URL: address, Org: org, Token: admin, Rollups: &rollups}))
 
 	conf, err := os.ReadFile("../../docker/telegraf.conf")
 	require.NoError(t, err)
@@ -81,7 +83,7 @@ func TestStackRelay(t *testing.T) {
 	r.Bus.Close()
 	require.NoError(t, <-r.End)
 
-	for _, m := range influx.Schema {
+	for _, m := range schema.All {
 		if points[m.Name] == 0 {
 			continue
 		}

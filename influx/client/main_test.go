@@ -1,0 +1,14 @@
+package client
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
+)
+
+func TestMain(m *testing.M) {
+	storetest.Main()
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,347 @@
+package client
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"sort"
+	"strings"
+
+	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
+	influxhttp "github.com/influxdata/influxdb-client-go/v2/api/http"
+	"github.com/influxdata/influxdb-client-go/v2/domain"
+	"github.com/influxdata/influxql"
+)
+
+// Client is a server and the way to it: it asks, sets up and writes. It is made
+// of the same Config as a Sink.
+type Client struct {
+	set  *Settings
+	http *http.Client
+}
+
+// New makes a client without connecting. Close it when it is no longer
+// needed.
+func New(cfg Config) (*Client, error) {
+	set, err := cfg.resolve()
+	if err != nil {
+		return nil, err
+	}
+	if set.Base.Scheme != "http" && set.Base.Scheme != "https" {
+		return nil, fmt.Errorf("influx: %s cannot be asked; give the URL of a server, http://host:port", set.Base.Redacted())
+	}
+	return set.Client(0), nil // a query takes as long as its context allows
+}
+
+// HTTP returns what the client makes its requests with, for requests of others
+// to the same server: a proxy and redirects are treated alike. Its Transport is
+// a *Transport.
+func (c *Client) HTTP() *http.Client { return c.http }
+
+// BucketPrefix is how the names of the buckets for Flux begin, before /history
+// and /totals; of an InfluxDB 1.x the database's name.
+func (c *Client) BucketPrefix() string {
+	if c.set.v2 {
+		return c.set.Bucket
+	}
+	return c.set.Database
+}
+
+// Database is what the server's database is called, or in InfluxDB 2 the name
+// that InfluxQL has for the buckets.
+func (c *Client) Database() string { return c.set.Database }
+
+// URL is the server's, without a password.
+func (c *Client) URL() string { return c.set.Base.Redacted() }
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// QueryError is what the server said to a statement that it refused.
+type QueryError struct {
+	Status  int // of HTTP
+	Message string
+}
+
+func (e *QueryError) Error() string { return e.Message }
+
+// Label is a tag of a series in an answer.
+type Label struct{ Key, Value string }
+
+// Output takes an answer: series, each followed by its rows. A value is nil,
+// bool, string, or json.Number. Close comes last, if there was no error.
+type Output interface {
+	Series(name string, labels []Label, columns []string) error
+	Row(values []any) error
+	Close() error
+}
+
+// Query runs a statement, InfluxQL or Flux, and writes the answer to out as it
+// comes. The error of a refused statement is a *QueryError, that of an answer
+// whose end is missing a *CutError.
+func (c *Client) Query(ctx context.Context, statement string, flux bool, out Output) error {
+	run := c.influxQL
+	if flux {
+		run = c.flux
+	}
+	if err := run(ctx, statement, out); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// CutError is the error of an answer that has begun and has no end: a bound of
+// the server (max-row-limit), or a connection that broke. What Output got of it
+// is a part.
+type CutError struct{ Why string }
+
+func (e *CutError) Error() string { return "the answer was cut short: " + e.Why }
+
+// answer is one chunk of an answer to InfluxQL.
+type answer struct {
+	Results []struct {
+		Series []struct {
+			Name    string
+			Tags    map[string]string
+			Columns []string
+			Values  [][]any
+			Partial bool
+		}
+		Partial bool
+		Error   string
+	}
+	Error string
+}
+
+// completeness decides whether the chunks of an answer to InfluxQL are all of it. In an
+// answer by chunks each has one series, and partial marks those that another
+// follows. A server that was not asked for chunks marks the series that it cut
+// at max-row-limit, but not an answer that it cut between two series.
+type completeness struct {
+	version  string // of the server, X-Influxdb-Version
+	expected int    // statements; 0: not known
+	ended    int    // results that no other chunk continues
+	open     bool   // the last result, or its last series, goes on
+	limit    bool   // chunks were asked for, and did not come
+}
+
+func (w *completeness) add(a *answer) {
+	for _, r := range a.Results {
+		w.open = r.Partial
+		for i, s := range r.Series {
+			last := i == len(r.Series)-1
+			w.open = w.open || s.Partial && last
+			// A series that was cut and is not the last, or a SELECT whose series
+			// come at once from a server that is known to send chunks.
+			w.limit = w.limit || s.Partial && !last ||
+				i > 0 && len(s.Columns) > 0 && s.Columns[0] == "time" && strings.HasPrefix(w.version, "1.")
+		}
+		if !w.open {
+			w.ended++
+		}
+	}
+}
+
+// err is nil when the answer that ended here is whole.
+func (w *completeness) err() error {
+	switch {
+	case w.limit:
+		return &CutError{"the server was not asked for chunks, so its max-row-limit may apply; does a proxy before it remove \"chunked\" from the URL?"}
+	case w.open:
+		return &CutError{"the server marks it as partial (is max-row-limit set, or does a proxy remove \"chunked\" from the URL?)"}
+	case w.ended == 0:
+		return &CutError{"it is empty"}
+	case w.ended < w.expected:
+		return &CutError{fmt.Sprintf("it has %d results for %d statements", w.ended, w.expected)}
+	}
+	return nil
+}
+
+func (c *Client) influxQL(ctx context.Context, statement string, out Output) error {
+	u := c.set.Base.JoinPath("query")
+	form := url.Values{"q": {statement}, "db": {c.set.Database}, "chunked": {"true"}}
+	if c.set.v2 {
+		// 2.x takes these from the URL only, and wants the organisation.
+		form.Set("org", c.set.Org)
+	}
+	u.RawQuery = form.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), nil)
+	if err != nil {
+		return err
+	}
+	c.set.authorize(req)
+	res, err := c.http.Do(req)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) { // its text would repeat the whole statement, encoded
+			err = fmt.Errorf("ask %s: %w", c.set.Base.Redacted(), ue.Err)
+		}
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+		if err != nil {
+			return err
+		}
+		msg := ErrorText(b)
+		if msg == "" {
+			msg = res.Status
+		}
+		return &QueryError{Status: res.StatusCode, Message: msg + Through(res.Header)}
+	}
+	dec := json.NewDecoder(res.Body)
+	dec.UseNumber()
+	last := ""
+	all := completeness{version: res.Header.Get("X-Influxdb-Version")}
+	if q, err := influxql.ParseQuery(statement); err == nil {
+		all.expected = len(q.Statements)
+	}
+	for {
+		var a answer
+		switch err := dec.Decode(&a); {
+		case err == io.EOF:
+			return all.err()
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return &CutError{"the connection to " + c.set.Base.Redacted() + " ended within it"}
+		case err != nil:
+			return fmt.Errorf("read the answer of %s: %w", c.set.Base.Redacted(), err)
+		}
+		all.add(&a)
+		if a.Error != "" {
+			return &QueryError{Status: res.StatusCode, Message: a.Error}
+		}
+		for _, r := range a.Results {
+			for _, s := range r.Series {
+				labels := make([]Label, 0, len(s.Tags))
+				for k, v := range s.Tags {
+					labels = append(labels, Label{k, v})
+				}
+				sort.Slice(labels, func(i, j int) bool { return labels[i].Key < labels[j].Key })
+				if id := fmt.Sprint(s.Name, labels, s.Columns); id != last {
+					last = id
+					if err := out.Series(s.Name, labels, s.Columns); err != nil {
+						return err
+					}
+				}
+				for _, row := range s.Values {
+					if err := out.Row(row); err != nil {
+						return err
+					}
+				}
+			}
+			if r.Error != "" {
+				return &QueryError{Status: res.StatusCode, Message: r.Error}
+			}
+		}
+	}
+}
+
+// flux asks through influxdb-client-go. Each block of the answer's CSV becomes
+// one series without labels.
+func (c *Client) flux(ctx context.Context, statement string, out Output) error {
+	token := c.set.token
+	if !c.set.v2 && c.set.Username != "" {
+		token = c.set.Username + ":" + c.set.password // as 1.8 takes it
+	}
+	client := influxdb2.NewClientWithOptions(c.set.Base.String(), token, influxdb2.DefaultOptions().SetHTTPClient(c.http))
+	defer client.Close()
+	header, annotations := true, []domain.DialectAnnotations{domain.DialectAnnotationsDatatype}
+	text, err := client.QueryAPI(c.set.Org).QueryRaw(ctx, statement, &domain.Dialect{Header: &header, Annotations: &annotations})
+	if err != nil {
+		var e *influxhttp.Error
+		if errors.As(err, &e) && e.StatusCode != 0 {
+			return &QueryError{Status: e.StatusCode, Message: strings.TrimPrefix(e.Error(), e.Code+": ")}
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return &CutError{"the connection to " + c.set.Base.Redacted() + " ended within it"}
+		}
+		return err
+	}
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	// Each result ends with an empty line; one without a table is only that.
+	if text != "\n" && !strings.HasSuffix(text, "\n\n") {
+		return &CutError{"it does not end as an answer to Flux does"}
+	}
+	for block := range strings.SplitSeq(text, "\n\n") {
+		if strings.TrimSpace(block) == "" {
+			continue
+		}
+		r := csv.NewReader(strings.NewReader(block))
+		r.FieldsPerRecord = -1
+		records, err := r.ReadAll()
+		if err != nil {
+			return fmt.Errorf("read the answer of %s: %w", c.set.Base.Redacted(), err)
+		}
+		if err := fluxBlock(records, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fluxBlock hands on a header and its rows, without the columns that only
+// number the tables. Lines that begin with # are about the columns.
+func fluxBlock(records [][]string, out Output) error {
+	var types []string
+	for len(records) > 0 && strings.HasPrefix(records[0][0], "#") {
+		if records[0][0] == "#datatype" {
+			types = records[0]
+		}
+		records = records[1:]
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	var keep []int
+	var columns []string
+	for i, name := range records[0] {
+		// A table of the server's own errors has two columns; a field may be named so too.
+		if name == "error" && slices.Contains(records[0], "reference") && len(records) > 1 && len(records[1]) > i {
+			return &QueryError{Status: http.StatusOK, Message: records[1][i]}
+		}
+		if name != "" && name != "result" && name != "table" {
+			keep = append(keep, i)
+			columns = append(columns, name)
+		}
+	}
+	if err := out.Series("", nil, columns); err != nil {
+		return err
+	}
+	for _, record := range records[1:] {
+		row := make([]any, len(keep))
+		for i, at := range keep {
+			if at < len(record) && at < len(types) {
+				row[i] = fluxValue(record[at], types[at])
+			}
+		}
+		if err := out.Row(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fluxValue gives a value its type. What JSON cannot hold stays text.
+func fluxValue(text, datatype string) any {
+	switch datatype {
+	case "long", "unsignedLong", "double":
+		if text == "" {
+			return nil
+		}
+		if json.Valid([]byte(text)) {
+			return json.Number(text)
+		}
+	case "boolean":
+		if text == "true" || text == "false" {
+			return text == "true"
+		}
+	}
+	return text
+}

@@ -1,0 +1,392 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
+	"github.com/influxdata/influxdb-client-go/v2/api"
+	"github.com/influxdata/influxdb-client-go/v2/domain"
+
+	"github.com/ipfsmon/ipfsmon/influx/schema"
+)
+
+// Setup creates what the points need on the server, as Run does by itself: the
+// database and its retention policies, or the buckets and their InfluxQL names.
+// If it is not allowed to, the error reports what is to be created.
+func Setup(ctx context.Context, cfg Config) error {
+	set, err := cfg.resolve()
+	if err != nil {
+		return err
+	}
+	if set.Base.Scheme != "http" && set.Base.Scheme != "https" {
+		return nil // nothing to make there
+	}
+	c := set.Client(set.RequestTimeout)
+	defer c.Close()
+	if v, err := c.Version(ctx); err == nil && IsVersion3(v) {
+		return &Version3Error{v}
+	}
+	return c.Setup(ctx)
+}
+
+// warnVersion3 says what becomes of the points in an InfluxDB 3.
+func (c *Client) warnVersion3(version string) {
+	c.set.Logger.Warn("influx: the server is InfluxDB 3, where ipfsmon makes no databases, no retention and no rollups: "+
+		"the server makes each database with the first point and keeps history for ever, unless it is made before; there are no minutes and hours of history",
+		"version", version, "url", c.set.Base.Redacted(), "make_before", fmt.Sprintf(
+			`curl -H "Authorization: Bearer TOKEN" %s -d '{"db":%q,"retention_period":%q}'`,
+			c.set.Base.JoinPath("api/v3/configure/database").Redacted(), c.set.Database+"/"+schema.History.String(), influxDuration(cmp.Or(c.set.retain, DefaultHistoryRetention), "")))
+}
+
+// Setup makes the server ready. Its error is a retryError if it may go better
+// next time.
+func (c *Client) Setup(ctx context.Context) error {
+	var status int
+	version, err := c.Version(ctx)
+	if err == nil && IsVersion3(version) {
+		c.warnVersion3(version)
+		return nil
+	}
+	if err != nil {
+		return &RetryError{Err: fmt.Errorf("influx: set-up: %w", err)}
+	}
+	if c.set.v2 {
+		status, err = c.setup2(ctx)
+	} else if err = c.setup1(ctx); err != nil {
+		var e *QueryError
+		if errors.As(err, &e) {
+			status = e.Status
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("influx: set-up: %w", err)
+	switch {
+	case status == 0 || status == 408 || status == 429 || status >= 500:
+		return &RetryError{Err: err}
+	case status == 401:
+		// Bad credentials, which the first post will tell again, or in 2.x
+		// good ones without the right to create.
+		c.set.ReadSecrets()
+	}
+	return c.Missing(err)
+}
+
+// Missing says what to create by hand, and why that is necessary.
+func (c *Client) Missing(why error) error {
+	if why == nil {
+		why = errors.New("CreateDatabase is false")
+		if c.set.MayCreate {
+			return errors.New("it will be created")
+		}
+	}
+	var todo string
+	if c.set.v2 {
+		todo = fmt.Sprintf("influx bucket create --org %q --name %q --retention %s; influx bucket create --org %q --name %q --retention 0",
+			c.set.Org, c.set.bucket(schema.History), influxDuration(c.set.retain, "0"), c.set.Org, c.set.bucket(schema.Totals))
+	} else {
+		todo = c.createDatabase() + "; " + c.policy("CREATE", schema.Totals)
+	}
+	return fmt.Errorf("%w; if it is not there, create it: %s", why, todo)
+}
+
+// influxDuration writes a duration as InfluxQL and the influx command have it.
+func influxDuration(d time.Duration, forever string) string {
+	switch {
+	case d == 0:
+		return forever
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%ds", (d+time.Second-1)/time.Second)
+}
+
+// retention is how long points of a kind are kept, 0: for ever.
+func (c *Client) retention(k schema.Kind) time.Duration {
+	if k == schema.History {
+		return c.set.retain
+	}
+	return 0
+}
+
+func (c *Client) createDatabase() string {
+	return fmt.Sprintf(`CREATE DATABASE %q WITH DURATION %s REPLICATION 1 NAME %q`,
+		c.set.Database, influxDuration(c.retention(schema.History), "INF"), schema.History)
+}
+
+// policy is the statement that creates or alters a kind's retention policy.
+func (c *Client) policy(verb string, k schema.Kind) string {
+	q := fmt.Sprintf(`%s RETENTION POLICY %q ON %q DURATION %s REPLICATION 1`,
+		verb, k, c.set.Database, influxDuration(c.retention(k), "INF"))
+	if verb == "ALTER" {
+		// A shorter retention than that of the shards there would be refused.
+		q += " SHARD DURATION " + influxDuration(shardDuration(c.retention(k)), "")
+	}
+	if k == schema.History {
+		q += " DEFAULT"
+	}
+	return q
+}
+
+// shardDuration is what InfluxDB takes for a new retention policy.
+func shardDuration(retain time.Duration) time.Duration {
+	switch {
+	case retain == 0 || retain > 180*24*time.Hour:
+		return 7 * 24 * time.Hour
+	case retain >= 48*time.Hour:
+		return 24 * time.Hour
+	}
+	return time.Hour
+}
+
+// setup1 is for API 1. It asks before it creates: a user without rights to
+// create may find that all is there.
+func (c *Client) setup1(ctx context.Context) error {
+	names, err := c.Rows(ctx, "SHOW DATABASES", "name")
+	if err != nil {
+		return err
+	}
+	if _, ok := names[c.set.Database]; !ok {
+		if _, err := c.Rows(ctx, c.createDatabase(), ""); err != nil {
+			return err
+		}
+	}
+	policies, err := c.Rows(ctx, fmt.Sprintf("SHOW RETENTION POLICIES ON %q", c.set.Database), "name")
+	if err != nil {
+		return err
+	}
+	for k := range schema.Kinds {
+		row, ok := policies[k.String()]
+		if !ok {
+			if _, err := c.Rows(ctx, c.policy("CREATE", k), ""); err != nil {
+				return err
+			}
+			continue
+		}
+		if k != schema.History {
+			continue // how long totals are kept is the operator's choice
+		}
+		have, err := time.ParseDuration(fmt.Sprint(row["duration"]))
+		if err == nil && c.keeps(have) {
+			if _, err := c.Rows(ctx, c.policy("ALTER", k), ""); err != nil {
+				return err
+			}
+		} else if row["default"] != true {
+			c.set.Logger.Info("influx: making history the default retention policy, as queries without one want it", "database", c.set.Database)
+			if _, err := c.Rows(ctx, fmt.Sprintf("ALTER RETENTION POLICY %q ON %q DEFAULT", k, c.set.Database), ""); err != nil {
+				return err
+			}
+		}
+	}
+	c.rollups(func() error { return c.continuousQueries(ctx) })
+	return nil
+}
+
+// keeps is whether the server, which keeps history for so long (0: for ever),
+// is to keep it for another time: only if one was asked for. It says so before
+// that is done, since a shorter one deletes.
+func (c *Client) keeps(have time.Duration) (change bool) {
+	want := c.set.retain
+	switch {
+	case have == want:
+		return false
+	case !c.set.asked:
+		c.set.Logger.Info("influx: history is kept for as long as the server has it; HistoryRetention changes that", "kept_for", keptFor(have))
+		return false
+	case want != 0 && (have == 0 || want < have):
+		c.set.Logger.Warn("influx: history is kept for a shorter time now, as HistoryRetention says: the server deletes what is older", "was", keptFor(have), "HistoryRetention", keptFor(want))
+	default:
+		c.set.Logger.Info("influx: history is kept for a longer time now, as HistoryRetention says", "was", keptFor(have), "HistoryRetention", keptFor(want))
+	}
+	return true
+}
+
+func keptFor(d time.Duration) string {
+	if d == 0 {
+		return "for ever"
+	}
+	return d.String()
+}
+
+// rollups makes the server keep rollups. That it is not allowed to, or that the
+// server cannot, is no reason to deliver nothing.
+func (c *Client) rollups(create func() error) {
+	if !c.set.rollups {
+		return
+	}
+	if err := create(); err != nil {
+		c.set.Logger.Warn("influx: minutes and hours of history are not kept beyond its retention; Rollups: false ends this warning", "error", err)
+	}
+}
+
+// continuousQueries creates the rollups, or creates them again if they are
+// there in another form.
+func (c *Client) continuousQueries(ctx context.Context) error {
+	for _, r := range schema.Rollups() {
+		create := r.ContinuousQuery(c.set.Database)
+		_, err := c.Rows(ctx, create, "")
+		if err != nil && strings.Contains(err.Error(), "already exists") {
+			create = fmt.Sprintf("DROP CONTINUOUS QUERY %q ON %q; %s", r.Name(), c.set.Database, create)
+			_, err = c.Rows(ctx, create, "")
+		}
+		if err != nil {
+			return fmt.Errorf("create continuous query %s: %w", r.Name(), err)
+		}
+	}
+	return nil
+}
+
+// tasks creates the rollups in InfluxDB 2, or changes them if they are there in
+// another form.
+func (c *Client) tasks(ctx context.Context, client influxdb2.Client, org string) error {
+	for _, r := range schema.Rollups() {
+		name, script := r.TaskName(c.set.Bucket), r.Task(c.set.Org, c.set.Bucket)
+		found, err := client.TasksAPI().FindTasks(ctx, &api.TaskFilter{Name: name, OrgID: org})
+		if err != nil {
+			return fmt.Errorf("find task %q: %w", name, err)
+		}
+		switch {
+		case len(found) == 0:
+			if _, err := client.TasksAPI().CreateTaskByFlux(ctx, script, org); err != nil {
+				return fmt.Errorf("create task %q: %w", name, err)
+			}
+		case found[0].Flux != script:
+			_, err := client.APIClient().PatchTasksID(ctx, &domain.PatchTasksIDAllParams{TaskID: found[0].Id, Body: domain.PatchTasksIDJSONRequestBody{Flux: &script}})
+			if err != nil {
+				return fmt.Errorf("change task %q: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Rows asks InfluxQL and returns the rows by the text in one column; key ""
+// just runs the statement.
+func (c *Client) Rows(ctx context.Context, statement, key string) (map[string]map[string]any, error) {
+	rows := collector{key: key, rows: make(map[string]map[string]any)}
+	err := c.influxQL(ctx, statement, &rows)
+	return rows.rows, err
+}
+
+// collector is an Output that keeps the rows of a short answer.
+type collector struct {
+	key     string
+	columns []string
+	rows    map[string]map[string]any
+}
+
+func (c *collector) Series(_ string, _ []Label, columns []string) error {
+	c.columns = columns
+	return nil
+}
+
+func (c *collector) Row(values []any) error {
+	row := make(map[string]any, len(values))
+	for i, v := range values {
+		row[c.columns[i]] = v
+	}
+	if c.key != "" {
+		c.rows[fmt.Sprint(row[c.key])] = row
+	}
+	return nil
+}
+
+func (c *collector) Close() error { return nil }
+
+// lastStatus remembers the status of the last answer, which the client library
+// leaves out of some of its errors.
+type lastStatus struct {
+	next   http.RoundTripper
+	status int
+}
+
+func (l *lastStatus) RoundTrip(r *http.Request) (*http.Response, error) {
+	l.status = 0
+	res, err := l.next.RoundTrip(r)
+	if err == nil {
+		l.status = res.StatusCode
+	}
+	return res, err
+}
+
+// setup2 is for API 2: two buckets, and their names for InfluxQL. status is
+// that of the answer which err is about, 0 if there was none.
+func (c *Client) setup2(ctx context.Context) (status int, err error) {
+	last := &lastStatus{next: c.http.Transport}
+	counted := *c.http
+	counted.Transport = last
+	client := influxdb2.NewClientWithOptions(c.set.Base.String(), c.set.token, influxdb2.DefaultOptions().SetHTTPClient(&counted))
+	defer client.Close()
+	err = c.buckets(ctx, client, &last.status)
+	return last.status, err
+}
+
+// kept is how long a bucket keeps points, 0: for ever.
+func kept(b *domain.Bucket) time.Duration {
+	if len(b.RetentionRules) == 0 {
+		return 0
+	}
+	return time.Duration(b.RetentionRules[0].EverySeconds) * time.Second
+}
+
+func (c *Client) buckets(ctx context.Context, client influxdb2.Client, status *int) error {
+	org, err := client.OrganizationsAPI().FindOrganizationByName(ctx, c.set.Org)
+	if err != nil {
+		return fmt.Errorf("find organisation %q: %w", c.set.Org, err)
+	}
+	if org.Id == nil {
+		return fmt.Errorf("find organisation %q: it has no ID", c.set.Org)
+	}
+	dbrps, err := client.APIClient().GetDBRPs(ctx, &domain.GetDBRPsParams{OrgID: org.Id, Db: &c.set.Database})
+	if err != nil {
+		return fmt.Errorf("list InfluxQL mappings: %w", err)
+	}
+	mapped := make(map[string]bool)
+	if dbrps != nil && dbrps.Content != nil {
+		for _, m := range *dbrps.Content {
+			mapped[m.RetentionPolicy] = mapped[m.RetentionPolicy] || m.Virtual == nil || !*m.Virtual
+		}
+	}
+	for k := range schema.Kinds {
+		name := c.set.bucket(k)
+		found, err := client.APIClient().GetBuckets(ctx, &domain.GetBucketsParams{OrgID: org.Id, Name: &name})
+		if err != nil && *status != http.StatusNotFound {
+			return fmt.Errorf("find bucket %q: %w", name, err)
+		}
+		var bucket *domain.Bucket
+		if found != nil && found.Buckets != nil && len(*found.Buckets) > 0 {
+			bucket = &(*found.Buckets)[0]
+		}
+		rule := domain.RetentionRule{EverySeconds: int64(c.retention(k) / time.Second)}
+		switch {
+		case bucket == nil:
+			if bucket, err = client.BucketsAPI().CreateBucketWithNameWithID(ctx, *org.Id, name, rule); err != nil {
+				return fmt.Errorf("create bucket %q: %w", name, err)
+			}
+		case k == schema.History && c.keeps(kept(bucket)):
+			bucket.RetentionRules = domain.RetentionRules{rule}
+			if _, err := client.BucketsAPI().UpdateBucket(ctx, bucket); err != nil {
+				return fmt.Errorf("update bucket %q: %w", name, err)
+			}
+		}
+		if mapped[k.String()] || bucket.Id == nil {
+			continue
+		}
+		isDefault := k == schema.History
+		_, err = client.APIClient().PostDBRP(ctx, &domain.PostDBRPAllParams{Body: domain.PostDBRPJSONRequestBody{
+			BucketID: *bucket.Id, Database: c.set.Database, RetentionPolicy: k.String(), Default: &isDefault, OrgID: org.Id,
+		}})
+		if err != nil {
+			return fmt.Errorf("map %s.%s to bucket %q: %w", c.set.Database, k, name, err)
+		}
+	}
+	c.rollups(func() error { return c.tasks(ctx, client, *org.Id) })
+	return nil
+}

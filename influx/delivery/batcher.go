@@ -1,0 +1,84 @@
+package delivery
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
+)
+
+// batcher collects lines into one open batch for each kind and puts full ones
+// into the queue. Its methods may be called from two goroutines: the one that
+// encodes and the one that flushes.
+type batcher struct {
+	maxPoints int
+	queue     interface{ put(*batch) }
+	accepted  [schema.Kinds]atomic.Uint64 // points
+
+	mu   sync.Mutex
+	open [schema.Kinds]*batch
+}
+
+// add encodes an event into the open batches and returns the number of points.
+// A panic of the encoder leaves the batches as they were.
+func (b *batcher) add(now time.Time, enc encoder, ev *event.Event) (points int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var bufs [schema.Kinds][]byte
+	for k := range b.open {
+		if b.open[k] == nil {
+			b.open[k] = newBatch(schema.Kind(k))
+		}
+		bufs[k] = b.open[k].buf
+	}
+	bufs, added := enc.Append(bufs, ev)
+	for k, o := range b.open {
+		if added[k] == 0 {
+			continue
+		}
+		if o.points == 0 {
+			o.since = now
+		}
+		o.buf = bufs[k]
+		o.points += added[k]
+		b.accepted[k].Add(uint64(added[k]))
+		points += added[k]
+		if o.points >= b.maxPoints || len(o.buf) >= maxBatchBytes {
+			b.open[k] = nil
+			b.queue.put(o)
+		}
+	}
+	return points
+}
+
+// flush puts the open batches into the queue.
+func (b *batcher) flush() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for k, o := range b.open {
+		if o != nil && o.points > 0 {
+			b.open[k] = nil
+			b.queue.put(o)
+		}
+	}
+}
+
+// waiting is what is in an open batch.
+type waiting struct {
+	points, bytes int
+	oldest        time.Time
+}
+
+// size reports what is in the open batches.
+func (b *batcher) size() (all [schema.Kinds]waiting) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for k, o := range b.open {
+		if o != nil && o.points > 0 {
+			all[k] = waiting{o.points, len(o.buf), o.since}
+		}
+	}
+	return all
+}

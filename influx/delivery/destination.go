@@ -1,0 +1,324 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/influx/spool"
+	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
+)
+
+// destination is the way of the points to one destination: its queue, what is
+// posted from it, and how that went. Nothing in it is shared with another
+// destination but the encoded lines, so that none waits for another.
+type destination struct {
+	set     client.Settings
+	queue   batchQueue
+	disk    *diskQueue // the queue, if it is one on disk
+	writers []*writer  // if the queue has lanes: the first for what is fresh, the second for either, the others for its backlog
+	pace    *rateControl
+	full    *tagCap
+	rejects *rejects // nil without a spool
+	lines   *lines
+
+	dropped atomic.Uint64
+	guard   guard.Guard
+}
+
+// lines are those of the log about one destination. Each has a throttle of its
+// own, so that one that repeats holds no other back.
+type lines struct {
+	failing, unkept, tagFull   throttle.Line
+	full, rejected             throttle.Loss
+	unwritten, tooLong, missed throttle.Loss
+}
+
+// each calls do for the lines about losses: Tick from time to time, so that a
+// line comes for a loss after which there was no other, and Flush at the end.
+func (l *lines) each(do func(*throttle.Loss)) {
+	for _, loss := range []*throttle.Loss{&l.full, &l.rejected, &l.unwritten, &l.tooLong, &l.missed} {
+		do(loss)
+	}
+}
+
+// newDestination opens the queue; it does not connect. The encoder is told of tags
+// that are full.
+func newDestination(set client.Settings, enc encoder) (*destination, error) {
+	o := &destination{set: set}
+	if set.Name != client.MainDestination {
+		o.set.Logger = set.Logger.With("destination", set.Name)
+	}
+	o.lines = new(lines)
+	o.guard.Log = o.set.Logger
+	o.queue = newMemoryQueue(int(set.QueueBytes), set.BatchSize, o.drop)
+	if set.SpoolDir != "" {
+		disk, err := openDiskQueue(&o.set)
+		if err != nil {
+			return nil, fmt.Errorf("influx: %w", err)
+		}
+		o.queue, o.disk = disk, disk
+		o.rejects = &rejects{path: filepath.Join(set.SpoolDir, rejectedName), to: set.Name}
+	}
+	n := 1
+	if o.queue.lanes() > 1 {
+		n = set.Concurrency
+	}
+	o.pace = newRateControl(set.BatchSize, n-1, set.RequestTimeout)
+	shared := new(site)
+	o.full = &tagCap{tell: func(v tagValue) { enc.TagFull(v.measurement, v.tag, v.value) }}
+	for range n {
+		own := o.set // its secrets are read again by each writer
+		w := newWriter(&own)
+		w.lines, w.rejects, w.site, w.pace, w.full = o.lines, o.rejects, shared, o.pace, o.full
+		o.writers = append(o.writers, w)
+	}
+	return o, nil
+}
+
+// takes says whether points of a kind go there.
+func (o *destination) takes(k schema.Kind) bool { return k != schema.History || o.set.KeepsHistory }
+
+// destinations gives each batch to all outflows.
+type destinations []*destination
+
+// put takes a batch. Each outflow but the last gets a copy: what is done with
+// its memory depends on a server.
+func (f destinations) put(b *batch) {
+	var last *destination
+	for _, o := range f {
+		if !o.takes(b.kind) {
+			continue
+		}
+		if last != nil {
+			c := newBatch(b.kind)
+			c.buf, c.points, c.since = append(c.buf, b.buf...), b.points, b.since
+			last.queue.put(c)
+		}
+		last = o
+	}
+	if last == nil {
+		b.free()
+		return
+	}
+	last.queue.put(b)
+}
+
+// start begins to post; wait gives a channel that is closed when that has
+// ended, because ctx did or everything is delivered.
+func (o *destination) start(ctx context.Context) (ended <-chan struct{}) {
+	done := make(chan struct{})
+	var writing sync.WaitGroup
+	for i, w := range o.writers {
+		writing.Go(func() { o.write(ctx, i, w) })
+	}
+	go func() { // ends with the writers
+		defer close(done)
+		writing.Wait()
+	}()
+	return done
+}
+
+// seal says that no batch will come.
+func (o *destination) seal() {
+	o.queue.seal()
+	for _, w := range o.writers {
+		w.hurry()
+	}
+}
+
+// patience is how long to wait at the end for what is left. Where a disk has it
+// nothing is lost by ending soon.
+func (o *destination) patience() time.Duration {
+	switch {
+	case o.disk == nil:
+		return closeTimeout
+	case o.disk.Stats().Err != nil:
+		return closeTimeout * 4 / 5
+	}
+	return closeTimeout / 5
+}
+
+// finish ends what start began, after its end. The error reports how many points
+// are neither stored nor on disk; they are counted as dropped.
+func (o *destination) finish() error {
+	for _, w := range o.writers {
+		w.server.Close()
+	}
+	o.rejects.close()
+	left := o.queue.drain()
+	o.lines.each((*throttle.Loss).Flush)
+	if left <= 0 {
+		return nil
+	}
+	_, last, _ := o.state()
+	if o.disk == nil {
+		left -= o.settled() // of a batch that was stored in part
+		o.dropped.Add(uint64(left))
+	} else {
+		last = fmt.Sprintf("%v; %s", o.disk.Stats().Err, last)
+	}
+	where := ""
+	if o.set.Name != client.MainDestination {
+		where = " in " + o.set.Name
+	}
+	return fmt.Errorf("influx: %d points were not stored%s within %v of the end: %s", left, where, closeTimeout, last)
+}
+
+// close ends an outflow that was never started.
+func (o *destination) close() {
+	if o.disk != nil {
+		o.disk.Close()
+	}
+}
+
+// maxAside is how many batches a writer may have aside.
+const maxAside = 4
+
+// write posts batches as the ith writer until the queue is drained or ctx is
+// done. A batch that the server does not take, though it answers, does not hold
+// up the next ones: it is set aside, and tried again after each of them.
+func (o *destination) write(ctx context.Context, i int, w *writer) {
+	lane := min(i, o.queue.lanes()-1)
+	var aside []*job
+	other := true // a new batch is next, not one that was set aside
+	for {
+		if i > 0 && o.pace.enter(ctx, i-1) != nil {
+			return
+		}
+		var j *job
+		if len(aside) == 0 || other && len(aside) < maxAside {
+			b, err := o.head(ctx, lane, aside)
+			switch {
+			case err == nil:
+				j = &job{batch: b}
+			case ctx.Err() != nil || len(aside) == 0:
+				if i > 0 {
+					o.pace.close()
+				}
+				return
+			}
+		}
+		if j == nil {
+			j, aside = aside[0], aside[1:]
+		}
+		other = j.aside
+		err := o.deliver(ctx, w, j)
+		switch {
+		case errors.Is(err, errAside):
+			if !j.aside {
+				j.aside = true
+				o.queue.aside(j.batch)
+			}
+			j.due = time.Now().Add(asideFor)
+			aside = append(aside, j)
+		case err != nil:
+			return
+		default:
+			o.queue.done(j.batch)
+			w.partly.Add(-int64(j.partly))
+		}
+	}
+}
+
+// asideFor is how soon a batch that was set aside is tried again where no
+// other comes.
+const asideFor = time.Second
+
+// head waits for the next batch of a lane; while there are some aside, no
+// longer than until the first of them is due.
+func (o *destination) head(ctx context.Context, lane int, aside []*job) (*batch, error) {
+	if len(aside) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, aside[0].due)
+		defer cancel()
+	}
+	return o.queue.head(ctx, lane)
+}
+
+// deliver works on a batch. A panic costs that batch.
+func (o *destination) deliver(ctx context.Context, w *writer, j *job) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			lost := j.points - j.partly
+			o.dropped.Add(uint64(lost))
+			o.guard.Caught(p, "influx: post a batch", "points", lost)
+			err = nil
+		}
+	}()
+	return w.deliver(ctx, j)
+}
+
+// drop counts points that are lost.
+func (o *destination) drop(points int) {
+	o.dropped.Add(uint64(points))
+	o.lines.full.Warn(o.set.Logger, "influx: points dropped, the queue is full", "points", points, "QueueBytes", o.set.QueueBytes)
+}
+
+// settled is how many points of the batches in work are stored or rejected.
+func (o *destination) settled() (points int) {
+	for _, w := range o.writers {
+		points += w.settled()
+	}
+	return points
+}
+
+// state reports whether a writer fails, and the last failure of all.
+func (o *destination) state() (failing bool, last string, at time.Time) {
+	for _, w := range o.writers {
+		f, l, a := w.state()
+		failing = failing || f
+		if a.After(at) {
+			last, at = l, a
+		}
+	}
+	return failing, last, at
+}
+
+// delivery tells how it stands, given what the batcher has taken and holds.
+func (o *destination) delivery(accepted [schema.Kinds]uint64, open [schema.Kinds]waiting) Delivery {
+	d := Delivery{Dropped: o.dropped.Load()}
+	for _, w := range o.writers {
+		d.Stored += w.stored.Load()
+		d.Rejected += w.rejected.Load()
+		d.Expired += w.expired.Load()
+		d.Others += w.others.Load()
+	}
+	d.BatchSize, d.Requests = o.pace.now()
+	if len(o.writers) > 1 {
+		d.Requests++ // the one for what is fresh
+	}
+	d.Failing, d.LastErr, d.LastTime = o.state()
+	if o.disk != nil {
+		s := o.disk.Stats()
+		d.Spooled, d.Restored, d.Damaged, d.SpoolErr = s.Disk, s.Restored, s.Damaged, s.Err
+		d.Full = float64(s.Disk) / float64(cmp.Or(int64(o.set.SpoolMaxBytes), spool.DefaultMaxBytes))
+		d.Dropped += s.Dropped + s.Damaged
+	}
+	points, bytes, oldest := o.queue.size()
+	d.Bytes = bytes
+	for k, w := range open {
+		if !o.takes(schema.Kind(k)) {
+			continue
+		}
+		d.Accepted += accepted[k]
+		points += w.points
+		if w.points > 0 && (oldest.IsZero() || w.oldest.Before(oldest)) {
+			oldest = w.oldest
+		}
+	}
+	d.Queued = max(points-o.settled(), 0)
+	if !oldest.IsZero() {
+		d.Lag = time.Since(oldest)
+	}
+	d.Accepted += d.Restored
+	return d
+}

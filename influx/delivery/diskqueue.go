@@ -1,0 +1,63 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/influx/spool"
+)
+
+// diskQueue is a batchQueue that outlives the process. It has two lanes, so
+// that what comes now does not wait for what an outage left behind.
+type diskQueue struct{ *spool.Spool }
+
+// openDiskQueue opens the spool of a sink's configuration.
+func openDiskQueue(set *client.Settings) (*diskQueue, error) {
+	s, err := spool.Open(spool.Config{
+		Dir: set.SpoolDir, MaxBytes: int64(set.SpoolMaxBytes), MaxAge: set.SpoolAge, SyncEvery: set.SpoolSync,
+		MaxMemory: int(set.QueueBytes), MaxPoints: set.BatchSize, MaxJoin: maxBatchBytes,
+		Release: func(b []byte) { batchPool.Put(&batch{buf: b[:0]}) }, Log: set.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &diskQueue{s}, nil
+}
+
+func (q *diskQueue) lanes() int { return spool.Lanes }
+
+func (q *diskQueue) put(b *batch) { q.Put(byte(b.kind), b.points, b.since, b.buf) }
+
+func (q *diskQueue) head(ctx context.Context, lane int) (*batch, error) {
+	for {
+		d, err := q.Next(ctx, lane)
+		if errors.Is(err, spool.ErrDrained) {
+			return nil, errDrained
+		}
+		if err != nil {
+			return nil, err
+		}
+		if d.Kind >= byte(schema.Kinds) { // of a later version: it stays for that one until then
+			continue
+		}
+		return &batch{kind: schema.Kind(d.Kind), buf: d.Data, points: d.Points, since: d.Since, spooled: d}, nil
+	}
+}
+
+func (q *diskQueue) aside(*batch) {} // what Next returned stays until Ack, and others come first
+
+func (q *diskQueue) done(b *batch) { q.Ack(b.spooled) }
+
+func (q *diskQueue) seal() { q.Seal() }
+
+func (q *diskQueue) size() (points, bytes int, oldest time.Time) {
+	st := q.Stats()
+	return st.Points, st.Memory, st.Oldest
+}
+
+// drain puts everything on disk; what it gives could not be put there. The
+// spool counts that itself.
+func (q *diskQueue) drain() (points int) { return q.Close() }

@@ -1,0 +1,19 @@
+package delivery
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
+)
+
+func TestMain(m *testing.M) {
+	storetest.Main()
+	if os.Getenv(sinkEnv) != "" {
+		sinkMain()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,141 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// How a pace changes.
+const (
+	paceLeast     = 50  // points of a post are not made fewer because of trouble
+	paceGrowAfter = 4   // quick answers before it grows
+	paceForget    = 100 // posts that are stored before a 413 is forgotten by half
+	paceQuick     = 30  // an answer within Timeout/30 is quick,
+	paceSlow      = 6   // one after Timeout/6 is slow
+)
+
+// rateControl is how many points a destination is posted at once, and how many
+// requests take from its backlog at the same time. Both grow while the server
+// answers soon, the points first, and shrink when it is slow, overloaded or
+// gives no answer. What comes fresh has a request of its own, whose number of
+// points is bounded alike. A server that is away is not slow: it leaves the
+// rateControl as it is.
+type rateControl struct {
+	most, least int // bounds of points
+	mostPosts   int // bound of posts
+	quick, slow time.Duration
+
+	mu      sync.Mutex
+	points  int
+	ceiling int // of points, since the server said that so many were too large; 0: none
+	posts   int
+	good    int       // quick answers since the last change
+	stored  int       // posts since the last 413
+	shrunk  time.Time // posts from before then say nothing new
+	changed chan struct{}
+	closed  bool
+}
+
+// newRateControl begins with the most points and one request.
+func newRateControl(most, mostPosts int, timeout time.Duration) *rateControl {
+	return &rateControl{most: most, least: min(most, paceLeast), mostPosts: max(mostPosts, 1), points: most, posts: 1,
+		quick: timeout / paceQuick, slow: timeout / paceSlow, changed: make(chan struct{})}
+}
+
+// now returns the bounds of points and of posts.
+func (p *rateControl) now() (points, posts int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ceiling > 0 {
+		return min(p.points, p.ceiling), p.posts
+	}
+	return p.points, p.posts
+}
+
+// took says that the server has stored a post.
+func (p *rateControl) took(points int, began time.Time, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stored++; p.ceiling > 0 && p.stored >= paceForget { // it may have been the proxy of a bad day
+		p.ceiling, p.stored = p.ceiling*2, 0
+	}
+	limit := p.points
+	if p.ceiling > 0 {
+		limit = min(limit, p.ceiling)
+	}
+	switch {
+	case d > p.slow: // a quarter at least: it may be the way that is long, which no fewer points make shorter
+		p.shrink(began, max(p.points*3/4, min(p.points, p.most/4)), p.posts-1)
+	case d > p.quick:
+		p.good = 0
+	case points*2 >= limit: // one that was not half full tells nothing of a full one
+		if p.good++; p.good < paceGrowAfter {
+			return
+		}
+		p.good = 0
+		if p.points < p.most {
+			p.points = min(p.most, p.points*2)
+		} else if p.posts < p.mostPosts {
+			p.posts++
+			close(p.changed)
+			p.changed = make(chan struct{})
+		}
+	}
+}
+
+// trouble says that the server could not cope with a post: it was too much for
+// it, it broke, or it gave no answer in time.
+func (p *rateControl) trouble(began time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shrink(began, p.points/2, p.posts/2)
+}
+
+// shrink is done once for all posts that were on their way at the same time.
+func (p *rateControl) shrink(began time.Time, points, posts int) {
+	p.good = 0
+	if began.Before(p.shrunk) {
+		return
+	}
+	p.points, p.posts, p.shrunk = max(points, p.least), max(posts, 1), time.Now()
+}
+
+// tooLarge says that the server takes no post of so many points.
+func (p *rateControl) tooLarge(points int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ceiling, p.stored, p.good = (points+1)/2, 0, 0
+}
+
+// enter waits until the nth request at the backlog, from 0, may be made. The
+// error is ctx's, or errDrained.
+func (p *rateControl) enter(ctx context.Context, n int) error {
+	for {
+		p.mu.Lock()
+		allowed, closed, changed := n < p.posts, p.closed, p.changed
+		p.mu.Unlock()
+		switch {
+		case allowed:
+			return nil
+		case closed:
+			return errDrained
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// close ends those who wait in enter: nothing is left to post.
+func (p *rateControl) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.closed = true
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+}

@@ -1,0 +1,65 @@
+package delivery
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
+	"github.com/ipfsmon/ipfsmon/internal/status"
+)
+
+// publish gives events to a sink through a bus, waits until they are settled,
+// and ends it.
+func publish(t *testing.T, cfg client.Config, events []*event.Event) (Stats, error) {
+	t.Helper()
+	return publishOver(t, cfg, events, 0, 30*time.Second)
+}
+
+// publishOver is publish with the events spread over a time, and with a bound
+// of the wait before the end.
+func publishOver(t *testing.T, cfg client.Config, events []*event.Event, over, settle time.Duration) (Stats, error) {
+	t.Helper()
+	s, err := New(cfg, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetPipeline(func() status.Pipeline {
+		return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Accepted: s.Stats().Accepted}}}
+	})
+	err = influxtest.RunOver(t, s.Run, events, over, settle, func() bool {
+		st := s.Stats()
+		return st.Events == uint64(len(events)) && st.Queued == 0
+	})
+	return s.Stats(), err
+}
+
+// 100,000 events in one microsecond are 100,000 points.
+func TestEveryEventIsAPoint(t *testing.T) {
+	store := storetest.Start(t)
+	at := time.Now().UnixNano()
+	const n = 100_000
+	events := make([]*event.Event, n)
+	for i := range events {
+		events[i] = &event.Event{
+			Time: at + int64(i)/100, Kind: event.KindMessage, Peer: influxtest.Peer(i % 7),
+			Wants: []event.Want{{CID: influxtest.CID(i % 1000), Type: event.WantType(i % 2)}},
+		}
+	}
+	cfg := influxtest.StoreAt(store)
+	st, err := publish(t, cfg, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Accepted != n || st.Stored != n || st.Dropped != 0 || st.Rejected != 0 || st.Queued != 0 {
+		t.Errorf("stats %+v, want %d stored", st, n)
+	}
+	got := influxtest.Ask(t, cfg, "SELECT count(cid) FROM wants", false)
+	if !strings.Contains(got, fmt.Sprintf(",%d\n", n)) {
+		t.Errorf("stored:\n%s\nwant a count of %d", got, n)
+	}
+}

@@ -1,0 +1,163 @@
+package delivery
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
+)
+
+// Closing is what became of all points, in a sentence or one for each
+// destination, for the end of a command: stored, waiting and where, dropped,
+// rejected. It is true after Run has returned.
+func (st Stats) Closing() string {
+	var out []string
+	for _, d := range st.Destinations {
+		text := d.closing(st.Missed)
+		if len(st.Destinations) > 1 {
+			text = d.Name + ": " + text
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "\n")
+}
+
+func (d DestinationStats) closing(missed uint64) string {
+	scheme, _, _ := strings.Cut(d.URL, ":")
+	verb, where := "stored", ""
+	switch scheme {
+	case "udp":
+		verb, where = "sent", " to "+d.URL+", which does not say what has arrived"
+	case "file", "stdout":
+		verb, where = "written", " to "+d.URL
+	}
+	if d.Stored == d.Accepted && missed == 0 {
+		if verb == "stored" {
+			return "Everything is stored."
+		}
+		return fmt.Sprintf("Everything is %s%s.", verb, where)
+	}
+	parts := []string{fmt.Sprintf("%s %s %s%s", points(d.Stored), is(d.Stored), verb, where)}
+	if d.Queued > 0 {
+		parts = append(parts, fmt.Sprintf("%s in %s for the next run", verbed(uint64(d.Queued), "waits", "wait"), d.SpoolDir))
+	}
+	if d.Dropped > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s dropped", d.Dropped, was(d.Dropped)))
+	}
+	if d.Rejected > 0 {
+		text := fmt.Sprintf("%d %s rejected by the server", d.Rejected, was(d.Rejected))
+		if scheme == "udp" {
+			text = fmt.Sprintf("%d did not fit into a datagram", d.Rejected)
+		} else if d.SpoolDir != "" {
+			text += " (" + filepath.Join(d.SpoolDir, rejectedName) + ")"
+		}
+		parts = append(parts, text)
+	}
+	if missed > 0 {
+		parts = append(parts, fmt.Sprintf("%s missed before they became points", verbed(missed, "event was", "events were")))
+	}
+	text := strings.Join(parts, ", ") + "."
+	if d.LastErr != "" && uint64(d.Queued)+d.Dropped+d.Rejected > 0 {
+		text += " The last error: " + d.LastErr
+	}
+	return text
+}
+
+// Stats is how a sink stands. Delivery is the sum over all destinations: a
+// point counts once for each that it goes to.
+type Stats struct {
+	Events uint64 // events read from the bus
+	Missed uint64 // events that the bus let go before they were read
+	Panics uint64 // events and batches left out because of a fault of our own
+	Delivery
+	Destinations []DestinationStats // the first one first; never empty
+}
+
+// DestinationStats is how one destination stands.
+type DestinationStats struct {
+	Name string
+	URL  string // without credentials
+	// SpoolDir is the folder where points wait that the server has not taken; ""
+	// if there is none.
+	SpoolDir string
+	Delivery
+}
+
+// Delivery is what became of the points. Accepted = Stored + Dropped + Rejected
+// + Queued, but for what changes while it is read.
+type Delivery struct {
+	Accepted uint64  // points encoded and taken
+	Stored   uint64  // points that the server has
+	Dropped  uint64  // points lost: the queue was full, or time was up at the end
+	Rejected uint64  // points that the server refused for good
+	Queued   int     // points that wait now, in memory or on disk
+	Bytes    int     // memory they take
+	Spooled  int64   // bytes on disk now
+	Full     float64 // how full the spool is, the fullest of several: 1 at its bound
+	Restored uint64  // points found on disk at the start; they are among Accepted
+	Damaged  uint64  // points lost to damage on disk; they are among Dropped
+	Expired  uint64  // points the server refused because they are too old; among Rejected
+	Others   uint64  // points whose tag value was made others, because the server takes no more values of the tag
+	SpoolErr error   // why the spool is in memory only; nil: all is well
+	// BatchSize is the most points posted at once now, Requests the most
+	// requests at once: one for what is fresh, the others for the backlog.
+	BatchSize, Requests int
+
+	Lag      time.Duration
+	Failing  bool      // the last request to the server failed and is tried again
+	LastErr  string    // the last failure or refusal, kept after it is over
+	LastTime time.Time // when it was
+}
+
+// add sums what can be summed, and takes the worst of what cannot.
+func (d *Delivery) add(o Delivery) {
+	d.Accepted += o.Accepted
+	d.Stored += o.Stored
+	d.Dropped += o.Dropped
+	d.Rejected += o.Rejected
+	d.Queued += o.Queued
+	d.Bytes += o.Bytes
+	d.Spooled += o.Spooled
+	d.Full = max(d.Full, o.Full)
+	d.Restored += o.Restored
+	d.Damaged += o.Damaged
+	d.Expired += o.Expired
+	d.Others += o.Others
+	d.BatchSize = max(d.BatchSize, o.BatchSize)
+	d.Requests += o.Requests
+	d.SpoolErr = cmp.Or(d.SpoolErr, o.SpoolErr)
+	d.Lag = max(d.Lag, o.Lag)
+	if o.Failing && !d.Failing || o.Failing == d.Failing && o.LastTime.After(d.LastTime) {
+		d.LastErr, d.LastTime = o.LastErr, o.LastTime
+	}
+	d.Failing = d.Failing || o.Failing
+}
+
+// Stats returns the counters of the sink. It may be called from any goroutine.
+func (s *Sink) Stats() Stats {
+	st := Stats{Events: s.events.Load(), Missed: s.missed.Load(), Panics: s.guard.Panics()}
+	if s.plain != nil {
+		st.Delivery = s.plain.delivery(s.taken.Load())
+		st.Destinations = []DestinationStats{{client.MainDestination, s.set.Base.Redacted(), "", st.Delivery}}
+		return st
+	}
+	open := s.batcher.size()
+	var accepted [schema.Kinds]uint64
+	for k := range accepted {
+		accepted[k] = s.batcher.accepted[k].Load()
+	}
+	for _, o := range s.to {
+		d := o.delivery(accepted, open)
+		st.Destinations = append(st.Destinations, DestinationStats{o.set.Name, o.set.Base.Redacted(), o.set.SpoolDir, d})
+		st.add(d)
+		st.Panics += o.guard.Panics()
+	}
+	for _, w := range open {
+		st.Bytes += w.bytes
+	}
+	return st
+}

@@ -1,0 +1,166 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/lineproto"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
+)
+
+// maxDatagram keeps a datagram within one packet of Ethernet.
+const maxDatagram = 1400
+
+// reopenEvery is how soon a destination that failed is opened again.
+const reopenEvery = time.Second
+
+// outlet is a destination that gives no answer: what it took cannot be asked
+// back. It is for one goroutine.
+type outlet interface {
+	// write takes whole lines of a kind; some may wait for flush. It may block.
+	write(ctx context.Context, kind schema.Kind, lines []byte)
+	flush()
+	close()
+}
+
+// unacked is the way of the points to an outlet: without batches, queue or
+// second try. What the outlet cannot take is dropped and counted; while it
+// blocks, the bus drops what is oldest and that is counted as missed.
+type unacked struct {
+	set   *client.Settings
+	lines *lines
+	out   outlet
+
+	stored, dropped, rejected atomic.Uint64
+	last                      atomic.Pointer[failure]
+	failing                   atomic.Bool
+	over                      atomic.Bool // what waits is lost
+}
+
+type failure struct {
+	text string
+	at   time.Time
+}
+
+// newUnacked returns nil if the destination is a server.
+func newUnacked(set *client.Settings, lines *lines) *unacked {
+	p := &unacked{set: set, lines: lines}
+	switch set.Base.Scheme {
+	case "udp":
+		p.out = &datagrams{p: p, rate: float64(set.UDPRate)}
+	case "file", "stdout":
+		p.out = &lineFile{p: p, path: set.Base.Path}
+	default:
+		return nil
+	}
+	return p
+}
+
+func (p *unacked) ok(points int) {
+	p.stored.Add(uint64(points))
+	p.failing.Store(false)
+}
+
+func (p *unacked) lost(points int, err error) {
+	p.dropped.Add(uint64(points))
+	p.last.Store(&failure{err.Error(), time.Now()})
+	p.failing.Store(true)
+	p.lines.unwritten.Warn(p.set.Logger, "influx: points dropped, the destination does not take them", "points", points, "url", p.set.Base.Redacted(), "err", err)
+}
+
+// runPlain is Run for an outlet.
+func (s *Sink) runPlain(ctx context.Context, r *bus.Reader) error {
+	done := make(chan struct{})
+	go func() { // ends with the bus or ctx; one that hangs in a pipe ends with the process
+		defer close(done)
+		s.feed(ctx, r)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return nil
+	case <-time.After(closeTimeout):
+		s.plain.over.Store(true)
+		return fmt.Errorf("influx: %s took nothing for %v at the end", s.set.Base.Redacted(), closeTimeout)
+	}
+}
+
+func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
+	defer s.plain.out.close()
+	var bufs [schema.Kinds][]byte
+	buf := make([]*event.Event, 256)
+	last := time.Now()
+	for {
+		waiting, cancel := context.WithTimeout(ctx, max(time.Until(last.Add(s.set.FlushEvery)), 0))
+		n, missed, err := r.Next(waiting, buf)
+		cancel()
+		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
+			bufs = s.takePlain(bufs, &event.Event{Time: time.Now().UnixNano(), Kind: lineproto.KindEnd})
+			if len(bufs[schema.Totals]) > 0 {
+				s.plain.out.write(ctx, schema.Totals, bufs[schema.Totals])
+			}
+			s.plain.out.flush()
+			return
+		}
+		if missed > 0 {
+			s.missed.Add(missed)
+			s.lines.missed.Warn(s.set.Logger, "influx: events were lost before they could be read", "missed", int(missed))
+		}
+		for i := range n {
+			bufs = s.takePlain(bufs, buf[i])
+			buf[i] = nil
+		}
+		s.events.Add(uint64(n))
+		for k := range bufs {
+			if len(bufs[k]) > 0 {
+				s.plain.out.write(ctx, schema.Kind(k), bufs[k])
+				bufs[k] = bufs[k][:0]
+			}
+		}
+		if time.Since(last) >= s.set.FlushEvery {
+			s.plain.out.flush()
+			s.lines.each((*throttle.Loss).Tick)
+			last = time.Now()
+		}
+	}
+}
+
+// takePlain encodes one event. A panic costs that event.
+func (s *Sink) takePlain(bufs [schema.Kinds][]byte, ev *event.Event) (out [schema.Kinds][]byte) {
+	out = bufs
+	defer func() {
+		if p := recover(); p != nil {
+			out = bufs
+			s.guard.Caught(p, "influx: encode an event")
+		}
+	}()
+	s.enc.Prepare(ev)
+	grown, points := s.enc.Append(bufs, ev)
+	for _, n := range points {
+		s.taken.Add(uint64(n))
+	}
+	return grown
+}
+
+func (p *unacked) delivery(accepted uint64) Delivery {
+	d := Delivery{Accepted: accepted, Stored: p.stored.Load(), Dropped: p.dropped.Load(), Rejected: p.rejected.Load(), Failing: p.failing.Load()}
+	d.Queued = int(max(int64(d.Accepted)-int64(d.Stored+d.Dropped+d.Rejected), 0))
+	if p.over.Load() {
+		d.Dropped, d.Queued = d.Dropped+uint64(d.Queued), 0
+	}
+	if f := p.last.Load(); f != nil {
+		d.LastErr, d.LastTime = f.text, f.at
+	}
+	return d
+}

@@ -1,0 +1,71 @@
+package influxtest
+
+import (
+	"encoding/csv"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ipfsmon/ipfsmon/influx/client"
+)
+
+// StoreAt is the configuration for a store of storetest.
+func StoreAt(c interface {
+	URL() string
+	Login() (user, file string)
+}) client.Config {
+	user, file := c.Login()
+	return client.Config{URL: c.URL(), Username: user, PasswordFile: file, Gzip: "on"} // as to a server elsewhere
+}
+
+// Ask runs a statement and returns its rows as lines of CSV.
+func Ask(t *testing.T, cfg client.Config, statement string, flux bool) string {
+	t.Helper()
+	c, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var b strings.Builder
+	rows := csvRows{w: csv.NewWriter(&b)}
+	if err := c.Query(t.Context(), statement, flux, &rows); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+	return b.String()
+}
+
+// csvRows is an Output of lines of CSV, the name and the tags of each series
+// first.
+type csvRows struct {
+	w     *csv.Writer
+	fixed []string
+}
+
+func (c *csvRows) Series(name string, labels []client.Label, columns []string) error {
+	c.fixed = nil
+	var header []string
+	if name != "" {
+		header, c.fixed = append(header, "measurement"), append(c.fixed, name)
+	}
+	for _, l := range labels {
+		header, c.fixed = append(header, l.Key), append(c.fixed, l.Value)
+	}
+	return c.w.Write(append(header, columns...))
+}
+
+func (c *csvRows) Row(values []any) error {
+	row := slices.Clone(c.fixed)
+	for _, v := range values {
+		if v == nil {
+			v = ""
+		}
+		row = append(row, fmt.Sprint(v))
+	}
+	return c.w.Write(row)
+}
+
+func (c *csvRows) Close() error {
+	c.w.Flush()
+	return c.w.Error()
+}

@@ -1,0 +1,163 @@
+package influxtest
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multihash"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/status"
+)
+
+const Time = 1_760_000_000_000_000_000
+
+// Events are one of each kind of event, with everything in them.
+func Events() []*event.Event {
+	return []*event.Event{
+		{Time: Time, Kind: event.KindMessage, Dir: event.Received, Full: true, Peer: Peer(1), Country: "DE", Gateway: true,
+			Wants: []event.Want{
+				{CID: CID(0), Priority: math.MaxInt32, Type: event.WantBlock, SendDontHave: true},
+				{CID: CID(1), Priority: math.MinInt32, Type: event.WantHave},
+				{CID: CID(2), Cancel: true},
+				{CID: CID(3), Priority: 1, Type: 77},
+			},
+			Presences: []event.Presence{{CID: CID(4), Type: event.Have}, {CID: CID(5), Type: event.DontHave}, {CID: CID(6), Type: -1}},
+			Blocks:    []event.Block{{CID: CID(7), Size: 262144}, {CID: cid.NewCidV1(cid.DagCBOR, CID(0).Hash()), Size: 0}},
+		},
+		{Time: Time, Kind: event.KindMessage, Dir: event.Sent, Peer: Peer(2),
+			Wants: []event.Want{{CID: CID(0), Priority: 5}}},
+		{Time: Time, Kind: event.KindConnection, Peer: Peer(1),
+			Conn: &event.Conn{Addr: "/ip4/203.0.113.7/tcp/4001", Transport: "tcp", Security: "noise", Muxer: "yamux", Inbound: true, PeerConns: 1, TotalConns: 9}},
+		{Time: Time, Kind: event.KindConnection, Peer: Peer(2),
+			Conn: &event.Conn{Closed: true, Limited: true, Addr: "/p2p-circuit", Transport: "carrier-pigeon", Security: "none", Muxer: "none",
+				Duration: 1500 * time.Millisecond, Streams: 3, WasOpen: true, Unmatched: true}},
+		{Time: Time, Kind: event.KindIdentify, Peer: Peer(3),
+			Identify: &event.Identify{Agent: `kubo "x" \`, ProtocolVersion: "ipfs/0.1.0", Protocols: []event.Text{"/a", "/b"},
+				ListenAddrs: []event.Text{"/ip4/198.51.100.1/tcp/1"}, ObservedAddr: "/ip4/192.0.2.1/udp/2/quic-v1"}},
+		{Time: Time, Kind: event.KindSample, Sample: &event.Sample{
+			Interval: 10 * time.Second,
+			Traffic: [event.Directions]event.Traffic{
+				{Messages: 1, WantBlock: 2, WantHave: 3, Cancel: 4, Have: 5, DontHave: 6, Blocks: 7, BlockBytes: 8, Truncated: 9},
+				{BlockBytes: math.MaxUint64}},
+			Peers: []event.PeerCount{{Inbound: true, Transport: "tcp", Peers: 4}, {Transport: "new-one", Peers: 1}, {Transport: "other", Peers: 2}},
+			Known: 100,
+			Agents: []event.AgentCount{{Agent: "kubo/0.43.0, with = and space", Peers: 5}, {Agent: `\`, Peers: 1}, {Agent: "", Peers: 2},
+				{Agent: event.OthersAgent, Peers: 7}},
+			Conns:     8,
+			Protocols: []event.ProtocolCount{{Protocol: "/ipfs/bitswap/1.2.0", Peers: 3}, {Protocol: "/a b,c=d", Peers: 2}, {Protocol: event.Others, Peers: 1}},
+			Streams:   []event.StreamCount{{Protocol: "/ipfs/id/1.0.0", Direction: "inbound", Streams: 2}, {Protocol: "", Direction: "sideways", Streams: 1}},
+			Node: event.Node{
+				BandwidthTotal: event.Bandwidth{InBytes: 10, OutBytes: 20, InRate: 1.5, OutRate: math.NaN()},
+				Bandwidth:      []event.Bandwidth{{Protocol: "/ipfs/kad/1.0.0", InBytes: 1, OutBytes: 2, InRate: 3, OutRate: math.Inf(1)}, {Protocol: event.Others}},
+				Routing:        []event.RoutingTable{{Name: "wan", Peers: 200}, {Name: "lan"}, {Name: "moon", Peers: 1}},
+				Wantlist:       3, Ledgers: 4, RepoBytes: -1,
+				Process: event.Process{CPUSeconds: 1.234, ResidentMem: 5, HeapBytes: 6, Goroutines: 7, OpenFiles: -1},
+			},
+		}},
+		{Time: Time, Kind: event.KindLatency, Dir: event.Sent, Peer: Peer(4), Country: "??",
+			Latency: &event.Latency{CID: CID(8), Want: event.WantHave, Answer: event.AnswerHave, Elapsed: 1234567 * time.Nanosecond}},
+		{Time: Time, Kind: event.KindSummary, Summary: &event.Summary{
+			Interval: time.Minute, Missed: 1, UniqueCIDs: [event.Directions]uint64{2, 3}, UniquePeers: [event.Directions]uint64{4, math.MaxUint64},
+			Duplicates: [event.Directions]uint64{5, 6}, Rebroadcasts: [event.Directions]uint64{7, 8},
+			TopCIDs:        []event.TopCID{{CID: CID(0), Wants: 9, Error: 1, Peers: 2}, {CID: CID(1), Wants: 8}},
+			TopCIDsByPeers: []event.TopCID{{CID: CID(1), Wants: 8, Peers: 3}},
+			TopPeers:       []event.TopPeer{{Peer: Peer(1), Agent: `a"\`, Wants: 10, Error: 1}},
+			Codecs:         []event.Share{{Name: "raw", N: 1}, {Name: "dag-pb", N: 2}, {Name: "what", N: 3}},
+			Versions:       []event.Share{{Name: "1", N: 3}}, Hashes: []event.Share{{Name: "identity", N: 1}},
+			Latency: [event.Directions][event.AnswerTypes]event.LatencyStats{{{Count: 1, Sum: time.Second, P50: time.Millisecond, P90: 2 * time.Millisecond, P99: 3 * time.Millisecond, Max: time.Second}}},
+			Pending: 11, Lost: 12,
+		}},
+		{Time: Time, Kind: event.KindProbe, Peer: Peer(5), Probe: &event.Probe{Provide: true, Fleet: "a, b", Region: "", Target: "IPNI",
+			CID: CID(2), Duration: 1234567 * time.Nanosecond, Table: 20, Hops: 2, RPCs: 9, FailedRPCs: 1, Dials: 8, FailedDials: 3,
+			HopTimes: [event.ProbeHops]time.Duration{time.Millisecond, 2 * time.Millisecond}}},
+		{Time: Time, Kind: event.KindProbe, Peer: Peer(5), Probe: &event.Probe{Fleet: "default", Region: "eu=1", Target: "?",
+			CID: CID(2), Duration: time.Hour, Error: `not "found"`}},
+		{Time: Time, Kind: event.KindProxy, Proxy: &event.Proxy{Interval: 10 * time.Second, UpstreamPeers: 3, Merged: 4, Downstreams: []event.ProxyDownstream{
+			{Name: "a, b", Peer: Peer(7), Connected: true, Outstanding: 2}}}},
+		{Time: Time, Kind: event.KindClockStep, ClockStep: &event.ClockStep{By: -time.Hour}},
+		{Time: Time, Kind: event.KindProbe, Peer: Peer(6), Probe: &event.Probe{Fleet: "default", Region: "eu", Target: "DHT", CID: CID(2), Duration: time.Second}},
+	}
+}
+
+// Pipeline is the monitor's own counters, all different.
+func Pipeline() status.Pipeline {
+	return status.Pipeline{
+		Capture: status.Capture{Limited: 1, Undecoded: 2, Panics: 3},
+		Bus:     status.Bus{Published: 4, Held: 5, HeldBytes: 6, Readers: []status.Reader{{Missed: 7}, {Missed: 8}}},
+		Stream:  &status.Stream{Subscribers: 9, DroppedEvents: 10, Panics: 11},
+		Influx:  &status.Influx{Delivery: status.Delivery{Accepted: 12, Stored: 13, Dropped: 14, Rejected: 15, Queued: 16, QueueBytes: 17, LagSeconds: 1.5, SpoolBytes: 19, SpoolFull: 0.02}},
+		HTTP:    &status.HTTP{Panics: 18},
+	}
+}
+
+// HostileEvents returns six events of peer i, none of whose words any other
+// peer uses.
+func HostileEvents(i int, at int64) []*event.Event {
+	name := event.Text(fmt.Sprint("hostile, =/", i))
+	p, c := Peer(i), CID(i)
+	country := string([]byte{'A' + byte(i%26), 'A' + byte(i/26%26)})
+	return []*event.Event{
+		{Time: at, Kind: event.KindMessage, Dir: event.Direction(i), Peer: p, Country: country, Gateway: i%3 == 0,
+			Wants: []event.Want{{CID: c, Type: event.WantType(i)}}, Blocks: []event.Block{{CID: c}}, Presences: []event.Presence{{CID: c, Type: event.PresenceType(i)}}},
+		{Time: at, Kind: event.KindConnection, Peer: p, Country: string(name), Conn: &event.Conn{Addr: name, Transport: string(name), Security: string(name), Muxer: string(name)}},
+		{Time: at, Kind: event.KindIdentify, Peer: p, Identify: &event.Identify{Agent: name, Protocols: []event.Text{name}}},
+		{Time: at, Kind: event.KindLatency, Dir: event.Direction(i), Peer: p, Latency: &event.Latency{CID: c, Want: event.WantType(i), Answer: event.AnswerType(i)}},
+		{Time: at, Kind: event.KindSample, Sample: &event.Sample{
+			Agents:    []event.AgentCount{{Agent: name, Peers: 1}, {Agent: name + "x", Peers: 1}},
+			Protocols: []event.ProtocolCount{{Protocol: name, Peers: 1}},
+			Streams:   []event.StreamCount{{Protocol: name, Direction: event.StreamDirections[i%3]}, {Protocol: name + "y", Direction: string(name)}},
+			Node:      event.Node{Bandwidth: []event.Bandwidth{{Protocol: name}}, Routing: []event.RoutingTable{{Name: string(name)}}}}},
+		{Time: at, Kind: event.KindSummary, Summary: &event.Summary{
+			TopCIDs: []event.TopCID{{CID: c}}, TopPeers: []event.TopPeer{{Peer: p, Agent: name}},
+			Codecs: []event.Share{{Name: string(name)}}, Versions: []event.Share{{Name: string(name)}}, Hashes: []event.Share{{Name: string(name)}}}},
+	}
+}
+
+// Numbered are events with CIDs from to to-1, which are as many points.
+func Numbered(from, to int) []*event.Event {
+	events, now := make([]*event.Event, 0, to-from), time.Now().UnixNano()
+	for i := from; i < to; i++ {
+		events = append(events, &event.Event{Time: now, Kind: event.KindMessage, Wants: []event.Want{{CID: CID(i)}}})
+	}
+	return events
+}
+
+// CID returns a different CID for each n: every third one is a CIDv0.
+func CID(n int) cid.Cid {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n))
+	sum := sha256.Sum256(b[:])
+	mh, err := multihash.Encode(sum[:], multihash.SHA2_256)
+	if err != nil {
+		panic(err)
+	}
+	switch n % 3 {
+	case 0:
+		return cid.NewCidV0(mh)
+	case 1:
+		return cid.NewCidV1(cid.Raw, mh)
+	}
+	return cid.NewCidV1(cid.DagProtobuf, mh)
+}
+
+// Peer returns a different peer for each n, in the form of an Ed25519 key.
+func Peer(n int) peer.ID {
+	sum := sha256.Sum256([]byte(fmt.Sprint("peer", n)))
+	return peer.ID(append([]byte{0x00, 0x24, 0x08, 0x01, 0x12, 0x20}, sum[:]...))
+}
+
+// Messages are n events of one want each, with CIDs 0 to n-1, all of the same
+// time.
+func Messages(n int) []*event.Event {
+	events, now := make([]*event.Event, n), time.Now().UnixNano()
+	for i := range events {
+		events[i] = &event.Event{Time: now, Kind: event.KindMessage, Wants: []event.Want{{CID: CID(i)}}}
+	}
+	return events
+}

@@ -1,0 +1,11 @@
+// Package lineproto makes InfluxDB's line protocol of events.
+//
+// In: events, and the monitor's own counters (SetPipeline). Out: lines for each
+// kind of schema.Kind.
+//
+// Promised: each line is of a measurement of package schema, with all of its
+// fields; no two lines of a node share series and timestamp; no text of a peer
+// can create a series, a line or a measurement; nothing is allocated for an
+// event whose peers and tag values were seen before.
+// Not promised: that lines come in the order of their time.
+package lineproto

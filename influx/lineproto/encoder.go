@@ -1,0 +1,406 @@
+package lineproto
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
+	"github.com/ipfsmon/ipfsmon/internal/status"
+)
+
+// Encoder makes lines of InfluxDB's line protocol of events. It remembers the
+// last timestamp of each measurement, so there must be one Encoder for all
+// points of a node. It is for one goroutine.
+type Encoder struct {
+	node      string // escaped
+	noHistory bool
+	pipeline  func() status.Pipeline // nil: no points of it
+	monitor   *status.Pipeline       // what it told last, for the next sample
+
+	tables map[*schema.Measurement]*table
+	t      tables
+
+	side        int    // of the event at hand; see sideOf
+	downstreams *names // of the nodes behind a proxy
+
+	peers    [peerCache]peerText
+	peerText []byte // of the event's peer
+
+	transports [2][]int64 // peers of the sample by direction and transport
+	seen       [2][]bool  // transports that have been written
+	origins    []origin   // by the number of their series
+	out        totals     // being written
+
+	fullMu     sync.Mutex
+	full       []tagValue // told by TagFull, not done yet
+	hasFull    atomic.Bool
+	notes      noter // what is told of samples, if there is a pipeline
+	probeNames probeNames
+}
+
+// tables are those of an encoder by name, so that no point looks for its own.
+type tables struct {
+	wants, blocks, presences, connections, identifies, latency                                       *table
+	traffic, peers, origins, agents, protocols, streams, bandwidth, routing, node, process, pipeline *table
+	unique, duplicates, topCIDs, topPeers, codecs, versions, hashes, latencyTotals, derived          *table
+}
+
+// table is a measurement prepared for encoding.
+type table struct {
+	m      *schema.Measurement
+	keys   []string   // how each field begins: " cid=", ",peer="
+	series []string   // series keys by tag values, escaped; made when first needed
+	sides  [][]string // the same for the sides of a proxy, by side-1
+	names  *names     // values of its open tag, nil if it has none
+	stamps
+}
+
+// NewEncoder makes an encoder for the node of that name (the value of the tag
+// node). Without history it writes totals only.
+func NewEncoder(node string, history bool) *Encoder {
+	e := &Encoder{
+		node:      string(AppendTag(nil, node)),
+		noHistory: !history,
+		tables:    make(map[*schema.Measurement]*table, len(schema.All)),
+		origins:   make([]origin, schema.Origins.Series()),
+	}
+	protocolNames := newNames(schema.MaxProtocols, schema.KnownProtocols)
+	e.downstreams = newNames(schema.MaxDownstreams, nil)
+	for _, m := range schema.All {
+		t := &table{m: m, series: make([]string, m.Series())}
+		sep := " "
+		for _, f := range m.Fields {
+			t.keys = append(t.keys, sep+f.Key+"=")
+			sep = ","
+		}
+		for i := range m.Tags {
+			switch tag := &m.Tags[i]; {
+			case tag.Limit == 0:
+			case tag.Key == schema.TagProtocol.Key: // one list for all measurements
+				t.names = protocolNames
+			case tag.Key == schema.TagDownstream.Key:
+				t.names = e.downstreams
+			default:
+				t.names = newNames(tag.Limit, nil)
+			}
+		}
+		if m.Sided() {
+			t.names = e.downstreams
+		}
+		e.tables[m] = t
+	}
+	of := e.tables
+	e.t = tables{
+		wants: of[schema.Wants], blocks: of[schema.Blocks], presences: of[schema.Presences], connections: of[schema.Connections], identifies: of[schema.Identifies], latency: of[schema.Latency],
+		traffic: of[schema.Traffic], peers: of[schema.Peers], origins: of[schema.Origins], agents: of[schema.AgentVersions], protocols: of[schema.Protocols], streams: of[schema.Streams],
+		bandwidth: of[schema.Bandwidth], routing: of[schema.Routing], node: of[schema.NodeTotals], process: of[schema.Process], pipeline: of[schema.Pipeline],
+		unique: of[schema.Unique], duplicates: of[schema.Duplicates], topCIDs: of[schema.TopCIDs], topPeers: of[schema.TopPeers],
+		codecs: of[schema.Codecs], versions: of[schema.CIDVersions], hashes: of[schema.Hashes], latencyTotals: of[schema.LatencyTotals], derived: of[schema.Derived],
+	}
+	for dir := range e.seen {
+		e.transports[dir] = make([]int64, len(schema.TagTransport.Values))
+		e.seen[dir] = make([]bool, len(schema.TagTransport.Values))
+		e.seen[dir][schema.TagTransport.Index("tcp")] = true
+		e.seen[dir][schema.TagTransport.Index("quic-v1")] = true
+	}
+	return e
+}
+
+// SetPipeline gives the encoder what reads the monitor's own counters, for
+// Prepare. It is called before the first event.
+func (e *Encoder) SetPipeline(read func() status.Pipeline) { e.pipeline = read }
+
+// Prepare reads the monitor's own counters if the event is a sample, with whose
+// points they go. It is a call of its own, before Append, because who calls
+// Append may hold a lock that the counters need.
+func (e *Encoder) Prepare(ev *event.Event) {
+	if e.pipeline != nil && ev.Kind == event.KindSample {
+		s := e.pipeline()
+		e.monitor = &s
+	}
+}
+
+// Append appends the event's points to the buffers of their kinds, each line
+// ended by a newline, and returns the buffers and how many points each got.
+func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schema.Kinds][]byte, points [schema.Kinds]int) {
+	e.side = e.sideOf(ev)
+	switch {
+	case ev.Kind == event.KindSample && ev.Sample != nil:
+		bufs[schema.Totals], points[schema.Totals] = e.sample(bufs[schema.Totals], ev)
+		return bufs, points
+	case ev.Kind == KindEnd:
+		e.out = totals{e: e, b: bufs[schema.Totals], at: ev.Time}
+		e.notes.end(&e.out)
+		bufs[schema.Totals], points[schema.Totals] = e.out.b, e.out.points
+		e.out.b = nil
+		return bufs, points
+	case ev.Kind == event.KindClockStep && ev.ClockStep != nil:
+		e.out = totals{e: e, b: bufs[schema.Totals], at: ev.Time}
+		e.notes.clock(&e.out, ev.ClockStep)
+		bufs[schema.Totals], points[schema.Totals] = e.out.b, e.out.points
+		e.out.b = nil
+		return bufs, points
+	case ev.Kind == event.KindSummary && ev.Summary != nil:
+		bufs[schema.Totals], points[schema.Totals] = e.summary(bufs[schema.Totals], ev)
+		return bufs, points
+	case ev.Kind == event.KindProxy && ev.Proxy != nil:
+		bufs[schema.Totals], points[schema.Totals] = e.proxy(bufs[schema.Totals], ev)
+		return bufs, points
+	case ev.Kind == event.KindProbe && ev.Probe != nil:
+		bufs[schema.Totals], points[schema.Totals] = e.probe(bufs[schema.Totals], ev), 1
+		return bufs, points
+	}
+	e.count(ev)
+	switch {
+	case e.noHistory:
+	case ev.Kind == event.KindMessage:
+		bufs[schema.History], points[schema.History] = e.message(bufs[schema.History], ev)
+	case ev.Kind == event.KindConnection && ev.Conn != nil:
+		bufs[schema.History], points[schema.History] = e.connection(bufs[schema.History], ev), 1
+	case ev.Kind == event.KindIdentify && ev.Identify != nil:
+		bufs[schema.History], points[schema.History] = e.identify(bufs[schema.History], ev), 1
+	case ev.Kind == event.KindLatency && ev.Latency != nil:
+		bufs[schema.History], points[schema.History] = e.latency(bufs[schema.History], ev), 1
+	}
+	return bufs, points
+}
+
+func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
+	e.setPeer(ev.Peer)
+	dir, gateway, country := int(ev.Dir&1), bit(ev.Gateway), quotedCountries[countryIndex(ev.Country)]
+	for i := range ev.Wants {
+		w := &ev.Wants[i]
+		p := e.begin(e.t.wants, b, ((codecIndex(w.CID)*2+dir)*2+gateway)*4+wantIndex(w))
+		p.cid(w.CID)
+		p.raw(e.peerText)
+		p.int(int64(w.Priority))
+		p.bool(w.SendDontHave)
+		p.bool(ev.Full)
+		p.word(country)
+		b = p.end(e.t.wants.stamp(ev.Time))
+	}
+	for i := range ev.Presences {
+		x := &ev.Presences[i]
+		kind := 2
+		if x.Type == event.Have || x.Type == event.DontHave {
+			kind = int(x.Type)
+		}
+		p := e.begin(e.t.presences, b, ((codecIndex(x.CID)*2+dir)*2+gateway)*3+kind)
+		p.cid(x.CID)
+		p.raw(e.peerText)
+		p.word(country)
+		b = p.end(e.t.presences.stamp(ev.Time))
+	}
+	for i := range ev.Blocks {
+		x := &ev.Blocks[i]
+		p := e.begin(e.t.blocks, b, (codecIndex(x.CID)*2+dir)*2+gateway)
+		p.cid(x.CID)
+		p.raw(e.peerText)
+		p.int(int64(x.Size))
+		p.word(country)
+		b = p.end(e.t.blocks.stamp(ev.Time))
+	}
+	return b, len(ev.Wants) + len(ev.Presences) + len(ev.Blocks)
+}
+
+func (e *Encoder) connection(b []byte, ev *event.Event) []byte {
+	c, tags := ev.Conn, schema.Connections.Tags
+	e.setPeer(ev.Peer)
+	s := bit(!c.Inbound)
+	s = s*2 + bit(c.Limited)
+	s = s*len(tags[2].Values) + tags[2].Index(c.Muxer)
+	s = s*len(tags[4].Values) + tags[4].Index(c.Security)
+	s = s*2 + bit(c.Closed)
+	s = s*len(schema.TagTransport.Values) + schema.TagTransport.Index(c.Transport)
+	p := e.begin(e.t.connections, b, s)
+	p.raw(e.peerText)
+	p.text(c.Addr)
+	p.int(c.Duration.Milliseconds())
+	p.int(int64(c.Streams))
+	p.bool(c.WasOpen)
+	p.bool(c.Unmatched)
+	p.int(int64(c.PeerConns))
+	p.int(int64(c.TotalConns))
+	p.word(quotedCountries[countryIndex(ev.Country)])
+	p.bool(ev.Gateway)
+	return p.end(e.t.connections.stamp(ev.Time))
+}
+
+func (e *Encoder) identify(b []byte, ev *event.Event) []byte {
+	id := ev.Identify
+	e.setPeer(ev.Peer)
+	p := e.begin(e.t.identifies, b, bit(ev.Gateway))
+	p.raw(e.peerText)
+	p.text(id.Agent)
+	p.text(id.ProtocolVersion)
+	p.int(int64(len(id.Protocols)))
+	p.int(int64(len(id.ListenAddrs)))
+	p.text(id.ObservedAddr)
+	p.word(quotedCountries[countryIndex(ev.Country)])
+	return p.end(e.t.identifies.stamp(ev.Time))
+}
+
+func (e *Encoder) latency(b []byte, ev *event.Event) []byte {
+	l := ev.Latency
+	e.setPeer(ev.Peer)
+	answer, kind := min(int(l.Answer), int(event.AnswerTypes)-1), 2
+	if l.Want == event.WantBlock || l.Want == event.WantHave {
+		kind = int(l.Want)
+	}
+	p := e.begin(e.t.latency, b, ((answer*2+int(ev.Dir&1))*2+bit(ev.Gateway))*3+kind)
+	p.cid(l.CID)
+	p.raw(e.peerText)
+	p.int(l.Elapsed.Microseconds())
+	p.word(quotedCountries[countryIndex(ev.Country)])
+	return p.end(e.t.latency.stamp(ev.Time))
+}
+
+// peerCache is how many peers' texts are kept, a power of two: a text costs as
+// much as the rest of a point, and most peers come again soon.
+const peerCache = 1024
+
+type peerText struct {
+	id   peer.ID
+	text []byte // quoted
+}
+
+func (e *Encoder) setPeer(p peer.ID) {
+	c := &e.peers[0]
+	if n := len(p); n >= 2 { // an ID ends with a hash
+		c = &e.peers[(int(p[n-2])<<8|int(p[n-1]))%peerCache]
+	}
+	if p != c.id || c.text == nil {
+		c.id = p
+		c.text = append(cidtext.AppendPeer(append(c.text[:0], '"'), p), '"')
+	}
+	e.peerText = c.text
+}
+
+// begin starts a point with the series key of that number: the places of its
+// tags' values, the first tag's counting most.
+func (e *Encoder) begin(t *table, b []byte, series int) point {
+	keys := t.series
+	if e.side > 0 {
+		keys = t.onSide(e.side)
+	}
+	key := keys[series]
+	if key == "" {
+		key = e.seriesKey(t, series)
+		keys[series] = key
+	}
+	return point{buf: append(b, key...), t: t}
+}
+
+func (e *Encoder) seriesKey(t *table, series int) string {
+	tags := e.sideKeys(nil)
+	for i := len(t.m.Tags) - 1; i >= 0; i-- {
+		tag := &t.m.Tags[i]
+		value, n := e.node, tag.Size()
+		switch {
+		case tag.Values != nil:
+			value = string(AppendTag(nil, tag.Values[series%n]))
+		case tag.Limit > 0:
+			value = string(AppendTag(nil, t.names.list[series%n]))
+		}
+		series /= n
+		tags = append(tags, ","+tag.Key+"="+value)
+	}
+	slices.Sort(tags)
+	return t.m.Name + strings.Join(tags, "")
+}
+
+// point is a line being written. Its methods add the fields in the order of
+// the schema.
+type point struct {
+	buf   []byte
+	t     *table
+	field int
+}
+
+func (p *point) key() {
+	p.buf = append(p.buf, p.t.keys[p.field]...)
+	p.field++
+}
+
+func (p *point) int(v int64) {
+	p.key()
+	p.buf = append(strconv.AppendInt(p.buf, v, 10), 'i')
+}
+
+func (p *point) bool(v bool) {
+	p.key()
+	p.buf = strconv.AppendBool(p.buf, v)
+}
+
+func (p *point) text(v event.Text) {
+	p.key()
+	p.buf = AppendString(p.buf, string(v))
+}
+
+func (p *point) cid(c cid.Cid) {
+	p.key()
+	p.buf = append(cidtext.AppendCID(append(p.buf, '"'), c), '"')
+}
+
+// uint adds a counter; what InfluxDB cannot hold is the most it can.
+func (p *point) uint(v uint64) { p.int(int64(min(v, math.MaxInt64))) }
+
+// word adds text that is quoted already.
+func (p *point) word(quoted string) {
+	p.key()
+	p.buf = append(p.buf, quoted...)
+}
+
+// raw adds a value that is encoded already.
+func (p *point) raw(v []byte) {
+	p.key()
+	p.buf = append(p.buf, v...)
+}
+
+func (p *point) end(at int64) []byte {
+	return append(strconv.AppendInt(append(p.buf, ' '), at, 10), '\n')
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func wantIndex(w *event.Want) int {
+	switch {
+	case w.Cancel:
+		return 2
+	case w.Type == event.WantBlock:
+		return 0
+	case w.Type == event.WantHave:
+		return 1
+	}
+	return 3
+}
+
+func codecIndex(c cid.Cid) int {
+	switch c.Type() {
+	case cid.DagProtobuf:
+		return 0
+	case cid.Raw:
+		return 1
+	case cid.DagCBOR:
+		return 2
+	case cid.DagJSON:
+		return 3
+	case cid.Libp2pKey:
+		return 4
+	}
+	return 5
+}

@@ -1,0 +1,105 @@
+package query
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Doc is docs/queries.md, made from Questions and from what a demo
+// answered to them: for each name the answers in influxql and flux.
+func Doc(answers map[string]map[string]string) string {
+	var b strings.Builder
+	b.WriteString(`# Questions and their queries
+
+This file is made from ` + "`influx/query`" + ` by ` + "`make generate`" + `; a test fails when it is out of date, and another asks every
+question in both languages of a real server. What is stored is told in [schema.md](schema.md), what Grafana shows in
+[dashboards.md](dashboards.md). Under each statement stands what a demo of two minutes answered, its first twelve lines
+(` + "`go test -tags dashboards ./test/dashboards -run TestDashboards -answers FILE`" + ` asks anew).
+
+What stands here is what is asked; ` + "`ipfsmon query`" + ` makes one table of the answer, one row for each thing, the most first. InfluxQL cannot group by a
+field (` + "`cid`, `peer`" + `), sort by a figure, or join: where a question needs it, ` + "`ipfsmon query`" + ` does it with the rows as they come, exactly, and "then" says how.
+A question that history answers exactly falls back to totals where history is off, or does not reach so far back, and says on standard error what is not exact in them.
+
+Each has a name: ` + "`ipfsmon query top-cids`" + `, ` + "`ipfsmon query wants --since 6h --plot`" + `, ` + "`ipfsmon query --language flux agents`" + `.
+` + "`ipfsmon query --list`" + ` lists them, ` + "`ipfsmon query --print NAME`" + ` prints the statement. In the statements stands {since} for the time
+that is asked about, ` + "`--since`" + `, {every} for a round step of which there are at most a hundred in it, and {bucket} for how the buckets' names
+begin: ` + "`ipfsmon`" + ` unless Bucket (InfluxDB 2) or Database (1.x) say otherwise.
+
+` + "`--since 6h`" + ` with a statement of your own: {since} and {every} in it are put in. An InfluxQL SELECT without them gets the condition
+` + "`time > now() - 6h`" + ` beside its own; a SELECT with a time in its WHERE, other statements, and Flux without {since} are refused.
+
+Flux in the embedded store and in 1.8 reads all into memory and ends after 30 s: group first and then window, as here, and prefer InfluxQL.
+
+Days that do not begin at midnight are wrong where summer time ends: in InfluxDB 1.8, and so in the embedded store, ` + "`GROUP BY time(1d,12h) tz('Europe/Berlin')`" + `
+counts 82 of the 96 hours from 2025-10-25 on (influxdb#25078). Intervals of more than an hour lose points there with most offsets, such as time(2h,1h), time(6h,3h) and
+time(1d,6h). Without an offset none does, be it time(1h), time(6h), time(1d) or time(1w); nor does any when summer time begins, with an offset or without.
+` + "`ipfsmon query`" + ` warns of a statement that may lose points. Leave out the offset, or group by hours without ` + "`tz()`" + ` and add them up.
+
+## Grafana
+
+Add a data source InfluxDB, query language InfluxQL, URL ` + "`http://127.0.0.1:8086`" + ` (what ` + "`ipfsmon run`" + ` prints as "InfluxDB listening on"),
+database ` + "`ipfsmon`" + `, user ` + "`reader`" + ` with the password in ` + "`influxdb/reader.password`" + ` of the data folder (` + "`~/.ipfs/ipfsmon`" + `), access "Server". Grafana
+must run on the same machine: the store listens on loopback only. For a second data source in Flux: organisation anything, token
+` + "`reader:PASSWORD`" + `, default bucket ` + "`ipfsmon/history`" + `. Write ` + "`$timeFilter`" + ` where
+the statements here have ` + "`time > now() - {since}`" + `, and ` + "`$__interval`" + ` for {every}. A stopped monitor's store is served by
+` + "`ipfsmon store --dir FOLDER/influxdb`" + `.
+
+| name | question |
+|---|---|
+`)
+	for _, q := range Questions {
+		fmt.Fprintf(&b, "| [`%s`](#%s) | %s |\n", q.Name, q.Name, q.Asks)
+	}
+	for _, q := range Questions {
+		fmt.Fprintf(&b, "\n## %s\n\n%s The last %s unless told otherwise.", q.Name, q.Asks, q.Since)
+		if q.Note != "" {
+			b.WriteString(" " + q.Note)
+		}
+		fmt.Fprintf(&b, "\n\n```sql\n%s\n```\n\n%s```text\n%s\n```\n\n```flux\n%s\n```\n\n```text\n%s\n```\n",
+			q.InfluxQL, foldsDoc(q.Then), answers[q.Name]["influxql"], q.Flux, answers[q.Name]["flux"])
+		if q.Else != nil {
+			fmt.Fprintf(&b, "\nElse: %s.\n\n```sql\n%s\n```\n\n%s```flux\n%s\n```\n", q.Else.Note, q.Else.InfluxQL, foldsDoc(q.Else.Then), q.Else.Flux)
+		}
+	}
+	return b.String()
+}
+
+// foldsDoc says what is made of the rows.
+func foldsDoc(folds []Fold) string {
+	if len(folds) == 0 {
+		return ""
+	}
+	var steps []string
+	for _, f := range folds {
+		var parts []string
+		if f.Newest != "" {
+			parts = append(parts, "of each "+f.Newest+" the newest rows")
+		}
+		if f.By != nil {
+			parts = append(parts, "a row for each "+strings.Join(f.By, ", "))
+		}
+		var made []string
+		for _, m := range f.Make {
+			how := m.How + " of " + m.Of
+			if m.How == "all" {
+				how = "sum of " + m.Of
+			}
+			if how == "sum of "+m.As || how == "max of "+m.As { // what InfluxQL has made
+				made = append(made, m.As)
+				continue
+			}
+			made = append(made, m.As+" ("+how+")")
+		}
+		if made != nil {
+			parts = append(parts, strings.Join(made, ", "))
+		}
+		if f.Sort != "" {
+			parts = append(parts, "by "+f.Sort+", the most first")
+		}
+		if f.Limit > 0 {
+			parts = append(parts, fmt.Sprintf("%d rows", f.Limit))
+		}
+		steps = append(steps, strings.Join(parts, "; "))
+	}
+	return "Then: " + strings.Join(steps, ". Then: ") + ".\n\n"
+}

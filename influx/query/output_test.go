@@ -1,0 +1,22 @@
+package query
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/ipfsmon/ipfsmon/influx/client"
+)
+
+// What a peer calls itself must not move the cursor of a terminal.
+func TestTableIsSafe(t *testing.T) {
+	var b strings.Builder
+	out, err := NewOutput("table", &b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(out.Series("a\x1b[2J", []client.Label{{Key: "k", Value: "\x07"}}, []string{"agent"}), out.Row([]any{"\x1b]0;x\x07\r\n\u202e"}), out.Close())
+	if err != nil || strings.ContainsAny(b.String(), "\x1b\x07\r\u202e") {
+		t.Errorf("%v, %q", err, b.String())
+	}
+}

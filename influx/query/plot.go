@@ -1,0 +1,257 @@
+package query
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+)
+
+// Bounds of a plot.
+const (
+	plotRows  = 100_000 // rows of one series that are looked at
+	plotBars  = 100     // bars that are drawn
+	plotLabel = 60      // characters of a label
+)
+
+// NewPlot makes an Output that draws what it gets with characters, width of
+// them in a line: a series with several times as a line of little columns,
+// others as bars. Numbers are drawn, text is what they are called.
+func NewPlot(w io.Writer, width int) client.Output {
+	return &plot{w: bufio.NewWriter(w), width: min(max(width, 40), 400)}
+}
+
+type plot struct {
+	w       *bufio.Writer
+	width   int
+	labels  string
+	columns []string
+	rows    [][]any
+	left    int // rows or bars that were too many
+	bars    []bar
+	some    bool
+}
+
+type bar struct {
+	label string
+	value float64
+}
+
+func (p *plot) Series(_ string, labels []client.Label, columns []string) error {
+	p.draw()
+	var words []string
+	for _, l := range labels {
+		words = append(words, l.Value)
+	}
+	p.labels, p.columns = strings.Join(words, " "), columns
+	return nil
+}
+
+func (p *plot) Row(values []any) error {
+	if len(p.rows) >= plotRows {
+		p.left++
+		return nil
+	}
+	p.rows = append(p.rows, append([]any(nil), values...))
+	return nil
+}
+
+func (p *plot) Close() error {
+	p.draw()
+	p.drawBars()
+	if !p.some {
+		p.w.WriteString("(nothing to plot)\n")
+	}
+	if p.left > 0 {
+		fmt.Fprintf(p.w, "(%d more left out)\n", p.left)
+	}
+	return p.w.Flush()
+}
+
+// number returns a value that can be drawn.
+func number(v any) (float64, bool) {
+	switch v := v.(type) {
+	case json.Number:
+		f, err := v.Float64()
+		return f, err == nil && !math.IsInf(f, 0) && !math.IsNaN(f)
+	case bool:
+		if v {
+			return 1, true
+		}
+		return 0, true
+	}
+	return 0, false
+}
+
+// isTime says whether a column is about time, not to be drawn or to be told.
+func isTime(name string) bool {
+	return name == "time" || name == "_time" || name == "_start" || name == "_stop"
+}
+
+// draw draws the series that has ended: each column of numbers as a line over
+// time, or puts it among the bars.
+func (p *plot) draw() {
+	rows := p.rows
+	p.rows = p.rows[:0]
+	if len(rows) == 0 {
+		return
+	}
+	at, first, last := -1, "", ""
+	for i, c := range p.columns {
+		if c == "time" || c == "_time" {
+			at, first, last = i, fmt.Sprint(rows[0][i]), fmt.Sprint(rows[len(rows)-1][i])
+		}
+	}
+	var text, numbers []int
+	for i, c := range p.columns {
+		if isTime(c) {
+			continue
+		}
+		drawn := false
+		for _, r := range rows {
+			if _, ok := number(r[i]); ok {
+				drawn = true
+				break
+			}
+		}
+		if drawn {
+			numbers = append(numbers, i)
+		} else {
+			text = append(text, i)
+		}
+	}
+	words := func(row []any, with string) string {
+		parts := []string{p.labels}
+		for _, i := range text {
+			if row[i] != nil {
+				parts = append(parts, fmt.Sprint(row[i]))
+			}
+		}
+		if len(numbers) > 1 || len(strings.TrimSpace(strings.Join(parts, ""))) == 0 {
+			parts = append(parts, with)
+		}
+		return strings.TrimSpace(strings.Join(parts, " "))
+	}
+	overTime := at >= 0 && first != last
+	for _, i := range text { // rows that are called differently are no line
+		for _, r := range rows {
+			overTime = overTime && fmt.Sprint(r[i]) == fmt.Sprint(rows[0][i])
+		}
+	}
+	for _, i := range numbers {
+		if !overTime {
+			for _, r := range rows {
+				if v, ok := number(r[i]); ok {
+					p.bars = append(p.bars, bar{words(r, p.columns[i]), v})
+				}
+			}
+			continue
+		}
+		p.drawBars()
+		values := make([]float64, 0, len(rows))
+		for _, r := range rows {
+			v, ok := number(r[i])
+			if !ok {
+				v = math.NaN()
+			}
+			values = append(values, v)
+		}
+		p.line(words(rows[0], p.columns[i]), values, first, last)
+	}
+}
+
+var heights = []rune("▁▂▃▄▅▆▇█")
+
+// line draws values as columns; those that share a place are averaged.
+func (p *plot) line(label string, values []float64, first, last string) {
+	p.some = true
+	width := min(p.width, len(values))
+	sums, counts := make([]float64, width), make([]int, width)
+	low, high := math.Inf(1), math.Inf(-1)
+	for i, v := range values {
+		if math.IsNaN(v) {
+			continue
+		}
+		at := i * width / len(values)
+		sums[at] += v
+		counts[at]++
+		low, high = min(low, v), max(high, v)
+	}
+	fmt.Fprintf(p.w, "%s  from %s to %s, last %s\n", event.Clean(label, 4*plotLabel), short(low), short(high), short(values[len(values)-1]))
+	base := min(low, 0) // a column's height means its value
+	for i := range sums {
+		if counts[i] == 0 {
+			p.w.WriteByte(' ')
+			continue
+		}
+		h := 0.0
+		if high > base {
+			h = (sums[i]/float64(counts[i]) - base) / (high - base)
+		}
+		p.w.WriteRune(heights[min(int(h*float64(len(heights))), len(heights)-1)])
+	}
+	from, to := clock(first), clock(last)
+	fmt.Fprintf(p.w, "\n%s%s%s\n", from, strings.Repeat(" ", max(width-len(from)-len(to), 1)), to)
+}
+
+// clock shortens a time.
+func clock(s string) string {
+	at, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return string(event.Clean(s, plotLabel))
+	}
+	return at.UTC().Format("01-02 15:04")
+}
+
+// short writes a number with three digits or so and a letter for its size.
+func short(v float64) string {
+	for _, u := range []struct {
+		size   float64
+		letter string
+	}{{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e4, "k"}} {
+		if math.Abs(v) >= u.size {
+			if u.letter == "k" {
+				u.size = 1e3
+			}
+			return fmt.Sprintf("%.3g%s", v/u.size, u.letter)
+		}
+	}
+	return fmt.Sprintf("%.6g", v)
+}
+
+func (p *plot) drawBars() {
+	bars := p.bars
+	p.bars = nil
+	if len(bars) > plotBars {
+		p.left += len(bars) - plotBars
+		bars = bars[:plotBars]
+	}
+	wide, most := 0, 0.0
+	for i := range bars {
+		bars[i].label = string(event.Clean(bars[i].label, 4*plotLabel))
+		if r := []rune(bars[i].label); len(r) > min(plotLabel, p.width/2) {
+			bars[i].label = string(r[:min(plotLabel, p.width/2)-1]) + "…"
+		}
+		wide, most = max(wide, utf8.RuneCountInString(bars[i].label)), max(most, bars[i].value)
+	}
+	room := float64(p.width - wide - 10)
+	for _, b := range bars {
+		p.some = true
+		eighths := 0
+		if most > 0 && b.value > 0 {
+			eighths = int(math.Round(b.value / most * room * 8))
+		}
+		full := strings.Repeat("█", eighths/8)
+		if eighths%8 > 0 {
+			full += string([]rune(" ▏▎▍▌▋▊▉")[eighths%8])
+		}
+		fmt.Fprintf(p.w, "%s%s %7s %s\n", b.label, strings.Repeat(" ", wide-utf8.RuneCountInString(b.label)), short(b.value), full)
+	}
+}

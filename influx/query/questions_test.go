@@ -1,0 +1,89 @@
+package query
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+)
+
+func TestQueriesDoc(t *testing.T) {
+	var answers map[string]map[string]string
+	if b, err := os.ReadFile("testdata/answers.json"); err != nil || json.Unmarshal(b, &answers) != nil {
+		t.Fatalf("what a demo answered: %v", err)
+	}
+	influxtest.Generated(t, filepath.Join("..", "..", "docs", "queries.md"), Doc(answers))
+	for _, q := range Questions {
+		if strings.Count(answers[q.Name]["influxql"], "\n") < 2 || strings.Count(answers[q.Name]["flux"], "\n") < 2 {
+			t.Errorf("%s: what a demo answered to it is not in testdata/answers.json", q.Name)
+		}
+	}
+	if len(answers) != len(Questions) {
+		t.Errorf("%d answers to %d questions", len(answers), len(Questions))
+	}
+	if len(Questions) < 25 {
+		t.Errorf("%d questions", len(Questions))
+	}
+	for _, q := range Questions {
+		if got, err := Named(q.Name); err != nil || got.Asks != q.Asks {
+			t.Errorf("%s: %v, %v", q.Name, got, err)
+		}
+		for _, s := range []string{q.InfluxQL, q.Flux} {
+			if !strings.Contains(s, "{since}") {
+				t.Errorf("%s: no time in %s", q.Name, s)
+			}
+		}
+	}
+	if _, err := Named("top-dogs"); err == nil || !strings.Contains(err.Error(), "top-cids") {
+		t.Errorf("a name that is none: %v", err)
+	}
+}
+
+func TestSince(t *testing.T) {
+	f := func(statement, want string) {
+		t.Helper()
+		if got, err := Since(statement, "6h", "b", false); err != nil || got != want {
+			t.Errorf("%s\n got  %s, %v\n want %s", statement, got, err, want)
+		}
+	}
+	f("SELECT count(cid) FROM wants", "SELECT count(cid) FROM wants WHERE time > now() - 6h")
+	f("select cid from wants limit 5;", "select cid from wants WHERE time > now() - 6h limit 5")
+	f("SELECT cid FROM wants WHERE type='have' OR x = 1 GROUP BY time(1m), \"where\" LIMIT 1",
+		"SELECT cid FROM wants WHERE time > now() - 6h AND (type='have' OR x = 1) GROUP BY time(1m), \"where\" LIMIT 1")
+	f("SELECT sum(n) FROM (SELECT count(cid) AS n FROM wants WHERE x='y' GROUP BY peer) GROUP BY time(1m)",
+		"SELECT sum(n) FROM (SELECT count(cid) AS n FROM wants WHERE x='y' GROUP BY peer) WHERE time > now() - 6h GROUP BY time(1m)")
+	f("SELECT a FROM /where time/ WHERE b = 'group by time; it\\'s' ORDER BY time DESC", "SELECT a FROM /where time/ WHERE time > now() - 6h AND (b = 'group by time; it\\'s') ORDER BY time DESC")
+	f("SELECT time, a FROM m", "SELECT time, a FROM m WHERE time > now() - 6h")
+	f("SELECT a FROM m WHERE time > now() - {since} GROUP BY time({every})", "SELECT a FROM m WHERE time > now() - 6h GROUP BY time(5m)")
+
+	bad := func(statement, since string, flux bool, want string) {
+		t.Helper()
+		if got, err := Since(statement, since, "b", flux); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, %v, want %q", statement, got, err, want)
+		}
+	}
+	bad("SELECT a FROM m WHERE time > 0", "1h", false, "time of its own")
+	bad("SELECT a FROM m WHERE x = 1 AND (\"time\" > 0)", "1h", false, "time of its own")
+	bad("SELECT a FROM m; SELECT b FROM m", "1h", false, "one SELECT")
+	bad("SELECT a INTO n FROM m", "1h", false, "only reads")
+	bad("SHOW MEASUREMENTS", "1h", false, "one SELECT")
+	bad("from(bucket: \"b\") |> range(start: -1h)", "1h", true, "{since}")
+	for _, s := range []string{"", "1", "h", "-1h", "1h; DROP", "1y", "0h", "99999999999w", "1.5h"} {
+		bad("SELECT a FROM m", s, false, "allowed")
+	}
+	if got, err := Since(`from(bucket: "{bucket}/x") |> range(start: -{since})`, "1h30m", "b", true); err != nil || got != `from(bucket: "b/x") |> range(start: -1h30m)` {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestEvery(t *testing.T) {
+	for since, want := range map[string]string{"1m": "1s", "5m": "5s", "1h": "1m", "1d": "30m", "7d": "3h", "30d": "12h", "52w": "7d"} {
+		d, err := parseSpan(since)
+		if got := every(d); err != nil || got != want {
+			t.Errorf("%s: a step of %s, want %s", since, got, want)
+		}
+	}
+}

@@ -1,5 +1,0 @@
-//go:build !race
-
-package influx
-
-const raceEnabled = false

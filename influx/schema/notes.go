@@ -1,0 +1,14 @@
+package schema
+
+var Notes = &Measurement{
+	Name: "notes", Kind: Totals,
+	Point:   "something that dashboards mark: the monitor's start and end, points or events lost, the begin and end of a storm of wants, a step of the wall clock",
+	Answers: "What happened, and when?",
+	Query:   `SELECT kind, text, value FROM totals.notes WHERE time > now() - 7d ORDER BY time DESC`,
+	Tags: []Tag{
+		{Key: "kind", Values: []string{"start", "stop", "loss", "storm", "calm", "clock_step"}, Help: "start and stop of the monitor; loss: points or events were lost; storm: wants come at five times the usual rate and more than 100 a second; calm: the storm is over; clock_step: the wall clock was set by more than 2 s, or the machine slept"},
+		tagNode},
+	Fields: []Field{
+		{Key: "text", Type: String, Help: "the same for people"},
+		{Key: "value", Type: Int, Help: "loss: how many, since the note before; storm: wants in a second; calm: seconds that it lasted; clock_step: milliseconds, negative if back; else 0"}},
+}

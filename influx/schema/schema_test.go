@@ -1,0 +1,61 @@
+package schema_test
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/influx/schema"
+)
+
+func TestSchemaDoc(t *testing.T) {
+	influxtest.Generated(t, filepath.Join("..", "..", "docs", "schema.md"), schema.Doc())
+}
+
+// Tags are sorted, as InfluxDB likes them; each measurement has the tag node;
+// keys are told once; a peer's choice is never a tag; series are few.
+func TestSchema(t *testing.T) {
+	series, probes := 0, 0
+	names := map[string]bool{}
+	for _, m := range schema.All {
+		if names[m.Name] || m.Answers == "" || m.Point == "" || m.Query == "" || len(m.Fields) == 0 {
+			t.Errorf("%s: told twice or not told fully", m.Name)
+		}
+		names[m.Name] = true
+		var tags []string
+		for _, tag := range m.Tags {
+			tags = append(tags, tag.Key)
+			if tag.Values == nil && tag.Key != "node" && tag.Limit == 0 {
+				t.Errorf("%s: tag %s is open", m.Name, tag.Key)
+			}
+		}
+		if !slices.IsSorted(tags) || !slices.Contains(tags, "node") {
+			t.Errorf("%s: tags %v, want them sorted and node among them", m.Name, tags)
+		}
+		keys := map[string]bool{"time": true}
+		for _, k := range tags {
+			keys[k] = true
+		}
+		for _, f := range m.Fields {
+			if keys[f.Key] {
+				t.Errorf("%s: key %s twice", m.Name, f.Key)
+			}
+			keys[f.Key] = true
+		}
+		if m == schema.DHTProvide || m == schema.DHTRetrieve { // a scheduler writes these, no monitor
+			probes += m.Series()
+			continue
+		}
+		series += m.Series()
+		for _, r := range m.Rollups() {
+			series += r.Series()
+		}
+	}
+	if series >= 5000 {
+		t.Errorf("%d series, want fewer than 5000", series)
+	}
+	if probes > 1024 {
+		t.Errorf("%d series of the probe, want at most 1024", probes)
+	}
+}
