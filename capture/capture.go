@@ -1,9 +1,8 @@
 // Package capture turns what a node exchanges with the network into events.
 //
-// In: Bitswap's tracer callbacks, the bytes that the node writes to Bitswap
-// streams (Tap), libp2p's connection notifications and identify events, and a
-// clock for the periodic totals. Out: events on a bus. Promised: a callback
-// copies under the limits of package event and returns; it never blocks on a
+// In: what passes a boxo Bitswap network (Network), libp2p's connection
+// notifications and identify events, and a clock for the periodic totals. Out:
+// events on a bus. Promised: a callback copies under the limits of package event and returns; it never blocks on a
 // sink, never changes its arguments, keeps no block data, and a panic in
 // it is recovered, counted and logged, so that the node keeps running.
 package capture
@@ -40,13 +39,11 @@ type Capture struct {
 // counted is what the two sides of a proxy have in common.
 type counted struct {
 	clock   clock
-	traffic [event.Directions]counters
-	byHTTP  httpCounters
-	callers callers
+	traffic [event.MessageTransports][event.Directions]counters
+	failed  [event.MessageTransports]atomic.Uint64 // messages that could not be sent
 
-	limited   atomic.Uint64 // messages without an event because of the peer's rate
-	undecoded atomic.Uint64 // sent wantlists that could not be read back
-	guard     guard.Guard   // deferred by every callback
+	limited atomic.Uint64 // messages without an event because of the peer's rate
+	guard   guard.Guard   // deferred by every callback
 }
 
 // New returns a capture that publishes to b. A nil logger means slog's default.
@@ -92,29 +89,28 @@ func (c *Capture) Panics() uint64 { return c.guard.Panics() }
 // Limited returns how many messages made no event because their peer exceeded its rate.
 func (c *Capture) Limited() uint64 { return c.limited.Load() }
 
-// Undecoded returns how many messages of our own node the tap could not decode.
-func (c *Capture) Undecoded() uint64 { return c.undecoded.Load() }
-
-// Traffic returns the Bitswap counters of one direction since the start.
-func (c *Capture) Traffic(d event.Direction) event.Traffic { return c.traffic[d].read() }
-
-// MessageReceived implements boxo's tracer.Tracer. Bitswap calls it for every
-// message that came in, before it handles it. What came by HTTP is counted
-// separately (FromHTTP).
-func (c *Capture) MessageReceived(p peer.ID, m bsmsg.BitSwapMessage) {
-	defer c.guard.Recover("capture: message received")
-	if c.fromHTTP(m) {
-		return
-	}
-	c.message(event.Received, p, m, c.clock.now(), 0)
+// Traffic returns the counters of what passed by a transport in one direction
+// since the start.
+func (c *Capture) Traffic(via event.Transport, d event.Direction) event.Traffic {
+	return c.traffic[via][d].read()
 }
 
-// MessageSent implements boxo's tracer.Tracer. Bitswap's server calls it for
-// every message of blocks and presences that it is about to send. Bitswap's
-// client sends wants and cancels without a call of the tracer: Tap sees those.
+// SendErrors returns how many messages could not be sent by a transport so far.
+func (c *Capture) SendErrors(via event.Transport) uint64 { return c.failed[via].Load() }
+
+// MessageReceived reports a Bitswap message that came over libp2p, for programs
+// without a boxo network that Network could watch, before they handle it. With
+// MessageSent it implements boxo's tracer.Tracer; a tracer of boxo's Bitswap is
+// not called for the wants that it sends.
+func (c *Capture) MessageReceived(p peer.ID, m bsmsg.BitSwapMessage) {
+	defer c.guard.Recover("capture: message received")
+	c.message(passed{dir: event.Received, at: c.clock.now()}, p, m)
+}
+
+// MessageSent reports a Bitswap message that such a program has sent.
 func (c *Capture) MessageSent(p peer.ID, m bsmsg.BitSwapMessage) {
 	defer c.guard.Recover("capture: message sent")
-	c.message(event.Sent, p, m, c.clock.now(), 0)
+	c.message(passed{dir: event.Sent, at: c.clock.now(), sized: true}, p, m)
 }
 
 // counters is a Traffic that several callbacks may add to at once.

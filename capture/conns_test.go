@@ -184,13 +184,13 @@ func TestSamplesAddUpToAllTraffic(t *testing.T) {
 	}
 	c.Close()
 	var sum uint64
-	for sum < c.Traffic(event.Received).WantBlock {
+	for sum < c.Traffic(event.Libp2p, event.Received).WantBlock {
 		e := nextOf(next, event.KindSample)
 		require.Positive(t, e.Sample.Interval)
 		require.Equal(t, 1, e.Sample.Known, "the node itself")
 		sum += e.Sample.Traffic[event.Received].WantBlock
 	}
-	require.Equal(t, c.Traffic(event.Received).WantBlock, sum)
+	require.Equal(t, c.Traffic(event.Libp2p, event.Received).WantBlock, sum)
 }
 
 func TestAddressesOfAHostilePeerAreBounded(t *testing.T) {

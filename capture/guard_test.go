@@ -58,13 +58,13 @@ func TestAPanicInAnyCallbackIsCaught(t *testing.T) {
 		c.SetOrigin(nil)
 		c.conns.peers.set(testPeer, nil)
 	})
-	f("wantlist sent", func() {
-		raw, err := protoBytes(wantMessage(1))
-		require.NoError(t, err)
-		c.conns.peers.set(testPeer, new(peerState)) // without its parts
-		c.wantlistSent(testPeer, raw, c.clock.now())
-		c.conns.peers.set(testPeer, nil)
-	})
+	watched := c.Network(idleNetwork{}, event.Libp2p)
+	sender, err := watched.NewMessageSender(t.Context(), testPeer, nil)
+	require.NoError(t, err)
+	c.conns.peers.set(testPeer, new(peerState)) // without its parts
+	f("sent by a network", func() { require.NoError(t, sender.SendMsg(t.Context(), wantMessage(1))) })
+	f("received by a network", func() { watched.(*watchedNetwork).received(testPeer, wantMessage(1)) })
+	c.conns.peers.set(testPeer, nil)
 	f("sample", func() {
 		var before [event.Directions]event.Traffic
 		last := time.Now()

@@ -3,11 +3,12 @@ package capture
 import (
 	"context"
 	"crypto/rand"
-	"github.com/libp2p/go-libp2p/core/host"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
@@ -29,11 +31,19 @@ import (
 )
 
 // gatewayOf serves blocks as a trustless gateway, by TLS and HTTP/2 as httpnet
-// wants it. It returns its multiaddress.
-func gatewayOf(t *testing.T, all ...blocks.Block) ma.Multiaddr {
+// wants it. It returns its multiaddress, and what returns the requests that it
+// got so far by method and CID, without httpnet's probes.
+func gatewayOf(t *testing.T, all ...blocks.Block) (ma.Multiaddr, func() map[string]int) {
 	t.Helper()
+	var mu sync.Mutex
+	got := map[string]int{}
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := cid.Decode(strings.TrimPrefix(r.URL.Path, "/ipfs/"))
+		if !strings.HasSuffix(r.URL.Path, probe) {
+			mu.Lock()
+			got[r.Method+" "+c.String()]++
+			mu.Unlock()
+		}
 		for _, b := range all {
 			if err == nil && b.Cid().Equals(c) {
 				w.Header().Set("Content-Type", "application/vnd.ipld.raw")
@@ -43,7 +53,7 @@ func gatewayOf(t *testing.T, all ...blocks.Block) ma.Multiaddr {
 				return
 			}
 		}
-		if strings.HasSuffix(r.URL.Path, "/bafkqaaa") { // httpnet's probe, the empty block
+		if strings.HasSuffix(r.URL.Path, probe) {
 			return
 		}
 		http.NotFound(w, r)
@@ -53,13 +63,21 @@ func gatewayOf(t *testing.T, all ...blocks.Block) ma.Multiaddr {
 	t.Cleanup(s.Close)
 	u, err := url.Parse(s.URL)
 	require.NoError(t, err)
-	return ma.StringCast("/ip4/127.0.0.1/tcp/" + u.Port() + "/tls/http")
+	return ma.StringCast("/ip4/127.0.0.1/tcp/" + u.Port() + "/tls/http"), func() map[string]int {
+		mu.Lock()
+		defer mu.Unlock()
+		return maps.Clone(got)
+	}
 }
 
-// TestBlocksByHTTPAreNotBitswaps: a node that fetches by both, and from a peer
-// that is connected by both: what comes by HTTP makes no event and no count of Bitswap's, what
-// comes by a stream makes both, with the address that it came by.
-func TestBlocksByHTTPAreNotBitswaps(t *testing.T) {
+// probe is what httpnet asks for to see whether a server is one: the empty block.
+const probe = "/bafkqaaa"
+
+// TestHTTPIsNotBitswap: a node that fetches by both, and from a peer that is
+// connected by both. What is asked and comes by HTTP is counted apart, and its
+// events say so, with the address that was asked: as many requests as the
+// server got.
+func TestHTTPIsNotBitswap(t *testing.T) {
 	data := make([]byte, 5000)
 	_, _ = rand.Read(data)
 	byHTTP := blocks.NewBlock(data[:3000])
@@ -86,57 +104,72 @@ func TestBlocksByHTTPAreNotBitswaps(t *testing.T) {
 	defer c.Close()
 	seen := bsnetwork.NewConnectEventManager()
 	web := httpnet.New(h, httpnet.WithInsecureSkipVerify(true), httpnet.WithConnectEventManager(seen))
-	both := bsnetwork.New(h.Peerstore(), bsnet.NewFromIpfsHost(c.Tap(h), bsnet.WithConnectEventManager(seen)), web)
-	client := bitswap.New(ctx, both, nil, store(), bitswap.WithTracer(c), bitswap.SetSendDontHaves(true))
+	both := bsnetwork.New(h.Peerstore(), c.Network(bsnet.NewFromIpfsHost(h, bsnet.WithConnectEventManager(seen)), event.Libp2p), c.Network(web, event.HTTP))
+	client := bitswap.New(ctx, both, nil, store(), bitswap.SetSendDontHaves(true))
 	defer client.Close()
 
 	require.NoError(t, h.Connect(ctx, peer.AddrInfo{ID: other.ID(), Addrs: other.Addrs()}))
 	got, err := client.GetBlock(ctx, byStream.Cid())
 	require.NoError(t, err)
 	require.Equal(t, byStream.RawData(), got.RawData())
-	require.Zero(t, c.FromHTTP())
-	require.EqualValues(t, 1, c.Traffic(event.Received).Blocks)
+	require.Zero(t, c.Traffic(event.HTTP, event.Received))
+	require.EqualValues(t, 1, c.Traffic(event.Libp2p, event.Received).Blocks)
 
 	// Connected by libp2p too, which is not what the block comes by.
-	require.NoError(t, both.Connect(ctx, peer.AddrInfo{ID: provider.ID(), Addrs: []ma.Multiaddr{gatewayOf(t, byHTTP)}}))
+	gateway, requests := gatewayOf(t, byHTTP)
+	require.NoError(t, both.Connect(ctx, peer.AddrInfo{ID: provider.ID(), Addrs: []ma.Multiaddr{gateway}}))
 	require.True(t, web.IsConnectedToPeer(ctx, provider.ID()))
 	require.NoError(t, h.Connect(ctx, peer.AddrInfo{ID: provider.ID(), Addrs: provider.Addrs()}))
 	got, err = client.GetBlock(ctx, byHTTP.Cid())
 	require.NoError(t, err)
 	require.Equal(t, byHTTP.RawData(), got.RawData())
 
-	require.Eventually(t, func() bool { return c.FromHTTP().Blocks == 1 }, time.Minute, time.Millisecond)
-	require.EqualValues(t, len(byHTTP.RawData()), c.FromHTTP().BlockBytes)
-	require.Positive(t, c.FromHTTP().Messages)
-	traffic := c.Traffic(event.Received)
+	fromWeb := func() event.Traffic { return c.Traffic(event.HTTP, event.Received) }
+	require.Eventually(t, func() bool { return fromWeb().Blocks == 1 }, time.Minute, time.Millisecond)
+	require.EqualValues(t, len(byHTTP.RawData()), fromWeb().BlockBytes)
+	traffic := c.Traffic(event.Libp2p, event.Received)
 	require.EqualValues(t, 1, traffic.Blocks)
 	require.EqualValues(t, len(byStream.RawData()), traffic.BlockBytes)
 
+	// One that nobody has is asked for too.
+	short, enough := context.WithTimeout(ctx, time.Second)
+	defer enough()
+	nowhere := blocks.NewBlock([]byte("nowhere"))
+	_, err = client.GetBlock(short, nowhere.Cid())
+	require.Error(t, err)
+	require.Positive(t, requests()["HEAD "+nowhere.Cid().String()]+requests()["GET "+nowhere.Cid().String()])
+	require.NoError(t, client.Close()) // nothing more is asked
 	b.Close()
-	found := 0
+	found := map[event.Transport][]cid.Cid{}
+	asked := map[string]int{}
 	for buf := make([]*event.Event, 1); ; {
 		if _, _, err := r.Next(ctx, buf); err != nil {
 			require.ErrorIs(t, err, bus.ErrClosed)
 			break
 		}
 		e := buf[0]
-		for _, x := range e.Blocks {
-			require.Equal(t, byStream.Cid(), x.CID, "a block that came by HTTP, told as Bitswap's")
-			require.Equal(t, []event.Text{event.Text(other.Addrs()[0].String())}, e.Addrs)
-			found++
+		if e.Kind != event.KindMessage {
+			continue
 		}
-		for _, x := range e.Presences {
-			require.NotEqual(t, byHTTP.Cid(), x.CID, "a presence that came by HTTP, told as Bitswap's")
+		at := map[event.Transport]string{event.Libp2p: other.Addrs()[0].String(), event.HTTP: gateway.String()}[e.Transport]
+		for _, x := range e.Blocks {
+			found[e.Transport] = append(found[e.Transport], x.CID)
+			require.Equal(t, []event.Text{event.Text(at)}, e.Addrs)
+		}
+		if e.Transport != event.HTTP {
+			for _, x := range e.Presences {
+				require.NotEqual(t, byHTTP.Cid(), x.CID, "a presence that came by HTTP, reported as Bitswap's")
+			}
+			continue
+		}
+		require.Equal(t, provider.ID(), e.Peer)
+		for _, w := range e.Wants {
+			if !w.Cancel {
+				asked[map[event.WantType]string{event.WantBlock: "GET ", event.WantHave: "HEAD "}[w.Type]+w.CID.String()]++
+			}
 		}
 	}
-	require.Equal(t, 1, found)
-}
-
-// TestCallersCostLittle: what looks at each message with an answer allocates nothing.
-func TestCallersCostLittle(t *testing.T) {
-	var c callers
-	look := func() bool { return c.http() }
-	look()
-	require.Zero(t, testing.AllocsPerRun(100, func() { look() }))
-	require.False(t, look())
+	require.Equal(t, map[event.Transport][]cid.Cid{event.Libp2p: {byStream.Cid()}, event.HTTP: {byHTTP.Cid()}}, found)
+	require.NotEmpty(t, asked)
+	require.Equal(t, requests(), asked, "what the server got, and what was seen of it")
 }

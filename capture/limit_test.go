@@ -77,5 +77,5 @@ func TestAFloodDoesNotPushOthersOut(t *testing.T) {
 	require.LessOrEqual(t, got[false], allowed)
 	require.GreaterOrEqual(t, got[false], peerBurst)
 	require.EqualValues(t, messages-got[false], c.Limited())
-	require.EqualValues(t, messages+messages/1000, c.Traffic(event.Received).Messages, "all are counted")
+	require.EqualValues(t, messages+messages/1000, c.Traffic(event.Libp2p, event.Received).Messages, "all are counted")
 }

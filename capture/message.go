@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"time"
+
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
@@ -68,21 +70,35 @@ func list[T any](have []T, slab *[]T, n, size int) []T {
 	return out
 }
 
+// passed says how a message passed the node's border.
+type passed struct {
+	dir   event.Direction
+	via   event.Transport
+	at    int64         // when, nanoseconds since 1970 UTC
+	took  time.Duration // sending it
+	sized bool          // the node itself wrote it, so that its size on the wire is known
+	addrs []event.Text  // where the peer is; nil: the addresses of its connections
+}
+
 // message copies a Bitswap message into an event and publishes it, unless the
 // peer is over its limit.
-func (c *Capture) message(dir event.Direction, p peer.ID, m bsmsg.BitSwapMessage, at int64, wire int) {
+func (c *Capture) message(how passed, p peer.ID, m bsmsg.BitSwapMessage) {
 	a := c.arenas.Get().(*arena)
 	e := a.event(c.bus)
-	e.Time = at
+	e.Time = how.at
 	e.Kind = event.KindMessage
-	e.Dir = dir
+	e.Dir = how.dir
+	e.Transport, e.Took = how.via, how.took
 	e.Peer = p
 	e.Full = m.Full()
 	e.PendingBytes = m.PendingBytes()
-	e.WireSize = int32(wire)
+	e.WireSize = 0
 	e.Truncated, e.OversizeCID = 0, 0
 	info, bucket := c.conns.peer(p)
 	info.fill(e)
+	if how.addrs != nil {
+		e.Addrs = how.addrs
+	}
 	c.place(e)
 
 	t := event.Traffic{Messages: 1}
@@ -94,6 +110,10 @@ func (c *Capture) message(dir event.Direction, p peer.ID, m bsmsg.BitSwapMessage
 		e.Truncated = uint32(wants)
 	case wants > 0:
 		a.copyWants(e, &t, m)
+		if how.sized && presences == 0 && blocks == 0 {
+			e.WireSize = int32(wireSize(a.scratch, m.Full(), m.PendingBytes()))
+		}
+		a.forget(e)
 	}
 	if presences > 0 {
 		a.copyPresences(e, &t, m.BlockPresences())
@@ -102,8 +122,8 @@ func (c *Capture) message(dir event.Direction, p peer.ID, m bsmsg.BitSwapMessage
 		a.copyBlocks(e, &t, m.Blocks())
 	}
 	t.Truncated = uint64(e.Truncated)
-	c.traffic[dir].add(&t)
-	if dir == event.Sent || bucket.take(e.Time, 1+len(e.Wants)+len(e.Presences)+len(e.Blocks)) {
+	c.traffic[how.via][how.dir].add(&t)
+	if how.dir == event.Sent || bucket.take(e.Time, 1+len(e.Wants)+len(e.Presences)+len(e.Blocks)) {
 		c.arenas.Put(a)
 		c.bus.PublishSpare(e)
 		return
@@ -159,11 +179,16 @@ func (a *arena) copyWants(e *event.Event, t *event.Traffic, m bsmsg.BitSwapMessa
 		kinds[kindOf(&all[i])]++
 	}
 	t.WantBlock, t.WantHave, t.Cancel = kinds[0], kinds[1], kinds[2]
+}
+
+// forget ends the use of scratch: it keeps no long list, and no megabytes of a
+// CID; other CIDs stay until they are overwritten.
+func (a *arena) forget(e *event.Event) {
 	switch {
 	case cap(a.scratch) > maxScratch:
 		a.scratch = nil
 	case e.OversizeCID > 0:
-		clear(a.scratch) // do not keep a CID of megabytes; others may stay until they are overwritten
+		clear(a.scratch)
 	}
 }
 

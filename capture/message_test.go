@@ -97,11 +97,11 @@ func TestEveryPartOfAMessage(t *testing.T) {
 	require.Equal(t, []event.Block{{CID: block.Cid(), Size: 5}}, e.Blocks)
 	require.Equal(t, event.Traffic{
 		Messages: 1, WantBlock: 1, WantHave: 1, Cancel: 1, Have: 1, DontHave: 1, Blocks: 1, BlockBytes: 5,
-	}, c.Traffic(event.Received))
+	}, c.Traffic(event.Libp2p, event.Received))
 
 	c.MessageSent(testPeer, m)
 	require.Equal(t, event.Sent, next().Dir)
-	require.EqualValues(t, 1, c.Traffic(event.Sent).Messages)
+	require.EqualValues(t, 1, c.Traffic(event.Libp2p, event.Sent).Messages)
 }
 
 func TestEventsAreIndependent(t *testing.T) {
@@ -143,7 +143,7 @@ func TestHostileMessageIsBounded(t *testing.T) {
 	require.True(t, len(e.Presences) > 0 && len(e.Presences) <= event.MaxEntries, "%d presences", len(e.Presences))
 	require.LessOrEqual(t, len(e.Blocks), event.MaxEntries)
 	require.EqualValues(t, n+3000+3000-len(e.Wants)-len(e.Presences)-len(e.Blocks), e.Truncated)
-	tr := c.Traffic(event.Received)
+	tr := c.Traffic(event.Libp2p, event.Received)
 	require.EqualValues(t, n, tr.WantHave, "what is truncated is still counted")
 	require.EqualValues(t, 3000, tr.Have)
 	require.EqualValues(t, 3000, tr.Blocks)

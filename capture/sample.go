@@ -44,7 +44,7 @@ func (c *Capture) publishSample(ctx context.Context, h host.Host, s Sampling, be
 	out := &event.Sample{Interval: now.Sub(*last)}
 	*last = now
 	for d := range event.Directions {
-		t := c.traffic[d].read()
+		t := c.Traffic(event.Libp2p, d)
 		out.Traffic[d] = t.Sub(before[d])
 		before[d] = t
 	}

@@ -47,7 +47,7 @@ func TestWantsBeyondReasonAreCountedOnly(t *testing.T) {
 	require.Empty(t, e.Wants)
 	require.Len(t, e.Presences, 1)
 	require.EqualValues(t, maxRead+1, e.Truncated)
-	require.EqualValues(t, maxRead+1, c.Traffic(event.Received).Truncated)
+	require.EqualValues(t, maxRead+1, c.Traffic(event.Libp2p, event.Received).Truncated)
 	c.MessageReceived(testPeer, wantMessage(maxRead))
 	require.Len(t, next().Wants, event.MaxEntries)
 }

@@ -41,8 +41,8 @@ func TestSides(t *testing.T) {
 		require.Empty(t, e.Downstream)
 	}
 	for _, c := range []*Capture{up, down} {
-		require.EqualValues(t, 9, c.Traffic(event.Received).WantBlock)
-		require.EqualValues(t, 3, c.Traffic(event.Sent).WantBlock)
+		require.EqualValues(t, 9, c.Traffic(event.Libp2p, event.Received).WantBlock)
+		require.EqualValues(t, 3, c.Traffic(event.Libp2p, event.Sent).WantBlock)
 	}
 }
 

@@ -58,6 +58,7 @@ const (
 	KindSummary                    // figures derived from an interval's events: Summary
 	KindProxy                      // periodic totals of a proxy: Proxy
 	KindClockStep                  // the wall clock was set: ClockStep
+	KindSendError                  // a message that could not be sent: SendError
 )
 
 // String returns the kind's name in logs, filters and the stream.
@@ -79,6 +80,8 @@ func (k Kind) String() string {
 		return "proxy"
 	case KindClockStep:
 		return "clock_step"
+	case KindSendError:
+		return "send_error"
 	case KindProbe:
 		return "probe"
 	}
@@ -101,6 +104,25 @@ func (d Direction) String() string {
 		return "sent"
 	}
 	return "received"
+}
+
+// Transport says how a message travelled.
+type Transport uint8
+
+// The transports of messages; MessageTransports is their number, for arrays
+// indexed by one.
+const (
+	Libp2p Transport = iota // Bitswap on a libp2p stream
+	HTTP                    // a request to a trustless gateway, which boxo turns into messages
+	MessageTransports
+)
+
+// String returns the tag value of the transport: libp2p or http.
+func (t Transport) String() string {
+	if t == HTTP {
+		return "http"
+	}
+	return "libp2p"
 }
 
 // Side says where a proxy saw something: among the peers that ask it
@@ -204,11 +226,15 @@ type Event struct {
 	Full bool      // the message carried a full wantlist
 	Peer peer.ID   // the peer it is about; empty for samples and summaries
 
+	Transport Transport // of a message
+
 	Country string // of the peer's first public address: ISO 3166-1 alpha-2; "" if unknown or not configured
 	Gateway bool   // the peer is in the list of gateways
 
 	Side       Side // of a proxy; NoSide for what a node saw
 	Downstream Text // the configured name of the node behind the proxy, if Side is Downstream
+
+	Took time.Duration // that sending it took: KindMessage and KindSendError; 0 for what was received, or where it is not known
 
 	// KindMessage
 	PendingBytes int32  // bytes that the sender still has queued for the receiver, as the message says
@@ -228,6 +254,7 @@ type Event struct {
 	Proxy     *Proxy     // KindProxy
 	Probe     *Probe     // KindProbe
 	ClockStep *ClockStep // KindClockStep
+	SendError *SendError // KindSendError
 }
 
 // Clone returns a copy that may be kept. It has copies of Wants, Presences and
@@ -254,7 +281,7 @@ func (e *Event) At() time.Time { return time.Unix(0, e.Time).UTC() }
 // eventBytes and entryBytes are about what an event and an entry take in
 // memory, with a CID of ordinary length.
 const (
-	eventBytes = 344
+	eventBytes = 360
 	entryBytes = 80
 )
 
@@ -318,6 +345,16 @@ func (c *Conn) StateName() string {
 		return "closed"
 	}
 	return "opened"
+}
+
+// SendErrors are the classes of SendError, a closed set.
+var SendErrors = []string{"canceled", "timeout", "other"}
+
+// SendError is a message that could not be sent, or not all of it, and what was
+// in it.
+type SendError struct {
+	Class                    string // one of SendErrors
+	Wants, Presences, Blocks int    // entries; cancels are wants
 }
 
 // Identify is what a peer reported of itself in libp2p's identify protocol.

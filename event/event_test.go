@@ -9,11 +9,11 @@ import (
 // shared. A field that Event gets must be said here.
 func TestClone(t *testing.T) {
 	e := &Event{
-		Seq: 3, Time: 5, Kind: KindMessage, Dir: Sent, Full: true, Peer: "p", Country: "DE", Gateway: true, Side: Downstream, Downstream: "n",
+		Seq: 3, Time: 5, Kind: KindMessage, Dir: Sent, Transport: HTTP, Took: 1, Full: true, Peer: "p", Country: "DE", Gateway: true, Side: Downstream, Downstream: "n",
 		PendingBytes: 1, WireSize: 2, Truncated: 3, OversizeCID: 4,
 		Wants: []Want{{Priority: 1}, {Priority: 2}}, Presences: []Presence{{Type: DontHave}}, Blocks: []Block{{Size: 9}}, Addrs: []Text{"/a"},
 		Conn: new(Conn), Identify: new(Identify), Sample: new(Sample), Latency: new(Latency), Summary: new(Summary), Proxy: new(Proxy),
-		Probe: new(Probe), ClockStep: new(ClockStep),
+		Probe: new(Probe), ClockStep: new(ClockStep), SendError: new(SendError),
 	}
 	for i := range reflect.TypeOf(*e).NumField() {
 		if reflect.ValueOf(*e).Field(i).IsZero() {

@@ -49,7 +49,7 @@ func (m *Monitor) deps() httpapi.Deps {
 			d.Peers = func(onlyConnected bool) (int, iter.Seq[httpapi.PeerMetadata]) { return peerMetadata(h, onlyConnected) }
 		}
 		if !m.watched.NoBroadcast {
-			m.broadcaster = broadcast.New(m.capture.Tap(h), m.log)
+			m.broadcaster = broadcast.New(h, m.capture.MessageSent, m.log)
 			d.Broadcaster = m.broadcaster
 		}
 	}
@@ -78,15 +78,15 @@ func (m *Monitor) pipeline() status.Pipeline {
 	b := m.bus.Stats()
 	p := status.Pipeline{
 		Capture: status.Capture{
-			Received: status.Traffic(m.capture.Traffic(event.Received)),
-			Sent:     status.Traffic(m.capture.Traffic(event.Sent)),
-			Limited:  m.capture.Limited(), Undecoded: m.capture.Undecoded(), Panics: m.capture.Panics(),
+			Received: status.Traffic(m.capture.Traffic(event.Libp2p, event.Received)),
+			Sent:     status.Traffic(m.capture.Traffic(event.Libp2p, event.Sent)),
+			Limited:  m.capture.Limited(), Panics: m.capture.Panics(),
 		},
 		Bus:     status.Bus{Published: b.Published, Held: uint64(b.Held), HeldBytes: uint64(b.Bytes), Readers: []status.Reader{}},
 		Privacy: []status.Privacy{},
 		Clock:   m.clock.status(),
 	}
-	web := m.capture.FromHTTP()
+	web := m.capture.Traffic(event.HTTP, event.Received)
 	p.Capture.HTTPMessages, p.Capture.HTTPBlocks, p.Capture.HTTPBlockBytes = web.Messages, web.Blocks, web.BlockBytes
 	if m.watched.Panics != nil {
 		p.Capture.Panics += m.watched.Panics()
@@ -200,3 +200,6 @@ func (m *Monitor) top(kind string, n int) (any, error) {
 	}
 	return out, nil
 }
+
+// traffic returns the counters of Bitswap over libp2p in one direction.
+func (m *Monitor) traffic(d event.Direction) event.Traffic { return m.capture.Traffic(event.Libp2p, d) }

@@ -104,7 +104,7 @@ func (m *Monitor) openIntrospection() (err error) {
 		providers.Agents = in.sampledAgents
 	}
 	in.node = nodestate.New(m.watched.Node, nodestate.Config{
-		Started: in.started, Named: in.named, Bitswap: m.capture.Traffic, Origin: m.whence, RepoBytes: in.repoBytes,
+		Started: in.started, Named: in.named, Bitswap: m.traffic, Origin: m.whence, RepoBytes: in.repoBytes,
 		Proxy: m.watched.Proxy, Logger: m.log,
 	})
 	if err = errors.Join(in.node.Register(in.registry), in.registry.RegisterDataProviders(providers)); err != nil {

@@ -377,7 +377,7 @@ type Status struct {
 // Status reads the counters.
 func (m *Monitor) Status() Status {
 	s := Status{
-		Messages: m.capture.Traffic(event.Received).Messages + m.capture.Traffic(event.Sent).Messages,
+		Messages: m.capture.Traffic(event.Libp2p, event.Received).Messages + m.capture.Traffic(event.Libp2p, event.Sent).Messages,
 	}
 	if m.watched.Host != nil {
 		s.Peers = len(m.watched.Host.Network().Peers())

@@ -88,23 +88,23 @@ func (p *Plugin) Init(env *kuboplugin.Environment) error {
 	return nil
 }
 
-// Options adds the capture to the node's parts: a tracer for what comes in
-// and what the server sends, and a tap for what the client sends. If kubo's
-// constructor is not the one that the tap was made for, the node runs with
-// the tracer alone and says so.
+// Options adds the capture to the node's parts: Bitswap is built by NewBitswap.
+// If kubo's constructor is not the one that it was written for, kubo's own builds
+// it, with a tracer that sees what comes in and what the server sends, and the
+// log says what is missing.
 func (p *Plugin) Options(info core.FXNodeInfo) ([]fx.Option, error) {
-	opts := append(info.FXOptions, fx.Provide(fx.Annotate(
-		func() bitswap.Option { return bitswap.WithTracer(p.capture) },
-		fx.ResultTags(`group:"bitswap-options"`),
-	)), p.taps.options())
+	opts := append(info.FXOptions, p.taps.options())
 	if err := p.drift(); err != nil {
-		p.log.Error("wants and cancels that this node sends are not captured", "reason", err)
-		return opts, nil
+		p.log.Error("this kubo builds Bitswap in another way: wants and cancels that this node sends are not captured, and blocks that come by HTTP count as Bitswap's", "err", err)
+		return append(opts, fx.Provide(fx.Annotate(
+			func() bitswap.Option { return bitswap.WithTracer(p.capture) },
+			fx.ResultTags(`group:"bitswap-options"`),
+		))), nil
 	}
-	return append(opts, fx.Decorate(tapBitswap(p.capture.Tap))), nil
+	return append(opts, fx.Decorate(NewBitswap(p.capture.Network))), nil
 }
 
-// drift says why the tap cannot be used with the kubo that is linked in.
+// drift returns why NewBitswap cannot be used with the kubo that is linked in.
 func (p *Plugin) drift() error {
 	return checkConstructor(constructor(&config.Config{}).Type())
 }

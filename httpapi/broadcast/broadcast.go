@@ -54,15 +54,16 @@ var bitswapProtocols = []protocol.ID{
 // would keep the wants, repeat them and fetch the blocks.
 type Broadcaster struct {
 	host  host.Host
+	sent  func(peer.ID, bsmsg.BitSwapMessage) // called with each message that was sent
 	guard guard.Guard
 }
 
 var _ httpapi.Broadcaster = (*Broadcaster)(nil)
 
-// New makes a broadcaster. With a host that capture taps, what it sends is
-// captured like everything else that the node sends.
-func New(h host.Host, log *slog.Logger) *Broadcaster {
-	return &Broadcaster{host: h, guard: guard.Guard{Log: log}}
+// New returns a broadcaster that calls sent with each message that it has sent,
+// for capture to see it.
+func New(h host.Host, sent func(peer.ID, bsmsg.BitSwapMessage), log *slog.Logger) *Broadcaster {
+	return &Broadcaster{host: h, sent: sent, guard: guard.Guard{Log: log}}
 }
 
 // Panics is how many panics of its own it caught.
@@ -224,7 +225,11 @@ func (o *sending) send(ctx context.Context, message func() bsmsg.BitSwapMessage)
 		s := o.stream
 		stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
 		defer stop()
-		err := write(s, message())
+		m := message()
+		err := write(s, m)
+		if err == nil {
+			o.b.sent(o.peer, m)
+		}
 		if !stop() && err == nil {
 			err = ctx.Err()
 		}

@@ -114,7 +114,7 @@ func TestBroadcast(t *testing.T) {
 	for _, p := range []host.Host{today, old, none} {
 		connect(t, h, p)
 	}
-	x := New(c.Tap(h), slog.New(slog.DiscardHandler))
+	x := New(h, c.MessageSent, slog.New(slog.DiscardHandler))
 	cids := someCIDs(t, 3)
 	kinds := map[string]event.WantType{today.ID().String(): event.WantHave, old.ID().String(): event.WantBlock}
 
@@ -151,17 +151,16 @@ func TestBroadcast(t *testing.T) {
 	}
 
 	// What we send is captured as sent.
-	require.EqualValues(t, 3, c.Traffic(event.Sent).WantHave)
-	require.EqualValues(t, 3, c.Traffic(event.Sent).WantBlock)
-	require.EqualValues(t, 6, c.Traffic(event.Sent).Cancel)
-	require.Zero(t, c.Undecoded())
+	require.EqualValues(t, 3, c.Traffic(event.Libp2p, event.Sent).WantHave)
+	require.EqualValues(t, 3, c.Traffic(event.Libp2p, event.Sent).WantBlock)
+	require.EqualValues(t, 6, c.Traffic(event.Libp2p, event.Sent).Cancel)
 }
 
 func TestBroadcastWantCancel(t *testing.T) {
 	h := newHost(t)
 	p, got := newPeer(t)
 	connect(t, h, p)
-	x := New(h, slog.New(slog.DiscardHandler))
+	x := New(h, unseen, slog.New(slog.DiscardHandler))
 	cids := someCIDs(t, 2)
 	const after = 300 * time.Millisecond
 
@@ -217,7 +216,7 @@ func TestBroadcastToADeafPeer(t *testing.T) {
 	t.Cleanup(func() { close(hold) })
 	deaf.SetStreamHandler(bsnet.ProtocolBitswap, func(s network.Stream) { <-hold; _ = s.Reset() })
 	connect(t, h, deaf)
-	x := New(h, slog.New(slog.DiscardHandler))
+	x := New(h, unseen, slog.New(slog.DiscardHandler))
 	var cids []cid.Cid
 	for i := range 20_000 { // more than a stream's window
 		m, err := multihash.Sum(fmt.Append(nil, i), multihash.SHA2_256, -1)
@@ -234,7 +233,7 @@ func TestBroadcastToADeafPeer(t *testing.T) {
 }
 
 func TestBroadcastWithoutPeers(t *testing.T) {
-	x := New(newHost(t), slog.New(slog.DiscardHandler))
+	x := New(newHost(t), unseen, slog.New(slog.DiscardHandler))
 	require.Empty(t, x.Want(t.Context(), someCIDs(t, 1)))
 	require.Empty(t, x.Cancel(t.Context(), someCIDs(t, 1)))
 	require.Empty(t, x.WantCancel(t.Context(), someCIDs(t, 1), time.Hour))
@@ -267,3 +266,6 @@ func TestBroadcastWorkers(t *testing.T) {
 		require.Equal(t, 1, n, "%d", i)
 	}
 }
+
+// unseen is for broadcasts that nobody captures.
+func unseen(peer.ID, bsmsg.BitSwapMessage) {}

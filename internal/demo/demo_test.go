@@ -20,18 +20,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/loopback/dialtest"
+	"github.com/ipfsmon/ipfsmon/plugin"
 
-	"github.com/ipfs/boxo/bitswap"
 	"github.com/ipfs/kubo/commands"
 	"github.com/ipfs/kubo/config"
 	"github.com/ipfs/kubo/core"
 	"github.com/ipfs/kubo/core/corehttp"
 	kubop2p "github.com/ipfs/kubo/core/node/libp2p"
 	"github.com/ipfs/kubo/repo"
-	"github.com/libp2p/go-libp2p"
-	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/peerstore"
 	"go.uber.org/fx"
 	"go.uber.org/goleak"
 )
@@ -41,27 +37,25 @@ var dials = dialtest.Watch()
 // What stays behind is one per process: the sweeper of libp2p's bandwidth
 // meters and the worker that OpenCensus starts in an init.
 func TestMain(m *testing.M) {
-	core.RegisterFXOptionFunc(tracer.options)
+	core.RegisterFXOptionFunc(watched.options)
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/libp2p/go-flow-metrics.(*sweeper).run"),
 		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"),
 	)
 }
 
-// tracer gives Bitswap a tracer in those nodes that are made while it is set:
-// kubo knows such options for all nodes of the process only.
-var tracer tracerSwitch
+// watched has those nodes watched that are made while it is set: kubo knows such
+// options for all nodes of the process only.
+var watched watchedSwitch
 
-type tracerSwitch struct{ capture *capture.Capture }
+type watchedSwitch struct{ capture *capture.Capture }
 
-func (s *tracerSwitch) options(info core.FXNodeInfo) ([]fx.Option, error) {
+func (s *watchedSwitch) options(info core.FXNodeInfo) ([]fx.Option, error) {
 	c := s.capture
 	if c == nil {
 		return info.FXOptions, nil
 	}
-	return append(info.FXOptions, fx.Provide(fx.Annotate(
-		func() bitswap.Option { return bitswap.WithTracer(c) },
-		fx.ResultTags(`group:"bitswap-options"`)))), nil
+	return append(info.FXOptions, fx.Decorate(plugin.NewBitswap(c.Network))), nil
 }
 
 // seen counts what happened at the stand-in for the monitored node.
@@ -101,21 +95,14 @@ func startMonitored(t *testing.T) (api string, s *seen) {
 		t.Fatal(err)
 	}
 	p.cfg.Provide.Enabled = config.True
-	tracer.capture = c
+	watched.capture = c
 	n, err := core.NewNode(context.Background(), &core.BuildCfg{
-		Online:  true,
-		Routing: kubop2p.DHTServerOption,
-		Host: func(id peer.ID, ps peerstore.Peerstore, opts ...libp2p.Option) (host.Host, error) {
-			h, err := kubop2p.DefaultHostOption(id, ps, opts...)
-			if err != nil {
-				return nil, err
-			}
-			return c.Tap(h), nil
-		},
+		Online:          true,
+		Routing:         kubop2p.DHTServerOption,
 		Repo:            &repo.Mock{C: p.cfg, D: p.store},
 		ShutdownTimeout: stopTime,
 	})
-	tracer.capture = nil
+	watched.capture = nil
 	if err != nil {
 		t.Fatal(err)
 	}
