@@ -18,17 +18,17 @@ const loss = (value) => (r) => (value(r) > 0 ? html`<b class="bad">${number(valu
 
 const columns = [
   col('name', 'Node', 'minmax(90px, 1fr)', (r) => r.name, (r) => html`<${Words} max=${64}>${r.name}<//>`, false),
-  col('state', 'State', '112px', (r) => stateOf(r)[0], (r) => html`<span class=${`status ${stateOf(r)[1]}`}><i aria-hidden="true"></i>${stateOf(r)[0]}</span>`, false),
-  col('rtt', 'Round trip', '92px', (r) => (r.rtt ? r.rtt.p50_us : -1), (r) => ms(r.rtt, 'p50')),
-  col('slow', 'Slowest 1 %', '96px', (r) => (r.rtt ? r.rtt.p99_us : -1), (r) => ms(r.rtt, 'p99'), true, 2),
-  col('share', 'Share', '76px', (r) => r.share_permille, (r) => percent(r.share_permille, 1000), true, 5),
+  col('state', 'State', '100px', (r) => stateOf(r)[0], (r) => html`<span class=${`status ${stateOf(r)[1]}`}><i aria-hidden="true"></i>${stateOf(r)[0]}</span>`, false),
+  col('rtt', 'Round trip', '92px', (r) => (r.rtt ? r.rtt.p50_us : -1), (r) => ms(r.rtt, 'p50'), true, 1),
+  col('slow', 'Slowest 1 %', '96px', (r) => (r.rtt ? r.rtt.p99_us : -1), (r) => ms(r.rtt, 'p99'), true, 3),
+  col('share', 'Share', '76px', (r) => r.share_permille, (r) => percent(r.share_permille, 1000), true, 4),
   col('outstanding', 'Asked', '76px', (r) => r.outstanding, null, true, 6),
-  col('verified', 'Verified', '88px', (r) => r.verified, null, true, 7), col('bytes', 'Data', '92px', (r) => r.verified_bytes, (r) => bytes(r.verified_bytes), true, 1),
-  col('refused', 'Refused', '84px', (r) => r.refused, loss((r) => r.refused), true, 8),
-  col('dont', 'Has not', '84px', (r) => r.dont_have, null, true, 1), col('late', 'Late', '70px', (r) => r.late, null, true, 3),
-  col('timeouts', 'Timed out', '88px', (r) => r.timeouts, loss((r) => r.timeouts), true, 1),
-  col('connects', 'Connects', '84px', (r) => r.connects, null, true, 3),
-  col('peer', 'Peer', '128px', (r) => r.peer_id, (r) => html`<${Peer} id=${r.peer_id} />`, false, 4),
+  col('verified', 'Verified', '76px', (r) => r.verified), col('bytes', 'Data', '92px', (r) => r.verified_bytes, (r) => bytes(r.verified_bytes), true, 2),
+  col('refused', 'Refused', '70px', (r) => r.refused, loss((r) => r.refused)),
+  col('dont', 'Has not', '84px', (r) => r.dont_have, null, true, 7), col('late', 'Late', '70px', (r) => r.late, null, true, 8),
+  col('timeouts', 'Timed out', '88px', (r) => r.timeouts, loss((r) => r.timeouts), true, 2),
+  col('connects', 'Connects', '84px', (r) => r.connects, null, true, 9),
+  col('peer', 'Peer', '128px', (r) => r.peer_id, (r) => html`<${Peer} id=${r.peer_id} />`, false, 5),
 ];
 
 export function ProxyView({ view }) {
