@@ -49,6 +49,10 @@ func (e *Event) ToEvent() (*event.Event, error) {
 func (m *Message) fill(out *event.Event) {
 	out.Full, out.PendingBytes, out.WireSize = m.Full, m.PendingBytes, m.WireSize
 	out.Truncated, out.OversizeCID = m.Truncated, m.OversizeCID
+	out.Took = time.Duration(max(m.Duration, 0))
+	if m.Transport == event.HTTP.String() {
+		out.Transport = event.HTTP
+	}
 	left := func(n int) int {
 		if n > event.MaxEntries {
 			out.Truncated += uint32(n - event.MaxEntries)

@@ -11,12 +11,12 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
-// hasV3 reports whether version 3 of the protocol has the event: it has received
-// messages and connections only.
+// hasV3 reports whether version 3 of the protocol has a place for the event: it
+// knows messages received over libp2p, and connections, nothing else.
 func hasV3(e *event.Event) bool {
 	switch e.Kind {
 	case event.KindMessage:
-		return e.Dir == event.Received
+		return e.Dir == event.Received && e.Transport == event.Libp2p
 	case event.KindConnection:
 		return e.Conn != nil
 	}

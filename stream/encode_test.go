@@ -180,7 +180,10 @@ func asClient(e *event.Event) *Event {
 		return out
 	}
 	m := &Message{Full: e.Full, Wants: []Want{}, Blocks: []cid.Cid{}, Presences: []Presence{}, Addrs: []string{},
-		PendingBytes: e.PendingBytes, WireSize: e.WireSize, Truncated: e.Truncated, OversizeCID: e.OversizeCID}
+		PendingBytes: e.PendingBytes, WireSize: e.WireSize, Truncated: e.Truncated, OversizeCID: e.OversizeCID, Duration: int64(e.Took)}
+	if e.Transport == event.HTTP {
+		m.Transport = "http"
+	}
 	for _, w := range e.Wants {
 		one := Want{Cid: w.CID, Cancel: true}
 		if !w.Cancel {

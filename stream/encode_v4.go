@@ -72,6 +72,10 @@ func appendMessage(dst []byte, e *event.Event) []byte {
 	dst = appendInt(dst, "wire_size", int64(e.WireSize))
 	dst = appendInt(dst, "truncated", int64(e.Truncated))
 	dst = appendInt(dst, "oversize_cid", int64(e.OversizeCID))
+	if e.Transport != event.Libp2p {
+		dst = appendString(dst, "transport", e.Transport.String())
+	}
+	dst = appendInt(dst, "duration_ns", int64(e.Took))
 	return append(dst, '}')
 }
 

@@ -45,6 +45,8 @@ type Message struct {
 	WireSize     int32   `json:"wire_size,omitempty"`     // bytes of the message; 0 if unknown
 	Truncated    uint32  `json:"truncated,omitempty"`     // entries left out by the monitor
 	OversizeCID  uint32  `json:"oversize_cid,omitempty"`  // bytes of the longest CID replaced by its hash
+	Transport    string  `json:"transport,omitempty"`     // "http", or "" for libp2p
+	Duration     int64   `json:"duration_ns,omitempty"`   // that sending it took, 0 where unknown
 }
 
 // Want is an entry of a wantlist.

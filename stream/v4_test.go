@@ -61,7 +61,22 @@ func goldenEventsProxy() []*event.Event {
 	return all
 }
 
+// goldenEventsHTTP are what was asked and answered by HTTP, and a message that
+// took a while to send.
+func goldenEventsHTTP() []*event.Event {
+	asked, answered, slow := message(14, 2), message(15, 0), message(16, 1)
+	asked.Dir, asked.Transport, asked.Took = event.Sent, event.HTTP, 1500*time.Microsecond
+	answered.Transport = event.HTTP
+	answered.Blocks = []event.Block{{CID: testCID(0, 3), Size: 1000}}
+	slow.Dir, slow.Took = event.Sent, 3*time.Second
+	return []*event.Event{asked, answered, slow}
+}
+
 func TestGoldenJSONV4(t *testing.T) {
+	goldenJSONV4(t, "v4-http.jsonl", goldenEventsHTTP())
+	for i, e := range goldenEventsHTTP() {
+		require.False(t, hasV3(e), "event %d: version 3 knows nothing of it", i)
+	}
 	goldenJSONV4(t, "v4.jsonl", goldenEventsV4())
 	goldenJSONV4(t, "v4-proxy.jsonl", goldenEventsProxy())
 	require.False(t, hasV4(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
@@ -89,7 +104,7 @@ func goldenJSONV4(t *testing.T, name string, events []*event.Event) {
 }
 
 func TestEventsComeBack(t *testing.T) {
-	for _, in := range append(goldenEventsV4()[5:], goldenEventsProxy()...) {
+	for _, in := range slices.Concat(goldenEventsV4()[5:], goldenEventsProxy(), goldenEventsHTTP()) {
 		out, err := asClient(in).ToEvent()
 		require.NoError(t, err)
 		want := *in

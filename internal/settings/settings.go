@@ -223,15 +223,20 @@ func TypeName(t reflect.Type) string {
 // secret: those of lists of objects.
 func FromEnv(prefix string, into any) error {
 	v := reflect.ValueOf(into).Elem()
-	var off []reflect.Value
+	off := map[string]reflect.Value{} // by key: parts that envconfig makes though nothing sets them
 	for i := range v.NumField() {
-		if f := v.Field(i); f.Kind() == reflect.Pointer && f.IsNil() && f.CanSet() {
-			off = append(off, f)
+		if f := v.Field(i); f.Kind() == reflect.Pointer && f.Type().Elem().Kind() == reflect.Struct && f.IsNil() && f.CanSet() {
+			off[v.Type().Field(i).Name] = f
 		}
 	}
 	byName := map[string]Field{}
 	for _, f := range Fields(v.Type(), prefix) {
 		byName[f.Env] = f
+		if part, _, inside := strings.Cut(f.Key, "."); inside && f.Env != "" {
+			if _, set := os.LookupEnv(f.Env); set {
+				delete(off, part)
+			}
+		}
 	}
 	var errs []error
 	for {
@@ -257,9 +262,7 @@ func FromEnv(prefix string, into any) error {
 		}
 	}
 	for _, f := range off {
-		if !f.IsNil() && f.Elem().IsZero() {
-			f.SetZero()
-		}
+		f.SetZero()
 	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package settings_test
 
 import (
 	"encoding/json"
+	"os"
 	"reflect"
 	"testing"
 
@@ -83,6 +84,16 @@ func TestFromEnv(t *testing.T) {
 	var c config
 	require.NoError(t, settings.FromEnv("T", &c))
 	require.Nil(t, c.Inner)
+	require.Nil(t, c.On)
+	t.Setenv("T_ON", "false")
+	t.Setenv("T_INN_PORT", "0")
+	require.NoError(t, settings.FromEnv("T", &c))
+	require.NotNil(t, c.On, "what is set to its zero value is set")
+	require.False(t, *c.On)
+	require.NotNil(t, c.Inner)
+	c = config{}
+	require.NoError(t, os.Unsetenv("T_ON"))
+	require.NoError(t, os.Unsetenv("T_INN_PORT"))
 	t.Setenv("T_MOST", "1.5GB")
 	t.Setenv("T_INN_NAMES", "a,b")
 	require.NoError(t, settings.FromEnv("T", &c))

@@ -110,6 +110,7 @@ func TestStackDocker(t *testing.T) {
 	_, err = e.try(nil, "docker/restore.sh", folder)
 	require.ErrorContains(t, err, "the stack has containers")
 	e.stack("down", "-v")
+	e.docker("volume", "rm", repository)
 	require.Empty(t, e.docker("volume", "ls", "-q", "--filter", "label=com.docker.compose.project=ipfsmontest"))
 	_, err = e.try(nil, "docker/restore.sh", folder)
 	require.NoError(t, err)
