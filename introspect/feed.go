@@ -22,7 +22,7 @@ var (
 	typeMessage = NewEventType("BitswapMessage", columns(
 		"peer", peerID, "direction", text, "agent", text, "country", text, "full", other, "wire_size", number, "pending_bytes", number,
 		"want_blocks", number, "want_haves", number, "cancels", number, "haves", number, "dont_haves", number,
-		"blocks", number, "block_bytes", number, "truncated", number, "wants", other, "presences", other, "block_list", other, "side", text, "downstream", text)...)
+		"blocks", number, "block_bytes", number, "truncated", number, "wants", other, "presences", other, "block_list", other, "side", text, "downstream", text, "transport", text)...)
 	typeOpened = NewEventType("ConnectionOpened", connColumns...)
 	typeClosed = NewEventType("ConnectionClosed", connColumns...)
 
@@ -54,6 +54,7 @@ type messageContent struct {
 	Country      string          `json:"country,omitempty"`
 	Side         string          `json:"side,omitempty"`
 	Downstream   event.Text      `json:"downstream,omitempty"`
+	Transport    string          `json:"transport"` // libp2p, or http: a request to a trustless gateway
 	Full         bool            `json:"full,omitempty"`
 	WireSize     int32           `json:"wire_size,omitempty"`
 	PendingBytes int32           `json:"pending_bytes,omitempty"`
@@ -184,7 +185,7 @@ func (f *Feed) take(e *event.Event) {
 func (f *Feed) message(e *event.Event) messageContent {
 	out := messageContent{
 		Peer: e.Peer.String(), Direction: e.Dir.String(), Agent: f.agent(e.Peer), Country: e.Country, Full: e.Full,
-		Side: e.Side.String(), Downstream: e.Downstream,
+		Side: e.Side.String(), Downstream: e.Downstream, Transport: e.Transport.String(),
 		WireSize: e.WireSize, PendingBytes: e.PendingBytes, Blocks: len(e.Blocks), Truncated: e.Truncated,
 	}
 	for i := range e.Wants {

@@ -59,15 +59,16 @@ func TestFeed(t *testing.T) {
 		e.Blocks = append(e.Blocks, event.Block{CID: cidOf(i), Size: 1 << 20})
 	}
 	e.Country, e.Full, e.PendingBytes, e.Truncated = "DE", true, 5, 6
-	e.Side, e.Downstream = event.Downstream, "a"
+	e.Side, e.Downstream, e.Transport = event.Downstream, "a", event.HTTP
 	b.Publish(e)
 	got := p.next().GetEvent()
 	require.Equal(t, "BitswapMessage", got.GetType().GetName())
-	require.Len(t, got.GetType().GetPropertyTypes(), 20)
+	require.Len(t, got.GetType().GetPropertyTypes(), 21)
 	var m messageContent
 	require.NoError(t, json.Unmarshal([]byte(got.GetContent()), &m))
 	require.Equal(t, goldenPeer, m.Peer)
 	require.Equal(t, "received", m.Direction)
+	require.Equal(t, "http", m.Transport)
 	require.Equal(t, "downstream a", m.Side+" "+string(m.Downstream))
 	require.Equal(t, []int{15, 16, 15, 15, 15, 30}, []int{m.WantBlocks, m.WantHaves, m.Cancels, m.Haves, m.DontHaves, m.Blocks})
 	require.EqualValues(t, 30<<20, m.BlockBytes)

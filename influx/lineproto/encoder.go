@@ -159,6 +159,9 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 		bufs[schema.Totals], points[schema.Totals] = e.probe(bufs[schema.Totals], ev), 1
 		return bufs, points
 	}
+	if ev.Kind == event.KindMessage && ev.Transport != event.Libp2p {
+		return bufs, points // history and totals are of Bitswap over libp2p
+	}
 	e.count(ev)
 	switch {
 	case e.noHistory:

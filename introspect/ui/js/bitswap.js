@@ -60,7 +60,7 @@ function inside({ e, m }) {
   const total = types.reduce((n, t) => n + count(m, t), 0);
   const lines = entries.map((e) => html`<${Entry} e=${e} />`);
   const rest = [clock(e.ts, true), total > entries.length && `${number(total - entries.length)} more entries`, numeric(m.truncated) > 0 && `${number(m.truncated)} left out at capture`, m.full && 'a full wantlist', m.side && `${shown(m.side, 20)}${m.downstream ? ` ${shown(m.downstream, 64)}` : ''}`,
-    numeric(m.wire_size) > 0 && `${bytes(m.wire_size)} on the wire`, numeric(m.pending_bytes) > 0 && `${bytes(m.pending_bytes)} held back`].filter(Boolean);
+    m.transport === 'http' && 'over HTTP', numeric(m.wire_size) > 0 && `${bytes(m.wire_size)} on the wire`, numeric(m.pending_bytes) > 0 && `${bytes(m.pending_bytes)} held back`].filter(Boolean);
   lines.push(html`<span class="muted">${rest.join(', ')}${m.agent ? html`, agent <${Words} max=${300}>${m.agent}<//>` : ''}</span>`);
   return lines;
 }
