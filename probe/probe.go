@@ -152,7 +152,7 @@ func (m *Measurer) Provide(ctx context.Context, content []byte) Measurement {
 	err := m.Router.Provide(w.ctx, r.CID, true)
 	r.Duration = time.Since(w.began)
 	r.Lookup = w.end("", r.Duration)
-	r.fail(err, StepProvide)
+	r.End(err, StepProvide)
 	return r
 }
 
@@ -176,7 +176,7 @@ func (m *Measurer) Retrieve(ctx context.Context, c cid.Cid) Measurement {
 	r.Lookup = w.end(p.ID, r.Duration)
 	for range found { // its last goroutines
 	}
-	r.fail(err, StepRetrieval)
+	r.End(err, StepRetrieval)
 	if ok {
 		m.forget(p.ID)
 	}
@@ -193,8 +193,8 @@ func (m *Measurer) forget(p peer.ID) {
 	m.Host.Peerstore().ClearAddrs(p)
 }
 
-// fail tells how it ended, in the one step that the DHT has.
-func (r *Measurement) fail(err error, step string) {
+// End sets how a measurement of one step ended. Its Duration is set before.
+func (r *Measurement) End(err error, step string) {
 	if err != nil {
 		r.Err = err.Error()
 		if errors.Is(err, context.DeadlineExceeded) {

@@ -26,6 +26,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/probe"
+	"github.com/ipfsmon/ipfsmon/probe/ipni"
 	"github.com/ipfsmon/ipfsmon/probe/server"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
@@ -309,7 +310,7 @@ func probeBootstrap(texts []string) ([]peer.AddrInfo, error) {
 
 // probeIndexer makes what talks to the indexer, and serves what the indexer
 // fetches; nil without --indexer-host.
-func probeIndexer(c *cli.Context, p *probe.Peer) (*probe.Indexer, func(), error) {
+func probeIndexer(c *cli.Context, p *probe.Peer) (*ipni.Indexer, func(), error) {
 	host := c.String("indexer-host")
 	if host == "" {
 		return nil, func() {}, nil
@@ -339,7 +340,7 @@ func probeIndexer(c *cli.Context, p *probe.Peer) (*probe.Indexer, func(), error)
 		_ = l.Close()
 		return nil, nil, fmt.Errorf("probe server: --publisher-announce %q: %w", at, err)
 	}
-	x := &probe.Indexer{URL: u, Publish: addr, Key: p.Key, Addrs: p.Host.Addrs(), Client: &http.Client{}}
+	x := &ipni.Indexer{URL: u, Publish: addr, Key: p.Key, Addrs: p.Host.Addrs(), Client: &http.Client{}}
 	s := &http.Server{Handler: probe.Guard.Handler("probe: answer an indexer", x), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
 	conns := listen.NewConns(listen.Bounds{Total: 256, PerAddress: 16})
 	conns.Serve(s)

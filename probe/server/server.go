@@ -25,6 +25,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/probe"
+	"github.com/ipfsmon/ipfsmon/probe/ipni"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
@@ -51,7 +52,7 @@ type Config struct {
 	Token         string // asked for as "Authorization: Bearer ..." if not ""
 
 	Measurer   *probe.Measurer
-	Indexer    *probe.Indexer // nil: no IPNI
+	Indexer    *ipni.Indexer // nil: no IPNI
 	Metrics    *probe.ServerMetrics
 	Generation Generation // of answers to requests that name none
 

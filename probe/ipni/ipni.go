@@ -1,4 +1,11 @@
-package probe
+// Package ipni measures an indexer of IPNI: it publishes advertisements as a
+// provider does, and looks CIDs up.
+//
+// In: content, CIDs. Out: measurements of package probe, with a step for each
+// stage of a publication. Promised: an answer of the indexer is bounded in bytes,
+// a measurement in time; an advertisement that the indexer may still fetch is
+// kept, up to 64.
+package ipni
 
 import (
 	"bytes"
@@ -21,6 +28,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/record"
 	ma "github.com/multiformats/go-multiaddr"
 	mh "github.com/multiformats/go-multihash"
+
+	"github.com/ipfsmon/ipfsmon/probe"
 )
 
 // The names and numbers of IPNI's protocol, from github.com/ipni/go-libipni
@@ -109,10 +118,10 @@ type Indexer struct {
 
 // Provide measures announcement, fetching of the advertisement and of its
 // entries, and availability, one after the other.
-func (x *Indexer) Provide(ctx context.Context, content []byte) Measurement {
-	ctx, cancel := context.WithTimeout(ctx, AnnounceTimeout)
+func (x *Indexer) Provide(ctx context.Context, content []byte) probe.Measurement {
+	ctx, cancel := context.WithTimeout(ctx, probe.AnnounceTimeout)
 	defer cancel()
-	r := Measurement{CID: CIDOf(content)}
+	r := probe.Measurement{CID: probe.CIDOf(content)}
 	began := time.Now()
 	ad, entries, err := x.advertise(r.CID)
 	step := func(name string, do func() error) {
@@ -121,7 +130,7 @@ func (x *Indexer) Provide(ctx context.Context, content []byte) Measurement {
 		}
 		at := time.Now()
 		err = do()
-		s := Step{Step: name, Duration: time.Since(at)}
+		s := probe.Step{Step: name, Duration: time.Since(at)}
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = errors.New("timed out")
 		}
@@ -130,10 +139,10 @@ func (x *Indexer) Provide(ctx context.Context, content []byte) Measurement {
 		}
 		r.Steps = append(r.Steps, s)
 	}
-	step(StepAnnounce, func() error { return x.announce(ctx, ad) })
-	step(StepIndexAd, func() error { return x.await(ctx, ad) })
-	step(StepIndexEntries, func() error { return x.await(ctx, entries) })
-	step(StepAvailability, func() error { return x.available(ctx, r.CID) })
+	step(probe.StepAnnounce, func() error { return x.announce(ctx, ad) })
+	step(probe.StepIndexAd, func() error { return x.await(ctx, ad) })
+	step(probe.StepIndexEntries, func() error { return x.await(ctx, entries) })
+	step(probe.StepAvailability, func() error { return x.available(ctx, r.CID) })
 	r.Duration = time.Since(began)
 	if err != nil {
 		r.Err = err.Error()
@@ -142,20 +151,20 @@ func (x *Indexer) Provide(ctx context.Context, content []byte) Measurement {
 }
 
 // Retrieve measures one look-up.
-func (x *Indexer) Retrieve(ctx context.Context, c cid.Cid) Measurement {
-	ctx, cancel := context.WithTimeout(ctx, RetrieveTimeout)
+func (x *Indexer) Retrieve(ctx context.Context, c cid.Cid) probe.Measurement {
+	ctx, cancel := context.WithTimeout(ctx, probe.RetrieveTimeout)
 	defer cancel()
-	r := Measurement{CID: c}
+	r := probe.Measurement{CID: c}
 	began := time.Now()
 	providers, err := x.find(ctx, c)
 	r.Duration = time.Since(began)
 	if err == nil && len(providers) == 0 {
-		err = errors.New(NotFound)
+		err = errors.New(probe.NotFound)
 	}
 	if len(providers) > 0 {
 		r.Provider = providers[0]
 	}
-	r.fail(err, StepRetrieval)
+	r.End(err, probe.StepRetrieval)
 	return r
 }
 
