@@ -31,7 +31,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/httpapi/broadcast"
 	"github.com/ipfsmon/ipfsmon/influx"
-	"github.com/ipfsmon/ipfsmon/internal/origin"
+	"github.com/ipfsmon/ipfsmon/internal/geo"
 	"github.com/ipfsmon/ipfsmon/metrics"
 	"github.com/ipfsmon/ipfsmon/privacy"
 	"github.com/ipfsmon/ipfsmon/stream"
@@ -61,7 +61,7 @@ type Monitor struct {
 	endRunning func() // nil if there is no file that says that it runs
 	log        *slog.Logger
 	filters    map[string]*privacy.Filter // by sink; immutable once set
-	origin     *origin.Lookup             // nil when off
+	origin     *geo.Lookup                // nil when off
 	introspect *introspection             // nil when off
 	store      *past                      // nil without an InfluxDB that can be asked
 

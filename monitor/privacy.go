@@ -6,7 +6,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
-	"github.com/ipfsmon/ipfsmon/internal/origin"
+	"github.com/ipfsmon/ipfsmon/internal/geo"
 	"github.com/ipfsmon/ipfsmon/privacy"
 )
 
@@ -44,7 +44,7 @@ func (m *Monitor) openOrigin(c *capture.Capture) (err error) {
 	if m.Config.GeoIPDatabase == "" && m.Config.GatewayList == "" {
 		return nil
 	}
-	m.origin, err = origin.Open(origin.Config{GeoIPDatabase: m.Config.GeoIPDatabase, GatewayList: m.Config.GatewayList, Logger: m.log})
+	m.origin, err = geo.Open(geo.Config{GeoIPDatabase: m.Config.GeoIPDatabase, GatewayList: m.Config.GatewayList, Logger: m.log})
 	if err != nil {
 		return fmt.Errorf("unable to tell where peers are from: %w", err)
 	}

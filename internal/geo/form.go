@@ -1,4 +1,4 @@
-package origin
+package geo
 
 import (
 	"errors"
@@ -50,7 +50,7 @@ const looked = 10_000
 func (l *Lookup) findForm() (found form, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			l.guard.Caught(p, "origin: look through the database")
+			l.guard.Caught(p, "geo: look through the database")
 			err = errors.New("is damaged; want a MaxMind DB file with countries")
 		}
 	}()

@@ -1,11 +1,11 @@
-// Package origin reports where a peer comes from: the country of an address,
+// Package geo reports where a peer comes from: the country of an address,
 // from a MaxMind DB file, and whether a peer is a known gateway, from a list.
 //
 // In: two files, both optional. Out: a Lookup that answers from memory.
 // Promised: no requests to anybody; an address that is not public, or that of a
 // relay, has no country; when a gateway list becomes unreadable, the old one is
 // kept. Not promised: that the files are right.
-package origin
+package geo
 
 import (
 	"errors"
@@ -139,7 +139,7 @@ func (l *Lookup) countryOf(ip net.IP) (country string) {
 	// With a damaged database the reader may panic.
 	defer func() {
 		if p := recover(); p != nil {
-			l.guard.Caught(p, "origin: look an address up")
+			l.guard.Caught(p, "geo: look an address up")
 			country = ""
 		}
 	}()

@@ -1,4 +1,4 @@
-package origin
+package geo
 
 import (
 	"bytes"
@@ -217,7 +217,7 @@ func TestAPanicIsCounted(t *testing.T) {
 		require.Empty(t, l.countryOf(net.IPv4(8, 8, 8, 8)))
 	}
 	require.EqualValues(t, 2, l.Panics())
-	lines.Once(t, "origin: look an address up", "origin.(*Lookup).countryOf")
+	lines.Once(t, "geo: look an address up", "geo.(*Lookup).countryOf")
 	l.database = whole
 	require.Equal(t, "AA", l.Country(addr(t, "/ip4/8.8.8.8/tcp/1")))
 }
