@@ -12,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/connstate"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // connTable has every open connection and the addresses of each connected peer;
@@ -254,21 +255,13 @@ func connInfo(nc network.Conn) event.Conn {
 		ID:        nc.ID(),
 		Inbound:   st.Direction == network.DirInbound,
 		Limited:   st.Limited,
-		Addr:      addrText(nc.RemoteMultiaddr()),
+		Addr:      peertext.Addr(nc.RemoteMultiaddr()),
 		Transport: oneOf(event.Transports, cs.Transport),
 		Security:  oneOf(event.Securities, securities[string(cs.Security)]),
 		Muxer:     oneOf(event.Muxers, muxers[string(cs.StreamMultiplexer)]),
 		Opened:    st.Opened,
 		Streams:   st.NumStreams,
 	}
-}
-
-// addrText returns an address, which a peer may have chosen, as a Text.
-func addrText(a ma.Multiaddr) event.Text {
-	if a == nil {
-		return ""
-	}
-	return event.Clean(a.String(), event.MaxAddrText)
 }
 
 // oneOf returns the name if it is in the closed set, else the set's last word.

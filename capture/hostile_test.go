@@ -153,8 +153,3 @@ func hostileAddrs(t *testing.T) []ma.Multiaddr {
 	}
 	return out
 }
-
-func TestNilAddressIsNoAddress(t *testing.T) {
-	require.Empty(t, addrText(nil))
-	require.Equal(t, []event.Text{""}, addrTexts([]ma.Multiaddr{nil}))
-}

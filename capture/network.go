@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peerstore"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // Network wraps a boxo network so that every message that passes it becomes an
@@ -116,7 +117,7 @@ func (n *watchedNetwork) addrs(p peer.ID) []event.Text {
 func httpAddrs(known peerstore.AddrBook, p peer.ID) (out []event.Text) {
 	info, _ := network.SplitHTTPAddrs(peer.AddrInfo{ID: p, Addrs: known.Addrs(p)})
 	for _, a := range info.Addrs[:min(len(info.Addrs), event.MaxAddrs)] {
-		out = append(out, addrText(a))
+		out = append(out, peertext.Addr(a))
 	}
 	return out
 }

@@ -9,12 +9,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
-	ma "github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // Sampling says how the periodic totals are taken.
@@ -96,7 +95,7 @@ func (c *Capture) Close() {
 func (c *Capture) identified(e any) {
 	defer c.guard.Recover("capture: identify")
 	if u, ok := e.(lpevent.EvtPeerProtocolsUpdated); ok {
-		c.conns.changeProtocols(u.Peer, protocolTexts(u.Added), protocolTexts(u.Removed))
+		c.conns.changeProtocols(u.Peer, peertext.Protocols(u.Added), peertext.Protocols(u.Removed))
 		return
 	}
 	id, ok := e.(lpevent.EvtPeerIdentificationCompleted)
@@ -106,9 +105,9 @@ func (c *Capture) identified(e any) {
 	c.publishIdentify(id.Peer, &event.Identify{
 		Agent:           event.Clean(id.AgentVersion, event.MaxAgentText),
 		ProtocolVersion: event.Clean(id.ProtocolVersion, event.MaxProtocolText),
-		Protocols:       protocolTexts(id.Protocols),
-		ListenAddrs:     addrTexts(id.ListenAddrs),
-		ObservedAddr:    addrText(id.ObservedAddr),
+		Protocols:       peertext.Protocols(id.Protocols),
+		ListenAddrs:     peertext.Addrs(id.ListenAddrs, event.MaxAddrs),
+		ObservedAddr:    peertext.Addr(id.ObservedAddr),
 	})
 }
 
@@ -117,16 +116,15 @@ func (c *Capture) identified(e any) {
 func (c *Capture) knownAgent(h host.Host, nc network.Conn) {
 	defer c.guard.Recover("capture: identify")
 	p := nc.RemotePeer()
-	v, err := h.Peerstore().Get(p, "AgentVersion")
-	agent, ok := v.(string)
-	if err != nil || !ok {
+	agent, identified, err := peertext.Agent(h.Peerstore(), p)
+	if err != nil || !identified {
 		return // not identified yet: libp2p will send the event
 	}
 	protocols, _ := h.Peerstore().GetProtocols(p) // an error means that none are known
 	c.publishIdentify(p, &event.Identify{
-		Agent:       event.Clean(agent, event.MaxAgentText),
-		Protocols:   protocolTexts(protocols),
-		ListenAddrs: addrTexts(h.Peerstore().Addrs(p)),
+		Agent:       agent,
+		Protocols:   peertext.Protocols(protocols),
+		ListenAddrs: peertext.Addrs(h.Peerstore().Addrs(p), event.MaxAddrs),
 	})
 }
 
@@ -137,20 +135,4 @@ func (c *Capture) publishIdentify(p peer.ID, id *event.Identify) {
 	info.fill(e)
 	c.place(e)
 	c.bus.Publish(e)
-}
-
-func protocolTexts(in []protocol.ID) []event.Text {
-	out := make([]event.Text, 0, min(len(in), event.MaxProtocols))
-	for _, p := range in[:min(len(in), event.MaxProtocols)] {
-		out = append(out, event.Clean(string(p), event.MaxProtocolText))
-	}
-	return out
-}
-
-func addrTexts(in []ma.Multiaddr) []event.Text {
-	out := make([]event.Text, 0, min(len(in), event.MaxAddrs))
-	for _, a := range in[:min(len(in), event.MaxAddrs)] {
-		out = append(out, addrText(a))
-	}
-	return out
 }

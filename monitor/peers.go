@@ -1,18 +1,17 @@
 package monitor
 
 import (
-	"errors"
+	"cmp"
 	"iter"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/peerstore"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // maxPeerAddrs is the most addresses told of one peer, of each sort.
@@ -44,11 +43,11 @@ func metadataOf(h host.Host, p peer.ID) httpapi.PeerMetadata {
 	m := httpapi.PeerMetadata{
 		PeerID:         p.String(),
 		Connectedness:  int(h.Network().Connectedness(p)),
-		Multiaddresses: addressTexts(h.Peerstore().Addrs(p)),
+		Multiaddresses: peertext.Addrs(h.Peerstore().Addrs(p), maxPeerAddrs),
 		AgentVersion:   agentOf(h, p),
 	}
 	protocols, _ := h.Peerstore().GetProtocols(p) // none known is none
-	m.Protocols = protocolNames(protocols)
+	m.Protocols = peertext.Protocols(protocols)
 	if m.Connectedness == int(network.Limited) {
 		m.Connectedness = int(network.Connected) // the old exporter knows four values
 	}
@@ -61,47 +60,17 @@ func metadataOf(h host.Host, p peer.ID) httpapi.PeerMetadata {
 		for _, c := range conns {
 			addrs = append(addrs, c.RemoteMultiaddr())
 		}
-		m.ConnectedMultiaddresses = addressTexts(addrs)
+		m.ConnectedMultiaddresses = peertext.Addrs(addrs, maxPeerAddrs)
 	}
 	return m
 }
 
-// agentOf is nil if the agent could not be read.
+// agentOf returns nil if the agent cannot be read.
 func agentOf(h host.Host, p peer.ID) *event.Text {
-	agent := agentNotKnown
-	v, err := h.Peerstore().Get(p, "AgentVersion")
-	if errors.Is(err, peerstore.ErrNotFound) {
-		return &agent
-	}
-	s, ok := v.(string)
-	if err != nil || !ok {
+	agent, _, err := peertext.Agent(h.Peerstore(), p)
+	if err != nil {
 		return nil
 	}
-	if s != "" {
-		agent = event.Clean(s, event.MaxAgentText)
-	}
+	agent = cmp.Or(agent, agentNotKnown)
 	return &agent
-}
-
-// addressTexts leaves out what is too long: a part of an address is none.
-func addressTexts(in []ma.Multiaddr) []event.Text {
-	out := make([]event.Text, 0, min(len(in), maxPeerAddrs))
-	for _, a := range in {
-		if a == nil || len(out) == maxPeerAddrs {
-			continue
-		}
-		if s := a.String(); len(s) <= event.MaxAddrText {
-			out = append(out, event.Clean(s, event.MaxAddrText))
-		}
-	}
-	return out
-}
-
-func protocolNames(in []protocol.ID) []event.Text {
-	in = in[:min(len(in), event.MaxProtocols)]
-	out := make([]event.Text, 0, len(in))
-	for _, p := range in {
-		out = append(out, event.Clean(string(p), event.MaxProtocolText))
-	}
-	return out
 }

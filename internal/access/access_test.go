@@ -137,11 +137,11 @@ func TestBadFiles(t *testing.T) {
 	_, err := New(Config{TokenFiles: []string{filepath.Join(dir, "missing")}}, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, err = New(Config{TokenFiles: []string{dir}}, nil)
-	require.ErrorContains(t, err, "not a regular file")
+	require.ErrorContains(t, err, "want a regular file")
 	fifo := filepath.Join(dir, "fifo")
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
 	_, err = New(Config{TokenFiles: []string{fifo}}, nil)
-	require.ErrorContains(t, err, "not a regular file")
+	require.ErrorContains(t, err, "want a regular file")
 
 	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
 	newPair(t, cert, key)

@@ -16,6 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/connstate"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
@@ -128,7 +129,7 @@ func (t *Conns) learn(c network.Conn) *known {
 	k := &known{
 		id: []byte(c.ID()), peer: c.RemotePeer(), peerText: c.RemotePeer().String(),
 		transport: []byte(transportOf(remote)),
-		src:       addressText(c.LocalMultiaddr()), dst: addressText(remote),
+		src:       string(peertext.Addr(c.LocalMultiaddr())), dst: string(peertext.Addr(remote)),
 		opened: pb.Millis(st.Opened), role: roleOf(st.Direction), limited: st.Limited, relay: relayOf(remote),
 	}
 	if st.Direction == network.DirInbound {
@@ -143,13 +144,6 @@ func (t *Conns) learn(c network.Conn) *known {
 		c.As(&k.quic)
 	}
 	return k
-}
-
-func addressText(a multiaddr.Multiaddr) string {
-	if len(a) == 0 {
-		return ""
-	}
-	return string(event.Clean(a.String(), event.MaxAddrText))
 }
 
 // attributes are the names of muxer and encryption; of transports that bring

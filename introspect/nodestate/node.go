@@ -19,6 +19,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
+
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // Node is what a program has of a node; what is nil it does not have.
@@ -51,15 +53,11 @@ func (n Node) OfHost() Node {
 	return n
 }
 
-// Agent is what a peer calls itself, as it said it; "" where not known.
+// Agent returns what a peer calls itself, "" where not known.
 func (n Node) Agent(p peer.ID) string {
 	if n.Peerstore == nil {
 		return ""
 	}
-	v, err := n.Peerstore.Get(p, "AgentVersion")
-	if err != nil {
-		return ""
-	}
-	s, _ := v.(string)
-	return s
+	agent, _, _ := peertext.Agent(n.Peerstore, p) // an error: not known
+	return string(agent)
 }
