@@ -19,15 +19,15 @@ func configCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "config",
 		Usage: "show and check the effective configuration",
-		Description: "Prints the settings of `ipfsmon run` that are in force, with where each comes from; secrets are masked. All that is\n" +
-			"wrong is reported by the name of the flag, variable or key that it came from, and the exit code is 1.\n\n" +
+		Description: "Prints the settings of `ipfsmon run` that are in force, and where each comes from; secrets are masked. Every error\n" +
+			"names its flag, variable or key, and the exit code is 1.\n\n" +
 			"Precedence: defaults < " + monitor.Section + " in kubo's config < IPFSMON_* in the environment < flags.\n" +
 			"Durations are written like 10s, 6h or 7d, sizes like 512MiB or 20GiB. A list in the environment is separated by commas.\n\n" +
 			"Example: ipfsmon config\n" +
 			"         ipfsmon config --all          every setting, as docs/configuration.md has them\n" +
 			"         ipfsmon ipfs config --json " + monitor.Section + ".AgentVersionCutOff 50\n" +
 			"         IPFSMON_MONITOR_NAME=de1 ipfsmon config --format json",
-		Flags: append(runFlags(), &cli.BoolFlag{Name: "all", Usage: "list every setting there is, with type, default, variable, flag and meaning"}, &cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table or json"}),
+		Flags: append(runFlags(), &cli.BoolFlag{Name: "all", Usage: "list all settings, with type, default, variable, flag and meaning"}, &cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table or json"}),
 		Action: func(c *cli.Context) error {
 			format := c.String("format")
 			if format != "table" && format != "json" {
@@ -71,7 +71,7 @@ func configCommand() *cli.Command {
 	}
 }
 
-// listSettings prints all that can be set.
+// listSettings prints all settings.
 func listSettings(out io.Writer, format string) error {
 	all := monitor.Settings()
 	if format == "json" {

@@ -19,12 +19,12 @@ import (
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
-// demoRepo is where the demo's node lives unless told otherwise, apart from
-// the user's own.
+// demoRepo returns the default repository of the demo's node, separate from the
+// user's own.
 func demoRepo() (string, error) {
 	repo, err := paths.Home("~/.ipfsmon/demo")
 	if err != nil {
-		return "", fmt.Errorf("find the home folder: %w; give a repository with --repo", err)
+		return "", fmt.Errorf("find the home folder: %w: want --repo FOLDER", err)
 	}
 	return repo, nil
 }
@@ -39,9 +39,9 @@ func demoCommand() *cli.Command {
 	}
 	return &cli.Command{
 		Name:  "demo",
-		Usage: "a monitored node in a private swarm on loopback, everything alive",
-		Description: "Runs a monitored node as `ipfsmon run --isolated` does, and around it a swarm of real kubo nodes that add,\n" +
-			"fetch, want and cancel, leave and come back. Nothing leaves this machine.\n\n" +
+		Usage: "run a monitored node in a private swarm on loopback",
+		Description: "Runs a monitored node like `ipfsmon run --isolated`, and around it a swarm of real kubo nodes that add files, fetch\n" +
+			"them, want and cancel, stop and come back. Nothing leaves this machine.\n\n" +
 			"Example: ipfsmon demo\n" +
 			"         ipfsmon demo --duration 30s --rate 20 && ipfsmon query \"SELECT count(cid) FROM wants\"",
 		Flags: append(flags, runFlags()[1:]...), // all but --repo, which has another default
@@ -65,21 +65,20 @@ func demoCommand() *cli.Command {
 	}
 }
 
-// runDemo runs the monitored node here and the swarm in a child process, so
-// that what the node reports of its process is about the node alone.
+// runDemo runs the monitored node in this process and the swarm in a child
+// process, so that the figures of the node's process are of the node alone.
 func runDemo(c *cli.Context, repo string) error {
 	r := newRunner(c)
 	var swarm swarmProcess
 	r.started = func(m *monitor.Monitor) {
-		// A node that was killed leaves its address behind; this one has not
-		// written its own yet.
+		// A killed node leaves its address behind; ours is not written yet.
 		_ = os.Remove(apiFile(repo))
 		swarm.wg.Go(func() {
 			swarm.err = swarm.run(c, repo, m.Done())
 			select {
-			case <-m.Done(): // the node ends already; a second Ctrl-C would cut it short
+			case <-m.Done(): // the node is already stopping; a second Ctrl-C would end it at once
 			default:
-				// Ends the node as Ctrl-C would: kubo's command line has no other way.
+				// Stops the node like Ctrl-C: kubo's command line has no other way.
 				_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
 			}
 		})
@@ -94,8 +93,8 @@ type swarmProcess struct {
 	err error
 }
 
-// run starts the swarm once the node's RPC API answers, and ends it with the
-// monitor or after the duration that was asked for.
+// run starts the swarm when the node's RPC API answers, and ends it with the
+// monitor or after --duration.
 func (s *swarmProcess) run(c *cli.Context, repo string, done <-chan struct{}) error {
 	api, err := waitForAPI(repo, done)
 	if err != nil || api == "" {
@@ -121,7 +120,7 @@ func (s *swarmProcess) run(c *cli.Context, repo string, done <-chan struct{}) er
 		"--seed", strconv.FormatInt(c.Int64("seed"), 10))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for this process
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	stdin, err := cmd.StdinPipe() // its end tells the swarm to end
+	stdin, err := cmd.StdinPipe() // the swarm ends when this is closed
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}

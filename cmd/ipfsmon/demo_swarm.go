@@ -11,13 +11,13 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/demo"
 )
 
-// demoSwarmCommand is the other half of the demo, which the visible command
-// starts as a process of its own. It ends when its standard input does, so
-// that it never outlives its parent, not even one that was killed.
+// demoSwarmCommand is the swarm of the demo, which `ipfsmon demo` starts as a
+// child process. It ends when its standard input is closed, so that it never
+// outlives its parent, not even a killed one.
 func demoSwarmCommand() *cli.Command {
 	return &cli.Command{
 		Name:   "demo-swarm",
-		Usage:  "the swarm around the demo's node; ends with its standard input",
+		Usage:  "run the swarm around the demo's node; ends when its standard input is closed",
 		Hidden: true,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "api", Required: true, Usage: "RPC API of the monitored node, `ADDRESS` on loopback"},
@@ -40,7 +40,7 @@ func demoSwarmCommand() *cli.Command {
 			}()
 			o := demoOptions(c)
 			if o.API == "" {
-				return errors.New("demo-swarm: --api is empty")
+				return errors.New("demo-swarm: --api is empty: want an address on loopback")
 			}
 			o.Out = os.Stdout
 			return demo.Run(ctx, o)
@@ -48,8 +48,8 @@ func demoSwarmCommand() *cli.Command {
 	}
 }
 
-// demoOptions reads the flags that both demo commands have, and --api where
-// it is one.
+// demoOptions reads the flags that both demo commands have, and --api if the
+// command has it.
 func demoOptions(c *cli.Context) demo.Options {
 	return demo.Options{
 		Peers:    c.Int("peers"),

@@ -13,14 +13,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
 
-// exportCommand writes what a store has as line protocol, for another server.
+// exportCommand writes the points of a store as line protocol, for another server.
 func exportCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "export",
 		Usage: "write the points of a store as line protocol, to move them to another server",
-		Description: "Asks what `ipfsmon query` would ask: the store of --data, of the node's configuration, or --url. History and totals\n" +
-			"go into buckets of their own, so they are exported one by one. A point that is written twice is there once:\n" +
-			"a move that broke off may be begun anew.\n\n" +
+		Description: "Reads the same store as `ipfsmon query`: that of --data, of the node's configuration, or --url. History and totals\n" +
+			"belong into different buckets, so each is exported on its own. A point that is written twice is stored once: if a\n" +
+			"move is interrupted, start it again.\n\n" +
 			"Example: ipfsmon export --kind history | split -l 5000 --filter 'curl -sS --fail-with-body --data-binary @- \\\n" +
 			"           -H \"Authorization: Token $(cat token)\" \"http://127.0.0.1:8086/api/v2/write?org=ipfsmon&bucket=ipfsmon/history\"'\n" +
 			"         ipfsmon export --kind totals --since 720h > totals.lp",
@@ -63,7 +63,7 @@ func exportCommand() *cli.Command {
 	}
 }
 
-// targetFlags say which store is asked, for queryTarget.
+// targetFlags are the flags by which queryTarget finds the store.
 func targetFlags() []cli.Flag {
 	return []cli.Flag{
 		repoFlag(),
@@ -71,10 +71,10 @@ func targetFlags() []cli.Flag {
 		&cli.StringFlag{Name: "url", Usage: "`URL` of an InfluxDB"},
 		&cli.StringFlag{Name: "database", Usage: "`NAME` of the database for InfluxQL (default: " + client.DefaultDatabase + ")"},
 		&cli.StringFlag{Name: "username", Usage: "`NAME` for InfluxDB 1.x"},
-		&cli.StringFlag{Name: "password", Usage: "`PASSWORD` for InfluxDB 1.x; seen in the list of processes, better --password-file"},
+		&cli.StringFlag{Name: "password", Usage: "`PASSWORD` for InfluxDB 1.x; the list of processes shows it, prefer --password-file"},
 		&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password"},
 		&cli.StringFlag{Name: "org", Usage: "`NAME` of the organisation for InfluxDB 2"},
-		&cli.StringFlag{Name: "token", Usage: "`TOKEN` for InfluxDB 2; seen in the list of processes, better --token-file"},
+		&cli.StringFlag{Name: "token", Usage: "`TOKEN` for InfluxDB 2; the list of processes shows it, prefer --token-file"},
 		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token"},
 	}
 }

@@ -17,14 +17,14 @@ import (
 // monitorAt is the monitor that a command is about.
 type monitorAt struct {
 	repo    string
-	running *monitor.Running // nil: it does not run
+	running *monitor.Running // nil: it is not running
 }
 
-// findMonitor returns the monitor that a command is about, for every command
-// alike: that of the repository given (--repo, IPFS_PATH), if any; else the one
-// that runs, the node's before the demo's; else the first of these whose folder
-// has something that the command can use. Where that is another one than the
-// node's own it says so on standard error.
+// findMonitor returns the monitor that a command is about, by the same rule for
+// every command: that of the given repository (--repo, IPFS_PATH); else the
+// running one, the node's before the demo's; else the first of these two for
+// which useful is true. If that is not the node's own, it prints a line about it
+// on standard error.
 func findMonitor(given string, useful func(repo string) bool) (monitorAt, error) {
 	if given != "" {
 		repo, err := repoPath(given)
@@ -61,16 +61,16 @@ func findMonitor(given string, useful func(repo string) bool) (monitorAt, error)
 		}
 		switch {
 		case running > 1:
-			fmt.Fprintf(os.Stderr, "ipfsmon: %d monitors run; this is the one of %s, --repo %s is the other\n", running, m.repo, all[1-i].repo)
+			fmt.Fprintf(os.Stderr, "ipfsmon: %d monitors are running; using the one of %s, not that of --repo %s\n", running, m.repo, all[1-i].repo)
 		case i > 0:
-			fmt.Fprintf(os.Stderr, "ipfsmon: this is the running demo, of %s\n", m.repo)
+			fmt.Fprintf(os.Stderr, "ipfsmon: using the running demo, of %s\n", m.repo)
 		}
 		return m, nil
 	}
 	for i, m := range all {
 		if useful != nil && useful(m.repo) {
 			if i > 0 {
-				fmt.Fprintf(os.Stderr, "ipfsmon: no monitor runs, and %s has nothing of one; this is the stopped demo, of %s\n", repo, m.repo)
+				fmt.Fprintf(os.Stderr, "ipfsmon: no monitor is running, and %s has no data of one; using the stopped demo, of %s\n", repo, m.repo)
 			}
 			return m, nil
 		}
@@ -78,7 +78,7 @@ func findMonitor(given string, useful func(repo string) bool) (monitorAt, error)
 	return all[0], nil
 }
 
-// monitorOf is the monitor of a repository, which may run.
+// monitorOf returns the monitor of a repository, running or not.
 func monitorOf(repo string) (monitorAt, error) {
 	r, err := monitor.FindRunning(repo)
 	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
@@ -87,9 +87,9 @@ func monitorOf(repo string) (monitorAt, error) {
 	return monitorAt{repo: repo, running: r}, nil
 }
 
-// config returns what the monitor writes to: an InfluxDB with its URL, or the
-// data folder of the embedded one. What a running one was started with counts
-// before what its repository's configuration says now.
+// config returns where the monitor writes to: an InfluxDB with its URL, or the
+// data folder of the embedded one. The settings with which a running monitor was
+// started take precedence over its repository's configuration.
 func (m monitorAt) config() (cfg influx.Config, data string, err error) {
 	cfg, data, err = configured(m.repo)
 	if err != nil || m.running == nil {
@@ -97,24 +97,24 @@ func (m monitorAt) config() (cfg influx.Config, data string, err error) {
 	}
 	data = m.running.DataFolder
 	if url, err := store.FindStore(context.Background(), data); err == nil && url == m.running.InfluxDB {
-		cfg.URL = "" // its own store
+		cfg.URL = "" // the embedded store
 	} else if m.running.InfluxDB != "" {
 		cfg.URL = m.running.InfluxDB
 	}
 	return cfg, data, nil
 }
 
-// hasStore says whether a repository's monitor has, or had, something to ask.
+// hasStore reports whether a repository's monitor has a store that can be queried.
 func hasStore(repo string) bool {
 	cfg, data, err := configured(repo)
 	if err != nil || cfg.URL != "" {
-		return true // a configuration that is wrong is said, not passed over
+		return true // so that the command reports the invalid configuration
 	}
 	_, err = os.Stat(filepath.Join(store.StoreDir(data), "meta"))
 	return err == nil
 }
 
-// hasSpool says whether a repository's monitor has, or had, a spool.
+// hasSpool reports whether a repository's monitor has a spool.
 func hasSpool(repo string) bool {
 	cfg, data, err := configured(repo)
 	if err != nil || cfg.SpoolDir != "" {
@@ -124,8 +124,8 @@ func hasSpool(repo string) bool {
 	return err == nil
 }
 
-// runningAddress is the first address of a kind that the running monitor
-// listens on; without one, that of the defaults.
+// runningAddress returns the first address of a kind that the running monitor
+// listens on, or otherwise.
 func runningAddress(of func(*monitor.Running) []string, otherwise string) string {
 	m, err := findMonitor("", nil)
 	if err != nil || m.running == nil || len(of(m.running)) == 0 {
@@ -146,7 +146,7 @@ func pageAddress() string {
 	return runningAddress(func(r *monitor.Running) []string { return r.Pages }, "http://"+defaultHTTP+"/")
 }
 
-// dataFolder is the folder that dataFlags name.
+// dataFolder returns the data folder that dataFlags name.
 func dataFolder(c *cli.Context) (string, error) {
 	if c.IsSet("data") {
 		return c.String("data"), nil

@@ -32,15 +32,14 @@ const exitCodes = "Exit codes: 0  success, or help was requested\n" +
 	"            2  wrong usage; nothing was started\n" +
 	"           `ipfsmon ipfs` has kubo's own."
 
-// usageError says that a command was used wrongly, with what is wanted. The
-// exit code is exitUsage.
+// usageError is the error of wrong usage. The exit code is exitUsage.
 type usageError struct{ msg string }
 
 func (e usageError) Error() string { return e.msg }
 func (e usageError) ExitCode() int { return exitUsage }
 
-// wrongUse is the error of a command that was used wrongly: what is wrong and
-// what is wanted, in one line, without the command's name.
+// wrongUse returns the error of a command that was used wrongly: what is wrong and
+// what is wanted, in one line. The format does not have the command's name.
 func wrongUse(c *cli.Context, format string, args ...any) error {
 	return usageOf(c.Command.HelpName, format, args...)
 }
@@ -49,8 +48,8 @@ func usageOf(name, format string, args ...any) error {
 	return usageError{fmt.Sprintf("%s: %s", name, strings.ReplaceAll(fmt.Errorf(format, args...).Error(), "\n", "; "))}
 }
 
-// asUsed puts a command's name before an error, unless it says itself how the
-// command was used wrongly.
+// asUsed prefixes an error with the command's name, unless it is one of wrongUse,
+// which has it.
 func asUsed(command string, err error) error {
 	if wrong := (usageError{}); errors.As(err, &wrong) {
 		return wrong
@@ -58,13 +57,13 @@ func asUsed(command string, err error) error {
 	return fmt.Errorf("%s: %w", command, err)
 }
 
-// runApp runs the command line and returns the exit code. Errors go to stderr
-// in one place.
+// runApp runs the command line and returns the exit code. It prints all errors on
+// stderr.
 func runApp(a *cli.App, args []string, stderr io.Writer) int {
 	prepare(a)
 	args, err := arrange(a, args)
 	if err == nil {
-		if !slices.Contains(args, "--with-parent=true") && !slices.Contains(args, "demo-swarm") { // whose parent has said it
+		if !slices.Contains(args, "--with-parent=true") && !slices.Contains(args, "demo-swarm") { // their parent has warned already
 			warnVariables(a, stderr)
 		}
 		err = a.Run(args)
@@ -83,8 +82,8 @@ func runApp(a *cli.App, args []string, stderr io.Writer) int {
 	return exit.ExitCode()
 }
 
-// composeVariables are what the files of the containers' stack and its scripts
-// read: who has set them for Docker is not warned here.
+// composeVariables are the variables that the files of the containers' stack and
+// its scripts read: they cause no warning.
 const composeVariables = `
 IPFSMON_COMMIT IPFSMON_GRAFANA_IMAGE IPFSMON_GRAFANA_MEMORY IPFSMON_HISTORY_RETENTION IPFSMON_HOST IPFSMON_IMAGE
 IPFSMON_INFLUXDB_GOMEMLIMIT IPFSMON_INFLUXDB_IMAGE IPFSMON_INFLUXDB_LOG_LEVEL IPFSMON_INFLUXDB_MEMORY IPFSMON_INFLUXDB_OPERATOR
@@ -93,8 +92,8 @@ IPFSMON_NO_PROXY IPFSMON_OWNER IPFSMON_PORT IPFSMON_POSTGRES_IMAGE IPFSMON_PROBE
 IPFSMON_PROBE_STARTUP_DELAY IPFSMON_RUN IPFSMON_STREAM_ADDRESS IPFSMON_STREAM_CLIENTS IPFSMON_SWARM_ADDRESS IPFSMON_TELEGRAF_IMAGE
 IPFSMON_TLS_CERT IPFSMON_TLS_KEY IPFSMON_TLS_PORT`
 
-// warnVariables says which variables of ours nothing reads: what somebody set
-// is not ignored without a word.
+// warnVariables warns of IPFSMON_ variables that no command reads, so that no
+// setting is silently ignored.
 func warnVariables(a *cli.App, stderr io.Writer) {
 	known := strings.Fields(composeVariables)
 	var each func(cmds []*cli.Command)
@@ -114,8 +113,8 @@ func warnVariables(a *cli.App, stderr io.Writer) {
 	}
 }
 
-// prepare sets what all commands have in common: no help command of their own
-// (the word help is read by arrange), and errors in one line.
+// prepare sets what all commands have in common: no help sub-command (arrange
+// reads the word help), and errors in one line.
 func prepare(a *cli.App) {
 	cli.FlagStringer = flagHelp
 	a.OnUsageError = func(c *cli.Context, err error, _ bool) error { return wrongUse(c, "%w", err) }
@@ -130,7 +129,7 @@ func prepare(a *cli.App) {
 	each(a.Commands)
 }
 
-// line is a command line while it is put in order.
+// line is a command line that arrange puts in order.
 type line struct {
 	path  []*cli.Command // the root's stand-in first
 	flags [][]string     // of each of path, as --name=value
@@ -139,7 +138,7 @@ type line struct {
 	help  bool
 }
 
-// name is the command's full name, ipfsmon store backup.
+// name returns the command's full name, as in ipfsmon store backup.
 func (l *line) name() string {
 	var names []string
 	for _, cmd := range l.path {
@@ -156,10 +155,10 @@ func (l *line) enter(cmd *cli.Command) {
 	l.path, l.flags, l.given = append(l.path, cmd), append(l.flags, nil), append(l.given, map[string]bool{})
 }
 
-// arrange puts a command line into the order that the library reads, with the
-// flags before the words, wherever they stood, and values in the form that it
-// reads. Nothing is dropped: what no command takes is an error, which names
-// what was meant, where that can be guessed, and what is wanted.
+// arrange puts a command line into the order that the library reads, the flags
+// before the words, and the values into the form that it reads. It drops nothing:
+// a word or flag that no command takes is an error, which names the one that was
+// probably meant, and what is wanted.
 func arrange(a *cli.App, args []string) ([]string, error) {
 	if n := len(args); n > 1 && args[n-1] == "--generate-bash-completion" {
 		return args, nil
@@ -199,7 +198,7 @@ func arrange(a *cli.App, args []string) ([]string, error) {
 	return l.arguments(args[0]), nil
 }
 
-// arguments are what the library reads.
+// arguments returns the command line in the form that the library reads.
 func (l *line) arguments(program string) []string {
 	out := []string{program}
 	for i, cmd := range l.path {
@@ -219,7 +218,7 @@ func (l *line) arguments(program string) []string {
 	return append(out, l.words...)
 }
 
-// word takes a word that is no flag: the name of a command, or an argument.
+// word adds a word that is not a flag: the name of a command, or an argument.
 func (l *line) word(w string) error {
 	cmd := l.last()
 	if len(l.words) == 0 && len(cmd.Subcommands) > 0 {
@@ -245,7 +244,7 @@ func (l *line) word(w string) error {
 	return nil
 }
 
-// flag takes a flag, and its value from rest where it has one.
+// flag adds a flag, with its value from rest if it needs one.
 func (l *line) flag(word string, rest []string) ([]string, error) {
 	name, value, inline := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(word, "-"), "-"), "=")
 	if name == "help" || name == "h" && l.find("h") < 0 || len(l.path) == 1 && name == "h" {
@@ -264,9 +263,9 @@ func (l *line) flag(word string, rest []string) ([]string, error) {
 		switch {
 		case hint != "":
 		case len(l.path) == 1:
-			hint = "; a command's flags stand after its name"
+			hint = "; want a command's flags after its name"
 		case len(l.last().Flags) == 0:
-			hint = "; it has none"
+			hint = "; the command has none"
 		default:
 			hint = "; `" + l.name() + " --help` lists the flags"
 		}
@@ -283,7 +282,7 @@ func (l *line) flag(word string, rest []string) ([]string, error) {
 		}
 		value, rest = rest[0], rest[1:]
 		if next, _, _ := strings.Cut(strings.TrimLeft(value, "-"), "="); strings.HasPrefix(value, "-") && next != "" && (l.find(next) >= 0 || next == "help") {
-			return nil, l.wrong("--%s has no value, the flag %s follows; want %s (or --%s=%s, if that is its value)", name, shortened(value), placeholder, name, shortened(value))
+			return nil, l.wrong("--%s has no value: the flag %s follows; want %s (or --%s=%s, if that is its value)", name, shortened(value), placeholder, name, shortened(value))
 		}
 	}
 	value, err := readFlag(f, value)
@@ -302,8 +301,8 @@ func btoi(b bool) int {
 	return 0
 }
 
-// find is the innermost command on the path that has the flag, -1 for none. The
-// root's flags are its own.
+// find returns the index of the innermost command on the path that has the flag,
+// -1 for none.
 func (l *line) find(name string) int {
 	for at := len(l.path) - 1; at >= 0; at-- {
 		if at == 0 && len(l.path) > 1 {
@@ -325,8 +324,8 @@ func flagOf(cmd *cli.Command, name string) cli.Flag {
 	return nil
 }
 
-// complete checks what can be checked once all is read: the number of words,
-// flags that have to be there, and flags from the environment.
+// complete checks, when all words are read, the number of arguments, the required
+// flags, and the flags from the environment.
 func (l *line) complete() error {
 	cmd := l.last()
 	if l.help || cmd.SkipFlagParsing {
@@ -351,7 +350,7 @@ func (l *line) complete() error {
 		if len(l.words[0]) > 1 && flagOf(cmd, l.words[0]) != nil {
 			hint = "; did you mean --" + l.words[0] + "?"
 		}
-		return l.wrong("%s is not understood; want flags only%s", quoted(l.words), hint)
+		return l.wrong("unexpected argument %s; want flags only%s", quoted(l.words), hint)
 	case n > most:
 		return l.wrong("%d arguments, %s; want one: %s", n, quoted(l.words), strings.Trim(cmd.ArgsUsage, "[]"))
 	case n < least:
@@ -372,8 +371,8 @@ func (l *line) complete() error {
 	return nil
 }
 
-// readVariables checks the environment variable that stands for a flag, and
-// puts its value into the form that the library reads.
+// readVariables checks the environment variables of a flag, and puts the value
+// into the form that the library reads.
 func readVariables(f cli.Flag) (set bool, err error) {
 	d, ok := f.(cli.DocGenerationFlag)
 	if !ok {
@@ -398,8 +397,8 @@ func readVariables(f cli.Flag) (set bool, err error) {
 	return false, nil
 }
 
-// argumentsOf is how many words a command takes, by its ArgsUsage: none, one,
-// or in brackets one that may be left out.
+// argumentsOf returns how many arguments a command takes, by its ArgsUsage: none,
+// one, or an optional one in brackets.
 func argumentsOf(cmd *cli.Command) (least, most int) {
 	switch {
 	case cmd.SkipFlagParsing:
@@ -412,8 +411,8 @@ func argumentsOf(cmd *cli.Command) (least, most int) {
 	return 1, 1
 }
 
-// readFlag reads a flag's value, and returns it as the library reads it. The
-// error quotes it and says what is wanted.
+// readFlag checks a flag's value, and returns it in the form that the library
+// reads. Errors quote it and say what is wanted.
 func readFlag(f cli.Flag, text string) (string, error) {
 	placeholder, usage := placeholderOf(f)
 	whole := func(least float64) (string, error) {
@@ -486,17 +485,18 @@ func readFlag(f cli.Flag, text string) (string, error) {
 	case *cli.StringSliceFlag:
 		return text, nil
 	}
-	return "", fmt.Errorf("%T: flags of this type are not known", f) // TestEveryFlagIsRead
+	return "", fmt.Errorf("%T: unknown type of flag", f) // TestEveryFlagIsRead
 }
 
-// isPath says whether a flag's placeholder, or a command's ArgsUsage, is that of
-// a path, in which ~ is the user's home folder where no shell has seen to it.
+// isPath reports whether a flag's placeholder, or a command's ArgsUsage, is that
+// of a path. In a path ~ is the user's home folder, also if no shell expanded it.
 func isPath(placeholder string) bool {
 	first, _, _ := strings.Cut(placeholder, " ")
 	return first == "FILE" || first == "FOLDER" || first == "DIR"
 }
 
-// placeholderOf takes the word in backticks out of a flag's usage.
+// placeholderOf returns the word in backticks of a flag's usage, and the usage
+// without the backticks.
 func placeholderOf(f cli.Flag) (placeholder, usage string) {
 	d, ok := f.(cli.DocGenerationFlag)
 	if !ok {
@@ -511,8 +511,8 @@ func placeholderOf(f cli.Flag) (placeholder, usage string) {
 	return "a value", usage
 }
 
-// flagHelp is a flag's line in --help: names, placeholder, what it is, the
-// default where there is one, and the variables that stand for it.
+// flagHelp returns a flag's line in --help: names, placeholder, usage, the default
+// if there is one, and its variables.
 func flagHelp(f cli.Flag) string {
 	d, ok := f.(cli.DocGenerationFlag)
 	if !ok {
@@ -549,7 +549,7 @@ func commandNames(cmd *cli.Command) (out []string) {
 	return out
 }
 
-// listed is "a, b or c".
+// listed returns the words as "a, b or c".
 func listed(words []string) string {
 	if n := len(words); n > 1 {
 		return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
@@ -557,7 +557,7 @@ func listed(words []string) string {
 	return strings.Join(words, "")
 }
 
-// quoted is `"a", "b"`, shortened.
+// quoted returns the words as `"a", "b"`, shortened.
 func quoted(words []string) string {
 	var out []string
 	for _, w := range words {
@@ -566,8 +566,8 @@ func quoted(words []string) string {
 	return strings.Join(out, ", ")
 }
 
-// shortened is a word as it may be shown in an error: quoted where it has
-// anything but printable characters.
+// shortened returns a word for an error: shortened, and quoted if it has other
+// than printable characters.
 func shortened(word string) string {
 	word = cut(word)
 	if q := strconv.Quote(word); q != `"`+word+`"` || strings.Contains(word, " ") {

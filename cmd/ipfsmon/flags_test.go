@@ -281,10 +281,10 @@ func TestUnknownCommands(t *testing.T) {
 		"spool":                "ipfsmon spool: want a command: ls, inspect, verify or drain\n",
 		"store backp x":        "ipfsmon store: unknown command backp; did you mean backup?\n",
 		"introspect recrd":     "ipfsmon introspect: unknown command recrd; did you mean record?\n",
-		"--repo x run":         "ipfsmon: unknown flag --repo; a command's flags stand after its name\n",
-		"run lab":              "ipfsmon run: \"lab\" is not understood; want flags only\n",
-		"run isolated":         "ipfsmon run: \"isolated\" is not understood; want flags only; did you mean --isolated?\n",
-		"run --isolated false": "ipfsmon run: \"false\" is not understood; want flags only\n",
+		"--repo x run":         "ipfsmon: unknown flag --repo; want a command's flags after its name\n",
+		"run lab":              "ipfsmon run: unexpected argument \"lab\"; want flags only\n",
+		"run isolated":         "ipfsmon run: unexpected argument \"isolated\"; want flags only; did you mean --isolated?\n",
+		"run --isolated false": "ipfsmon run: unexpected argument \"false\"; want flags only\n",
 		"record":               "ipfsmon record: want DIR\n",
 		"record a b":           "ipfsmon record: 2 arguments, \"a\", \"b\"; want one: DIR\n",
 		"export":               "ipfsmon export: --kind is missing; want KIND of points, history or totals\n",
@@ -420,9 +420,10 @@ func TestVariablesOfTheStackAreKnown(t *testing.T) {
 			os.Unsetenv(name)
 		}
 	}
-	files, err := filepath.Glob("../../*compose*.yml")
+	files, err := filepath.Glob("../../docker/compose/*.yml")
 	require.NoError(t, err)
 	require.Greater(t, len(files), 3)
+	files = append(files, "../../docker-compose.yml")
 	for _, name := range files {
 		b, err := os.ReadFile(name)
 		require.NoError(t, err)

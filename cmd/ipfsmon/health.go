@@ -12,21 +12,21 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// healthCommand asks a monitor whether it is well: the health check of an image
-// that has no other program in it.
+// healthCommand checks the health of a monitor, for images that have no other
+// program to do it with.
 func healthCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "health",
-		Usage:     "ask a monitor's HTTP API whether it is well; the exit code says it",
+		Usage:     "check the health of a monitor by its HTTP API; exit code 0 if it is healthy",
 		ArgsUsage: "[ADDRESS]",
 		Description: "ADDRESS is that of the HTTP API, host:port or unix:/path (default: that of the running monitor, or " + defaultHTTP + ").\n\n" +
 			"Example: ipfsmon health\n" +
-			"         ipfsmon health --ready unix:/run/ipfsmon/http.sock      also that it captures, and that points get through\n\n" +
-			"/health fails when a part of the monitor has ended: a restart mends it. /ready fails also when the node is offline, and when no\n" +
-			"points have got through to a destination for 30 s, or points have been lost for as long; the error says where and why.",
+			"         ipfsmon health --ready unix:/run/ipfsmon/http.sock      also check that it captures and that points get through\n\n" +
+			"/health fails when a part of the monitor has ended: restart the monitor. /ready also fails when the node is offline, and when\n" +
+			"for 30 s no points have got through to a destination or points were lost; the error says where and why.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "ready", Usage: "ask /ready instead of /health"},
-			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "`TIME` that it may take to answer"},
+			&cli.BoolFlag{Name: "ready", Usage: "check /ready instead of /health"},
+			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "`TIME` to wait for the answer"},
 		},
 		Action: func(c *cli.Context) error {
 			address, method := "", "health"
@@ -48,7 +48,7 @@ func healthCommand() *cli.Command {
 	}
 }
 
-// askHealth asks a method of the HTTP API on an address as it stands in the
+// askHealth calls a method of the HTTP API at an address in the form of the
 // configuration.
 func askHealth(ctx context.Context, address, method string) error {
 	network, host := "tcp", address
@@ -68,7 +68,7 @@ func askHealth(ctx context.Context, address, method string) error {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10)) // what there is of it
+		body, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10)) // with an error: what has arrived
 		return fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(body)))
 	}
 	return nil

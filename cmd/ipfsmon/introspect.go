@@ -23,20 +23,20 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/ui"
 )
 
-// defaultReplay is where a replay listens unless told otherwise.
+// defaultReplay is where a replay listens by default.
 const defaultReplay = "127.0.0.1:8434"
 
 func introspectCommand() *cli.Command {
 	reach := []cli.Flag{
-		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the node wants"},
-		&cli.StringFlag{Name: "ca", Usage: "trust the certificates in `FILE` (PEM) alone"},
+		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the node requires"},
+		&cli.StringFlag{Name: "ca", Usage: "trust only the certificates in `FILE` (PEM)"},
 	}
 	return &cli.Command{
 		Name:      "introspect",
-		Usage:     "the state of a running node; capture files",
+		Usage:     "print the state of a running node; record and replay capture files",
 		ArgsUsage: "[URL]",
-		Description: "Prints the state of a node that runs: URL is what it prints as its introspection page; if not given,\n" +
-			"that of the running monitor, or http://" + defaultHTTP + "/. The same page in a browser shows it live.\n\n" +
+		Description: "Prints the state of a running node. URL is that of its live page (default: that of the running monitor, or\n" +
+			"http://" + defaultHTTP + "/), which shows the state in a browser.\n\n" +
 			"Example: ipfsmon introspect\n" +
 			"         ipfsmon introspect --format json | jq '.state.subsystems.dhts[].buckets | length'\n" +
 			"         ipfsmon introspect --format connections http://127.0.0.1:8432/\n" +
@@ -49,8 +49,8 @@ func introspectCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "record", Usage: "write a session to a capture file", ArgsUsage: "FILE",
-				Description: "Writes every state and event to FILE until Ctrl-C, or for --duration. The page and `ipfsmon introspect replay`\n" +
-					"open it; so does the visualizer of go-libp2p's introspection.\n\n" +
+				Description: "Writes every state and event to FILE until Ctrl-C, or for --duration. The live page, `ipfsmon introspect replay`\n" +
+					"and the visualizer of go-libp2p's introspection can open it.\n\n" +
 					"Example: ipfsmon introspect record session.capture\n" +
 					"         ipfsmon introspect record --url https://node.example:8432/ --token-file token --interval 5s --duration 1h session.capture",
 				Flags: append([]cli.Flag{
@@ -61,14 +61,14 @@ func introspectCommand() *cli.Command {
 				Action: recordSession,
 			},
 			{
-				Name: "replay", Usage: "serve a capture file as if its node were alive", ArgsUsage: "FILE",
-				Description: "Serves the page and the WebSocket, and plays FILE from when the first page is open.\n\n" +
+				Name: "replay", Usage: "serve a capture file like a running node", ArgsUsage: "FILE",
+				Description: "Serves the live page and the WebSocket. FILE starts to play when the first page opens.\n\n" +
 					"Example: ipfsmon introspect replay session.capture\n" +
 					"         ipfsmon introspect replay --speed 10 --listen 127.0.0.1:9000 session.capture",
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "listen", Value: defaultReplay, Usage: "`HOST:PORT` to serve at, on loopback"},
-					&cli.Float64Flag{Name: "speed", Value: 1, Usage: "`NUMBER` of times as fast as it was"},
-					&cli.BoolFlag{Name: "loop", Usage: "begin again at the end"},
+					&cli.Float64Flag{Name: "speed", Value: 1, Usage: "play `NUMBER` times as fast as recorded"},
+					&cli.BoolFlag{Name: "loop", Usage: "start again at the end"},
 				},
 				Action: replaySession,
 			},
@@ -76,7 +76,7 @@ func introspectCommand() *cli.Command {
 	}
 }
 
-// dialNode opens a session by the flags of reach.
+// dialNode opens a session with the flags of reach.
 func dialNode(ctx context.Context, c *cli.Context, given string, cfg *pb.Configuration) (*introspect.Client, error) {
 	o := introspect.ClientOptions{Config: cfg}
 	if path := c.String("token-file"); path != "" {
@@ -92,7 +92,7 @@ func dialNode(ctx context.Context, c *cli.Context, given string, cfg *pb.Configu
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--ca: %s holds no certificate in PEM form", path)
+			return nil, fmt.Errorf("--ca: %s has no certificate: want PEM", path)
 		}
 		o.HTTP = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
 	}
@@ -128,11 +128,11 @@ func showState(c *cli.Context) error {
 	return showRuntime(textout.ForTerminal(os.Stdout), show, rt, st)
 }
 
-// maxCell is the most bytes of a text in a table.
+// maxCell is the longest text in a table, in bytes.
 const maxCell = 256
 
-// showRuntime shows what a node says of itself, cleaned: tables are for
-// terminals wherever they go, JSON says the same in escapes.
+// showRuntime prints a node's runtime and state, cleaned for terminals; JSON has
+// escapes for what a terminal could interpret.
 func showRuntime(w io.Writer, show func(io.Writer, *pb.Runtime, *pb.State) error, rt *pb.Runtime, st *pb.State) error {
 	textout.Message(rt, maxCell)
 	textout.Message(st, maxCell)
@@ -143,7 +143,7 @@ var stateFormats = map[string]func(io.Writer, *pb.Runtime, *pb.State) error{
 	"json": showJSON, "table": showSummary, "connections": showConnections, "streams": showStreams, "dht": showDHT,
 }
 
-// showJSON writes the state with the names of the description.
+// showJSON writes the state with the names of introspect.proto.
 func showJSON(w io.Writer, rt *pb.Runtime, st *pb.State) error {
 	m := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: false}
 	s, err := m.Marshal(st)
@@ -312,7 +312,7 @@ func recordSession(c *cli.Context) (err error) {
 		return fmt.Errorf("introspect record: %w", err)
 	}
 	defer client.Close()
-	f, err := os.OpenFile(c.Args().First(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // peers and addresses are in it
+	f, err := os.OpenFile(c.Args().First(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // it has peers and addresses
 	if err != nil {
 		return fmt.Errorf("introspect record: %w", err)
 	}
@@ -333,7 +333,7 @@ func recordSession(c *cli.Context) (err error) {
 	return followSession(ctx, client, w)
 }
 
-// followSession writes all that comes until ctx ends.
+// followSession writes everything that arrives until ctx ends.
 func followSession(ctx context.Context, client *introspect.Client, w *introspect.CaptureWriter) error {
 	for _, source := range []pb.ClientCommand_Source{pb.ClientCommand_EVENTS, pb.ClientCommand_STATE} {
 		if _, err := client.Send(ctx, &pb.ClientCommand{Command: pb.ClientCommand_PUSH_ENABLE, Source: source}); err != nil {
@@ -358,7 +358,7 @@ func followSession(ctx context.Context, client *introspect.Client, w *introspect
 		case m.GetNotice() != nil:
 			fmt.Fprintf(os.Stderr, "missed %d events and %d states\n", m.GetNotice().GetDiscardedEvents(), m.GetNotice().GetDiscardedStates())
 		default:
-			continue // answers are of this session alone
+			continue // answers to commands do not belong into a capture
 		}
 		if err := w.WriteFrame(frame); err != nil {
 			return fmt.Errorf("introspect record: %w", err)
@@ -375,7 +375,7 @@ func followSession(ctx context.Context, client *introspect.Client, w *introspect
 func replaySession(c *cli.Context) (err error) {
 	speed := c.Float64("speed")
 	if !(speed > 0 && speed <= 1000) {
-		return wrongUse(c, "--speed %v: want more than 0, and 1000 at most", speed)
+		return wrongUse(c, "--speed %v: want more than 0 and at most 1000", speed)
 	}
 	f, err := os.Open(c.Args().First())
 	if err != nil {
@@ -411,7 +411,7 @@ func replaySession(c *cli.Context) (err error) {
 			if played != nil {
 				cancel()
 			} else {
-				fmt.Println("The file is at its end; Ctrl-C ends this.")
+				fmt.Println("End of the file; Ctrl-C exits.")
 			}
 		}
 	})
@@ -424,10 +424,10 @@ func replaySession(c *cli.Context) (err error) {
 	return err
 }
 
-// noCapture says it plainly where a file has not even a beginning.
+// noCapture replaces the error of a file without a complete message.
 func noCapture(err error) error {
 	if err == io.EOF {
-		return errors.New("there is no message in it")
+		return errors.New("no message in the file: want a capture of `ipfsmon introspect record`")
 	}
 	return err
 }

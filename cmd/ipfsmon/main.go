@@ -1,5 +1,5 @@
 // Command ipfsmon is a kubo node with the monitor linked in, and the commands
-// around it. Each sub-command has a file of its own with flags and wiring.
+// around it. Each sub-command is in one file, with its flags and wiring.
 package main
 
 import (
@@ -19,7 +19,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
-// commit is set by the Makefile; a plain go build leaves it to the build info.
+// commit is set by the Makefile. Without it, as after a plain go build, the build
+// info has the commit.
 var commit string
 
 func main() {
@@ -35,10 +36,10 @@ func app() *cli.App {
 		Name:  "ipfsmon",
 		Usage: "a monitor for your node's view of the IPFS network",
 		Description: "A kubo node that records its Bitswap traffic and connections in InfluxDB and streams them.\n\n" +
-			"Example: ipfsmon demo            everything alive on loopback, without Internet access\n" +
+			"Example: ipfsmon demo            a node in a private swarm on loopback, without Internet access\n" +
 			"         ipfsmon run             your node, monitored\n" +
 			"         ipfsmon query \"SELECT count(cid) FROM wants GROUP BY type, direction\"\n" +
-			"         ipfsmon help run        what a command does, and its flags\n\n" +
+			"         ipfsmon help run        the help of a command\n\n" +
 			"Flags may stand before, between or after a command's words.\n\n" + exitCodes,
 		Version:              fmt.Sprintf("%s, commit %s, kubo %s", monitor.Version, buildCommit(), kuboversion.CurrentVersionNumber),
 		HideHelpCommand:      true,
@@ -61,7 +62,7 @@ func versionCommand() *cli.Command {
 	}
 }
 
-// buildCommit is the commit that this program was built from.
+// buildCommit returns the commit from which this program was built.
 func buildCommit() string {
 	if commit != "" {
 		return commit
@@ -76,13 +77,13 @@ func buildCommit() string {
 	return "unknown"
 }
 
-// logs sends our own log lines through kubo's logger, so that kubo's settings
-// apply to them (`ipfs log level ipfsmon debug`). Warnings are shown unless the
-// environment says otherwise: kubo's own default is errors only.
+// logs sends our log lines through kubo's logger, so that kubo's settings apply
+// to them (`ipfs log level ipfsmon debug`). The default level is warnings, unless
+// the environment sets one; kubo's own default is errors.
 func logs() {
 	slog.SetDefault(monitor.Logger())
 	if os.Getenv("GOLOG_LOG_LEVEL") == "" && os.Getenv("IPFS_LOGGING") == "" {
-		_ = logging.SetLogLevel(monitor.LogName, "warn") // fails only for a word that is no level
+		_ = logging.SetLogLevel(monitor.LogName, "warn") // fails only for an unknown level
 	}
 }
 
@@ -97,7 +98,7 @@ func ipfsCommand() *cli.Command {
 		Name:            "ipfs",
 		Usage:           "kubo's own command line, with the monitor linked in",
 		ArgsUsage:       "ARGS...",
-		Description:     "Example: ipfsmon ipfs swarm peers\n\nThe same when this program is called by the name ipfs. All of kubo's help: ipfsmon ipfs --help",
+		Description:     "Example: ipfsmon ipfs swarm peers\n\nThis program does the same when it is called by the name ipfs. kubo's help: ipfsmon ipfs --help",
 		SkipFlagParsing: true,
 		Action: func(c *cli.Context) error {
 			if code := runKubo(plugin.New(plugin.Options{}), c.Args().Slice()); code != 0 {

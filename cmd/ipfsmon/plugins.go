@@ -22,9 +22,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
-// environment makes what kubo's commands run in, with the monitor linked in.
-// What stands in a repository's folder plugins is looked at first: kubo loads
-// it for every command, and Go ends the process over some files.
+// environment makes the environment of kubo's commands, with the monitor linked
+// in. It checks the repository's folder plugins first: kubo loads the plugins
+// there for every command, and Go's plugin loader ends the process for some files.
 func environment(p *plugin.Plugin) func(context.Context, *cmds.Request) (cmds.Environment, error) {
 	build := kubo.BuildEnv(func(l *loader.PluginLoader) error { return l.Load(p) })
 	return func(ctx context.Context, req *cmds.Request) (cmds.Environment, error) {
@@ -43,15 +43,15 @@ func environment(p *plugin.Plugin) func(context.Context, *cmds.Request) (cmds.En
 		}
 		env, err := build(ctx, req)
 		if err != nil && strings.Contains(err.Error(), "loading plugin") {
-			err = fmt.Errorf("%w\nA plugin has to be built with the Go, the flags and the modules of this program; move what cannot be loaded out of %s", err, filepath.Join(repo, "plugins"))
+			err = fmt.Errorf("%w\nWant plugins that are built with the Go, the flags and the modules of this program; move others out of %s", err, filepath.Join(repo, "plugins"))
 		}
 		return env, err
 	}
 }
 
-// checkPlugins refuses what kubo would try to load from a repository's folder
-// plugins, and fail over. The folder is for plugins of a stock ipfs; those of
-// the metrics exporter, and our own, are built in here.
+// checkPlugins returns an error for files in a repository's folder plugins that
+// kubo would fail to load. The folder is for plugins of a stock ipfs; this program
+// has the monitor built in, in place of ipfsmon.so and the metrics exporter.
 func checkPlugins(repo string) error {
 	var errs []error
 	err := filepath.WalkDir(filepath.Join(repo, "plugins"), func(file string, d fs.DirEntry, err error) error {
@@ -65,7 +65,7 @@ func checkPlugins(repo string) error {
 		}
 		info, err := os.Stat(file)
 		if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-			return nil // kubo does not load it, or says what is wrong
+			return nil // kubo does not load it, or reports the error
 		}
 		if why := foreign(file); why != "" {
 			errs = append(errs, fmt.Errorf("%s: %s; move it out of that folder", file, why))
@@ -75,17 +75,17 @@ func checkPlugins(repo string) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// Modules of plugins that this program takes the place of.
+// Modules of plugins that this program replaces.
 const (
 	oldExporter = "ipfs-metric-exporter"
 	ourModule   = "github.com/ipfsmon/ipfsmon"
 )
 
-// foreign says why a plugin's file must not be loaded; "" if it may be tried.
+// foreign returns why a plugin's file must not be loaded; "" if kubo may try.
 func foreign(file string) string {
 	const builtIn = "which is built into this program"
 	info, err := buildinfo.ReadFile(file)
-	if err != nil { // no Go, or one too old to say more
+	if err != nil { // not built by Go, or by one too old to have build info
 		if b, err := os.ReadFile(file); err == nil && (bytes.Contains(b, []byte(oldExporter)) || bytes.Contains(b, []byte(monitor.Name))) {
 			return "this is the old metrics exporter, " + builtIn
 		}

@@ -16,16 +16,16 @@ import (
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
-// wantedPort is an address that shall be listened on, with what its user can
-// do if it is taken.
+// wantedPort is an address to listen on, with what the user can do if it is in
+// use.
 type wantedPort struct {
 	what    string // "the event stream"
-	address string // host:port; unix sockets are left to who makes them
+	address string // host:port; unix sockets are not checked here
 	remedy  string
 }
 
-// checkPorts says which of the addresses of a node and its monitor are taken,
-// all of them, before anything is started.
+// checkPorts returns an error that names all addresses of a node and its monitor
+// that are in use, before anything is started.
 func checkPorts(repo string, cfg *monitor.Config) error {
 	wanted := monitorPorts(cfg)
 	node, err := nodePorts(repo)
@@ -35,31 +35,31 @@ func checkPorts(repo string, cfg *monitor.Config) error {
 	return findTaken(append(wanted, node...))
 }
 
-// monitorPorts are those of the monitor, by flag or key.
+// monitorPorts returns the addresses of the monitor.
 func monitorPorts(cfg *monitor.Config) (out []wantedPort) {
 	if s := cfg.TCPServerConfig; s != nil {
 		for _, a := range s.ListenAddresses {
-			out = append(out, wantedPort{"the event stream", a, "give another with --stream HOST:PORT"})
+			out = append(out, wantedPort{"the event stream", a, "want another with --stream HOST:PORT"})
 		}
 	}
 	if s := cfg.HTTPServerConfig; s != nil {
 		for _, a := range s.ListenAddresses {
-			out = append(out, wantedPort{"the HTTP API", a, "give another with --http HOST:PORT"})
+			out = append(out, wantedPort{"the HTTP API", a, "want another with --http HOST:PORT"})
 		}
 	}
 	if s := cfg.IntrospectConfig; s != nil && !s.Off {
 		for _, a := range s.ListenAddresses {
-			out = append(out, wantedPort{"introspection", a, "give another in IntrospectConfig.ListenAddresses"})
+			out = append(out, wantedPort{"introspection", a, "want another in IntrospectConfig.ListenAddresses"})
 		}
 	}
 	if cfg.DataFolder != "" && (cfg.InfluxDB == nil || cfg.InfluxDB.URL == "") {
-		out = append(out, wantedPort{"the embedded InfluxDB", cfg.StoreListenAddress, "give another with --store HOST:PORT; " +
-			"if an InfluxDB is there that shall have the points, --influxdb http://" + cfg.StoreListenAddress + " writes into that one"})
+		out = append(out, wantedPort{"the embedded InfluxDB", cfg.StoreListenAddress, "want another with --store HOST:PORT; " +
+			"to write to an InfluxDB that is running there, use --influxdb http://" + cfg.StoreListenAddress})
 	}
 	return out
 }
 
-// nodePorts are those of kubo that it cannot run without.
+// nodePorts returns the addresses that kubo cannot run without.
 func nodePorts(repo string) (out []wantedPort, err error) {
 	file := filepath.Join(repo, config.DefaultConfigFile)
 	cfg, err := serialize.Load(file)
@@ -70,11 +70,11 @@ func nodePorts(repo string) (out []wantedPort, err error) {
 		for _, a := range addresses {
 			m, err := multiaddr.NewMultiaddr(a)
 			if err != nil {
-				continue // kubo says so
+				continue // kubo reports it
 			}
 			if network, host, err := manet.DialArgs(m); err == nil && strings.HasPrefix(network, "tcp") {
 				out = append(out, wantedPort{"kubo's " + key, host, "another node may be running; " +
-					"give this one another address with `ipfsmon ipfs config --json " + key + ` '"/ip4/127.0.0.1/tcp/PORT"'` + "`"})
+					"want another address for this one with `ipfsmon ipfs config --json " + key + ` '"/ip4/127.0.0.1/tcp/PORT"'` + "`"})
 			}
 		}
 	}
@@ -83,21 +83,21 @@ func nodePorts(repo string) (out []wantedPort, err error) {
 	return out, nil
 }
 
-// knownPorts are programs that are often found on our defaults.
+// knownPorts names programs that have the same default ports as we.
 var knownPorts = map[string]string{
 	"8181": "InfluxDB 3 listens there by default",
 	"8086": "InfluxDB 1 and 2 listen there by default",
 }
 
-// findTaken tries to listen on every address at once, so that two of ours on
-// one port are found too, and stops again.
+// findTaken listens on all addresses at the same time, so that it also finds two
+// of ours on one port, and closes the listeners.
 func findTaken(wanted []wantedPort) error {
 	var errs []error
 	first := map[string]string{}
 	for _, w := range wanted {
 		_, port, err := net.SplitHostPort(w.address)
 		if err != nil || port == "0" || strings.HasPrefix(w.address, "unix:") {
-			continue // no port, or any
+			continue // no port, or any free port
 		}
 		l, err := net.Listen("tcp", w.address)
 		switch {

@@ -31,10 +31,10 @@ func TestTakenPortsAreNamedTogether(t *testing.T) {
 	}
 	err = checkPorts(repo, cfg)
 	for _, want := range []string{
-		"the event stream: " + taken + ": address already in use; give another with --stream HOST:PORT",
-		"the HTTP API: " + taken + ": address already in use; give another with --http HOST:PORT",
+		"the event stream: " + taken + ": address already in use; want another with --stream HOST:PORT",
+		"the HTTP API: " + taken + ": address already in use; want another with --http HOST:PORT",
 		"introspection: " + taken,
-		"the embedded InfluxDB: " + taken + ": address already in use; give another with --store HOST:PORT; if an InfluxDB is there that shall have the points, --influxdb http://" + taken,
+		"the embedded InfluxDB: " + taken + ": address already in use; want another with --store HOST:PORT; to write to an InfluxDB that is running there, use --influxdb http://" + taken,
 	} {
 		require.ErrorContains(t, err, want)
 	}

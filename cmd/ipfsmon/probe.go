@@ -29,9 +29,9 @@ import (
 func probeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "probe",
-		Usage: "measure how fast a DHT finds things, as parsec does",
-		Description: "Servers measure, a scheduler has them measure in turn, a database keeps it, a lab is all of it in one process.\n" +
-			"docs/probe.md tells the rest. The flags and the environment of parsec work here.\n\n" +
+		Usage: "measure how fast a DHT provides and retrieves, like parsec",
+		Description: "Servers measure, a scheduler makes them measure in turn, and a database stores the results; a lab does all of it in\n" +
+			"one process. More in docs/probe.md. parsec's flags and environment variables work here.\n\n" +
 			"Example: ipfsmon probe lab --nodes 50 --latency 40ms --loss 1% --churn 5/min --rounds 20\n" +
 			"         ipfsmon probe server --fleet default --region eu\n" +
 			"         ipfsmon probe scheduler --fleets default\n" +
@@ -41,35 +41,35 @@ func probeCommand() *cli.Command {
 	}
 }
 
-// probeFlags are parsec's global flags. It takes them before its sub-command's
-// name; here they may stand after it too.
+// probeFlags are parsec's global flags. parsec reads them before the name of the
+// sub-command; here they may also follow it.
 func probeFlags() []cli.Flag {
 	env := func(name string) []string { return []string{"PARSEC_" + name} }
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "debug", EnvVars: env("DEBUG"), Usage: "log everything"},
-		&cli.IntFlag{Name: "log-level", Value: 4, EnvVars: env("LOG_LEVEL"), Usage: "`LEVEL` of the log: 0 or 1 nothing but errors, 3 warnings, 4 notices, 5 and more everything"},
+		&cli.IntFlag{Name: "log-level", Value: 4, EnvVars: env("LOG_LEVEL"), Usage: "`LEVEL` of the log: 0 or 1 errors only, 3 warnings, 4 notices, 5 and more everything"},
 		&cli.StringFlag{Name: "telemetry-host", Value: "localhost", EnvVars: env("TELEMETRY_HOST"), Usage: "`HOST` to serve /metrics and /debug/pprof on"},
-		&cli.IntFlag{Name: "telemetry-port", Value: 6666, EnvVars: env("TELEMETRY_PORT"), Usage: "`PORT` of it; 0: a free one"},
+		&cli.IntFlag{Name: "telemetry-port", Value: 6666, EnvVars: env("TELEMETRY_PORT"), Usage: "`PORT` of /metrics and /debug/pprof; 0: any free one"},
 		&cli.BoolFlag{Name: "dry-run", EnvVars: env("SCHEDULE_DRY_RUN"), Usage: "write nothing to the database"},
-		&cli.StringFlag{Name: "sqlite", EnvVars: []string{"IPFSMON_PROBE_SQLITE"}, DefaultText: "~/.ipfsmon/probe/probe.sqlite", Usage: "`FILE` of the database, if no --db-* flag says PostgreSQL"},
+		&cli.StringFlag{Name: "sqlite", EnvVars: []string{"IPFSMON_PROBE_SQLITE"}, DefaultText: "~/.ipfsmon/probe/probe.sqlite", Usage: "`FILE` of the database, unless a --db-* flag chooses PostgreSQL"},
 		&cli.StringFlag{Name: "db-host", Value: "localhost", EnvVars: env("DATABASE_HOST"), Usage: "`HOST` of PostgreSQL; any of the --db-* flags or their environment chooses PostgreSQL"},
 		&cli.IntFlag{Name: "db-port", Value: 5432, EnvVars: env("DATABASE_PORT"), Usage: "`PORT` of PostgreSQL"},
 		&cli.StringFlag{Name: "db-name", Value: "parsec", EnvVars: env("DATABASE_NAME"), Usage: "`NAME` of the database"},
-		&cli.StringFlag{Name: "db-password", Value: "password", EnvVars: env("DATABASE_PASSWORD"), Usage: "`PASSWORD`; seen in the list of processes, better the environment"},
+		&cli.StringFlag{Name: "db-password", Value: "password", EnvVars: env("DATABASE_PASSWORD"), Usage: "`PASSWORD`; the list of processes shows it, prefer the environment"},
 		&cli.StringFlag{Name: "db-password-file", EnvVars: []string{"IPFSMON_PROBE_DB_PASSWORD_FILE"}, Usage: "`FILE` with the password, instead of --db-password"},
 		&cli.StringFlag{Name: "db-user", Value: "parsec", EnvVars: env("DATABASE_USER"), Usage: "`NAME` of the user"},
 		&cli.StringFlag{Name: "db-sslmode", Value: "disable", EnvVars: env("DATABASE_SSL_MODE"), Usage: "`MODE` as in libpq: disable, allow, prefer, require, verify-ca or verify-full"},
 		&cli.DurationFlag{Name: "db-wait", Value: time.Minute, EnvVars: []string{"IPFSMON_PROBE_DB_WAIT"}, Usage: "`TIME` to wait for the database at the start"},
 		&cli.StringFlag{Name: "ecs-metadata-uri-v4", EnvVars: []string{"ECS_CONTAINER_METADATA_URI_V4"}, Usage: "`URI` of the ECS task's metadata, for processors, memory and address"},
 		&cli.StringFlag{Name: "ecs-metadata", EnvVars: []string{"ECS_CONTAINER_METADATA"}, Usage: "the metadata itself, as `JSON`"},
-		&cli.StringFlag{Name: "aws-region", Aliases: []string{"region"}, EnvVars: []string{"AWS_REGION"}, Usage: "`REGION` that results are told apart by"},
-		&cli.StringFlag{Name: "token-file", EnvVars: []string{"IPFSMON_PROBE_TOKEN_FILE"}, Usage: "`FILE` with the token that servers ask for and the scheduler shows"},
-		&cli.BoolFlag{Name: "allow-insecure", EnvVars: []string{"IPFSMON_PROBE_ALLOW_INSECURE"}, Usage: "listen beyond loopback also without a token: whoever reaches the port can use it"},
+		&cli.StringFlag{Name: "aws-region", Aliases: []string{"region"}, EnvVars: []string{"AWS_REGION"}, Usage: "`REGION` of the server, by which results are grouped"},
+		&cli.StringFlag{Name: "token-file", EnvVars: []string{"IPFSMON_PROBE_TOKEN_FILE"}, Usage: "`FILE` with the token that servers require and the scheduler sends"},
+		&cli.BoolFlag{Name: "allow-insecure", EnvVars: []string{"IPFSMON_PROBE_ALLOW_INSECURE"}, Usage: "listen beyond loopback without a token: everyone who can reach the port can use it"},
 	}
 }
 
-// probeSetting is the context in which a flag was given: that of the
-// sub-command or, as parsec has it, that of the command before it.
+// probeSetting returns the context in which a flag was given: that of the
+// sub-command or, as in parsec, that of the command before it.
 func probeSetting(c *cli.Context, name string) *cli.Context {
 	for _, at := range c.Lineage() {
 		if at.Command == nil {
@@ -99,11 +99,11 @@ func probeLog(c *cli.Context) {
 	case n == 3:
 		level = "warn"
 	}
-	_ = logging.SetLogLevel(monitor.LogName, level) // it is one of the levels
+	_ = logging.SetLogLevel(monitor.LogName, level) // fails only for an unknown level
 }
 
-// probeFolder is where a probe keeps what it keeps unless told otherwise: in
-// the data folder that is configured, or in the home folder.
+// probeFolder returns the default folder of a probe's files: in the configured
+// data folder, or in the home folder.
 func probeFolder() (string, error) {
 	if dir := os.Getenv("IPFSMON_DATA_FOLDER"); dir != "" {
 		return filepath.Join(dir, "probe"), nil
@@ -115,7 +115,7 @@ func probeFolder() (string, error) {
 	return filepath.Join(home, ".ipfsmon", "probe"), nil
 }
 
-// probeDatabase says which database is meant.
+// probeDatabase returns the database that the flags choose.
 func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 	postgres := false
 	for _, name := range []string{"db-host", "db-port", "db-name", "db-password", "db-password-file", "db-user", "db-sslmode"} {
@@ -124,7 +124,7 @@ func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 	cfg.Path = probeString(c, "sqlite")
 	if postgres {
 		if cfg.Path != "" {
-			return cfg, wrongUse(c, "--sqlite and --db-* are two databases; want one of them")
+			return cfg, wrongUse(c, "--sqlite and --db-* name two databases; want one of them")
 		}
 		cfg = store.Config{Host: probeString(c, "db-host"), Port: probeInt(c, "db-port"), Name: probeString(c, "db-name"),
 			User: probeString(c, "db-user"), Password: probeString(c, "db-password"), SSLMode: probeString(c, "db-sslmode")}
@@ -153,7 +153,8 @@ func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 	return cfg, cfg.Validate()
 }
 
-// probeStore opens the database, readOnly for a command that only reads; one that is not there yet is waited for.
+// probeStore opens the database, readOnly for a command that only reads. It waits
+// up to --db-wait for one that does not answer.
 func probeStore(ctx context.Context, c *cli.Context, readOnly bool) (*store.Store, error) {
 	cfg, err := probeDatabase(c)
 	if err != nil {
@@ -165,7 +166,7 @@ func probeStore(ctx context.Context, c *cli.Context, readOnly bool) (*store.Stor
 		if err == nil || ctx.Err() != nil || cfg.Host == "" || store.Refused(err) || time.Now().After(end) {
 			return s, err
 		}
-		monitor.Logger().Warn("probe: waiting for the database", "database", cfg.String(), "error", err)
+		monitor.Logger().Warn("probe: waiting for the database", "database", cfg.String(), "err", err)
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
@@ -191,13 +192,13 @@ func probeToken(c *cli.Context) (string, error) {
 	return token, nil
 }
 
-// probeBeyond refuses an address that is open to everybody unless that is
-// asked for.
+// probeBeyond rejects an address beyond loopback unless there is a token or
+// --allow-insecure.
 func probeBeyond(c *cli.Context, flag, host, token string) error {
 	if listen.LoopbackHost(host) || token != "" || probeBool(c, "allow-insecure") {
 		return nil
 	}
-	return wrongUse(c, "--%s %q is beyond loopback, and whoever reaches it could use it; want --token-file FILE, or --allow-insecure, or use localhost", flag, host)
+	return wrongUse(c, "--%s %q is beyond loopback, where everyone who can reach it could use it; want --token-file FILE, --allow-insecure, or localhost", flag, host)
 }
 
 // probeTelemetry serves metrics and profiles until the returned function is
@@ -210,7 +211,7 @@ func probeTelemetry(c *cli.Context, reg *prometheus.Registry) (string, func(), e
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(probeInt(c, "telemetry-port"))))
 	if err != nil {
-		return "", nil, fmt.Errorf("probe: serve metrics: %w; --telemetry-port chooses another port", err)
+		return "", nil, fmt.Errorf("probe: serve metrics: %w; want another port with --telemetry-port", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
@@ -237,7 +238,7 @@ func probeInfluxFlags() []cli.Flag {
 	}
 }
 
-// probePoints is the way of results to InfluxDB; nil if there is none.
+// probePoints writes results to InfluxDB; nil if none is configured.
 type probePoints struct {
 	bus  *bus.Bus
 	done chan error
@@ -268,7 +269,7 @@ func newProbePoints(c *cli.Context) (*probePoints, error) {
 	if name == "" {
 		var err error
 		if name, err = os.Hostname(); err != nil {
-			return nil, fmt.Errorf("probe: --name is missing and the machine has none: %w", err)
+			return nil, fmt.Errorf("probe: the machine has no host name: %w; want --name NAME", err)
 		}
 	}
 	sink, err := influx.New(cfg, name)
@@ -287,7 +288,7 @@ func newProbePoints(c *cli.Context) (*probePoints, error) {
 	return p, nil
 }
 
-// close delivers what waits, for some seconds.
+// close delivers what is queued, for at most some seconds.
 func (p *probePoints) close() error {
 	if p == nil {
 		return nil
@@ -301,7 +302,7 @@ func (p *probePoints) close() error {
 func probeHealthCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "health",
-		Usage:       "ask a server whether it is ready; the exit code is 0 if it is",
+		Usage:       "check whether a server is ready; exit code 0 if it is",
 		ArgsUsage:   "HOST:PORT",
 		Description: "Example: ipfsmon probe health localhost:7070",
 		Action: func(c *cli.Context) error {

@@ -23,22 +23,23 @@ func probeLabCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "lab",
 		Usage: "measure in a private DHT in this process, with delay, loss and churn",
-		Description: "Peers, servers of each fleet and a scheduler for each, on loopback alone. Ends with a table, and writes plot.svg, plot.png,\n" +
-			"results.csv, results.json and the database probe.sqlite. Two fleets compare two configurations of the DHT.\n\n" +
+		Description: "Runs peers, the servers of each fleet and a scheduler for each, on loopback only. Prints a table at the end, and writes\n" +
+			"plot.svg, plot.png, results.csv, results.json and the database probe.sqlite. With two fleets it compares two\n" +
+			"configurations of the DHT.\n\n" +
 			"Example: ipfsmon probe lab --nodes 50 --latency 40ms --loss 1% --churn 5/min --rounds 20\n" +
 			"         ipfsmon probe lab --fleet narrow:alpha=3 --fleet wide:alpha=20 --out /tmp/lab",
 		Flags: append(probeInfluxFlags(),
-			&cli.IntFlag{Name: "nodes", Value: 50, Usage: "`NUMBER` of peers beside the servers, 5 to 500"},
-			&cli.IntFlag{Name: "k", Value: 6, Usage: "`NUMBER` of peers that keep a record; far below --nodes, else nothing has to be searched"},
-			&cli.DurationFlag{Name: "latency", Usage: "mean round `TIME` between two peers; each pair has half to one and a half of it"},
-			&cli.StringFlag{Name: "loss", Value: "0%", Usage: "`SHARE` of segments that are lost and come late, such as 1%"},
+			&cli.IntFlag{Name: "nodes", Value: 50, Usage: "`NUMBER` of peers in addition to the servers, 5 to 500"},
+			&cli.IntFlag{Name: "k", Value: 6, Usage: "`NUMBER` of peers that store a record; choose it far below --nodes, otherwise lookups find every record at once"},
+			&cli.DurationFlag{Name: "latency", Usage: "mean round-trip `TIME` between two peers; each pair has 0.5 to 1.5 times this"},
+			&cli.StringFlag{Name: "loss", Value: "0%", Usage: "`SHARE` of segments that are lost and retransmitted, such as 1%"},
 			&cli.StringFlag{Name: "churn", Value: "0/min", Usage: "`NUMBER` of peers that leave and are replaced, such as 5/min"},
-			&cli.IntFlag{Name: "rounds", Value: 20, Usage: "`NUMBER` of rounds of each fleet"},
+			&cli.IntFlag{Name: "rounds", Value: 20, Usage: "`NUMBER` of rounds per fleet"},
 			&cli.IntFlag{Name: "servers", Value: 3, Usage: "`NUMBER` of servers in each fleet"},
 			&cli.StringSliceFlag{Name: "fleet", Value: cli.NewStringSlice("default", "optprov:optprov"), Usage: "`FLEET`: " + lab.FleetSyntax + "; may be repeated"},
 			&cli.DurationFlag{Name: "settle", Value: 200 * time.Millisecond, Usage: "`TIME` between a provide and the retrievals"},
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER`: the same seed makes the same lines between peers"},
-			&cli.StringFlag{Name: "out", DefaultText: "probe-lab in this folder", Usage: "`FOLDER` for what is written"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER`: the same seed makes the same round trips between peers"},
+			&cli.StringFlag{Name: "out", DefaultText: "probe-lab in this folder", Usage: "`FOLDER` for the files"},
 		),
 		Action: runProbeLab,
 	}
@@ -93,7 +94,7 @@ func runProbeLab(c *cli.Context) (err error) {
 		return err
 	}
 	if len(out.Results) == 0 {
-		return errors.New("probe lab: it ended before the first result")
+		return errors.New("probe lab: interrupted before the first result")
 	}
 	about := map[string]any{"nodes": cfg.Nodes, "k": cfg.Bucket, "latency": cfg.Latency.String(), "loss": cfg.Loss, "churn_per_minute": cfg.Churn,
 		"rounds": cfg.Rounds, "servers": cfg.Servers, "seed": cfg.Seed, "fleets": fleetFlags(c), "left": out.Left, "joined": out.Joined}
@@ -101,8 +102,9 @@ func runProbeLab(c *cli.Context) (err error) {
 	return writeReport(textout.ForTerminal(os.Stdout), cfg.Dir, out.Results, about)
 }
 
-// fleetFlags are the values of --fleet. The library splits them at commas,
-// which fleets have inside; what is no NAME:... belongs to the one before.
+// fleetFlags returns the values of --fleet. The library splits them at commas,
+// which the options of a fleet have too; a part that is an option belongs to the
+// part before it.
 func fleetFlags(c *cli.Context) (out []string) {
 	for _, part := range c.StringSlice("fleet") {
 		word, _, _ := strings.Cut(part, "=")
@@ -116,7 +118,7 @@ func fleetFlags(c *cli.Context) (out []string) {
 	return out
 }
 
-// bars are progress bars on a terminal, one after the other, and lines elsewhere.
+// bars prints progress bars on a terminal, one after the other, and lines elsewhere.
 type bars struct {
 	w        io.Writer
 	terminal bool
@@ -126,7 +128,8 @@ type bars struct {
 
 func newBars(w io.Writer, terminal bool) *bars { return &bars{w: w, terminal: terminal} }
 
-// step returns what to call as a part moves on. Calls do not overlap.
+// step returns the function to call with the progress of a part. Calls must not
+// overlap.
 func (b *bars) step(label string) func(done, total int) {
 	return func(done, total int) {
 		if b.label != label {
@@ -140,14 +143,14 @@ func (b *bars) step(label string) func(done, total int) {
 			}
 		}
 		if b.bar != nil {
-			_ = b.bar.Set(done) // it is decoration
+			_ = b.bar.Set(done) // an error affects the bar only
 		}
 	}
 }
 
 func (b *bars) end() {
 	if b.bar != nil {
-		_ = b.bar.Finish() // it is decoration
+		_ = b.bar.Finish() // an error affects the bar only
 		b.bar = nil
 	}
 }

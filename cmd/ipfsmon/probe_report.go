@@ -19,7 +19,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
-// writeReport prints the table and writes the files; no dir: only the table.
+// writeReport prints the table and writes the files; without dir only the table.
 func writeReport(w io.Writer, dir string, results []store.Result, about map[string]any) error {
 	groups := report.Groups(results)
 	if err := report.Table(w, groups); err != nil {
@@ -63,16 +63,16 @@ func writeReport(w io.Writer, dir string, results []store.Result, about map[stri
 func probeReportCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "report",
-		Usage: "table, plot, CSV and JSON of what the database has of a time range",
+		Usage: "print or write the results of a time range as table, plot, CSV or JSON",
 		Description: "Example: ipfsmon probe report --since 24h\n" +
 			"         ipfsmon probe report --from 2026-01-01T00:00:00Z --to 2026-01-08T00:00:00Z --fleets default,optprov --out /tmp/report\n" +
 			"         ipfsmon probe report --sqlite probe-lab/probe.sqlite --format csv > results.csv",
 		Flags: append(probeFlags(),
 			&cli.DurationFlag{Name: "since", Value: 24 * time.Hour, Usage: "the last `TIME`"},
 			&cli.TimestampFlag{Name: "from", Layout: time.RFC3339, Usage: "`TIME` of the first result, instead of --since"},
-			&cli.TimestampFlag{Name: "to", Layout: time.RFC3339, Usage: "`TIME` before which the last result is (default: now)"},
+			&cli.TimestampFlag{Name: "to", Layout: time.RFC3339, Usage: "`TIME` after the last result (default: now)"},
 			&cli.StringFlag{Name: "fleets", EnvVars: []string{"PARSEC_SCHEDULER_FLEETS"}, Usage: "`NAMES` of the fleets, separated by commas (default: all)"},
-			&cli.StringFlag{Name: "out", Usage: "`FOLDER` for plot.svg, plot.png, results.csv and results.json (default: the table alone)"},
+			&cli.StringFlag{Name: "out", Usage: "`FOLDER` for plot.svg, plot.png, results.csv and results.json (default: none, only the table)"},
 			&cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT` of what is printed: table, csv, json, svg or png"},
 		),
 		Action: runProbeReport,
@@ -93,7 +93,7 @@ func runProbeReport(c *cli.Context) error {
 		from = *c.Timestamp("from")
 	}
 	if !from.Before(to) {
-		return wrongUse(c, "from %s to %s is no time; want --from before --to", from.Format(time.RFC3339), to.Format(time.RFC3339))
+		return wrongUse(c, "--from %s is not before --to %s; want an earlier --from", from.Format(time.RFC3339), to.Format(time.RFC3339))
 	}
 	var fleets []string
 	if text := c.String("fleets"); text != "" {

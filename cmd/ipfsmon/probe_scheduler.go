@@ -28,21 +28,21 @@ func probeSchedulerCommand() *cli.Command {
 	env := func(name string) []string { return []string{"PARSEC_SCHEDULER_" + name} }
 	return &cli.Command{
 		Name:  "scheduler",
-		Usage: "have servers measure in turn",
-		Description: "Each round one server provides 1024 random bytes and all others of the fleets look for them. Results go to the\n" +
-			"database and, with --influxdb, to InfluxDB as dht_provide and dht_retrieve. With --dry-run they are printed alone.\n\n" +
+		Usage: "make servers measure in turn",
+		Description: "In each round one server provides 1024 random bytes and all others of the fleets retrieve them. Results go to the\n" +
+			"database and, with --influxdb, to InfluxDB as dht_provide and dht_retrieve. With --dry-run they are only printed.\n\n" +
 			"Example: ipfsmon probe scheduler --fleets default --influxdb http://127.0.0.1:8086\n" +
 			"         ipfsmon probe scheduler --fleets default,fullrt --interval 5m --probes 2\n" +
 			"         ipfsmon probe scheduler --fleets default --dry-run",
 		Flags: append(append(probeFlags(), probeInfluxFlags()...),
 			&cli.StringFlag{Name: "fleets", EnvVars: env("FLEETS"), Usage: "`NAMES` of the fleets, separated by commas"},
 			&cli.StringFlag{Name: "routing", Value: "DHT", EnvVars: env("ROUTING"), Usage: "`ROUTING`: DHT or IPNI"},
-			&cli.DurationFlag{Name: "interval", Value: scheduler.DefaultInterval, EnvVars: env("INTERVAL"), Usage: "`TIME` from one round to the next"},
-			&cli.IntFlag{Name: "probes", Value: 1, EnvVars: env("PROBES"), Usage: "`NUMBER` of contents in a round, one after the other, each by the next server"},
+			&cli.DurationFlag{Name: "interval", Value: scheduler.DefaultInterval, EnvVars: env("INTERVAL"), Usage: "`TIME` between two rounds"},
+			&cli.IntFlag{Name: "probes", Value: 1, EnvVars: env("PROBES"), Usage: "`NUMBER` of rounds in an interval, one after the other, each with the next server"},
 			&cli.DurationFlag{Name: "settle", Value: scheduler.DefaultSettle, EnvVars: []string{"IPFSMON_PROBE_SETTLE"}, Usage: "`TIME` between a provide and the retrievals"},
-			&cli.DurationFlag{Name: "wait", Value: scheduler.DefaultWait, EnvVars: []string{"IPFSMON_PROBE_WAIT"}, Usage: "`TIME` after a round that failed, or without two servers"},
-			&cli.StringFlag{Name: "queue", EnvVars: []string{"IPFSMON_PROBE_QUEUE"}, DefaultText: "in ~/.ipfsmon/probe, by fleets and routing", Usage: "`FILE` of the results that the database does not have yet, or memory; each scheduler needs its own"},
-			&cli.IntFlag{Name: "rounds", Usage: "end after `NUMBER` rounds (default: never)"},
+			&cli.DurationFlag{Name: "wait", Value: scheduler.DefaultWait, EnvVars: []string{"IPFSMON_PROBE_WAIT"}, Usage: "`TIME` to wait after a failed round, or while there are less than two servers"},
+			&cli.StringFlag{Name: "queue", EnvVars: []string{"IPFSMON_PROBE_QUEUE"}, DefaultText: "in ~/.ipfsmon/probe, by fleets and routing", Usage: "`FILE` for results that the database does not have yet, or memory; one per scheduler"},
+			&cli.IntFlag{Name: "rounds", Usage: "exit after `NUMBER` rounds (default: never)"},
 		),
 		Action: runProbeScheduler,
 	}
@@ -102,7 +102,8 @@ func runProbeScheduler(c *cli.Context) (err error) {
 	return runScheduler(ctx, c, s)
 }
 
-// probeQueue is the file of the results that wait; "" for none.
+// probeQueue returns the file of the results that wait for the database; "" for
+// memory.
 func probeQueue(c *cli.Context, cfg *scheduler.Config) (string, error) {
 	file := c.String("queue")
 	if file == inMemory {
@@ -113,7 +114,7 @@ func probeQueue(c *cli.Context, cfg *scheduler.Config) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		// Schedulers of one user that do different things do not meet.
+		// Schedulers of one user with different settings have different files.
 		sum := sha256.Sum256([]byte(strings.Join(cfg.Fleets, ",") + " " + string(cfg.Target)))
 		file = filepath.Join(dir, fmt.Sprintf("queue-%x.sqlite", sum[:4]))
 	}
@@ -157,6 +158,6 @@ func printResults() func(store.Result) {
 		}{r.At.UTC().Format(time.RFC3339Nano), r.Step, r.Fleet, r.Region, r.Node, r.CID, r.Duration.Seconds(), r.Error}
 		mu.Lock()
 		defer mu.Unlock()
-		_ = enc.Encode(line) // there is nowhere else to tell
+		_ = enc.Encode(line) // an error of standard output cannot be reported anywhere
 	}
 }

@@ -31,46 +31,46 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
-// inMemory is the --level-db of those who want no files.
+// inMemory is the value of --level-db for no files.
 const inMemory = "memory"
 
 func probeServerCommand() *cli.Command {
 	env := func(name string) []string { return []string{"PARSEC_SERVER_" + name} }
 	return &cli.Command{
 		Name:  "server",
-		Usage: "a DHT peer that measures when it is asked to",
-		Description: "Serves POST /provide, POST /retrieve/{cid} and GET /readiness (docs/probe-openapi.yaml), and tells of itself\n" +
-			"in the database, where the scheduler finds it. It joins the public DHT unless --bootstrap and --dht-prefix say otherwise.\n\n" +
+		Usage: "run a DHT peer that measures on request",
+		Description: "Serves POST /provide, POST /retrieve/{cid} and GET /readiness (docs/probe-openapi.yaml), and registers in the database,\n" +
+			"where the scheduler finds it. It joins the public DHT unless --bootstrap and --dht-prefix name another.\n\n" +
 			"Example: ipfsmon probe server --fleet default --region eu\n" +
 			"         ipfsmon probe server --fleet optprov --optprov --server-port 7071 --peer-port 4002 --telemetry-port 6667\n" +
 			"         curl -d '{\"Content\":\"aGVsbG8=\"}' http://localhost:7070/provide",
 		ArgsUsage: "[dht|ipni]",
 		Flags: append(probeFlags(),
 			&cli.StringFlag{Name: "server-host", Value: "localhost", EnvVars: []string{"PARSEC_SERVER_SERVER_HOST", "PARSEC_SERVER_HOST"}, Usage: "`HOST` to serve the API on"},
-			&cli.IntFlag{Name: "server-port", Value: 7070, EnvVars: []string{"PARSEC_SERVER_SERVER_PORT", "PARSEC_SERVER_PORT"}, Usage: "`PORT` of the API; 0: a free one"},
+			&cli.IntFlag{Name: "server-port", Value: 7070, EnvVars: []string{"PARSEC_SERVER_SERVER_PORT", "PARSEC_SERVER_PORT"}, Usage: "`PORT` of the API; 0: any free one"},
 			&cli.StringFlag{Name: "peer-host", EnvVars: []string{"IPFSMON_PROBE_PEER_HOST"}, DefaultText: "all", Usage: "`ADDRESS` to listen for peers on"},
-			&cli.IntFlag{Name: "peer-port", Value: 4001, EnvVars: env("PEER_PORT"), Usage: "`PORT` for peers, TCP and QUIC; 0: a free one"},
-			&cli.BoolFlag{Name: "fullrt", EnvVars: env("FULLRT"), Usage: "the accelerated client, which knows all peers by a crawl"},
-			&cli.BoolFlag{Name: "dht-server", EnvVars: env("DHT_SERVER"), Usage: "answer other peers too"},
-			&cli.BoolFlag{Name: "optprov", EnvVars: env("OPTPROV"), Usage: "optimistic provide"},
+			&cli.IntFlag{Name: "peer-port", Value: 4001, EnvVars: env("PEER_PORT"), Usage: "`PORT` for peers, TCP and QUIC; 0: any free one"},
+			&cli.BoolFlag{Name: "fullrt", EnvVars: env("FULLRT"), Usage: "use the accelerated client, which knows all peers by a crawl"},
+			&cli.BoolFlag{Name: "dht-server", EnvVars: env("DHT_SERVER"), Usage: "be a DHT server: answer requests of other peers"},
+			&cli.BoolFlag{Name: "optprov", EnvVars: env("OPTPROV"), Usage: "use optimistic provide"},
 			&cli.StringFlag{Name: "fleet", EnvVars: env("FLEET"), Usage: "`NAME` of the fleet"},
 			&cli.StringFlag{Name: "level-db", Value: "./leveldb", EnvVars: env("LEVEL_DB"), Usage: "`FOLDER` of the DHT's datastore, or memory"},
 			&cli.DurationFlag{Name: "startup-delay", Value: 3 * time.Minute, EnvVars: env("STARTUP_DELAY"), Usage: "`TIME` before the first heartbeat, in which the routing table fills"},
-			&cli.DurationFlag{Name: "heartbeat", Value: server.DefaultHeartbeat, EnvVars: []string{"IPFSMON_PROBE_HEARTBEAT"}, Usage: "`TIME` between two heartbeats; a scheduler passes by a server without one in two minutes"},
-			&cli.IntFlag{Name: "generation", Value: 1, EnvVars: []string{"IPFSMON_PROBE_GENERATION"}, Usage: "`FORM` of answers to requests without ?generation=: 1 of parsec's README, 2 of its later versions"},
-			&cli.StringSliceFlag{Name: "bootstrap", EnvVars: []string{"IPFSMON_PROBE_BOOTSTRAP"}, Usage: "`MULTIADDR` with /p2p/ of a peer to begin with; may be repeated; fleet: the fleet's other servers, which the database tells; none: nobody; public: those of the public DHT (default)"},
+			&cli.DurationFlag{Name: "heartbeat", Value: server.DefaultHeartbeat, EnvVars: []string{"IPFSMON_PROBE_HEARTBEAT"}, Usage: "`TIME` between two heartbeats; a scheduler ignores a server without one in two minutes"},
+			&cli.IntFlag{Name: "generation", Value: 1, EnvVars: []string{"IPFSMON_PROBE_GENERATION"}, Usage: "`FORM` of answers to requests without ?generation=: 1 as in parsec's README, 2 as in its later versions"},
+			&cli.StringSliceFlag{Name: "bootstrap", EnvVars: []string{"IPFSMON_PROBE_BOOTSTRAP"}, Usage: "`MULTIADDR` with /p2p/ of a bootstrap peer; may be repeated; fleet: the fleet's other servers, from the database; none: no peer; public: those of the public DHT (default)"},
 			&cli.StringFlag{Name: "dht-prefix", Value: string(probe.DefaultPrefix), EnvVars: []string{"IPFSMON_PROBE_DHT_PREFIX"}, Usage: "`PREFIX` of the DHT's protocols"},
 			&cli.StringFlag{Name: "indexer-host", EnvVars: env("INDEXER_HOST"), Usage: "`URL` of an IPNI indexer, for requests with Routing IPNI"},
-			&cli.StringFlag{Name: "publisher-address", Value: "localhost:3104", EnvVars: []string{"IPFSMON_PROBE_PUBLISHER_ADDRESS"}, Usage: "`HOST:PORT` where the indexer fetches advertisements"},
-			&cli.StringFlag{Name: "publisher-announce", EnvVars: []string{"IPFSMON_PROBE_PUBLISHER_ANNOUNCE"}, DefaultText: "that of --publisher-address", Usage: "`MULTIADDR` of the same as the indexer sees it, /ip4/.../tcp/.../http"},
+			&cli.StringFlag{Name: "publisher-address", Value: "localhost:3104", EnvVars: []string{"IPFSMON_PROBE_PUBLISHER_ADDRESS"}, Usage: "`HOST:PORT` to serve advertisements to the indexer on"},
+			&cli.StringFlag{Name: "publisher-announce", EnvVars: []string{"IPFSMON_PROBE_PUBLISHER_ANNOUNCE"}, DefaultText: "that of --publisher-address", Usage: "`MULTIADDR` at which the indexer can reach it, /ip4/.../tcp/.../http"},
 			&cli.StringFlag{Name: "firehose-region", Value: "us-east-1", EnvVars: env("FIREHOSE_REGION"), Usage: "`REGION`: accepted, without effect; ipfsmon run records connections"},
 			&cli.StringFlag{Name: "firehose-stream", EnvVars: env("FIREHOSE_STREAM"), Usage: "`NAME`: accepted, without effect"},
 			&cli.DurationFlag{Name: "firehose-batch-time", Value: 30 * time.Second, EnvVars: env("FIREHOSE_BATCH_TIME"), Usage: "`TIME`: accepted, without effect"},
 			&cli.IntFlag{Name: "firehose-batch-size", Value: 500, EnvVars: env("FIREHOSE_BATCH_SIZE"), Usage: "`NUMBER`: accepted, without effect"},
 			&cli.BoolFlag{Name: "firehose-connection-events", Value: true, EnvVars: env("FIREHOSE_CONNECTION_EVENTS"), Usage: "accepted, without effect"},
 			&cli.BoolFlag{Name: "firehose-rpc-events", Value: true, EnvVars: env("FIREHOSE_RPC_EVENTS"), Usage: "accepted, without effect"},
-			&cli.StringFlag{Name: "badbits", EnvVars: env("BADBITS"), Usage: "`FILE` or http URL of a deny list: what it has is answered with 451, neither looked for nor provided"},
-			&cli.StringFlag{Name: "denied-cids", EnvVars: env("DENIED_CIDS"), Usage: "`FILE` or http URL of another one; a line may also be a CID alone"},
+			&cli.StringFlag{Name: "badbits", EnvVars: env("BADBITS"), Usage: "`FILE` or http URL of a deny list: requests for its content are answered with 451"},
+			&cli.StringFlag{Name: "denied-cids", EnvVars: env("DENIED_CIDS"), Usage: "`FILE` or http URL of a second deny list; a line may also be a CID alone"},
 		),
 		Action: runProbeServer,
 	}
@@ -82,7 +82,7 @@ func runProbeServer(c *cli.Context) (err error) {
 	case "", "dht":
 	case "ipni":
 		if c.String("indexer-host") == "" {
-			return wrongUse(c, "--indexer-host is missing; ipni needs it, want a URL such as https://cid.contact")
+			return wrongUse(c, "ipni without --indexer-host; want a URL such as https://cid.contact")
 		}
 	default:
 		return wrongUse(c, "%q: want dht, ipni or nothing", c.Args().First())
@@ -109,7 +109,7 @@ func runProbeServer(c *cli.Context) (err error) {
 		return wrongUse(c, "--heartbeat %v: want 1s or more", d)
 	}
 	if slices.Contains(c.StringSlice("bootstrap"), bootFleet) && probeBool(c, "dry-run") {
-		return wrongUse(c, "--bootstrap fleet asks the database, which --dry-run leaves alone; want addresses")
+		return wrongUse(c, "--bootstrap fleet needs the database, which --dry-run does not use; want addresses")
 	}
 	ctx, cancel := interruptible(c.Context)
 	defer cancel()
@@ -200,8 +200,8 @@ func serveProbe(ctx context.Context, c *cli.Context, s *server.Server, cfg *serv
 	return s.Run(ctx)
 }
 
-// warnOfParsec warns of settings with which parsec's own schedulers, whose
-// database this is, measure nothing with this server.
+// warnOfParsec warns of settings with which parsec's own schedulers cannot use
+// this server, if the database is parsec's.
 func warnOfParsec(st *store.Store, cfg *server.Config) {
 	if st.Parsec() == 0 {
 		return
@@ -218,7 +218,8 @@ func warnOfParsec(st *store.Store, cfg *server.Config) {
 	}
 }
 
-// probeMachine is where this server runs, by ECS's metadata if there is one.
+// probeMachine returns the machine of this server, by ECS's metadata if there is
+// any.
 func probeMachine(ctx context.Context, c *cli.Context) (server.Machine, error) {
 	if doc := probeString(c, "ecs-metadata"); doc != "" {
 		return server.ParseECS([]byte(doc))
@@ -229,8 +230,8 @@ func probeMachine(ctx context.Context, c *cli.Context) (server.Machine, error) {
 	return server.Local(ctx, c.String("server-host"))
 }
 
-// probeDeny reads the deny lists. One that cannot be read is an error: nothing
-// is served that should not be.
+// probeDeny reads the deny lists. A list that cannot be read is an error, so that
+// the server never serves denied content.
 func probeDeny(ctx context.Context, c *cli.Context) (out []*server.DenyList, err error) {
 	for _, name := range []string{"badbits", "denied-cids"} {
 		source := c.String(name)
@@ -281,14 +282,14 @@ func probePeer(c *cli.Context, data ds.Batching) (*probe.Peer, error) {
 	return probe.NewPeer(cfg)
 }
 
-// The words that --bootstrap understands beside addresses.
+// The values of --bootstrap beside addresses.
 const (
 	bootPublic = "public"
 	bootFleet  = "fleet"
 	bootNone   = "none"
 )
 
-// probeBootstrap are the peers to begin with; nil are the public ones.
+// probeBootstrap returns the bootstrap peers; nil means the public ones.
 func probeBootstrap(texts []string) ([]peer.AddrInfo, error) {
 	texts = slices.DeleteFunc(slices.Clone(texts), func(s string) bool { return s == "" })
 	if len(texts) == 0 || len(texts) == 1 && texts[0] == bootPublic {
@@ -301,7 +302,7 @@ func probeBootstrap(texts []string) ([]peer.AddrInfo, error) {
 		}
 		a, err := peer.AddrInfoFromString(text)
 		if err != nil {
-			return nil, fmt.Errorf("--bootstrap %q: %w; want /ip4/.../tcp/.../p2p/PEER, fleet, none, or public alone", text, err)
+			return nil, fmt.Errorf("--bootstrap %q: %w; want /ip4/.../tcp/.../p2p/PEER, fleet, none, or only public", text, err)
 		}
 		peers = append(peers, *a)
 	}

@@ -10,18 +10,18 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// When the line of a progress appears, and how often it moves.
+// When the line of progress appears, and how often it is updated.
 const (
 	progressAfter = 500 * time.Millisecond
 	progressEvery = 100 * time.Millisecond
 )
 
-// progress shows on a terminal that a query is at work, once it takes longer.
-// It is the query's output and hands all on to another.
+// progress shows on a terminal that a query is running, if it takes long. It is an
+// output of the query that passes everything to another one.
 type progress struct {
 	client.Output
 	w      io.Writer
-	same   bool // the answer goes to a terminal too: its first row ends the line
+	same   bool // the answer goes to a terminal too: its first row removes the line
 	rows   atomic.Int64
 	once   sync.Once
 	ending chan struct{}
@@ -43,7 +43,7 @@ func (p *progress) show() {
 	for i, shown := 0, false; ; i++ {
 		select {
 		case <-wait.C:
-			fmt.Fprintf(p.w, "\r\x1b[K%c asking, %d s, %d rows", []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")[i%10], int(time.Since(begin).Seconds()), p.rows.Load())
+			fmt.Fprintf(p.w, "\r\x1b[K%c querying, %d s, %d rows", []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")[i%10], int(time.Since(begin).Seconds()), p.rows.Load())
 			shown = true
 			wait.Reset(progressEvery)
 		case <-p.ending:

@@ -37,7 +37,7 @@ func TestProgress(t *testing.T) {
 		}
 		p := newProgress(&screen, out, same)
 		time.Sleep(progressAfter + 3*progressEvery)
-		if !strings.Contains(screen.String(), "asking, 0 s, 0 rows") {
+		if !strings.Contains(screen.String(), "querying, 0 s, 0 rows") {
 			t.Errorf("after %v the screen shows %q", progressAfter, screen.String())
 		}
 		if err := p.Series("m", nil, []string{"a"}); err != nil {

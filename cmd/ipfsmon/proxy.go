@@ -34,8 +34,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// Where "ipfsmon proxy" listens beside its peers, unless told otherwise; the
-// second is where the proxy before this one had its metrics.
+// Where "ipfsmon proxy" listens by default, in addition to its peers' addresses;
+// the second one is where kitsune had its metrics.
 const (
 	defaultProxyStream = "127.0.0.1:8182"
 	defaultProxyHTTP   = "127.0.0.1:9090"
@@ -45,26 +45,26 @@ func proxyCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "proxy",
 		Usage: "put many kubo nodes behind one peer ID",
-		Description: "Peers connect to the proxy and ask it for blocks; it asks the nodes behind it. All that is said on both\n" +
-			"sides is seen by the same sinks as that of `ipfsmon run`.\n\n" +
+		Description: "Peers connect to the proxy and ask it for blocks; it asks the nodes behind it. The messages of both sides go to\n" +
+			"the same sinks as those of `ipfsmon run`.\n\n" +
 			"Example: ipfsmon proxy -d /ip4/127.0.0.1/tcp/5001 -l /ip4/0.0.0.0/tcp/4441\n" +
 			"         ipfsmon proxy -d a=/ip4/10.0.1.42/tcp/5001,b=/ip4/10.0.5.3/tcp/5001 --influxdb http://127.0.0.1:8086\n" +
 			"         ipfsmon proxy -d /ip4/127.0.0.1/tcp/5001 -w /ip4/127.0.0.1/tcp/8442 -p 8441      with preload\n" +
 			"         ipfsmon proxy -d /ip4/127.0.0.1/tcp/5001 --swarm-key swarm.key                    a one-way bridge\n\n" +
-			"Each flag can be given in the environment, and by its name in a JSON file (--config); flags go before the\n" +
-			"environment, that goes before the file. The file's key \"monitor\" holds what `ipfsmon config` shows. Ctrl-C\n" +
-			"delivers what is on its way, stores everything and ends; a second one ends at once.",
+			"Each flag can be set in the environment, and by its name in a JSON file (--config); flags override the\n" +
+			"environment, which overrides the file. The file's key \"monitor\" has the settings that `ipfsmon config` shows.\n" +
+			"Ctrl-C delivers what is in flight, stores everything and exits; a second one exits at once.",
 		Flags:  proxyFlags(),
 		Action: runProxy,
 	}
 }
 
-// proxyEnv is how the environment names a flag.
+// proxyEnv returns the environment variable of a flag.
 func proxyEnv(flag string) []string {
 	return []string{"IPFSMON_PROXY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
 }
 
-// proxyFlags are the proxy's and those of the monitor that goes with it.
+// proxyFlags are the flags of the proxy and of its monitor.
 func proxyFlags() []cli.Flag {
 	list := func(name, short, usage string) cli.Flag {
 		return &cli.StringSliceFlag{Name: name, Aliases: aliases(short), Usage: usage, EnvVars: proxyEnv(name)}
@@ -89,27 +89,27 @@ func proxyFlags() []cli.Flag {
 		list("downstream", "d", "`MULTIADDR` of a node's RPC API, or NAME=MULTIADDR; several, separated by commas (mandatory)"),
 		list("listen", "l", "`MULTIADDR` to listen on, tcp or udp/quic-v1 (default: "+proxy.DefaultListen+")"),
 		text("websocket", "w", "`MULTIADDR` to listen on for WebSockets, with or without /ws (default: none)"),
-		text("key", "k", "`FILE` with the private key, as 'ipfs key export' writes it; made if it is not there (default: "+proxy.DefaultKeyFile+")"),
+		text("key", "k", "`FILE` with the private key, as 'ipfs key export' writes it; created if it does not exist (default: "+proxy.DefaultKeyFile+")"),
 		number("preload", "p", "`PORT` of /api/v0/refs, at the address of -w, which it needs (default: off)", 0),
-		text("balance", "", "`RULE` of which node is asked first: "+strings.Join(proxy.Balances, ", ")+" (default: "+proxy.ByCID+")"),
-		truth("sticky", "ask for a peer's wants always the same node first"),
-		duration("fallback", "ask the next node too when one has not answered for this `TIME`", proxy.DefaultFallback),
-		text("token-file", "", "`FILE` with the token that the RPC APIs want"),
+		text("balance", "", "`RULE` that chooses the node to ask first: "+strings.Join(proxy.Balances, ", ")+" (default: "+proxy.ByCID+")"),
+		truth("sticky", "always ask the same node first for the wants of a peer"),
+		duration("fallback", "ask the next node as well when one has not answered for this `TIME`", proxy.DefaultFallback),
+		text("token-file", "", "`FILE` with the token that the RPC APIs require"),
 		text("swarm-key", "", "`FILE` with the key of the private swarm that the peers are in: a one-way bridge"),
 		text("downstream-swarm-key", "", "`FILE` with the key of the private swarm that the nodes are in"),
-		list("block", "", "`PREFIXES` of the names of protocols that are not passed on to the nodes (default: "+strings.Join(proxy.DefaultBlock, ", ")+")"),
+		list("block", "", "name `PREFIXES` of protocols that are not passed on to the nodes (default: "+strings.Join(proxy.DefaultBlock, ", ")+")"),
 		truth("no-pass", "pass on no protocol but Bitswap"),
 		number("max-peers", "", "most `PEERS` at a time", proxy.DefaultMaxUpstreams),
 		number("max-wants", "", "most `WANTS` of one peer", proxy.DefaultMaxWants),
-		number("queue-bytes", "", "most `BYTES` of blocks that wait for one peer", proxy.DefaultQueueBytes),
-		number("cache-bytes", "", "`BYTES` of blocks just fetched that are kept for 10 s; -1: none", proxy.DefaultCacheBytes),
-		text("preload-token-file", "", "`FILE` with the token that /api/v0/refs wants (default: none is wanted)"),
+		number("queue-bytes", "", "most `BYTES` of blocks queued for one peer", proxy.DefaultQueueBytes),
+		number("cache-bytes", "", "`BYTES` of the cache that keeps fetched blocks for 10 s; -1: none", proxy.DefaultCacheBytes),
+		text("preload-token-file", "", "`FILE` with the token that /api/v0/refs requires (default: none)"),
 		number("preload-rate", "", "`REQUESTS` of one caller in a minute", proxy.DefaultPreloadRate),
 		number("preload-parallel", "", "`REQUESTS` of one caller at a time", proxy.DefaultPreloadParallel),
 		number("preload-nodes", "", "most `NODES` that one request lists", proxy.DefaultPreloadNodes),
 		duration("preload-timeout", "`TIME` that a request may take", proxy.DefaultPreloadTimeout),
-		truth("preload-any-peer", "ask all peers for a caller's blocks if none has its address, as behind a reverse proxy"),
-		list("trusted-proxies", "", "`ADDRESSES` or networks whose X-Forwarded-For is believed"),
+		truth("preload-any-peer", "ask all peers for a caller's blocks if none has the caller's address, as behind a reverse proxy"),
+		list("trusted-proxies", "", "`ADDRESSES` or networks whose X-Forwarded-For is trusted"),
 		&cli.StringFlag{Name: "config", Usage: "JSON `FILE` with these settings", EnvVars: proxyEnv("config")},
 		&cli.StringFlag{Name: "data", Usage: "`FOLDER` for the monitor's data; with it, and without --influxdb, history is kept in an embedded InfluxDB there"},
 		&cli.StringSliceFlag{Name: "stream", Usage: "`HOST:PORT` of the event stream (default: " + defaultProxyStream + ")"},
@@ -128,7 +128,7 @@ func aliases(short string) []string {
 	return []string{short}
 }
 
-// proxyFile is what --config holds: the flags by their names.
+// proxyFile is the content of the --config file: the flags by their names.
 type proxyFile struct {
 	Downstream         []string       `json:"downstream"`
 	Listen             []string       `json:"listen"`
@@ -173,12 +173,12 @@ func readProxyFile(path string) (*proxyFile, error) {
 		return nil, fmt.Errorf("--config %s: %w", path, proxyFileError(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("--config %s: there is more after the object", path)
+		return nil, fmt.Errorf("--config %s: text after the object: want one JSON object", path)
 	}
 	return f, nil
 }
 
-// proxyFileError says in the words of the file what encoding/json found wrong.
+// proxyFileError translates an error of encoding/json into the terms of the file.
 func proxyFileError(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if !errors.As(err, &wrong) {
@@ -199,7 +199,7 @@ func proxyFileError(err error) error {
 	return fmt.Errorf("%s: want %s, not %s", wrong.Field, want, wrong.Value)
 }
 
-// proxyConfig puts file, environment and flags together; the library puts the
+// proxyConfig merges file, environment and flags; the library reads the
 // environment into the flags.
 func proxyConfig(c *cli.Context, f *proxyFile) (proxy.Config, error) {
 	var errs []error
@@ -234,7 +234,7 @@ func proxyConfig(c *cli.Context, f *proxyFile) (proxy.Config, error) {
 	return cfg, errors.Join(errs...)
 }
 
-// pick is the flag's value if it was given, else the file's.
+// pick returns the flag's value if it was given, else the file's.
 func pick[T any](c *cli.Context, flag string, get func(string) T, file T) T {
 	if c.IsSet(flag) {
 		return get(flag)
@@ -242,7 +242,7 @@ func pick[T any](c *cli.Context, flag string, get func(string) T, file T) T {
 	return file
 }
 
-// monitorConfig is the configuration of the monitor that goes with the proxy.
+// monitorConfig returns the configuration of the proxy's monitor.
 func monitorConfig(c *cli.Context, section map[string]any, more func(*monitor.Config)) (*monitor.Config, error) {
 	layers := monitor.Layers{
 		Path: "monitor", // the file's key
@@ -326,7 +326,7 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.C
 	m, err := monitor.Start(mc, monitor.Watched{
 		Node: node,
 		Sample: func(ctx context.Context) event.Node {
-			traffic.TrimIdle(time.Now().Add(-time.Hour)) // else it keeps every peer that ever came
+			traffic.TrimIdle(time.Now().Add(-time.Hour)) // otherwise it keeps every peer that ever connected
 			return sampler.Sample(ctx)
 		},
 		Kubo:        kuboversion.CurrentVersionNumber,
@@ -359,8 +359,8 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.C
 	r := &runner{out: os.Stdout}
 	r.monitorStarted(m)
 	<-ctx.Done()
-	stop() // a second signal ends the program
-	fmt.Println("Stopping: delivering what is on its way.")
+	stop() // a second signal ends the program at once
+	fmt.Println("Stopping: delivering what is in flight.")
 	err = p.Close()
 	nodes.Close()
 	err = errors.Join(err, m.Close())

@@ -23,17 +23,17 @@ import (
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
 
-// queryCommand asks the store.
+// queryCommand queries the store.
 func queryCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "query",
-		Usage:     "ask the store in InfluxQL or Flux",
+		Usage:     "query the store in InfluxQL or Flux",
 		ArgsUsage: `[NAME or "SELECT ..."]`,
-		Description: "Asks the server of --url, the data folder of --data, or the monitor of --repo (IPFS_PATH). Otherwise: the InfluxDB\n" +
-			"of IPFSMON_INFLUXDB_URL; what the running monitor writes to, the node's before the demo's; what a stopped one has.\n" +
-			"A data folder whose monitor runs is asked through it, another one is served for as long as the query takes. It is\n" +
-			"asked as user reader, who changes nothing; --write is for statements that change something.\n" +
-			"docs/schema.md lists what is stored, docs/queries.md and --list the queries that have a name.\n\n" +
+		Description: "Queries the server of --url, the data folder of --data, or the monitor of --repo (IPFS_PATH). Without these: the\n" +
+			"InfluxDB of IPFSMON_INFLUXDB_URL; where the running monitor writes to, the node's before the demo's; the data of a\n" +
+			"stopped one. A data folder is queried through its running monitor, or else served for as long as the query takes.\n" +
+			"The embedded store is queried as user reader, who can change nothing; --write permits statements that change data.\n" +
+			"docs/schema.md lists what is stored, docs/queries.md and --list the named queries.\n\n" +
 			"Example: ipfsmon query top-cids --since 6h\n" +
 			"         ipfsmon query wants --plot\n" +
 			"         ipfsmon query \"SELECT count(cid) FROM wants WHERE time > now() - 1h GROUP BY direction, type\"\n" +
@@ -41,13 +41,13 @@ func queryCommand() *cli.Command {
 			"         ipfsmon query --flux 'from(bucket: \"ipfsmon/history\") |> range(start: -1h)\n" +
 			"                   |> filter(fn: (r) => r._measurement == \"blocks\" and r._field == \"size\") |> sum()'",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "flux", Usage: "ask in Flux: `QUERY`, instead of InfluxQL"},
-			&cli.StringFlag{Name: "language", Value: "influxql", Usage: "`LANGUAGE` of a query with a name: influxql or flux"},
-			&cli.StringFlag{Name: "since", Usage: "ask about the last `TIME`, such as 90s, 6h or 7d: for {since} in the statement, or as a condition of a SELECT"},
-			&cli.BoolFlag{Name: "write", Usage: "allow a statement that changes what is stored; ask the embedded InfluxDB as user monitor"},
-			&cli.BoolFlag{Name: "plot", Usage: "draw the answer with characters"},
-			&cli.BoolFlag{Name: "list", Usage: "list the queries that have a name"},
-			&cli.BoolFlag{Name: "print", Usage: "print the statement instead of asking"},
+			&cli.StringFlag{Name: "flux", Usage: "`QUERY` in Flux instead of InfluxQL"},
+			&cli.StringFlag{Name: "language", Value: "influxql", Usage: "`LANGUAGE` of a named query: influxql or flux"},
+			&cli.StringFlag{Name: "since", Usage: "query the last `TIME`, such as 90s, 6h or 7d: replaces {since} in the statement, or adds a condition to a SELECT"},
+			&cli.BoolFlag{Name: "write", Usage: "permit a statement that changes data; query the embedded InfluxDB as user monitor"},
+			&cli.BoolFlag{Name: "plot", Usage: "plot the result with characters"},
+			&cli.BoolFlag{Name: "list", Usage: "list the named queries"},
+			&cli.BoolFlag{Name: "print", Usage: "print the statement instead of running it"},
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT`: table, csv or json (default: table on a terminal, csv elsewhere)"},
 		}, targetFlags()...),
 		Action: func(c *cli.Context) error {
@@ -189,9 +189,9 @@ func runQuery(c *cli.Context) error {
 // are no surprise.
 func isStatement(text string) bool { return query.ReadsOnly(text, false) != nil }
 
-// queryTarget finds the server to ask, and starts it where necessary; end
-// stops it again. Of a store of ours it is asked as the user that changes
-// nothing, unless write is set or the flags name a user.
+// queryTarget finds the server to query, and starts it if necessary; end stops it
+// again. An embedded store is queried as user reader, unless write is set or the
+// flags name a user.
 func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Config, end func(), err error) {
 	end = func() {}
 	data := c.String("data")
@@ -202,7 +202,7 @@ func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Co
 	case data == "":
 		given := c.String("repo")
 		if given == "" && os.Getenv("IPFSMON_INFLUXDB_URL") != "" {
-			given, err = repoPath("") // that server is meant, whatever runs here
+			given, err = repoPath("") // use that server, whatever is running here
 		}
 		var m monitorAt
 		if err == nil {
@@ -236,15 +236,15 @@ func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Co
 	}
 	useStore(&cfg, url, data)
 	if reader := store.PasswordFile(data, store.ReaderUser); !write {
-		if _, err := os.Stat(reader); err == nil { // else a store of a version without passwords
+		if _, err := os.Stat(reader); err == nil { // otherwise the store is of a version without passwords
 			cfg.Username, cfg.PasswordFile = store.ReaderUser, reader
 		}
 	}
 	return cfg, end, nil
 }
 
-// configured returns what a repository's configuration says of the store: an
-// InfluxDB with its URL, or the data folder of the embedded one.
+// configured returns the store of a repository's configuration: an InfluxDB with
+// its URL, or the data folder of the embedded one.
 func configured(repo string) (cfg influx.Config, data string, err error) {
 	section, err := pluginSection(repo)
 	if err != nil {

@@ -13,26 +13,26 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// flushEvery is the most time of a recording that a kill costs.
+// flushEvery is how much time of a recording a kill loses at most.
 const flushEvery = 5 * time.Second
 
 func recordCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "record",
-		Usage:     "write what a monitor sees to hourly files",
+		Usage:     "record what a monitor sees in hourly files",
 		ArgsUsage: "DIR",
-		Description: "Writes DIR/MONITOR/YYYY-MM-DD_HH-MM-SS_UTC.json.gz, a new file each hour, with a line of JSON for each event, as\n" +
-			"the tools of the old exporter read it: received messages and connections, unless filters or --all ask for\n" +
-			"something else. A file that is not finished ends in .tmp; one that a kill left is repaired at the next start.\n" +
-			"Connects again when the stream breaks; Ctrl-C ends it.\n\n" +
+		Description: "Writes DIR/MONITOR/YYYY-MM-DD_HH-MM-SS_UTC.json.gz, a new file each hour, with a line of JSON for each event, in the\n" +
+			"form that the old exporter's tools read: received messages and connections, unless filters or --all select\n" +
+			"others. The name of an unfinished file ends in .tmp; one that a kill left is repaired at the next start.\n" +
+			"Reconnects when the stream breaks; Ctrl-C exits.\n\n" +
 			"Example: ipfsmon record traces\n" +
 			"         ipfsmon record --from monitor.example:8181 --ca monitor.pem --token-file token --all traces",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "`ADDR` of the monitor: host:port or unix:/path (default: that of the running one, or " + defaultStream + ")"},
-			&cli.StringFlag{Name: "name", Usage: "`NAME` of the folder (default: the monitor's name, or ADDR where it does not tell)"},
-			&cli.BoolFlag{Name: "all", Usage: "also sent messages, identifies and gaps, which other tools may not read"},
-			&cli.Uint64Flag{Name: "count", Usage: "end after `N` events (0: never)"},
-			&cli.BoolFlag{Name: "once", Usage: "do not connect again when the stream breaks"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the folder (default: the monitor's name, or ADDR if the server does not send it)"},
+			&cli.BoolFlag{Name: "all", Usage: "also record sent messages, identifies and gaps, which other tools may not read"},
+			&cli.Uint64Flag{Name: "count", Usage: "exit after `N` events (0: never)"},
+			&cli.BoolFlag{Name: "once", Usage: "do not reconnect when the stream breaks"},
 		}, subscribeFlags()...),
 		Action: func(c *cli.Context) error {
 			options, err := subscribeOptions(c)
@@ -70,9 +70,9 @@ type recording struct {
 	from    string
 	dir     string
 	name    string // of the folder; "": the monitor's
-	gaps    bool   // write gaps, too
-	count   uint64 // 0: without end
-	once    bool   // no second attempt
+	gaps    bool   // also write gaps
+	count   uint64 // 0: no limit
+	once    bool   // do not reconnect
 
 	mu  sync.Mutex
 	out *stream.Recorder // nil before the first event
@@ -129,7 +129,7 @@ func (r *recording) add(e *stream.Event) error {
 		}
 		r.out = out
 	}
-	e.Monitor = "" // the folder has it
+	e.Monitor = "" // it is the name of the folder
 	if err := r.out.Add(e); err != nil {
 		return err
 	}

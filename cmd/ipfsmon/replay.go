@@ -24,19 +24,20 @@ import (
 func replayCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "replay",
-		Usage:     "feed a recording to subscribers or to InfluxDB",
+		Usage:     "replay a recording to subscribers or to InfluxDB",
 		ArgsUsage: "DIR",
-		Description: "DIR is a folder that ipfsmon record or a client of the old exporter has written: that of one monitor. Without\n" +
-			"--influxdb it serves the recording as a monitor would, from the first subscriber on, and ends when all is sent.\n" +
-			"With --influxdb it writes it there, with its original times, as fast as the server takes it, and ends if the server\n" +
-			"takes nothing for 30 s; what is older than the retention of history is not kept by the server. Credentials as for ipfsmon run: IPFSMON_INFLUXDB_TOKEN_FILE ...\n\n" +
+		Description: "DIR is the folder of one monitor, written by ipfsmon record or a client of the old exporter. Without --influxdb the\n" +
+			"recording is served like a monitor's stream, starting with the first subscriber, until all is sent. With --influxdb\n" +
+			"it is written there, with its original times, as fast as the server accepts it; the command fails if the server\n" +
+			"accepts nothing for 30 s. The server drops points that are older than the retention of history. Credentials are\n" +
+			"those of ipfsmon run, such as IPFSMON_INFLUXDB_TOKEN_FILE.\n\n" +
 			"Example: ipfsmon replay traces/de1\n" +
 			"         ipfsmon replay --speed 60 --listen 127.0.0.1:9000 traces/de1\n" +
 			"         IPFSMON_INFLUXDB_HISTORY_RETENTION=0s ipfsmon replay --influxdb http://influx.example:8086 traces/de1\n" +
 			"         IPFSMON_INFLUXDB_USERNAME=monitor IPFSMON_INFLUXDB_PASSWORD_FILE=~/.ipfs/ipfsmon/influxdb/monitor.password \\\n" +
 			"           ipfsmon replay --influxdb http://127.0.0.1:8086 traces/de1          into the embedded store",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "speed", Usage: "`N` times as fast as it was, or max (default: 1 for subscribers, max for InfluxDB)"},
+			&cli.StringFlag{Name: "speed", Usage: "replay `N` times as fast as recorded, or max (default: 1 for subscribers, max for InfluxDB)"},
 			&cli.StringSliceFlag{Name: "listen", Usage: "`ADDR` to serve the stream on: host:port or unix:/path (default: " + defaultStream + ")"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "do not wait for the first subscriber"},
 			&cli.StringFlag{Name: "influxdb", Usage: "`URL` of an InfluxDB to write to, instead of serving"},
@@ -89,21 +90,21 @@ type replay struct {
 	pace   stream.Pace
 	listen []string
 	wait   bool
-	influx string // URL; "": serve
+	influx string // URL; "": serve the stream
 	log    io.Writer
 
-	addrs  func([]string) // told where it listens, if not nil
+	addrs  func([]string) // called with the addresses that it listens on, if not nil
 	events int
 }
 
 // sink is where a recording goes.
 type sink struct {
 	run   func(context.Context, *bus.Reader) error
-	ready func(context.Context) error // waits until there is somebody to feed; may be nil
-	busy  func() bool                 // it has enough for now
+	ready func(context.Context) error // waits for the first receiver; may be nil
+	busy  func() bool                 // its queue is full enough for now
 	rest  func(context.Context) error // waits until it has delivered; may be nil
-	stuck func() error                // why there is no use in waiting for it; may be nil
-	words func() string               // what became of all, after run; may be nil
+	stuck func() error                // why waiting for it is useless; may be nil
+	words func() string               // the result, after run; may be nil
 }
 
 func (r *replay) run(ctx context.Context) error {
@@ -154,7 +155,7 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 		bad, err := stream.ReadRecording(file, func(e *stream.Event) error {
 			full, err := e.ToEvent()
 			if err != nil {
-				skipped++ // a gap, or nonsense
+				skipped++ // a gap, or an invalid event
 				return nil
 			}
 			if err := r.pace.Wait(ctx, e.Timestamp); err != nil {
@@ -177,7 +178,7 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 		})
 		strange += bad
 		if damaged := (*stream.DamagedError)(nil); errors.As(err, &damaged) {
-			fmt.Fprintf(r.log, "ipfsmon: %v; going on with what follows (file %d of %d)\n", shown(err), i+1, len(r.files))
+			fmt.Fprintf(r.log, "ipfsmon: %v; continuing after it (file %d of %d)\n", shown(err), i+1, len(r.files))
 			err = nil
 		}
 		if err != nil {
@@ -185,7 +186,7 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 		}
 	}
 	if skipped+strange > 0 {
-		fmt.Fprintf(r.log, "ipfsmon: skipped %d lines: gaps, or no events\n", skipped+strange)
+		fmt.Fprintf(r.log, "ipfsmon: skipped %d lines that are gaps or not events\n", skipped+strange)
 	}
 	if r.events == 0 && strange > 0 {
 		return fmt.Errorf("none of %d lines is an event: want a recording of ipfsmon record or of the old exporter's Rust client; its older JSONMessage form (received_entries, ...) is not read", strange)
@@ -202,7 +203,7 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// toStream serves the recording as a monitor would.
+// toStream serves the recording like a monitor's stream.
 func (r *replay) toStream(to *sink) (*stream.Server, error) {
 	server, err := stream.New(stream.Config{ListenAddresses: r.listen, Monitor: r.name})
 	if err != nil {
@@ -225,7 +226,7 @@ func (r *replay) toStream(to *sink) (*stream.Server, error) {
 		st := server.Stats()
 		for _, s := range st.Subscribers {
 			if s.QueuedBytes > s.QueueLimit/2 {
-				return true // one that takes nothing is closed by the server
+				return true // the server disconnects one that reads nothing
 			}
 		}
 		return false

@@ -21,13 +21,12 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/paths"
 )
 
-// repoPath is the repository given, or that of IPFS_PATH or ~/.ipfs.
+// repoPath returns the given repository, or that of IPFS_PATH, or ~/.ipfs.
 func repoPath(given string) (string, error) { return paths.Repo(given) }
 
-// prepareRepo makes the repository if there is none, and refuses one that
-// cannot be used as asked. A node's repository is never changed from public to
-// isolated behind its owner's back. The command is what a message may name:
-// "ipfsmon run".
+// prepareRepo makes the repository if there is none, and rejects one that cannot
+// be used with the options. It never changes a repository from public to
+// isolated. Messages name the command, as in "ipfsmon run".
 func prepareRepo(ctx context.Context, repo, command string, isolated, migrate bool, out io.Writer) error {
 	made, err := makeRepo(ctx, repo, isolated)
 	if err != nil {
@@ -37,7 +36,7 @@ func prepareRepo(ctx context.Context, repo, command string, isolated, migrate bo
 		fmt.Fprintf(out, "Made a repository in %s\n", repo)
 	}
 	if locked, err := fsrepo.LockedByOtherProcess(repo); err == nil && locked {
-		return fmt.Errorf("the repository %s is in use by another process, a node that runs; stop it first, or give another repository with --repo", repo)
+		return fmt.Errorf("the repository %s is in use by another process, a running node; stop it first, or use another repository with --repo", repo)
 	}
 	if err := checkVersion(repo, command, isolated, migrate); err != nil {
 		return err
@@ -49,12 +48,13 @@ func prepareRepo(ctx context.Context, repo, command string, isolated, migrate bo
 	case isolated && len(faults) > 0:
 		return notIsolated(repo, faults)
 	case !isolated && len(faults) == 0:
-		fmt.Fprintf(out, "The repository %s is of an isolated node: it stays on the loopback interface; for the public network give another with --repo\n", repo)
+		fmt.Fprintf(out, "The repository %s is of an isolated node: it stays on the loopback interface; for the public network use another with --repo\n", repo)
 	}
 	return nil
 }
 
-// isolation says by what a repository's node may leave the loopback interface.
+// isolation returns the settings by which a repository's node may reach beyond the
+// loopback interface.
 func isolation(repo string) ([]loopback.Fault, error) {
 	file := filepath.Join(repo, config.DefaultConfigFile)
 	cfg, err := serialize.Load(file)
@@ -68,8 +68,8 @@ func isolation(repo string) ([]loopback.Fault, error) {
 	return faults, nil
 }
 
-// shownFaults is how many keys an error names: the repository of a public node
-// has two dozen.
+// shownFaults is how many keys an error names; the repository of a public node has
+// about two dozen.
 const shownFaults = 5
 
 func notIsolated(repo string, faults []loopback.Fault) error {
@@ -81,15 +81,15 @@ func notIsolated(repo string, faults []loopback.Fault) error {
 		fmt.Fprintf(&b, "\n  and %d more", more)
 	}
 	return fmt.Errorf("the repository %s is not of an isolated node:%s\n"+
-		"Give another with --repo, which is made if there is none, or set these keys with `ipfsmon ipfs config --json KEY VALUE`", repo, b.String())
+		"Use another with --repo, which is created if it does not exist, or set these keys with `ipfsmon ipfs config --json KEY VALUE`", repo, b.String())
 }
 
-// firstEmbedded is the first version of a repository that kubo migrates with
-// what is built in; for older ones it fetches programs from the network.
+// firstEmbedded is the first version of a repository whose migration is built into
+// kubo; for older ones kubo fetches programs from the network.
 const firstEmbedded = 16
 
-// checkVersion refuses a repository that kubo would not open, before anything
-// is started. A person at a terminal is asked by kubo itself.
+// checkVersion rejects a repository that kubo would not open, before anything is
+// started. At a terminal kubo itself asks whether to migrate.
 func checkVersion(repo, command string, isolated, migrate bool) error {
 	has, err := migrations.RepoVersion(repo)
 	if err != nil {
@@ -97,27 +97,27 @@ func checkVersion(repo, command string, isolated, migrate bool) error {
 	}
 	switch {
 	case has > fsrepo.RepoVersion:
-		return fmt.Errorf("the repository %s is of version %d, of a later kubo; this one knows versions up to %d: run a newer ipfsmon", repo, has, fsrepo.RepoVersion)
+		return fmt.Errorf("the repository %s has version %d, of a later kubo; this one supports versions up to %d: want a newer ipfsmon", repo, has, fsrepo.RepoVersion)
 	case has < fsrepo.RepoVersion && isolated && has < firstEmbedded:
-		return fmt.Errorf("the repository %s is of version %d, and an isolated node fetches no migrations from the network: run `IPFS_PATH=%[1]s ipfsmon ipfs repo migrate` first", repo, has)
+		return fmt.Errorf("the repository %s has version %d, and an isolated node fetches no migrations from the network: run `IPFS_PATH=%[1]s ipfsmon ipfs repo migrate` first", repo, has)
 	case has < fsrepo.RepoVersion && !migrate && !term.IsTerminal(int(os.Stdin.Fd())):
-		return fmt.Errorf("the repository %s is of version %d and has to be migrated to version %d: run `%s --migrate`, or `ipfsmon ipfs repo migrate` before (IPFS_PATH=%[1]s); "+
+		return fmt.Errorf("the repository %s has version %d and must be migrated to version %d: run `%s --migrate`, or `ipfsmon ipfs repo migrate` before (IPFS_PATH=%[1]s); "+
 			"an older kubo cannot open it afterwards, so keep a copy if you may want to go back", repo, has, fsrepo.RepoVersion, command)
 	}
 	return nil
 }
 
-// A repository is made in a folder inside its own, so that it is on the same
-// file system even where the repository is a mount, and then moved up entry by
-// entry, the configuration last: without it there is no repository, and the
-// next start removes what was begun, or moves on.
+// A repository is made in a folder inside its own, so that both are on the same
+// file system even if the repository is a mount. Then its entries are moved up one
+// by one, the configuration last. Without a configuration there is no repository:
+// the next start removes what was begun, or finishes moving.
 const (
-	asideBegun = ".ipfsmon-init-" // being made; what follows is random
+	asideBegun = ".ipfsmon-init-" // being made; the rest of the name is random
 	asideMade  = ".ipfsmon-made"  // complete, with its settings
 )
 
-// makeRepo makes a repository if there is none. It may be killed at any moment
-// and called again.
+// makeRepo makes a repository if there is none. If it is killed at any moment, the
+// next call finishes the work.
 func makeRepo(ctx context.Context, repo string, isolated bool) (made bool, err error) {
 	if err := os.MkdirAll(repo, 0o700); err != nil {
 		return false, err
@@ -136,7 +136,7 @@ func makeRepo(ctx context.Context, repo string, isolated bool) (made bool, err e
 	}
 	ready := filepath.Join(repo, asideMade)
 	if fsrepo.IsInitialized(repo) {
-		return false, os.RemoveAll(ready) // empty, or not there
+		return false, os.RemoveAll(ready) // it is empty or does not exist
 	}
 	if _, err := os.Stat(filepath.Join(ready, config.DefaultConfigFile)); errors.Is(err, os.ErrNotExist) {
 		if err := makeAside(ctx, repo, ready, isolated); err != nil {
@@ -157,7 +157,7 @@ func makeAside(ctx context.Context, repo, ready string, isolated bool) error {
 	for _, name := range []string{"blocks", "datastore", "datastore_spec", "keystore", "version"} {
 		entries, err := os.ReadDir(filepath.Join(repo, name))
 		if (err == nil && len(entries) > 0) || (err != nil && !errors.Is(err, os.ErrNotExist)) {
-			return fmt.Errorf("it has %q but no %q: give an empty folder, or run `ipfsmon ipfs init` if this is to be kept (IPFS_PATH=%s)", name, config.DefaultConfigFile, repo)
+			return fmt.Errorf("it has %q but no %q: want an empty folder, or run `ipfsmon ipfs init` to keep it (IPFS_PATH=%s)", name, config.DefaultConfigFile, repo)
 		}
 	}
 	aside, err := os.MkdirTemp(repo, asideBegun+"*")
@@ -189,7 +189,7 @@ func moveUp(from, to string) error {
 	})
 	for _, e := range entries {
 		if e.IsDir() {
-			_ = os.Remove(filepath.Join(to, e.Name())) // an empty folder makes way; what is in another stays
+			_ = os.Remove(filepath.Join(to, e.Name())) // removes an empty folder; one with files is kept
 		}
 		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
 			return err
@@ -205,7 +205,7 @@ func last(name string) int {
 	return 0
 }
 
-// applyLoopback makes a new repository that of an isolated node.
+// applyLoopback isolates the node of a new repository.
 func applyLoopback(repo string) error {
 	file := filepath.Join(repo, config.DefaultConfigFile)
 	cfg, err := serialize.Load(file)
@@ -216,8 +216,8 @@ func applyLoopback(repo string) error {
 	return serialize.WriteConfigFile(file, cfg)
 }
 
-// initRepo has kubo make the repository, in a process of its own: kubo's
-// command line is made to run once in a process.
+// initRepo runs `ipfs init` in a child process, because kubo's command line can
+// run only once in a process.
 func initRepo(ctx context.Context, repo string) error {
 	self, err := os.Executable()
 	if err != nil {

@@ -24,14 +24,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// Where "ipfsmon run" listens unless told otherwise.
+// Where "ipfsmon run" listens by default.
 const (
 	defaultStream = "127.0.0.1:8181"
 	defaultHTTP   = "127.0.0.1:8432"
 	defaultStore  = "127.0.0.1:8086"
 )
 
-// statusEvery is how often the status is logged where there is no terminal.
+// statusEvery is how often the status is logged without a terminal.
 const statusEvery = 10 * time.Second
 
 func runFlags() []cli.Flag {
@@ -55,17 +55,17 @@ func runCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "run",
 		Usage: "run a monitored node",
-		Description: "Runs a kubo node with the monitor. The repository is made if there is none. Without an InfluxDB configured,\n" +
-			"history is kept in an embedded one under the data folder. The node joins the public IPFS network.\n\n" +
+		Description: "Runs a kubo node with the monitor on the public IPFS network. The repository is created if there is none. If no\n" +
+			"InfluxDB is configured, an embedded one in the data folder keeps the history.\n\n" +
 			"Example: ipfsmon run\n" +
 			"         ipfsmon run --influxdb http://influx.example:8086 --name de1\n" +
 			"         ipfsmon run --isolated --repo /tmp/lab       never leaves this machine\n\n" +
-			"A repository of an older kubo is migrated with --migrate; without it a terminal is asked, and anything else gets an error.\n" +
-			"All other settings: `ipfsmon config --all`. Ctrl-C stores everything and ends; a second one ends at once.",
+			"A repository of an older kubo is migrated with --migrate. Without it kubo asks at a terminal; elsewhere it is an error.\n" +
+			"All other settings: `ipfsmon config --all`. Ctrl-C stores everything and exits; a second one exits at once.",
 		Flags: append(runFlags(),
 			&cli.BoolFlag{Name: "isolated", Usage: "keep the node on the loopback interface; needs a repository of its own"},
 			&cli.BoolFlag{Name: "migrate", Usage: "migrate the repository of an older kubo without asking, as 'ipfs daemon --migrate' does"},
-			&cli.BoolFlag{Name: "enable-gc", Usage: "collect garbage now and then, as 'ipfs daemon --enable-gc' does; the config's Datastore section says when"}),
+			&cli.BoolFlag{Name: "enable-gc", Usage: "collect garbage periodically, as 'ipfs daemon --enable-gc' does; the config's Datastore section says when"}),
 		Action: func(c *cli.Context) error {
 			r := newRunner(c)
 			repo, err := repoPath(c.String("repo"))
@@ -85,11 +85,11 @@ func runCommand() *cli.Command {
 type runner struct {
 	flags   func(*monitor.Config)
 	out     io.Writer
-	started func(*monitor.Monitor)          // besides the status, may be nil
+	started func(*monitor.Monitor)          // called when the monitor has started; may be nil
 	monitor atomic.Pointer[monitor.Monitor] // nil until it runs
 }
 
-// newRunner takes the flags of runFlags.
+// newRunner returns a runner with the flags of runFlags.
 func newRunner(c *cli.Context) *runner {
 	return &runner{out: os.Stdout, flags: func(cfg *monitor.Config) {
 		if c.IsSet("data") {
@@ -125,24 +125,24 @@ func newRunner(c *cli.Context) *runner {
 	}}
 }
 
-// runDefaults are the settings of "ipfsmon run" below kubo's section.
+// runDefaults sets the defaults of "ipfsmon run", which kubo's section overrides.
 func runDefaults(cfg *monitor.Config) {
 	cfg.TCPServerConfig = &stream.Config{ListenAddresses: []string{defaultStream}}
 	cfg.HTTPServerConfig = &httpapi.Config{ListenAddresses: []string{defaultHTTP}}
 	cfg.StoreListenAddress = defaultStore
 }
 
-// runOptions are how a node is run, beside its configuration.
+// runOptions says how to run a node, in addition to its configuration.
 type runOptions struct {
-	command  string   // what runs it, for messages
-	isolated bool     // the node keeps to the loopback interface
-	migrate  bool     // an older repository is migrated without asking
+	command  string   // the command's name, for messages
+	isolated bool     // the node stays on the loopback interface
+	migrate  bool     // migrate an older repository without asking
 	daemon   []string // more flags of kubo's daemon
 }
 
 // run runs the node until it is interrupted.
 func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
-	var made bytes.Buffer // written once it is known whether standard output is for points alone
+	var made bytes.Buffer // printed when it is known whether standard output is only for points
 	defer func() { made.WriteTo(r.out) }()
 	if err := prepareRepo(ctx, repo, o.command, o.isolated, o.migrate, &made); err != nil {
 		return err
@@ -185,8 +185,8 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 		return err
 	}
 	if cfg.InfluxDB != nil && cfg.InfluxDB.URL == "stdout:" {
-		// Standard output is for points alone: what else is told there goes to
-		// standard error.
+		// Standard output is only for points: everything else goes to standard
+		// error.
 		points = os.Stdout
 		r.out, os.Stdout = os.Stderr, os.Stderr
 	}
@@ -206,7 +206,7 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 		o.daemon = append(o.daemon, "--migrate")
 	}
 	code := runKubo(p, append([]string{"daemon"}, o.daemon...))
-	err = p.Close() // kubo has closed it if the daemon came up; then this only tells how it went
+	err = p.Close() // if the daemon started, kubo has closed it already, and this returns the same error
 	if child != nil {
 		err = errors.Join(err, child.Close())
 	}
@@ -222,15 +222,15 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 	return nil
 }
 
-// useStore makes a configuration one for a data folder's own store, whatever
-// credentials it has for another server.
+// useStore changes a configuration so that it is for the store of a data folder,
+// without credentials for another server.
 func useStore(cfg *influx.Config, url, data string) {
 	cfg.URL, cfg.Version = url, ""
 	cfg.Username, cfg.PasswordFile = store.Login(data)
 	cfg.Password, cfg.Org, cfg.Bucket, cfg.Token, cfg.TokenFile = "", "", "", "", ""
 }
 
-// startStore starts the embedded InfluxDB in a process of its own.
+// startStore starts the embedded InfluxDB as a child process.
 func startStore(ctx context.Context, cfg *monitor.Config) (*store.Child, error) {
 	if err := os.MkdirAll(cfg.DataFolder, 0o700); err != nil {
 		return nil, fmt.Errorf("%s.DataFolder: %w", monitor.Section, err)
@@ -244,19 +244,19 @@ func startStore(ctx context.Context, cfg *monitor.Config) (*store.Child, error) 
 	return child, nil
 }
 
-// errDisabled is why a node is not run: nothing of it would be monitored.
-var errDisabled = errors.New(plugin.DisabledKey + " is true in the node's configuration, and nothing would be monitored: " +
-	"set it with `ipfsmon ipfs config --json " + plugin.DisabledKey + " false`, or run the node alone with `ipfsmon ipfs daemon`")
+// errDisabled is the error of a node whose plugin is disabled.
+var errDisabled = errors.New(plugin.DisabledKey + " is true in the node's configuration, so nothing would be monitored: " +
+	"want false, by `ipfsmon ipfs config --json " + plugin.DisabledKey + " false`, or run the node alone with `ipfsmon ipfs daemon`")
 
-// pluginSection reads the plugin's settings from a repository's configuration,
-// in the form in which kubo hands them to plugins.
+// pluginSection reads the plugin's settings from a repository's configuration, in
+// the form in which kubo passes them to plugins.
 func pluginSection(repo string) (any, error) {
 	entry, err := pluginEntry(repo)
 	return entry.Config, err
 }
 
-// pluginEntry reads the plugin's part of a repository's configuration; without
-// one it is empty.
+// pluginEntry reads the plugin's part of a repository's configuration; it is empty
+// if there is none.
 func pluginEntry(repo string) (entry config.Plugin, err error) {
 	file := filepath.Join(repo, config.DefaultConfigFile)
 	b, err := os.ReadFile(file)
@@ -273,7 +273,7 @@ func pluginEntry(repo string) (entry config.Plugin, err error) {
 	return cfg.Plugins.Plugins[monitor.Name], nil
 }
 
-// monitorStarted begins the status line.
+// monitorStarted starts the status line.
 func (r *runner) monitorStarted(m *monitor.Monitor) {
 	keepNohup()
 	r.monitor.Store(m)
@@ -286,8 +286,8 @@ func (r *runner) monitorStarted(m *monitor.Monitor) {
 	go r.status(m) // ends with the monitor
 }
 
-// status shows how the monitor stands: on a terminal a line that is renewed
-// each second, elsewhere a log line every statusEvery.
+// status shows the monitor's status: on a terminal a line that is updated every
+// second, elsewhere a log line every statusEvery.
 func (r *runner) status(m *monitor.Monitor) {
 	every, begin, end := statusEvery, "", "\n"
 	if f, ok := r.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {

@@ -12,20 +12,20 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 )
 
-// setupCommand makes what the containers of docker-compose.yml need.
+// setupCommand makes the secrets, buckets and tokens of docker-compose.yml.
 func setupCommand() *cli.Command {
 	dir := &cli.StringFlag{Name: "dir", Value: "/secrets", Usage: "`FOLDER` of the secrets"}
 	return &cli.Command{
 		Name:  "setup",
-		Usage: "make the secrets, buckets and tokens of the containers' stack",
-		Description: "Runs first in docker-compose.yml, and each time: it makes what is missing and leaves the rest as it is. It takes\n" +
+		Usage: "create the secrets, buckets and tokens of the containers' stack",
+		Description: "Runs first at every start of docker-compose.yml: it creates what is missing and leaves the rest unchanged. It reads\n" +
 			"IPFSMON_INFLUXDB_URL, _ORG (default ipfsmon), _BUCKET, _DATABASE, _HISTORY_RETENTION and _ROLLUPS from the\n" +
-			"environment, as the node does. A server that is new is set up; for one that is in use give an operator's token in\n" +
-			"the file IPFSMON_INFLUXDB_TOKEN_FILE.\n\n" +
+			"environment, like the node. It sets up a new server; for one that is already set up, IPFSMON_INFLUXDB_TOKEN_FILE\n" +
+			"must name a file with an operator token.\n\n" +
 			"Example: docker compose run --rm setup show grafana/admin-password\n" +
 			"         IPFSMON_INFLUXDB_URL=http://127.0.0.1:8086 ipfsmon setup --dir secrets",
 		Flags: []cli.Flag{dir,
-			&cli.DurationFlag{Name: "wait", Value: 5 * time.Minute, Usage: "`TIME` that InfluxDB may take to answer"}},
+			&cli.DurationFlag{Name: "wait", Value: 5 * time.Minute, Usage: "`TIME` to wait for InfluxDB"}},
 		Subcommands: []*cli.Command{{
 			Name: "show", Usage: "print a secret", ArgsUsage: "NAME",
 			Description: "NAME is one of " + strings.Join(stack.Files, ", ") + ".\n\n" +

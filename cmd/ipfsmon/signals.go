@@ -7,14 +7,14 @@ import (
 	"syscall"
 )
 
-// nohup says that this program was started with SIGHUP ignored, as nohup does:
-// then a terminal that closes does not end it. It is asked before anything
-// here listens for that signal.
+// nohup is true if this program was started with SIGHUP ignored, as by nohup: then
+// it does not end when its terminal closes. It is set before anything in this
+// program listens for that signal.
 var nohup = signal.Ignored(syscall.SIGHUP)
 
-// interruptible returns a context that ends with Ctrl-C, with SIGTERM, and with
-// SIGHUP, which a terminal that closes sends, unless nohup. Every command that
-// runs for more than a moment uses it, so that all of them end in the same way.
+// interruptible returns a context that ends with Ctrl-C, with SIGTERM, and, unless
+// nohup, with SIGHUP, which a closing terminal sends. Every command that runs for
+// more than a moment uses it, so that all of them end in the same way.
 func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !nohup {
@@ -23,8 +23,8 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(ctx, signals...)
 }
 
-// keepNohup has SIGHUP ignored again: kubo's command line listens for it
-// whether it was ignored or not.
+// keepNohup ignores SIGHUP again if it was ignored before: kubo's command line
+// listens for it in any case.
 func keepNohup() {
 	if nohup {
 		signal.Ignore(syscall.SIGHUP)

@@ -17,15 +17,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
 
-// spoolCommand looks after the points that wait on disk for the server.
+// spoolCommand shows and delivers the points that wait on disk for the server.
 func spoolCommand() *cli.Command {
 	flags := []cli.Flag{repoFlag(),
 		&cli.StringFlag{Name: "dir", Usage: "`FOLDER` of the spool (default: that of the node's configuration)"},
 		&cli.StringFlag{Name: "to", Value: client.MainDestination, Usage: "`NAME` of the destination, where InfluxDB.Also has more than one"}}
 	return &cli.Command{
 		Name:  "spool",
-		Usage: "the points that wait on disk for the server",
-		Description: "What the server has not taken yet is in files that outlive the node; docs/durability.md tells how.\n\n" +
+		Usage: "show or deliver the points that wait on disk for the server",
+		Description: "Points that the server has not stored yet are in files, which survive a restart of the node (docs/durability.md).\n\n" +
 			"Example: ipfsmon spool ls\n" +
 			"         ipfsmon spool inspect > points.lp\n" +
 			"         ipfsmon spool verify\n" +
@@ -40,7 +40,7 @@ func spoolCommand() *cli.Command {
 	}
 }
 
-// spoolDir finds the folder of the spool and the configuration of its server.
+// spoolDir returns the folder of the spool and the configuration of its server.
 func spoolDir(c *cli.Context) (string, influx.Config, error) {
 	m, err := findMonitor(c.String("repo"), hasSpool)
 	if err != nil {
@@ -147,12 +147,12 @@ func spoolVerify(dir string, out io.Writer) error {
 			points += f.Points
 		}
 		if s.Holes > 0 {
-			fmt.Fprintf(out, "%s: %d bytes in %d places are no batch\n", s.Name, s.Lost, s.Holes)
+			fmt.Fprintf(out, "%s: %d bytes in %d places are not batches\n", s.Name, s.Lost, s.Holes)
 		}
 		lost += s.Lost
 		stretches += s.Holes
 	}
-	fmt.Fprintf(out, "%d segments, %d batches with %d points whole, %d damaged, %d bytes that are no batch\n", len(segs), frames, points, damaged, lost)
+	fmt.Fprintf(out, "%d segments, %d intact batches with %d points, %d damaged, %d bytes that are not batches\n", len(segs), frames, points, damaged, lost)
 	if damaged+stretches > 0 {
 		return cli.Exit("", 1)
 	}
@@ -166,7 +166,7 @@ func spoolDrain(c *cli.Context) error {
 		return err
 	}
 	if cfg.URL == "" {
-		return cli.Exit("ipfsmon spool drain: no InfluxDB is configured for this node; give IPFSMON_INFLUXDB_URL, or start the node, which drains the spool into its embedded one", exitFailed)
+		return cli.Exit("ipfsmon spool drain: no InfluxDB is configured for this node; want IPFSMON_INFLUXDB_URL, or start the node, which drains the spool into its embedded one", exitFailed)
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()

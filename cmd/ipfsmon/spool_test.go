@@ -39,7 +39,7 @@ func TestSpoolCommand(t *testing.T) {
 	if err := f("inspect", "# batch 1, history, 2 points", "wants cid=\"b\" 2\n", "traffic messages=1i 1\n"); err != nil {
 		t.Error(err)
 	}
-	if err := f("verify", "1 segments, 2 batches with 3 points whole, 0 damaged"); err != nil {
+	if err := f("verify", "1 segments, 2 intact batches with 3 points, 0 damaged"); err != nil {
 		t.Error(err)
 	}
 	seg := filepath.Join(dir, "0000000000000001.seg")

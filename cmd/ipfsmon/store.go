@@ -18,12 +18,12 @@ func storeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "store",
 		Usage: "run the embedded InfluxDB " + store.ServerVersion,
-		Description: `Serves a store until it is interrupted. ` + "`ipfsmon run`" + ` starts one by itself; run it
+		Description: `Serves a store until it is interrupted. ` + "`ipfsmon run`" + ` starts its own; run it
 alone to look at what a stopped monitor has stored, with Grafana or another program.
 It listens on this machine only, and asks for a password. Two users are made at the first start, with
 passwords in files of the store's folder that only its owner can read:
-   ` + store.MonitorUser + `   may do everything; ` + "`ipfsmon run`, `ipfsmon store backup` and `ipfsmon query --write`" + ` are this one
-   ` + store.ReaderUser + `    may read everything and change nothing: for Grafana, and ` + "`ipfsmon query`" + `
+   ` + store.MonitorUser + `   can do everything: ` + "`ipfsmon run`, `ipfsmon store backup` and `ipfsmon query --write`" + ` use this one
+   ` + store.ReaderUser + `    can read everything and change nothing: for Grafana, and ` + "`ipfsmon query`" + `
 Another password: write it into the file, 16 characters or more, and start the store again.
 
 Example:
@@ -32,9 +32,9 @@ Example:
    curl -u ` + store.ReaderUser + `:$(cat ~/.ipfs/ipfsmon/influxdb/` + store.ReaderUser + `.password) 'http://127.0.0.1:8086/query?db=ipfsmon&q=SHOW+MEASUREMENTS'`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dir", Usage: "folder of the store: `DIR`/influxdb of a data folder"},
-			&cli.BoolFlag{Name: "create", Usage: "make a new store if the folder has none"},
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8086", Usage: "loopback `ADDRESS` and port; port 0 takes any"},
-			&cli.StringFlag{Name: "max-bytes", Usage: "bound of the data on disk, `SIZE` such as 20GiB: beyond it the oldest goes"},
+			&cli.BoolFlag{Name: "create", Usage: "create a new store if the folder has none"},
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8086", Usage: "loopback `ADDRESS` and port; port 0 means any free port"},
+			&cli.StringFlag{Name: "max-bytes", Usage: "most data on disk, `SIZE` such as 20GiB; beyond it the oldest is deleted"},
 			&cli.BoolFlag{Name: "with-parent", Hidden: true, Usage: "end when standard input ends"},
 		},
 		Subcommands: []*cli.Command{backupCommand(), restoreCommand()},
@@ -43,7 +43,7 @@ Example:
 				return wrongUse(c, "--dir is missing; want the store's folder")
 			}
 			if !c.Bool("create") && !c.Bool("with-parent") && !store.IsStore(c.String("dir")) {
-				return cli.Exit(fmt.Sprintf("ipfsmon store: there is no store in %s; want the folder influxdb in a monitor's data folder, or --create to make a new one", shortened(c.String("dir"))), exitFailed)
+				return cli.Exit(fmt.Sprintf("ipfsmon store: no store in %s; want the folder influxdb in a monitor's data folder, or --create for a new one", shortened(c.String("dir"))), exitFailed)
 			}
 			most := int64(0)
 			if c.IsSet("max-bytes") {
@@ -78,15 +78,15 @@ Example:
 	}
 }
 
-// dataFlags name the data folder whose store is meant.
+// dataFlags are the flags that name a data folder.
 func dataFlags() []cli.Flag {
 	return []cli.Flag{repoFlag(), &cli.StringFlag{Name: "data", Usage: "`FOLDER` with the monitor's data (default: that of the node's configuration)"}}
 }
 
 func backupCommand() *cli.Command {
 	return &cli.Command{
-		Name: "backup", Usage: "write all that a store has into a file", ArgsUsage: "FILE or FOLDER",
-		Description: "The store may be running, and goes on. In a folder the file is named by the time.\n\n" +
+		Name: "backup", Usage: "write everything in a store to a file", ArgsUsage: "FILE or FOLDER",
+		Description: "The store may be running, and keeps running. In a folder the file is named by the time.\n\n" +
 			"Example: ipfsmon store backup --data ~/.ipfs/ipfsmon /backups/",
 		Flags: dataFlags(),
 		Action: func(c *cli.Context) error {
@@ -108,7 +108,7 @@ func backupCommand() *cli.Command {
 
 func restoreCommand() *cli.Command {
 	return &cli.Command{
-		Name: "restore", Usage: "make a store out of a backup", ArgsUsage: "FILE",
+		Name: "restore", Usage: "restore a store from a backup", ArgsUsage: "FILE",
 		Description: "The data folder must not have a store: move an old one away first. The monitor must not be running on it.\n\n" +
 			"Example: ipfsmon store restore --data ~/.ipfs/ipfsmon /backups/ipfsmon-20260102T030405Z.zip",
 		Flags: dataFlags(),

@@ -25,9 +25,9 @@ func tailCommand() *cli.Command {
 		Name:      "tail",
 		Usage:     "subscribe to a monitor and print what it sees",
 		ArgsUsage: "[ADDR]",
-		Description: "ADDR is host:port or unix:/path; if not given, that of the running monitor, or " + defaultStream + ". Connects again when the stream breaks;\n" +
-			"Ctrl-C ends it. Filters of different kinds must all be met, of one kind any; --type, --cid and --codec are\n" +
-			"about the entries of messages.\n\n" +
+		Description: "ADDR is host:port or unix:/path (default: that of the running monitor, or " + defaultStream + "). Reconnects when the stream\n" +
+			"breaks; Ctrl-C exits. An event must match every filter flag; of several values of one flag it must match one.\n" +
+			"--type, --cid and --codec are about the entries of messages.\n\n" +
 			"Example: ipfsmon tail\n" +
 			"         ipfsmon tail --stats\n" +
 			"         ipfsmon tail --count 100 --format json | jq -r .peer\n" +
@@ -35,10 +35,10 @@ func tailCommand() *cli.Command {
 			"         ipfsmon tail --once 127.0.0.1:8181\n" +
 			"         ipfsmon tail --ca monitor.pem --token-file token monitor.example:8181",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: text (a line to read), json (a line of JSON for each event) or csv (a row for each entry)"},
-			&cli.Uint64Flag{Name: "count", Usage: "end after `N` events (0: never)"},
-			&cli.BoolFlag{Name: "once", Usage: "do not connect again when the stream breaks"},
-			&cli.BoolFlag{Name: "stats", Usage: "instead of events, a live table of rates by type, agent and country"},
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: text (a line per event), json (a line of JSON per event) or csv (a row per entry)"},
+			&cli.Uint64Flag{Name: "count", Usage: "exit after `N` events (0: never)"},
+			&cli.BoolFlag{Name: "once", Usage: "do not reconnect when the stream breaks"},
+			&cli.BoolFlag{Name: "stats", Usage: "print a live table of rates by type, agent and country instead of events"},
 			&cli.DurationFlag{Name: "interval", Value: 2 * time.Second, Usage: "`TIME` between two tables of --stats"},
 		}, subscribeFlags()...),
 		Action: tail,
@@ -53,14 +53,14 @@ func subscribeFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "type", Usage: "only messages with these `TYPES`: want_block, want_have, cancel, have, dont_have, block"},
 		&cli.StringSliceFlag{Name: "cid", Usage: "only messages about this `CID`, of either version"},
 		&cli.StringSliceFlag{Name: "codec", Usage: "only messages about CIDs of this `CODEC`: raw, dag-pb, dag-cbor, dag-json, libp2p-key, 0x55"},
-		&cli.StringSliceFlag{Name: "peer", Usage: "only what is about this `PEER`"},
-		&cli.StringSliceFlag{Name: "side", Usage: "of a proxy, only what is on this `SIDE`: upstream or downstream"},
-		&cli.StringSliceFlag{Name: "downstream", Usage: "of a proxy, only what is about the node behind it with this `NAME`"},
+		&cli.StringSliceFlag{Name: "peer", Usage: "only events about this `PEER`"},
+		&cli.StringSliceFlag{Name: "side", Usage: "of a proxy, only events of this `SIDE`: upstream or downstream"},
+		&cli.StringSliceFlag{Name: "downstream", Usage: "of a proxy, only events about the node behind it with this `NAME`"},
 		&cli.IntFlag{Name: "protocol", Usage: "`VERSION` of the protocol: 3 or 4 (default: 4 if the server speaks it)"},
 		&cli.StringFlag{Name: "encoding", Usage: "`ENCODING`, the compression of version 4: zstd or gzip (default: zstd)"},
-		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the server wants"},
-		&cli.BoolFlag{Name: "tls", Usage: "speak TLS, and trust whom this system trusts"},
-		&cli.StringFlag{Name: "ca", Usage: "speak TLS, and trust the certificates in `FILE` (PEM) alone"},
+		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the server requires"},
+		&cli.BoolFlag{Name: "tls", Usage: "use TLS, with the certificates that this system trusts"},
+		&cli.StringFlag{Name: "ca", Usage: "use TLS, and trust only the certificates in `FILE` (PEM)"},
 		&cli.StringFlag{Name: "tls-name", Usage: "`NAME` that the server's certificate must have (default: the host of ADDR)"},
 	}
 }
@@ -97,7 +97,7 @@ func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
 			}
 			o.TLS.RootCAs = x509.NewCertPool()
 			if !o.TLS.RootCAs.AppendCertsFromPEM(data) {
-				return o, fmt.Errorf("--ca: %s holds no certificate in PEM form", ca)
+				return o, fmt.Errorf("--ca: %s has no certificate: want PEM", ca)
 			}
 		}
 	}
@@ -115,7 +115,7 @@ func readToken(path string) (string, error) {
 			return line, nil
 		}
 	}
-	return "", fmt.Errorf("--token-file: %s holds no token", path)
+	return "", fmt.Errorf("--token-file: %s has no token: want one on a line", path)
 }
 
 // errEnough ends the tail after --count events.
@@ -151,9 +151,9 @@ type tailer struct {
 	options  stream.Options
 	address  string
 	format   string
-	count    uint64        // 0: without end
-	once     bool          // no second attempt
-	interval time.Duration // of tables of rates; 0: print events
+	count    uint64        // 0: no limit
+	once     bool          // do not reconnect
+	interval time.Duration // between tables of rates; 0: print events
 }
 
 // run writes events to out until ctx ends or count of them are written.
@@ -177,7 +177,7 @@ func (t *tailer) run(ctx context.Context, out *bufio.Writer) error {
 			fmt.Fprintf(os.Stderr, "ipfsmon: %d events missed here: %d because this client was too slow, %d because the monitor was\n",
 				e.Gap.Missed(), e.Gap.Slow, e.Gap.Bus)
 			if t.format == "text" && t.interval == 0 {
-				return nil // that was it
+				return nil // --count is reached
 			}
 		}
 		if err := show(e); err != nil {
@@ -198,14 +198,15 @@ func (t *tailer) run(ctx context.Context, out *bufio.Writer) error {
 	return err
 }
 
-// follow subscribes, again and again unless once, and tells on stderr why.
+// follow subscribes, and unless once is set reconnects and prints the reason on
+// stderr.
 func follow(ctx context.Context, o stream.Options, address string, once bool, each func(*stream.Event) error) error {
 	var err error
 	if once {
 		err = o.FollowOnce(ctx, address, each)
 	} else {
 		err = o.Follow(ctx, address, each, func(why error, wait time.Duration) {
-			fmt.Fprintf(os.Stderr, "ipfsmon: %v; trying again in %v, what happens until then is missed\n", shown(why), wait.Round(100*time.Millisecond))
+			fmt.Fprintf(os.Stderr, "ipfsmon: %v; retrying in %v; events until then are missed\n", shown(why), wait.Round(100*time.Millisecond))
 		})
 	}
 	if err == nil || errors.Is(err, errEnough) {
@@ -214,8 +215,8 @@ func follow(ctx context.Context, o stream.Options, address string, once bool, ea
 	return shown(err)
 }
 
-// printer returns the function that writes one event. It writes at once: an event
-// is shown when it happens.
+// printer returns the function that writes one event. It flushes after each, so
+// that an event is shown when it happens.
 func (t *tailer) printer(out *bufio.Writer) func(*stream.Event) error {
 	var line []byte
 	agents := knownAgents{}
@@ -256,8 +257,8 @@ func (t *tailer) printer(out *bufio.Writer) func(*stream.Event) error {
 	}
 }
 
-// csvAgent is the column of the agent, which only identify events tell; for
-// others it is what the peer said last.
+// csvAgent is the column of the agent. Only identify events have it; other events
+// get the agent of their peer's last identify.
 var csvAgent = slices.Index(stream.CSVHeader, "agent")
 
 func writeNow(out *bufio.Writer, data []byte) error {
@@ -267,7 +268,7 @@ func writeNow(out *bufio.Writer, data []byte) error {
 	return out.Flush()
 }
 
-// shown makes an error safe to show: it may quote what came from the server.
+// shown makes an error safe to print: it may quote the server.
 func shown(err error) error {
 	return errors.New(textout.Line(err.Error(), 512))
 }
@@ -277,7 +278,7 @@ func isTerminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// perSecond shows a rate.
+// perSecond returns a rate as text.
 func perSecond(n uint64, in time.Duration) string {
 	return strconv.FormatFloat(float64(n)/in.Seconds(), 'f', 1, 64)
 }

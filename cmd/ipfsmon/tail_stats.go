@@ -16,20 +16,20 @@ import (
 const (
 	// maxAgents is the most peers whose agent is remembered.
 	maxAgents = 50_000
-	// shownNames is the most agents, and the most countries, in a table; the
-	// rest is one line.
+	// shownNames is the most agents, and the most countries, in a table; the rest
+	// is summed in one line.
 	shownNames = 15
 )
 
 // knownAgents are the agents of peers, from identify events.
 type knownAgents map[string]string
 
-// of remembers what an event says, and returns the agent of its peer, "" if it
-// has not been seen.
+// of remembers the agent of an identify event, and returns the agent of the
+// event's peer, "" if it is not known.
 func (k knownAgents) of(e *stream.Event) string {
 	if i := e.Identify; i != nil {
 		if len(k) >= maxAgents {
-			clear(k) // it fills again as peers come
+			clear(k) // it fills again with the next identify events
 		}
 		k[e.Peer] = i.Agent
 	}
@@ -40,7 +40,7 @@ func (k knownAgents) of(e *stream.Event) string {
 type rates struct {
 	out      *bufio.Writer
 	interval time.Duration
-	live     bool // on a terminal: each table in the place of the last
+	live     bool // on a terminal: each table replaces the one before
 
 	mu        sync.Mutex
 	events    uint64
@@ -48,8 +48,8 @@ type rates struct {
 	types     map[string]uint64
 	agents    map[string]uint64 // entries and connections of peers with this agent
 	known     knownAgents
-	countries map[string]uint64 // the same entries and connections by country; Clean leaves two letters of it
-	err       error             // of writing
+	countries map[string]uint64 // the same entries and connections by country; after Clean it has two letters or none
+	err       error             // of the last write
 }
 
 func newRates(out *bufio.Writer, interval time.Duration, live bool) *rates {
@@ -59,7 +59,7 @@ func newRates(out *bufio.Writer, interval time.Duration, live bool) *rates {
 	}
 }
 
-// add counts an event, which must be clean. The error is that of the last table.
+// add counts an event; Clean it first. It returns the error of the last table.
 func (r *rates) add(e *stream.Event) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,7 +123,7 @@ func (r *rates) run(ctx context.Context) {
 			r.show(now.Sub(last))
 			last = now
 		case <-ctx.Done():
-			if r.some() { // what came since the last table, if anything
+			if r.some() { // the rest since the last table
 				r.show(max(time.Since(last), time.Millisecond))
 			}
 			return
@@ -131,14 +131,14 @@ func (r *rates) run(ctx context.Context) {
 	}
 }
 
-// some says whether anything was counted since the last table.
+// some reports whether anything was counted since the last table.
 func (r *rates) some() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.events > 0
 }
 
-// show writes the rates of the time since the last table and begins again.
+// show writes the rates since the last table and resets the counts.
 func (r *rates) show(in time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -165,7 +165,7 @@ func (r *rates) show(in time.Duration) {
 	clear(r.countries)
 }
 
-// most writes the rates of the most frequent names, and of all others together.
+// most writes the rates of the most frequent names, and the sum of all others.
 func (r *rates) most(of string, counts map[string]uint64, in time.Duration) {
 	fmt.Fprintf(r.out, "\n%-36s %12s\n", of+" (entries and events)", "per second")
 	top, rest, _ := topn.Of(counts, shownNames, string(event.OthersAgent))

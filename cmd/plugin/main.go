@@ -1,7 +1,7 @@
-// Command plugin is the monitor as a Go plugin for a stock ipfs: built with
-// -buildmode=plugin and put into the folder plugins of the node's repository.
-// The ipfs that loads it must be built from the same modules, by the same Go,
-// with the same flags.
+// Command plugin is the monitor as a Go plugin for a stock ipfs: build it with
+// -buildmode=plugin and put it into the folder plugins of the node's repository.
+// The ipfs that loads it must be built from the same modules, with the same Go and
+// the same flags.
 package main
 
 import (

@@ -89,7 +89,7 @@ func TestOlderRepository(t *testing.T) {
 
 	set(current - 1)
 	out := refused(t, n.Env, isolatedFlags...)
-	require.Contains(t, out, fmt.Sprintf("is of version %d and has to be migrated to version %d", current-1, current))
+	require.Contains(t, out, fmt.Sprintf("has version %d and must be migrated to version %d", current-1, current))
 	require.Contains(t, out, "`ipfsmon run --migrate`")
 	require.Contains(t, out, "`ipfsmon ipfs repo migrate`")
 
@@ -267,7 +267,7 @@ func TestPluginsThatAreBuiltIn(t *testing.T) {
 	}
 	// What Go itself refuses comes with an explanation.
 	require.NoError(t, os.WriteFile(at, []byte("\x7fELF"), 0o755))
-	require.Contains(t, refused(t, n.Env, "ipfs", "id"), "A plugin has to be built with the Go, the flags and the modules of this program")
+	require.Contains(t, refused(t, n.Env, "ipfs", "id"), "Want plugins that are built with the Go, the flags and the modules of this program")
 }
 
 // TestSecretInKubosConfiguration warns of what `ipfs config show` prints.

@@ -110,7 +110,7 @@ func TestProbeFlags(t *testing.T) {
 	f("indexer-host is missing", "server", "--fleet", "f", "ipni")
 	f("--badbits: deny list", "server", "--fleet", "f", "--badbits", filepath.Join(t.TempDir(), "none"))
 	f("public alone", "server", "--fleet", "f", "--level-db", "memory", "--peer-port", "0", "--bootstrap", "public", "--bootstrap", "none")
-	f("leaves alone; want addresses", "server", "--dry-run", "--fleet", "f", "--level-db", "memory", "--peer-host", "127.0.0.1", "--peer-port", "0", "--server-port", "0", "--telemetry-port", "0",
+	f("does not use; want addresses", "server", "--dry-run", "--fleet", "f", "--level-db", "memory", "--peer-host", "127.0.0.1", "--peer-port", "0", "--server-port", "0", "--telemetry-port", "0",
 		"--dht-prefix", "/x", "--bootstrap", "fleet")
 	f("--fleets is missing", "scheduler")
 	f("allowed is DHT or IPNI", "scheduler", "--fleets", "f", "--routing", "x")

@@ -167,8 +167,8 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 	f(`{"InfluxDB": {"URL": "http://127.0.0.1:1", "FlushInterval": "soon"}}`, nil, "Config.InfluxDB: FlushInterval", "soon")
 	f(`{"TCPServerConfig": {"ListenAddresses": ["`+taken+`"]}, "HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`, nil,
 		taken, "address already in use")
-	f(`{}`, append([]string{"--http", taken}, ports[:2]...), "the HTTP API: "+taken+": address already in use; give another with --http")
-	f(`{}`, append([]string{"--store", taken}, ports...), "the embedded InfluxDB: "+taken+": address already in use; give another with --store")
+	f(`{}`, append([]string{"--http", taken}, ports[:2]...), "the HTTP API: "+taken+": address already in use; want another with --http")
+	f(`{}`, append([]string{"--store", taken}, ports...), "the embedded InfluxDB: "+taken+": address already in use; want another with --store")
 	f(`{}`, append([]string{"--data", locked}, ports...), locked)
 	f(`{}`, append([]string{"--data", "/proc/nowhere"}, ports...), "/proc/nowhere")
 }
