@@ -11,16 +11,16 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// maxSchedulers is how many names of schedulers become label values: they come
-// with requests. The rest are "other".
+// maxSchedulers is how many names of schedulers, which come from requests, become
+// label values. The rest is "other".
 const maxSchedulers = 32
 
 // maxSchedulerText bounds one of them, in bytes.
 const maxSchedulerText = 128
 
-// ServerMetrics are what a server tells Prometheus, under the names and of the
-// types that parsec's program has; the quantiles are those of the program
-// (0.99) and of its README (0.95).
+// ServerMetrics are the Prometheus metrics of a server, with the names and types
+// of parsec's program; the quantiles are those of the program (0.99) and of its
+// README (0.95).
 type ServerMetrics struct {
 	durations *prometheus.SummaryVec
 	requests  *prometheus.CounterVec
@@ -44,7 +44,7 @@ func NewServerMetrics(reg prometheus.Registerer, disk, network func() float64) (
 	}
 	return m, register(reg, m.durations, m.requests,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "parsec_datastore_disk_usage", Help: "Size of the DHT's datastore in bytes."}, disk),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "parsec_panics_total", Help: "Faults of the probe's own that were caught."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "parsec_panics_total", Help: "Panics recovered from in the probe."},
 			func() float64 { return float64(Guard.Panics()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "parsec_network_size", Help: "Estimated number of peers in the DHT."}, network))
 }
@@ -58,7 +58,7 @@ func register(reg prometheus.Registerer, cs ...prometheus.Collector) error {
 	return nil
 }
 
-// scheduler makes a label value of what a request calls its scheduler.
+// scheduler returns the label value for the name that a request has for its scheduler.
 func (m *ServerMetrics) scheduler(raw string) string {
 	name := string(event.Clean(raw, maxSchedulerText))
 	m.mu.Lock()
@@ -89,7 +89,7 @@ func (m *ServerMetrics) Request(method, path, scheduler string) {
 	m.requests.WithLabelValues(method, path, m.scheduler(scheduler)).Inc()
 }
 
-// Measured takes one measurement.
+// Measured counts a measurement.
 func (m *ServerMetrics) Measured(provide bool, t Target, r *Measurement, scheduler string) {
 	kind := "retrieval_ttfpr"
 	if provide {
@@ -98,14 +98,14 @@ func (m *ServerMetrics) Measured(provide bool, t Target, r *Measurement, schedul
 	m.durations.WithLabelValues(kind, string(t), strconv.FormatBool(r.Err == ""), m.scheduler(scheduler)).Observe(r.Duration.Seconds())
 }
 
-// SchedulerMetrics are what a scheduler tells Prometheus.
+// SchedulerMetrics are the Prometheus metrics of a scheduler.
 type SchedulerMetrics struct {
 	Nodes               prometheus.Gauge
 	provides, retrieves *prometheus.CounterVec
 }
 
-// NewSchedulerMetrics registers them. queued and lost are the results that
-// wait for the database, and those that never came into it.
+// NewSchedulerMetrics registers them. queued returns how many results wait for the
+// database, lost how many were lost before they got there.
 func NewSchedulerMetrics(reg prometheus.Registerer, queued, lost func() float64) (*SchedulerMetrics, error) {
 	counter := func(name, help string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"success"})
@@ -116,11 +116,11 @@ func NewSchedulerMetrics(reg prometheus.Registerer, queued, lost func() float64)
 		retrieves: counter("parsec_issued_retrievals", "Retrievals that servers were asked for."),
 	}
 	return m, register(reg, m.Nodes, m.provides, m.retrieves,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ipfsmon_probe_queued_results", Help: "Results that wait for the database."}, queued),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "ipfsmon_probe_lost_results_total", Help: "Results that never came into the database."}, lost))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ipfsmon_probe_queued_results", Help: "Results waiting for the database."}, queued),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "ipfsmon_probe_lost_results_total", Help: "Results lost before they were in the database."}, lost))
 }
 
-// Issued counts an order to a server by its end.
+// Issued counts a request to a server by its result.
 func (m *SchedulerMetrics) Issued(provide, success bool) {
 	v := m.retrieves
 	if provide {

@@ -19,10 +19,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
-// DefaultPrefix is where the protocols of the public DHT begin.
+// DefaultPrefix is the prefix of the public DHT's protocols.
 const DefaultPrefix = protocol.ID("/ipfs")
 
-// AgentVersion is what a probe calls itself.
+// AgentVersion is the agent version of a probe.
 const AgentVersion = "ipfsmon-probe"
 
 // PeerConfig says what kind of peer measures. The zero value is a client of
@@ -30,9 +30,9 @@ const AgentVersion = "ipfsmon-probe"
 type PeerConfig struct {
 	Key    crypto.PrivKey // nil: a new one
 	Listen []string       // multiaddrs; nil: all interfaces, TCP and QUIC, at Port
-	Port   int            // 0: a free one
+	Port   int            // 0: any free one
 
-	Server  bool // answers other peers too
+	Server  bool // be a DHT server: answer requests of other peers
 	OptProv bool // optimistic provide
 	FullRT  bool // the accelerated client, which knows all peers by a crawl
 
@@ -43,26 +43,26 @@ type PeerConfig struct {
 	Resiliency  int             // beta; 0: kad-dht's, 3
 	Datastore   ds.Batching     // nil: in memory
 
-	Host []libp2p.Option // more of them
-	DHT  []dht.Option    // more of them
-	Full []fullrt.Option // more of them
+	Host []libp2p.Option // additional options
+	DHT  []dht.Option    // additional options
+	Full []fullrt.Option // additional options
 }
 
-// Validate says all that is wrong.
+// Validate returns all errors of the configuration, joined.
 func (c PeerConfig) Validate() error {
 	var errs []error
 	if c.FullRT && (c.OptProv || c.Server) {
-		errs = append(errs, errors.New("fullrt: the accelerated client is neither a DHT server nor does it provide optimistically; leave out dht-server and optprov"))
+		errs = append(errs, errors.New("fullrt with dht-server or optprov: want fullrt alone, because the accelerated client is not a DHT server and does not provide optimistically"))
 	}
 	if c.Port < 0 || c.Port > 65535 {
-		errs = append(errs, fmt.Errorf("peer port %d; allowed is 0 to 65535", c.Port))
+		errs = append(errs, fmt.Errorf("peer port %d: want 0 to 65535", c.Port))
 	}
 	if c.prefix() == DefaultPrefix && c.BucketSize != 0 && c.BucketSize != amino.DefaultBucketSize {
-		errs = append(errs, fmt.Errorf("bucket size %d: under %s only %d is allowed", c.BucketSize, DefaultPrefix, amino.DefaultBucketSize))
+		errs = append(errs, fmt.Errorf("bucket size %d with prefix %s: want %d", c.BucketSize, DefaultPrefix, amino.DefaultBucketSize))
 	}
 	for name, n := range map[string]int{"bucket size": c.BucketSize, "alpha": c.Concurrency, "beta": c.Resiliency} {
 		if n < 0 || n > 1000 {
-			errs = append(errs, fmt.Errorf("%s %d; allowed is 1 to 1000, or 0 for kad-dht's", name, n))
+			errs = append(errs, fmt.Errorf("%s %d: want 1 to 1000, or 0 for kad-dht's default", name, n))
 		}
 	}
 	return errors.Join(errs...)
@@ -136,7 +136,7 @@ func (p *Peer) route(c *PeerConfig) (err error) {
 	}
 	opts = append(opts, c.DHT...)
 	if c.FullRT {
-		if c.BucketSize == 0 { // it has no defaults of its own
+		if c.BucketSize == 0 { // the accelerated client has no default
 			opts = append(opts, dht.BucketSize(amino.DefaultBucketSize))
 		}
 		if p.full, err = fullrt.NewFullRT(p.Host, c.prefix(), append([]fullrt.Option{fullrt.DHTOption(opts...)}, c.Full...)...); err != nil {
@@ -152,8 +152,8 @@ func (p *Peer) route(c *PeerConfig) (err error) {
 	return nil
 }
 
-// Bootstrap connects to the bootstrap peers and begins to fill the routing
-// table, or to crawl; it does not wait for the end of that.
+// Bootstrap connects to the bootstrap peers and starts to fill the routing table,
+// or to crawl, without waiting for the end.
 func (p *Peer) Bootstrap(ctx context.Context) error {
 	if p.full != nil {
 		return p.full.Bootstrap(ctx)
@@ -161,7 +161,7 @@ func (p *Peer) Bootstrap(ctx context.Context) error {
 	return p.table.Bootstrap(ctx)
 }
 
-// Ready says whether there is anybody to ask.
+// Ready reports whether the routing table has a peer.
 func (p *Peer) Ready() bool {
 	if p.full != nil {
 		return p.full.Ready() && p.Table() > 0
@@ -169,7 +169,7 @@ func (p *Peer) Ready() bool {
 	return p.Table() > 0
 }
 
-// NetworkSize is the DHT's own estimate of its size; 0 while it has none.
+// NetworkSize returns the DHT's own estimate of its size; 0 while it has none.
 func (p *Peer) NetworkSize() int {
 	if p.full != nil {
 		return p.Table()
@@ -181,10 +181,10 @@ func (p *Peer) NetworkSize() int {
 	return int(n)
 }
 
-// DHT is the DHT itself, nil with FullRT.
+// DHT returns the DHT, nil with FullRT.
 func (p *Peer) DHT() *dht.IpfsDHT { return p.table }
 
-// Port is where the host listens for peers: TCP if it does, else UDP.
+// Port returns the port on which the host listens for peers: TCP if any, else UDP.
 func (p *Peer) Port() int { return portOf(p.Host) }
 
 func portOf(h host.Host) int {
@@ -201,7 +201,7 @@ func portOf(h host.Host) int {
 	return 0
 }
 
-// Connected is the number of connected peers.
+// Connected returns the number of connected peers.
 func (p *Peer) Connected() int {
 	n := 0
 	for _, id := range p.Host.Network().Peers() {

@@ -1,16 +1,16 @@
-// Package probe measures how fast a DHT finds things: the measurement of
-// parsec, made so that a slow lookup can be explained.
+// Package probe measures how fast a DHT provides and retrieves: the measurement of
+// parsec, with details that explain a slow lookup.
 //
 // In: a libp2p host with a routing client, bytes to provide or a CID to find.
 // Out: a Measurement: how long it took, and what the lookup did in that time.
 // Promised: a retrieval ends with the first provider record, and the provider
 // is forgotten afterwards, so that the next run does not benefit; watching a
-// lookup does not change it. Not promised: that the requests which store a
-// record are counted; RPCs are those of the search for the place.
+// lookup does not change it. Not promised: a count of the requests that store a
+// record; RPCs are those of the search for the peers that store it.
 //
-// probe/server serves this over HTTP, probe/scheduler has servers measure in
-// turn, probe/store keeps the results, probe/report prints them, and
-// probe/lab is all of it in a private DHT in one process.
+// probe/server serves this over HTTP, probe/scheduler makes servers measure in
+// turn, probe/store stores the results, probe/report prints them, and probe/lab
+// runs all of it in a private DHT in one process.
 package probe
 
 import (
@@ -29,26 +29,26 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
-// Guard is that of all borders of a probe: requests of schedulers and indexers,
-// deny lists, and what peers answer in lookups.
+// Guard recovers from panics in all input of a probe: requests of schedulers and
+// indexers, deny lists, and answers of peers in lookups.
 var Guard guard.Guard
 
 // ContentBytes is how much random content a round provides.
 const ContentBytes = 1024
 
-// The longest that a measurement takes, from parsec; retrievals are bounded by
-// nothing there.
+// The longest that a measurement takes. parsec has the same bounds, but none for
+// retrievals.
 const (
 	ProvideTimeout  = 3 * time.Minute
 	AnnounceTimeout = 6 * time.Minute
 	RetrieveTimeout = 3 * time.Minute
 )
 
-// NotFound is the error of a retrieval that found no provider, as it is told
-// over HTTP and stored.
+// NotFound is the error of a retrieval that found no provider, over HTTP and in
+// the store.
 const NotFound = "not found"
 
-// Target says whom a measurement asks.
+// Target is the system that a measurement asks.
 type Target string
 
 // The targets.
@@ -57,7 +57,7 @@ const (
 	IPNI Target = "IPNI"
 )
 
-// ParseTarget understands a target's name; "" is the DHT.
+// ParseTarget parses a target's name; "" is the DHT.
 func ParseTarget(s string) (Target, error) {
 	switch t := Target(strings.ToUpper(s)); t {
 	case "":
@@ -65,10 +65,10 @@ func ParseTarget(s string) (Target, error) {
 	case DHT, IPNI:
 		return t, nil
 	}
-	return "", fmt.Errorf("routing %.32q; allowed is DHT or IPNI", s)
+	return "", fmt.Errorf("routing %.32q: want DHT or IPNI", s)
 }
 
-// The steps of a measurement. The announce ones are those of IPNI.
+// The steps of a measurement. Those named announce are of IPNI.
 const (
 	StepProvide      = "provide"
 	StepAnnounce     = "announce"
@@ -87,9 +87,9 @@ type Step struct {
 
 // Lookup is what a lookup in the DHT did.
 type Lookup struct {
-	// Hops is how many steps it is from a peer that was in the routing table
-	// to the one with the answer, or to the farthest that answered when
-	// something was provided. 0: nobody had to be asked.
+	// Hops is the number of steps from a peer in the routing table to the peer
+	// with the answer or, for a provide, to the farthest peer that answered.
+	// 0: no peer had to be asked.
 	Hops int
 	// RPCs is how many requests were sent, FailedRPCs how many of them failed.
 	RPCs, FailedRPCs int
@@ -104,39 +104,39 @@ type Lookup struct {
 type Measurement struct {
 	CID      cid.Cid
 	Duration time.Duration
-	Err      string // why it failed, "" if it did not
+	Err      string // why it failed; "" if it did not
 	Table    int    // peers in the routing table before
 	Lookup   Lookup
 	Steps    []Step
-	Provider peer.ID // that was found; "" if none was
+	Provider peer.ID // the provider that was found; "" if none was
 }
 
-// Content makes random content.
+// Content returns random content.
 func Content() []byte {
 	b := make([]byte, ContentBytes)
 	_, _ = rand.Read(b) // never fails
 	return b
 }
 
-// CIDOf is the CID that content is provided under: version 0 of its SHA-256.
+// CIDOf returns the CID under which content is provided: version 0 of its SHA-256.
 func CIDOf(content []byte) cid.Cid {
 	sum, err := mh.Sum(content, mh.SHA2_256, -1)
 	if err != nil {
-		panic(err) // SHA-256 is always there
+		panic(err) // cannot happen: SHA-256 is always registered
 	}
 	return cid.NewCidV0(sum)
 }
 
-// Router is what is measured: kad-dht in one of its forms. FindProvidersAsync
-// closes its channel when it has found as many as were asked for, or when
-// nobody knows more, or when ctx is done.
+// Router is what is measured: one of kad-dht's clients. FindProvidersAsync closes
+// its channel when it has found the requested number of providers, when no peer
+// knows more, or when ctx is done.
 type Router interface {
 	Provide(ctx context.Context, c cid.Cid, announce bool) error
 	FindProvidersAsync(ctx context.Context, c cid.Cid, count int) <-chan peer.AddrInfo
 }
 
-// Measurer measures one host. It may be used from any goroutine, but
-// measurements at the same time disturb each other.
+// Measurer measures one host. It may be used from any goroutine, but concurrent
+// measurements disturb each other.
 type Measurer struct {
 	Host   host.Host
 	Router Router
@@ -183,7 +183,7 @@ func (m *Measurer) Retrieve(ctx context.Context, c cid.Cid) Measurement {
 	return r
 }
 
-// forget leaves the next measurement nothing to profit from.
+// forget removes what the next measurement could benefit from.
 func (m *Measurer) forget(p peer.ID) {
 	if p == m.Host.ID() {
 		return

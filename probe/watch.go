@@ -11,39 +11,39 @@ import (
 	"github.com/libp2p/go-libp2p/core/routing"
 )
 
-// graceAfter is how long a watcher waits, when the answer is there, to be told
-// whose it was. It is not in the measured time.
+// graceAfter is how long a watcher waits after the answer for the event that names
+// the peer that sent it. The measured time does not include it.
 const graceAfter = 100 * time.Millisecond
 
-// eventBuffer is room for the events of a whole lookup: kad-dht waits for their
-// reader when there is none, and that would be in the measured time.
+// eventBuffer has room for the events of a whole lookup. If it were full, kad-dht
+// would wait for the reader, and the measured time would include that.
 const eventBuffer = 1024
 
-// makeRoom sets the buffers of the events of lookups, which are variables of
-// kad-dht's packages and count for all DHTs of a process. Only a process in
-// which a probe's peer is made has them changed.
+// makeRoom sets the buffers of lookup events, which are variables of kad-dht's
+// packages and apply to all DHTs of a process. Only processes that make a probe's
+// peer change them.
 var makeRoom = sync.OnceFunc(func() {
 	routing.QueryEventBufferSize = eventBuffer
 	dht.LookupEventBufferSize = eventBuffer
 })
 
-// step is how far a lookup got with one peer. Times are from the start, 0 for
-// what did not happen.
+// step is how far a lookup got with one peer. Times are since the start; 0 means
+// that it did not happen.
 type step struct {
-	depth             int // 1: it was in the routing table
+	depth             int // 1: the peer was in the routing table
 	dialled, undialed bool
-	asked             int // place of the last request in their order, 0: it was not asked
+	asked             int // number of the last request to it; 0: it was not asked
 	failed            bool
-	answered          time.Duration // it named others
-	queried           time.Duration // the lookup counts it as asked with success
+	answered          time.Duration // it answered with other peers
+	queried           time.Duration // the lookup counts its query as successful
 }
 
-// watcher follows a lookup by the events that kad-dht publishes: those of
-// queries tell of dials, requests and who named whom; those of lookups tell
-// which peer ended it, and whose request failed, which the others leave out
-// of searches for providers.
+// watcher follows a lookup by the events that kad-dht publishes. Query events have
+// dials, requests, and which peer named which others. Lookup events have the peer
+// that ended the lookup, and failed requests, which query events lack in searches
+// for providers.
 type watcher struct {
-	ctx    context.Context // to be given to the lookup
+	ctx    context.Context // for the lookup
 	cancel context.CancelFunc
 	began  time.Time
 	peers  map[peer.ID]*step
@@ -52,9 +52,9 @@ type watcher struct {
 	done   chan struct{} // closed when all events were read
 }
 
-// watch begins. kad-dht closes the channels of events when the very context
-// that they were registered with is done, so that one is ours to cancel; and
-// it waits for their reader, so they are read until then.
+// watch starts a watcher. kad-dht closes the channels of events when the context
+// with which they were registered is done, so that is a context of the watcher.
+// kad-dht also blocks while the channels are full, so they are read until then.
 func watch(ctx context.Context) *watcher {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &watcher{cancel: cancel, peers: make(map[peer.ID]*step), stop: make(chan struct{}), done: make(chan struct{})}
@@ -114,11 +114,11 @@ func (w *watcher) query(e *routing.QueryEvent) {
 	case routing.DialingPeer:
 		s.dialled = true
 	case routing.SendingQuery:
-		w.asked++ // some are asked again when the lookup is over
+		w.asked++ // some peers are asked again at the end of the lookup
 		s.asked = w.asked
 	case routing.QueryError:
 		if strings.Contains(e.Extra, context.Canceled.Error()) {
-			return // the lookup ended and let go of it
+			return // the lookup ended and cancelled it
 		}
 		if s.asked > 0 {
 			s.failed = true
@@ -153,8 +153,8 @@ func (w *watcher) lookup(e *dht.LookupEvent) {
 	}
 }
 
-// end waits until all is told and sums it. at is how long it took; found is the
-// provider, "" if something was provided or nothing found.
+// end waits for the last events and returns the sum of the lookup. at is how long it
+// took; found is the provider, "" for a provide or if none was found.
 func (w *watcher) end(found peer.ID, at time.Duration) Lookup {
 	if found == "" {
 		w.cancel() // the lookup is over
@@ -194,9 +194,9 @@ func (w *watcher) end(found peer.ID, at time.Duration) Lookup {
 	return l
 }
 
-// finder is the peer that had the provider: it alone was asked with success
-// and named nobody. Where the lookup does not tell, the one asked last that
-// was not heard of.
+// finder returns the peer that had the provider: the only one with a successful
+// query that named no other peers or, if the events do not show it, the peer that
+// was asked last and has not answered.
 func (w *watcher) finder() *step {
 	var last *step
 	for _, s := range w.peers {

@@ -48,7 +48,7 @@ const (
 	pollEvery = 250 * time.Millisecond
 )
 
-// bitswapMetadata says that the content is had by Bitswap: the varint of 0x0900.
+// bitswapMetadata says that the content is available by Bitswap: the varint of 0x0900.
 var bitswapMetadata = []byte{0x80, 0x12}
 
 // The parts of IPNI's data as DAG-JSON, keys in order.
@@ -97,7 +97,7 @@ type adSignature struct{ digest []byte }
 func (adSignature) Domain() string                   { return "indexer" }
 func (adSignature) Codec() []byte                    { return []byte("/indexer/ingest/adSignature") }
 func (s adSignature) MarshalRecord() ([]byte, error) { return s.digest, nil }
-func (adSignature) UnmarshalRecord([]byte) error     { return errors.New("not read here") }
+func (adSignature) UnmarshalRecord([]byte) error     { return errors.New("advertisements are not read") }
 
 // Indexer measures an IPNI indexer: it publishes an advertisement of the
 // content, which the indexer fetches from Handler, and looks CIDs up. It may
@@ -228,11 +228,11 @@ func (x *Indexer) store(v any) (cid.Cid, error) {
 	return c, nil
 }
 
-// ServeHTTP gives the indexer the head of the chain and its blocks.
+// ServeHTTP serves the head of the chain and its blocks to the indexer.
 func (x *Indexer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name, ok := strings.CutPrefix(r.URL.Path, ipniPath)
 	if !ok || r.Method != http.MethodGet {
-		http.Error(w, "allowed is GET "+ipniPath+"head and "+ipniPath+"CID", http.StatusNotFound)
+		http.Error(w, "want GET "+ipniPath+"head or "+ipniPath+"CID", http.StatusNotFound)
 		return
 	}
 	body, err := x.block(name)
@@ -241,7 +241,7 @@ func (x *Indexer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body) // the indexer went away
+	_, _ = w.Write(body) // if that fails, the indexer has disconnected
 }
 
 func (x *Indexer) block(name string) ([]byte, error) {
@@ -266,7 +266,8 @@ func (x *Indexer) block(name string) ([]byte, error) {
 	return b, nil
 }
 
-// signedHead tells the newest advertisement; the caller holds mu.
+// signedHead returns the signed CID of the newest advertisement; the caller holds
+// mu.
 func (x *Indexer) signedHead() ([]byte, error) {
 	if !x.head.Defined() {
 		return nil, errors.New("nothing is advertised yet")
@@ -282,7 +283,7 @@ func (x *Indexer) signedHead() ([]byte, error) {
 	return json.Marshal(signedHead{Head: dagLink{x.head.String()}, Topic: ipniTopic, Pubkey: asBytes(pub), Sig: asBytes(sig)})
 }
 
-// announce tells the indexer that there is an advertisement.
+// announce sends the indexer the CID of an advertisement.
 func (x *Indexer) announce(ctx context.Context, ad cid.Cid) error {
 	id, err := peer.IDFromPrivateKey(x.Key)
 	if err != nil {
@@ -295,7 +296,7 @@ func (x *Indexer) announce(ctx context.Context, ad cid.Cid) error {
 	}
 	status, answer, err := x.ask(ctx, http.MethodPut, "announce", body)
 	if err == nil && status/100 != 2 {
-		err = fmt.Errorf("the indexer refuses the announcement: %d %.200s", status, bytes.TrimSpace(answer))
+		err = fmt.Errorf("the indexer rejects the announcement: %d %.200s", status, bytes.TrimSpace(answer))
 	}
 	return err
 }
@@ -321,7 +322,7 @@ func (x *Indexer) available(ctx context.Context, c cid.Cid) error {
 		return err
 	}
 	for {
-		// An indexer that fails for a moment is asked again.
+		// An indexer that fails temporarily is asked again.
 		if found, err := x.find(ctx, c); err == nil && slices.Contains(found, id) {
 			return nil
 		}
@@ -333,7 +334,7 @@ func (x *Indexer) available(ctx context.Context, c cid.Cid) error {
 	}
 }
 
-// find asks who provides a CID; nobody is no error.
+// find returns the providers that the indexer has for a CID, possibly none.
 func (x *Indexer) find(ctx context.Context, c cid.Cid) ([]peer.ID, error) {
 	status, body, err := x.ask(ctx, http.MethodGet, "multihash/"+c.Hash().B58String(), nil)
 	if err != nil || status == http.StatusNotFound {
@@ -377,7 +378,7 @@ func (x *Indexer) ask(ctx context.Context, method, path string, body []byte) (st
 	defer res.Body.Close()
 	answer, err = io.ReadAll(io.LimitReader(res.Body, maxIndexerAnswer+1))
 	if err == nil && len(answer) > maxIndexerAnswer {
-		err = fmt.Errorf("the indexer answers more than %d bytes", maxIndexerAnswer)
+		err = fmt.Errorf("the indexer's answer is too long: want at most %d bytes", maxIndexerAnswer)
 	}
 	return res.StatusCode, answer, err
 }

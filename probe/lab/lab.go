@@ -1,15 +1,14 @@
-// Package lab is the whole probe in a private DHT in one process: peers, lines
+// Package lab runs the whole probe in a private DHT in one process: peers, links
 // with delay and loss between them, churn, servers of several fleets and a
 // scheduler for each.
 //
-// In: how large, how slow, how lossy, which fleets. Out: the results, by way of
-// the store. Promised: everything is real but the lines: kad-dht over TCP on
-// loopback, parsec's API, the scheduler, SQLite. A line delays all that goes
-// through it by half a round trip each way, a new connection by one more; a
-// lost segment does to it what TCP does: it comes late, after a retransmission
-// timeout, and what follows waits for it. Not promised: the speed of the real
-// network. A peer that left refuses connections instead of dropping them; all
-// share one processor.
+// In: size, latency, loss, churn and fleets. Out: the results, in the store.
+// Promised: everything is real except the links: kad-dht over TCP on loopback,
+// parsec's API, the scheduler, SQLite. A link delays all bytes by half a round
+// trip each way, and a new connection by one round trip more. A lost segment
+// arrives late, after TCP's retransmission timeout, and later segments wait for
+// it. Not promised: the speed of the real network. A peer that left refuses
+// connections and does not just drop them; all peers share one processor.
 package lab
 
 import (
@@ -44,10 +43,10 @@ type Fleet struct {
 	Peer probe.PeerConfig // Server, OptProv, Concurrency and Resiliency are used
 }
 
-// FleetSyntax tells how ParseFleet wants a fleet.
+// FleetSyntax is the syntax of a fleet for ParseFleet, in words.
 const FleetSyntax = "NAME or NAME:OPTION,...; options are client, dht-server, optprov, alpha=N, beta=N"
 
-// ParseFleet understands "wide:dht-server,alpha=20".
+// ParseFleet parses a fleet, such as "wide:dht-server,alpha=20".
 func ParseFleet(s string) (f Fleet, err error) {
 	name, options, _ := strings.Cut(s, ":")
 	if f.Name = name; name == "" || event.Clean(name, 64) != event.Text(name) || strings.ContainsAny(name, ", ") {
@@ -67,7 +66,7 @@ func ParseFleet(s string) (f Fleet, err error) {
 		case has && nerr == nil && n > 0 && key == "beta":
 			f.Peer.Resiliency = n
 		case o == "fullrt":
-			return f, fmt.Errorf("fleet %q: fullrt takes public addresses only, which a lab has none of", s)
+			return f, fmt.Errorf("fleet %q: fullrt works with public addresses only, and a lab has none", s)
 		default:
 			return f, fmt.Errorf("fleet %q: option %q; want %s", s, o, FleetSyntax)
 		}
@@ -75,18 +74,18 @@ func ParseFleet(s string) (f Fleet, err error) {
 	return f, nil
 }
 
-// Config is what a lab is made of.
+// Config says how large, slow and lossy a lab is, and what it compares.
 type Config struct {
-	Nodes   int           // peers beside the servers
-	Bucket  int           // k: how many peers keep a record
+	Nodes   int           // peers in addition to the servers
+	Bucket  int           // k: how many peers store a record
 	Latency time.Duration // mean round trip between two peers
 	Loss    float64       // of segments, 0 to 1
-	Churn   float64       // peers that leave and come, a minute
-	Rounds  int           // for each fleet
-	Servers int           // of each fleet
+	Churn   float64       // peers per minute that leave and are replaced
+	Rounds  int           // per fleet
+	Servers int           // per fleet
 	Fleets  []Fleet
 	Settle  time.Duration // between a provide and the retrievals
-	Seed    uint64        // of the lines
+	Seed    uint64        // of the links
 	Dir     string        // gets probe.sqlite
 
 	NodeDHT []dht.Option                // for the peers; tests watch them with it
@@ -97,12 +96,12 @@ type Config struct {
 	Log     *slog.Logger                // nil: slog.Default()
 }
 
-// Validate says all that is wrong.
+// Validate returns all errors of the configuration, joined.
 func (c *Config) Validate() error {
 	var errs []error
 	in := func(name string, n, least, most int) {
 		if n < least || n > most {
-			errs = append(errs, fmt.Errorf("%s %d; allowed is %d to %d", name, n, least, most))
+			errs = append(errs, fmt.Errorf("%s %d: want %d to %d", name, n, least, most))
 		}
 	}
 	in("nodes", c.Nodes, 5, 500)
@@ -110,21 +109,21 @@ func (c *Config) Validate() error {
 	in("rounds", c.Rounds, 1, 100_000)
 	in("servers", c.Servers, 2, 50)
 	if c.Bucket >= c.Nodes {
-		errs = append(errs, fmt.Errorf("k %d: with %d nodes every node keeps everything; want k far below nodes", c.Bucket, c.Nodes))
+		errs = append(errs, fmt.Errorf("k %d: with %d nodes every node stores everything; want k far below nodes", c.Bucket, c.Nodes))
 	}
 	if c.Latency < 0 || c.Latency > 10*time.Second {
-		errs = append(errs, fmt.Errorf("latency %v; allowed is 0s to 10s", c.Latency))
+		errs = append(errs, fmt.Errorf("latency %v: want 0s to 10s", c.Latency))
 	}
 	if !(c.Loss >= 0 && c.Loss <= 0.5) {
-		errs = append(errs, fmt.Errorf("loss %v; allowed is 0%% to 50%%", c.Loss))
+		errs = append(errs, fmt.Errorf("loss %v: want 0%% to 50%%", c.Loss))
 	}
 	if !(c.Churn >= 0 && c.Churn <= 600) {
-		errs = append(errs, fmt.Errorf("churn %v; allowed is 0 to 600 a minute", c.Churn))
+		errs = append(errs, fmt.Errorf("churn %v: want 0 to 600 a minute", c.Churn))
 	}
 	names := map[string]bool{}
 	for _, f := range c.Fleets {
 		if names[f.Name] {
-			errs = append(errs, fmt.Errorf("fleet %q is there twice", f.Name))
+			errs = append(errs, fmt.Errorf("fleet %q is listed twice: want it once", f.Name))
 		}
 		names[f.Name] = true
 	}
@@ -138,13 +137,13 @@ func (c *Config) Validate() error {
 type Outcome struct {
 	Results []store.Result
 	Began   time.Time
-	Left    int // peers that churn took away
-	Joined  int // and that came for them
+	Left    int // peers that left by churn
+	Joined  int // peers that replaced them
 	File    string
 }
 
-// Run builds the lab, measures and takes it down. When ctx ends early it gives
-// what there is, and ctx's error.
+// Run builds the lab, measures, and closes it. If ctx ends early it returns the
+// results so far, and the error of ctx.
 func Run(ctx context.Context, cfg Config) (out *Outcome, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
@@ -159,8 +158,8 @@ func Run(ctx context.Context, cfg Config) (out *Outcome, err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	if cfg.Latency > 0 || cfg.Loss > 0 {
-		// go-libp2p would tell for each connection that our lines have no keepalive.
-		_ = logging.SetLogLevel("tcp-tpt", "fatal") // it is there whenever TCP is
+		// go-libp2p would log for each connection that our links have no keepalive.
+		_ = logging.SetLogLevel("tcp-tpt", "fatal") // the logger exists if TCP does
 	}
 	n := &private{cfg: &cfg, links: &links{latency: cfg.Latency, loss: cfg.Loss, seed: cfg.Seed}}
 	defer func() { err = errors.Join(err, n.close()) }()
@@ -199,7 +198,7 @@ func Run(ctx context.Context, cfg Config) (out *Outcome, err error) {
 	return out, errors.Join(err, rerr, ctx.Err())
 }
 
-// lab is what is in it beside the network.
+// lab is the state of a running lab, without the network.
 type lab struct {
 	cfg   *Config
 	net   *private
@@ -210,7 +209,7 @@ type lab struct {
 	stop    context.CancelFunc
 }
 
-// start makes the fleets' servers and waits until all are in the store.
+// start starts the fleets' servers and waits until all are in the store.
 func (l *lab) start(ctx context.Context, tell func()) error {
 	ctx, l.stop = context.WithCancel(ctx)
 	for _, f := range l.cfg.Fleets {
@@ -266,8 +265,8 @@ func (l *lab) serve(ctx context.Context, fleet string, i int, p *probe.Peer) err
 	return nil
 }
 
-// measure runs a scheduler for each fleet until all have made their rounds.
-// They take turns in no other way than those of real fleets do: all at once.
+// measure runs a scheduler for each fleet until all have made their rounds. As
+// with real fleets, the schedulers run at the same time.
 func (l *lab) measure(ctx context.Context) error {
 	var g errgroup.Group
 	var mu sync.Mutex
@@ -303,16 +302,16 @@ func (l *lab) close() {
 		l.stop()
 	}
 	if err := l.servers.Wait(); err != nil {
-		l.cfg.Log.Warn("lab: a server ended badly", "error", err)
+		l.cfg.Log.Warn("lab: a server ended with an error", "err", err)
 	}
 	var wg sync.WaitGroup
 	for _, p := range l.peers {
-		wg.Go(func() { _ = p.Close() }) // nothing of it is needed any more
+		wg.Go(func() { _ = p.Close() }) // it is not needed any more
 	}
 	wg.Wait()
 }
 
-// ParseLoss understands "1%", "0.5 %" and "0.01".
+// ParseLoss parses a share, such as "1%", "0.5 %" or "0.01".
 func ParseLoss(s string) (float64, error) {
 	number, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
 	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
@@ -325,7 +324,7 @@ func ParseLoss(s string) (float64, error) {
 	return v, nil
 }
 
-// ParseChurn understands "5/min", "300/h", "0.1/s" and "5" (a minute).
+// ParseChurn parses a rate, such as "5/min", "300/h", "0.1/s" or "5" (a minute).
 func ParseChurn(s string) (float64, error) {
 	number, unit, _ := strings.Cut(s, "/")
 	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// What Linux does about a segment that was lost: it is sent again after the
-// retransmission timeout, at least 200 ms; the first segment of a connection
-// after a second.
+// How Linux treats a lost segment: it is sent again after the retransmission
+// timeout, which is at least 200 ms, and a second for the first segment of a
+// connection.
 const (
 	leastRetransmission = 200 * time.Millisecond
 	dialRetransmission  = time.Second
@@ -21,12 +21,12 @@ const (
 )
 
 const (
-	chunkBytes = 4 << 10 // about what is in flight as one
-	chunks     = 256     // in flight in one direction
+	chunkBytes = 4 << 10 // size of a chunk, which is delayed as one
+	chunks     = 256     // most chunks in flight in one direction
 )
 
-// links are the lines between the nodes of a lab. Each pair of nodes has a
-// round trip of its own, half to one and a half of the lab's latency.
+// links are the links between the nodes of a lab. Each pair of nodes has its own
+// round trip, 0.5 to 1.5 times the lab's latency.
 type links struct {
 	latency time.Duration // mean round trip
 	loss    float64       // of segments, 0 to 1
@@ -34,24 +34,24 @@ type links struct {
 	owners  sync.Map // port -> number of the node that listens there
 }
 
-// dialer is one node's way to all others.
+// dialer dials from one node to all others.
 type dialer struct {
 	*links
 	from int
 }
 
-// trip is the round trip to whoever listens on a port.
+// trip returns the round trip to the node that listens on a port.
 func (d dialer) trip(port int) time.Duration {
 	to := port
 	if n, ok := d.owners.Load(port); ok {
 		to = n.(int)
 	}
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(strconv.FormatUint(d.seed, 10) + "/" + strconv.Itoa(min(d.from, to)) + "/" + strconv.Itoa(max(d.from, to)))) // it never fails
+	_, _ = h.Write([]byte(strconv.FormatUint(d.seed, 10) + "/" + strconv.Itoa(min(d.from, to)) + "/" + strconv.Itoa(max(d.from, to)))) // never returns an error
 	return time.Duration(float64(d.latency) * (0.5 + float64(h.Sum64()%1000)/1000))
 }
 
-// late is by how much losses delay a segment.
+// late returns by how much losses delay a segment.
 func (l *links) late(first time.Duration) (d time.Duration) {
 	for i := 0; i < maxLosses && l.loss > 0 && rand.Float64() < l.loss; i++ {
 		d += first << i
@@ -59,8 +59,8 @@ func (l *links) late(first time.Duration) (d time.Duration) {
 	return d
 }
 
-// DialContext connects after the handshake's round trip, through a relay that
-// holds everything back for as long as the line takes.
+// DialContext connects after the handshake's round trip, through a pipe that
+// delays everything as the link does.
 func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	_, portText, err := net.SplitHostPort(address)
 	if err != nil {
@@ -125,7 +125,7 @@ func (d dialer) carry(from io.ReadCloser, to io.WriteCloser, trip time.Duration)
 		n, err := from.Read(buf)
 		if n > 0 {
 			due := time.Now().Add(trip/2 + d.late(max(leastRetransmission, 2*trip)))
-			if due.Before(last) { // what came after a lost segment waits for it
+			if due.Before(last) { // later segments wait for a lost one
 				due = last
 			}
 			last = due

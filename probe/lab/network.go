@@ -21,20 +21,20 @@ import (
 )
 
 const (
-	// prefix keeps the lab's DHT apart from all others.
+	// prefix separates the lab's DHT from all others.
 	prefix = "/ipfsmon-lab"
-	// joinTimeout is how long a peer may take to find its place.
+	// joinTimeout is how long a peer may take to join.
 	joinTimeout = 90 * time.Second
 	// contacts is how many peers a new one knows at first.
 	contacts = 3
-	// walks is how many random lookups fill a new peer's routing table beside
-	// the one for itself.
+	// walks is how many random lookups fill a new peer's routing table, in
+	// addition to the one for itself.
 	walks = 4
-	// atOnce is how many peers join at the same time.
+	// atOnce is how many peers join concurrently.
 	atOnce = 16
 )
 
-// private is the private DHT: peers that answer, in one process.
+// private is the private DHT: its peers, in this process.
 type private struct {
 	cfg   *Config
 	links *links
@@ -59,7 +59,7 @@ func (n *private) host(number int) []libp2p.Option {
 	return append(opts, libp2p.Transport(tcp.NewTCPTransport, tcp.WithDialerForAddr(func(ma.Multiaddr) (tcp.ContextDialer, error) { return d, nil })))
 }
 
-// add makes a peer and has it join.
+// add makes a peer and joins it to the DHT.
 func (n *private) add(ctx context.Context, cfg probe.PeerConfig) (*probe.Peer, error) {
 	n.mu.Lock()
 	number := n.number
@@ -77,7 +77,7 @@ func (n *private) add(ctx context.Context, cfg probe.PeerConfig) (*probe.Peer, e
 	return p, nil
 }
 
-// some returns a few peers that are there.
+// some returns a few random peers.
 func (n *private) some(but *probe.Peer) (out []peer.AddrInfo) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -89,7 +89,8 @@ func (n *private) some(but *probe.Peer) (out []peer.AddrInfo) {
 	return out
 }
 
-// join connects a peer and fills its routing table: nobody else's refresh would.
+// join connects a peer and fills its routing table, which no refresh would do in
+// time.
 func (n *private) join(ctx context.Context, p *probe.Peer) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
@@ -131,7 +132,7 @@ func (n *private) walk(ctx context.Context, p *probe.Peer) error {
 	return nil
 }
 
-// build makes the network; tell is called for each peer that has joined.
+// build makes the network and calls tell for each peer that has joined.
 func (n *private) build(ctx context.Context, tell func()) error {
 	for range n.cfg.Nodes {
 		p, err := n.add(ctx, probe.PeerConfig{Server: true, DHT: n.cfg.NodeDHT})
@@ -140,7 +141,7 @@ func (n *private) build(ctx context.Context, tell func()) error {
 		}
 		n.peers = append(n.peers, p)
 	}
-	for pass := range 2 { // what joined first knows least
+	for pass := range 2 { // the peers that joined first know the fewest others
 		var g errgroup.Group
 		g.SetLimit(atOnce)
 		for _, p := range n.peers {
@@ -159,7 +160,7 @@ func (n *private) build(ctx context.Context, tell func()) error {
 	return nil
 }
 
-// churn has peers leave without a word, each followed by a new one.
+// churn closes random peers without notice, and adds a new one for each.
 func (n *private) churn(ctx context.Context, every time.Duration) {
 	for {
 		t := time.NewTimer(time.Duration(float64(every) * (0.5 + mathrand.Float64())))
@@ -178,7 +179,7 @@ func (n *private) churn(ctx context.Context, every time.Duration) {
 		_ = gone.Close() // nothing of it is needed any more
 		p, err := n.add(ctx, probe.PeerConfig{Server: true, DHT: n.cfg.NodeDHT})
 		if err != nil {
-			continue // the network is smaller by one
+			continue // the network stays smaller by one peer
 		}
 		if n.join(ctx, p) != nil {
 			_ = p.Close() // the same

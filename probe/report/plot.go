@@ -16,13 +16,13 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// colours that people with any sight of colours tell apart (Okabe and Ito).
+// colours that also people with colour blindness can distinguish (Okabe and Ito).
 var colours = []color.RGBA{
 	{0x00, 0x72, 0xb2, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff},
 	{0xe6, 0x9f, 0x00, 0xff}, {0x56, 0xb4, 0xe9, 0xff}, {0x33, 0x33, 0x33, 0xff},
 }
 
-// dashes tell more than seven lines apart.
+// dashes distinguish more lines than there are colours.
 var dashes = [][]vg.Length{nil, {vg.Points(6), vg.Points(3)}, {vg.Points(2), vg.Points(2)}}
 
 // Size of the picture.
@@ -32,12 +32,11 @@ const (
 	dpi    = 110
 )
 
-// ErrNothing is for a plot of nothing.
+// ErrNothing is the error of a plot without successful results.
 var ErrNothing = errors.New("report: no successful result to plot")
 
-// Plot writes the distributions of durations, one panel for each kind and one
-// line for each fleet: how many per cent took at most so long. The format is
-// svg or png.
+// Plot writes the cumulative distributions of durations, one panel for each kind
+// and one line for each fleet. The format is svg or png.
 func Plot(w io.Writer, groups []Group, format string) error {
 	var kinds []string
 	fleets := map[string]int{}
@@ -74,7 +73,7 @@ func Plot(w io.Writer, groups []Group, format string) error {
 	case "png":
 		canvas = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(wide, height), vgimg.UseDPI(dpi))}
 	default:
-		return fmt.Errorf("report: format %q; allowed is svg or png", format)
+		return fmt.Errorf("report: format %q: want svg or png", format)
 	}
 	tiles := draw.Tiles{Rows: 1, Cols: len(panels), PadX: vg.Millimeter * 8, PadTop: vg.Millimeter * 3, PadBottom: vg.Millimeter * 3, PadLeft: vg.Millimeter * 3, PadRight: vg.Millimeter * 6}
 	dc := draw.New(canvas)
@@ -95,7 +94,7 @@ func panel(k string, groups []Group, fleets map[string]int) (*plot.Plot, error) 
 	p.Y.Min, p.Y.Max = 0, 100
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}
 	p.Add(plotter.NewGrid())
-	p.Legend.Top, p.Legend.Left = true, true // where a distribution has not begun
+	p.Legend.Top, p.Legend.Left = true, true // a distribution has nothing there
 	p.Y.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: 25, Label: "25"}, {Value: 50, Label: "50"}, {Value: 75, Label: "75"}, {Value: 90, Label: "90"}, {Value: 100, Label: "100"}}
 	p.Legend.Padding = vg.Millimeter
 	least, most := math.Inf(1), 0.0
@@ -118,7 +117,7 @@ func panel(k string, groups []Group, fleets map[string]int) (*plot.Plot, error) 
 	return p, nil
 }
 
-// steps is the distribution function: up at each duration.
+// steps returns the distribution function, with a step at each duration.
 func steps(g *Group) plotter.XYs {
 	n := float64(len(g.durations))
 	out := plotter.XYs{}

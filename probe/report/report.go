@@ -1,10 +1,9 @@
 // Package report prints the DHT probe's results: a table, plots, CSV and JSON.
 //
-// In: rows of the store. Out: for each fleet and kind how many succeeded and
-// the quantiles of their durations. Promised: quantiles are of durations that
-// were measured, not interpolated (nearest rank), of successes alone; failures
-// are counted beside them; the same rows make the same bytes, whichever
-// database they come from.
+// In: rows of the store. Out: for each fleet and kind how many succeeded and the
+// quantiles of their durations. Promised: quantiles are measured durations of
+// successes, not interpolated (nearest rank); failures are counted separately; the
+// same rows make the same bytes, whichever database they come from.
 package report
 
 import (
@@ -97,7 +96,7 @@ func Groups(results []store.Result) (out []Group) {
 	return out
 }
 
-// quantile is the least duration that this part of the successes took at most.
+// quantile returns the duration that a part q of the successes does not exceed.
 func (g *Group) quantile(q float64) float64 {
 	if len(g.durations) == 0 {
 		return 0
@@ -159,7 +158,7 @@ func human(s float64) string {
 // CSV writes one line for each result.
 func CSV(w io.Writer, results []store.Result) error {
 	c := csv.NewWriter(w)
-	// An error shows up in Flush.
+	// Flush returns the error.
 	_ = c.Write([]string{"time", "kind", "fleet", "region", "scheduler", "node", "cid", "seconds", "error", "rt_size",
 		"hops", "rpcs", "failed_rpcs", "dials", "failed_dials"})
 	for i := range results {
@@ -179,7 +178,7 @@ func CSV(w io.Writer, results []store.Result) error {
 	return c.Error()
 }
 
-// cell keeps a spreadsheet from taking text for a formula.
+// cell escapes a text that a spreadsheet would read as a formula.
 func cell(s string) string {
 	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
 		return "'" + s
@@ -187,7 +186,7 @@ func cell(s string) string {
 	return s
 }
 
-// JSON writes the groups and what they are of.
+// JSON writes the groups, their results, and about.
 func JSON(w io.Writer, results []store.Result, about map[string]any) error {
 	type row struct {
 		Time    string  `json:"time"`

@@ -92,6 +92,6 @@ func TestPlot(t *testing.T) {
 	image, err := png.Decode(&picture)
 	require.NoError(t, err)
 	require.Greater(t, image.Bounds().Dx(), 900)
-	require.ErrorContains(t, Plot(&svg, g, "gif"), "allowed is svg or png")
+	require.ErrorContains(t, Plot(&svg, g, "gif"), "want svg or png")
 	require.True(t, errors.Is(Plot(&svg, Groups([]store.Result{{Error: "x"}}), "svg"), ErrNothing))
 }

@@ -31,18 +31,18 @@ const (
 	maxAnswerShown = 200     // bytes of an answer in an error
 )
 
-// errUnreachable is for a server that gave no answer at all.
+// errUnreachable is the error of a server that did not answer at all.
 var errUnreachable = errors.New("no answer")
 
-// client talks to servers. It is for any goroutine.
+// client sends requests to servers. It may be used from any goroutine.
 type client struct {
 	http  *http.Client
 	name  string // the scheduler's fleets, joined by commas
 	token string
 }
 
-// ask sends a request and returns the whole answer. The error is errUnreachable
-// when there is none.
+// ask sends a request and returns the whole answer. The error is errUnreachable if
+// there is no answer.
 func (c *client) ask(ctx context.Context, n *store.Node, method, path string, body any, limit time.Duration) (status int, header http.Header, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -74,13 +74,13 @@ func (c *client) ask(ctx context.Context, n *store.Node, method, path string, bo
 	case err != nil:
 		return 0, nil, nil, fmt.Errorf("%w: %w", errUnreachable, err) // it broke off
 	case len(answer) > maxAnswer:
-		return 0, nil, nil, fmt.Errorf("the server answers more than %d bytes", maxAnswer)
+		return 0, nil, nil, fmt.Errorf("the server's answer is too long: want at most %d bytes", maxAnswer)
 	}
 	return res.StatusCode, res.Header, answer, nil
 }
 
-// ready asks a server whether it is ready and still the one that the store tells
-// of: a container that was started again may have the address of another one.
+// ready returns an error unless a server is ready and still the one in the store: a
+// restarted container may have the address of another one.
 func (c *client) ready(ctx context.Context, n *store.Node) error {
 	status, header, _, err := c.ask(ctx, n, http.MethodGet, "/readiness", nil, readyTimeout)
 	switch id := header.Get(server.PeerHeader); {
@@ -94,8 +94,8 @@ func (c *client) ready(ctx context.Context, n *store.Node) error {
 	return nil
 }
 
-// request is the body that all servers understand: parsec's program reads
-// Routing, its contract and the servers written after that have Target.
+// request is a body that all servers can read: parsec's program reads Routing,
+// servers that follow parsec's contract read Target.
 type request struct {
 	Content []byte `json:",omitempty"`
 	Routing probe.Target
@@ -120,7 +120,7 @@ type step struct {
 	Error    string
 }
 
-// whole is a number of JSON as an integer, 0 if it is none.
+// whole returns a JSON number as an integer, 0 if it is not one.
 func whole[T ~int | ~int64](f float64) T {
 	if !(f >= 0 && f < 1<<53) {
 		return 0
@@ -128,7 +128,7 @@ func whole[T ~int | ~int64](f float64) T {
 	return T(f)
 }
 
-// normal is the answer in our form.
+// normal returns the answer in our form.
 func (a *answer) normal() server.Answer {
 	out := server.Answer{CID: a.CID, Error: a.Error, RoutingTableSize: min(whole[int](a.RoutingTableSize), math.MaxInt32), Lookup: a.Lookup}
 	if a.Duration != nil {
@@ -141,7 +141,7 @@ func (a *answer) normal() server.Answer {
 	return out
 }
 
-// measured is what a server answered, in either generation.
+// measured is a server's answer, in either generation.
 type measured struct {
 	server.Answer
 	total   time.Duration
@@ -160,8 +160,8 @@ func (c *client) retrieve(ctx context.Context, n *store.Node, cid string, t prob
 	return c.measure(ctx, n, "/retrieve/"+cid+"?generation=2", request{nil, t, t}, probe.RetrieveTimeout)
 }
 
-// measure returns a result for every answer, also one that makes no sense: then
-// its failure says so. The error is that there was no answer.
+// measure returns a result for every answer; that of an invalid one is a failure
+// with the reason. It returns an error only if there was no answer.
 func (c *client) measure(ctx context.Context, n *store.Node, path string, body request, limit time.Duration) (*measured, error) {
 	began := time.Now()
 	status, _, b, err := c.ask(ctx, n, http.MethodPost, path, body, limit+slack)
@@ -177,7 +177,7 @@ func (c *client) measure(ctx context.Context, n *store.Node, path string, body r
 	default:
 		var a answer
 		if err := json.Unmarshal(b, &a); err != nil || a.Measurements == nil && a.Duration == nil && a.Error == nil {
-			m.failure = "the answer is no measurement: " + shown
+			m.failure = "the answer is not a measurement: " + shown
 			break
 		}
 		m.Answer = a.normal()
@@ -186,17 +186,17 @@ func (c *client) measure(ctx context.Context, n *store.Node, path string, body r
 	return m, nil
 }
 
-// of reports whether the answer is of that content. Servers in JavaScript answer
-// with a CIDv1: what is compared is the multihash.
+// of reports whether the answer is about that content. It compares multihashes,
+// because servers in JavaScript answer with a CIDv1.
 func (m *measured) of(c cid.Cid) bool {
 	other, err := cid.Decode(m.CID)
 	return err == nil && bytes.Equal(other.Hash(), c.Hash())
 }
 
-// sum makes one duration and failure of what either generation has.
+// sum computes the duration and the failure of an answer of either generation.
 func (m *measured) sum() {
 	if m.Measurements == nil {
-		if m.Duration != nil { // else as long as the request took
+		if m.Duration != nil { // otherwise the time that the request took
 			m.total = *m.Duration
 		}
 		if m.Error != nil {

@@ -23,25 +23,25 @@ const (
 	sqliteNotADB  = 26
 )
 
-// journal is the queue's file: results that the database does not have yet. A
-// result is on disk when put returns. One process at a time has the file; the
+// journal is the queue's file: the results that the database does not have yet. A
+// result is on disk when put returns. One process at a time can use the file; the
 // lock ends with the process.
 type journal struct {
 	path string
-	name string // of the queue, as the database knows it
+	name string // of the queue, in the database
 	db   *sql.DB
 }
 
-// ErrQueueInUse says that another scheduler has the queue's file.
-var ErrQueueInUse = errors.New("another scheduler has this file")
+// ErrQueueInUse is the error when another scheduler uses the queue's file.
+var ErrQueueInUse = errors.New("another scheduler uses this file")
 
-// openJournal opens the file or makes it. aside is where a file was moved to
-// that could not be read, "" if it could.
+// openJournal opens the file, or creates it. A file that cannot be read is moved to
+// the path aside, and a new one created; aside is "" if it could be read.
 func openJournal(path string) (j *journal, aside string, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, "", fmt.Errorf("queue: %w", err)
 	}
-	// SQLite would make it for everybody to read.
+	// SQLite would create it readable by everybody.
 	if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, "", fmt.Errorf("queue: %w", err)
 	} else if err := f.Close(); err != nil {
@@ -84,7 +84,7 @@ func tryJournal(path string) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(1) // the lock is a connection's
+	db.SetMaxOpenConns(1) // the lock belongs to a connection
 	j := &journal{path: path, db: db}
 	if err := j.prepare(); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -120,7 +120,7 @@ func (j *journal) tx(do func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// load returns what waits, by number, and how many rows make no sense.
+// load returns the waiting results, by number, and how many rows are invalid.
 func (j *journal) load() (waiting []*store.Result, bad int, err error) {
 	rows, err := j.db.Query(`SELECT number, result FROM waiting ORDER BY number`)
 	if err != nil {
@@ -144,7 +144,7 @@ func (j *journal) load() (waiting []*store.Result, bad int, err error) {
 	return waiting, bad, rows.Err()
 }
 
-// put adds a result, and takes those out whose number is no higher than done.
+// put adds a result, and removes those with numbers up to done.
 func (j *journal) put(r *store.Result, done int64) error {
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -161,7 +161,7 @@ func (j *journal) put(r *store.Result, done int64) error {
 	})
 }
 
-// done takes results out up to a number.
+// done removes the results with numbers up to this one.
 func (j *journal) done(number int64) error {
 	_, err := j.db.Exec(`DELETE FROM waiting WHERE number <= ?`, number)
 	return err
@@ -172,7 +172,7 @@ func (j *journal) close() error { return j.db.Close() }
 // setAside moves the file away and returns its new path. Nobody may have it open.
 func setAside(path, why string) (string, error) {
 	to := fmt.Sprintf("%s.%s-%d", path, why, time.Now().UnixNano())
-	for _, suffix := range []string{"-wal", ""} { // what the write-ahead log has goes with it
+	for _, suffix := range []string{"-wal", ""} { // the write-ahead log belongs to the file
 		if err := os.Rename(path+suffix, to+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", err
 		}

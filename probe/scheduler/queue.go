@@ -16,25 +16,25 @@ import (
 // seven nodes once a minute. Beyond it the oldest are lost and counted.
 const maxQueued = 10_000
 
-// How long the queue waits after the database refused, and how many results go
-// in one transaction.
+// How long the queue waits after a failed write, and how many results are in one
+// transaction.
 const (
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second
 	oneGo      = 100
 )
 
-// diskWarning is how often it is said that the queue's file takes no results.
+// diskWarning is the time between two log lines about a failing queue file.
 const diskWarning = 10 * time.Second
 
-// queue takes results at once and writes them when the database takes them, in
-// their order. With a journal they are on disk before put returns, and those
-// that an earlier process left are written first. Each has a number, by which
-// the database knows what it has.
+// queue accepts results at once and writes them to the database, in their order,
+// when it is available. With a journal they are on disk before put returns, and
+// those that an earlier process left are written first. Each has a number, by which
+// the database knows which it has.
 type queue struct {
 	store Store
 	log   *slog.Logger
-	disk  *journal // nil: in memory alone
+	disk  *journal // nil: in memory only
 	name  string
 
 	mu      sync.Mutex
@@ -56,15 +56,15 @@ func (q *queue) open(path string) (err error) {
 		return err
 	}
 	if aside != "" {
-		q.log.Error("probe: the queue's file cannot be read, what waited in it is lost", "set aside as", aside)
+		q.log.Error("probe: the queue's file cannot be read, its results are lost", "set_aside_as", aside)
 	}
 	q.name = q.disk.name
 	return nil
 }
 
-// attach tells the database of the queue and takes up what an earlier process
-// left. Results for another database are set aside: their servers' numbers mean
-// others here.
+// attach registers the queue in the database and loads the results that an earlier
+// process left. Results for another database are set aside: their numbers of
+// servers have another meaning here.
 func (q *queue) attach(ctx context.Context) error {
 	written, known, err := q.store.Queue(ctx, q.name)
 	if err != nil {
@@ -87,7 +87,7 @@ func (q *queue) restore(written int64, known bool) error {
 	waiting, bad, err := q.disk.load()
 	if damaged(err) {
 		aside, err := q.replace("damaged")
-		q.log.Error("probe: the queue's file cannot be read, what waited in it is lost", "set aside as", aside)
+		q.log.Error("probe: the queue's file cannot be read, its results are lost", "set_aside_as", aside)
 		return err
 	}
 	if err != nil {
@@ -95,7 +95,7 @@ func (q *queue) restore(written int64, known bool) error {
 	}
 	if len(waiting)+bad > 0 && !known {
 		aside, err := q.replace("other-database")
-		q.log.Error("probe: results of an earlier run are for another database, which was never told of this queue", "results", len(waiting)+bad, "set aside as", aside)
+		q.log.Error("probe: results of an earlier run are for another database, this one does not have the queue", "results", len(waiting)+bad, "set_aside_as", aside)
 		q.lost += uint64(len(waiting) + bad)
 		return err
 	}
@@ -113,7 +113,7 @@ func (q *queue) restore(written int64, known bool) error {
 	return nil
 }
 
-// replace sets the file aside and begins a new one.
+// replace sets the file aside and creates a new one.
 func (q *queue) replace(why string) (aside string, err error) {
 	path := q.disk.path
 	if err := q.disk.close(); err != nil {
@@ -162,10 +162,10 @@ func (q *queue) warn(err error) {
 		return
 	}
 	q.warned = time.Now()
-	q.log.Error("probe: the queue's file takes no results, they wait in memory alone", "error", err)
+	q.log.Error("probe: the queue's file cannot be written, results wait in memory only", "err", err)
 }
 
-// state is how many results wait, and how many are lost.
+// state returns how many results wait, and how many are lost.
 func (q *queue) state() (waiting int, lost uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -178,7 +178,7 @@ func (q *queue) head() []*store.Result {
 	return append([]*store.Result(nil), q.results[:min(len(q.results), oneGo)]...)
 }
 
-// done takes results out of the queue that put may have shortened meanwhile.
+// done removes results from the queue, which put may have shortened meanwhile.
 func (q *queue) done(taken []*store.Result, lost int) {
 	last := taken[len(taken)-1].Number
 	q.mu.Lock()
@@ -191,13 +191,13 @@ func (q *queue) done(taken []*store.Result, lost int) {
 	q.lost += uint64(lost)
 	if q.disk != nil {
 		if err := q.disk.done(last); err != nil {
-			q.warn(err) // the database knows that it has them
+			q.warn(err) // harmless: the database skips results that it has
 		}
 	}
 }
 
-// run writes until ctx is done and drain has passed: then it tries for that
-// long to write what is left.
+// run writes results until ctx is done, and then for at most the time drain what is
+// left.
 func (q *queue) run(ctx context.Context, drain time.Duration) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -225,14 +225,14 @@ func (q *queue) run(ctx context.Context, drain time.Duration) {
 	}
 	switch n, _ := q.state(); {
 	case n > 0 && q.disk != nil:
-		q.log.Warn("probe: results wait on disk for the next start, the database did not take them before the end", "results", n, "file", q.disk.path)
+		q.log.Warn("probe: results wait on disk for the next start, the database did not accept them before the end", "results", n, "file", q.disk.path)
 	case n > 0:
-		q.log.Error("probe: results are lost, the database did not take them before the end", "results", n)
+		q.log.Error("probe: results are lost, the database did not accept them before the end", "results", n)
 	}
 }
 
-// write is false if the database is to be asked again. What it refuses for what
-// is in it is lost alone.
+// write returns false if it must be retried. A result whose content the database
+// rejects is lost; the others are not.
 func (q *queue) write(ctx context.Context, batch []*store.Result) bool {
 	err := q.store.AddQueued(ctx, q.name, batch...)
 	switch {
@@ -241,10 +241,10 @@ func (q *queue) write(ctx context.Context, batch []*store.Result) bool {
 		return true
 	case !store.Permanent(err):
 		n, _ := q.state()
-		q.log.Warn("probe: the database takes no results, trying again", "waiting", n, "error", err)
+		q.log.Warn("probe: the database accepts no results, retrying", "waiting", n, "err", err)
 		return false
 	case len(batch) == 1:
-		q.log.Error("probe: a result is lost, the database refuses it", "cid", batch[0].CID, "node", batch[0].Node, "error", err)
+		q.log.Error("probe: a result is lost, the database rejects it", "cid", batch[0].CID, "node", batch[0].Node, "err", err)
 		q.done(batch, 1)
 		return true
 	}

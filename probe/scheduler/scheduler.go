@@ -1,18 +1,17 @@
-// Package scheduler has servers measure in turn: parsec's algorithm without its
+// Package scheduler makes servers measure in turn: parsec's algorithm without its
 // defects.
 //
-// In: the servers that the store knows to be alive. Out: results in the store,
-// as events, and in Prometheus. A round: the servers that are ready are found;
-// one of them, each in its turn, provides new random content; after a while all
-// others look for it. Promised: a server is asked by its own address, whichever
-// others are ready; one that does not respond is marked offline and the rounds
-// continue; an error or an invalid response is a failed result; nothing
-// spins: between two rounds there is always a pause; results are on disk before
-// they count, up to 10,000 of them while the database does not accept them, and
-// are written once each, also when the process is killed; rounds continue with the
-// last known servers for as long as their heartbeats count. Not promised: what
-// waits survives without a file for the queue, or with one that cannot be
-// written to.
+// In: the servers that are alive, from the store. Out: results in the store, as
+// events, and in Prometheus. In a round, one of the ready servers, the next one in
+// turn, provides new random content, and after a pause all others retrieve it.
+// Promised: each server is asked at its own address; one that does not respond is
+// marked offline and the rounds continue; an error or an invalid response is a
+// failed result; there is always a pause between two rounds; results are on disk
+// before they count, up to 10,000 of them while the database does not accept them,
+// and each is written once, also when the process is killed; rounds continue with
+// the last known servers while their heartbeats are recent enough. Not promised:
+// that queued results survive without a queue file, or with one that cannot be
+// written.
 package scheduler
 
 import (
@@ -46,9 +45,9 @@ const (
 	DefaultAlive    = server.Alive
 	// minPause is the least time between two rounds, whatever they did.
 	minPause = 100 * time.Millisecond
-	// drainTimeout is how long results that wait are written at the end.
+	// drainTimeout is how long queued results are written at the end.
 	drainTimeout = 5 * time.Second
-	// indexerTries is how often each server asks an indexer in a round.
+	// indexerTries is how many times each server asks an indexer in a round.
 	indexerTries = 5
 )
 
@@ -57,30 +56,30 @@ type Store interface {
 	AddScheduler(ctx context.Context, fleets []string, dependencies json.RawMessage) (int, error)
 	Nodes(ctx context.Context, fleets []string, within time.Duration) ([]store.Node, error)
 	Offline(ctx context.Context, node int) error
-	// Queue gives how far a queue is written, by its results' numbers; known
-	// says whether AddQueue told of it.
+	// Queue returns the number of the last result of a queue that is written;
+	// known is false before AddQueue.
 	Queue(ctx context.Context, queue string) (written int64, known bool, err error)
 	AddQueue(ctx context.Context, queue string) error
-	// AddQueued writes results in the order of their numbers, all or none, but
-	// for those that are written already.
+	// AddQueued writes results in the order of their numbers, all or none. It skips
+	// those that are already written.
 	AddQueued(ctx context.Context, queue string, results ...*store.Result) error
-	// Steps says whether the steps of a provide are rows of their own.
+	// Steps reports whether each step of a provide is a row.
 	Steps() bool
 }
 
-// Config is what a scheduler is made of. Times that are 0 have their default.
+// Config configures a scheduler. Times of 0 mean the defaults.
 type Config struct {
 	Store        Store
 	Fleets       []string
 	Dependencies json.RawMessage
 	Target       probe.Target
-	Interval     time.Duration // from the beginning of a round to that of the next
+	Interval     time.Duration // between the starts of two rounds
 	Probes       int           // contents provided in a round, by one server each; 1 if 0
 	Settle       time.Duration // between a provide and the retrievals
 	Wait         time.Duration // when there are fewer than two servers, or a round failed
 	Alive        time.Duration // age of a heartbeat that counts
-	Rounds       int           // end after so many rounds in which something was provided; 0: never
-	Queue        string        // file for the results that wait for the store; "": in memory alone
+	Rounds       int           // end after this many rounds with a provide; 0: never
+	Queue        string        // file for the results that wait for the store; "": in memory only
 	DryRun       bool          // nothing is written to the store
 	Token        string        // of the servers
 
@@ -88,22 +87,22 @@ type Config struct {
 	Publish func(*event.Event)      // gets each result; nil: nobody
 	Result  func(store.Result)      // gets each result with fleet and region; nil: nobody; called from several goroutines
 	Round   func(done int)          // called after each of Rounds; nil: nobody
-	HTTP    *http.Client            // nil: one of its own
+	HTTP    *http.Client            // nil: a default client
 	Log     *slog.Logger            // nil: slog.Default()
 }
 
-// Validate says all that is wrong.
+// Validate returns all errors of the configuration, joined.
 func (c *Config) Validate() error {
 	var errs []error
 	if len(c.Fleets) == 0 || slices.Contains(c.Fleets, "") {
 		errs = append(errs, errors.New("fleets: want the names of one or more fleets, separated by commas"))
 	}
 	if c.Probes < 0 || c.Probes > 1000 {
-		errs = append(errs, fmt.Errorf("probes %d; allowed is 1 to 1000", c.Probes))
+		errs = append(errs, fmt.Errorf("probes %d: want 1 to 1000", c.Probes))
 	}
 	for name, d := range map[string]time.Duration{"interval": c.Interval, "settle": c.Settle, "wait": c.Wait} {
 		if d < 0 {
-			errs = append(errs, fmt.Errorf("%s %v; allowed is a duration that is not negative", name, d))
+			errs = append(errs, fmt.Errorf("%s %v: want a duration of 0 or more", name, d))
 		}
 	}
 	return errors.Join(errs...)
@@ -117,13 +116,13 @@ type Scheduler struct {
 	queue  *queue
 	id     int
 
-	turn     int          // whose turn it is to provide
-	known    []store.Node // when the store was read last
+	turn     int          // counts provides; chooses the next provider
+	known    []store.Node // the servers when the store was read last
 	knownAt  time.Time
 	finished int
 }
 
-// New makes a scheduler. Run does the work.
+// New returns a scheduler. Run does the work.
 func New(cfg Config) (*Scheduler, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("probe scheduler: %w", err)
@@ -146,15 +145,15 @@ func New(cfg Config) (*Scheduler, error) {
 	return s, nil
 }
 
-// Waiting is how many results wait for the database, and how many are lost.
+// Waiting returns how many results wait for the database, and how many are lost.
 func (s *Scheduler) Waiting() (waiting int, lost uint64) { return s.queue.state() }
 
-// SetMetrics gives it its metrics, which need the scheduler's own counts. It is
-// called before Run.
+// SetMetrics sets the metrics, which read the scheduler's own counts. Call it
+// before Run.
 func (s *Scheduler) SetMetrics(m *probe.SchedulerMetrics) { s.cfg.Metrics = m }
 
-// Run makes rounds until ctx is done, or as many as were asked for, and then
-// writes what waits, for at most five seconds. It may be called once.
+// Run makes rounds until ctx is done, or Config.Rounds of them, and then writes the
+// queued results, for at most five seconds. It may be called once.
 func (s *Scheduler) Run(ctx context.Context) (err error) {
 	if !s.cfg.DryRun {
 		if s.cfg.Queue != "" {
@@ -202,8 +201,8 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// rounds makes the probes of one interval; false if there was nothing to probe
-// with, or a provide failed.
+// rounds makes the probes of one interval. It returns false if there were less than
+// two servers, or a provide failed.
 func (s *Scheduler) rounds(ctx context.Context) bool {
 	for range s.cfg.Probes {
 		if !s.round(ctx) || ctx.Err() != nil {
@@ -227,7 +226,7 @@ func (s *Scheduler) round(ctx context.Context) bool {
 		return false
 	}
 	provider := ready[s.turn%len(ready)]
-	s.turn++ // also when it fails: it is not asked again at once
+	s.turn++ // also when it fails, so that the next round asks another one
 	content := probe.Content()
 	c := probe.CIDOf(content)
 	m, err := s.client.provide(ctx, &provider, content, s.cfg.Target)
@@ -257,7 +256,7 @@ func (s *Scheduler) round(ctx context.Context) bool {
 	return m.failure == ""
 }
 
-// retrieve has all but the provider look for the content, at the same time.
+// retrieve makes all servers but the provider retrieve the content concurrently.
 func (s *Scheduler) retrieve(ctx context.Context, nodes []store.Node, provider *store.Node, c cid.Cid) {
 	tries := 1
 	if s.cfg.Target == probe.IPNI {
@@ -281,7 +280,7 @@ func (s *Scheduler) retrieve(ctx context.Context, nodes []store.Node, provider *
 					return
 				}
 				if m.failure == "" && !m.of(c) {
-					m.failure = "the server looked for another CID"
+					m.failure = "the server retrieved another CID"
 				}
 				s.take(n, m, c, false)
 			}
@@ -290,8 +289,8 @@ func (s *Scheduler) retrieve(ctx context.Context, nodes []store.Node, provider *
 	wg.Wait()
 }
 
-// ready are the servers that answer, each with its own readiness. Those that
-// do not are marked offline.
+// ready returns the servers that are ready. It marks those that do not answer
+// offline.
 func (s *Scheduler) ready(ctx context.Context) []store.Node {
 	nodes, err := s.cfg.Store.Nodes(ctx, s.cfg.Fleets, s.cfg.Alive)
 	switch {
@@ -300,10 +299,10 @@ func (s *Scheduler) ready(ctx context.Context) []store.Node {
 	case ctx.Err() != nil:
 		return nil
 	case time.Since(s.knownAt) < s.cfg.Alive:
-		s.log.Warn("probe: the database does not tell who is alive, going on with those known last", "nodes", len(s.known), "error", err)
+		s.log.Warn("probe: the database does not answer which servers are alive, using those known last", "nodes", len(s.known), "err", err)
 		nodes = s.known
 	default:
-		s.log.Warn("probe: the database does not tell who is alive", "error", err)
+		s.log.Warn("probe: the database does not answer which servers are alive", "err", err)
 		return nil
 	}
 	nodes = s.newest(ctx, nodes)
@@ -325,8 +324,8 @@ func (s *Scheduler) ready(ctx context.Context) []store.Node {
 	return out
 }
 
-// newest leaves out servers whose address another one has now: they were
-// killed, and one was started in their place. It would measure with itself.
+// newest leaves out servers whose address a newer one has: they were killed and
+// restarted. With both in a round, a server would measure with itself.
 func (s *Scheduler) newest(ctx context.Context, nodes []store.Node) (out []store.Node) {
 	at := make(map[netip.AddrPort]int)
 	for i, n := range nodes { // by number: the newest is last
@@ -344,12 +343,12 @@ func (s *Scheduler) newest(ctx context.Context, nodes []store.Node) (out []store
 }
 
 func (s *Scheduler) offline(ctx context.Context, n *store.Node, why error) {
-	s.log.Warn("probe: a server gives no answer, marking it offline", "node", n.ID, "fleet", n.Fleet, "address", n.IP, "port", n.ServerPort, "error", why)
+	s.log.Warn("probe: a server does not answer, marking it offline", "node", n.ID, "fleet", n.Fleet, "address", n.IP, "port", n.ServerPort, "err", why)
 	if s.cfg.DryRun {
 		return
 	}
 	if err := s.cfg.Store.Offline(ctx, n.ID); err != nil {
-		s.log.Warn("probe: it could not be marked", "node", n.ID, "error", err)
+		s.log.Warn("probe: cannot mark a server offline", "node", n.ID, "err", err)
 	}
 }
 
@@ -359,7 +358,7 @@ func (s *Scheduler) issued(provide, success bool) {
 	}
 }
 
-// take hands a result on.
+// take counts a result, queues it and publishes it.
 func (s *Scheduler) take(n *store.Node, m *measured, c cid.Cid, provide bool) {
 	now := time.Now()
 	failure := string(event.Clean(m.failure, 256))
@@ -388,8 +387,8 @@ func (s *Scheduler) take(n *store.Node, m *measured, c cid.Cid, provide bool) {
 	}
 }
 
-// rows are a provide's steps if it has several, as parsec keeps them, else the
-// one result.
+// rows returns a row for each step of a provide if it has several, as parsec does,
+// else one row for the result.
 func (s *Scheduler) rows(whole store.Result, m *measured) (out []*store.Result) {
 	if !whole.Provide || len(m.Measurements) < 2 || !s.cfg.Store.Steps() {
 		return []*store.Result{&whole}
@@ -413,7 +412,7 @@ func (s *Scheduler) event(n *store.Node, r *store.Result, c cid.Cid) *event.Even
 	}
 	id, err := peer.Decode(n.PeerID)
 	if err != nil {
-		id = "" // another program's server may write anything there
+		id = "" // a server of another program may write anything there
 	}
 	return &event.Event{Time: r.At.UnixNano(), Kind: event.KindProbe, Peer: id, Probe: p}
 }

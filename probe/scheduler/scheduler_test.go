@@ -150,7 +150,7 @@ func TestBadAnswers(t *testing.T) {
 	}
 	f(text(500, "it broke"), "status 500: it broke")
 	f(text(429, strings.Repeat("x", 5000)), "status 429")
-	f(text(200, "<html>"), "no measurement: <html>")
+	f(text(200, "<html>"), "not a measurement: <html>")
 	f(text(200, "{}"), "no measurement")
 	f(text(200, ""), "no measurement")
 	f(text(200, strings.Repeat(" ", maxAnswer+1)), "more than")

@@ -18,8 +18,8 @@ import (
 // SchedulerHeader names the scheduler of a request: its fleets joined by commas.
 const SchedulerHeader = "X-Scheduler-Id"
 
-// PeerHeader of an answer to /readiness has the server's peer ID. parsec's
-// servers have none.
+// PeerHeader has the server's peer ID in an answer to /readiness. parsec's servers
+// do not send it.
 const PeerHeader = "X-Peer-Id"
 
 // Limits of the API.
@@ -28,13 +28,13 @@ const (
 	maxBody     = MaxContent/3*4 + 4096 // of the request, content in base64
 	maxCIDText  = 512
 	maxParallel = 16 // measurements at once
-	// The most connections at once: in all, and of one address beyond loopback.
+	// The most connections at once: in total, and from one address beyond loopback.
 	maxConns           = 256
 	maxConnsPerAddress = 64
 	generationKey      = "generation"
 )
 
-// Generation is the form of an answer: parsec has two.
+// Generation is the form of an answer; parsec has two.
 type Generation int
 
 // The generations: that of parsec's README, and that of its later versions.
@@ -43,7 +43,7 @@ const (
 	Head   Generation = 2
 )
 
-// ParseGeneration understands its number; "" is def.
+// ParseGeneration parses a generation's number; "" is def.
 func ParseGeneration(s string, def Generation) (Generation, error) {
 	switch s {
 	case "":
@@ -53,7 +53,7 @@ func ParseGeneration(s string, def Generation) (Generation, error) {
 	case "2":
 		return Head, nil
 	}
-	return 0, fmt.Errorf("generation %.32q; allowed is 1 or 2", s)
+	return 0, fmt.Errorf("generation %.32q: want 1 or 2", s)
 }
 
 // Answer is the answer to a measurement in both generations: the first has
@@ -64,7 +64,7 @@ type Answer struct {
 	Error            *string        `json:",omitempty"`
 	Measurements     []Measured     `json:",omitempty"`
 	RoutingTableSize int
-	Lookup           *Lookup `json:",omitempty"` // not parsec's: what the lookup did
+	Lookup           *Lookup `json:",omitempty"` // an addition to parsec's API: what the lookup did
 }
 
 // Measured is one step.
@@ -80,7 +80,7 @@ type Lookup struct {
 	HopTimes                                   []time.Duration
 }
 
-// answer makes it of a measurement.
+// answer converts a measurement to an Answer.
 func answer(r *probe.Measurement, g Generation, t probe.Target) *Answer {
 	a := &Answer{CID: r.CID.String(), RoutingTableSize: r.Table}
 	if g == Head {
@@ -96,7 +96,7 @@ func answer(r *probe.Measurement, g Generation, t probe.Target) *Answer {
 	return a
 }
 
-// refusal is an answer that is no measurement.
+// refusal is an error answer: a status and its reason.
 type refusal struct {
 	status int
 	err    error
@@ -108,33 +108,33 @@ func refuse(status int, format string, args ...any) error {
 	return &refusal{status, fmt.Errorf(format, args...)}
 }
 
-// order is the body of a request. Target is what parsec's contract calls what
-// its program calls Routing.
+// order is the body of a request. parsec's contract has Target where its program
+// has Routing.
 type order struct {
 	Content []byte
 	Routing string
 	Target  string
 }
 
-// read reads an order; empty allows an empty body.
+// read reads an order; empty permits an empty body.
 func read(w http.ResponseWriter, r *http.Request, empty bool) (o order, t probe.Target, err error) {
 	if kind := r.Header.Get("Content-Type"); kind != "" {
 		if k, _, err := mime.ParseMediaType(kind); err != nil || k != "application/json" && k != "text/plain" && k != "application/x-www-form-urlencoded" {
-			return o, "", refuse(http.StatusUnsupportedMediaType, "Content-Type %.64q; allowed is application/json", kind)
+			return o, "", refuse(http.StatusUnsupportedMediaType, "Content-Type %.64q: want application/json", kind)
 		}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return o, "", refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxBody)
+		return o, "", refuse(http.StatusRequestEntityTooLarge, "the body is too long: want at most %d bytes", maxBody)
 	case err != nil:
 		return o, "", refuse(http.StatusBadRequest, "the body cannot be read: %v", err)
 	case len(strings.TrimSpace(string(body))) == 0 && empty:
 		return o, probe.DHT, nil
 	}
 	if err := json.Unmarshal(body, &o); err != nil {
-		return o, "", refuse(http.StatusBadRequest, "the body is not the JSON that is asked for: %v", err)
+		return o, "", refuse(http.StatusBadRequest, "malformed body: %v", err)
 	}
 	t, err = probe.ParseTarget(o.Routing)
 	if err != nil {
@@ -146,7 +146,7 @@ func read(w http.ResponseWriter, r *http.Request, empty bool) (o order, t probe.
 			return o, "", refuse(http.StatusBadRequest, "Target: %v", err)
 		}
 		if o.Routing != "" && t != other {
-			return o, "", refuse(http.StatusBadRequest, "Routing is %s and Target %s; give one of them", t, other)
+			return o, "", refuse(http.StatusBadRequest, "Routing is %s and Target is %s: want one of them", t, other)
 		}
 		t = other
 	}
@@ -166,7 +166,7 @@ func (s *Server) handler() http.Handler {
 	})
 }
 
-// measured is what all measurements have in common.
+// measured returns the handler of a measurement: what all of them have in common.
 func (s *Server) measured(do func(http.ResponseWriter, *http.Request) (*probe.Measurement, probe.Target, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		g, err := ParseGeneration(r.URL.Query().Get(generationKey), s.cfg.Generation)
@@ -175,7 +175,7 @@ func (s *Server) measured(do func(http.ResponseWriter, *http.Request) (*probe.Me
 			return
 		}
 		if name := r.Header.Get(SchedulerHeader); len(name) > 4096 {
-			reply(w, 0, nil, refuse(http.StatusRequestHeaderFieldsTooLarge, "%s has %d bytes; allowed are 4096", SchedulerHeader, len(name)))
+			reply(w, 0, nil, refuse(http.StatusRequestHeaderFieldsTooLarge, "%s has %d bytes: want at most 4096", SchedulerHeader, len(name)))
 			return
 		}
 		m, t, err := do(w, r)
@@ -204,13 +204,13 @@ func reply(w http.ResponseWriter, g Generation, r *result, err error) {
 		body = answer(r.m, g, r.t)
 	}
 	b, err := json.Marshal(body)
-	if err != nil { // plain data, no cause known
+	if err != nil { // cannot happen: the types always have a JSON form
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // the client went away
+	_, _ = w.Write(append(b, '\n')) // if that fails, the client has disconnected
 }
 
 func (s *Server) provide(w http.ResponseWriter, r *http.Request) (*probe.Measurement, probe.Target, error) {
@@ -219,7 +219,7 @@ func (s *Server) provide(w http.ResponseWriter, r *http.Request) (*probe.Measure
 		return nil, t, err
 	}
 	if len(o.Content) == 0 || len(o.Content) > MaxContent {
-		return nil, t, refuse(http.StatusBadRequest, "Content has %d bytes; allowed are 1 to %d, in base64", len(o.Content), MaxContent)
+		return nil, t, refuse(http.StatusBadRequest, "Content has %d bytes: want 1 to %d, in base64", len(o.Content), MaxContent)
 	}
 	if err := s.denied(probe.CIDOf(o.Content)); err != nil {
 		return nil, t, err
@@ -235,11 +235,11 @@ func (s *Server) provide(w http.ResponseWriter, r *http.Request) (*probe.Measure
 func (s *Server) retrieve(w http.ResponseWriter, r *http.Request) (*probe.Measurement, probe.Target, error) {
 	text := r.PathValue("cid")
 	if len(text) > maxCIDText {
-		return nil, "", refuse(http.StatusBadRequest, "the CID has %d bytes; allowed are %d", len(text), maxCIDText)
+		return nil, "", refuse(http.StatusBadRequest, "the CID has %d bytes: want at most %d", len(text), maxCIDText)
 	}
 	c, err := cid.Decode(text)
 	if err != nil {
-		return nil, "", refuse(http.StatusBadRequest, "%.80q is no CID: %v", text, err)
+		return nil, "", refuse(http.StatusBadRequest, "invalid CID %.80q: %v", text, err)
 	}
 	_, t, err := read(w, r, true)
 	if err != nil {
@@ -256,7 +256,7 @@ func (s *Server) retrieve(w http.ResponseWriter, r *http.Request) (*probe.Measur
 	})
 }
 
-// denied refuses what a deny list has.
+// denied returns an error for a CID on a deny list.
 func (s *Server) denied(c cid.Cid) error {
 	for _, d := range s.cfg.Deny {
 		if d.Denies(c) {
@@ -268,13 +268,13 @@ func (s *Server) denied(c cid.Cid) error {
 
 func (s *Server) measure(r *http.Request, t probe.Target, provide bool, do func() probe.Measurement) (*probe.Measurement, probe.Target, error) {
 	if t == probe.IPNI && s.cfg.Indexer == nil {
-		return nil, t, refuse(http.StatusBadRequest, "Routing IPNI: this server has no indexer; start it with --indexer-host")
+		return nil, t, refuse(http.StatusBadRequest, "Routing IPNI: this server has no indexer: want it started with --indexer-host")
 	}
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
-		return nil, t, refuse(http.StatusTooManyRequests, "%d measurements are under way, more would disturb each other", maxParallel)
+		return nil, t, refuse(http.StatusTooManyRequests, "%d measurements are running, more would disturb each other: retry later", maxParallel)
 	}
 	m := do()
 	s.cfg.Metrics.Measured(provide, t, &m, r.Header.Get(SchedulerHeader))

@@ -24,18 +24,18 @@ import (
 
 // Limits and times of deny lists.
 const (
-	// MaxDenyBytes bounds a list and with it the memory that it takes, several
-	// times as much.
+	// MaxDenyBytes bounds the length of a list, and with it its memory, which is
+	// several times as much.
 	MaxDenyBytes  = 32 << 20
 	denyTimeout   = time.Minute
 	denyRefresh   = time.Hour
 	denyRedirects = 3
 )
 
-// DenyList is a list of CIDs that a server neither looks for nor provides, in a
+// DenyList is a list of CIDs that a server neither retrieves nor provides, in a
 // file or at an http or https URL. Its format is the compact denylist format of
-// IPIP-383; a line may also be a CID alone. Rules that are not about a CID as a
-// whole have no effect here.
+// IPIP-383; a line may also be a CID alone. Rules about paths or names have no
+// effect.
 type DenyList struct {
 	source string
 	log    *slog.Logger
@@ -55,14 +55,14 @@ func NewDenyList(ctx context.Context, source string, log *slog.Logger) (*DenyLis
 	return d, d.read(ctx)
 }
 
-// Denies says whether the list has a CID, by its multihash or by the hash of
+// Denies reports whether the list has a CID, by its multihash or by the hash of
 // its name.
 func (d *DenyList) Denies(c cid.Cid) bool {
 	return d.list.Load().IsCidBlocked(c).Status == nopfs.StatusBlocked
 }
 
-// Run reads the list again each hour until ctx is done. What cannot be read
-// leaves the list as it was.
+// Run reads the list again every hour until ctx is done. If that fails, the old
+// list is kept.
 func (d *DenyList) Run(ctx context.Context) { d.run(ctx, denyRefresh) }
 
 func (d *DenyList) run(ctx context.Context, every time.Duration) {
@@ -76,7 +76,7 @@ func (d *DenyList) run(ctx context.Context, every time.Duration) {
 			return
 		}
 		if err := probe.Guard.Call("probe: read a deny list", func() error { return d.read(ctx) }); err != nil && ctx.Err() == nil {
-			d.log.Warn("probe: a deny list cannot be read, going on with what it was", "error", err)
+			d.log.Warn("probe: a deny list cannot be read, the old one is kept", "err", err)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func (d *DenyList) read(ctx context.Context) error {
 		return fmt.Errorf("deny list %s: %w", d.source, err)
 	}
 	d.log.Info("probe: read a deny list", "source", d.source, "entries", len(list.Entries))
-	list.Entries = nil // what is asked is by key; this is for those who list it
+	list.Entries = nil // look-ups do not need it
 	d.list.Store(list)
 	d.sum = sum
 	return nil
@@ -130,8 +130,8 @@ func (d *DenyList) fetch(ctx context.Context) ([]byte, error) {
 	return b, err
 }
 
-// parseDenyList refuses what is no text before the parser sees it, which tells
-// of lines that it does not understand in the log.
+// parseDenyList parses a deny list. It rejects what is not text first, because the
+// parser logs each line that it does not understand.
 func parseDenyList(b []byte) (*nopfs.Denylist, error) {
 	b = bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n"))
 	if !utf8.Valid(b) {

@@ -15,17 +15,17 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
-// Machine is what a server reports of where it runs.
+// Machine is what a server reports about the machine that it runs on.
 type Machine struct {
-	CPU    int        // units of the container's limit; 1 where not known
-	Memory int        // MB; 1 where not known
-	IP     netip.Addr // under which the scheduler reaches it
+	CPU    int        // units of the container's limit; 1 if unknown
+	Memory int        // MB; 1 if unknown
+	IP     netip.Addr // at which the scheduler reaches it
 }
 
 // maxMetadata bounds the answer of ECS, in bytes.
 const maxMetadata = 1 << 20
 
-// ecsMetadata is the part of an ECS task's metadata, version 4, that is looked at.
+// ecsMetadata is the part of an ECS task's metadata, version 4, that is used.
 type ecsMetadata struct {
 	Limits   struct{ CPU, Memory float64 }
 	Networks []struct {
@@ -58,7 +58,7 @@ func FromECS(ctx context.Context, uri string) (Machine, error) {
 	return ParseECS(b)
 }
 
-// ParseECS is FromECS for a document that is at hand.
+// ParseECS is FromECS for the document itself.
 func ParseECS(b []byte) (Machine, error) {
 	var m ecsMetadata
 	if err := json.Unmarshal(b, &m); err != nil {
@@ -77,8 +77,8 @@ func ParseECS(b []byte) (Machine, error) {
 	return Machine{}, fmt.Errorf("ECS metadata: no network of mode awsvpc with an IPv4 address")
 }
 
-// Local is the machine where there is no ECS: the first address of the host's
-// own name, or the address that the API listens on if it is one.
+// Local returns the machine without ECS: its IP is the address that the API listens
+// on, if that is one, or else the first address of the host's own name.
 func Local(ctx context.Context, listen string) (Machine, error) {
 	m := Machine{CPU: 1, Memory: 1}
 	if ip, err := netip.ParseAddr(listen); err == nil && !ip.IsUnspecified() {
@@ -91,18 +91,17 @@ func Local(ctx context.Context, listen string) (Machine, error) {
 	}
 	name, err := os.Hostname()
 	if err != nil {
-		return m, fmt.Errorf("find the own address: %w", err)
+		return m, fmt.Errorf("find this machine's address: %w", err)
 	}
 	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	if err != nil || len(all) == 0 {
-		return m, fmt.Errorf("find the own address: %q has none: %w", name, err)
+		return m, fmt.Errorf("find this machine's address: its host name %q has none: %w", name, err)
 	}
 	m.IP = all[0].Unmap()
 	return m, nil
 }
 
-// Dependencies are the modules that this program was built of, for the
-// documents in the store.
+// Dependencies returns the modules of this program as JSON, for the store.
 func Dependencies() json.RawMessage {
 	type module struct{ Path, Version string }
 	doc := struct {
@@ -118,7 +117,7 @@ func Dependencies() json.RawMessage {
 	}
 	b, err := json.Marshal(doc)
 	if err != nil {
-		return json.RawMessage("{}") // plain data, no cause known
+		return json.RawMessage("{}") // cannot happen: the data always has a JSON form
 	}
 	return b
 }

@@ -18,7 +18,7 @@ import (
 // Alive is how old a server's last heartbeat may be for it to count.
 const Alive = 2 * time.Minute
 
-// joinEvery is how often Join looks whether there is anybody to ask.
+// joinEvery is how often Join calls ready.
 const joinEvery = time.Second
 
 // Lister reports which servers are alive.
@@ -26,10 +26,9 @@ type Lister interface {
 	Nodes(ctx context.Context, fleets []string, within time.Duration) ([]store.Node, error)
 }
 
-// Join finds the other servers of a fleet in the store and connects to them,
-// until ctx is done. So the servers of a private DHT need no address of each
-// other: whenever ready says that there is nobody to ask, all of them are
-// dialled.
+// Join connects to the other servers of a fleet, which it finds in the store,
+// whenever ready returns false, until ctx is done. So the servers of a private DHT
+// need no addresses of each other in their configuration.
 func Join(ctx context.Context, l Lister, fleet string, h host.Host, ready func() bool, log *slog.Logger) {
 	tick := time.NewTicker(joinEvery)
 	defer tick.Stop()
@@ -37,7 +36,7 @@ func Join(ctx context.Context, l Lister, fleet string, h host.Host, ready func()
 		if !ready() {
 			nodes, err := l.Nodes(ctx, []string{fleet}, Alive)
 			if err != nil && ctx.Err() == nil {
-				log.Debug("probe: the database does not tell of the fleet, trying again", "error", err)
+				log.Debug("probe: cannot read the fleet from the database, retrying", "err", err)
 			}
 			for _, n := range nodes {
 				connect(ctx, h, &n, log)
@@ -54,7 +53,7 @@ func Join(ctx context.Context, l Lister, fleet string, h host.Host, ready func()
 func connect(ctx context.Context, h host.Host, n *store.Node, log *slog.Logger) {
 	id, err := peer.Decode(n.PeerID)
 	if err != nil || id == h.ID() || n.PeerPort < 1 || n.PeerPort > 65535 {
-		return // another program's server may write anything there
+		return // a server of another program may write anything there
 	}
 	tcp, err := manet.FromNetAddr(net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.IP, uint16(n.PeerPort))))
 	if err != nil {
@@ -63,6 +62,6 @@ func connect(ctx context.Context, h host.Host, n *store.Node, log *slog.Logger) 
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := h.Connect(ctx, peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{tcp}}); err != nil && ctx.Err() == nil {
-		log.Debug("probe: a server of the fleet cannot be reached", "node", n.ID, "error", err)
+		log.Debug("probe: a server of the fleet cannot be reached", "node", n.ID, "err", err)
 	}
 }

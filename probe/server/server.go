@@ -1,14 +1,13 @@
 // Package server lets a scheduler measure with one peer: parsec's HTTP API
 // around package probe, and the server's row in the store.
 //
-// In: POST /provide, POST /retrieve/{cid}, GET /readiness, as docs/probe-openapi.yaml
-// has them. Out: a measurement as JSON; nodes_ecs with a heartbeat each minute.
-// Promised: an invalid request gets a 4xx with the reason, and a failed
-// measurement a 200 with its error; content on a deny list gets a 451;
-// bodies, names and the number
-// of measurements at once are bounded; nothing listens beyond loopback without
-// a token unless that was requested. Not promised: an undisturbed measurement
-// when several are asked for at once.
+// In: POST /provide, POST /retrieve/{cid} and GET /readiness, as in
+// docs/probe-openapi.yaml. Out: a measurement as JSON; a row in nodes_ecs with a
+// heartbeat each minute. Promised: an invalid request is answered with a 4xx and
+// the reason, a failed measurement with a 200 and its error, content on a deny list
+// with a 451; bodies, names and the number of concurrent measurements are bounded;
+// nothing listens beyond loopback without a token unless that was requested. Not
+// promised: that concurrent measurements do not disturb each other.
 package server
 
 import (
@@ -32,9 +31,9 @@ import (
 // Defaults and times of Config.
 const (
 	DefaultHeartbeat = time.Minute
-	// retryHeartbeat is when a heartbeat that failed is tried again.
+	// retryHeartbeat is the wait after a failed heartbeat.
 	retryHeartbeat = 5 * time.Second
-	// closeTimeout is how long requests under way may take at the end.
+	// closeTimeout is how long running requests may take at shutdown.
 	closeTimeout = 3 * time.Second
 )
 
@@ -45,20 +44,20 @@ type Nodes interface {
 	Offline(ctx context.Context, node int) error
 }
 
-// Config is what a server is made of.
+// Config configures a server.
 type Config struct {
 	Address       string // host:port of the API
-	AllowInsecure bool   // beyond loopback also without a Token
-	Token         string // asked for as "Authorization: Bearer ..." if not ""
+	AllowInsecure bool   // permits an address beyond loopback without a Token
+	Token         string // required as "Authorization: Bearer ..." if not ""
 
 	Measurer   *probe.Measurer
 	Indexer    *ipni.Indexer // nil: no IPNI
 	Metrics    *probe.ServerMetrics
 	Generation Generation // of answers to requests that name none
 
-	Deny []*DenyList // what is neither looked for nor provided; Run keeps them up to date
+	Deny []*DenyList // content that is neither retrieved nor provided; Run reads the lists again
 
-	Store Nodes // nil: the server tells nobody of itself
+	Store Nodes // nil: the server does not register anywhere
 	Node  store.Node
 	// StartupDelay is the time before the first heartbeat, in which the routing
 	// table fills.
@@ -109,7 +108,7 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// withToken lets in who has the token.
+// withToken rejects requests without the token.
 func withToken(token string, h http.Handler) http.Handler {
 	want := sha256.Sum256([]byte("Bearer " + token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -123,13 +122,13 @@ func withToken(token string, h http.Handler) http.Handler {
 	})
 }
 
-// Addr is where the API listens.
+// Addr returns the address that the API listens on.
 func (s *Server) Addr() *net.TCPAddr {
 	a, _ := s.listener.Addr().(*net.TCPAddr)
 	return a
 }
 
-// Close ends a server that was never run; Run does it by itself.
+// Close closes a server that was never run; Run closes it at its end.
 func (s *Server) Close() (err error) {
 	s.closing.Do(func() { err = errors.Join(s.http.Close(), ignoreClosed(s.listener.Close())) })
 	return err
@@ -142,8 +141,8 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// Run serves until ctx is done. Before that it writes the server's row; at the
-// end it marks it offline. Run may be called once.
+// Run writes the server's row, serves until ctx is done, and marks the row offline.
+// It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	if s.cfg.Store != nil {
 		node := s.cfg.Node
@@ -177,7 +176,7 @@ func (s *Server) Run(ctx context.Context) error {
 			err = errors.Join(err, offline)
 		}
 	}
-	if s.http.Shutdown(late) != nil { // who is still measuring is cut short
+	if s.http.Shutdown(late) != nil { // aborts the measurements that are still running
 		err = errors.Join(err, s.Close())
 	}
 	wg.Wait()
@@ -187,8 +186,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// beat writes heartbeats. One that fails is tried again soon: a scheduler
-// leaves out a server without one in two minutes.
+// beat writes heartbeats. It retries a failed one soon, because a scheduler ignores
+// a server without one in two minutes.
 func (s *Server) beat(ctx context.Context) {
 	wait := time.NewTimer(s.cfg.StartupDelay)
 	defer wait.Stop()
@@ -200,13 +199,13 @@ func (s *Server) beat(ctx context.Context) {
 		}
 		next := s.cfg.Heartbeat
 		if err := s.cfg.Store.Heartbeat(ctx, s.node); err != nil && ctx.Err() == nil {
-			s.log.Warn("probe: no heartbeat, trying again", "error", err)
+			s.log.Warn("probe: heartbeat failed, retrying", "err", err)
 			next = min(next, retryHeartbeat)
 		}
 		wait.Reset(next)
 	}
 }
 
-// SetStore gives the server the store, which may come later than its listener.
-// It is called before Run.
+// SetStore sets the store, which may be available later than the listener. Call it
+// before Run.
 func (s *Server) SetStore(n Nodes) { s.cfg.Store = n }

@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// statementTimeout bounds a statement whose caller sets no bound, and the wait
+// statementTimeout bounds a statement whose context has no deadline, and the wait
 // for a connection.
 const statementTimeout = 30 * time.Second
 
-// row, rows and conn are what both databases have.
+// row, rows and conn are the interfaces to both databases.
 type row interface{ Scan(into ...any) error }
 
 type rows interface {
@@ -30,12 +30,12 @@ type conn interface {
 	exec(ctx context.Context, statement string, args ...any) error
 	// query calls each for every row.
 	query(ctx context.Context, each func(row) error, statement string, args ...any) error
-	// tx runs statements in a transaction, which ends well if do does.
+	// tx runs do in a transaction, which it commits if do returns nil.
 	tx(ctx context.Context, do func(conn) error) error
 	close() error
 }
 
-// one asks for a single row.
+// one queries a single row.
 func one(ctx context.Context, c conn, into any, statement string, args ...any) error {
 	n := 0
 	err := c.query(ctx, func(r row) error { n++; return r.Scan(into) }, statement, args...)
@@ -66,7 +66,7 @@ type lite struct {
 
 type liteRows struct{ *sql.Rows }
 
-func (r liteRows) Close() { _ = r.Rows.Close() } // what matters is Err's
+func (r liteRows) Close() { _ = r.Rows.Close() } // Err returns the error
 
 func (c lite) exec(ctx context.Context, statement string, args ...any) error {
 	_, err := c.in.ExecContext(ctx, statement, args...)
@@ -94,12 +94,12 @@ func (c lite) tx(ctx context.Context, do func(conn) error) error {
 
 func (c lite) close() error { return c.db.Close() }
 
-// postgres is one connection to PostgreSQL, made again when it breaks: a probe
-// has a statement or two in a second.
+// postgres is one connection to PostgreSQL, which is reopened when it breaks. A
+// probe needs no more for its one or two statements per second.
 type postgres struct {
 	config *pgx.ConnConfig
 
-	turn chan struct{} // cap 1; who is in it has the connection
+	turn chan struct{} // cap 1; holding an element means to own the connection
 	once sync.Once
 	done chan struct{}
 	c    *pgx.Conn // nil: not connected
@@ -153,7 +153,7 @@ func (p *postgres) tx(ctx context.Context, do func(conn) error) error {
 func (p *postgres) close() (err error) {
 	p.once.Do(func() {
 		close(p.done)
-		p.turn <- struct{}{} // a statement under way ends first
+		p.turn <- struct{}{} // waits for a running statement
 		if p.c != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
@@ -176,7 +176,7 @@ func (t pgTx) query(ctx context.Context, each func(row) error, statement string,
 }
 
 func (t pgTx) tx(context.Context, func(conn) error) error {
-	return fmt.Errorf("a transaction in a transaction")
+	return fmt.Errorf("a transaction in a transaction: want one at a time")
 }
 
 func (t pgTx) close() error { return nil }

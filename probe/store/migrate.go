@@ -13,12 +13,12 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// lockNumber is PostgreSQL's advisory lock of those who migrate: servers and
-// schedulers may start at the same time.
+// lockNumber is the number of the PostgreSQL advisory lock for migrations: servers
+// and schedulers may start at the same time.
 const lockNumber = 0x1bf5307
 
-// migrate brings the tables up to date, each numbered file in a transaction
-// with its own mark, so that one that was cut short is done again.
+// migrate brings the tables up to date. Each numbered file is applied and recorded
+// in one transaction, so that an interrupted one is applied again.
 func (s *Store) migrate(ctx context.Context) error {
 	kind := "sqlite"
 	if s.pg {
@@ -34,7 +34,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	for _, f := range files { // sorted by name
 		number, err := strconv.Atoi(strings.SplitN(f.Name(), "_", 2)[0])
 		if err != nil {
-			return fmt.Errorf("migration %s: its name begins with no number", f.Name())
+			return fmt.Errorf("migration %s: want a name that begins with a number", f.Name())
 		}
 		statements, err := migrations.ReadFile(path.Join("migrations", kind, f.Name()))
 		if err != nil {
@@ -48,7 +48,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	return err
 }
 
-// look finds out what the tables are like, and changes nothing.
+// look checks the tables and changes nothing.
 func (s *Store) look(ctx context.Context) error {
 	if !s.pg {
 		ours := 0
@@ -56,7 +56,7 @@ func (s *Store) look(ctx context.Context) error {
 			return err
 		}
 		if ours == 0 {
-			return errors.New("want the file of a probe's database: the tables of one are not in it")
+			return errors.New("the tables of a probe's database are missing: want the file of one")
 		}
 	}
 	var err error
@@ -64,7 +64,7 @@ func (s *Store) look(ctx context.Context) error {
 	return err
 }
 
-// parsec looks at the mark of parsec's own migrations, which we leave as it is.
+// parsec reads the version of parsec's own migrations, which we never change.
 func (s *Store) parsec(ctx context.Context) error {
 	if !s.pg {
 		return nil
@@ -80,7 +80,7 @@ func (s *Store) parsec(ctx context.Context) error {
 	}
 	s.version = version
 	if dirty {
-		return fmt.Errorf("parsec's migration %d was cut short: finish or undo it by hand, then set dirty to false: %w", version, errDirty)
+		return fmt.Errorf("parsec's migration %d was interrupted: finish or undo it by hand, then set dirty to false: %w", version, errDirty)
 	}
 	return nil
 }
@@ -111,9 +111,8 @@ func (s *Store) apply(ctx context.Context, number int, statements string) error 
 	})
 }
 
-// hasStep says whether provides_ecs has a column step. A database of parsec
-// from before its migration 6 has none, and gets none from us: that migration
-// is still to come there.
+// hasStep reports whether provides_ecs has a column step. A database of parsec from
+// before its migration 6 has none, and we do not add it: parsec's migration will.
 func (s *Store) hasStep(ctx context.Context) (bool, error) {
 	if !s.pg {
 		return true, nil
@@ -124,6 +123,6 @@ func (s *Store) hasStep(ctx context.Context) (bool, error) {
 	return n > 0, err
 }
 
-// Steps says whether the steps of a provide have rows of their own. Where they
-// have not, a provide is one row.
+// Steps reports whether each step of a provide is a row; otherwise a provide is one
+// row.
 func (s *Store) Steps() bool { return s.step }

@@ -2,15 +2,15 @@ package store
 
 import "context"
 
-// AddQueue reports a scheduler's queue, of which nothing is written yet; one
-// that is known stays as it is.
+// AddQueue registers a scheduler's queue, of which nothing is written yet. It does
+// not change one that is registered.
 func (s *Store) AddQueue(ctx context.Context, queue string) error {
 	err := s.db.exec(ctx, s.q(`INSERT INTO ipfsmon_queues (queue, written) VALUES ($1, 0) ON CONFLICT (queue) DO NOTHING`), queue)
 	return wrap("add a queue", err)
 }
 
 // Queue returns the number of the last result of a queue that was written; known
-// is false if the database was never told of the queue.
+// is false if the queue is not registered.
 func (s *Store) Queue(ctx context.Context, queue string) (written int64, known bool, err error) {
 	written, known, err = s.written(ctx, s.db, queue, "")
 	return written, known, wrap("read how far a queue is written", err)
@@ -22,13 +22,13 @@ func (s *Store) written(ctx context.Context, c conn, queue, lock string) (n int6
 	return n, known, err
 }
 
-// AddQueued writes results of a queue in the order of their numbers, all or
-// none. Those that were written before are left out, also when nobody knew that
-// they were: whoever wrote them may have been killed before the answer came.
+// AddQueued writes results of a queue in the order of their numbers, all or none.
+// It skips those that are already written: a scheduler may have been killed after
+// it wrote them and before it got the answer.
 func (s *Store) AddQueued(ctx context.Context, queue string, results ...*Result) error {
 	lock := ""
 	if s.pg {
-		lock = " FOR UPDATE" // waits for a killed scheduler's transaction that is still under way
+		lock = " FOR UPDATE" // waits for a killed scheduler's transaction that is still running
 	}
 	err := s.db.tx(ctx, func(tx conn) error {
 		written, _, err := s.written(ctx, tx, queue, lock)

@@ -9,22 +9,21 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
-// Result is one row of provides_ecs or retrievals_ecs, with what is known of
-// its node.
+// Result is one row of provides_ecs or retrievals_ecs, with columns of its node.
 type Result struct {
-	Number    int64 `json:"-"` // in the queue of its scheduler, rising; not in the tables
+	Number    int64 `json:"-"` // increasing number in its scheduler's queue; not in the tables
 	Provide   bool
 	Scheduler int
 	Node      int
-	Fleet     string // of the node; read, not written
-	Region    string // the same
+	Fleet     string // of the node; only read
+	Region    string // of the node; only read
 	Step      string // of a provide
 	Table     int    // rt_size
 	Duration  time.Duration
 	CID       string
 	Error     string
 	At        time.Time
-	Lookup    *probe.Lookup // nil: the server did not tell
+	Lookup    *probe.Lookup // nil: the server did not report it
 }
 
 func (s *Store) add(ctx context.Context, tx conn, r *Result) error {
@@ -46,8 +45,8 @@ func (s *Store) add(ctx context.Context, tx conn, r *Result) error {
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8`+values+`)`), args...)
 }
 
-// Results are those from a time (with it) to another (without it), by time;
-// fleets limits them if there are any.
+// Results returns the results from a time (included) to another (excluded), ordered
+// by time, of these fleets or, if there are none, of all.
 func (s *Store) Results(ctx context.Context, from, to time.Time, fleets []string) (out []Result, err error) {
 	step := "'" + probe.StepProvide + "'"
 	if s.step {

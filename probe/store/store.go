@@ -1,13 +1,12 @@
-// Package store keeps what the DHT probe's servers and schedulers report: in
-// SQLite, with nothing to install, or in PostgreSQL, in the tables of parsec.
+// Package store stores what the DHT probe's servers and schedulers report: in
+// SQLite, which needs no installation, or in PostgreSQL, in the tables of parsec.
 //
 // In: nodes with their heartbeats, schedulers, results. Out: the nodes that
 // are alive, and results of a time range. Promised: the same tables and
 // answers in both databases; interrupted migrations resume at the next
-// start; a database of parsec keeps its tables, rows and its own migrations'
-// version, only its ports become wide enough. Whoever writes to a database
-// decides what time it is: heartbeats and their age are by the database's
-// clock, so clocks of servers do not matter.
+// start; a database of parsec keeps its tables, rows and the version of its own
+// migrations, and only its columns of ports become wider. Heartbeats and their age
+// are by the database's clock, so the clocks of servers do not matter.
 package store
 
 import (
@@ -35,10 +34,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
-// Config says which database. Without a Host it is SQLite at Path.
+// Config names the database. Without a Host it is SQLite at Path.
 type Config struct {
-	Path string // of the SQLite file; it is made, with its folder, for its owner alone, unless ReadOnly
-	// ReadOnly opens a database that is there already and changes nothing in it.
+	Path string // of the SQLite file; created with its folder, readable by its owner only, unless ReadOnly
+	// ReadOnly opens an existing database and changes nothing in it.
 	ReadOnly bool
 
 	Host     string // of PostgreSQL: a name, an address, or the folder of its socket
@@ -52,28 +51,28 @@ type Config struct {
 // sslModes are those of libpq.
 var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 
-// Validate says what is wrong.
+// Validate returns all errors of the configuration, joined.
 func (c Config) Validate() error {
 	if c.Host == "" {
 		if c.Path == "" {
-			return errors.New("store: SQLite file missing; want a path")
+			return errors.New("store: no SQLite file: want a path")
 		}
 		return nil
 	}
 	var errs []error
 	if c.Port < 0 || c.Port > 65535 {
-		errs = append(errs, fmt.Errorf("store: database port %d; allowed is 1 to 65535", c.Port))
+		errs = append(errs, fmt.Errorf("store: database port %d: want 1 to 65535", c.Port))
 	}
 	if c.Name == "" || c.User == "" {
-		errs = append(errs, errors.New("store: PostgreSQL needs the name of a database and of a user"))
+		errs = append(errs, errors.New("store: PostgreSQL without the name of a database or a user: want both"))
 	}
 	if c.SSLMode != "" && !strings.Contains(" "+strings.Join(sslModes, " ")+" ", " "+c.SSLMode+" ") {
-		errs = append(errs, fmt.Errorf("store: sslmode %q; allowed is %s", c.SSLMode, strings.Join(sslModes, ", ")))
+		errs = append(errs, fmt.Errorf("store: sslmode %q: want one of %s", c.SSLMode, strings.Join(sslModes, ", ")))
 	}
 	return errors.Join(errs...)
 }
 
-// String names the database without its password.
+// String returns the name of the database, without the password.
 func (c Config) String() string {
 	if c.Host == "" {
 		return "SQLite " + c.Path
@@ -97,26 +96,26 @@ type Store struct {
 	version int // of parsec's own migrations; 0: the database is not parsec's
 }
 
-// maxParsecPort is the highest port that parsec's programs can read: they scan
-// both ports into 16 bits with a sign, and a scheduler that fails to do so ends.
+// maxParsecPort is the highest port that parsec's programs can read: they read both
+// ports as signed 16-bit numbers, and a scheduler exits at a larger one.
 const maxParsecPort = 1<<15 - 1
 
 // Parsec returns the version of parsec's own migrations in this database, 0 if
 // parsec has never used it.
 func (s *Store) Parsec() int { return s.version }
 
-// Fits reports why a server must not be added: in a database of parsec, a port
-// that would end parsec's schedulers.
+// Fits returns an error if a server must not be added: to a database of parsec, with
+// a port that would make parsec's schedulers exit.
 func (s *Store) Fits(n *Node) error {
 	if s.version == 0 || n.ServerPort <= maxParsecPort && n.PeerPort <= maxParsecPort {
 		return nil
 	}
-	return fmt.Errorf("store: the database is parsec's, and a port above %d ends parsec's schedulers: server port %d, peer port %d; want %d or less for both",
+	return fmt.Errorf("store: the database is parsec's, whose schedulers exit at a port above %d: server port %d, peer port %d: want %d or less for both",
 		maxParsecPort, n.ServerPort, n.PeerPort, maxParsecPort)
 }
 
-// Open connects and brings the tables up to date. It does not wait for a
-// database that is not there.
+// Open connects and brings the tables up to date. It does not wait for a database
+// that does not answer.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -166,8 +165,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// makePrivate makes a file that only its owner reads, if it is not there yet:
-// SQLite would make one for everybody. Its folder is made, too.
+// makePrivate creates a file that only its owner can read, and its folder, if it
+// does not exist: SQLite would create it readable by everybody.
 func makePrivate(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -182,8 +181,8 @@ func makePrivate(path string) error {
 // Close closes the database.
 func (s *Store) Close() error { return s.db.close() }
 
-// Permanent says whether a row is refused for what is in it, so that trying
-// again is of no use.
+// Permanent reports whether the database rejects a row because of its content, so
+// that a retry is useless.
 func Permanent(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -196,7 +195,7 @@ func Permanent(err error) bool {
 
 var numbered = regexp.MustCompile(`\$(\d+)`)
 
-// q makes a statement of the database at hand of one of PostgreSQL.
+// q translates a statement for PostgreSQL into one for the open database.
 func (s *Store) q(statement string) string {
 	if s.pg {
 		return statement
@@ -205,10 +204,10 @@ func (s *Store) q(statement string) string {
 		strings.NewReplacer("now()", "strftime('%Y-%m-%dT%H:%M:%f000Z','now')", "host(ip_address)", "ip_address").Replace(statement), `?$1`)
 }
 
-// timeLayout is how SQLite keeps times.
+// timeLayout is the form of times in SQLite.
 const timeLayout = "2006-01-02T15:04:05.000000Z"
 
-// t makes a time for the database at hand.
+// t converts a time for the open database.
 func (s *Store) t(t time.Time) any {
 	if s.pg {
 		return t.UTC()
@@ -229,7 +228,7 @@ func (m *moment) Scan(v any) (err error) {
 	return err
 }
 
-// AddScheduler reports a scheduler and returns its number.
+// AddScheduler adds a scheduler and returns its number.
 func (s *Store) AddScheduler(ctx context.Context, fleets []string, dependencies json.RawMessage) (id int, err error) {
 	list := any(fleets)
 	if !s.pg {
@@ -243,7 +242,7 @@ func (s *Store) AddScheduler(ctx context.Context, fleets []string, dependencies 
 	return id, wrap("add a scheduler", err)
 }
 
-// Node is a server as it stands in nodes_ecs.
+// Node is a server, a row of nodes_ecs.
 type Node struct {
 	ID           int
 	CPU, Memory  int // processors; MB
@@ -257,7 +256,7 @@ type Node struct {
 	PeerPort     int
 }
 
-// AddNode adds a server, which is seen from its first heartbeat on.
+// AddNode adds a server. Nodes returns it after its first heartbeat.
 func (s *Store) AddNode(ctx context.Context, n *Node) (id int, err error) {
 	if err := s.Fits(n); err != nil {
 		return 0, err
@@ -268,23 +267,23 @@ func (s *Store) AddNode(ctx context.Context, n *Node) (id int, err error) {
 	return id, wrap("add a node", err)
 }
 
-// Heartbeat says that a server is alive, and not offline any more.
+// Heartbeat marks a server alive and online.
 func (s *Store) Heartbeat(ctx context.Context, node int) error {
 	err := s.db.exec(ctx, s.q(`UPDATE nodes_ecs SET last_heartbeat = now(), offline_since = NULL WHERE id = $1`), node)
 	return wrap("write a heartbeat", err)
 }
 
-// Offline says that a server is gone; one that is gone already stays so since
-// then.
+// Offline marks a server offline. It does not change the time of one that is
+// offline already.
 func (s *Store) Offline(ctx context.Context, node int) error {
 	err := s.db.exec(ctx, s.q(`UPDATE nodes_ecs SET offline_since = now() WHERE id = $1 AND offline_since IS NULL`), node)
 	return wrap("mark a node offline", err)
 }
 
-// Nodes are the servers of these fleets that are not offline and had a
-// heartbeat within that time, by number. One in the future, by a server that
-// writes its own clock, counts as one of now: such a server stays until a
-// scheduler marks it offline.
+// Nodes returns the servers of these fleets that are not offline and had a
+// heartbeat within that time, by number. A heartbeat in the future, of a server
+// that writes its own clock, counts as one of now: such a server is returned until
+// a scheduler marks it offline.
 func (s *Store) Nodes(ctx context.Context, fleets []string, within time.Duration) (out []Node, err error) {
 	if len(fleets) == 0 {
 		return nil, nil
@@ -322,8 +321,8 @@ func wrap(what string, err error) error {
 	return nil
 }
 
-// lookupJSON is the column lookup: the keys are the measurements' of the
-// schema, times in seconds as in the column duration.
+// lookupJSON is the JSON of the column lookup. Its keys are field names of the
+// InfluxDB schema, times are in seconds like the column duration.
 type lookupJSON struct {
 	Hops        int       `json:"hops"`
 	RPCs        int       `json:"rpcs"`
@@ -362,11 +361,11 @@ func decodeLookup(text sql.NullString) (*probe.Lookup, error) {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// errDirty is for a database that needs somebody's hand.
+// errDirty is the error of a database that an administrator has to repair.
 var errDirty = errors.New("schema_migrations is dirty")
 
-// Refused says whether an error of Open will still be there in a while: the
-// database is there, and does not want us or cannot be used.
+// Refused reports whether an error of Open is permanent: the database answers, but
+// rejects us or cannot be used.
 func Refused(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {

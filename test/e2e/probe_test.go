@@ -113,7 +113,7 @@ func TestProbeFlags(t *testing.T) {
 	f("does not use; want addresses", "server", "--dry-run", "--fleet", "f", "--level-db", "memory", "--peer-host", "127.0.0.1", "--peer-port", "0", "--server-port", "0", "--telemetry-port", "0",
 		"--dht-prefix", "/x", "--bootstrap", "fleet")
 	f("--fleets is missing", "scheduler")
-	f("allowed is DHT or IPNI", "scheduler", "--fleets", "f", "--routing", "x")
+	f("want DHT or IPNI", "scheduler", "--fleets", "f", "--routing", "x")
 	f("loss", "lab", "--loss", "much")
 	f("k far below nodes", "lab", "--nodes", "10", "--k", "10")
 	f("want table, csv, json, svg or png", "report", "--format", "x", "--sqlite", filepath.Join(t.TempDir(), "p.sqlite"))

@@ -246,7 +246,7 @@ func TestProbeParsecDatabase(t *testing.T) {
 
 		p.exec(`UPDATE schema_migrations SET dirty = true`)
 		_, err = store.Open(context.Background(), p.config())
-		require.ErrorContains(t, err, "cut short")
+		require.ErrorContains(t, err, "interrupted")
 		require.True(t, store.Refused(err))
 		p.stop()
 	}
