@@ -151,9 +151,9 @@ func TestBadAnswers(t *testing.T) {
 	f(text(500, "it broke"), "status 500: it broke")
 	f(text(429, strings.Repeat("x", 5000)), "status 429")
 	f(text(200, "<html>"), "not a measurement: <html>")
-	f(text(200, "{}"), "no measurement")
-	f(text(200, ""), "no measurement")
-	f(text(200, strings.Repeat(" ", maxAnswer+1)), "more than")
+	f(text(200, "{}"), "not a measurement")
+	f(text(200, ""), "not a measurement")
+	f(text(200, strings.Repeat(" ", maxAnswer+1)), "too long")
 	f(text(200, `{"CID":"Qmother","Duration":1,"Error":""}`), "another CID")
 	f(func(w http.ResponseWriter, cid string) {
 		fmt.Fprintf(w, `{"CID":%q,"Duration":1,"Error":"not found\n\u001b[31m","RoutingTableSize":1}`, cid)
