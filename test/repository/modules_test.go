@@ -189,6 +189,7 @@ var mayImport = map[string]string{
 	"monitor":    "event bus privacy capture derive stream influx httpapi metrics introspect internal",
 	"plugin":     "bus capture introspect monitor internal",
 	"cmd":        "*",
+	"examples":   "*",
 	"bench":      "*",
 	"test":       "*",
 }
