@@ -187,7 +187,7 @@ var mayImport = map[string]string{
 	"proxy":      "event internal",
 	"grafana":    "influx",
 	"monitor":    "event bus privacy capture derive stream influx httpapi metrics introspect internal",
-	"plugin":     "bus capture introspect monitor internal",
+	"plugin":     "event bus capture introspect monitor internal",
 	"cmd":        "*",
 	"examples":   "*",
 	"bench":      "*",
