@@ -7,8 +7,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
-	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 )
 

@@ -10,9 +10,9 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/query"
-	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
 // answerTo returns the answer to a statement in a format.

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/query"
-	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
 // TestQuestionsAreTaken asks each question, and what it falls back to, in both

@@ -18,12 +18,12 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
+	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/lineproto"
 	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/influx/store"
-	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
 // Every measurement is stored, answered in InfluxQL under its documented name
@@ -203,7 +203,7 @@ func TestStoreSeries(t *testing.T) {
 // What was answered for is there after kill -9, and the next store opens.
 func TestKillNine(t *testing.T) {
 	data := t.TempDir()
-	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestKillNine(t *testing.T) {
 // session runs a store in a folder while f does something with it.
 func session(t *testing.T, data string, f func(client.Config)) {
 	t.Helper()
-	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestHalfWrittenIndex(t *testing.T) {
 	}
 	session(t, data, add)
 	for i, content := range []string{"", `{"levels": [`} {
-		found, err := filepath.Glob(filepath.Join(store.StoreDir(data), "data", "ipfsmon", "history", "*", "index", "*", "MANIFEST"))
+		found, err := filepath.Glob(filepath.Join(embedded.StoreDir(data), "data", "ipfsmon", "history", "*", "index", "*", "MANIFEST"))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("no MANIFEST to damage: %v", err)
 		}
@@ -272,7 +272,7 @@ func TestHalfWrittenLog(t *testing.T) {
 	// Each entry is a byte, four of length, and so much more.
 	for i, torn := range []string{"", "\x01", "\x01\x00\x00\x01\x00", "\x01\x00\x00\x01\x00abc", "\x00\x00\x00\x00\x00\x00"} {
 		if i > 0 {
-			found, err := filepath.Glob(filepath.Join(store.StoreDir(data), "wal", "ipfsmon", "history", "*", "_*.wal"))
+			found, err := filepath.Glob(filepath.Join(embedded.StoreDir(data), "wal", "ipfsmon", "history", "*", "_*.wal"))
 			if err != nil || len(found) == 0 {
 				t.Fatalf("no log to damage: %v", err)
 			}
@@ -304,7 +304,7 @@ func TestHalfWrittenLog(t *testing.T) {
 func TestStoreDiesUnderLoad(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +334,7 @@ func TestStoreDiesUnderLoad(t *testing.T) {
 // All files are for their user alone.
 func TestFilesArePrivate(t *testing.T) {
 	data := t.TempDir()
-	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,7 +343,7 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	err = filepath.WalkDir(store.StoreDir(data), func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(embedded.StoreDir(data), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -366,19 +366,19 @@ func TestFilesArePrivate(t *testing.T) {
 // with the reason.
 func TestServeRefuses(t *testing.T) {
 	data := t.TempDir()
-	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer child.Close()
 	f := func(dir, listen, want string) {
 		t.Helper()
-		err := store.Serve(t.Context(), store.ServerConfig{Dir: dir, Listen: listen, Ready: func(string) { t.Error("it serves") }})
+		err := embedded.Serve(t.Context(), embedded.ServerConfig{Dir: dir, Listen: listen, Ready: func(string) { t.Error("it serves") }})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s on %s: %v, want %q", dir, listen, err, want)
 		}
 	}
-	f(store.StoreDir(data), "127.0.0.1:0", "in use by another ipfsmon store")
+	f(embedded.StoreDir(data), "127.0.0.1:0", "in use by another ipfsmon store")
 	f(t.TempDir(), "0.0.0.0:0", "not a loopback address")
 	f(t.TempDir(), "example.com:8086", "not a loopback address")
 	f(t.TempDir(), "8086", "allowed is a loopback address and a port")
@@ -389,7 +389,7 @@ func TestServeRefuses(t *testing.T) {
 	}
 	f(file, "127.0.0.1:0", "not a directory")
 
-	_, err = store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	_, err = embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err == nil || !strings.Contains(err.Error(), "in use by another ipfsmon store") {
 		t.Errorf("a second child: %v", err)
 	}
@@ -431,36 +431,36 @@ func TestGuard(t *testing.T) {
 // for a while; one that is not there is refused.
 func TestOpenStore(t *testing.T) {
 	data := t.TempDir()
-	if _, _, err := store.OpenStore(t.Context(), data, nil); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := embedded.OpenStore(t.Context(), data, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("an empty folder: %v", err)
 	}
-	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if st, err := publish(t, influxtest.StoreAt(child), influxtest.Messages(10)); err != nil || st.Stored != 10 {
 		t.Fatalf("%v, %+v", err, st)
 	}
-	url, stop, err := store.OpenStore(t.Context(), data, nil)
+	url, stop, err := embedded.OpenStore(t.Context(), data, nil)
 	if err != nil || url != child.URL() {
 		t.Fatalf("running: %s, %v, want %s", url, err, child.URL())
 	}
 	stop()
 	child.Close()
-	if _, err := store.FindStore(t.Context(), data); !errors.Is(err, os.ErrNotExist) {
+	if _, err := embedded.FindStore(t.Context(), data); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("after Close it is still found: %v", err)
 	}
 	// A stale address file, as after kill -9, whose port is another server's.
 	other := influxtest.NewFaulty(t, func(int, *http.Request, []string) (int, string, []string) { return 204, "", nil })
-	if err := os.WriteFile(filepath.Join(store.StoreDir(data), "address"), []byte(strings.TrimPrefix(other.URL, "http://")+" stale\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(embedded.StoreDir(data), "address"), []byte(strings.TrimPrefix(other.URL, "http://")+" stale\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	url, stop, err = store.OpenStore(t.Context(), data, nil)
+	url, stop, err = embedded.OpenStore(t.Context(), data, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := client.Config{URL: url}
-	cfg.Username, cfg.PasswordFile = store.Login(data)
+	cfg.Username, cfg.PasswordFile = embedded.Login(data)
 	if got := influxtest.Ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",10\n") {
 		t.Errorf("stopped: counted %q, want 10", got)
 	}
@@ -474,7 +474,7 @@ func TestOpenStore(t *testing.T) {
 // make, and of none of the monitor's own.
 func TestOpenStoreWarnsOfForeignQueries(t *testing.T) {
 	data := t.TempDir()
-	child, err := store.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -492,7 +492,7 @@ func TestOpenStoreWarnsOfForeignQueries(t *testing.T) {
 	defer slog.SetDefault(before)
 	var log bytes.Buffer
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-	_, stop, err := store.OpenStore(t.Context(), data, schema.RollupNames())
+	_, stop, err := embedded.OpenStore(t.Context(), data, schema.RollupNames())
 	if err != nil {
 		t.Fatal(err)
 	}

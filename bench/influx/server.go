@@ -20,7 +20,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/client"
-	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
 )
 
 // server is a process that takes points, with a folder of its own.
@@ -152,12 +152,12 @@ func startStore(bin string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	folder := store.StoreDir(dir)
+	folder := embedded.StoreDir(dir)
 	s, err := startServer(dir, `listening on (?:http://)?(127\.0\.0\.1:\d+)`, bin, "store", "--create", "--dir", folder, "--listen", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s.User, s.PasswordFile = store.Login(dir)
+	s.User, s.PasswordFile = embedded.Login(dir)
 	return prepared(s, nil)
 }
 

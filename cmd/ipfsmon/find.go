@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/influx"
-	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
@@ -96,7 +96,7 @@ func (m monitorAt) config() (cfg influx.Config, data string, err error) {
 		return cfg, data, err
 	}
 	data = m.running.DataFolder
-	if url, err := store.FindStore(context.Background(), data); err == nil && url == m.running.InfluxDB {
+	if url, err := embedded.FindStore(context.Background(), data); err == nil && url == m.running.InfluxDB {
 		cfg.URL = "" // the embedded store
 	} else if m.running.InfluxDB != "" {
 		cfg.URL = m.running.InfluxDB
@@ -110,7 +110,7 @@ func hasStore(repo string) bool {
 	if err != nil || cfg.URL != "" {
 		return true // so that the command reports the invalid configuration
 	}
-	_, err = os.Stat(filepath.Join(store.StoreDir(data), "meta"))
+	_, err = os.Stat(filepath.Join(embedded.StoreDir(data), "meta"))
 	return err == nil
 }
 

@@ -24,7 +24,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
-	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/status"
 	"github.com/ipfsmon/ipfsmon/internal/units"
@@ -292,7 +292,7 @@ func runProxy(c *cli.Context) error {
 	defer stop()
 	var storeStats func() status.Store
 	if mc.DataFolder != "" && (mc.InfluxDB == nil || mc.InfluxDB.URL == "") {
-		var child *store.Child
+		var child *embedded.Child
 		if child, err = startStore(context.WithoutCancel(ctx), mc); err != nil {
 			return err
 		}

@@ -14,9 +14,9 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/internal/units"
@@ -168,7 +168,7 @@ func runQuery(c *cli.Context) error {
 		}
 	}
 	rows, err := question.Ask(ctx, server, since, flux, out, func(note string) { fmt.Fprintln(os.Stderr, "ipfsmon:", note) })
-	if refused := (*client.QueryError)(nil); errors.As(err, &refused) && cfg.Username == store.ReaderUser && strings.Contains(refused.Message, "requires READ on") {
+	if refused := (*client.QueryError)(nil); errors.As(err, &refused) && cfg.Username == embedded.ReaderUser && strings.Contains(refused.Message, "requires READ on") {
 		// A reader gets its right with the database, and that is made with the first points.
 		fmt.Fprintln(os.Stderr, "ipfsmon: no rows: nothing is stored yet; the first points come some seconds after the monitor's start")
 		return out.Close()
@@ -226,7 +226,7 @@ func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Co
 	if cfg.URL != "" {
 		return cfg, end, nil
 	}
-	url, end, err := store.OpenStore(ctx, data, schema.RollupNames())
+	url, end, err := embedded.OpenStore(ctx, data, schema.RollupNames())
 	if err != nil {
 		return cfg, func() {}, err
 	}
@@ -235,9 +235,9 @@ func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Co
 		return cfg, end, nil
 	}
 	useStore(&cfg, url, data)
-	if reader := store.PasswordFile(data, store.ReaderUser); !write {
+	if reader := embedded.PasswordFile(data, embedded.ReaderUser); !write {
 		if _, err := os.Stat(reader); err == nil { // otherwise the store is of a version without passwords
-			cfg.Username, cfg.PasswordFile = store.ReaderUser, reader
+			cfg.Username, cfg.PasswordFile = embedded.ReaderUser, reader
 		}
 	}
 	return cfg, end, nil

@@ -18,7 +18,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
-	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/plugin"
 	"github.com/ipfsmon/ipfsmon/stream"
@@ -148,7 +148,7 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 		return err
 	}
 	var storeURL string // set once the embedded InfluxDB runs
-	var child *store.Child
+	var child *embedded.Child
 	var points *os.File // set where points go to standard output
 	opts := plugin.Options{
 		Defaults: runDefaults,
@@ -226,16 +226,16 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 // without credentials for another server.
 func useStore(cfg *influx.Config, url, data string) {
 	cfg.URL, cfg.Version = url, ""
-	cfg.Username, cfg.PasswordFile = store.Login(data)
+	cfg.Username, cfg.PasswordFile = embedded.Login(data)
 	cfg.Password, cfg.Org, cfg.Bucket, cfg.Token, cfg.TokenFile = "", "", "", "", ""
 }
 
 // startStore starts the embedded InfluxDB as a child process.
-func startStore(ctx context.Context, cfg *monitor.Config) (*store.Child, error) {
+func startStore(ctx context.Context, cfg *monitor.Config) (*embedded.Child, error) {
 	if err := os.MkdirAll(cfg.DataFolder, 0o700); err != nil {
 		return nil, fmt.Errorf("%s.DataFolder: %w", monitor.Section, err)
 	}
-	child, err := store.Supervise(ctx, store.ChildConfig{
+	child, err := embedded.Supervise(ctx, embedded.ChildConfig{
 		Data: cfg.DataFolder, Listen: cfg.StoreListenAddress, MaxBytes: int64(cfg.StoreMaxBytes), MemoryLimit: int64(cfg.StoreMemoryLimit),
 	})
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/ipfsmon/ipfsmon/influx/stack"
+	"github.com/ipfsmon/ipfsmon/cmd/ipfsmon/setup"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 )
 
@@ -28,11 +28,11 @@ func setupCommand() *cli.Command {
 			&cli.DurationFlag{Name: "wait", Value: 5 * time.Minute, Usage: "`TIME` to wait for InfluxDB"}},
 		Subcommands: []*cli.Command{{
 			Name: "show", Usage: "print a secret", ArgsUsage: "NAME",
-			Description: "NAME is one of " + strings.Join(stack.Files, ", ") + ".\n\n" +
-				"Example: ipfsmon setup show " + stack.GrafanaPassword,
+			Description: "NAME is one of " + strings.Join(setup.Files, ", ") + ".\n\n" +
+				"Example: ipfsmon setup show " + setup.GrafanaPassword,
 			Flags: []cli.Flag{dir},
 			Action: func(c *cli.Context) error {
-				secret, err := stack.Show(c.String("dir"), c.Args().First())
+				secret, err := setup.Show(c.String("dir"), c.Args().First())
 				if err != nil {
 					return cli.Exit("ipfsmon setup show: "+err.Error(), 1)
 				}
@@ -41,16 +41,16 @@ func setupCommand() *cli.Command {
 			},
 		}},
 		Action: func(c *cli.Context) error {
-			cfg := stack.Config{Dir: c.String("dir"), Wait: c.Duration("wait"), Out: os.Stdout}
+			cfg := setup.Config{Dir: c.String("dir"), Wait: c.Duration("wait"), Out: os.Stdout}
 			if err := settings.FromEnv("IPFSMON_INFLUXDB", &cfg.InfluxDB); err != nil {
 				return cli.Exit("ipfsmon setup: "+err.Error(), 1)
 			}
 			ctx, stop := interruptible(c.Context)
 			defer stop()
-			if err := stack.Setup(ctx, cfg); err != nil {
+			if err := setup.Setup(ctx, cfg); err != nil {
 				return cli.Exit("ipfsmon setup: "+err.Error(), 1)
 			}
-			fmt.Println("The stack is set up. Passwords: docker compose run --rm setup show", stack.GrafanaPassword)
+			fmt.Println("The stack is set up. Passwords: docker compose run --rm setup show", setup.GrafanaPassword)
 			return nil
 		},
 	}

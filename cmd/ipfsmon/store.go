@@ -8,8 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/influx/store"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
@@ -17,19 +17,19 @@ import (
 func storeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "store",
-		Usage: "run the embedded InfluxDB " + store.ServerVersion,
+		Usage: "run the embedded InfluxDB " + embedded.ServerVersion,
 		Description: `Serves a store until it is interrupted. ` + "`ipfsmon run`" + ` starts its own; run it
 alone to look at what a stopped monitor has stored, with Grafana or another program.
 It listens on this machine only, and asks for a password. Two users are made at the first start, with
 passwords in files of the store's folder that only its owner can read:
-   ` + store.MonitorUser + `   can do everything: ` + "`ipfsmon run`, `ipfsmon store backup` and `ipfsmon query --write`" + ` use this one
-   ` + store.ReaderUser + `    can read everything and change nothing: for Grafana, and ` + "`ipfsmon query`" + `
+   ` + embedded.MonitorUser + `   can do everything: ` + "`ipfsmon run`, `ipfsmon store backup` and `ipfsmon query --write`" + ` use this one
+   ` + embedded.ReaderUser + `    can read everything and change nothing: for Grafana, and ` + "`ipfsmon query`" + `
 Another password: write it into the file, 16 characters or more, and start the store again.
 
 Example:
    ipfsmon store --dir ~/.ipfs/ipfsmon/influxdb --listen 127.0.0.1:8086
-   cat ~/.ipfs/ipfsmon/influxdb/` + store.ReaderUser + `.password
-   curl -u ` + store.ReaderUser + `:$(cat ~/.ipfs/ipfsmon/influxdb/` + store.ReaderUser + `.password) 'http://127.0.0.1:8086/query?db=ipfsmon&q=SHOW+MEASUREMENTS'`,
+   cat ~/.ipfs/ipfsmon/influxdb/` + embedded.ReaderUser + `.password
+   curl -u ` + embedded.ReaderUser + `:$(cat ~/.ipfs/ipfsmon/influxdb/` + embedded.ReaderUser + `.password) 'http://127.0.0.1:8086/query?db=ipfsmon&q=SHOW+MEASUREMENTS'`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dir", Usage: "folder of the store: `DIR`/influxdb of a data folder"},
 			&cli.BoolFlag{Name: "create", Usage: "create a new store if the folder has none"},
@@ -42,7 +42,7 @@ Example:
 			if c.String("dir") == "" {
 				return wrongUse(c, "--dir is missing; want the store's folder")
 			}
-			if !c.Bool("create") && !c.Bool("with-parent") && !store.IsStore(c.String("dir")) {
+			if !c.Bool("create") && !c.Bool("with-parent") && !embedded.IsStore(c.String("dir")) {
 				return cli.Exit(fmt.Sprintf("ipfsmon store: no store in %s; want the folder influxdb in a monitor's data folder, or --create for a new one", shortened(c.String("dir"))), exitFailed)
 			}
 			most := int64(0)
@@ -63,12 +63,12 @@ Example:
 				}()
 				ctx = parent
 			}
-			err := store.Serve(ctx, store.ServerConfig{
+			err := embedded.Serve(ctx, embedded.ServerConfig{
 				Dir:      c.String("dir"),
 				Listen:   c.String("listen"),
 				MaxBytes: most,
 				Queries:  schema.RollupNames(),
-				Ready:    func(addr string) { fmt.Println(store.ListeningLine + addr) },
+				Ready:    func(addr string) { fmt.Println(embedded.ListeningLine + addr) },
 			})
 			if err != nil {
 				return cli.Exit(err, 1)
@@ -96,7 +96,7 @@ func backupCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			name, size, err := store.Backup(ctx, data, c.Args().First(), schema.RollupNames())
+			name, size, err := embedded.Backup(ctx, data, c.Args().First(), schema.RollupNames())
 			if err != nil {
 				return cli.Exit(err, 1)
 			}
@@ -119,7 +119,7 @@ func restoreCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := store.Restore(ctx, data, c.Args().First()); err != nil {
+			if err := embedded.Restore(ctx, data, c.Args().First()); err != nil {
 				return cli.Exit(err, 1)
 			}
 			fmt.Println("Restored into", data)

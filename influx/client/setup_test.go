@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
-	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 )
 
 // Set-up may be run again, changes how long history is kept, and leaves an

@@ -20,8 +20,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
-	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 

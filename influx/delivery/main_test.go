@@ -6,7 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/ipfsmon/ipfsmon/influx/store/storetest"
+	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 )
 
 func TestMain(m *testing.M) {

@@ -15,10 +15,10 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/lineproto"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/influx/store"
 )
 
 // freeUDP returns an address that nobody listens on.
@@ -40,15 +40,15 @@ func TestUDPIntoStore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan string, 1), make(chan error, 1)
 	go func() {
-		done <- store.Serve(ctx, store.ServerConfig{Dir: store.StoreDir(data), Listen: "127.0.0.1:0", LogTo: io.Discard, Ready: func(a string) { ready <- a },
-			UDP: []store.UDPListener{{Listen: history, Database: client.DefaultDatabase, Policy: "history"}, {Listen: totals, Database: client.DefaultDatabase, Policy: "totals"}}})
+		done <- embedded.Serve(ctx, embedded.ServerConfig{Dir: embedded.StoreDir(data), Listen: "127.0.0.1:0", LogTo: io.Discard, Ready: func(a string) { ready <- a },
+			UDP: []embedded.UDPListener{{Listen: history, Database: client.DefaultDatabase, Policy: "history"}, {Listen: totals, Database: client.DefaultDatabase, Policy: "totals"}}})
 	}()
 	defer func() { cancel(); <-done }()
 	var cfg client.Config
 	select {
 	case a := <-ready:
 		cfg.URL = "http://" + a
-		cfg.Username, cfg.PasswordFile = store.Login(data)
+		cfg.Username, cfg.PasswordFile = embedded.Login(data)
 	case err := <-done:
 		done <- err
 		t.Fatal(err)

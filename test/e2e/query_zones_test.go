@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -20,7 +20,7 @@ func TestQueryWarnsOfLostPoints(t *testing.T) {
 	defer cancel()
 	ready, done := make(chan string, 1), make(chan error, 1)
 	go func() {
-		done <- store.Serve(ctx, store.ServerConfig{Dir: store.StoreDir(data), Listen: "127.0.0.1:0", LogTo: io.Discard, Ready: func(addr string) { ready <- addr }})
+		done <- embedded.Serve(ctx, embedded.ServerConfig{Dir: embedded.StoreDir(data), Listen: "127.0.0.1:0", LogTo: io.Discard, Ready: func(addr string) { ready <- addr }})
 	}()
 	select {
 	case <-ready:

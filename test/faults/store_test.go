@@ -14,15 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/influx"
-	"github.com/ipfsmon/ipfsmon/influx/store"
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
 // supervised is a flow into a store that is watched over as `ipfsmon run` does
 // it, with its data in the given folder.
-func supervised(t *testing.T, data string) (*faultFlow, *store.Child) {
+func supervised(t *testing.T, data string) (*faultFlow, *embedded.Child) {
 	t.Helper()
-	child, err := store.Supervise(t.Context(), store.ChildConfig{
+	child, err := embedded.Supervise(t.Context(), embedded.ChildConfig{
 		Data: data, Listen: "127.0.0.1:0", Command: harness.Bin, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	require.NoError(t, err)

@@ -194,6 +194,45 @@ var mayImport = map[string]string{
 	"test":       "*",
 }
 
+// inside says the same of the folders of a room that has several: in influx a
+// point passes them from schema and lineproto through delivery.
+var inside = map[string]string{
+	"influx":                    "client delivery",
+	"influx/schema":             "",
+	"influx/lineproto":          "schema",
+	"influx/client":             "schema spool",
+	"influx/query":              "schema lineproto client",
+	"influx/delivery":           "schema lineproto client spool linezip",
+	"influx/spool":              "",
+	"influx/linezip":            "",
+	"influx/embedded":           "",
+	"influx/embedded/storetest": "embedded",
+	"influx/influxtest":         "schema client",
+}
+
+// TestFoldersPointOneWay holds the way of a point through the folders of a room.
+func TestFoldersPointOneWay(t *testing.T) {
+	for line := range strings.Lines(harness.Tool(t, "go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...")) {
+		pkg, imports, _ := strings.Cut(strings.TrimSpace(line), " ")
+		pkg = strings.TrimPrefix(pkg, module)
+		room, _, _ := strings.Cut(pkg, "/")
+		if _, several := inside[room]; !several {
+			continue
+		}
+		allowed, known := inside[pkg]
+		if !known {
+			t.Errorf("%s has no rule here", pkg)
+		}
+		var knows []string
+		for i := range strings.FieldsSeq(imports) {
+			if folder, ok := strings.CutPrefix(i, module+room+"/"); ok {
+				knows = append(knows, folder)
+			}
+		}
+		require.ElementsMatch(t, strings.Fields(allowed), knows, "%s imports of %s", pkg, room)
+	}
+}
+
 // TestImportsPointOneWay holds the way of the data: capture, event, bus, sinks.
 func TestImportsPointOneWay(t *testing.T) {
 	room := func(pkg string) string {

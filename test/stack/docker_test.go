@@ -19,7 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/influx/stack"
+	"github.com/ipfsmon/ipfsmon/cmd/ipfsmon/setup"
 )
 
 // stackRun is the project's own stack on a real Docker engine, with the demo's
@@ -55,7 +55,7 @@ func startStack(t *testing.T, profile string, env ...string) *stackRun {
 	e.stack("up", "-d")
 	t.Logf("the stack is up after %v", time.Since(begun).Round(time.Second))
 	s := &stackRun{engine: e, t: t, secrets: map[string]string{}, begun: begun}
-	for _, name := range stack.Files {
+	for _, name := range setup.Files {
 		s.secrets[name] = e.stack("run", "--rm", "--no-deps", "-T", "setup", "show", name)
 		require.GreaterOrEqual(t, len(s.secrets[name]), 52, name)
 	}
@@ -178,7 +178,7 @@ func (s *stackRun) publicNode() {
 		resp.Body.Close()
 		return resp.StatusCode
 	}
-	require.Eventually(t, func() bool { return ask(s.secrets[stack.WebPassword]) == 200 }, time.Minute, 200*time.Millisecond, "the node behind TLS and a login")
+	require.Eventually(t, func() bool { return ask(s.secrets[setup.WebPassword]) == 200 }, time.Minute, 200*time.Millisecond, "the node behind TLS and a login")
 	require.Equal(t, 401, ask(""))
 	require.Equal(t, 401, ask("guess"))
 	s.unprivileged(map[string]string{"nginx 8080/tcp": "", "nginx 8443/tcp": "", "node 4001/tcp": "0.0.0.0", "node 4001/udp": "0.0.0.0"})
@@ -236,7 +236,7 @@ func (s *stackRun) ask(q string) ([]series, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Token "+s.secrets[stack.GrafanaToken])
+	req.Header.Set("Authorization", "Token "+s.secrets[setup.GrafanaToken])
 	resp, err := s.client().Do(req)
 	if err != nil {
 		return nil, err

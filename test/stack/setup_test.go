@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ipfsmon/ipfsmon/influx/stack"
+	"github.com/ipfsmon/ipfsmon/cmd/ipfsmon/setup"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -33,8 +33,8 @@ func TestStackSetup(t *testing.T) {
 	read := func() map[string]string {
 		t.Helper()
 		all := map[string]string{}
-		for _, name := range stack.Files {
-			secret, err := stack.Show(secrets, name)
+		for _, name := range setup.Files {
+			secret, err := setup.Show(secrets, name)
 			require.NoError(t, err)
 			all[name] = secret
 		}
@@ -60,7 +60,7 @@ func TestStackSetup(t *testing.T) {
 
 	// The node writes and cannot read; Grafana reads and cannot write; neither
 	// can do anything else.
-	node, grafana, admin := first[stack.NodeToken], first[stack.GrafanaToken], first[stack.AdminToken]
+	node, grafana, admin := first[setup.NodeToken], first[setup.GrafanaToken], first[setup.AdminToken]
 	for _, bucket := range []string{"ipfsmon/history", "ipfsmon/totals"} {
 		path := "/api/v2/write?" + url.Values{"org": {"ipfsmon"}, "bucket": {bucket}}.Encode()
 		require.Equal(t, 204, ask(node, "POST", path, "m v=1i"))
@@ -79,11 +79,11 @@ func TestStackSetup(t *testing.T) {
 
 	// Cut short after the token was made and before it was on disk: there is
 	// one again, and no other that nobody knows.
-	require.NoError(t, os.Remove(filepath.Join(secrets, filepath.FromSlash(stack.NodeToken))))
+	require.NoError(t, os.Remove(filepath.Join(secrets, filepath.FromSlash(setup.NodeToken))))
 	require.Contains(t, setup(), "the node writes points")
 	second := read()
-	require.NotEqual(t, node, second[stack.NodeToken])
-	require.Equal(t, grafana, second[stack.GrafanaToken])
+	require.NotEqual(t, node, second[setup.NodeToken])
+	require.Equal(t, grafana, second[setup.GrafanaToken])
 	require.Equal(t, 401, ask(node, "GET", "/api/v2/buckets", ""))
 	_, body = harness.Request(t, "GET", address+"/api/v2/authorizations", "Token "+admin, "")
 	require.Equal(t, 1, strings.Count(string(body), "ipfsmon: the node writes points"))
@@ -95,7 +95,7 @@ func TestStackSetup(t *testing.T) {
 	require.Equal(t, 204, ask(admin, "DELETE", "/api/v2/buckets/"+found.Buckets[0].ID, ""))
 	setup()
 	third := read()
-	require.Equal(t, 204, ask(third[stack.NodeToken], "POST", "/api/v2/write?org=ipfsmon&bucket=ipfsmon/totals", "m v=1i"))
+	require.Equal(t, 204, ask(third[setup.NodeToken], "POST", "/api/v2/write?org=ipfsmon&bucket=ipfsmon/totals", "m v=1i"))
 
 	// Somebody else's secrets: nothing is done to a server that does not know them.
 	other := filepath.Join(dir, "other")
@@ -107,7 +107,7 @@ func TestStackSetup(t *testing.T) {
 	require.NoError(t, os.WriteFile(operator, []byte(admin+"\n"), 0o600))
 	text, err = harness.Run(append(env, "IPFSMON_INFLUXDB_TOKEN_FILE="+operator, "IPFSMON_INFLUXDB_BUCKET=second", "IPFSMON_INFLUXDB_DATABASE=second"), "setup", "--dir", other)
 	require.NoError(t, err, text)
-	token, err := stack.Show(other, stack.NodeToken)
+	token, err := setup.Show(other, setup.NodeToken)
 	require.NoError(t, err)
 	require.Equal(t, 204, ask(token, "POST", "/api/v2/write?org=ipfsmon&bucket=second/history", "m v=1i"))
 	require.Equal(t, 403, ask(token, "POST", "/api/v2/write?org=ipfsmon&bucket=ipfsmon/history", "m v=1i"))

@@ -1,0 +1,164 @@
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/influxdata/influxdb/services/meta"
+	"github.com/influxdata/influxql"
+)
+
+// The users that a store has from its first start on. A password is 128 bits
+// or more of chance, in a file beside the data that only its owner can read;
+// the file is what counts: who wants another password changes it there and
+// starts the store again.
+const (
+	// MonitorUser may do everything: the monitor, ipfsmon query, backups.
+	MonitorUser = "monitor"
+	// ReaderUser may read every database and no more: Grafana.
+	ReaderUser = "reader"
+)
+
+// minPassword is the shortest password that is taken from a file.
+const minPassword = 16
+
+// PasswordFile is where a data folder's store keeps the password of a user.
+func PasswordFile(data, user string) string { return passwordFile(StoreDir(data), user) }
+
+func passwordFile(dir, user string) string { return filepath.Join(dir, user+".password") }
+
+// Login returns who to be for everything in a data folder's store: a user and the
+// file with its password. Both are empty where there is none, as in a store that
+// was last run by a version without passwords.
+func Login(data string) (user, file string) {
+	file = PasswordFile(data, MonitorUser)
+	if _, err := os.Stat(file); err != nil {
+		return "", ""
+	}
+	return MonitorUser, file
+}
+
+// password reads a user's password, or makes one.
+func password(dir, user string) (string, error) {
+	path := passwordFile(dir, user)
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("password of %s: %w", user, err)
+	}
+	if p := strings.TrimSpace(string(b)); len(p) >= minPassword {
+		return p, os.Chmod(path, 0o600) // whoever made it
+	}
+	// Whole or not at all: a half one would be another password.
+	p := rand.Text()
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("password of %s: %w", user, err)
+	}
+	_, err = f.WriteString(p + "\n")
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("password of %s: %w", user, err)
+	}
+	return p, nil
+}
+
+// accounts gives the store its users, with the passwords in its folder.
+func accounts(m *meta.Client, dir string) error {
+	for _, user := range []string{MonitorUser, ReaderUser} {
+		p, err := password(dir, user)
+		if err != nil {
+			return err
+		}
+		admin := user == MonitorUser
+		u, err := m.Authenticate(user, p)
+		switch {
+		case err == nil && u.(*meta.UserInfo).Admin == admin:
+			continue
+		case err == nil:
+		case errors.Is(err, meta.ErrUserNotFound):
+			_, err = m.CreateUser(user, p, admin)
+		default: // another password: that of a backup, or the file was changed
+			err = m.UpdateUser(user, p)
+		}
+		if err == nil {
+			err = m.SetAdminPrivilege(user, admin)
+		}
+		if err != nil {
+			return fmt.Errorf("user %s: %w", user, err)
+		}
+	}
+	return nil
+}
+
+// keepReader lets ReaderUser read every database, those too that are made
+// later, until ctx is done.
+func keepReader(ctx context.Context, m *meta.Client, log *slog.Logger) {
+	for {
+		changed := m.WaitForDataChanged()
+		for _, db := range m.Databases() {
+			has, err := m.UserPrivilege(ReaderUser, db.Name)
+			if errors.Is(err, meta.ErrUserNotFound) {
+				break // somebody took the user away
+			}
+			if err == nil && (has == nil || *has == influxql.NoPrivileges) {
+				err = m.SetPrivilege(ReaderUser, db.Name, influxql.ReadPrivilege)
+			}
+			if err != nil {
+				log.Warn("store: its user "+ReaderUser+" cannot read a database", "database", db.Name, "error", err)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// paths says who may ask for what the server has; what is not here is not
+// found, whatever a later InfluxDB serves.
+var paths = map[string]bool{ // whether it is for an administrator alone
+	"/ping": false, "/health": false, "/status": false, // these answer anyone
+	"/query": false, "/api/v2/query": false, // InfluxDB asks for a user, and what it reads is judged by readsOnly and fluxController
+	"/write": false, "/api/v2/write": false, // InfluxDB asks for a user with the right to write
+	// InfluxDB's handler asks nobody, or not for a right to read.
+	"/api/v1/prom/read": true, "/api/v1/prom/write": true,
+	"/metrics": true, "/debug/vars": true, "/debug/requests": true,
+	backupPath: true,
+}
+
+// closed keeps everyone from what paths does not have, and all but
+// administrators from what is theirs.
+func closed(next http.Handler, m *meta.Client) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		admin, found := paths[r.URL.Path]
+		if !found {
+			http.Error(w, `{"error":"not found"}`, http.StatusNotFound)
+			return
+		}
+		if admin {
+			user, p, _ := r.BasicAuth()
+			u, err := m.Authenticate(user, p)
+			if err != nil || !u.(*meta.UserInfo).Admin {
+				w.Header().Set("WWW-Authenticate", `Basic realm="InfluxDB"`)
+				http.Error(w, `{"error":"authorization failed"}`, http.StatusUnauthorized)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,124 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// pingTimeout is how long a store on this machine may take to answer /ping.
+const pingTimeout = 2 * time.Second
+
+// FindStore returns the URL of the running store of a data folder. The error is
+// os.ErrNotExist if none runs.
+func FindStore(ctx context.Context, data string) (url string, err error) {
+	path := filepath.Join(StoreDir(data), addressFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("find the store of %s: %w", data, err)
+	}
+	addr, id, ok := strings.Cut(strings.TrimSpace(string(b)), " ")
+	if !ok {
+		return "", fmt.Errorf("find the store of %s: %s is damaged: %w", data, addressFile, os.ErrNotExist)
+	}
+	url = "http://" + addr
+	got, err := ping(ctx, url)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("find the store of %s: it does not answer on %s: %w: %w", data, addr, os.ErrNotExist, err)
+	case got != id:
+		return "", fmt.Errorf("find the store of %s: another server answers on %s: %w", data, addr, os.ErrNotExist)
+	}
+	return url, nil
+}
+
+// ping asks a server whether it is there, and for its storeHeader.
+func ping(ctx context.Context, url string) (id string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	header, err := pingHeader(ctx, url)
+	return header.Get(storeHeader), err
+}
+
+// pingHeader asks a server whether it is there, over a connection of its own.
+func pingHeader(ctx context.Context, url string) (http.Header, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/ping", nil)
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusNoContent {
+		return nil, fmt.Errorf("ping %s: %s", url, res.Status)
+	}
+	return res.Header, nil
+}
+
+// IsStore says whether a folder holds a store, which one of a start that failed
+// does not. It writes nothing.
+func IsStore(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, "meta"))
+	return err == nil && info.IsDir()
+}
+
+// OpenStore returns the URL of a data folder's store: of the running one, or of
+// one that it starts in this process and stop ends again. own are the names of
+// the monitor's continuous queries, as in ServerConfig.Queries.
+func OpenStore(ctx context.Context, data string, own []string) (url string, stop func(), err error) {
+	dir := StoreDir(data)
+	if !IsStore(dir) {
+		return "", nil, fmt.Errorf("open the store of %s: there is none: %w; `ipfsmon run` makes one there, or name another folder or a URL", data, os.ErrNotExist)
+	}
+	// A store that holds its lock but does not answer yet is about to.
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		url, silent := FindStore(ctx, data)
+		if silent == nil {
+			return url, func() {}, nil
+		}
+		url, stop, err := startHere(dir, own)
+		if err == nil {
+			return url, stop, nil
+		}
+		if !errors.Is(err, ErrLocked) {
+			return "", nil, err
+		}
+		if time.Now().After(deadline) {
+			if _, gone := os.Stat(filepath.Join(dir, addressFile)); gone == nil {
+				// It has said where it listens, and holds its lock: it runs.
+				return "", nil, fmt.Errorf("the store runs, and does not answer: %v", silent)
+			}
+			return "", nil, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return "", nil, ctx.Err()
+		}
+	}
+}
+
+func startHere(dir string, own []string) (url string, stop func(), err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan string, 1), make(chan error, 1)
+	go func() {
+		done <- Serve(ctx, ServerConfig{Dir: dir, Listen: "127.0.0.1:0", Queries: own, LogTo: io.Discard, Ready: func(addr string) { ready <- addr }})
+	}()
+	select {
+	case addr := <-ready:
+		return "http://" + addr, func() { cancel(); <-done }, nil
+	case err := <-done:
+		cancel()
+		return "", nil, err
+	}
+}

@@ -1,0 +1,313 @@
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+	_ "time/tzdata" // tz('Europe/Berlin') where the system has no zones
+
+	"github.com/influxdata/influxdb/cmd/influxd/run"
+	"github.com/influxdata/influxdb/flux/stdlib/influxdata/influxdb"
+	"github.com/influxdata/influxdb/logger"
+	"github.com/influxdata/influxdb/services/continuous_querier"
+	"github.com/influxdata/influxdb/services/httpd"
+	"github.com/influxdata/influxdb/services/meta"
+	"github.com/influxdata/influxdb/services/precreator"
+	"github.com/influxdata/influxdb/services/retention"
+	"github.com/influxdata/influxdb/services/storage"
+	"github.com/influxdata/influxdb/services/udp"
+	"github.com/influxdata/influxdb/storage/reads"
+	"github.com/influxdata/influxdb/toml"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/ipfsmon/ipfsmon/internal/listen"
+)
+
+// ServerVersion is the InfluxDB that Serve runs.
+const ServerVersion = "1.8.10"
+
+// maxConns is the most connections at once. All of them come from loopback.
+const maxConns = 512
+
+// storeHeader is in every answer of Serve. It tells this store from another
+// server that took over its address.
+const storeHeader = "X-Ipfsmon-Store"
+
+// Files in the store's folder, beside InfluxDB's own.
+const (
+	lockFile    = "lock"
+	addressFile = "address" // "host:port id" of the running server
+)
+
+// StoreDir is where a data folder has its store.
+func StoreDir(data string) string { return filepath.Join(data, "influxdb") }
+
+// ErrLocked means that another process has the store open.
+var ErrLocked = errors.New("in use by another ipfsmon store")
+
+// ServerConfig says where the store is and where it listens.
+type ServerConfig struct {
+	Dir    string        // the store's folder; made if it is not there
+	Listen string        // loopback address and port; port 0: any. Empty: 127.0.0.1:8086
+	UDP    []UDPListener // none: it takes nothing by UDP
+	// MaxBytes bounds the data on disk: beyond it the oldest shards go, first
+	// those of policies that forget anyway, never those being written. It is
+	// looked at every half minute. The index comes on top of it: some 10 MiB,
+	// as series are few. 0: no bound.
+	MaxBytes int64
+	// Queries are the names of the continuous queries that the monitor makes.
+	// Serve warns of each other one that it finds.
+	Queries []string
+	Limits  Limits            // of queries
+	Ready   func(addr string) // called once when it answers
+	LogTo   io.Writer         // warnings of the server; nil: os.Stderr
+	Log     *slog.Logger      // nil: slog.Default()
+}
+
+// UDPListener takes line protocol by UDP, for programs that send no other way.
+// What comes too fast is lost without a word.
+type UDPListener struct {
+	Listen   string // loopback address and port
+	Database string // made when the first point comes, if it is not there
+	Policy   string // retention policy
+}
+
+// Serve runs an InfluxDB 1.8.10 until ctx is done, then closes it in order. It
+// is made for a process of its own: it sets the process's umask so that all
+// files are private, and restores it at the end. A store that another process
+// has open is refused with ErrLocked. Whatever way the last process ended, the
+// store opens again with all that it had answered for.
+//
+// Flux costs seconds of work to start, so that happens at its first query.
+func Serve(ctx context.Context, cfg ServerConfig) error {
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:8086"
+	}
+	if cfg.LogTo == nil {
+		cfg.LogTo = os.Stderr
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if host, _, err := net.SplitHostPort(cfg.Listen); err != nil {
+		return fmt.Errorf("store: listen on %q: %w; allowed is a loopback address and a port, such as 127.0.0.1:8086", cfg.Listen, err)
+	} else if !listen.LoopbackHost(host) {
+		return fmt.Errorf("store: listen on %q: not a loopback address; the store has no TLS, so only 127.0.0.1, [::1] and localhost are allowed", cfg.Listen)
+	}
+	for _, u := range cfg.UDP {
+		if host, _, err := net.SplitHostPort(u.Listen); err != nil || !listen.LoopbackHost(host) {
+			return fmt.Errorf("store: listen on %q by UDP: not a loopback address and a port, such as 127.0.0.1:8089", u.Listen)
+		}
+	}
+	defer privateFiles()()
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("store: make folder: %w", err)
+	}
+	unlock, err := lock(filepath.Join(cfg.Dir, lockFile))
+	if err != nil {
+		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
+	}
+	defer unlock()
+	ln, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	defer ln.Close()
+
+	if err := repair(cfg.Dir, cfg.Log); err != nil {
+		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
+	}
+	c, err := engineConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	engine, err := run.NewServer(c, &run.BuildInfo{Version: ServerVersion, Commit: "ipfsmon", Branch: "1.8"})
+	if err != nil {
+		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
+	}
+	logs := logger.NewConfig()
+	logs.Format, logs.Level = "logfmt", zapcore.WarnLevel
+	if engine.Logger, err = logs.New(cfg.LogTo); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	writes := newWriteWatch(engine.TSDBStore, c.Data.WALDir, cfg.Log)
+	engine.PointsWriter.TSDBStore = writes
+	bounds, err := newRunaway(engine.QueryExecutor, cfg.Limits, cfg.Log)
+	if err != nil {
+		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
+	}
+	handler := newHandler(engine, bounds)
+	if err := openEngine(engine, c); err != nil {
+		engine.Close()
+		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
+	}
+	defer engine.Close()
+	if err := accounts(engine.MetaClient, cfg.Dir); err != nil {
+		return fmt.Errorf("store: open %s: %w", cfg.Dir, err)
+	}
+	warnOfQueries(engine.MetaClient.Databases(), cfg.Queries, cfg.Log)
+	handler.Open()
+	defer handler.Close()
+
+	id := rand.Text()
+	server := &http.Server{
+		Handler:           guard(writes.tell(closed(bounds.requests(serveBackup(handler, engine)), engine.MetaClient)), id),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    1 << 20, // long queries come in the URL
+		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	conns := listen.NewConns(listen.Bounds{Total: maxConns})
+	conns.Serve(server)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(conns.Listener(ln)) }()
+	watching, stopWatching := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	defer func() { stopWatching(); watchers.Wait() }()
+	watchers.Go(func() { writes.run(watching) })
+	watchers.Go(func() { bounds.watchMemory(watching) })
+	watchers.Go(func() { keepReader(watching, engine.MetaClient, cfg.Log) })
+	if cfg.MaxBytes > 0 {
+		watchers.Go(func() { keepSmall(watching, engine, cfg.MaxBytes, limitEvery, cfg.Log) })
+	}
+
+	addr := ln.Addr().String()
+	address := filepath.Join(cfg.Dir, addressFile)
+	if err := os.WriteFile(address, []byte(addr+" "+id+"\n"), 0o600); err != nil {
+		cfg.Log.Warn("store: others will not find this server", "error", err)
+	}
+	defer os.Remove(address)
+	if cfg.Ready != nil {
+		cfg.Ready(addr)
+	}
+
+	select {
+	case <-ctx.Done():
+		stop, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		if server.Shutdown(stop) != nil {
+			server.Close()
+		}
+		<-served
+		return nil
+	case err := <-served:
+		return fmt.Errorf("store: serve on %s: %w", addr, err)
+	}
+}
+
+// engineConfig is InfluxDB's own configuration.
+func engineConfig(cfg ServerConfig) (*run.Config, error) {
+	c, dir := run.NewConfig(), cfg.Dir
+	c.ReportingDisabled = true // else it calls home
+	c.Meta.Dir = filepath.Join(dir, "meta")
+	c.Meta.LoggingEnabled = false
+	c.Data.Dir = filepath.Join(dir, "data")
+	c.Data.WALDir = filepath.Join(dir, "wal")
+	c.Data.Index = "tsi1" // series on disk, not in memory
+	c.Data.QueryLogEnabled = false
+	c.Data.CacheMaxMemorySize = 256 << 20
+	c.Monitor.StoreEnabled = false
+	c.HTTPD.Enabled = false
+	c.Subscriber.Enabled = false
+	c.ContinuousQuery.LogEnabled = false
+	c.GraphiteInputs, c.CollectdInputs, c.OpenTSDBInputs, c.UDPInputs = nil, nil, nil, nil
+	for _, u := range cfg.UDP {
+		input := udp.NewConfig()
+		input.Enabled, input.BindAddress, input.Database, input.RetentionPolicy = true, u.Listen, u.Database, u.Policy
+		input.ReadBuffer = 4 << 20 // the most that Linux gives without being asked by its administrator
+		input.BatchTimeout = toml.Duration(100 * time.Millisecond)
+		c.UDPInputs = append(c.UDPInputs, input)
+	}
+	return c, c.Validate()
+}
+
+// openEngine does what the server's own Open does, less its HTTP service, which
+// newHandler stands in for, and less its TCP port for backups, which has no
+// passwords. The server's Close fits both.
+func openEngine(s *run.Server, c *run.Config) error {
+	s.PointsWriter.MetaClient = s.MetaClient
+	s.Monitor.MetaClient = s.MetaClient
+
+	ahead := precreator.NewService(c.Precreator)
+	ahead.MetaClient = s.MetaClient
+	continuous := continuous_querier.NewService(c.ContinuousQuery)
+	continuous.MetaClient, continuous.QueryExecutor, continuous.Monitor = s.MetaClient, s.QueryExecutor, s.Monitor
+	expiry := retention.NewService(c.Retention)
+	expiry.MetaClient, expiry.TSDBStore = s.MetaClient, s.TSDBStore
+	s.Services = append(s.Services, s.Monitor, ahead, continuous, expiry)
+	for _, input := range c.UDPInputs {
+		listener := udp.NewService(input)
+		listener.PointsWriter, listener.MetaClient = s.PointsWriter, s.MetaClient
+		s.Services = append(s.Services, listener)
+	}
+
+	s.TSDBStore.WithLogger(s.Logger)
+	s.PointsWriter.WithLogger(s.Logger)
+	if err := s.TSDBStore.Open(); err != nil {
+		return err
+	}
+	if err := s.PointsWriter.Open(); err != nil {
+		return err
+	}
+	for _, service := range s.Services {
+		service.WithLogger(s.Logger)
+		if err := service.Open(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newHandler makes InfluxDB's HTTP handler over an engine, as the engine's own
+// HTTP service would, but with Flux started late and with a listener of ours.
+func newHandler(s *run.Server, bounds *runaway) *httpd.Handler {
+	c := httpd.NewConfig()
+	c.LogEnabled, c.PprofEnabled, c.FluxEnabled, c.AuthEnabled = false, false, true, true
+	h := httpd.NewHandler(c)
+	authorizer := meta.NewQueryAuthorizer(s.MetaClient)
+	h.MetaClient = s.MetaClient
+	h.QueryAuthorizer = readsOnly{authorizer}
+	h.WriteAuthorizer = meta.NewWriteAuthorizer(s.MetaClient)
+	h.QueryExecutor = s.QueryExecutor
+	h.Monitor = s.Monitor
+	h.PointsWriter = s.PointsWriter
+	h.Version, h.BuildType = ServerVersion, "OSS"
+	store := storage.NewStore(s.TSDBStore, s.MetaClient)
+	h.Store = store
+	h.Logger = s.Logger
+	h.Controller = &fluxController{
+		storage: influxdb.StorageDependencies{MetaClient: s.MetaClient, Reader: reads.NewReader(store), Authorizer: authorizer, AuthEnabled: true},
+		log:     s.Logger,
+		running: make(chan struct{}, fluxQueries),
+		bounds:  bounds,
+	}
+	return h
+}
+
+// guard keeps web pages out: a browser on this machine reaches loopback, and
+// InfluxDB's handler answers every origin. A name in Host that is not
+// loopback's is a rebound DNS name; an Origin is only sent by browsers.
+func guard(next http.Handler, id string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if !listen.LoopbackHost(strings.Trim(host, "[]")) || r.Header.Get("Origin") != "" {
+			http.Error(w, `{"error":"the store answers programs on this machine only: Host must be a loopback address, and Origin must not be set"}`, http.StatusForbidden)
+			return
+		}
+		w.Header().Set(storeHeader, id)
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,100 @@
+// Package storetest gives tests a real store, run as a child of the test
+// program itself.
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ipfsmon/ipfsmon/influx/embedded"
+)
+
+// childEnv makes the test program a store, as `ipfsmon store` is one.
+const childEnv = "IPFSMON_TEST_STORE"
+
+// OwnQuery is the name of a continuous query that the store does not warn of.
+const OwnQuery = "ours"
+
+// Main must be the first call of TestMain: in a child process it is the store,
+// and does not return.
+func Main() {
+	if os.Getenv(childEnv) != "" {
+		os.Exit(storeMain(os.Args[1], os.Args[2]))
+	}
+}
+
+func storeMain(dir, listen string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	if os.Getenv(childEnv) == "deaf" {
+		signal.Ignore(syscall.SIGTERM)
+	}
+	most, err := embedded.ParseBytes(cmp.Or(os.Getenv(childEnv+"_MAX"), "0"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	var limits embedded.Limits
+	if text := os.Getenv(childEnv + "_LIMITS"); text != "" {
+		if err := json.Unmarshal([]byte(text), &limits); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	err = embedded.Serve(ctx, embedded.ServerConfig{Dir: dir, Listen: listen, MaxBytes: most, Queries: []string{OwnQuery}, Limits: limits, Ready: func(addr string) { fmt.Println(embedded.ListeningLine + addr) }})
+	if os.Getenv(childEnv) == "deaf" {
+		time.Sleep(time.Minute)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// Config is a store that the test program runs. In the mode "deaf" it does not
+// end when it is asked to; any other word is an ordinary one.
+func Config(t *testing.T, data, mode string) embedded.ChildConfig {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return embedded.ChildConfig{
+		Data: data, Listen: "127.0.0.1:0", Command: self, Env: []string{childEnv + "=" + mode},
+		Args: func(dir, listen string) []string { return []string{dir, listen} },
+	}
+}
+
+// Limit has a store of Config, started after it, keep other limits.
+func Limit(cfg *embedded.ChildConfig, limits embedded.Limits) {
+	b, err := json.Marshal(limits)
+	if err != nil {
+		panic(err)
+	}
+	cfg.Env = append(cfg.Env, childEnv+"_LIMITS="+string(b))
+}
+
+// Start runs a store as a child for one test.
+func Start(t *testing.T) *embedded.Child {
+	t.Helper()
+	c, err := embedded.Supervise(t.Context(), Config(t, t.TempDir(), "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
