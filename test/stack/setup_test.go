@@ -24,7 +24,7 @@ func TestStackSetup(t *testing.T) {
 	address := "http://127.0.0.1:" + p.Find(`service=tcp-listener.* port=(\d+)`)
 	secrets := filepath.Join(dir, "secrets")
 	env := append(harness.Environ(dir), "IPFSMON_INFLUXDB_URL="+address, "IPFSMON_INFLUXDB_ROLLUPS=false") // rollups need Flux
-	setup := func() string {
+	runSetup := func() string {
 		t.Helper()
 		out, err := harness.Run(env, "setup", "--dir", secrets)
 		require.NoError(t, err, out)
@@ -46,7 +46,7 @@ func TestStackSetup(t *testing.T) {
 		return status
 	}
 
-	out := setup()
+	out := runSetup()
 	require.Contains(t, out, "InfluxDB is set up")
 	for line := range strings.Lines(out) { // but for its tasks, which this build of InfluxDB cannot run
 		require.False(t, strings.Contains(line, "WARN") && !strings.Contains(line, "this build carries no Flux engine"), line)
@@ -55,7 +55,7 @@ func TestStackSetup(t *testing.T) {
 	for name, secret := range first {
 		require.NotContains(t, out, secret, name)
 	}
-	require.NotContains(t, setup(), "made the token")
+	require.NotContains(t, runSetup(), "made the token")
 	require.Equal(t, first, read())
 
 	// The node writes and cannot read; Grafana reads and cannot write; neither
@@ -80,7 +80,7 @@ func TestStackSetup(t *testing.T) {
 	// Cut short after the token was made and before it was on disk: there is
 	// one again, and no other that nobody knows.
 	require.NoError(t, os.Remove(filepath.Join(secrets, filepath.FromSlash(setup.NodeToken))))
-	require.Contains(t, setup(), "the node writes points")
+	require.Contains(t, runSetup(), "the node writes points")
 	second := read()
 	require.NotEqual(t, node, second[setup.NodeToken])
 	require.Equal(t, grafana, second[setup.GrafanaToken])
@@ -93,7 +93,7 @@ func TestStackSetup(t *testing.T) {
 	status, body := harness.Request(t, "GET", address+"/api/v2/buckets?name=ipfsmon/totals", "Token "+admin, "")
 	harness.Decode(t, 200, status, body, &found)
 	require.Equal(t, 204, ask(admin, "DELETE", "/api/v2/buckets/"+found.Buckets[0].ID, ""))
-	setup()
+	runSetup()
 	third := read()
 	require.Equal(t, 204, ask(third[setup.NodeToken], "POST", "/api/v2/write?org=ipfsmon&bucket=ipfsmon/totals", "m v=1i"))
 
