@@ -5,15 +5,15 @@ import "fmt"
 // Alert is one rule of Grafana's alerting, as it is provisioned.
 type Alert struct {
 	UID, Title string
-	Summary    string // what has happened
+	Summary    string // what happened
 	Runbook    string // what to do
 	Severity   string // critical or warning
 	Dashboard  string // uid of the dashboard to look at
 	For        string
-	NoData     string // OK, or Alerting where silence is the alert
+	NoData     string // OK, or Alerting if no data is the alert
 	Queries    []AlertQuery
-	Reduce     string // how a query's answer becomes one number for each node: last, sum ...
-	Condition  string // expression over the queries' names, or empty: A
+	Reduce     string // how a query's result is reduced to one number per node: last, sum ...
+	Condition  string // expression over the queries' names; empty means A
 	Above      *float64
 	Below      *float64
 }
@@ -25,8 +25,8 @@ type AlertQuery struct {
 	Text    string
 }
 
-// Alerts are the rules. $node is not among their macros: each rule watches all
-// nodes, one by one where its query groups by node.
+// Alerts returns the rules. They do not use the variable $node: each rule watches
+// all nodes, and each node on its own if its query groups by node.
 func Alerts() []Alert {
 	ask := func(ref string, seconds int, text string) AlertQuery {
 		return AlertQuery{ref, seconds, macros.Replace(text)}
@@ -35,42 +35,42 @@ func Alerts() []Alert {
 		{
 			UID: "ipfsmon-no-points", Title: "No points for 5 minutes", Severity: "critical", Dashboard: "ipfsmon-overview",
 			Summary: "No monitored node has written to InfluxDB for 5 minutes.",
-			Runbook: "Is InfluxDB up, and has its disk room? Do the nodes run? What their writers say is at /pipeline of their HTTP API. Nothing is lost yet: points wait on the nodes' disks.",
+			Runbook: "Check that InfluxDB is up and its disk has room, and that the nodes run. /pipeline of a node's HTTP API has the last error of its writer. Nothing is lost yet: points wait on the nodes' disks.",
 			For:     "1m", NoData: "Alerting", Reduce: "sum", Below: ptr(1.0),
 			Queries: []AlertQuery{ask("A", 300, `SELECT count(connections) AS points FROM totals.node WHERE {t}`)},
 		},
 		{
 			UID: "ipfsmon-node-down", Title: "Node down", Severity: "critical", Dashboard: "ipfsmon-overview",
 			Summary: "Node {{ $labels.node }} wrote in the last day, but not in the last 5 minutes.",
-			Runbook: "Does the node run? Its log tells why it ended, or why it cannot write. A node that was taken away for good is silent after a day.",
+			Runbook: "Check that the node runs. Its log says why it ended, or why it cannot write. For a node that was removed for good the alert ends after a day.",
 			For:     "5m", NoData: "OK", Reduce: "last", Below: ptr(1.0),
 			Queries: []AlertQuery{ask("A", 86400, `SELECT count(connections) AS points FROM totals.node WHERE {t} GROUP BY time(5m), "node" fill(0)`)},
 		},
 		{
 			UID: "ipfsmon-lost", Title: "Points lost", Severity: "critical", Dashboard: "ipfsmon-pipeline",
 			Summary: "Node {{ $labels.node }} lost points or events.",
-			Runbook: "See Pipeline health, Lost: missed events mean that the node's machine is too slow, dropped points that the spool is full, rejected points that InfluxDB refused them (rejected.lp in the spool's folder has them, with its words). docs/durability.md names each.",
+			Runbook: "See Pipeline health, Lost: missed events mean that the node's machine is too slow, dropped points that the spool is full, rejected points that InfluxDB rejected them (rejected.lp in the spool's folder has them, with the server's error). docs/durability.md explains each.",
 			For:     "0s", NoData: "OK", Reduce: "sum", Above: ptr(0.0),
 			Queries: []AlertQuery{ask("A", 900, `SELECT sum(value) AS lost FROM totals.notes WHERE {t} AND "kind" = 'loss' GROUP BY "node"`)},
 		},
 		{
 			UID: "ipfsmon-disk", Title: "Spool nearly full", Severity: "warning", Dashboard: "ipfsmon-pipeline",
-			Summary: "What waits for InfluxDB on the disk of {{ $labels.node }} takes more than 80 % of what it may.",
-			Runbook: "InfluxDB is down or too slow for long. At 100 % the oldest points go. Bring InfluxDB back, or raise SpoolMaxBytes.",
+			Summary: "The spool of {{ $labels.node }}, which holds the points that wait for InfluxDB, is more than 80 % full.",
+			Runbook: "InfluxDB has been down or too slow for a long time. At 100 % the oldest points are dropped. Bring InfluxDB back, or raise SpoolMaxBytes.",
 			For:     "1m", NoData: "OK", Reduce: "last", Above: ptr(800.0),
 			Queries: []AlertQuery{ask("A", 600, `SELECT last(spool_permille) AS permille FROM totals.pipeline WHERE {t} GROUP BY time(1m), "node" fill(none)`)},
 		},
 		{
 			UID: "ipfsmon-storm", Title: "Storm of wants", Severity: "warning", Dashboard: "ipfsmon-traffic",
 			Summary: "Peers send node {{ $labels.node }} wants at more than five times the usual rate.",
-			Runbook: "See Bitswap traffic and Peers, Who asks. One peer: limit or block it. Many peers and few CIDs: something is popular. Many of both: a client with a fault, or an attack.",
+			Runbook: "See Bitswap traffic and Peers, Who asks. One peer: limit or block it. Many peers and few CIDs: something is popular. Many of both: a faulty client, or an attack.",
 			For:     "0s", NoData: "OK", Reduce: "sum", Above: ptr(0.0),
 			Queries: []AlertQuery{ask("A", 600, `SELECT count(value) AS storms FROM totals.notes WHERE {t} AND "kind" = 'storm' GROUP BY "node"`)},
 		},
 		{
 			UID: "ipfsmon-duplicates", Title: "Many repeated wants", Severity: "warning", Dashboard: "ipfsmon-traffic",
-			Summary: "More than a fifth of the wants that node {{ $labels.node }} receives repeat one of the last 31 seconds.",
-			Runbook: "See Peers, Who asks: often it is one peer that asks in a loop.",
+			Summary: "More than a fifth of the wants that node {{ $labels.node }} receives repeat a want of the last 31 seconds.",
+			Runbook: "See Peers, Who asks: often one peer asks in a loop.",
 			For:     "15m", NoData: "OK", Reduce: "sum", Condition: "$A_reduced / $B_reduced", Above: ptr(0.2),
 			Queries: []AlertQuery{
 				ask("A", 900, `SELECT sum(duplicates) AS duplicates FROM totals.duplicates WHERE {t} AND direction = 'received' GROUP BY "node"`),
@@ -79,7 +79,7 @@ func Alerts() []Alert {
 		{
 			UID: "ipfsmon-peers", Title: "Peers collapsed", Severity: "critical", Dashboard: "ipfsmon-peers",
 			Summary: "Node {{ $labels.node }} has less than a third of the connections that it had in the last 6 hours.",
-			Runbook: "Is the line up? Was the node restarted (see the notes)? A firewall or a new address takes the inbound peers first.",
+			Runbook: "Check the node's network connection, and whether the node was restarted (see the notes). A firewall or a new address affects inbound peers first.",
 			For:     "5m", NoData: "OK", Reduce: "mean", Condition: "$A_reduced / $B_reduced", Below: ptr(0.33),
 			Queries: []AlertQuery{
 				ask("A", 300, `SELECT mean(connections) AS now FROM totals.node WHERE {t} GROUP BY "node"`),
@@ -88,7 +88,7 @@ func Alerts() []Alert {
 	}
 }
 
-// ordered is a mapping of YAML whose keys stay in their order.
+// ordered is a YAML mapping that keeps the order of its keys.
 type ordered []pair
 
 type pair struct {
@@ -96,8 +96,8 @@ type pair struct {
 	value any
 }
 
-// rule is the alert as Grafana reads it: queries, each reduced to one number for
-// a node, perhaps an expression over these, and a threshold.
+// rule returns the alert in Grafana's form: queries, each reduced to one number per
+// node, an optional expression over these, and a threshold.
 func (a *Alert) rule() ordered {
 	var data []any
 	expression := func(ref string, model ordered) {

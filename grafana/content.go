@@ -16,7 +16,7 @@ func content() *board {
 		rows: []row{
 			{
 				title: "Most wanted",
-				read:  "**How to read it:** wants are from the minutes' lists of 50, added up over the time chosen, of the 20,000 largest entries: six hours of one node are whole. What a CID was wanted in minutes whose list it is not in, is not in the sum. A CID wanted often by one peer is a loop; one wanted by many is popular. Click a CID to see what it is: that page is not part of this monitor.",
+				read:  "**How to read it:** wants are from the minutes' lists of 50, added up over the time chosen, of the 20,000 largest entries: six hours of one node are whole. The sum does not include wants of minutes in whose list the CID is not. A CID that one peer wants often is a loop; one that many want is popular. Click a CID to see what it is: that page is not part of this monitor.",
 				panels: []*panel{
 					wanted("By wants", "wants", "wants", "The 20 CIDs with the most wants in the minutes' lists. `ipfsmon query top-cids` has the exact numbers, from history."),
 					wanted("By peers", "peers", "peers", "The 20 CIDs that the most different peers wanted in one minute."),
@@ -27,8 +27,8 @@ func content() *board {
 				read:  "**How to read it:** parts of all received wants. dag-pb is files and folders, raw the leaves of files, dag-cbor other data; CIDv0 is always dag-pb with sha2-256.",
 				panels: []*panel{
 					share("codecs", "codec", "Codec", "Received wants by the codec of the CID. dag-pb and raw are nearly all on the public network."),
-					share("cid_versions", "cid_version", "CID version", "Received wants by the version of the CID. Version 0 is older content, or software that still makes it."),
-					share("hashes", "hash", "Hash", "Received wants by the hash function. identity: the data are in the CID, and nobody should have to ask."),
+					share("cid_versions", "cid_version", "CID version", "Received wants by the version of the CID. Version 0 is older content, or made by software that still uses it."),
+					share("hashes", "hash", "Hash", "Received wants by the hash function. identity: the CID contains the data, so nobody needs to request it."),
 					lines("Wants by codec", "cps", "Received wants per second by the codec of the CID.",
 						series("$tag_codec", `SELECT sum(wants) * 1000.0 / $__interval_ms FROM totals.codecs WHERE {w} GROUP BY {i}, codec fill(0)`)).minutes().stacked().size(12, 8),
 					lines("Data by codec", "Bps", "Bytes of blocks per second, both directions, by the codec of the CID. From history, which is kept for 7 days.",
@@ -64,5 +64,5 @@ func content() *board {
 	}
 }
 
-// noHistory is what a panel of history says where there is none.
+// noHistory is the text of a panel of history without data.
 const noHistory = "No history in this time. It is kept for 7 days (HistoryRetention) and can be off (History, Privacy)."

@@ -7,10 +7,10 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
-// Tag is what all dashboards are tagged with; their links to each other go by it.
+// Tag is the tag of all dashboards, by which they link to each other.
 const Tag = "ipfsmon"
 
-// Docs is where the links for reading go.
+// Docs is the address of the documents that dashboards link to.
 const Docs = "https://github.com/ipfsmon/ipfsmon/blob/main/docs/"
 
 // board is one dashboard.
@@ -21,7 +21,7 @@ type board struct {
 	rows             []row
 }
 
-// row is a part of a dashboard, headed by a line that says how to read it.
+// row is a part of a dashboard, with a line at its top that says how to read it.
 type row struct {
 	title  string
 	read   string
@@ -29,12 +29,12 @@ type row struct {
 	panels []*panel
 }
 
-// boards are all dashboards, in the order in which they are listed.
+// boards returns all dashboards, in the order in which they are listed.
 func boards() []*board {
 	return []*board{overview(), traffic(), content(), peers(), latency(), probe(), proxy(), pipeline()}
 }
 
-// Dashboards are the provisioned dashboards.
+// Dashboards returns the provisioned dashboards.
 func Dashboards() (all []dashboard.Dashboard) {
 	for _, b := range boards() {
 		all = append(all, b.build(DataSourceVariable()))
@@ -42,10 +42,10 @@ func Dashboards() (all []dashboard.Dashboard) {
 	return all
 }
 
-// Whole is all dashboards in one, for import by hand: the first rows are open,
-// the others ask for nothing before they are opened.
+// Whole returns all dashboards in one, for import by hand. The first rows are open;
+// the others query nothing until they are opened.
 func Whole() dashboard.Dashboard {
-	whole := &board{uid: "ipfsmon", title: "IPFS node monitor", help: "Everything that ipfsmon tells of an IPFS node: traffic, content, peers, latency, DHT probe, proxy, and the monitor itself."}
+	whole := &board{uid: "ipfsmon", title: "IPFS node monitor", help: "Everything that ipfsmon records of an IPFS node: traffic, content, peers, latency, DHT probe, proxy, and the monitor itself."}
 	for i, b := range boards() {
 		for _, r := range b.rows {
 			r.title, r.closed = b.title+": "+r.title, i > 0 || r.closed
@@ -54,13 +54,13 @@ func Whole() dashboard.Dashboard {
 		whole.variables = append(whole.variables, b.variables...)
 	}
 	v := DataSourceVariable()
-	// The import puts the data source in its place everywhere.
+	// The import replaces the data source everywhere.
 	v.Hide = ptr(dashboard.VariableHideHideVariable)
 	return whole.build(v)
 }
 
-// DataSourceVariable chooses among the data sources that speak InfluxQL, by
-// their names; without the pattern Grafana may take one that speaks Flux.
+// DataSourceVariable chooses among the data sources of InfluxQL, by their names;
+// without the pattern Grafana may choose one of Flux.
 func DataSourceVariable() dashboard.VariableModel {
 	v := newVariable()
 	v.Type, v.Name, v.Label = dashboard.VariableTypeDatasource, DataSource, ptr("Data source")
@@ -71,9 +71,9 @@ func DataSourceVariable() dashboard.VariableModel {
 	return v
 }
 
-// choice is a variable of all values that a tag has in the time chosen; field is
-// one of the measurement's. SHOW TAG VALUES would not do: InfluxDB 2 looks into
-// the bucket of history alone, whatever FROM says.
+// choice returns a variable with all values of a tag in the time range; field is a
+// field of the measurement. SHOW TAG VALUES does not work for this: InfluxDB 2 looks
+// only into the bucket of history, whatever FROM says.
 func choice(name, label, help, measurement, key, field string) dashboard.VariableModel {
 	query := fmt.Sprintf(`SELECT distinct(%[1]q) AS %[1]q FROM (SELECT last(%[2]s) AS n, %[1]q FROM totals.%[3]q WHERE $timeFilter GROUP BY %[1]q) WHERE $timeFilter`, key, field, measurement)
 	v := newVariable()
@@ -87,7 +87,7 @@ func choice(name, label, help, measurement, key, field string) dashboard.Variabl
 	return v
 }
 
-// newVariable is a variable without the keys that only variables of time have.
+// newVariable returns a variable without the keys that only interval variables have.
 func newVariable() dashboard.VariableModel {
 	v := *dashboard.NewVariableModel()
 	v.Auto, v.AutoMin, v.AutoCount = nil, nil, nil
@@ -105,9 +105,9 @@ func (b *board) build(source dashboard.VariableModel) dashboard.Dashboard {
 	d.Editable, d.Refresh, d.LiveNow = ptr(true), ptr("30s"), ptr(false)
 	d.GraphTooltip = ptr(dashboard.DashboardCursorSyncCrosshair)
 	d.Time = &dashboard.DashboardDashboardTime{From: "now-6h", To: "now"}
-	// What is shown is complete: batches are stored within a few seconds.
+	// 10 s back, the data are complete: batches are stored within a few seconds.
 	d.Timepicker = &dashboard.TimePickerConfig{NowDelay: ptr("10s")}
-	// Grafana 11.6 and later read it; newer ones bring it up to date.
+	// Grafana 11.6 and later can read it; newer ones migrate it.
 	d.SchemaVersion = 39
 	node := choice("node", "Node", "Names of the monitored nodes (MonitorName)", "node", "node", "connections")
 	if b.uid == "ipfsmon-probe" {
@@ -123,7 +123,7 @@ func (b *board) build(source dashboard.VariableModel) dashboard.Dashboard {
 	return d
 }
 
-// place lays the panels out from left to right and from top to bottom.
+// place arranges the panels from left to right and from top to bottom.
 func (b *board) place() (out []dashboard.PanelOrRowPanel) {
 	id, y := uint32(0), uint32(0)
 	next := func() *uint32 { id++; v := id; return &v }
@@ -156,7 +156,7 @@ func (b *board) place() (out []dashboard.PanelOrRowPanel) {
 	return out
 }
 
-// annotations are the notes that the monitor writes, and Grafana's own.
+// annotations returns the monitor's notes, and Grafana's own annotations.
 func annotations() []dashboard.AnnotationQuery {
 	kind, uid := "grafana", "-- Grafana --"
 	list := []dashboard.AnnotationQuery{{

@@ -16,8 +16,7 @@ const (
 	FluxSource     = "ipfsmon-flux"
 )
 
-// Files are all files that are made of this package, by their paths from the
-// top of the repository.
+// Files returns all generated files, by their paths from the top of the repository.
 func Files() (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, d := range Dashboards() {
@@ -62,8 +61,8 @@ func indented(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// importable adds what Grafana's import asks for: which data source takes the
-// place of ${DS_INFLUXDB}, and which Grafana and panels are needed.
+// importable adds what Grafana's import needs: the choice of the data source that
+// replaces ${DS_INFLUXDB}, and the required versions of Grafana and panels.
 func importable(d dashboard.Dashboard) ([]byte, error) {
 	requires := []required{
 		{"grafana", "grafana", "Grafana", "11.6.0"},
@@ -97,8 +96,8 @@ type required struct {
 	Version string `json:"version"`
 }
 
-// PanelTypes are the types of a dashboard's panels, each once, in the order in
-// which they come.
+// PanelTypes returns the types of a dashboard's panels, each once, in the order of
+// the panels.
 func PanelTypes(d dashboard.Dashboard) (kinds []string) {
 	seen := map[string]bool{"row": true}
 	for _, p := range AllPanels(d) {
@@ -110,7 +109,7 @@ func PanelTypes(d dashboard.Dashboard) (kinds []string) {
 	return kinds
 }
 
-// AllPanels are a dashboard's panels, those in closed rows too.
+// AllPanels returns a dashboard's panels, including those in closed rows.
 func AllPanels(d dashboard.Dashboard) (all []dashboard.Panel) {
 	for _, p := range d.Panels {
 		if p.Panel != nil {

@@ -15,14 +15,14 @@ func latency() *board {
 				title: "How fast others answer",
 				read:  "**How to read it:** from a want that the node sent to the answer. p50 is the middle, p99 the slow end; the scale is logarithmic. Of each minute; longer steps and several nodes show the worst.",
 				panels: []*panel{
-					quantiles("A block", "sent", "block", "From a want sent to the block. Tens to hundreds of milliseconds on the public network. A p99 of many seconds: peers that promise and do not give."),
+					quantiles("A block", "sent", "block", "From a want sent to the block. Tens to hundreds of milliseconds on the public network. A p99 of many seconds: peers that announce blocks and do not send them."),
 					quantiles("A HAVE", "sent", "have", "From a want sent to the HAVE. About one round trip."),
 					quantiles("A DONT_HAVE", "sent", "dont_have", "From a want sent to the DONT_HAVE. About one round trip; five seconds and more are peers that are overloaded."),
 				},
 			},
 			{
 				title: "How fast the node answers",
-				read:  "**How to read it:** from a want received to the answer sent. This is the node's own disk, CPU and queue: slow blocks here are felt by others.",
+				read:  "**How to read it:** from a want received to the answer sent. This is the node's own disk, CPU and queue: slow blocks here slow others down.",
 				panels: []*panel{
 					quantiles("A block", "received", "block", "From a want received to the block sent. Milliseconds from a good disk; rising with the number of peers is a queue."),
 					quantiles("A HAVE", "received", "have", "From a want received to the HAVE sent: one look into the index."),
@@ -37,7 +37,7 @@ func latency() *board {
 						series("$tag_direction $tag_answer", `SELECT sum(sum_us) / sum(answers) FROM totals.latency_totals WHERE {w} AND answers > 0 GROUP BY direction, answer`)).minutes().fixed("orange"),
 					lines("Answers", "cps", "Answers to wants that waited, per second, by kind and by the want's direction.",
 						series("$tag_direction $tag_answer", rate("latency_totals", "", "direction, answer", "answers"))).minutes().stacked(),
-					lines("Wants without an answer", "short", "Wants that wait for an answer now, both directions; each is given up after five minutes. It grows with peers that promise nothing.",
+					lines("Wants without an answer", "short", "Wants that wait for an answer now, both directions; each expires after five minutes. The number grows with peers that do not answer.",
 						series("$col", level("derived", "", "", "pending:waiting", "lost:given up for room"))).minutes().colors("waiting", "blue", "given up for room", "red"),
 				},
 			},
