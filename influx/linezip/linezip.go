@@ -5,10 +5,57 @@
 // reader of gzip accepts. Promised: decompression returns the input, for any
 // bytes; the only allocation is for an output larger than all before.
 //
+// # Why it exists
+//
+// Gzip of a general compressor is more than half of what a point costs. The
+// whole path, from events to a server's socket, was 3.9 to 5.0 times the rate of
+// influxdb-client-go with klauspost/compress at level 1, and is 8 times with this
+// package: decision 7 (docs/adr) has the reason, docs/performance.md the figures. Replace it by the library if that rate is not needed any more:
+// Writer.Append is all that others call.
+//
+// # How it works
+//
 // Lines of a batch are alike except for a CID, a peer, a few numbers and the
 // time. A general compressor looks up a match at each byte; linezip looks one up
 // only within a few bytes after a match, and then at intervals, since a long
 // stretch without a match is an identifier.
+//
+//  1. Append (linezip.go) cuts the input into blocks of blockSize bytes. Each
+//     has Huffman codes of its own; matches reach back across blocks, to window.
+//  2. Writer.search turns a block into sequences: so many literal bytes, then a
+//     match of a length at a distance, of eight bytes at least. A table by the
+//     hash of the next eight bytes knows where they were last; there is no chain
+//     to follow. After finely misses only each coarse-th byte is looked up,
+//     unless the batch is small.
+//  3. Writer.block counts the symbols of the sequences, of each sample-th one
+//     where there are many. Then a symbol that was not counted gets a code all
+//     the same (it weighs 1, a counted one seen), so that any sequence can be
+//     written. coder.build (codes.go) makes a Huffman code of the counts, of at
+//     most 14 bits for literals and lengths and 15 for distances.
+//  4. The block is written as RFC 1951 has dynamic blocks: the lengths of the
+//     codes (Writer.codes, section 3.2.7), the sequences, the end of the block.
+//     CRC32 and length of the input end the member.
+//
+// # The tables
+//
+// lengthCode and lengthBase, and the functions distCode and distBase, are the
+// tables of RFC 1951, section 3.2.5, computed and not copied; the
+// order in which lengths of codes are sent, lengthOrder, is the one of section
+// 3.2.7, and the only table that is copied. The codes
+// themselves are made for each block and are nowhere constants.
+//
+// # How to change it
+//
+// The constants below trade speed for size; each was moved until the output grew
+// beyond the bound in its comment. After a change run
+//
+//	go test ./influx/linezip                      the sizes stay within their bounds
+//	go test -fuzz FuzzAppend ./influx/linezip     the standard library reads what is written
+//	go test -bench . ./influx/linezip             time and size beside the library's
+//	make bench-influx                             the gates of the whole path
+//
+// What must not break: an output that the standard library's gzip does not read
+// back as the input is a lost batch, which the server rejects.
 package linezip
 
 import (

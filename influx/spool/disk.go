@@ -94,6 +94,7 @@ func (s *Spool) attach() error {
 			st.Holes++
 			st.HoleBytes += uint64(h.to - h.from)
 			s.quarantine(g, h.from, h.to)
+			st.Corruption = &CorruptionError{Segment: filepath.Base(g.path), Offset: h.from}
 		}
 		st.Points += g.points
 		st.Frames += g.frames
@@ -131,11 +132,12 @@ func (s *Spool) attach() error {
 	s.st.Restored += uint64(st.Points)
 	s.st.Holes += st.Holes
 	s.st.HoleBytes += st.HoleBytes
+	s.st.Corruption = cmp.Or(st.Corruption, s.st.Corruption)
 	s.st.Err = nil
 	s.signal(Backlog)
 	if st.Holes > 0 {
 		s.cfg.Log.Warn("spool: stretches of segments are damaged, or were written in part; they are kept in "+quarantineName,
-			"dir", s.cfg.Dir, "stretches", st.Holes, "bytes", st.HoleBytes)
+			"dir", s.cfg.Dir, "stretches", st.Holes, "bytes", st.HoleBytes, "err", st.Corruption)
 	}
 	return nil
 }
@@ -251,21 +253,24 @@ func (s *Spool) read(frames []*frame) *Batch {
 	for i, f := range frames {
 		data := f.data
 		if data == nil {
-			ok := false
-			var err error
+			err := error(&CorruptionError{Segment: filepath.Base(f.seg.path), Offset: f.off}) // of a segment that is gone
 			if of != f.seg {
 				if open != nil {
 					open.Close()
 				}
 				of, open = f.seg, nil
-				if open, err = s.cfg.FS.Open(f.seg.path); err != nil {
+				var e error
+				if open, e = s.cfg.FS.Open(f.seg.path); e != nil {
 					open = nil
+					if !errors.Is(e, fs.ErrNotExist) {
+						err = e
+					}
 				}
 			}
 			if open != nil {
-				data, ok, err = readFrame(open, f.ref)
+				data, err = readFrame(open, filepath.Base(f.seg.path), f.ref)
 			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err != nil && !isCorrupt(err) {
 				s.mu.Lock()
 				s.release(frames[i:])
 				f.seg.unread = true
@@ -274,8 +279,8 @@ func (s *Spool) read(frames []*frame) *Batch {
 				s.mu.Unlock()
 				break
 			}
-			if !ok {
-				s.damaged(f)
+			if err != nil {
+				s.damaged(f, err)
 				continue
 			}
 		}
@@ -297,7 +302,7 @@ func (s *Spool) read(frames []*frame) *Batch {
 }
 
 // damaged gives up one frame, whose bytes on disk are not what was written.
-func (s *Spool) damaged(f *frame) {
+func (s *Spool) damaged(f *frame, corrupt error) {
 	s.disk.Lock()
 	s.quarantine(f.seg, f.off, f.end())
 	s.disk.Unlock()
@@ -305,6 +310,7 @@ func (s *Spool) damaged(f *frame) {
 	s.settle(f)
 	s.st.Damaged += uint64(f.points)
 	s.losses[lostDamage] += int(f.points)
+	s.st.Corruption = corrupt
 	s.mu.Unlock()
 	s.report(false)
 }

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"bufio"
 	"encoding/binary"
 	"errors"
@@ -176,6 +177,10 @@ func TestFaultR4BitFlip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	refs, _, err := scan(bytes.NewReader(whole), int64(len(whole)))
+	if err != nil || len(refs) != 3 {
+		t.Fatalf("%d frames, %v", len(refs), err)
+	}
 	for i := range whole {
 		for _, bit := range []byte{1, 16, 128} {
 			m := newMemFS()
@@ -186,8 +191,19 @@ func TestFaultR4BitFlip(t *testing.T) {
 			if got := drain(t, s); len(got) != 2 {
 				t.Fatalf("bit %d of byte %d: %v, want two of three", bit, i, got)
 			}
-			if st := s.Stats(); st.Damaged+st.Holes != 1 {
+			st := s.Stats()
+			if st.Damaged+st.Holes != 1 {
 				t.Fatalf("bit %d of byte %d is not counted: %+v", bit, i, st)
+			}
+			var frame int64 // that has the bit
+			for _, r := range refs {
+				if r.off <= int64(i) {
+					frame = r.off
+				}
+			}
+			var corrupt *CorruptionError
+			if !errors.As(st.Corruption, &corrupt) || corrupt.Segment != filepath.Base(seg) || corrupt.Offset != frame {
+				t.Fatalf("bit %d of byte %d: %v, want a CorruptionError of %s at %d", bit, i, st.Corruption, filepath.Base(seg), frame)
 			}
 			s.Close()
 		}
@@ -639,7 +655,7 @@ func FuzzScan(f *testing.F) {
 		}
 		for _, r := range refs {
 			at += r.end() - r.off
-			if _, ok, err := readFrame(file, r); !ok || err != nil {
+			if _, err := readFrame(file, "", r); err != nil {
 				t.Fatalf("a frame that is none: %+v", r)
 			}
 		}

@@ -3,6 +3,8 @@ package spool
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 )
@@ -76,24 +78,44 @@ func parseHeader(b []byte, off int64) (r ref, ok bool) {
 // maxSeq keeps numbers far from overflow, whatever a file says.
 const maxSeq = 1 << 62
 
-// readFrame reads the payload of a frame and checks every byte of it.
-func readFrame(f io.ReaderAt, want ref) ([]byte, bool, error) {
+// CorruptionError is the error of bytes in a segment that are not what was
+// written: a disk that changed them, or a write that was cut short. It is about
+// these bytes alone; what follows them is read.
+type CorruptionError struct {
+	Segment string // the file's name
+	Offset  int64  // of the first byte of the frame, or of the stretch that is none
+}
+
+func (e *CorruptionError) Error() string {
+	return fmt.Sprintf("spool: segment %s is corrupt at offset %d", e.Segment, e.Offset)
+}
+
+// readFrame reads the payload of a frame of a segment and checks every byte of
+// it. The error is a *CorruptionError, or one of reading.
+func readFrame(f io.ReaderAt, segment string, want ref) ([]byte, error) {
+	corrupt := &CorruptionError{Segment: segment, Offset: want.off}
 	b := make([]byte, want.end()-want.off)
 	if n, err := f.ReadAt(b, want.off); n < len(b) {
 		if err == io.EOF {
-			return nil, false, nil
+			return nil, corrupt
 		}
-		return nil, false, err
+		return nil, err
 	}
 	r, ok := parseHeader(b, want.off)
 	if !ok || r != want {
-		return nil, false, nil
+		return nil, corrupt
 	}
 	at := len(b) - 4
 	if binary.LittleEndian.Uint32(b[at:]) != crc32.Checksum(b[:at], castagnoli) {
-		return nil, false, nil
+		return nil, corrupt
 	}
-	return b[headerSize:at:at], true, nil
+	return b[headerSize:at:at], nil
+}
+
+// isCorrupt is whether an error is about bytes that are not what was written.
+func isCorrupt(err error) bool {
+	var corrupt *CorruptionError
+	return errors.As(err, &corrupt)
 }
 
 // hole is a stretch of a segment that is no frame.
@@ -147,9 +169,10 @@ func scanAll(f io.ReaderAt, size int64) (refs []ref, holes []hole, err error) {
 		}
 		r, ok := parseHeader(head[:n], off)
 		if ok = ok && r.end() <= size; ok {
-			if _, ok, err = readFrame(f, r); err != nil {
+			if _, err = readFrame(f, "", r); err != nil && !isCorrupt(err) {
 				return nil, nil, err
 			}
+			ok = err == nil
 		}
 		if !ok {
 			off++

@@ -71,9 +71,9 @@ func Inspect(dir string, verify bool, data func(FrameInfo, []byte) error) ([]Seg
 			frame := FrameInfo{Number: r.seq, Offset: r.off, Kind: r.kind, Points: int(r.points), Bytes: int(r.length),
 				Since: time.Unix(0, r.since), Delivered: delivered.has(r.seq)}
 			if verify {
-				payload, ok, e := readFrame(f, r)
-				if e == nil && !ok {
-					frame.Damaged = true
+				payload, e := readFrame(f, info.Name, r)
+				if isCorrupt(e) {
+					frame.Damaged, e = true, nil
 					info.Damaged++
 				} else if e == nil && data != nil {
 					e = data(frame, payload)

@@ -104,6 +104,7 @@ type Stats struct {
 	Damaged      uint64 // points of damaged frames whose header was right
 	Holes        uint64 // stretches of segments that are no frame
 	HoleBytes    uint64
+	Corruption   error // the damage found last, a *CorruptionError; nil: none
 	DiskErrors   uint64
 	SyncErrors   uint64 // fsync failed; these are among DiskErrors
 	Err          error  // why batches are kept in memory only; nil: all is well
@@ -317,7 +318,7 @@ const (
 // written last; at the end all of them. The caller holds no lock but disk.
 func (s *Spool) report(end bool) {
 	s.mu.Lock()
-	losses, err := s.losses, s.st.Err
+	losses, err, corrupt := s.losses, s.st.Err, s.st.Corruption
 	s.losses = [reasons]int{}
 	s.mu.Unlock()
 	for why, n := range losses {
@@ -333,7 +334,7 @@ func (s *Spool) report(end bool) {
 		case lostSize:
 			line.Warn(s.cfg.Log, "spool: points dropped, their batch is larger than the spool may be", "points", n, "MaxBytes", s.cfg.MaxBytes)
 		case lostDamage:
-			line.Warn(s.cfg.Log, "spool: points are lost, the disk has changed or removed them; what bytes there are is in "+quarantineName, "points", n, "dir", s.cfg.Dir)
+			line.Warn(s.cfg.Log, "spool: points are lost, the disk has changed or removed them; what bytes there are is in "+quarantineName, "points", n, "dir", s.cfg.Dir, "err", corrupt)
 		case lostEnd:
 			line.Warn(s.cfg.Log, "spool: points dropped at the end, the disk does not take them", "points", n, "err", err)
 		}
@@ -485,14 +486,7 @@ func (s *Spool) Ack(b *Batch) {
 	b.frames, b.Data = nil, nil
 }
 
-// Return gives back what could not be delivered; Next gives it out again.
-func (s *Spool) Return(b *Batch) {
-	s.mu.Lock()
-	s.release(b.frames)
-	s.mu.Unlock()
-	b.frames, b.Data = nil, nil
-}
-
+// release has Next return frames again. The caller holds mu.
 func (s *Spool) release(frames []*frame) {
 	for _, f := range frames {
 		f.leased = false

@@ -173,14 +173,21 @@ func TestCursor(t *testing.T) {
 	}
 }
 
-func TestReturn(t *testing.T) {
+// putBack has Next return a batch again, as an error of the disk does.
+func putBack(s *Spool, b *Batch) {
+	s.mu.Lock()
+	s.release(b.frames)
+	s.mu.Unlock()
+}
+
+func TestPutBack(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir(), SyncEvery: time.Hour})
 	s.Put(0, 1, time.Now(), payload(0))
 	b, err := s.Next(t.Context(), Fresh)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Return(b)
+	putBack(s, b)
 	if got := drain(t, s); len(got) != 1 {
 		t.Errorf("got %v", got)
 	}
@@ -258,7 +265,7 @@ func TestEitherLane(t *testing.T) {
 	}
 	s.Put(0, 1, clock.now(), payload(4))
 	s.Ack(next(Fresh, 4))
-	s.Return(held)
+	putBack(s, held)
 	for n := range 3 {
 		s.Ack(next(Either, n+1)) // the backlog first
 	}
