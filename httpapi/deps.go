@@ -9,7 +9,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // Deps has the functions that answer the API's requests. They may be called from
@@ -33,7 +33,7 @@ type Deps struct {
 	// *Error, that is the answer.
 	Top func(kind string, n int) (any, error)
 	// Pipeline reads the monitor's counters.
-	Pipeline func() status.Pipeline
+	Pipeline func() pipeline.Pipeline
 	// Peers returns the number of open connections, and all known peers or the
 	// connected ones only.
 	Peers func(onlyConnected bool) (connections int, peers iter.Seq[PeerMetadata])

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // response records the route and the status of an answer, for the counters.
@@ -56,14 +56,14 @@ func (r *requests) add(route string, code int) {
 }
 
 // list returns the counts by route and code.
-func (r *requests) list() []status.Requests {
+func (r *requests) list() []pipeline.Requests {
 	r.mu.Lock()
-	out := make([]status.Requests, 0, len(r.count))
+	out := make([]pipeline.Requests, 0, len(r.count))
 	for k, n := range r.count {
-		out = append(out, status.Requests{Route: k.route, Code: k.code, Count: n})
+		out = append(out, pipeline.Requests{Route: k.route, Code: k.code, Count: n})
 	}
 	r.mu.Unlock()
-	slices.SortFunc(out, func(a, b status.Requests) int {
+	slices.SortFunc(out, func(a, b pipeline.Requests) int {
 		return cmp.Or(strings.Compare(a.Route, b.Route), cmp.Compare(a.Code, b.Code))
 	})
 	return out

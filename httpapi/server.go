@@ -23,7 +23,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
@@ -222,7 +222,7 @@ func (s *Server) Close() error {
 func (s *Server) Panics() uint64 { return s.guard.Panics() }
 
 // Stats returns the counters of the server.
-func (s *Server) Stats() status.HTTP {
+func (s *Server) Stats() pipeline.HTTP {
 	open, refused, evicted := s.conns.Stats()
-	return status.HTTP{Requests: s.requests.list(), Connections: uint64(open), Refused: refused, Evicted: evicted, Panics: s.guard.Panics()}
+	return pipeline.HTTP{Requests: s.requests.list(), Connections: uint64(open), Refused: refused, Evicted: evicted, Panics: s.guard.Panics()}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 const (
@@ -49,12 +49,12 @@ func fullDeps() Deps {
 	}
 	d.Kick = func(id string) bool { return id == "tcp-[::1]:5" }
 	d.Top = func(kind string, n int) (any, error) { return []map[string]any{{"name": kind, "count": n}}, nil }
-	d.Pipeline = func() status.Pipeline {
-		flows := status.Delivery{LastError: "x", SpoolError: "y", LagSeconds: 0.5}
-		return status.Pipeline{Derive: &status.Derive{}, Origin: &status.Origin{}, Privacy: []status.Privacy{{Sink: "stream", Mode: "raw"}}, Bus: status.Bus{Readers: []status.Reader{{Name: "stream"}}}, Stream: &status.Stream{Slow: []status.Slow{}},
-			Influx: &status.Influx{Delivery: flows, Destinations: []status.Destination{{Name: "main", URL: "http://influx", Delivery: flows}}},
-			Store:  &status.Store{Up: true, Restarts: 2, Stuck: 1, LastError: "no room"},
-			HTTP:   &status.HTTP{Requests: []status.Requests{{Route: "other", Code: 404, Count: 1}}}}
+	d.Pipeline = func() pipeline.Pipeline {
+		flows := pipeline.Delivery{LastError: "x", SpoolError: "y", LagSeconds: 0.5}
+		return pipeline.Pipeline{Derive: &pipeline.Derive{}, Origin: &pipeline.Origin{}, Privacy: []pipeline.Privacy{{Sink: "stream", Mode: "raw"}}, Bus: pipeline.Bus{Readers: []pipeline.Reader{{Name: "stream"}}}, Stream: &pipeline.Stream{Slow: []pipeline.Slow{}},
+			Influx: &pipeline.Influx{Delivery: flows, Destinations: []pipeline.Destination{{Name: "main", URL: "http://influx", Delivery: flows}}},
+			Store:  &pipeline.Store{Up: true, Restarts: 2, Stuck: 1, LastError: "no room"},
+			HTTP:   &pipeline.HTTP{Requests: []pipeline.Requests{{Route: "other", Code: 404, Count: 1}}}}
 	}
 	agent, latency := event.Text("kubo/0.43.0"), int64(5)
 	d.Peers = func(onlyConnected bool) (int, iter.Seq[PeerMetadata]) {
@@ -279,7 +279,7 @@ func TestStats(t *testing.T) {
 	for i := range 20 { // names that a caller makes up are not kept
 		s.ask(t, "GET", fmt.Sprint("/made/up/", i), "", "")
 	}
-	want := []status.Requests{
+	want := []pipeline.Requests{
 		{Route: base + "/ping", Code: 200, Count: 3},
 		{Route: base + "/subscribers/:id", Code: 401, Count: 1},
 		{Route: "other", Code: 404, Count: 20},

@@ -13,7 +13,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // AlertRule is an alert as a test needs it; package influx_test makes them.
@@ -132,7 +132,7 @@ func AlertsAreTrue(t *testing.T, rules []AlertRule) {
 						at := end.Add(-time.Duration(age)*time.Minute - 5*time.Second).UnixNano()
 						s := &event.Sample{Interval: time.Minute, Conns: m.conns}
 						s.Traffic[event.Received].WantHave = m.wants
-						pipe := &status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Dropped: m.dropped, SpoolFull: m.full}}}
+						pipe := &pipeline.Pipeline{Influx: &pipeline.Influx{Delivery: pipeline.Delivery{Dropped: m.dropped, SpoolFull: m.full}}}
 						write(node, seen{Event: &event.Event{Time: at, Kind: event.KindSample, Sample: s}, node: node, pipe: pipe, starts: m.starts})
 						write(node, seen{Event: &event.Event{Time: at + 1, Kind: event.KindSummary, Summary: &event.Summary{Interval: time.Minute, Duplicates: [2]uint64{m.duplicates, 0}}}, node: node})
 					}

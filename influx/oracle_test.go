@@ -29,7 +29,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/lineproto"
 	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // The oracle computes the answer to each question from the events that two
@@ -49,7 +49,7 @@ type oracle struct {
 type seen struct {
 	*event.Event
 	node string
-	pipe *status.Pipeline // of a sample
+	pipe *pipeline.Pipeline // of a sample
 
 	starts bool // the node did before it
 }
@@ -75,7 +75,7 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 		traffic := [2]event.Traffic{}
 		lost, cpu := uint64(0), 0.0
 		bytes := int64(0)
-		emit := func(e event.Event, pipe *status.Pipeline) {
+		emit := func(e event.Event, pipe *pipeline.Pipeline) {
 			s := seen{Event: &e, node: node, pipe: pipe}
 			write(node, s)
 			o.all = append(o.all, s)
@@ -166,11 +166,11 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 				s.Agents = append(s.Agents, event.AgentCount{Agent: "gone", Peers: 99})
 				s.Protocols = append(s.Protocols, event.ProtocolCount{Protocol: "/gone", Peers: 99})
 			}
-			emit(event.Event{Time: at, Kind: event.KindSample, Sample: s}, &status.Pipeline{
-				Capture: status.Capture{Limited: 3 * lost, Undecoded: lost, Panics: lost / 3},
-				Bus:     status.Bus{Published: 100 * lost, HeldBytes: uint64(m % 5 * 100), Readers: []status.Reader{{Missed: lost / 2}, {Missed: lost / 4}}},
-				Stream:  &status.Stream{Subscribers: uint64(m % 3), DroppedEvents: 4 * lost},
-				Influx:  &status.Influx{Delivery: status.Delivery{Accepted: 50 * lost, Stored: 49 * lost, Dropped: lost, Rejected: 2 * lost, Queued: uint64(m), QueueBytes: uint64(m * 10), LagSeconds: float64(m % 17)}}})
+			emit(event.Event{Time: at, Kind: event.KindSample, Sample: s}, &pipeline.Pipeline{
+				Capture: pipeline.Capture{Limited: 3 * lost, Undecoded: lost, Panics: lost / 3},
+				Bus:     pipeline.Bus{Published: 100 * lost, HeldBytes: uint64(m % 5 * 100), Readers: []pipeline.Reader{{Missed: lost / 2}, {Missed: lost / 4}}},
+				Stream:  &pipeline.Stream{Subscribers: uint64(m % 3), DroppedEvents: 4 * lost},
+				Influx:  &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: 50 * lost, Stored: 49 * lost, Dropped: lost, Rejected: 2 * lost, Queued: uint64(m), QueueBytes: uint64(m * 10), LagSeconds: float64(m % 17)}}})
 			u := &event.Summary{Interval: time.Minute, UniqueCIDs: [2]uint64{uint64(len(byCID)), 3}, UniquePeers: [2]uint64{uint64(len(byPeer)), 2},
 				Missed: uint64(m % 3), Pending: m, Lost: uint64(m % 2),
 				Duplicates: [2]uint64{uint64(r.IntN(9)), uint64(r.IntN(9))}, Rebroadcasts: [2]uint64{uint64(r.IntN(9)), 0}}
@@ -924,11 +924,11 @@ func filledStore(t *testing.T, history bool, fill func(write func(node string, e
 	}
 	var lines [schema.Kinds][]byte
 	encoders := map[string]*lineproto.Encoder{}
-	var pipe status.Pipeline
+	var pipe pipeline.Pipeline
 	fill(func(node string, e seen) {
 		if encoders[node] == nil || e.starts {
 			encoders[node] = lineproto.NewEncoder(node, history)
-			encoders[node].SetPipeline(func() status.Pipeline { return pipe })
+			encoders[node].SetPipeline(func() pipeline.Pipeline { return pipe })
 		}
 		if e.pipe != nil {
 			pipe = *e.pipe

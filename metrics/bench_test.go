@@ -12,7 +12,7 @@ const scrapeGate = 50 * time.Millisecond
 // each has an agent and a protocol of its own and three streams, which capture
 // would not even let through. It fails if a scrape is too slow.
 func BenchmarkScrape50kPeers(b *testing.B) {
-	m := newTest(b, Config{Pipeline: pipeline})
+	m := newTest(b, Config{Pipeline: everyPart})
 	m.take(invented(50_000))
 	h := m.Handler()
 	b.ReportAllocs()

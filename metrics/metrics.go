@@ -25,7 +25,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // maxScrapes is the most concurrent scrapes of Handler; more are answered with 503.
@@ -37,7 +37,7 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Pipeline reads the monitor's counters; nil: there are none. Each scrape
 	// calls it once, from any goroutine.
-	Pipeline func() status.Pipeline
+	Pipeline func() pipeline.Pipeline
 	// Version is ipfsmon's, Kubo that of kubo, Monitor the monitor's name: the
 	// labels of ipfsmon_info.
 	Version, Kubo, Monitor string
@@ -157,7 +157,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 			ch <- metric
 		}
 	}
-	var p *status.Pipeline
+	var p *pipeline.Pipeline
 	if m.cfg.Pipeline != nil {
 		read := m.cfg.Pipeline()
 		p = &read

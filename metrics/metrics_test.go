@@ -24,7 +24,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -43,31 +43,31 @@ func golden(t *testing.T, path, got string) {
 
 func TestDoc(t *testing.T) { golden(t, filepath.Join("..", "docs", "prometheus.md"), Doc()) }
 
-// pipeline has a different number in every field.
-func pipeline() status.Pipeline {
-	return status.Pipeline{
-		Capture: status.Capture{
-			Received: status.Traffic{Messages: 1, WantBlock: 2, WantHave: 3, Cancel: 4, Have: 5, DontHave: 6, Blocks: 7, BlockBytes: 8, Truncated: 9},
-			Sent:     status.Traffic{Messages: 11, WantBlock: 12, WantHave: 13, Cancel: 14, Have: 15, DontHave: 16, Blocks: 17, BlockBytes: 18, Truncated: 19},
+// everyPart has a different number in every field.
+func everyPart() pipeline.Pipeline {
+	return pipeline.Pipeline{
+		Capture: pipeline.Capture{
+			Received: pipeline.Traffic{Messages: 1, WantBlock: 2, WantHave: 3, Cancel: 4, Have: 5, DontHave: 6, Blocks: 7, BlockBytes: 8, Truncated: 9},
+			Sent:     pipeline.Traffic{Messages: 11, WantBlock: 12, WantHave: 13, Cancel: 14, Have: 15, DontHave: 16, Blocks: 17, BlockBytes: 18, Truncated: 19},
 			Limited:  20, Undecoded: 21, Panics: 22, HTTPMessages: 123, HTTPBlocks: 124, HTTPBlockBytes: 125,
 		},
-		Bus: status.Bus{Published: 30, Held: 31, HeldBytes: 32, Readers: []status.Reader{
+		Bus: pipeline.Bus{Published: 30, Held: 31, HeldBytes: 32, Readers: []pipeline.Reader{
 			{Name: "stream", Read: 33, Missed: 34, Behind: 35}, {Name: "influx", Read: 36, Missed: 37, Behind: 38}}},
-		Stream: &status.Stream{Slow: []status.Slow{{ID: "tcp-127.0.0.1:4001", DroppedFrames: 2, DroppedEvents: 3}}, Subscribers: 40, Accepted: 41, Refused: 42, FailedHandshakes: 43, Events: 44, OfferedRawBytes: 45,
+		Stream: &pipeline.Stream{Slow: []pipeline.Slow{{ID: "tcp-127.0.0.1:4001", DroppedFrames: 2, DroppedEvents: 3}}, Subscribers: 40, Accepted: 41, Refused: 42, FailedHandshakes: 43, Events: 44, OfferedRawBytes: 45,
 			OfferedBytes: 46, SentFrames: 47, SentBytes: 48, DroppedFrames: 49, Panics: 50, FailedTokens: 51, BatchedEvents: 52,
 			SentEvents: 53, DroppedEvents: 54, Kicked: 55},
-		Derive: &status.Derive{Events: 80, Wants: 81, Matched: 82, Unmatched: 83, Expired: 84, Lost: 85, RepeatsLost: 86, Latencies: 87,
+		Derive: &pipeline.Derive{Events: 80, Wants: 81, Matched: 82, Unmatched: 83, Expired: 84, Lost: 85, RepeatsLost: 86, Latencies: 87,
 			LatenciesHeld: 88, Refused: 89, Pending: 90, Held: 91, Panics: 92},
-		Origin:  &status.Origin{Gateways: 95},
-		Clock:   status.ClockSteps{Back: 98, Forward: 99},
-		Privacy: []status.Privacy{{Sink: "influx", Mode: "raw", Panics: 96}, {Sink: "stream", Mode: "aggregate", Panics: 97}},
-		Influx: &status.Influx{Events: 60, Panics: 68, Destinations: []status.Destination{
-			{Name: "main", URL: "http://influx", Delivery: status.Delivery{Accepted: 61, Stored: 62, Dropped: 63, Rejected: 64, Queued: 65, QueueBytes: 66,
+		Origin:  &pipeline.Origin{Gateways: 95},
+		Clock:   pipeline.ClockSteps{Back: 98, Forward: 99},
+		Privacy: []pipeline.Privacy{{Sink: "influx", Mode: "raw", Panics: 96}, {Sink: "stream", Mode: "aggregate", Panics: 97}},
+		Influx: &pipeline.Influx{Events: 60, Panics: 68, Destinations: []pipeline.Destination{
+			{Name: "main", URL: "http://influx", Delivery: pipeline.Delivery{Accepted: 61, Stored: 62, Dropped: 63, Rejected: 64, Queued: 65, QueueBytes: 66,
 				LagSeconds: 6.7, Failing: true, LastError: "x", Damaged: 161, Expired: 162, Others: 163, Restored: 164, SpoolBytes: 165, SpoolFull: 0.166,
 				SpoolError: "y", BatchSize: 167, Requests: 168}},
-			{Name: "cloud", Delivery: status.Delivery{Accepted: 261, Stored: 262}}}},
-		Store: &status.Store{Up: true, Restarts: 72, Stuck: 73, Hung: 74},
-		HTTP: &status.HTTP{Requests: []status.Requests{{Route: "/metrics", Code: 200, Count: 70}, {Route: "other", Code: 404, Count: 71}},
+			{Name: "cloud", Delivery: pipeline.Delivery{Accepted: 261, Stored: 262}}}},
+		Store: &pipeline.Store{Up: true, Restarts: 72, Stuck: 73, Hung: 74},
+		HTTP: &pipeline.HTTP{Requests: []pipeline.Requests{{Route: "/metrics", Code: 200, Count: 70}, {Route: "other", Code: 404, Count: 71}},
 			Connections: 72, Panics: 73},
 	}
 }
@@ -115,7 +115,7 @@ func page(t testing.TB, h http.Handler) string {
 
 // TestGolden holds names, types, labels, help and values of all metrics.
 func TestGolden(t *testing.T) {
-	m := newTest(t, Config{Pipeline: pipeline})
+	m := newTest(t, Config{Pipeline: everyPart})
 	m.take(sample())
 	got := page(t, m.Handler())
 	golden(t, filepath.Join("testdata", "metrics.prom"), got)
@@ -144,7 +144,7 @@ func TestNothingYet(t *testing.T) {
 	got := page(t, newTest(t, Config{}).Handler())
 	require.NotContains(t, got, "plugin_metric_export")
 	require.Contains(t, got, "ipfsmon_info{")
-	got = page(t, newTest(t, Config{Pipeline: func() status.Pipeline { return status.Pipeline{} }}).Handler())
+	got = page(t, newTest(t, Config{Pipeline: func() pipeline.Pipeline { return pipeline.Pipeline{} }}).Handler())
 	require.Contains(t, got, "ipfsmon_bus_published_events_total 0\n")
 	require.NotContains(t, got, "ipfsmon_influx")
 	require.NotContains(t, got, "ipfsmon_stream")
@@ -155,7 +155,7 @@ func TestRegisterAndUnregister(t *testing.T) {
 	other := prometheus.NewGauge(prometheus.GaugeOpts{Name: "other", Help: "of the node"})
 	reg.MustRegister(other)
 	h := promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
-	m := newTest(t, Config{Registerer: reg, Pipeline: pipeline})
+	m := newTest(t, Config{Registerer: reg, Pipeline: everyPart})
 	require.Contains(t, page(t, h), "ipfsmon_info{")
 
 	// A second monitor leaves the first where it is, also when it goes.
@@ -220,7 +220,7 @@ func TestFaults(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "other", Help: "of the node"}))
 	log, lines := guardtest.New()
-	m := newTest(t, Config{Registerer: reg, Logger: log, Pipeline: func() status.Pipeline { panic("here") }})
+	m := newTest(t, Config{Registerer: reg, Logger: log, Pipeline: func() pipeline.Pipeline { panic("here") }})
 	var got string
 	for range 2 {
 		got = page(t, promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
@@ -232,13 +232,13 @@ func TestFaults(t *testing.T) {
 	lines.Once(t, "metrics: collect", "metrics.TestFaults.func")
 	lines.Once(t, "metrics: read a sample", "metrics.(*Metrics).take")
 
-	p := pipeline()
-	p.Bus.Readers = append(p.Bus.Readers, p.Bus.Readers[0], status.Reader{Name: "\xff"})
+	p := everyPart()
+	p.Bus.Readers = append(p.Bus.Readers, p.Bus.Readers[0], pipeline.Reader{Name: "\xff"})
 	e := sample()
 	e.Sample.Peers = append(e.Sample.Peers, e.Sample.Peers...)
 	e.Sample.Protocols = append(e.Sample.Protocols, event.ProtocolCount{Protocol: "\xff\xfe"}, e.Sample.Protocols[0])
 	e.Sample.Streams = append(e.Sample.Streams, event.StreamCount{Protocol: "/x", Direction: "sideways", Streams: 1}, e.Sample.Streams[0])
-	m = newTest(t, Config{Pipeline: func() status.Pipeline { return p }})
+	m = newTest(t, Config{Pipeline: func() pipeline.Pipeline { return p }})
 	m.take(e)
 	m.take(&event.Event{Kind: event.KindSample})
 	got = page(t, m.Handler())
@@ -255,7 +255,7 @@ func TestScrapes(t *testing.T) {
 		e.Sample.Agents = append(e.Sample.Agents, event.AgentCount{Agent: event.Clean(raw, event.MaxAgentText), Peers: 1})
 		e.Sample.Protocols = append(e.Sample.Protocols, event.ProtocolCount{Protocol: event.Text(raw), Peers: 1}) // not even cleaned
 	}
-	m := newTest(t, Config{Pipeline: pipeline})
+	m := newTest(t, Config{Pipeline: everyPart})
 	m.take(e)
 	got := page(t, m.Handler())
 	for line := range strings.Lines(got) {

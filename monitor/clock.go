@@ -6,7 +6,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // A step of the wall clock is told if it is longer than clockTolerance. It is
@@ -55,8 +55,8 @@ func (w *clockWatch) look() *event.Event {
 	return &event.Event{Time: wall, Kind: event.KindClockStep, ClockStep: &event.ClockStep{By: by}}
 }
 
-func (w *clockWatch) status() status.ClockSteps {
-	return status.ClockSteps{Back: w.back.Load(), Forward: w.forward.Load()}
+func (w *clockWatch) status() pipeline.ClockSteps {
+	return pipeline.ClockSteps{Back: w.back.Load(), Forward: w.forward.Load()}
 }
 
 // watchClock publishes steps of the clock until done is closed.

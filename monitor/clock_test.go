@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 func TestClockSteps(t *testing.T) {
@@ -38,7 +38,7 @@ func TestClockSteps(t *testing.T) {
 	is(pass(10*365*24*time.Hour), 10*365*24*time.Hour)
 	is(pass(-10*365*24*time.Hour), -10*365*24*time.Hour)
 	is(pass(3*time.Second), 3*time.Second)
-	require.Equal(t, status.ClockSteps{Back: 2, Forward: 2}, w.status())
+	require.Equal(t, pipeline.ClockSteps{Back: 2, Forward: 2}, w.status())
 
 	real := newClockWatch()
 	for range 100 {

@@ -11,7 +11,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/httpapi/broadcast"
 	"github.com/ipfsmon/ipfsmon/influx/delivery"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/introspect/ui"
 	"github.com/ipfsmon/ipfsmon/privacy"
 	"github.com/ipfsmon/ipfsmon/stream"
@@ -74,16 +74,16 @@ func (m *Monitor) subscribers() []httpapi.Subscriber {
 const maxFilterText = 4 << 10
 
 // pipeline reads the counters of every part.
-func (m *Monitor) pipeline() status.Pipeline {
+func (m *Monitor) pipeline() pipeline.Pipeline {
 	b := m.bus.Stats()
-	p := status.Pipeline{
-		Capture: status.Capture{
-			Received: status.Traffic(m.capture.Traffic(event.Libp2p, event.Received)),
-			Sent:     status.Traffic(m.capture.Traffic(event.Libp2p, event.Sent)),
+	p := pipeline.Pipeline{
+		Capture: pipeline.Capture{
+			Received: pipeline.Traffic(m.capture.Traffic(event.Libp2p, event.Received)),
+			Sent:     pipeline.Traffic(m.capture.Traffic(event.Libp2p, event.Sent)),
 			Limited:  m.capture.Limited(), Panics: m.capture.Panics(),
 		},
-		Bus:     status.Bus{Published: b.Published, Held: uint64(b.Held), HeldBytes: uint64(b.Bytes), Readers: []status.Reader{}},
-		Privacy: []status.Privacy{},
+		Bus:     pipeline.Bus{Published: b.Published, Held: uint64(b.Held), HeldBytes: uint64(b.Bytes), Readers: []pipeline.Reader{}},
+		Privacy: []pipeline.Privacy{},
 		Clock:   m.clock.status(),
 	}
 	web := m.capture.Traffic(event.HTTP, event.Received)
@@ -92,28 +92,28 @@ func (m *Monitor) pipeline() status.Pipeline {
 		p.Capture.Panics += m.watched.Panics()
 	}
 	for _, r := range b.Readers {
-		p.Bus.Readers = append(p.Bus.Readers, status.Reader{Name: r.Name, Read: r.Read, Missed: r.Missed, Behind: r.Behind})
+		p.Bus.Readers = append(p.Bus.Readers, pipeline.Reader{Name: r.Name, Read: r.Read, Missed: r.Missed, Behind: r.Behind})
 	}
 	if !m.up.Load() {
 		return p // the parts are still being made
 	}
 	if m.derive != nil {
 		d := m.derive.Stats()
-		p.Derive = &status.Derive{
+		p.Derive = &pipeline.Derive{
 			Events: d.Events, Wants: d.Wants, Matched: d.Matched, Unmatched: d.Unmatched, Expired: d.Expired, Lost: d.Lost, RepeatsLost: d.RepeatsLost,
 			Latencies: d.Latencies, LatenciesHeld: d.LatenciesHeld, Refused: d.Refused, Pending: uint64(d.Pending), Held: uint64(d.Held), Panics: d.Panics,
 		}
 	}
 	if m.origin != nil {
-		p.Origin = &status.Origin{Gateways: uint64(m.origin.Gateways())}
+		p.Origin = &pipeline.Origin{Gateways: uint64(m.origin.Gateways())}
 		p.Capture.Panics += m.origin.Panics()
 	}
 	for _, sink := range slices.Sorted(maps.Keys(m.filters)) {
-		p.Privacy = append(p.Privacy, status.Privacy{Sink: sink, Mode: string(m.filters[sink].Mode()), Panics: m.filters[sink].Panics()})
+		p.Privacy = append(p.Privacy, pipeline.Privacy{Sink: sink, Mode: string(m.filters[sink].Mode()), Panics: m.filters[sink].Panics()})
 	}
 	if m.stream != nil {
 		s := m.stream.Stats()
-		p.Stream = &status.Stream{
+		p.Stream = &pipeline.Stream{
 			Subscribers: uint64(len(s.Subscribers)), Accepted: s.Accepted, Refused: s.Refused,
 			FailedHandshakes: s.FailedHandshakes, FailedTokens: s.FailedTokens, Events: s.Events, BatchedEvents: s.BatchedEvents,
 			OfferedRawBytes: s.OfferedRawBytes, OfferedBytes: s.OfferedBytes,
@@ -124,9 +124,9 @@ func (m *Monitor) pipeline() status.Pipeline {
 	}
 	if m.influx != nil {
 		i := m.influx.Stats()
-		p.Influx = &status.Influx{Events: i.Events, Delivery: deliveryStatus(i.Delivery), Panics: i.Panics, Destinations: []status.Destination{}}
+		p.Influx = &pipeline.Influx{Events: i.Events, Delivery: deliveryStatus(i.Delivery), Panics: i.Panics, Destinations: []pipeline.Destination{}}
 		for _, d := range i.Destinations {
-			p.Influx.Destinations = append(p.Influx.Destinations, status.Destination{Name: d.Name, URL: d.URL, Delivery: deliveryStatus(d.Delivery)})
+			p.Influx.Destinations = append(p.Influx.Destinations, pipeline.Destination{Name: d.Name, URL: d.URL, Delivery: deliveryStatus(d.Delivery)})
 		}
 	}
 	if m.watched.Store != nil {
@@ -143,8 +143,8 @@ func (m *Monitor) pipeline() status.Pipeline {
 	return p
 }
 
-func deliveryStatus(d delivery.Delivery) status.Delivery {
-	out := status.Delivery{
+func deliveryStatus(d delivery.Delivery) pipeline.Delivery {
+	out := pipeline.Delivery{
 		Accepted: d.Accepted, Stored: d.Stored, Dropped: d.Dropped, Damaged: d.Damaged, Rejected: d.Rejected, Expired: d.Expired,
 		Others: d.Others, Restored: d.Restored, Queued: uint64(d.Queued), QueueBytes: uint64(d.Bytes), LagSeconds: d.Lag.Seconds(),
 		SpoolBytes: uint64(d.Spooled), SpoolFull: d.Full, BatchSize: uint64(d.BatchSize), Requests: uint64(d.Requests),
@@ -157,17 +157,17 @@ func deliveryStatus(d delivery.Delivery) status.Delivery {
 }
 
 // slow names the subscribers that did not get all.
-func slow(all []stream.SubscriberStats) []status.Slow {
-	out := []status.Slow{} // never null in JSON
+func slow(all []stream.SubscriberStats) []pipeline.Slow {
+	out := []pipeline.Slow{} // never null in JSON
 	for _, s := range all {
 		if s.DroppedFrames > 0 || s.DroppedEvents > 0 {
-			out = append(out, status.Slow{ID: s.ID, DroppedFrames: s.DroppedFrames, DroppedEvents: s.DroppedEvents})
+			out = append(out, pipeline.Slow{ID: s.ID, DroppedFrames: s.DroppedFrames, DroppedEvents: s.DroppedEvents})
 		}
 	}
-	slices.SortFunc(out, func(a, b status.Slow) int {
+	slices.SortFunc(out, func(a, b pipeline.Slow) int {
 		return cmp.Or(cmp.Compare(b.DroppedEvents, a.DroppedEvents), cmp.Compare(a.ID, b.ID))
 	})
-	return out[:min(len(out), status.MaxSlow)]
+	return out[:min(len(out), pipeline.MaxSlow)]
 }
 
 // topEntry is one row of the HTTP API's /top.

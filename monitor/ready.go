@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 const (
@@ -72,7 +72,7 @@ func joined(all []string) error {
 }
 
 // look reads the counters, as they are now.
-func (r *readiness) look(p *status.Pipeline, now time.Time) {
+func (r *readiness) look(p *pipeline.Pipeline, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var fails []string

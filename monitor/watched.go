@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 )
 
@@ -36,7 +36,7 @@ type Watched struct {
 	// and the bus is still open.
 	Publish func(publish func(*event.Event) bool) (end func())
 	// Store reads the state of the embedded InfluxDB; nil: there is none.
-	Store func() status.Store
+	Store func() pipeline.Store
 	// Panics is how many panics the host's program caught besides the monitor's
 	// own; nil: it counts none.
 	Panics func() uint64

@@ -23,7 +23,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
@@ -37,7 +37,7 @@ type Options struct {
 	Flags    func(*monitor.Config)  // above the environment
 	Started  func(*monitor.Monitor) // called once when the monitor runs; must return soon
 	// Store reads the state of the embedded InfluxDB; nil: there is none.
-	Store func() status.Store
+	Store func() pipeline.Store
 }
 
 // Plugin is the kubo plugin. One value serves one node.

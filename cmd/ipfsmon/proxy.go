@@ -26,7 +26,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/internal/paths"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 	"github.com/ipfsmon/ipfsmon/monitor"
@@ -290,7 +290,7 @@ func runProxy(c *cli.Context) error {
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	var storeStats func() status.Store
+	var storeStats func() pipeline.Store
 	if mc.DataFolder != "" && (mc.InfluxDB == nil || mc.InfluxDB.URL == "") {
 		var child *embedded.Child
 		if child, err = startStore(context.WithoutCancel(ctx), mc); err != nil {
@@ -307,7 +307,7 @@ func runProxy(c *cli.Context) error {
 }
 
 // serveProxy runs proxy and monitor until ctx ends.
-func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.Config, storeStats func() status.Store) error {
+func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.Config, storeStats func() pipeline.Store) error {
 	log := slog.Default()
 	b := bus.New(bus.Config{})
 	seen := capture.New(b, log)

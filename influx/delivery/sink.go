@@ -17,7 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/lineproto"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
@@ -48,7 +48,7 @@ type Sink struct {
 type encoder interface {
 	Prepare(*event.Event)
 	Append([schema.Kinds][]byte, *event.Event) ([schema.Kinds][]byte, [schema.Kinds]int)
-	SetPipeline(func() status.Pipeline)
+	SetPipeline(func() pipeline.Pipeline)
 	TagFull(measurement, tag, value string)
 }
 
@@ -106,7 +106,7 @@ func (s *Sink) Close() error {
 
 // SetPipeline gives the sink what reads the monitor's own counters, for the
 // measurement pipeline. It is called before Run.
-func (s *Sink) SetPipeline(read func() status.Pipeline) { s.enc.SetPipeline(read) }
+func (s *Sink) SetPipeline(read func() pipeline.Pipeline) { s.enc.SetPipeline(read) }
 
 // Run reads events until the bus is closed or ctx is done, then stores what it
 // has, for at most five seconds. The error reports how many points were left

@@ -10,7 +10,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // publish gives events to a sink through a bus, waits until they are settled,
@@ -28,8 +28,8 @@ func publishOver(t *testing.T, cfg client.Config, events []*event.Event, over, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.SetPipeline(func() status.Pipeline {
-		return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Accepted: s.Stats().Accepted}}}
+	s.SetPipeline(func() pipeline.Pipeline {
+		return pipeline.Pipeline{Influx: &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: s.Stats().Accepted}}}
 	})
 	err = influxtest.RunOver(t, s.Run, events, over, settle, func() bool {
 		st := s.Stats()

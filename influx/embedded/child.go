@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
@@ -91,7 +91,7 @@ type Child struct {
 	addr  string
 	pid   int
 	since time.Time // of up, or of not being it
-	stats status.Store
+	stats pipeline.Store
 }
 
 // Supervise starts a store as a child process and returns when it answers. The
@@ -164,7 +164,7 @@ func (c *Child) PID() int {
 func (c *Child) Restarts() int { return int(c.Stats().Restarts) }
 
 // Stats is how the store stands, and what became of it since Supervise.
-func (c *Child) Stats() status.Store {
+func (c *Child) Stats() pipeline.Store {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st := c.stats

@@ -12,7 +12,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 const Time = 1_760_000_000_000_000_000
@@ -86,13 +86,13 @@ func Events() []*event.Event {
 }
 
 // Pipeline is the monitor's own counters, all different.
-func Pipeline() status.Pipeline {
-	return status.Pipeline{
-		Capture: status.Capture{Limited: 1, Undecoded: 2, Panics: 3},
-		Bus:     status.Bus{Published: 4, Held: 5, HeldBytes: 6, Readers: []status.Reader{{Missed: 7}, {Missed: 8}}},
-		Stream:  &status.Stream{Subscribers: 9, DroppedEvents: 10, Panics: 11},
-		Influx:  &status.Influx{Delivery: status.Delivery{Accepted: 12, Stored: 13, Dropped: 14, Rejected: 15, Queued: 16, QueueBytes: 17, LagSeconds: 1.5, SpoolBytes: 19, SpoolFull: 0.02}},
-		HTTP:    &status.HTTP{Panics: 18},
+func Pipeline() pipeline.Pipeline {
+	return pipeline.Pipeline{
+		Capture: pipeline.Capture{Limited: 1, Undecoded: 2, Panics: 3},
+		Bus:     pipeline.Bus{Published: 4, Held: 5, HeldBytes: 6, Readers: []pipeline.Reader{{Missed: 7}, {Missed: 8}}},
+		Stream:  &pipeline.Stream{Subscribers: 9, DroppedEvents: 10, Panics: 11},
+		Influx:  &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: 12, Stored: 13, Dropped: 14, Rejected: 15, Queued: 16, QueueBytes: 17, LagSeconds: 1.5, SpoolBytes: 19, SpoolFull: 0.02}},
+		HTTP:    &pipeline.HTTP{Panics: 18},
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // Encoder makes lines of InfluxDB's line protocol of events. It remembers the
@@ -23,8 +23,8 @@ import (
 type Encoder struct {
 	node      string // escaped
 	noHistory bool
-	pipeline  func() status.Pipeline // nil: no points of it
-	monitor   *status.Pipeline       // what it told last, for the next sample
+	pipeline  func() pipeline.Pipeline // nil: no points of it
+	monitor   *pipeline.Pipeline       // what it told last, for the next sample
 
 	tables map[*schema.Measurement]*table
 	t      tables
@@ -117,7 +117,7 @@ func NewEncoder(node string, history bool) *Encoder {
 
 // SetPipeline gives the encoder what reads the monitor's own counters, for
 // Prepare. It is called before the first event.
-func (e *Encoder) SetPipeline(read func() status.Pipeline) { e.pipeline = read }
+func (e *Encoder) SetPipeline(read func() pipeline.Pipeline) { e.pipeline = read }
 
 // Prepare reads the monitor's own counters if the event is a sample, with whose
 // points they go. It is a call of its own, before Append, because who calls

@@ -8,7 +8,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // When a rate of wants is a storm. The usual rate is an average that forgets
@@ -51,7 +51,7 @@ type noter struct {
 
 // sample looks at an interval and the monitor's counters at its end. Without
 // these (SetPipeline) there are no notes.
-func (n *noter) sample(t *totals, s *event.Sample, p *status.Pipeline) {
+func (n *noter) sample(t *totals, s *event.Sample, p *pipeline.Pipeline) {
 	if !n.started {
 		n.started = true
 		n.put(t, noteStart, 0, "The monitor started; kubo "+kuboVersion())
@@ -63,7 +63,7 @@ func (n *noter) sample(t *totals, s *event.Sample, p *status.Pipeline) {
 }
 
 // losses tells the first loss at once, and what follows every five minutes.
-func (n *noter) losses(t *totals, p *status.Pipeline) {
+func (n *noter) losses(t *totals, p *pipeline.Pipeline) {
 	n.lost = 0
 	for _, r := range p.Bus.Readers {
 		n.lost += whole(r.Missed)

@@ -9,15 +9,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // An hour of the usual rate, a storm, calm, a loss that continues, the end.
 func TestNotes(t *testing.T) {
 	var lost uint64
 	e := NewEncoder("n", true)
-	e.SetPipeline(func() status.Pipeline {
-		return status.Pipeline{Bus: status.Bus{Readers: []status.Reader{{Missed: lost}}}, Influx: &status.Influx{Delivery: status.Delivery{Dropped: lost, Rejected: lost}}}
+	e.SetPipeline(func() pipeline.Pipeline {
+		return pipeline.Pipeline{Bus: pipeline.Bus{Readers: []pipeline.Reader{{Missed: lost}}}, Influx: &pipeline.Influx{Delivery: pipeline.Delivery{Dropped: lost, Rejected: lost}}}
 	})
 	var got []string
 	at := int64(influxtest.Time)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // origin is what is summed of one country, direction and kind of peer.
@@ -208,7 +208,7 @@ func byDirection(w writing, place int, used uint8, sums *[4]int64) {
 }
 
 // monitor writes how the monitor itself stands.
-func (t *totals) monitor(s *status.Pipeline) {
+func (t *totals) monitor(s *pipeline.Pipeline) {
 	missed, panics := uint64(0), s.Capture.Panics
 	for _, r := range s.Bus.Readers {
 		missed += r.Missed

@@ -26,7 +26,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/lineproto"
 	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -82,8 +82,8 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 
 	lost := uint64(0)
 	e := lineproto.NewEncoder("sample", true)
-	e.SetPipeline(func() status.Pipeline {
-		return status.Pipeline{Influx: &status.Influx{Delivery: status.Delivery{Dropped: lost}}}
+	e.SetPipeline(func() pipeline.Pipeline {
+		return pipeline.Pipeline{Influx: &pipeline.Influx{Delivery: pipeline.Delivery{Dropped: lost}}}
 	})
 	var lines [schema.Kinds][]byte
 	add := func(only string, ev *event.Event) {

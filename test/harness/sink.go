@@ -18,7 +18,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
-	"github.com/ipfsmon/ipfsmon/internal/status"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // CidOf returns a different CID for each n, of three codecs and both versions.
@@ -155,7 +155,7 @@ func RunSink(t *testing.T, cfg influx.Config) *running {
 	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, nil))
 	sink, err := influx.New(cfg, "monitor under test")
 	require.NoError(t, err)
-	sink.SetPipeline(func() status.Pipeline { return status.Pipeline{} })
+	sink.SetPipeline(func() pipeline.Pipeline { return pipeline.Pipeline{} })
 	r := &running{Sink: sink, t: t, Bus: bus.New(bus.Config{MaxEvents: 1 << 16, MaxBytes: 256 << 20}), End: make(chan error, 1)}
 	reader := r.Bus.Subscribe("influx")
 	r.Bus.Live()

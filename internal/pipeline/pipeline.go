@@ -1,9 +1,9 @@
-// Package status has the counters of the monitor itself. The HTTP API at
+// Package pipeline has the counters of the monitor itself. The HTTP API at
 // /pipeline and the Prometheus metrics show them.
 //
 // In: one reading of every part's counters, by the code that knows the parts.
 // Out: Pipeline. Promised: its JSON names do not change.
-package status
+package pipeline
 
 // Pipeline has the counters of all parts in the order of the data: capture, bus,
 // sinks. A sink that is off is nil. Counters are since the start of the monitor.
