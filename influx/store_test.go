@@ -381,7 +381,7 @@ func TestServeRefuses(t *testing.T) {
 	f(embedded.StoreDir(data), "127.0.0.1:0", "in use by another ipfsmon store")
 	f(t.TempDir(), "0.0.0.0:0", "not a loopback address")
 	f(t.TempDir(), "example.com:8086", "not a loopback address")
-	f(t.TempDir(), "8086", "allowed is a loopback address and a port")
+	f(t.TempDir(), "8086", "want a loopback address and a port")
 	f(t.TempDir(), child.Addr(), "address already in use")
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -12,8 +12,8 @@ import (
 func TestErrorsAreWrittenAsText(t *testing.T) {
 	var b bytes.Buffer
 	log := slog.New(errorText{slog.NewJSONHandler(&b, nil)}).With("logger", LogName)
-	log.Warn("it failed", "error", errors.New("no such thing"), "n", 3)
-	require.Contains(t, b.String(), `"error":"no such thing"`)
+	log.Warn("it failed", "err", errors.New("no such thing"), "n", 3)
+	require.Contains(t, b.String(), `"err":"no such thing"`)
 	require.Contains(t, b.String(), `"n":3`)
 	require.Contains(t, b.String(), `"logger":"ipfsmon"`)
 }

@@ -33,7 +33,7 @@ const batchPoints = 5000 // of all designs
 func writeJob(j job) error {
 	do := map[string]func(job) (result, error){"ours": ours, "client": writeAPI, "bare": bare}[j.Design]
 	if do == nil {
-		return fmt.Errorf("design %q; allowed are ours, client and bare", j.Design)
+		return fmt.Errorf("design %q: want ours, client or bare", j.Design)
 	}
 	r, err := do(j)
 	if err != nil {

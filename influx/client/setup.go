@@ -222,7 +222,7 @@ func (c *Client) rollups(create func() error) {
 		return
 	}
 	if err := create(); err != nil {
-		c.set.Logger.Warn("influx: minutes and hours of history are not kept beyond its retention; Rollups: false ends this warning", "error", err)
+		c.set.Logger.Warn("influx: minutes and hours of history are not kept beyond its retention; Rollups: false ends this warning", "err", err)
 	}
 }
 

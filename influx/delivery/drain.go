@@ -14,7 +14,7 @@ import (
 // nothing for a while; then the rest stays on disk. It calls progress about each second.
 func Drain(ctx context.Context, cfg client.Config, progress func(Stats)) (Stats, error) {
 	if cfg.SpoolDir == "" || cfg.SpoolDir == client.InMemory {
-		return Stats{}, errors.New("influx: drain: SpoolDir is missing; allowed is the folder of a spool")
+		return Stats{}, errors.New("influx: drain: SpoolDir is missing: want the folder of a spool")
 	}
 	if len(cfg.Also) > 0 {
 		return Stats{}, errors.New("influx: drain: the configuration is of several destinations; give that of one, as Config.Destination does")
@@ -24,7 +24,7 @@ func Drain(ctx context.Context, cfg client.Config, progress func(Stats)) (Stats,
 		return Stats{}, err
 	}
 	if s.plain != nil {
-		return Stats{}, errors.New("influx: drain: the URL is of no server; allowed is http or https")
+		return Stats{}, errors.New("influx: drain: the URL is not that of a server: want http or https")
 	}
 	o := s.to[0]
 	o.queue.seal()

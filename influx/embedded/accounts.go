@@ -118,7 +118,7 @@ func keepReader(ctx context.Context, m *meta.Client, log *slog.Logger) {
 				err = m.SetPrivilege(ReaderUser, db.Name, influxql.ReadPrivilege)
 			}
 			if err != nil {
-				log.Warn("store: its user "+ReaderUser+" cannot read a database", "database", db.Name, "error", err)
+				log.Warn("store: its user "+ReaderUser+" cannot read a database", "database", db.Name, "err", err)
 			}
 		}
 		select {

@@ -264,7 +264,7 @@ func ParseBytes(s string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
 	if err != nil || n < 0 || n > (1<<62)/unit {
-		return 0, fmt.Errorf("%q; allowed is a number of bytes, or one with KiB, MiB, GiB or TiB", s)
+		return 0, fmt.Errorf("%q: want a number of bytes, or one with KiB, MiB, GiB or TiB", s)
 	}
 	return n * unit, nil
 }

@@ -217,7 +217,7 @@ func TestParseBytes(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"", "-1", "x", "1GB", "99999999999TiB"} {
-		if _, err := embedded.ParseBytes(s); err == nil || !strings.Contains(err.Error(), "allowed") {
+		if _, err := embedded.ParseBytes(s); err == nil || !strings.Contains(err.Error(), "want") {
 			t.Errorf("%q: %v", s, err)
 		}
 	}

@@ -44,7 +44,7 @@ func trim(s *run.Server, most int64, log *slog.Logger) (over int64) {
 	for {
 		size, err := s.TSDBStore.DiskSize()
 		if err != nil {
-			log.Warn("store: cannot tell its size", "error", err)
+			log.Warn("store: cannot read the size of its data", "err", err)
 			return 0
 		}
 		if size <= most {
@@ -57,12 +57,12 @@ func trim(s *run.Server, most int64, log *slog.Logger) (over int64) {
 		log.Warn("store: larger than allowed, taking the oldest out", "size", size, "allowed", most,
 			"policy", v.policy, "from", v.group.StartTime, "to", v.group.EndTime)
 		if err := s.MetaClient.DeleteShardGroup(v.database, v.policy, v.group.ID); err != nil {
-			log.Warn("store: cannot take a shard out", "error", err)
+			log.Warn("store: cannot delete a shard", "err", err)
 			return size - most
 		}
 		for _, shard := range v.group.Shards {
 			if err := s.TSDBStore.DeleteShard(shard.ID); err != nil {
-				log.Warn("store: cannot take a shard out", "error", err)
+				log.Warn("store: cannot delete a shard", "err", err)
 				return size - most
 			}
 		}

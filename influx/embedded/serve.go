@@ -100,7 +100,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		cfg.Log = slog.Default()
 	}
 	if host, _, err := net.SplitHostPort(cfg.Listen); err != nil {
-		return fmt.Errorf("store: listen on %q: %w; allowed is a loopback address and a port, such as 127.0.0.1:8086", cfg.Listen, err)
+		return fmt.Errorf("store: listen on %q: %w: want a loopback address and a port, such as 127.0.0.1:8086", cfg.Listen, err)
 	} else if !listen.LoopbackHost(host) {
 		return fmt.Errorf("store: listen on %q: not a loopback address; the store has no TLS, so only 127.0.0.1, [::1] and localhost are allowed", cfg.Listen)
 	}
@@ -184,7 +184,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	addr := ln.Addr().String()
 	address := filepath.Join(cfg.Dir, addressFile)
 	if err := os.WriteFile(address, []byte(addr+" "+id+"\n"), 0o600); err != nil {
-		cfg.Log.Warn("store: others will not find this server", "error", err)
+		cfg.Log.Warn("store: other programs will not find this server", "err", err)
 	}
 	defer os.Remove(address)
 	if cfg.Ready != nil {

@@ -26,7 +26,7 @@ func NewOutput(format string, w io.Writer) (client.Output, error) {
 	case "json":
 		return &jsonOutput{w: b}, nil
 	}
-	return nil, fmt.Errorf("format %q; allowed is table, csv or json", format)
+	return nil, fmt.Errorf("format %q: want table, csv or json", format)
 }
 
 // tableRows is how many rows are looked at for the columns' widths; more begin

@@ -406,19 +406,19 @@ var spanPart = regexp.MustCompile(`([0-9]+)(ms|s|m|h|d|w)`)
 // parseSpan reads a duration as InfluxQL and Flux both have it.
 func parseSpan(s string) (time.Duration, error) {
 	if !spanPattern.MatchString(s) {
-		return 0, fmt.Errorf("time %q; allowed is a number and ms, s, m, h, d or w, such as 90s, 1h or 7d", s)
+		return 0, fmt.Errorf("time %q: want a number and ms, s, m, h, d or w, such as 90s, 1h or 7d", s)
 	}
 	unit := map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
 	var d time.Duration
 	for _, m := range spanPart.FindAllStringSubmatch(s, -1) {
 		n, err := strconv.ParseInt(m[1], 10, 32)
 		if err != nil || d+time.Duration(n)*unit[m[2]] > 100*365*24*time.Hour {
-			return 0, fmt.Errorf("time %q; allowed are at most 100 years", s)
+			return 0, fmt.Errorf("time %q: want at most 100 years", s)
 		}
 		d += time.Duration(n) * unit[m[2]]
 	}
 	if d <= 0 {
-		return 0, fmt.Errorf("time %q; allowed is more than nothing", s)
+		return 0, fmt.Errorf("time %q: want more than 0", s)
 	}
 	return d, nil
 }

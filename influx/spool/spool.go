@@ -161,7 +161,7 @@ func Open(cfg Config) (*Spool, error) {
 	def(&cfg.MaxPoints, 5000)
 	def(&cfg.MaxJoin, 8<<20)
 	if cfg.MaxBytes < 64<<10 {
-		return nil, fmt.Errorf("spool: MaxBytes is %d; allowed is 65536 or more", cfg.MaxBytes)
+		return nil, fmt.Errorf("spool: MaxBytes is %d: want 65536 or more", cfg.MaxBytes)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

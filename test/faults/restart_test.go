@@ -35,7 +35,7 @@ func TestFaultR28Restarts(t *testing.T) {
 		{`{"TCPServerConfigs": {}}`, "Config.TCPServerConfigs: unknown key"},
 		{`{"AgentVersionCutOff": "many"}`, "Config.AgentVersionCutOff: want a whole number"},
 		{`{"TCPServerConfig": {"ListenAddresses": ["no address"]}}`, "Config.TCPServerConfig"},
-		{`{"InfluxDB": {"URL": "http://127.0.0.1:1", "FlushInterval": "soon"}}`, `Config.InfluxDB: FlushInterval: "soon"; allowed is a duration`},
+		{`{"InfluxDB": {"URL": "http://127.0.0.1:1", "FlushInterval": "soon"}}`, `Config.InfluxDB: FlushInterval: "soon": want a duration`},
 		{`[1]`, "Config: want an object"},
 	}
 	configure := func(section string) {
