@@ -218,8 +218,8 @@ func TestKillNine(t *testing.T) {
 	}
 	influxtest.WaitFor(t, "restart", func() bool { return child.PID() != 0 && child.PID() != pid })
 	influxtest.WaitFor(t, "answer", func() bool { _, err := pingStore(t.Context(), child.URL()); return err == nil })
-	if child.Addr() != addr || child.Restarts() != 1 {
-		t.Errorf("restarted %d times at %s, want once at %s", child.Restarts(), child.Addr(), addr)
+	if child.Addr() != addr || child.Stats().Restarts != 1 {
+		t.Errorf("restarted %d times at %s, want once at %s", child.Stats().Restarts, child.Addr(), addr)
 	}
 	if got := influxtest.Ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.HasSuffix(got, ",1000\n") {
 		t.Errorf("after kill -9: %q, want 1000", got)

@@ -25,7 +25,7 @@ type destination struct {
 	queue   batchQueue
 	disk    *diskQueue // the queue, if it is one on disk
 	writers []*writer  // if the queue has lanes: the first for what is fresh, the second for either, the others for its backlog
-	pace    *rateControl
+	rate    *rateControl
 	full    *tagCap
 	rejects *rejects // nil without a spool
 	lines   *lines
@@ -72,13 +72,13 @@ func newDestination(set client.Settings, enc encoder) (*destination, error) {
 	if o.queue.lanes() > 1 {
 		n = set.Concurrency
 	}
-	o.pace = newRateControl(set.BatchSize, n-1, set.RequestTimeout)
+	o.rate = newRateControl(set.BatchSize, n-1, set.RequestTimeout)
 	shared := new(site)
 	o.full = &tagCap{tell: func(v tagValue) { enc.TagFull(v.measurement, v.tag, v.value) }}
 	for range n {
 		own := o.set // its secrets are read again by each writer
 		w := newWriter(&own)
-		w.lines, w.rejects, w.site, w.pace, w.full = o.lines, o.rejects, shared, o.pace, o.full
+		w.lines, w.rejects, w.site, w.rate, w.full = o.lines, o.rejects, shared, o.rate, o.full
 		o.writers = append(o.writers, w)
 	}
 	return o, nil
@@ -87,10 +87,10 @@ func newDestination(set client.Settings, enc encoder) (*destination, error) {
 // takes says whether points of a kind go there.
 func (o *destination) takes(k schema.Kind) bool { return k != schema.History || o.set.KeepsHistory }
 
-// destinations gives each batch to all outflows.
+// destinations gives each batch to all destinations.
 type destinations []*destination
 
-// put takes a batch. Each outflow but the last gets a copy: what is done with
+// put takes a batch. Each destination but the last gets a copy: what is done with
 // its memory depends on a server.
 func (f destinations) put(b *batch) {
 	var last *destination
@@ -173,7 +173,7 @@ func (o *destination) finish() error {
 	return fmt.Errorf("influx: %d points were not stored%s within %v of the end: %s", left, where, closeTimeout, last)
 }
 
-// close ends an outflow that was never started.
+// close ends a destination that was never started.
 func (o *destination) close() {
 	if o.disk != nil {
 		o.disk.Close()
@@ -191,7 +191,7 @@ func (o *destination) write(ctx context.Context, i int, w *writer) {
 	var aside []*job
 	other := true // a new batch is next, not one that was set aside
 	for {
-		if i > 0 && o.pace.enter(ctx, i-1) != nil {
+		if i > 0 && o.rate.enter(ctx, i-1) != nil {
 			return
 		}
 		var j *job
@@ -202,7 +202,7 @@ func (o *destination) write(ctx context.Context, i int, w *writer) {
 				j = &job{batch: b}
 			case ctx.Err() != nil || len(aside) == 0:
 				if i > 0 {
-					o.pace.close()
+					o.rate.close()
 				}
 				return
 			}
@@ -292,7 +292,7 @@ func (o *destination) delivery(accepted [schema.Kinds]uint64, open [schema.Kinds
 		d.Expired += w.expired.Load()
 		d.Others += w.others.Load()
 	}
-	d.BatchSize, d.Requests = o.pace.now()
+	d.BatchSize, d.Requests = o.rate.now()
 	if len(o.writers) > 1 {
 		d.Requests++ // the one for what is fresh
 	}

@@ -23,7 +23,7 @@ func Drain(ctx context.Context, cfg client.Config, progress func(Stats)) (Stats,
 	if err != nil {
 		return Stats{}, err
 	}
-	if s.plain != nil {
+	if s.unacked != nil {
 		return Stats{}, errors.New("influx: drain: the URL is not that of a server: want http or https")
 	}
 	o := s.to[0]

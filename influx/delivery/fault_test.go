@@ -605,7 +605,7 @@ func TestFaultR23Panic(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, w := range sink.to[0].writers {
-		w.pace = nil // a fault of our own, in every batch
+		w.rate = nil // a fault of our own, in every batch
 	}
 	b := bus.New(bus.Config{})
 	r := b.Subscribe("influx")

@@ -6,21 +6,20 @@ import (
 	"time"
 )
 
-// How a pace changes.
+// How a rateControl changes.
 const (
-	paceLeast     = 50  // points of a post are not made fewer because of trouble
-	paceGrowAfter = 4   // quick answers before it grows
-	paceForget    = 100 // posts that are stored before a 413 is forgotten by half
-	paceQuick     = 30  // an answer within Timeout/30 is quick,
-	paceSlow      = 6   // one after Timeout/6 is slow
+	leastPoints = 50  // points of a post are not made fewer because of trouble
+	growAfter   = 4   // quick answers before it grows
+	forgetAfter = 100 // posts that are stored before a 413 is forgotten by half
+	quickPart   = 30  // an answer within Timeout/30 is quick,
+	slowPart    = 6   // one after Timeout/6 is slow
 )
 
-// rateControl is how many points a destination is posted at once, and how many
-// requests take from its backlog at the same time. Both grow while the server
-// answers soon, the points first, and shrink when it is slow, overloaded or
-// gives no answer. What comes fresh has a request of its own, whose number of
-// points is bounded alike. A server that is away is not slow: it leaves the
-// rateControl as it is.
+// rateControl bounds the points of one request to a destination, and the requests
+// that post its backlog at the same time. Both bounds grow while the server
+// answers soon, the points first, and shrink when it is slow, overloaded or does
+// not answer. Fresh points have a request of their own, with the same bound of
+// points. A server that cannot be reached is not slow: the bounds stay.
 type rateControl struct {
 	most, least int // bounds of points
 	mostPosts   int // bound of posts
@@ -39,8 +38,8 @@ type rateControl struct {
 
 // newRateControl begins with the most points and one request.
 func newRateControl(most, mostPosts int, timeout time.Duration) *rateControl {
-	return &rateControl{most: most, least: min(most, paceLeast), mostPosts: max(mostPosts, 1), points: most, posts: 1,
-		quick: timeout / paceQuick, slow: timeout / paceSlow, changed: make(chan struct{})}
+	return &rateControl{most: most, least: min(most, leastPoints), mostPosts: max(mostPosts, 1), points: most, posts: 1,
+		quick: timeout / quickPart, slow: timeout / slowPart, changed: make(chan struct{})}
 }
 
 // now returns the bounds of points and of posts.
@@ -57,7 +56,7 @@ func (p *rateControl) now() (points, posts int) {
 func (p *rateControl) took(points int, began time.Time, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stored++; p.ceiling > 0 && p.stored >= paceForget { // it may have been the proxy of a bad day
+	if p.stored++; p.ceiling > 0 && p.stored >= forgetAfter { // the 413 may have been transient
 		p.ceiling, p.stored = p.ceiling*2, 0
 	}
 	limit := p.points
@@ -70,7 +69,7 @@ func (p *rateControl) took(points int, began time.Time, d time.Duration) {
 	case d > p.quick:
 		p.good = 0
 	case points*2 >= limit: // one that was not half full tells nothing of a full one
-		if p.good++; p.good < paceGrowAfter {
+		if p.good++; p.good < growAfter {
 			return
 		}
 		p.good = 0

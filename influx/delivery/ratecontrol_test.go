@@ -28,7 +28,7 @@ func TestPace(t *testing.T) {
 		}
 	}
 	is("at the beginning", 5000, 1)
-	soon(paceGrowAfter-1, 5000, time.Second/2)
+	soon(growAfter-1, 5000, time.Second/2)
 	is("before enough quick answers", 5000, 1)
 	soon(1, 5000, time.Second/2)
 	is("after them", 5000, 2)
@@ -48,12 +48,12 @@ func TestPace(t *testing.T) {
 	for range 20 {
 		p.trouble(time.Now())
 	}
-	is("the least", paceLeast, 1)
-	soon(paceGrowAfter, paceLeast, time.Second/2)
-	is("it grows again", 2*paceLeast, 1)
-	soon(6*paceGrowAfter, 5000, time.Second/2)
+	is("the least", leastPoints, 1)
+	soon(growAfter, leastPoints, time.Second/2)
+	is("it grows again", 2*leastPoints, 1)
+	soon(6*growAfter, 5000, time.Second/2)
 	is("points first", 5000, 1)
-	soon(paceGrowAfter, 5000, time.Second/2)
+	soon(growAfter, 5000, time.Second/2)
 	is("then posts", 5000, 2)
 	p.took(5000, time.Now(), 6*time.Second)
 	is("slow", 3750, 1)
@@ -65,10 +65,10 @@ func TestPace(t *testing.T) {
 	p.took(5000, time.Now(), 6*time.Second)
 	is("slow after trouble", 625, 1)
 
-	soon(3*paceGrowAfter, 5000, time.Second/2)
+	soon(3*growAfter, 5000, time.Second/2)
 	p.tooLarge(2000)
 	is("413", 1000, 1)
-	soon(paceForget-1, 1000, 2*time.Second)
+	soon(forgetAfter-1, 1000, 2*time.Second)
 	is("remembered", 1000, 1)
 	soon(2, 1000, 2*time.Second)
 	is("forgotten by half", 2000, 1)
@@ -82,7 +82,7 @@ func TestPace(t *testing.T) {
 	}
 	in := make(chan error)
 	go func() { in <- p.enter(context.Background(), 1) }()
-	for range paceGrowAfter {
+	for range growAfter {
 		p.took(10, time.Now(), 0)
 	}
 	if err := <-in; err != nil {

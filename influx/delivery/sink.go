@@ -34,13 +34,13 @@ type Sink struct {
 	batcher batcher
 	to      destinations
 	lines   lines
-	plain   *unacked // in place of batcher and to if the destination is no server
+	unacked *unacked // in place of batcher and to if the destination is no server
 
 	events atomic.Uint64
 	missed atomic.Uint64
 	guard  guard.Guard
 
-	taken atomic.Uint64 // points, of plain
+	taken atomic.Uint64 // points, of unacked
 }
 
 // encoder makes lines of events: an Encoder. It is for the sink's goroutine,
@@ -66,7 +66,7 @@ func New(cfg client.Config, node string) (*Sink, error) {
 	s.guard.Log = s.set.Logger
 	history := slices.ContainsFunc(all, func(set client.Settings) bool { return set.KeepsHistory })
 	s.enc = lineproto.NewEncoder(node, history)
-	if s.plain = newUnacked(&s.set, &s.lines); s.plain != nil {
+	if s.unacked = newUnacked(&s.set, &s.lines); s.unacked != nil {
 		return s, nil
 	}
 	for _, set := range all {
@@ -113,8 +113,8 @@ func (s *Sink) SetPipeline(read func() pipeline.Pipeline) { s.enc.SetPipeline(re
 // over; they are counted as dropped. Run may be called once.
 func (s *Sink) Run(ctx context.Context, r *bus.Reader) error {
 	defer s.lines.each((*throttle.Loss).Flush)
-	if s.plain != nil {
-		return s.runPlain(ctx, r)
+	if s.unacked != nil {
+		return s.runUnacked(ctx, r)
 	}
 	s.forgotten()
 	post, stop := context.WithCancel(context.WithoutCancel(ctx))

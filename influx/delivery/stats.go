@@ -140,8 +140,8 @@ func (d *Delivery) add(o Delivery) {
 // Stats returns the counters of the sink. It may be called from any goroutine.
 func (s *Sink) Stats() Stats {
 	st := Stats{Events: s.events.Load(), Missed: s.missed.Load(), Panics: s.guard.Panics()}
-	if s.plain != nil {
-		st.Delivery = s.plain.delivery(s.taken.Load())
+	if s.unacked != nil {
+		st.Delivery = s.unacked.delivery(s.taken.Load())
 		st.Destinations = []DestinationStats{{client.MainDestination, s.set.Base.Redacted(), "", st.Delivery}}
 		return st
 	}

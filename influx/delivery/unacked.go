@@ -75,8 +75,8 @@ func (p *unacked) lost(points int, err error) {
 	p.lines.unwritten.Warn(p.set.Logger, "influx: points dropped, the destination does not take them", "points", points, "url", p.set.Base.Redacted(), "err", err)
 }
 
-// runPlain is Run for an outlet.
-func (s *Sink) runPlain(ctx context.Context, r *bus.Reader) error {
+// runUnacked is Run for an outlet.
+func (s *Sink) runUnacked(ctx context.Context, r *bus.Reader) error {
 	done := make(chan struct{})
 	go func() { // ends with the bus or ctx; one that hangs in a pipe ends with the process
 		defer close(done)
@@ -91,13 +91,13 @@ func (s *Sink) runPlain(ctx context.Context, r *bus.Reader) error {
 	case <-done:
 		return nil
 	case <-time.After(closeTimeout):
-		s.plain.over.Store(true)
+		s.unacked.over.Store(true)
 		return fmt.Errorf("influx: %s took nothing for %v at the end", s.set.Base.Redacted(), closeTimeout)
 	}
 }
 
 func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
-	defer s.plain.out.close()
+	defer s.unacked.out.close()
 	var bufs [schema.Kinds][]byte
 	buf := make([]*event.Event, 256)
 	last := time.Now()
@@ -106,11 +106,11 @@ func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
 		n, missed, err := r.Next(waiting, buf)
 		cancel()
 		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
-			bufs = s.takePlain(bufs, &event.Event{Time: time.Now().UnixNano(), Kind: lineproto.KindEnd})
+			bufs = s.takeUnacked(bufs, &event.Event{Time: time.Now().UnixNano(), Kind: lineproto.KindEnd})
 			if len(bufs[schema.Totals]) > 0 {
-				s.plain.out.write(ctx, schema.Totals, bufs[schema.Totals])
+				s.unacked.out.write(ctx, schema.Totals, bufs[schema.Totals])
 			}
-			s.plain.out.flush()
+			s.unacked.out.flush()
 			return
 		}
 		if missed > 0 {
@@ -118,26 +118,26 @@ func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
 			s.lines.missed.Warn(s.set.Logger, "influx: events were lost before they could be read", "missed", int(missed))
 		}
 		for i := range n {
-			bufs = s.takePlain(bufs, buf[i])
+			bufs = s.takeUnacked(bufs, buf[i])
 			buf[i] = nil
 		}
 		s.events.Add(uint64(n))
 		for k := range bufs {
 			if len(bufs[k]) > 0 {
-				s.plain.out.write(ctx, schema.Kind(k), bufs[k])
+				s.unacked.out.write(ctx, schema.Kind(k), bufs[k])
 				bufs[k] = bufs[k][:0]
 			}
 		}
 		if time.Since(last) >= s.set.FlushEvery {
-			s.plain.out.flush()
+			s.unacked.out.flush()
 			s.lines.each((*throttle.Loss).Tick)
 			last = time.Now()
 		}
 	}
 }
 
-// takePlain encodes one event. A panic costs that event.
-func (s *Sink) takePlain(bufs [schema.Kinds][]byte, ev *event.Event) (out [schema.Kinds][]byte) {
+// takeUnacked encodes one event. A panic costs that event.
+func (s *Sink) takeUnacked(bufs [schema.Kinds][]byte, ev *event.Event) (out [schema.Kinds][]byte) {
 	out = bufs
 	defer func() {
 		if p := recover(); p != nil {

@@ -36,7 +36,7 @@ type writer struct {
 	once   sync.Once
 
 	site  *site
-	pace  *rateControl
+	rate  *rateControl
 	waits *backoff.Backoff // since the last success
 	job   *job
 	pairs int // given out so far
@@ -103,7 +103,7 @@ func newWriter(set *client.Settings) *writer {
 		most = maxBackoffLocal
 	}
 	return &writer{set: set, server: set.Client(set.RequestTimeout), lines: new(lines), waits: backoff.New(firstBackoff, most), ending: make(chan struct{}), site: new(site), full: new(tagCap),
-		pace: newRateControl(set.BatchSize, 1, set.RequestTimeout)}
+		rate: newRateControl(set.BatchSize, 1, set.RequestTimeout)}
 }
 
 // hurry makes waits short: the end is near.
@@ -223,7 +223,7 @@ func (w *writer) wait(ctx context.Context, least time.Duration) error {
 // post posts a part and settles it: all stored, some rejected, or cut in two
 // for the next round. An error means: try again.
 func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
-	if limit, _ := w.pace.now(); p.points > 1 && (p.bad || p.points > limit) {
+	if limit, _ := w.rate.now(); p.points > 1 && (p.bad || p.points > limit) {
 		w.halve(p, p.bad)
 		return nil
 	}
@@ -232,7 +232,7 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 	if err != nil {
 		var late net.Error
 		if errors.As(err, &late) && late.Timeout() {
-			w.pace.trouble(began)
+			w.rate.trouble(began)
 		}
 		w.again(p)
 		return &client.RetryError{Err: fmt.Errorf("influx: post %d points: %w", p.points, err)}
@@ -240,7 +240,7 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 	n, partial := r.partial(p.points)
 	switch {
 	case r.done():
-		w.pace.took(p.points, began, time.Since(began))
+		w.rate.took(p.points, began, time.Since(began))
 		w.site.taken[kind].Add(1)
 		w.settle(p, 0, "", nil)
 		if n := len(w.job.todo); p.pair != 0 && n > 0 && w.job.todo[n-1].pair == p.pair {
@@ -254,7 +254,7 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 	case p.points <= 1 && (r.refusesLine() || r.status == 413):
 		w.settle(p, p.points, r.said, p.lines)
 	case r.status == 413:
-		w.pace.tooLarge(p.points)
+		w.rate.tooLarge(p.points)
 		w.halve(p, false)
 		w.worked()
 	case r.refusesLine():
@@ -268,7 +268,7 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 			w.site.unready() // other credentials may have the right to create
 		}
 		if (r.overload() || r.status >= 500) && p.strikes == 0 && !r.missing() {
-			w.pace.trouble(began)
+			w.rate.trouble(began)
 		}
 		err := fmt.Errorf("influx: post %d points: %w", p.points, r.err())
 		if r.missing() {

@@ -160,9 +160,6 @@ func (c *Child) PID() int {
 	return c.pid
 }
 
-// Restarts is how often the store was started again.
-func (c *Child) Restarts() int { return int(c.Stats().Restarts) }
-
 // Stats is how the store stands, and what became of it since Supervise.
 func (c *Child) Stats() pipeline.Store {
 	c.mu.Lock()

@@ -14,18 +14,16 @@ type origin struct{ messages, wants, blocks, blockBytes, connections uint64 }
 
 // quotedCountries are the countries as values of a field; countryPlaces their
 // places by the two letters.
-var (
-	quotedCountries []string
-	countryPlaces   [26 * 26]uint8
-)
+var quotedCountries, countryPlaces = placeCountries()
 
-func init() {
+func placeCountries() (quoted []string, places [26 * 26]uint8) {
 	for i, c := range schema.Countries {
-		quotedCountries = append(quotedCountries, `"`+c+`"`)
+		quoted = append(quoted, `"`+c+`"`)
 		if len(c) == 2 {
-			countryPlaces[int(c[0]-'A')*26+int(c[1]-'A')] = uint8(i)
+			places[int(c[0]-'A')*26+int(c[1]-'A')] = uint8(i)
 		}
 	}
+	return quoted, places
 }
 
 // countryIndex returns a country's place: 0 for none, the last for what is no

@@ -19,7 +19,7 @@ type Question struct {
 	Asks     string
 	Since    string // unless given
 	InfluxQL string // one statement, or several whose rows Then puts together
-	Then     []Fold // what Client.Ask makes of the rows of InfluxQL, one after the other
+	Then     []Fold // what Ask makes of the rows of InfluxQL, one after the other
 	Flux     string // returns the same answer
 	// Else is asked, with a note, where this finds nothing, or history does not
 	// reach so far back: the same of totals, with what is not exact in it.
