@@ -29,7 +29,7 @@ build: ## build bin/ipfsmon
 run: build ## run a monitored node on the public network
 	$(BIN) run
 
-demo: build ## a monitored node in a private swarm on loopback, everything alive
+demo: build ## run a monitored node in a private swarm on loopback
 	$(BIN) demo $(ARGS)
 
 check: ## what CI runs, fast things first
