@@ -8,7 +8,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// What a client is told, letter for letter as the original says it.
+// Errors for the client, letter for letter those of the original.
 const (
 	errNotGreeted   = "client has not greeted server yet"
 	errGreeted      = "client had already greeted server"

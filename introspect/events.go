@@ -14,7 +14,7 @@ import (
 
 const (
 	// maxTypes is how many types of events are known at most; events of more
-	// are not told.
+	// are not sent.
 	maxTypes = 256
 	// MaxContent is the longest content of an event, in bytes.
 	MaxContent = 64 << 10
@@ -102,7 +102,7 @@ func (e *encoded) plain() []byte {
 	return e.plainFrame
 }
 
-// full is the frame that tells the columns too.
+// full is the frame with the columns too.
 func (e *encoded) full() []byte {
 	e.onceFull.Do(func() { e.fullFrame = e.frame(true) })
 	return e.fullFrame
@@ -143,7 +143,7 @@ func (s *Server) Emit(t *EventType, at time.Time, content func() any) {
 	}
 	b, err := json.Marshal(content())
 	if err != nil || len(b) > MaxContent {
-		b = []byte("{}") // the event happened; what is in it cannot be told
+		b = []byte("{}") // the event happened; its content cannot be sent
 	}
 	// encoding/json replaces what is not UTF-8.
 	e := &encoded{typ: t, at: at, content: string(b)}

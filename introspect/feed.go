@@ -13,7 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// maxShown is how many entries of each list of a Bitswap message are told; the
+// maxShown is how many entries of each list of a Bitswap message are shown; the
 // counts are of all.
 const maxShown = 16
 
@@ -103,13 +103,13 @@ type connContent struct {
 	Streams    int        `json:"streams,omitempty"`
 }
 
-// Feed tells the events of our bus, and keeps what states need of them: the
+// Feed emits the events of our bus, and keeps what states need of them: the
 // last sample and the last summary.
 type Feed struct {
 	srv *Server
 	// agent says what a peer calls itself, "" where not known; nil is never.
 	agent func(peer.ID) string
-	quiet bool // events are not told
+	quiet bool // no events are emitted
 
 	mu      sync.Mutex
 	sample  *event.Sample
@@ -125,14 +125,14 @@ func NewFeed(srv *Server, agent func(peer.ID) string) *Feed {
 	return &Feed{srv: srv, agent: agent}
 }
 
-// NewQuietFeed makes a feed that tells no events, because they name peers.
+// NewQuietFeed makes a feed that emits no events, because they name peers.
 func NewQuietFeed(srv *Server) *Feed {
 	f := NewFeed(srv, nil)
 	f.quiet = true
 	return f
 }
 
-// Run reads until ctx ends or the bus is closed. What the bus let go before it
+// Run reads until ctx ends or the bus is closed. What the bus dropped before it
 // could be read counts as discarded in every session that gets events.
 func (f *Feed) Run(ctx context.Context, r *bus.Reader) error {
 	buf := make([]*event.Event, 64)

@@ -37,7 +37,7 @@ type Introspector interface {
 	// yet, and later will be. A provider that fails is named in the
 	// state's failed; that is no error. The state is the caller's.
 	FetchFullState() (*pb.State, error)
-	// FetchRuntime gives what does not change while the node runs.
+	// FetchRuntime returns what does not change while the node runs.
 	FetchRuntime() (*pb.Runtime, error)
 }
 
@@ -111,7 +111,7 @@ func NewRegistry() *Registry { return &Registry{start: time.Now()} }
 // RegisterDataProviders is that of Introspector.
 func (r *Registry) RegisterDataProviders(p *DataProviders) error {
 	if p == nil {
-		return errors.New("introspect: no providers were given")
+		return errors.New("introspect: no providers")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

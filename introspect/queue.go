@@ -22,7 +22,7 @@ const (
 type itemKind uint8
 
 const (
-	answerItem itemKind = iota // never let go
+	answerItem itemKind = iota // never dropped
 	stateItem
 	eventItem
 )
@@ -48,7 +48,7 @@ type queue struct {
 	closed    bool
 	room      chan struct{} // closed when there is room again; nil: nobody waits
 
-	// What the client missed: not yet told, and in all.
+	// What the client missed: not yet reported, and in all.
 	lostEvents, lostStates   uint64
 	totalEvents, totalStates uint64
 }
@@ -62,7 +62,7 @@ func (q *queue) signal() {
 	}
 }
 
-// answer queues what is never let go: read waits when too much of it does.
+// answer queues what is never dropped: read waits when too much of it does.
 func (q *queue) answer(frame []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -259,7 +259,7 @@ func (q *queue) notice() *pb.ServerNotice {
 	return n
 }
 
-// remind wakes the writer if there is something to tell.
+// remind wakes the writer if there is something to report.
 func (q *queue) remind() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -268,7 +268,7 @@ func (q *queue) remind() {
 	}
 }
 
-// close drops everything. It gives what the client missed and was not told.
+// close drops everything. It returns what the client missed without a report.
 func (q *queue) close() (events, states uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -30,14 +30,14 @@ const (
 	// client need not ask for any.
 	Subprotocol = "ipfsmon.introspect"
 
-	// freshEnough is how old a snapshot may be that is given for one that was
+	// freshEnough is how old a snapshot may be that is sent for one that was
 	// asked for now.
 	freshEnough = 250 * time.Millisecond
 	// snapshotShare: at most one part in so many of the time goes into snapshots.
 	snapshotShare = 10
 )
 
-// Config is what a Server can be told.
+// Config configures a Server.
 type Config struct {
 	// Introspector is asked for states; that of a Registry is asked in a way
 	// that spares memory.
@@ -170,7 +170,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	ses.run(q.Context(), ws, kept.conn)
 }
 
-// keepConn keeps hold of the connection that is given to the WebSocket library,
+// keepConn keeps the connection that the WebSocket library takes over,
 // whose own end of it can take five seconds.
 type keepConn struct {
 	http.ResponseWriter

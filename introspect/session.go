@@ -90,7 +90,7 @@ func (s *session) run(listener context.Context, ws *websocket.Conn, conn net.Con
 	s.srv.lostStates.Add(lostStates)
 }
 
-// refusal ends a session with a reason that the client is told.
+// refusal ends a session with a reason for the client.
 type refusal struct{ reason string }
 
 func (r *refusal) Error() string { return r.reason }
@@ -157,7 +157,7 @@ func (s *session) send(b []byte) error {
 	return nil
 }
 
-// notice tells the client what it missed.
+// notice reports to the client what it missed.
 func (s *session) notice(n *pb.ServerNotice) error {
 	b, err := encodeFrame(&pb.ServerMessage{Payload: &pb.ServerMessage_Notice{Notice: n}}, 64)
 	if err != nil {
@@ -290,7 +290,7 @@ func (s *session) offer(e *encoded) {
 // miss counts an event that was not made because there were too many.
 func (s *session) miss() { s.missMany(1) }
 
-// forget notes that the columns of these types were not told after all.
+// forget notes that the columns of these types were not sent after all.
 func (s *session) forget(types []string) {
 	if len(types) > 0 {
 		s.mu.Lock()

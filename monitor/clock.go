@@ -9,7 +9,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
-// A step of the wall clock is told if it is longer than clockTolerance. It is
+// A step of the wall clock is reported if it is longer than clockTolerance. It is
 // looked for every clockEvery: a clock that is adjusted slowly, by at most half
 // a thousandth, never gets so far in that time.
 const (

@@ -46,7 +46,7 @@ type Config struct {
 	// PopulatePrometheusInterval is the seconds between two samples of the
 	// node's totals. 0 or negative means the default, with a warning. Default: 10.
 	PopulatePrometheusInterval int `split_words:"true"`
-	// AgentVersionCutOff is how many agent versions are told apart; the rest
+	// AgentVersionCutOff is how many agent versions are counted separately; the rest
 	// is "others". 0 or negative means the default, with a warning. Default: 20.
 	AgentVersionCutOff int `split_words:"true"`
 	// TCPServerConfig is the event stream.
@@ -58,7 +58,7 @@ type Config struct {
 	// it says so.
 	IntrospectConfig *IntrospectConfig `json:",omitempty" envconfig:"INTROSPECT"`
 
-	// MonitorName tells this node from others: the tag "node". Default: the
+	// MonitorName distinguishes this node from others: the tag "node". Default: the
 	// machine's host name.
 	MonitorName string `split_words:"true"`
 	// InfluxDB is where points go; without a URL none are written.
@@ -212,7 +212,7 @@ func (c *Config) validate() error {
 		}
 	}
 	if c.MonitorName == "" {
-		add("MonitorName", errors.New("is empty and the machine has no host name: give this monitor a name"))
+		add("MonitorName", errors.New("is empty and the machine has no host name: want a name for this monitor"))
 	} else {
 		add("MonitorName", event.CheckName(c.MonitorName))
 	}
@@ -248,7 +248,7 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// pseudonyms says whether any sink that is on gives pseudonyms.
+// pseudonyms reports whether any sink that is on shows pseudonyms.
 func (c *Config) pseudonyms() bool {
 	return c.TCPServerConfig != nil && c.StreamPrivacy == privacy.Pseudonym ||
 		c.InfluxDB != nil && c.InfluxDB.URL != "" && c.InfluxDBPrivacy == privacy.Pseudonym

@@ -17,7 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// deps gives the HTTP API its answers: it knows none of the other parts.
+// deps returns what the HTTP API reads: it knows none of the other parts.
 func (m *Monitor) deps() httpapi.Deps {
 	d := httpapi.Deps{
 		MonitoringAddresses: m.StreamAddresses,
@@ -70,7 +70,7 @@ func (m *Monitor) subscribers() []httpapi.Subscriber {
 	return out
 }
 
-// maxFilterText bounds what is told of a subscriber's filter, in bytes.
+// maxFilterText bounds the text of a subscriber's filter, in bytes.
 const maxFilterText = 4 << 10
 
 // pipeline reads the counters of every part.

@@ -151,7 +151,7 @@ func (o *historyOutput) Row(values []any) error {
 	text, _ := values[0].(string)
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		return fmt.Errorf("the store told a time that cannot be read: %w", err)
+		return fmt.Errorf("unreadable time in the store's answer: %w", err)
 	}
 	after := t.UnixMilli() - o.h.Times[0]
 	i := int(after / o.step.Milliseconds())

@@ -142,7 +142,7 @@ func (in *introspection) close() (err error) {
 // panics counts the panics of providers and at the node's border.
 func (in *introspection) panics() uint64 { return in.registry.Guard.Panics() + in.node.Panics() }
 
-// whence is where a peer is from, as far as the files of the configuration tell.
+// whence returns where a peer is from, by the files of the configuration.
 func (m *Monitor) whence(p peer.ID, a multiaddr.Multiaddr) (country string, gateway bool) {
 	if m.origin == nil { // it is opened after introspection, and before anybody looks
 		return "", false

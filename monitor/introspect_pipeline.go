@@ -5,7 +5,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// maxStoreError bounds what is told of InfluxDB's last error, in bytes.
+// maxStoreError bounds the text of InfluxDB's last error, in bytes.
 const maxStoreError = 512
 
 // pipeline is the state of the monitor itself.

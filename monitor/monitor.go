@@ -132,7 +132,7 @@ func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 		ic.Log = log
 		if ic.SpoolDir == "" && cfg.DataFolder != "" {
 			if ic.SpoolDir, err = filepath.Abs(filepath.Join(cfg.DataFolder, "spool")); err != nil {
-				return nil, fmt.Errorf("unable to tell where the data folder is: %w", err)
+				return nil, fmt.Errorf("find the data folder: %w", err)
 			}
 		}
 		if m.influx, err = influx.New(ic, cfg.MonitorName); err != nil {

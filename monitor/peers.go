@@ -14,10 +14,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
-// maxPeerAddrs is the most addresses told of one peer, of each sort.
+// maxPeerAddrs is the most addresses of one peer, of each sort.
 const maxPeerAddrs = 64
 
-// agentNotKnown stands for the agent of a peer that has not told it.
+// agentNotKnown stands for the agent of a peer that has not sent it.
 const agentNotKnown = event.Text("N/A")
 
 // peerMetadata returns the number of open connections, and what the host knows of

@@ -46,7 +46,7 @@ func (m *Monitor) openOrigin(c *capture.Capture) (err error) {
 	}
 	m.origin, err = geo.Open(geo.Config{GeoIPDatabase: m.Config.GeoIPDatabase, GatewayList: m.Config.GatewayList, Logger: m.log})
 	if err != nil {
-		return fmt.Errorf("unable to tell where peers are from: %w", err)
+		return fmt.Errorf("read where peers are from: %w", err)
 	}
 	c.SetOrigin(m.origin)
 	return nil

@@ -41,7 +41,7 @@ const (
 	// closeStreamTime bounds the wait for a peer that has not answered to the
 	// stream's protocol when the stream is closed.
 	closeStreamTime = 5 * time.Second
-	// maxErrorText bounds what is told of an error, in bytes.
+	// maxErrorText bounds the text of an error, in bytes.
 	maxErrorText = 256
 )
 

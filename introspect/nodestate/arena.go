@@ -4,7 +4,7 @@ package nodestate
 const chunk = 512
 
 // arena makes messages a chunk at a time, so that a state of many connections
-// costs few allocations, and gives them out again after reset.
+// costs few allocations, and hands them out again after reset.
 type arena[T any, P interface {
 	*T
 	Reset()
@@ -25,7 +25,7 @@ func (a *arena[T, P]) take() P {
 	return p
 }
 
-// reset lets all messages be given out again, and frees what was not used
+// reset makes all messages available again, and frees what was not used
 // since the reset before.
 func (a *arena[T, P]) reset() {
 	if used := (a.n + chunk - 1) / chunk; used < len(a.chunks) {

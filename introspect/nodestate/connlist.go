@@ -159,7 +159,7 @@ func (m *memory) connection(k *known, r *reading) *pb.Connection {
 	out.Endpoints = m.endpoints.take()
 	out.Endpoints.SrcMultiaddr, out.Endpoints.DstMultiaddr = k.src, k.dst
 	out.Timeline = m.times.take()
-	// Libp2p tells one time: connections are there once they are upgraded.
+	// Libp2p has one time: connections are there once they are upgraded.
 	out.Timeline.OpenTs, out.Timeline.UpgradedTs = k.opened, k.opened
 	out.Attribs = m.attribs.take()
 	out.Attribs.Multiplexer, out.Attribs.Encryption = k.muxer, k.security
@@ -235,7 +235,7 @@ type namedStream struct {
 // fewStreams is how many streams are looked up one after the other.
 const fewStreams = 16
 
-// name gives each stream an ID, the connection's with a number, and keeps it
+// name assigns each stream an ID, the connection's with a number, and keeps it
 // for as long as the stream is there. Libp2p's own would be as good, and costs
 // more than all the rest: it encodes the peer's ID for each.
 func (k *known) name(streams []network.Stream) {

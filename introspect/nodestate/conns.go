@@ -32,10 +32,10 @@ const (
 	sweepEvery = time.Minute
 )
 
-// ConnsConfig is where Conns gets what connections do not tell themselves. What
+// ConnsConfig is where Conns gets what connections do not know themselves. What
 // is nil is not known.
 type ConnsConfig struct {
-	// Conns gives the open connections; that of a network.Network.
+	// Conns returns the open connections; that of a network.Network.
 	Conns func() []network.Conn
 	// Agent is what a peer calls itself, as it said it.
 	Agent func(peer.ID) string
@@ -51,7 +51,7 @@ type ConnsConfig struct {
 	Logger *slog.Logger
 }
 
-// Conns tells the connections and streams of a node, and those connections
+// Conns lists the connections and streams of a node, and those connections
 // that closed of late. It is a network.Notifiee.
 type Conns struct {
 	cfg   ConnsConfig
@@ -122,7 +122,7 @@ type known struct {
 	agent    string
 }
 
-// learn reads what a connection tells.
+// learn reads what a connection knows.
 func (t *Conns) learn(c network.Conn) *known {
 	st, state := c.Stat(), connstate.Of(c)
 	remote := c.RemoteMultiaddr()

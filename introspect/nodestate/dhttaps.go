@@ -29,7 +29,7 @@ type DHTTaps struct {
 	guard  guard.Guard
 }
 
-// Panics is how many faults there were in what Tell was given.
+// Panics is how many panics there were in the function that Tell set.
 func (t *DHTTaps) Panics() uint64 { return t.guard.Panics() }
 
 type queryGauge struct{ success, error, timeout atomic.Uint64 }
@@ -38,7 +38,7 @@ func (g *queryGauge) proto() *pb.DHT_QueryGauge {
 	return &pb.DHT_QueryGauge{Success: g.success.Load(), Error: g.error.Load(), Timeout: g.timeout.Load()}
 }
 
-// NewDHTTaps makes taps that tell nobody.
+// NewDHTTaps makes taps that report to nobody.
 func NewDHTTaps() *DHTTaps { return &DHTTaps{} }
 
 // Tell has f called for each query from now on, on the goroutine of its stream:
@@ -48,7 +48,7 @@ func (t *DHTTaps) Tell(f func(introspect.DHTQuery)) { t.sink.Store(&f) }
 // Host returns a host for a DHT to be made with.
 func (t *DHTTaps) Host(h host.Host) host.Host { return &dhtHost{h, t} }
 
-// done counts a query and tells it.
+// done counts a query and reports it.
 func (t *DHTTaps) done(q introspect.DHTQuery) {
 	g := &t.gauges[index(q.Table == tableLAN)][index(!q.Inbound)]
 	switch q.Result {

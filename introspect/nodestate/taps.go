@@ -15,7 +15,7 @@ import (
 )
 
 // Bounds of what Taps keeps: peers, and protocols of each. Traffic beyond is
-// not told by stream.
+// not shown by stream.
 const (
 	maxTappedPeers     = 1 << 16
 	maxTappedProtocols = 64
@@ -50,7 +50,7 @@ func (t *Taps) Option() libp2p.Option {
 }
 
 // ConnCounter counts the bytes of one connection, between its encryption and
-// its muxer. A network.Conn gives it by As.
+// its muxer. A network.Conn returns it by As.
 type ConnCounter struct{ in, out atomic.Uint64 }
 
 // Bytes returns what was received and sent.
@@ -99,7 +99,7 @@ func (c *countedMuxed) As(target any) bool {
 	return c.MuxedConn.As(target)
 }
 
-// reporter is told of each read and write of a stream, on its goroutine.
+// reporter is called for each read and write of a stream, on its goroutine.
 type reporter struct {
 	metrics.Reporter
 	taps *Taps
@@ -233,7 +233,7 @@ type rate struct {
 // rateEvery is the least time between two readings.
 const rateEvery = 400 * time.Millisecond
 
-// read takes a reading and gives bytes per second.
+// read takes a reading and returns bytes per second.
 func (r *rate) read(now time.Time, in, out uint64) (inRate, outRate uint64) {
 	switch d := now.Sub(r.at); {
 	case r.at.IsZero():
