@@ -130,7 +130,7 @@ func goldenMessages() map[string]proto.Message {
 	return map[string]proto.Message{
 		"state": server(everything()), "state_empty": server(&pb.State{}),
 		"runtime": server(&pb.Runtime{Implementation: "go-libp2p", Version: "0.49.0", Platform: "linux", PeerId: goldenPeer,
-			EventTypes: []*pb.EventType{event.proto(true), typeOutbound.proto(true)}, Monitor: "here", Kubo: "0.43.0", Go: "go1.26.5", StartTs: goldenTime, Named: true}),
+			EventTypes: []*pb.EventType{event.proto(true), typeOutbound.proto(true)}, Monitor: "here", Kubo: "0.43.0", MonitorVersion: "0.1.0", Go: "go1.26.5", StartTs: goldenTime, Named: true}),
 		"event_first":          server(&pb.Event{Type: typeOutbound.proto(true), Ts: goldenTime, Content: `{"peerIds":["` + goldenOther + `"],"result":"success"}`}),
 		"event_later":          server(&pb.Event{Type: typeOutbound.proto(false), Ts: goldenTime + 1, Content: "{\"text\":\"<script>\u202e\\\\u0000\"}"}),
 		"response_ok":          server(&pb.CommandResponse{Id: 300, EffectiveConfig: cfg}),

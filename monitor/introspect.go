@@ -163,7 +163,8 @@ func (in *introspection) runtime() (*pb.Runtime, error) {
 	return &pb.Runtime{
 		Implementation: "go-libp2p", Version: moduleVersion("github.com/libp2p/go-libp2p"), Platform: runtime.GOOS,
 		PeerId: in.m.watched.Identity.String(), Monitor: string(event.Clean(in.m.Config.MonitorName, 128)), Kubo: in.m.watched.Kubo,
-		Go: runtime.Version(), StartTs: uint64(in.started.UnixMilli()), Named: in.named,
+		MonitorVersion: Version,
+		Go:             runtime.Version(), StartTs: uint64(in.started.UnixMilli()), Named: in.named,
 	}, nil
 }
 

@@ -791,6 +791,7 @@ type Runtime struct {
 	Kubo           string                 `protobuf:"bytes,101,opt,name=kubo,proto3" json:"kubo,omitempty"`       // version
 	Go             string                 `protobuf:"bytes,102,opt,name=go,proto3" json:"go,omitempty"`           // version
 	StartTs        uint64                 `protobuf:"varint,103,opt,name=start_ts,json=startTs,proto3" json:"start_ts,omitempty"`
+	MonitorVersion string                 `protobuf:"bytes,105,opt,name=monitor_version,json=monitorVersion,proto3" json:"monitor_version,omitempty"`
 	Named          bool                   `protobuf:"varint,104,opt,name=named,proto3" json:"named,omitempty"` // peers and CIDs are named; false: this node's privacy keeps them back
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -887,6 +888,13 @@ func (x *Runtime) GetStartTs() uint64 {
 		return x.StartTs
 	}
 	return 0
+}
+
+func (x *Runtime) GetMonitorVersion() string {
+	if x != nil {
+		return x.MonitorVersion
+	}
+	return ""
 }
 
 func (x *Runtime) GetNamed() bool {
@@ -5610,7 +5618,7 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\n" +
 	"\x06PEERID\x10\v\x12\r\n" +
 	"\tMULTIADDR\x10\f\x12\b\n" +
-	"\x04JSON\x10Z\"\xab\x02\n" +
+	"\x04JSON\x10Z\"\xd4\x02\n" +
 	"\aRuntime\x12&\n" +
 	"\x0eimplementation\x18\x01 \x01(\tR\x0eimplementation\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -5621,7 +5629,8 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\amonitor\x18d \x01(\tR\amonitor\x12\x12\n" +
 	"\x04kubo\x18e \x01(\tR\x04kubo\x12\x0e\n" +
 	"\x02go\x18f \x01(\tR\x02go\x12\x19\n" +
-	"\bstart_ts\x18g \x01(\x04R\astartTs\x12\x14\n" +
+	"\bstart_ts\x18g \x01(\x04R\astartTs\x12'\n" +
+	"\x0fmonitor_version\x18i \x01(\tR\x0emonitorVersion\x12\x14\n" +
 	"\x05named\x18h \x01(\bR\x05namedJ\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"X\n" +
 	"\fEndpointPair\x12#\n" +
 	"\rsrc_multiaddr\x18\x01 \x01(\tR\fsrcMultiaddr\x12#\n" +

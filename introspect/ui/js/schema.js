@@ -47,6 +47,7 @@ export const messages = {
     [102, 'go', 'string'],
     [103, 'start_ts', 'uint'],
     [104, 'named', 'bool'],
+    [105, 'monitor_version', 'string'],
   ],
   EndpointPair: [
     [1, 'src_multiaddr', 'string'],

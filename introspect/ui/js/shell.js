@@ -52,14 +52,14 @@ function zone() {
   const minutes = -new Date().getTimezoneOffset(), two = (n) => String(n).padStart(2, '0');
   const offset = `UTC${minutes < 0 ? '−' : '+'}${two(Math.floor(Math.abs(minutes) / 60))}:${two(Math.abs(minutes) % 60)}`;
   const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  return name ? `${name}, ${offset}` : offset;
+  return minutes === 0 ? 'UTC' : name ? `${name}, ${offset}` : offset;
 }
 
 function Settings({ view, source, pages, close }) {
   const { model } = view, box = useRef(null), r = model.runtime;
   useEffect(() => { box.current.showModal(); }, []);
   const save = (key) => (ms, done) => (source.session ? source.session.configure({ [key]: ms }, done) : done('a file is open'));
-  const facts = r ? [['Peer', r.peer_id], ['Monitor', r.monitor], ['Implementation', `${r.implementation} ${r.version}`], ['kubo', r.kubo], ['Go', r.go], ['System', r.platform],
+  const facts = r ? [['Peer', r.peer_id], ['Monitor', r.monitor], ['ipfsmon', r.monitor_version], ['Implementation', `${r.implementation} ${r.version}`], ['kubo', r.kubo], ['Go', r.go], ['System', r.platform],
     ['Started', date(r.start_ts)], ['Times', zone()]] : [];
   return html`<dialog ref=${box} onClose=${close} aria-labelledby="settings-title">
     <header><h2 id="settings-title">Settings</h2><button type="button" class="link" onClick=${() => box.current.close()}>Close</button></header>
@@ -143,7 +143,7 @@ export function Shell({ view, source, pages, page, title, children }) {
       <${Action} icon="gear" name="Settings" onClick=${() => setSettings(true)} />
     </header>
     <nav aria-label="Pages">${pages.map(([name, text], i) => html`<a key=${name} href=${`#/${name}`} aria-current=${name === page ? 'page' : undefined}>${text}<kbd aria-hidden="true">${i + 1}</kbd></a>`)}
-      <footer class="about">${r && r.version && html`<span>ipfsmon <${Words} max=${40}>${r.version}<//></span>`}<span>${zone()}</span><a class="plain" href=${documents} target="_blank" rel="noreferrer">Documents</a></footer></nav>
+      <footer class="about">${r && r.monitor_version && html`<span>ipfsmon <${Words} max=${40}>${r.monitor_version}<//></span>`}<span>${zone()}</span><a class="plain" href=${documents} target="_blank" rel="noreferrer">Documents</a></footer></nav>
     <main id="main" tabindex="-1">
       <h1 class="away">${title}</h1>
       ${r && !r.named && html`<p class="notice">This node's privacy setting hides the names of peers and content: only sums are shown.</p>`}
