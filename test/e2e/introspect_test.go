@@ -15,6 +15,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
+	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -35,6 +36,7 @@ func TestIntrospection(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "go-libp2p", rt.GetImplementation())
 	require.Equal(t, kuboversion.CurrentVersionNumber, rt.GetKubo())
+	require.Equal(t, monitor.Version, rt.GetMonitorVersion())
 	require.NotEmpty(t, rt.GetPeerId())
 	require.NotEmpty(t, rt.GetVersion())
 	require.True(t, rt.GetNamed())
