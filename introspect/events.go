@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	xrate "golang.org/x/time/rate"
+	"golang.org/x/time/rate"
 
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
@@ -83,7 +83,7 @@ func (c *catalogue) types() []*pb.EventType {
 }
 
 // newBudget bounds the rate of events.
-func newBudget() *xrate.Limiter { return xrate.NewLimiter(eventRate, eventBurst) }
+func newBudget() *rate.Limiter { return rate.NewLimiter(eventRate, eventBurst) }
 
 // encoded is an event whose frames are made when a session wants them, once
 // for all sessions.

@@ -11,7 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	mh "github.com/multiformats/go-multihash"
 	"github.com/stretchr/testify/require"
-	xrate "golang.org/x/time/rate"
+	"golang.org/x/time/rate"
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
@@ -146,7 +146,7 @@ func BenchmarkEvent(b *testing.B) {
 			}
 			f := NewFeed(s, nil)
 			e := benchMessage()
-			s.budget.SetLimit(xrate.Inf)
+			s.budget.SetLimit(rate.Inf)
 			b.ReportAllocs()
 			for b.Loop() {
 				f.take(e)

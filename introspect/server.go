@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	xrate "golang.org/x/time/rate"
+	"golang.org/x/time/rate"
 
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/samesite"
@@ -73,8 +73,8 @@ type Server struct {
 	log    *slog.Logger
 	events *catalogue
 
-	listeners atomic.Int64   // sessions that get events
-	budget    *xrate.Limiter // of events
+	listeners atomic.Int64  // sessions that get events
+	budget    *rate.Limiter // of events
 	ctx       context.Context
 	stop      context.CancelFunc
 	wg        sync.WaitGroup

@@ -10,7 +10,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/httpapi/broadcast"
-	"github.com/ipfsmon/ipfsmon/influx/delivery"
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/introspect/ui"
 	"github.com/ipfsmon/ipfsmon/privacy"
@@ -124,9 +123,9 @@ func (m *Monitor) pipeline() pipeline.Pipeline {
 	}
 	if m.influx != nil {
 		i := m.influx.Stats()
-		p.Influx = &pipeline.Influx{Events: i.Events, Delivery: deliveryStatus(i.Delivery), Panics: i.Panics, Destinations: []pipeline.Destination{}}
+		p.Influx = &pipeline.Influx{Events: i.Events, Delivery: i.Delivery, Panics: i.Panics, Destinations: []pipeline.Destination{}}
 		for _, d := range i.Destinations {
-			p.Influx.Destinations = append(p.Influx.Destinations, pipeline.Destination{Name: d.Name, URL: d.URL, Delivery: deliveryStatus(d.Delivery)})
+			p.Influx.Destinations = append(p.Influx.Destinations, pipeline.Destination{Name: d.Name, URL: d.URL, Delivery: d.Delivery})
 		}
 	}
 	if m.watched.Store != nil {
@@ -141,19 +140,6 @@ func (m *Monitor) pipeline() pipeline.Pipeline {
 		p.HTTP = &h
 	}
 	return p
-}
-
-func deliveryStatus(d delivery.Delivery) pipeline.Delivery {
-	out := pipeline.Delivery{
-		Accepted: d.Accepted, Stored: d.Stored, Dropped: d.Dropped, Damaged: d.Damaged, Rejected: d.Rejected, Expired: d.Expired,
-		Others: d.Others, Restored: d.Restored, Queued: uint64(d.Queued), QueueBytes: uint64(d.Bytes), LagSeconds: d.Lag.Seconds(),
-		SpoolBytes: uint64(d.Spooled), SpoolFull: d.Full, BatchSize: uint64(d.BatchSize), Requests: uint64(d.Requests),
-		Failing: d.Failing, LastError: d.LastErr,
-	}
-	if d.SpoolErr != nil {
-		out.SpoolError = d.SpoolErr.Error()
-	}
-	return out
 }
 
 // slow names the subscribers that did not get all.

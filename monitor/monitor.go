@@ -389,7 +389,7 @@ func (m *Monitor) Status() Status {
 		i := m.influx.Stats()
 		s.Stored, s.Queued = i.Stored, uint64(i.Queued)
 		if i.Failing {
-			s.Err = i.LastErr
+			s.Err = i.LastError
 		}
 		s.Dropped += i.Dropped + i.Rejected
 	}

@@ -71,7 +71,7 @@ func (f *flow) hold(j job) {
 	if j.Away {
 		most = 40 << 20
 	}
-	for f.bus.Stats().Held*j.Entries > 16_000 || f.sink.Stats().Bytes > most {
+	for f.bus.Stats().Held*j.Entries > 16_000 || f.sink.Stats().QueueBytes > uint64(most) {
 		time.Sleep(200 * time.Microsecond)
 	}
 }
@@ -157,7 +157,7 @@ func (f *flow) live(j job) (n int, mean, most float64, err error) {
 	}
 	asked := begin.Add(3 * time.Second) // the first have arrived
 	sum, times := 0.0, 0
-	for st := f.sink.Stats(); st.Stored < uint64(j.Points) || st.Queued > 5*j.Live; st = f.sink.Stats() {
+	for st := f.sink.Stats(); st.Stored < uint64(j.Points) || st.Queued > uint64(5*j.Live); st = f.sink.Stats() {
 		if err := lossless(st); err != nil {
 			return n, 0, 0, err
 		}

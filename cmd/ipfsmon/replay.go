@@ -261,12 +261,12 @@ func (r *replay) toInflux() (to sink, err error) {
 		run:   s.Run,
 		stuck: func() error { return stuck.Check(s) },
 		words: func() string { return s.Stats().Closing() },
-		busy:  func() bool { return s.Stats().Bytes > int(cfg.QueueBytes/2) },
+		busy:  func() bool { return s.Stats().QueueBytes > uint64(cfg.QueueBytes)/2 },
 		rest: func(ctx context.Context) error {
 			for s.Stats().Events < uint64(r.events) || s.Stats().Queued > 0 {
 				if err := pause(ctx); err != nil {
 					st := s.Stats()
-					return fmt.Errorf("%d points were not stored: %s", st.Queued, st.LastErr)
+					return fmt.Errorf("%d points were not stored: %s", st.Queued, st.LastError)
 				}
 				if err := stuck.Check(s); err != nil {
 					return err
@@ -274,7 +274,7 @@ func (r *replay) toInflux() (to sink, err error) {
 			}
 			st := s.Stats()
 			if st.Rejected+st.Dropped > 0 {
-				return fmt.Errorf("not all points were stored: %s", st.LastErr)
+				return fmt.Errorf("not all points were stored: %s", st.LastError)
 			}
 			return nil
 		},

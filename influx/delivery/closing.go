@@ -43,5 +43,5 @@ func (s *Stuck) check(st Stats, timeout time.Duration) error {
 	if now.Sub(s.since) <= max(stuckAfter, timeout*2) {
 		return nil
 	}
-	return fmt.Errorf("influx: the server has taken nothing for %v: %s", now.Sub(s.since).Round(time.Second), st.LastErr)
+	return fmt.Errorf("influx: the server has taken nothing for %v: %s", now.Sub(s.since).Round(time.Second), st.LastError)
 }

@@ -292,19 +292,23 @@ func (o *destination) delivery(accepted [schema.Kinds]uint64, open [schema.Kinds
 		d.Expired += w.expired.Load()
 		d.Others += w.others.Load()
 	}
-	d.BatchSize, d.Requests = o.rate.now()
+	size, requests := o.rate.now()
+	d.BatchSize, d.Requests = uint64(size), uint64(requests)
 	if len(o.writers) > 1 {
 		d.Requests++ // the one for what is fresh
 	}
-	d.Failing, d.LastErr, d.LastTime = o.state()
+	d.Failing, d.LastError, d.LastTime = o.state()
 	if o.disk != nil {
 		s := o.disk.Stats()
-		d.Spooled, d.Restored, d.Damaged, d.SpoolErr = s.Disk, s.Restored, s.Damaged, s.Err
-		d.Full = float64(s.Disk) / float64(cmp.Or(int64(o.set.SpoolMaxBytes), spool.DefaultMaxBytes))
+		d.SpoolBytes, d.Restored, d.Damaged = uint64(s.Disk), s.Restored, s.Damaged
+		if s.Err != nil {
+			d.SpoolError = s.Err.Error()
+		}
+		d.SpoolFull = float64(s.Disk) / float64(cmp.Or(int64(o.set.SpoolMaxBytes), spool.DefaultMaxBytes))
 		d.Dropped += s.Dropped + s.Damaged
 	}
 	points, bytes, oldest := o.queue.size()
-	d.Bytes = bytes
+	d.QueueBytes = uint64(bytes)
 	for k, w := range open {
 		if !o.takes(schema.Kind(k)) {
 			continue
@@ -315,9 +319,9 @@ func (o *destination) delivery(accepted [schema.Kinds]uint64, open [schema.Kinds
 			oldest = w.oldest
 		}
 	}
-	d.Queued = max(points-o.settled(), 0)
+	d.Queued = uint64(max(points-o.settled(), 0))
 	if !oldest.IsZero() {
-		d.Lag = time.Since(oldest)
+		d.LagSeconds = time.Since(oldest).Seconds()
 	}
 	d.Accepted += d.Restored
 	return d

@@ -56,8 +56,8 @@ func TestRedirectsAreNamed(t *testing.T) {
 		f.publish(influxtest.Numbered(0, 10))
 		st := f.until("failing", 30*time.Second, func(st Stats) bool { return st.Failing })
 		said("write", &client.RedirectError{Status: status, To: other.URL + "/influx"})
-		if !strings.Contains(st.LastErr, other.URL+"/influx, which is not followed") || strings.Contains(st.LastErr, "secret") {
-			t.Errorf("%d, write: %s", status, st.LastErr)
+		if !strings.Contains(st.LastError, other.URL+"/influx, which is not followed") || strings.Contains(st.LastError, "secret") {
+			t.Errorf("%d, write: %s", status, st.LastError)
 		}
 		if st, _ := f.stop(); st.Queued != 10 || st.Dropped+st.Rejected != 0 {
 			t.Errorf("%d: %+v", status, st)
@@ -84,8 +84,8 @@ func TestProxy(t *testing.T) {
 	f.publish(influxtest.Numbered(0, 10))
 	st := f.until("failing", 30*time.Second, func(st Stats) bool { return st.Failing })
 	f.stop()
-	if !strings.Contains(st.LastErr, "the proxy "+proxy.URL+" answered, not InfluxDB: 403 Forbidden") {
-		t.Errorf("https: %s", st.LastErr)
+	if !strings.Contains(st.LastError, "the proxy "+proxy.URL+" answered, not InfluxDB: 403 Forbidden") {
+		t.Errorf("https: %s", st.LastError)
 	}
 	r := seen.Load()
 	if r == nil || r.Method != http.MethodConnect || strings.Contains(strings.Join(r.Header["Authorization"], ""), base64.StdEncoding.EncodeToString([]byte("monitor:secret"))) {
@@ -97,8 +97,8 @@ func TestProxy(t *testing.T) {
 	f.publish(influxtest.Numbered(0, 10))
 	st = f.until("failing", 30*time.Second, func(st Stats) bool { return st.Failing })
 	f.stop()
-	if !strings.Contains(st.LastErr, "not for you; the answer came through the proxy "+proxy.URL) && !strings.Contains(st.LastErr, "through the proxy "+proxy.URL) {
-		t.Errorf("http: %s", st.LastErr)
+	if !strings.Contains(st.LastError, "not for you; the answer came through the proxy "+proxy.URL) && !strings.Contains(st.LastError, "through the proxy "+proxy.URL) {
+		t.Errorf("http: %s", st.LastError)
 	}
 
 	bad := func(want string, cfg client.Config) {
@@ -176,12 +176,12 @@ func TestClosing(t *testing.T) {
 	}
 	const server = "http://127.0.0.1:8086"
 	f("Everything is stored.", server, "/s", 0, Delivery{Accepted: 9, Stored: 9})
-	f("0 points are stored, 613 wait in /s for the next run. The last error: refused", server, "/s", 0, Delivery{Accepted: 613, Queued: 613, LastErr: "refused"})
+	f("0 points are stored, 613 wait in /s for the next run. The last error: refused", server, "/s", 0, Delivery{Accepted: 613, Queued: 613, LastError: "refused"})
 	f("25 points are stored, 1 waits in /s for the next run, 3 were dropped, 2 were rejected by the server (/s/rejected.lp). The last error: no", server, "/s", 0,
-		Delivery{Accepted: 31, Stored: 25, Queued: 1, Dropped: 3, Rejected: 2, LastErr: "no"})
+		Delivery{Accepted: 31, Stored: 25, Queued: 1, Dropped: 3, Rejected: 2, LastError: "no"})
 	f("1 point is stored, 8 events were missed before they became points.", server, "/s", 8, Delivery{Accepted: 1, Stored: 1})
 	f("Everything is written to stdout:.", "stdout:", "", 0, Delivery{Accepted: 2, Stored: 2})
-	f("25 points are written to stdout:, 675 were dropped. The last error: broken pipe", "stdout:", "", 0, Delivery{Accepted: 700, Stored: 25, Dropped: 675, LastErr: "broken pipe"})
+	f("25 points are written to stdout:, 675 were dropped. The last error: broken pipe", "stdout:", "", 0, Delivery{Accepted: 700, Stored: 25, Dropped: 675, LastError: "broken pipe"})
 	f("Everything is sent to udp://h:1, which does not say what has arrived.", "udp://h:1", "", 0, Delivery{Accepted: 2, Stored: 2})
 	two := Stats{Destinations: []DestinationStats{{Name: "main", URL: server, Delivery: Delivery{}}, {Name: "cloud", URL: server, SpoolDir: "/s/to-cloud", Delivery: Delivery{Accepted: 1, Queued: 1}}}}
 	if got, want := two.Closing(), "main: Everything is stored.\ncloud: 0 points are stored, 1 waits in /s/to-cloud for the next run."; got != want {
@@ -199,7 +199,7 @@ func TestStuck(t *testing.T) {
 				t.Errorf("%+v: %v, want %v", st, err, want)
 			}
 		}
-		failing := Stats{Delivery: Delivery{Failing: true, LastErr: "refused"}}
+		failing := Stats{Delivery: Delivery{Failing: true, LastError: "refused"}}
 		check(false, failing)
 		time.Sleep(stuckAfter)
 		check(false, failing)

@@ -119,7 +119,7 @@ func TestFaultTwoDestinations(t *testing.T) {
 		t.Errorf("the second: %+v", d)
 	}
 	f.until("the second fails", 30*time.Second, func(st Stats) bool { return st.Destinations[1].Failing })
-	if st := f.sink.Stats(); !st.Failing || st.Destinations[0].Failing || !strings.Contains(st.LastErr, "502") {
+	if st := f.sink.Stats(); !st.Failing || st.Destinations[0].Failing || !strings.Contains(st.LastError, "502") {
 		t.Errorf("%+v", st)
 	}
 	up.Store(true)
@@ -216,7 +216,7 @@ func TestForgottenDestination(t *testing.T) {
 	away.Also = client.Destinations{{Name: "second", URL: "http://127.0.0.1:1", CreateDatabase: cfg.CreateDatabase}}
 	f := startFlow(t, away)
 	f.publish(influxtest.Numbered(0, 50))
-	f.until("on disk", 30*time.Second, func(st Stats) bool { return st.Destinations[1].Spooled > 0 && st.Destinations[0].Stored == 50 })
+	f.until("on disk", 30*time.Second, func(st Stats) bool { return st.Destinations[1].SpoolBytes > 0 && st.Destinations[0].Stored == 50 })
 	f.stop()
 	var said strings.Builder
 	cfg.Log = slog.New(slog.NewTextHandler(&said, nil))

@@ -48,7 +48,7 @@ func Drain(ctx context.Context, cfg client.Config, progress func(Stats)) (Stats,
 	_ = o.finish() // what is left is told below
 	st := s.Stats()
 	if st.Queued > 0 {
-		return st, fmt.Errorf("influx: drain: %d points are still in %s: %s", st.Queued, cfg.SpoolDir, st.LastErr)
+		return st, fmt.Errorf("influx: drain: %d points are still in %s: %s", st.Queued, cfg.SpoolDir, st.LastError)
 	}
 	return st, nil
 }

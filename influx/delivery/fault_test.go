@@ -103,7 +103,7 @@ func TestFaultR11NextProcessDelivers(t *testing.T) {
 		f.until("accepted", 10*time.Second, func(st Stats) bool { return st.Events == n })
 		start := time.Now()
 		st, err := f.stop()
-		if err != nil || time.Since(start) > closeTimeout || st.Dropped != 0 || st.Queued != (i+1)*n || st.Accepted != uint64((i+1)*n) {
+		if err != nil || time.Since(start) > closeTimeout || st.Dropped != 0 || st.Queued != uint64((i+1)*n) || st.Accepted != uint64((i+1)*n) {
 			t.Fatalf("%v after %v: %+v", err, time.Since(start), st)
 		}
 	}
@@ -203,8 +203,8 @@ func TestFaultR13Hangs(t *testing.T) {
 		slowest = max(slowest, time.Since(start))
 	}
 	st := f.until("accepted", 20*time.Second, func(st Stats) bool { return st.Events == 50_000 })
-	if st.Bytes > 3<<20 || slowest > 250*time.Millisecond {
-		t.Errorf("%d bytes in memory, publishing took %v at most", st.Bytes, slowest)
+	if st.QueueBytes > 3<<20 || slowest > 250*time.Millisecond {
+		t.Errorf("%d bytes in memory, publishing took %v at most", st.QueueBytes, slowest)
 	}
 	close(release)
 	f.until("stored", 30*time.Second, func(st Stats) bool { return st.Stored+st.Dropped == 50_000 })
@@ -301,7 +301,7 @@ func TestFaultR14Connections(t *testing.T) {
 		f := startFlow(t, cfg)
 		f.publish(influxtest.Numbered(0, 100))
 		st := f.until("refused by us", 10*time.Second, func(st Stats) bool { return st.Failing })
-		if !strings.Contains(st.LastErr, "certificate") || st.Queued != 100 {
+		if !strings.Contains(st.LastError, "certificate") || st.Queued != 100 {
 			t.Errorf("%+v", st)
 		}
 		if st, err := f.stop(); err != nil || st.Dropped != 0 {
@@ -681,8 +681,8 @@ func TestFaultR9Unwritable(t *testing.T) {
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 1000))
 	st := f.until("stored", 10*time.Second, func(st Stats) bool { return st.Stored == 1000 })
-	if st.SpoolErr == nil || !strings.Contains(st.SpoolErr.Error(), cfg.SpoolDir) {
-		t.Errorf("%v does not name %s", st.SpoolErr, cfg.SpoolDir)
+	if !strings.Contains(st.SpoolError, cfg.SpoolDir) {
+		t.Errorf("%v does not name %s", st.SpoolError, cfg.SpoolDir)
 	}
 	if _, err := f.stop(); err != nil {
 		t.Error(err)

@@ -51,8 +51,8 @@ func TestMissingDatabase(t *testing.T) {
 			publish(100, 200)
 		} else {
 			influxtest.WaitFor(t, "failure", func() bool { return sink.Stats().Failing })
-			if st := sink.Stats(); !strings.Contains(st.LastErr, `CREATE DATABASE "dbfalse" WITH DURATION 168h REPLICATION 1 NAME "history"`) ||
-				!strings.Contains(st.LastErr, `CREATE RETENTION POLICY "totals"`) || st.Queued != 100 {
+			if st := sink.Stats(); !strings.Contains(st.LastError, `CREATE DATABASE "dbfalse" WITH DURATION 168h REPLICATION 1 NAME "history"`) ||
+				!strings.Contains(st.LastError, `CREATE RETENTION POLICY "totals"`) || st.Queued != 100 {
 				t.Errorf("stats %+v, want the statements to run", st)
 			}
 			for _, q := range []string{`CREATE DATABASE "dbfalse" WITH DURATION 168h REPLICATION 1 NAME "history"`, `CREATE RETENTION POLICY "totals" ON "dbfalse" DURATION INF REPLICATION 1`} {

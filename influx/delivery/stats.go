@@ -1,14 +1,13 @@
 package delivery
 
 import (
-	"cmp"
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // Closing is what became of all points, in a sentence or one for each
@@ -61,8 +60,8 @@ func (d DestinationStats) closing(missed uint64) string {
 		parts = append(parts, fmt.Sprintf("%s missed before they became points", verbed(missed, "event was", "events were")))
 	}
 	text := strings.Join(parts, ", ") + "."
-	if d.LastErr != "" && uint64(d.Queued)+d.Dropped+d.Rejected > 0 {
-		text += " The last error: " + d.LastErr
+	if d.LastError != "" && d.Queued+d.Dropped+d.Rejected > 0 {
+		text += " The last error: " + d.LastError
 	}
 	return text
 }
@@ -87,55 +86,8 @@ type DestinationStats struct {
 	Delivery
 }
 
-// Delivery is what became of the points. Accepted = Stored + Dropped + Rejected
-// + Queued, but for what changes while it is read.
-type Delivery struct {
-	Accepted uint64  // points encoded and taken
-	Stored   uint64  // points that the server has
-	Dropped  uint64  // points lost: the queue was full, or time was up at the end
-	Rejected uint64  // points that the server refused for good
-	Queued   int     // points that wait now, in memory or on disk
-	Bytes    int     // memory they take
-	Spooled  int64   // bytes on disk now
-	Full     float64 // how full the spool is, the fullest of several: 1 at its bound
-	Restored uint64  // points found on disk at the start; they are among Accepted
-	Damaged  uint64  // points lost to damage on disk; they are among Dropped
-	Expired  uint64  // points the server refused because they are too old; among Rejected
-	Others   uint64  // points whose tag value was made others, because the server takes no more values of the tag
-	SpoolErr error   // why the spool is in memory only; nil: all is well
-	// BatchSize is the most points posted at once now, Requests the most
-	// requests at once: one for what is fresh, the others for the backlog.
-	BatchSize, Requests int
-
-	Lag      time.Duration
-	Failing  bool      // the last request to the server failed and is tried again
-	LastErr  string    // the last failure or refusal, kept after it is over
-	LastTime time.Time // when it was
-}
-
-// add sums what can be summed, and takes the worst of what cannot.
-func (d *Delivery) add(o Delivery) {
-	d.Accepted += o.Accepted
-	d.Stored += o.Stored
-	d.Dropped += o.Dropped
-	d.Rejected += o.Rejected
-	d.Queued += o.Queued
-	d.Bytes += o.Bytes
-	d.Spooled += o.Spooled
-	d.Full = max(d.Full, o.Full)
-	d.Restored += o.Restored
-	d.Damaged += o.Damaged
-	d.Expired += o.Expired
-	d.Others += o.Others
-	d.BatchSize = max(d.BatchSize, o.BatchSize)
-	d.Requests += o.Requests
-	d.SpoolErr = cmp.Or(d.SpoolErr, o.SpoolErr)
-	d.Lag = max(d.Lag, o.Lag)
-	if o.Failing && !d.Failing || o.Failing == d.Failing && o.LastTime.After(d.LastTime) {
-		d.LastErr, d.LastTime = o.LastErr, o.LastTime
-	}
-	d.Failing = d.Failing || o.Failing
-}
+// Delivery is what became of the points of a destination, or of all.
+type Delivery = pipeline.Delivery
 
 // Stats returns the counters of the sink. It may be called from any goroutine.
 func (s *Sink) Stats() Stats {
@@ -153,11 +105,11 @@ func (s *Sink) Stats() Stats {
 	for _, o := range s.to {
 		d := o.delivery(accepted, open)
 		st.Destinations = append(st.Destinations, DestinationStats{o.set.Name, o.set.Base.Redacted(), o.set.SpoolDir, d})
-		st.add(d)
+		st.Add(d)
 		st.Panics += o.guard.Panics()
 	}
 	for _, w := range open {
-		st.Bytes += w.bytes
+		st.QueueBytes += uint64(w.bytes)
 	}
 	return st
 }

@@ -155,12 +155,12 @@ func (s *Sink) takeUnacked(bufs [schema.Kinds][]byte, ev *event.Event) (out [sch
 
 func (p *unacked) delivery(accepted uint64) Delivery {
 	d := Delivery{Accepted: accepted, Stored: p.stored.Load(), Dropped: p.dropped.Load(), Rejected: p.rejected.Load(), Failing: p.failing.Load()}
-	d.Queued = int(max(int64(d.Accepted)-int64(d.Stored+d.Dropped+d.Rejected), 0))
+	d.Queued = uint64(max(int64(d.Accepted)-int64(d.Stored+d.Dropped+d.Rejected), 0))
 	if p.over.Load() {
-		d.Dropped, d.Queued = d.Dropped+uint64(d.Queued), 0
+		d.Dropped, d.Queued = d.Dropped+d.Queued, 0
 	}
 	if f := p.last.Load(); f != nil {
-		d.LastErr, d.LastTime = f.text, f.at
+		d.LastError, d.LastTime = f.text, f.at
 	}
 	return d
 }

@@ -129,7 +129,7 @@ func TestDatagrams(t *testing.T) {
 // Nobody there: what the system says is lost is counted, and nothing hangs.
 func TestUDPToNobody(t *testing.T) {
 	st, err := publishOver(t, client.Config{URL: "udp://" + freeUDP(t), FlushInterval: "10ms"}, influxtest.Messages(2000), 300*time.Millisecond, 5*time.Second)
-	if err != nil || st.Dropped == 0 || st.Stored+st.Dropped != st.Accepted || !strings.Contains(st.LastErr, "refused") {
+	if err != nil || st.Dropped == 0 || st.Stored+st.Dropped != st.Accepted || !strings.Contains(st.LastError, "refused") {
 		t.Errorf("%v, %+v, want points dropped because the connection is refused", err, st)
 	}
 	// A point that fits into no datagram is refused, the others are not.
@@ -222,7 +222,7 @@ func TestStdoutDestination(t *testing.T) {
 	}
 	r2.Close()
 	defer w2.Close()
-	if st, err := publish(t, client.Config{URL: "stdout:", Stdout: w2, FlushInterval: "10ms"}, influxtest.Messages(10)); err != nil || st.Dropped != 10 || !strings.Contains(st.LastErr, "broken pipe") {
+	if st, err := publish(t, client.Config{URL: "stdout:", Stdout: w2, FlushInterval: "10ms"}, influxtest.Messages(10)); err != nil || st.Dropped != 10 || !strings.Contains(st.LastError, "broken pipe") {
 		t.Errorf("%v, %+v, want all dropped for a broken pipe", err, st)
 	}
 }

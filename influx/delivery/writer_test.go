@@ -180,7 +180,7 @@ func TestHangingServer(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	st := sink.Stats()
-	if st.Dropped == 0 || st.Bytes > 2<<20 || st.Stored != 0 || st.Lag <= 0 || st.Accepted != st.Dropped+uint64(st.Queued) {
+	if st.Dropped == 0 || st.QueueBytes > 2<<20 || st.Stored != 0 || st.LagSeconds <= 0 || st.Accepted != st.Dropped+uint64(st.Queued) {
 		t.Errorf("while it hangs: %+v", st)
 	}
 	close(release)
@@ -220,7 +220,7 @@ func TestEndWithoutServer(t *testing.T) {
 	if d := time.Since(start); d < closeTimeout || d > closeTimeout+2*time.Second {
 		t.Errorf("it took %v, want about %v", d, closeTimeout)
 	}
-	if st.Dropped != 300 || st.Stored != 0 || !st.Failing || st.LastErr == "" {
+	if st.Dropped != 300 || st.Stored != 0 || !st.Failing || st.LastError == "" {
 		t.Errorf("stats %+v", st)
 	}
 }

@@ -5,6 +5,11 @@
 // Out: Pipeline. Promised: its JSON names do not change.
 package pipeline
 
+import (
+	"cmp"
+	"time"
+)
+
 // Pipeline has the counters of all parts in the order of the data: capture, bus,
 // sinks. A sink that is off is nil. Counters are since the start of the monitor.
 type Pipeline struct {
@@ -147,7 +152,8 @@ type Destination struct {
 	Delivery
 }
 
-// Delivery is what became of the points.
+// Delivery is what became of the points. Accepted is the sum of Stored, Dropped,
+// Rejected and Queued, except for what changes while it is read.
 type Delivery struct {
 	Accepted   uint64  `json:"accepted"`    // points accepted for delivery
 	Stored     uint64  `json:"stored"`      // points that the server has stored
@@ -163,10 +169,36 @@ type Delivery struct {
 	SpoolBytes uint64  `json:"spool_bytes"` // bytes on disk of the waiting points
 	SpoolFull  float64 `json:"spool_full"`  // 1: the spool has reached its bound
 	SpoolError string  `json:"spool_error,omitempty"`
-	BatchSize  uint64  `json:"batch_size"` // current limit of points per request
-	Requests   uint64  `json:"requests"`   // current limit of concurrent requests
-	Failing    bool    `json:"failing"`    // the last request failed and is retried
-	LastError  string  `json:"last_error,omitempty"`
+	BatchSize  uint64  `json:"batch_size"`           // current limit of points per request
+	Requests   uint64  `json:"requests"`             // current limit of concurrent requests
+	Failing    bool    `json:"failing"`              // the last request failed and is retried
+	LastError  string  `json:"last_error,omitempty"` // kept after it is over
+
+	LastTime time.Time `json:"-"` // of LastError
+}
+
+// Add adds what can be summed, and keeps the worst of what cannot.
+func (d *Delivery) Add(o Delivery) {
+	d.Accepted += o.Accepted
+	d.Stored += o.Stored
+	d.Dropped += o.Dropped
+	d.Damaged += o.Damaged
+	d.Rejected += o.Rejected
+	d.Expired += o.Expired
+	d.Others += o.Others
+	d.Restored += o.Restored
+	d.Queued += o.Queued
+	d.QueueBytes += o.QueueBytes
+	d.LagSeconds = max(d.LagSeconds, o.LagSeconds)
+	d.SpoolBytes += o.SpoolBytes
+	d.SpoolFull = max(d.SpoolFull, o.SpoolFull)
+	d.SpoolError = cmp.Or(d.SpoolError, o.SpoolError)
+	d.BatchSize = max(d.BatchSize, o.BatchSize)
+	d.Requests += o.Requests
+	if o.Failing && !d.Failing || o.Failing == d.Failing && o.LastTime.After(d.LastTime) {
+		d.LastError, d.LastTime = o.LastError, o.LastTime
+	}
+	d.Failing = d.Failing || o.Failing
 }
 
 // Store is the process of the embedded InfluxDB.

@@ -113,7 +113,7 @@ func TestFaultR14NameHeals(t *testing.T) {
 			state.Store(code)
 			before := asked.Load()
 			require.Eventually(t, func() bool { return asked.Load() > before+2 }, time.Minute, 10*time.Millisecond, "it asks again")
-			require.Eventually(t, func() bool { return strings.Contains(sink.Stats().LastErr, "influx.test") }, time.Minute, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return strings.Contains(sink.Stats().LastError, "influx.test") }, time.Minute, 10*time.Millisecond)
 		}
 		require.Zero(t, store.Count())
 		state.Store(0)

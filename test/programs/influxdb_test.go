@@ -30,7 +30,7 @@ func deliversAll(t *testing.T, d *harness.Database) {
 	r.Publish(all[:8_000])
 	r.Until("refused for its secret", func(s influx.Stats) bool { return s.Failing && s.Events == 8_000 })
 	require.Zero(t, r.Stats().Stored)
-	require.Regexp(t, "unauthorized|authorization failed", r.Stats().LastErr)
+	require.Regexp(t, "unauthorized|authorization failed", r.Stats().LastError)
 	write(d.Secret)
 	r.Until("all stored with the right secret", func(s influx.Stats) bool { return s.Accepted == s.Stored && s.Events == 8_000 && s.Queued == 0 })
 
@@ -70,7 +70,7 @@ func refusesJustOne(t *testing.T, d *harness.Database) {
 	r := harness.RunSink(t, other.Config)
 	r.Publish(all)
 	r.Finish(harness.Sum(points)-points["blocks"], points["blocks"])
-	require.Contains(t, r.Stats().LastErr, "size")
+	require.Contains(t, r.Stats().LastError, "size")
 	rows := other.Ask(t, "SELECT count(*) FROM blocks")
 	require.EqualValues(t, 1, rows[0]["count_size"])
 	for _, m := range schema.All {

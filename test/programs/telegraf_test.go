@@ -74,7 +74,7 @@ func TestTelegraf(t *testing.T) {
 		r := harness.RunSink(t, influx.Config{URL: "http://" + address, Org: "o", TokenFile: file, CreateDatabase: &no, FlushInterval: "50ms"})
 		all, points := harness.Events(t, 5000)
 		r.Publish(all)
-		r.Until("refused for its token", func(s influx.Stats) bool { return s.Failing && strings.Contains(s.LastErr, "401") })
+		r.Until("refused for its token", func(s influx.Stats) bool { return s.Failing && strings.Contains(s.LastError, "401") })
 		require.NoError(t, os.WriteFile(file, []byte("the-right-one\n"), 0o600))
 		r.Delivered(points)
 		r.Finish(harness.Sum(points), 0)
