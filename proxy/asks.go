@@ -56,7 +56,7 @@ const (
 	dontHave                 // it said no
 )
 
-// ask is a want as one node was told it.
+// ask is a want as it was sent to one node.
 type ask struct {
 	want     *want
 	down     *downstream
@@ -152,7 +152,7 @@ func (e *engine) homeOf(u *upstream) *downstream {
 }
 
 // askNext asks the first node that was not asked. If there is none and all of
-// them have said no, the peers are told.
+// them have said no, the peers get that answer.
 func (e *engine) askNext(t *want) {
 	if len(t.waiters) == 0 {
 		if t.ahead != nil { // who wants it will have it asked for
@@ -186,7 +186,7 @@ func (t *want) ask(d *downstream) *ask {
 	return nil
 }
 
-// send tells a node of a want, or puts it in line.
+// send sends a want to a node, or queues it.
 func (e *engine) send(a *ask) {
 	d := a.down
 	if !a.inLedger && !e.makeRoom(d) {
@@ -246,7 +246,7 @@ func (e *engine) makeRoom(d *downstream) bool {
 	return true
 }
 
-// leave takes an ask out of the node's ledger; tell: by a cancel, because the
+// leave takes an ask out of the node's ledger; tell: with a cancel, because the
 // node still has it there.
 func (e *engine) leave(a *ask, tell bool) {
 	if !a.inLedger {
@@ -335,7 +335,7 @@ func (e *engine) fromNode(p peer.ID, blks []blocks.Block, haves, dontHaves []cid
 	e.flush()
 }
 
-// advanceParked gives places of wants that were answered no to those in line.
+// advanceParked replaces wants that were answered no by those in line.
 func (e *engine) advanceParked(d *downstream) {
 	if len(d.backlog) > 0 {
 		e.makeRoom(d)
@@ -346,7 +346,7 @@ func (e *engine) advanceParked(d *downstream) {
 	}
 }
 
-// next goes on with a want after a node has said no.
+// next continues with a want after a node has said no.
 func (e *engine) next(t *want) {
 	for _, a := range t.asks {
 		switch {
@@ -370,13 +370,13 @@ func (e *engine) gotHave(t *want, a *ask) {
 	if t.parked { // it came there after all
 		t.parked = false
 		for _, w := range t.waiters {
-			w.told = false
+			w.answered = false
 		}
 	}
 	if t.needBlock() {
 		e.upgrade(a)
 	}
-	e.tellHave(t)
+	e.sendHave(t)
 }
 
 // gotBlock passes a block on if this node was asked for it. A block's CID is
@@ -434,7 +434,7 @@ func (e *engine) refuse(d *downstream, blk blocks.Block) {
 
 // late has the next node asked because this one does not answer.
 func (e *engine) late(t *want, a *ask) {
-	if a.state == queued { // it was not told yet: it need not be
+	if a.state == queued { // it was not sent yet: it need not be cancelled
 		t.asks = slices.DeleteFunc(t.asks, func(x *ask) bool { return x == a })
 	} else {
 		a.state = overdue

@@ -12,9 +12,9 @@ import (
 )
 
 // countBlocked has the streams counted that peers want to open for blocked
-// protocols. libp2p refuses these by itself and tells nobody, but asks what
+// protocols. libp2p refuses these without a report, but asks what
 // matches a handler's name for every name that a peer proposes. It is ping's
-// handler that is asked, so that peers are told of no protocol more.
+// handler that is asked, so that peers see no further protocol.
 func countBlocked(h host.Host, e *engine) {
 	own := &ping.PingService{Host: h}
 	h.SetStreamHandlerMatch(ping.ID, func(id protocol.ID) bool {

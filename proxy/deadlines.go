@@ -45,7 +45,7 @@ func (e *engine) counts(x deadline) bool {
 	return a.gen == x.gen && (a.state == asked || a.state == overdue) && e.wants[a.want.cid] == a.want && a.want.ask(a.down) == a
 }
 
-// tick looks at asks that are due and at nodes that are silent; it gives the
+// tick looks at asks that are due and at nodes that are silent; it returns the
 // nodes that are to be hung up on.
 func (e *engine) tick(now time.Time) (silent []*downstream) {
 	e.mu.Lock()

@@ -105,8 +105,8 @@ type waiter struct {
 	cid      cid.Cid
 	priority int32
 	block    bool // else HAVE
-	dontHave bool // wants to be told
-	told     bool // was told HAVE or DONT_HAVE
+	dontHave bool // wants a DONT_HAVE
+	answered bool // was sent HAVE or DONT_HAVE
 	since    time.Time
 	seq      uint64
 	active   bool // part of a want; else it waits in up.waiting
@@ -280,12 +280,12 @@ func (e *engine) want(u *upstream, x *entry, now time.Time) {
 		w.block = w.block || x.block
 		u.waiting.fix(w)
 		return
-	case x.block && !w.block: // it has been told where it is, and wants it
+	case x.block && !w.block: // it has had an answer, and now wants the block
 		e.detach(w)
-		w.block, w.told, w.since = true, false, now
+		w.block, w.answered, w.since = true, false, now
 		w.priority, w.dontHave = x.priority, x.dontHave
-	default: // asked again: it wants to be told again
-		w.told, w.dontHave = false, w.dontHave || x.dontHave
+	default: // asked again: it wants another answer
+		w.answered, w.dontHave = false, w.dontHave || x.dontHave
 		if target := e.wants[x.cid]; target != nil {
 			e.again(target)
 		}
@@ -373,7 +373,7 @@ func (e *engine) again(t *want) {
 				e.upgrade(a)
 				return
 			}
-			e.tellHave(t)
+			e.sendHave(t)
 			return
 		}
 	}
@@ -433,7 +433,7 @@ func (e *engine) detach(w *waiter) {
 	}
 }
 
-// unreserve gives the peer's budget back what was kept for a want.
+// unreserve returns to the peer's budget what was kept for a want.
 func (e *engine) unreserve(w *waiter) {
 	if w.reserved == 0 {
 		return
@@ -458,7 +458,7 @@ func (e *engine) serve(w *waiter, blk blocks.Block, now time.Time) bool {
 	if !w.block && size > smallBlock {
 		e.n.sent.Have++
 		e.post(&u.box, item{cid: w.cid, what: itemHave})
-		w.told = true
+		w.answered = true
 		return true
 	}
 	if u.box.bytes > 2*e.cfg.QueueBytes {
@@ -476,14 +476,14 @@ func (e *engine) serve(w *waiter, blk blocks.Block, now time.Time) bool {
 	return true
 }
 
-// deliver gives a block to all who wait for it.
+// deliver sends a block to all who wait for it.
 func (e *engine) deliver(t *want, blk blocks.Block, now time.Time) {
 	var rest []*waiter
 	for _, w := range t.waiters {
 		e.unreserve(w)
 		switch {
 		case !w.block && len(blk.RawData()) > smallBlock:
-			if !w.told {
+			if !w.answered {
 				e.serve(w, blk, now)
 			}
 			rest = append(rest, w)
@@ -503,18 +503,18 @@ func (e *engine) deliver(t *want, blk blocks.Block, now time.Time) {
 	}
 }
 
-// tellHave tells those who asked that there is the block.
-func (e *engine) tellHave(t *want) {
+// sendHave sends HAVE to those who asked.
+func (e *engine) sendHave(t *want) {
 	for _, w := range t.waiters {
-		if !w.block && !w.told {
-			w.told = true
+		if !w.block && !w.answered {
+			w.answered = true
 			e.n.sent.Have++
 			e.post(&w.up.box, item{cid: t.cid, what: itemHave})
 		}
 	}
 }
 
-// nobody tells those who asked that no node has it. The want stays: a node
+// nobody sends DONT_HAVE to those who asked for it. The want stays: a node
 // that gets the block sends it.
 func (e *engine) nobody(t *want) {
 	if !t.parked {
@@ -522,8 +522,8 @@ func (e *engine) nobody(t *want) {
 	}
 	for _, w := range t.waiters {
 		e.unreserve(w)
-		if w.dontHave && !w.told {
-			w.told = true
+		if w.dontHave && !w.answered {
+			w.answered = true
 			e.n.sent.DontHave++
 			e.post(&w.up.box, item{cid: t.cid, what: itemDontHave})
 		}

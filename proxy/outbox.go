@@ -52,7 +52,7 @@ const (
 	itemCancel
 )
 
-// item is one thing to tell.
+// item is one thing to send.
 type item struct {
 	cid      cid.Cid
 	what     itemKind

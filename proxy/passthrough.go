@@ -58,7 +58,7 @@ func (x *passer) passable(id protocol.ID) bool {
 	return true
 }
 
-// offer tells peers of all protocols that the connected nodes speak.
+// offer announces to peers all protocols that the connected nodes speak.
 func (x *passer) offer() {
 	now := map[protocol.ID]bool{}
 	for _, d := range x.p.engine.nodes() {

@@ -18,7 +18,7 @@ import (
 const (
 	// aheadBlocks is how many are asked for beyond the last that is wanted.
 	aheadBlocks = 16
-	// aheadRun is how many have to be wanted in a row before. kubo tells of its
+	// aheadRun is how many have to be wanted in a row before. kubo sends its
 	// wants in no order, so that a row is what is not more than near apart.
 	aheadRun = 3
 	near     = 8

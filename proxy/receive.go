@@ -38,7 +38,7 @@ func (s *upSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwap
 	}
 }
 
-// ReceiveError is told of messages that could not be read; libp2p has closed
+// ReceiveError is called for messages that could not be read; libp2p has closed
 // their stream.
 func (s *upSide) ReceiveError(err error) { s.cfg.Logger.Debug("proxy: from a peer", "err", err) }
 
@@ -72,7 +72,7 @@ func (s *downSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSw
 	}
 }
 
-// ReceiveError is told of messages that could not be read.
+// ReceiveError is called for messages that could not be read.
 func (s *downSide) ReceiveError(err error) {
 	s.cfg.Logger.Warn("proxy: a message of a node could not be read", "err", err)
 }

@@ -26,7 +26,7 @@ type reverse struct {
 	allowed map[cid.Cid][]*preload
 	wants   map[reverseKey]*reverseWant
 	wishes  map[*downstream]map[cid.Cid]entry
-	// at gives the addresses of a connected peer; set before anything runs.
+	// at returns the addresses of a connected peer; set before anything runs.
 	at func(peer.ID) []netip.Addr
 }
 
@@ -39,7 +39,7 @@ type reverseKey struct {
 type reverseWant struct {
 	block, dontHave bool
 	asked           map[peer.ID]askState // asked, have or dontHave
-	told            bool
+	answered        bool
 }
 
 // preload is a running request to /api/v0/refs.
@@ -183,7 +183,7 @@ func (e *engine) reverseWant(p *preload, x entry) {
 		w = &reverseWant{asked: map[peer.ID]askState{}}
 		r.wants[key] = w
 	}
-	w.block, w.dontHave, w.told = w.block || x.block, w.dontHave || x.dontHave, false
+	w.block, w.dontHave, w.answered = w.block || x.block, w.dontHave || x.dontHave, false
 	e.n.reverseWants++
 	what := itemWantHave
 	var holders []peer.ID
@@ -236,9 +236,9 @@ func (e *engine) peersOf(p *preload) []peer.ID {
 	return p.peers
 }
 
-// reverseNobody tells a node that no peer has what it wants.
+// reverseNobody sends a node that no peer has what it wants.
 func (e *engine) reverseNobody(key reverseKey, w *reverseWant) {
-	if !w.dontHave || w.told {
+	if !w.dontHave || w.answered {
 		return
 	}
 	for _, s := range w.asked {
@@ -246,7 +246,7 @@ func (e *engine) reverseNobody(key reverseKey, w *reverseWant) {
 			return
 		}
 	}
-	w.told = true
+	w.answered = true
 	e.post(&key.down.box, item{cid: key.cid, what: itemDontHave})
 }
 
@@ -296,8 +296,8 @@ func (e *engine) fromPeer(id peer.ID, blks []blocks.Block, haves, dontHaves []ci
 		for _, c := range haves {
 			if w := e.reverse.wants[reverseKey{d, c}]; w != nil && w.asked[id] == asked {
 				w.asked[id] = have
-				if !w.block && !w.told {
-					w.told = true
+				if !w.block && !w.answered {
+					w.answered = true
 					e.post(&d.box, item{cid: c, what: itemHave})
 				}
 			}

@@ -15,7 +15,7 @@ func (e *engine) status() *event.Proxy {
 	e.n.fill(out)
 	e.levels(out)
 	for _, d := range e.downs {
-		out.Downstreams = append(out.Downstreams, d.told(&d.n))
+		out.Downstreams = append(out.Downstreams, d.snapshot(&d.n))
 	}
 	return out
 }
@@ -42,8 +42,8 @@ func (e *engine) levels(out *event.Proxy) {
 	}
 }
 
-// told is a node as it is now, with those counters.
-func (d *downstream) told(n *downCounts) event.ProxyDownstream {
+// snapshot is a node as it is now, with those counters.
+func (d *downstream) snapshot(n *downCounts) event.ProxyDownstream {
 	return event.ProxyDownstream{
 		Name: d.addr.name, Peer: d.id, Connected: d.connected, Stalled: d.stalled, Outstanding: d.open,
 		Received: n.received, Sent: n.sent,

@@ -109,7 +109,7 @@ func (e *engine) drain(most time.Duration) {
 				left++
 			}
 			for _, w := range u.wants {
-				if w.active && !w.told && w.block { // asked for, and perhaps on its way
+				if w.active && !w.answered && w.block { // asked for, and perhaps on its way
 					left++
 				}
 			}
@@ -155,9 +155,9 @@ func (e *engine) sample(interval time.Duration) *event.Proxy {
 	for _, d := range e.downs {
 		x := d.n.sub(&d.last)
 		d.last = d.n
-		told := d.told(&x)
-		told.RTT = d.rtt.take()
-		out.Downstreams = append(out.Downstreams, told)
+		node := d.snapshot(&x)
+		node.RTT = d.rtt.take()
+		out.Downstreams = append(out.Downstreams, node)
 	}
 	return out
 }

@@ -104,7 +104,7 @@ func (p *Proxy) nodeDisconnected(n network.Network, c network.Conn) {
 // hangUp closes the connection to a node that is silent; watch makes a new one.
 func (p *Proxy) hangUp(d *downstream) {
 	id := p.engine.idOf(d)
-	p.cfg.Logger.Warn("proxy: a node is silent; it is connected anew", "downstream", d.addr.name, "peer", id)
+	p.cfg.Logger.Warn("proxy: a node is silent; reconnecting", "downstream", d.addr.name, "peer", id)
 	p.engine.nodeGone(d)
 	p.tasks.Go(func() { // closing waits for streams that may be stuck
 		defer p.engine.guard.Recover("proxy: hang up on a node")

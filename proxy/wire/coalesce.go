@@ -75,7 +75,7 @@ func (c *coalescedConn) Write(b []byte) (int, error) {
 // stuck to say that it closes.
 func (c *coalescedConn) Close() error {
 	if !c.below.mu.TryLock() {
-		_ = c.below.Conn.Close() // the next one tells
+		_ = c.below.Conn.Close() // the next Close reports
 	} else {
 		c.below.mu.Unlock()
 	}
