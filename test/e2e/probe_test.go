@@ -103,7 +103,7 @@ func TestProbeFlags(t *testing.T) {
 		require.Contains(t, out, want)
 	}
 	f("--fleet", "server")
-	f("--token-file FILE, or --allow-insecure", "server", "--fleet", "f", "--server-host", "0.0.0.0")
+	f("--token-file FILE, --allow-insecure", "server", "--fleet", "f", "--server-host", "0.0.0.0")
 	f("two databases", "--db-host", "h", "report", "--sqlite", "x")
 	f("fullrt", "server", "--fleet", "f", "--fullrt", "--optprov", "--level-db", "memory")
 	f("dht, ipni", "server", "--fleet", "f", "what")
