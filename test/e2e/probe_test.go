@@ -107,9 +107,9 @@ func TestProbeFlags(t *testing.T) {
 	f("two databases", "--db-host", "h", "report", "--sqlite", "x")
 	f("fullrt", "server", "--fleet", "f", "--fullrt", "--optprov", "--level-db", "memory")
 	f("dht, ipni", "server", "--fleet", "f", "what")
-	f("indexer-host is missing", "server", "--fleet", "f", "ipni")
+	f("ipni without --indexer-host", "server", "--fleet", "f", "ipni")
 	f("--badbits: deny list", "server", "--fleet", "f", "--badbits", filepath.Join(t.TempDir(), "none"))
-	f("public alone", "server", "--fleet", "f", "--level-db", "memory", "--peer-port", "0", "--bootstrap", "public", "--bootstrap", "none")
+	f("only public", "server", "--fleet", "f", "--level-db", "memory", "--peer-port", "0", "--bootstrap", "public", "--bootstrap", "none")
 	f("does not use; want addresses", "server", "--dry-run", "--fleet", "f", "--level-db", "memory", "--peer-host", "127.0.0.1", "--peer-port", "0", "--server-port", "0", "--telemetry-port", "0",
 		"--dht-prefix", "/x", "--bootstrap", "fleet")
 	f("--fleets is missing", "scheduler")
