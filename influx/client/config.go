@@ -47,8 +47,8 @@ const InMemory = "memory"
 type Config struct {
 	// URL of the server: http://host:port or https://host:port, with a path
 	// if it is behind one. Default http://127.0.0.1:8086. Or a destination
-	// that gives no answer, for line protocol that is not delivered but let go
-	// of: udp://host:port of an InfluxDB 1.x, with ?totals=port if totals have a
+	// that does not answer, to which line protocol is sent without
+	// confirmation: udp://host:port of an InfluxDB 1.x, with ?totals=port if totals have a
 	// listener of their own; file:///path, to which lines are appended; stdout:
 	URL string `json:",omitempty" split_words:"true"`
 	// Version of the server's API: "1" (database, user, password) or "2"
@@ -151,7 +151,7 @@ type Config struct {
 	Log *slog.Logger `json:"-" ignored:"true"`
 }
 
-// Validate tells all that is wrong, each with its key's name and what is
+// Validate reports all invalid settings, each with its key's name and what is
 // allowed. It reads nothing but the secrets' files.
 func (c Config) Validate() error {
 	_, err := c.ResolveAll()

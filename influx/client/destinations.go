@@ -33,7 +33,7 @@ var destinationName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 // Concurrency) is of all destinations; HistoryRetention, Timeout, SpoolMaxBytes
 // and SpoolMaxAge are those of Config where they are left out here.
 type Destination struct {
-	// Name tells it from the others, in the log, in metrics and as a folder of the
+	// Name identifies it in the log, in metrics and as a folder of the
 	// spool: 1 to 32 of a-z, 0-9, _ and -. Another name is another destination,
 	// which knows nothing of what waits for the old one.
 	Name string

@@ -127,7 +127,7 @@ type completeness struct {
 	version  string // of the server, X-Influxdb-Version
 	expected int    // statements; 0: not known
 	ended    int    // results that no other chunk continues
-	open     bool   // the last result, or its last series, goes on
+	open     bool   // the last result, or its last series, continues
 	limit    bool   // chunks were asked for, and did not come
 }
 
@@ -328,7 +328,7 @@ func fluxBlock(records [][]string, out Output) error {
 	return nil
 }
 
-// fluxValue gives a value its type. What JSON cannot hold stays text.
+// fluxValue returns a value with its type. What JSON cannot hold stays text.
 func fluxValue(text, datatype string) any {
 	switch datatype {
 	case "long", "unsignedLong", "double":

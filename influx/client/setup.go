@@ -16,7 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// Setup creates what the points need on the server, as Run does by itself: the
+// Setup creates what the points need on the server, as a sink does at its start: the
 // database and its retention policies, or the buckets and their InfluxQL names.
 // If it is not allowed to, the error reports what is to be created.
 func Setup(ctx context.Context, cfg Config) error {
@@ -72,7 +72,7 @@ func (c *Client) Setup(ctx context.Context) error {
 	case status == 0 || status == 408 || status == 429 || status >= 500:
 		return &RetryError{Err: err}
 	case status == 401:
-		// Bad credentials, which the first post will tell again, or in 2.x
+		// Bad credentials, which the first post will report again, or in 2.x
 		// good ones without the right to create.
 		c.set.ReadSecrets()
 	}

@@ -32,7 +32,7 @@ func newBatch(kind schema.Kind) *batch {
 	return b
 }
 
-// free gives the memory back; nobody may use the batch afterwards.
+// free returns the memory to the pool; nobody may use the batch afterwards.
 func (b *batch) free() { batchPool.Put(b) }
 
 // batchQueue is the seam between the batcher and the writer: what takes sealed
@@ -43,7 +43,7 @@ type batchQueue interface {
 	lanes() int
 	// put takes a batch and does not wait for delivery. It owns the batch from then on.
 	put(b *batch)
-	// head waits for the oldest batch of a lane and gives it to look at; it stays
+	// head waits for the oldest batch of a lane and returns it; it stays
 	// in the queue until done. The error is ctx's, or errDrained when the queue
 	// was sealed and the lane is empty.
 	head(ctx context.Context, lane int) (*batch, error)

@@ -50,8 +50,8 @@ func (l *lines) each(do func(*throttle.Loss)) {
 	}
 }
 
-// newDestination opens the queue; it does not connect. The encoder is told of tags
-// that are full.
+// newDestination opens the queue; it does not connect. It calls enc.TagFull for
+// values that the server does not take.
 func newDestination(set client.Settings, enc encoder) (*destination, error) {
 	o := &destination{set: set}
 	if set.Name != client.MainDestination {
@@ -87,7 +87,7 @@ func newDestination(set client.Settings, enc encoder) (*destination, error) {
 // takes says whether points of a kind go there.
 func (o *destination) takes(k schema.Kind) bool { return k != schema.History || o.set.KeepsHistory }
 
-// destinations gives each batch to all destinations.
+// destinations puts each batch into the queues of all.
 type destinations []*destination
 
 // put takes a batch. Each destination but the last gets a copy: what is done with
@@ -112,7 +112,7 @@ func (f destinations) put(b *batch) {
 	last.queue.put(b)
 }
 
-// start begins to post; wait gives a channel that is closed when that has
+// start begins to post. It returns a channel that is closed when that has
 // ended, because ctx did or everything is delivered.
 func (o *destination) start(ctx context.Context) (ended <-chan struct{}) {
 	done := make(chan struct{})
@@ -283,7 +283,8 @@ func (o *destination) state() (failing bool, last string, at time.Time) {
 	return failing, last, at
 }
 
-// delivery tells how it stands, given what the batcher has taken and holds.
+// delivery returns its counters; accepted and open are what the batcher has
+// taken and holds.
 func (o *destination) delivery(accepted [schema.Kinds]uint64, open [schema.Kinds]waiting) Delivery {
 	d := Delivery{Dropped: o.dropped.Load()}
 	for _, w := range o.writers {

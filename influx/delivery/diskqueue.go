@@ -58,6 +58,6 @@ func (q *diskQueue) size() (points, bytes int, oldest time.Time) {
 	return st.Points, st.Memory, st.Oldest
 }
 
-// drain puts everything on disk; what it gives could not be put there. The
+// drain puts everything on disk and returns how many points could not be. The
 // spool counts that itself.
 func (q *diskQueue) drain() (points int) { return q.Close() }

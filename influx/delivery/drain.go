@@ -45,7 +45,7 @@ func Drain(ctx context.Context, cfg client.Config, progress func(Stats)) (Stats,
 			}
 		}
 	}
-	_ = o.finish() // what is left is told below
+	_ = o.finish() // what is left is reported below
 	st := s.Stats()
 	if st.Queued > 0 {
 		return st, fmt.Errorf("influx: drain: %d points are still in %s: %s", st.Queued, cfg.SpoolDir, st.LastError)

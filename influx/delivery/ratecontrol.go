@@ -68,7 +68,7 @@ func (p *rateControl) took(points int, began time.Time, d time.Duration) {
 		p.shrink(began, max(p.points*3/4, min(p.points, p.most/4)), p.posts-1)
 	case d > p.quick:
 		p.good = 0
-	case points*2 >= limit: // one that was not half full tells nothing of a full one
+	case points*2 >= limit: // one that was not half full does not show what a full one would take
 		if p.good++; p.good < growAfter {
 			return
 		}

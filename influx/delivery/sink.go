@@ -95,7 +95,7 @@ func (s *Sink) forgotten() {
 	}
 }
 
-// Close ends a sink that was never run; Run does it by itself. It may be called
+// Close ends a sink that was never run; Run closes what it opened. It may be called
 // more than once.
 func (s *Sink) Close() error {
 	for _, o := range s.to {
@@ -104,7 +104,7 @@ func (s *Sink) Close() error {
 	return nil
 }
 
-// SetPipeline gives the sink what reads the monitor's own counters, for the
+// SetPipeline sets the function that reads the monitor's own counters, for the
 // measurement pipeline. It is called before Run.
 func (s *Sink) SetPipeline(read func() pipeline.Pipeline) { s.enc.SetPipeline(read) }
 

@@ -70,7 +70,7 @@ func (d DestinationStats) closing(missed uint64) string {
 // point counts once for each that it goes to.
 type Stats struct {
 	Events uint64 // events read from the bus
-	Missed uint64 // events that the bus let go before they were read
+	Missed uint64 // events that the bus dropped before they were read
 	Panics uint64 // events and batches left out because of a fault of our own
 	Delivery
 	Destinations []DestinationStats // the first one first; never empty

@@ -87,7 +87,7 @@ func (f *tagCap) regroup(lines []byte) ([]byte, int) {
 	return append(out, lines[kept:]...), n
 }
 
-// line changes one line, or gives nil.
+// line returns the line with its refused value replaced, or nil if it has none.
 func (f *tagCap) line(line []byte) []byte {
 	key := line[:unescaped(line, ' ')]
 	fields := bytes.LastIndexByte(line, ' ')

@@ -21,8 +21,8 @@ const maxDatagram = 1400
 // reopenEvery is how soon a destination that failed is opened again.
 const reopenEvery = time.Second
 
-// outlet is a destination that gives no answer: what it took cannot be asked
-// back. It is for one goroutine.
+// outlet is a destination that does not answer: whether the points arrived is
+// not known. It is for one goroutine.
 type outlet interface {
 	// write takes whole lines of a kind; some may wait for flush. It may block.
 	write(ctx context.Context, kind schema.Kind, lines []byte)

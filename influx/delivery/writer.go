@@ -39,7 +39,7 @@ type writer struct {
 	rate  *rateControl
 	waits *backoff.Backoff // since the last success
 	job   *job
-	pairs int // given out so far
+	pairs int // made so far
 
 	full    *tagCap
 	rejects *rejects // nil: rejected lines are counted only

@@ -24,7 +24,7 @@ type Encoder struct {
 	node      string // escaped
 	noHistory bool
 	pipeline  func() pipeline.Pipeline // nil: no points of it
-	monitor   *pipeline.Pipeline       // what it told last, for the next sample
+	monitor   *pipeline.Pipeline       // what it returned last, for the next sample
 
 	tables map[*schema.Measurement]*table
 	t      tables
@@ -41,9 +41,9 @@ type Encoder struct {
 	out        totals     // being written
 
 	fullMu     sync.Mutex
-	full       []tagValue // told by TagFull, not done yet
+	full       []tagValue // from TagFull, not applied yet
 	hasFull    atomic.Bool
-	notes      noter // what is told of samples, if there is a pipeline
+	notes      noter // of samples, if there is a pipeline
 	probeNames probeNames
 }
 
@@ -115,7 +115,7 @@ func NewEncoder(node string, history bool) *Encoder {
 	return e
 }
 
-// SetPipeline gives the encoder what reads the monitor's own counters, for
+// SetPipeline sets the function that reads the monitor's own counters, for
 // Prepare. It is called before the first event.
 func (e *Encoder) SetPipeline(read func() pipeline.Pipeline) { e.pipeline = read }
 

@@ -62,7 +62,7 @@ func (n *noter) sample(t *totals, s *event.Sample, p *pipeline.Pipeline) {
 	}
 }
 
-// losses tells the first loss at once, and what follows every five minutes.
+// losses notes the first loss at once, and later ones every five minutes.
 func (n *noter) losses(t *totals, p *pipeline.Pipeline) {
 	n.lost = 0
 	for _, r := range p.Bus.Readers {

@@ -28,7 +28,7 @@ type used struct{ first, last int64 }
 type stamps struct {
 	last  int64 // the last one
 	clock int64 // the time that it was given for
-	first int64 // of the stretch that goes on
+	first int64 // of the current stretch
 	old   []used
 	high  int64 // the last of old
 }

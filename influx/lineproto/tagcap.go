@@ -23,7 +23,7 @@ func (e *Encoder) TagFull(measurement, tag, value string) {
 	e.hasFull.Store(true)
 }
 
-// closeFull does what TagFull was told, between two samples.
+// closeFull applies the calls of TagFull, between two samples.
 func (e *Encoder) closeFull() {
 	if !e.hasFull.Load() {
 		return

@@ -17,7 +17,7 @@ import (
 
 // Export writes the points of a kind as line protocol, with times in
 // nanoseconds, for another server: those from since (included) to until
-// (excluded); a zero time is no bound. It gives how many points that were. They
+// (excluded); a zero time is no bound. It returns how many points it wrote. They
 // come series by series as the server reads them, so that memory does not grow
 // with them. What is written while it runs may be in it or not.
 func Export(ctx context.Context, c *client.Client, kind schema.Kind, since, until time.Time, w io.Writer) (points int, err error) {

@@ -90,7 +90,7 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
-// isTime says whether a column is about time, not to be drawn or to be told.
+// isTime says whether a column is about time, which is neither drawn nor printed.
 func isTime(name string) bool {
 	return name == "time" || name == "_time" || name == "_start" || name == "_stop"
 }

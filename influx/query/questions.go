@@ -326,7 +326,7 @@ func Fill(statement, since, bucket string) (string, error) {
 	return strings.NewReplacer("{since}", since, "{every}", every(d), "{bucket}", bucket).Replace(statement), nil
 }
 
-// Since gives a statement that has no time of its own one: its last {since},
+// Since adds a time to a statement that has none: its last {since},
 // or, if it is a SELECT without WHERE on time, the condition that the time is
 // after now less that much. What has a time already, or no place for one, is
 // refused, for what was meant cannot be known.

@@ -132,5 +132,6 @@ func (r Rollup) Task(org, bucket string) string {
 	return b.String()
 }
 
-// TaskName tells the rollups of several buckets apart.
+// TaskName is the name of the task in InfluxDB 2: with the bucket, so that several
+// buckets have one each.
 func (r Rollup) TaskName(bucket string) string { return bucket + " " + r.Name() }

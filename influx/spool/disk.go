@@ -197,7 +197,7 @@ func (g *segment) note(r ref) {
 	g.newest = max(g.newest, r.since)
 }
 
-// load reads the list of a segment's frames, and lets go those of segments that
+// load reads the list of a segment's frames, and drops those of segments that
 // are done with.
 func (s *Spool) load(g *segment) {
 	_, refs, _, err := s.openSegment(g.num)

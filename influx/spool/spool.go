@@ -53,7 +53,7 @@ type Config struct {
 	Now     func() time.Time // nil: time.Now
 }
 
-// Batch is what Next gives out: whole batches of one kind, joined.
+// Batch is what Next returns: whole batches of one kind, joined.
 type Batch struct {
 	Kind   byte
 	Points int
@@ -394,7 +394,7 @@ func (s *Spool) Next(ctx context.Context, lane int) (*Batch, error) {
 }
 
 // pick leases frames of one kind, as many as may be joined. If a segment must
-// be loaded first it gives that one. The caller holds mu.
+// be loaded first it returns that one. The caller holds mu.
 func (s *Spool) pick(lane int) (frames []*frame, load *segment) {
 	from, to := uint64(0), s.mark
 	if lane == Fresh {

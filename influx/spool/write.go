@@ -279,7 +279,7 @@ func (s *Spool) dropSegment(g *segment) error {
 			continue
 		}
 		if f := s.leased[r.seq]; f != nil {
-			f.seg = nil // its delivery goes on, from memory
+			f.seg = nil // delivered from memory
 			if i := s.inMemory(r.seq); i >= 0 {
 				s.unsynced += len(f.data)
 			}
