@@ -234,7 +234,7 @@ func replays(t *testing.T, env []string, file string) {
 	st, _, err := c.State(ctx)
 	require.NoError(t, err)
 	require.NotEmpty(t, st.GetSubsystems().GetConnections())
-	p.Find(`The file is at its (end)`)
+	p.Find(`(End) of the file; Ctrl-C exits`)
 	p.Signal(syscall.SIGINT)
 	require.Zero(t, p.Wait(20*time.Second), p.Out.String())
 }
