@@ -132,7 +132,7 @@ func proxy(p *event.Proxy, name func(peer.ID) peer.ID) *event.Proxy {
 // it copies, so that a new field is left out until somebody adds it here.
 func (n *names) event(e *event.Event) *event.Event {
 	out := &event.Event{
-		Seq: e.Seq, Time: e.Time, Kind: e.Kind, Dir: e.Dir, Full: e.Full,
+		Seq: e.Seq, Time: e.Time, Kind: e.Kind, Dir: e.Dir, Full: e.Full, Transport: e.Transport, Took: e.Took,
 		Peer: n.peer(e.Peer), Country: e.Country, Gateway: e.Gateway,
 		Side: e.Side, Downstream: e.Downstream, // configured names
 		PendingBytes: e.PendingBytes, WireSize: e.WireSize, Truncated: e.Truncated, OversizeCID: e.OversizeCID,
@@ -163,6 +163,8 @@ func (n *names) event(e *event.Event) *event.Event {
 		out.Summary = n.summary(e.Summary)
 	case event.KindClockStep:
 		out.ClockStep = e.ClockStep
+	case event.KindSendError:
+		out.SendError = e.SendError // a class and counts
 	case event.KindProxy:
 		out.Proxy = proxy(e.Proxy, n.peer)
 	default:

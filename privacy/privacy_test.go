@@ -252,9 +252,9 @@ func TestPseudonymKeepsTheRest(t *testing.T) {
 		e, _ := full(t, kind)
 		out := f.Apply(e)
 		part := map[event.Kind]string{event.KindMessage: "Wants Presences Blocks", event.KindConnection: "Conn", event.KindIdentify: "Identify",
-			event.KindSample: "Sample", event.KindLatency: "Latency", event.KindSummary: "Summary", event.KindClockStep: "ClockStep", event.KindProxy: "Proxy"}[kind]
+			event.KindSample: "Sample", event.KindLatency: "Latency", event.KindSummary: "Summary", event.KindClockStep: "ClockStep", event.KindProxy: "Proxy", event.KindSendError: "SendError"}[kind]
 		require.NotEmpty(t, part, kind)
-		for _, name := range append(strings.Fields(part), "Peer", "Addrs", "Country", "Gateway", "Dir", "Full", "PendingBytes", "WireSize", "Truncated", "OversizeCID", "Side", "Downstream") {
+		for _, name := range append(strings.Fields(part), "Peer", "Addrs", "Country", "Gateway", "Dir", "Full", "Transport", "Took", "PendingBytes", "WireSize", "Truncated", "OversizeCID", "Side", "Downstream") {
 			same(t, name, reflect.ValueOf(e).Elem().FieldByName(name), reflect.ValueOf(out).Elem().FieldByName(name))
 		}
 	}
