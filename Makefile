@@ -145,12 +145,13 @@ fuzz: ## every fuzz target for 30 s; FUZZ="./capture ./event" for some packages
 	@for p in $$($(GO) list $(FUZZ)); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
 	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 1x $$p || exit 1; done; done
 
-lint: ## gofmt, vet, staticcheck, modules tidy and verified
+lint: ## gofmt, vet, staticcheck, modules tidy and verified, imports, documents and words
 	@files=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$files" ] || { echo "gofmt: $$files"; exit 1; }
 	$(GO) vet -tags all ./...
 	$(GO) run $(STATICCHECK) -tags all ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+	$(GO) test ./test/repository
 
 vulncheck: ## known vulnerabilities in code that the program calls; asks vuln.go.dev
 	$(GO) run $(GOVULNCHECK) ./...

@@ -25,7 +25,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 const (
 	goldenPeer  = "12D3KooWDG5a3EQfLuQofq5yFnKtfHzPXRwJrUTJyceYfaiWjXim"

@@ -27,7 +27,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -38,7 +38,7 @@ func golden(t *testing.T, path, got string) {
 	}
 	want, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, string(want), got, "go generate ./metrics writes it anew")
+	require.Equal(t, string(want), got, "go generate ./metrics writes it")
 }
 
 func TestDoc(t *testing.T) { golden(t, filepath.Join("..", "docs", "prometheus.md"), Doc()) }

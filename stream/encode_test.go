@@ -21,7 +21,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC // golden files have times in them

@@ -142,5 +142,5 @@ func TestRates(t *testing.T) {
 	out.Reset()
 	r.show(time.Second)
 	require.Contains(t, out.String(), "\nothers                                    49995.0\n\ncountry (")
-	require.Contains(t, out.String(), "\n(not known)                               50010.0\n\n", "each table counts anew")
+	require.Contains(t, out.String(), "\n(not known)                               50010.0\n\n", "each table counts from zero")
 }

@@ -105,7 +105,7 @@ func TestComposeFiles(t *testing.T) {
 					key := fmt.Sprintf("%s %d", name, port.Target)
 					where, ok := allowed[key]
 					if !ok || port.HostIP != where {
-						t.Errorf("%s is published on %q; allowed are %v", key, port.HostIP, allowed)
+						t.Errorf("%s is published on %q: want %v", key, port.HostIP, allowed)
 					}
 				}
 				for key, v := range s.Environment {

@@ -89,7 +89,7 @@ func TestQueriesAreBounded(t *testing.T) {
 	f(url.Values{"q": {`SELECT n FROM wants`}}, "the answer has more than 100000 rows: want LIMIT")
 	f(url.Values{"q": {`SELECT count(n) FROM wants; SELECT n FROM wants`}}, "the answer has more than 100000 rows: want LIMIT")
 	if got := f(url.Values{"q": {`SELECT n FROM wants LIMIT 100000`}}, ",99999]"); strings.Contains(got, "error") {
-		t.Error("an answer of as many rows as are allowed is refused")
+		t.Error("an answer of as many rows as the limit is refused")
 	}
 	for _, size := range []string{"", "10000", "1000000000", "7", "x"} {
 		got := f(url.Values{"q": {`SELECT n FROM wants`}, "chunked": {"true"}, "chunk_size": {size}}, ",149999]")
@@ -119,7 +119,7 @@ func TestQueryTimeLimit(t *testing.T) {
 	}
 }
 
-// Queries that together take more memory than is allowed are ended, and the
+// Queries that together take more memory than the limit are ended, and the
 // store continues.
 func TestQueryMemory(t *testing.T) {
 	child, log := limited(t, embedded.Limits{Memory: 256 << 20, Rows: 1 << 30, Buckets: 1 << 60})

@@ -14,7 +14,7 @@ func Doc(answers map[string]map[string]string) string {
 This file is made from ` + "`influx/query`" + ` by ` + "`make generate`" + `; a test fails when it is out of date, and another asks every
 question in both languages of a real server. What is stored is told in [schema.md](schema.md), what Grafana shows in
 [dashboards.md](dashboards.md). Under each statement stands what a demo of two minutes answered, its first twelve lines
-(` + "`go test -tags dashboards ./test/dashboards -run TestDashboards -answers FILE`" + ` asks anew).
+(` + "`go test -tags dashboards ./test/dashboards -run TestDashboards -answers FILE`" + ` asks again).
 
 What stands here is what is asked; ` + "`ipfsmon query`" + ` makes one table of the answer, one row for each thing, the most first. InfluxQL cannot group by a
 field (` + "`cid`, `peer`" + `), sort by a figure, or join: where a question needs it, ` + "`ipfsmon query`" + ` does it with the rows as they come, exactly, and "then" says how.

@@ -56,7 +56,7 @@ for the peers, and again for each node. A node's points have neither.
 What history forgets is kept for ever in sums of each minute and each hour, in totals: ` + "`SELECT sum(wants) FROM totals.wants_1h GROUP BY type`" + `.
 The server makes them itself: by continuous queries in InfluxDB 1.x and the embedded store, by tasks in InfluxDB 2, all from one
 definition. The monitor creates both at its start, if ` + "`CreateDatabase`" + ` and ` + "`Rollups`" + ` are on and it is allowed to; if not, it says so once and
-delivers all the same. A point's time is the beginning of its minute or hour. Minutes are made anew for 10 minutes and hours for 3, so
+delivers all the same. A point's time is the beginning of its minute or hour. Minutes are made again for 10 minutes and hours for 3, so
 that late points are in them; what comes later than that, after a longer outage, is in history alone.
 
 | measurement | tags | fields |
