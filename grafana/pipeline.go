@@ -32,7 +32,7 @@ func pipeline() *board {
 					lines("Derived figures", "short", "Events that the derived figures missed, and wants given up for room, in each step. 0 unless memory is short.",
 						series("$col", `SELECT sum(missed) AS "missed", sum(lost) AS "given up" FROM totals.derived WHERE {w} GROUP BY {i} fill(null)`)).minutes().bars().colors("missed", "red", "given up", "orange"),
 					lines("Floods and faults", "cps", "Messages beyond a peer's rate, sent messages that could not be read back, and faults of the monitor's own, per second.",
-						series("$col", counter("pipeline", "", "", "limited:limited", "undecoded", "panics"))).colors("panics", "red").size(24, 6),
+						series("$col", counter("pipeline", "", "", "limited:limited", "send_errors", "panics"))).colors("panics", "red").size(24, 6),
 				},
 			},
 			{

@@ -167,7 +167,7 @@ func makeOracle(now time.Time, write func(node string, e seen)) *oracle {
 				s.Protocols = append(s.Protocols, event.ProtocolCount{Protocol: "/gone", Peers: 99})
 			}
 			emit(event.Event{Time: at, Kind: event.KindSample, Sample: s}, &pipeline.Pipeline{
-				Capture: pipeline.Capture{Limited: 3 * lost, Undecoded: lost, Panics: lost / 3},
+				Capture: pipeline.Capture{Limited: 3 * lost, SendErrors: lost, Panics: lost / 3},
 				Bus:     pipeline.Bus{Published: 100 * lost, HeldBytes: uint64(m % 5 * 100), Readers: []pipeline.Reader{{Missed: lost / 2}, {Missed: lost / 4}}},
 				Stream:  &pipeline.Stream{Subscribers: uint64(m % 3), DroppedEvents: 4 * lost},
 				Influx:  &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: 50 * lost, Stored: 49 * lost, Dropped: lost, Rejected: 2 * lost, Queued: uint64(m), QueueBytes: uint64(m * 10), LagSeconds: float64(m % 17)}}})

@@ -774,7 +774,7 @@ var panelOracles = map[string]func(o *oracle) any{
 	},
 	"Pipeline health / Subscribers and derived figures / Floods and faults": counterOf(func(_ *event.Sample, e seen, put put) {
 		put("limited", float64(e.pipe.Capture.Limited))
-		put("undecoded", float64(e.pipe.Capture.Undecoded))
+		put("send_errors", float64(e.pipe.Capture.SendErrors))
 		put("panics", float64(e.pipe.Capture.Panics))
 	}),
 	"Pipeline health / What it costs / Processor": func(o *oracle) any {

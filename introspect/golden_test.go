@@ -76,7 +76,7 @@ func everything() *pb.State {
 			Peerstore: &pb.Peerstore{Peers: 3, PeersWithAddrs: 2, PeersWithKeys: 1},
 			Resources: &pb.ResourceManager{Scopes: []*pb.ResourceManager_Scope{{Name: "system", Usage: usage, Limit: usage}}, Peers: 1},
 			Pipeline: &pb.Pipeline{
-				Capture: &pb.Pipeline_Capture{Limited: 1, Undecoded: 2, Panics: 3},
+				Capture: &pb.Pipeline_Capture{Limited: 1, SendErrors: 2, Panics: 3},
 				Bus:     &pb.Pipeline_Bus{Published: 1, Held: 2, HeldBytes: 3, Readers: []*pb.Pipeline_Reader{{Name: "influx", Read: 4, Missed: 5, Behind: 6}}},
 				Stream: &pb.Pipeline_Stream{Accepted: 1, Refused: 2, Events: 3, SentEvents: 4, SentBytes: 5, DroppedEvents: 6, Kicked: 7,
 					Subscribers: []*pb.Pipeline_Subscriber{{Id: "tcp-[::1]:5", SinceTs: goldenTime, Version: 4, Encoding: "zstd", Filter: "{}",

@@ -86,6 +86,9 @@ func (m *Monitor) pipeline() pipeline.Pipeline {
 		Clock:   m.clock.status(),
 	}
 	web := m.capture.Traffic(event.HTTP, event.Received)
+	asked := m.capture.Traffic(event.HTTP, event.Sent)
+	p.Capture.HTTPWants = asked.WantBlock + asked.WantHave
+	p.Capture.SendErrors = m.capture.SendErrors(event.Libp2p) + m.capture.SendErrors(event.HTTP)
 	p.Capture.HTTPMessages, p.Capture.HTTPBlocks, p.Capture.HTTPBlockBytes = web.Messages, web.Blocks, web.BlockBytes
 	if m.watched.Panics != nil {
 		p.Capture.Panics += m.watched.Panics()

@@ -12,7 +12,7 @@ const maxStoreError = 512
 func (in *introspection) pipeline() (*pb.Pipeline, error) {
 	s := in.m.pipeline()
 	out := &pb.Pipeline{
-		Capture: &pb.Pipeline_Capture{Limited: s.Capture.Limited, Undecoded: s.Capture.Undecoded, Panics: s.Capture.Panics},
+		Capture: &pb.Pipeline_Capture{Limited: s.Capture.Limited, SendErrors: s.Capture.SendErrors, Panics: s.Capture.Panics},
 		Bus:     &pb.Pipeline_Bus{Published: s.Bus.Published, Held: s.Bus.Held, HeldBytes: s.Bus.HeldBytes},
 	}
 	for _, r := range s.Bus.Readers {

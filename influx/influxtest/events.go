@@ -88,7 +88,7 @@ func Events() []*event.Event {
 // Pipeline is the monitor's own counters, all different.
 func Pipeline() pipeline.Pipeline {
 	return pipeline.Pipeline{
-		Capture: pipeline.Capture{Limited: 1, Undecoded: 2, Panics: 3},
+		Capture: pipeline.Capture{Limited: 1, SendErrors: 2, Panics: 3},
 		Bus:     pipeline.Bus{Published: 4, Held: 5, HeldBytes: 6, Readers: []pipeline.Reader{{Missed: 7}, {Missed: 8}}},
 		Stream:  &pipeline.Stream{Subscribers: 9, DroppedEvents: 10, Panics: 11},
 		Influx:  &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: 12, Stored: 13, Dropped: 14, Rejected: 15, Queued: 16, QueueBytes: 17, LagSeconds: 1.5, SpoolBytes: 19, SpoolFull: 0.02}},

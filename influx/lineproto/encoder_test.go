@@ -166,7 +166,7 @@ func TestAgainstReference(t *testing.T) {
 		"latency_totals": "map[answer:block direction:received]map[answers:1 interval_ms:60000 max_us:1000000 p50_us:1000 p90_us:2000 p99_us:3000 sum_us:1000000]",
 		"derived":        "map[]map[interval_ms:60000 lost:12 missed:1 pending:11]",
 		"pipeline": "map[]map[accepted:12 dropped:14 held:5 held_bytes:6 lag_ms:1500 limited:1 missed:15 panics:32 published:4 queue_bytes:17 queued:16 " +
-			"rejected:15 spool_bytes:19 spool_permille:20 stored:13 stream_dropped:10 subscribers:9 undecoded:2]",
+			"rejected:15 send_errors:2 spool_bytes:19 spool_permille:20 stored:13 stream_dropped:10 subscribers:9]",
 	} {
 		if some[name] != want {
 			t.Errorf("%s: %s, want %s", name, some[name], want)

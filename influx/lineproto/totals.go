@@ -225,7 +225,7 @@ func (t *totals) monitor(s *pipeline.Pipeline) {
 	if s.HTTP != nil {
 		panics += s.HTTP.Panics
 	}
-	t.of(t.e.t.pipeline).put(0, whole(s.Capture.Limited), whole(s.Capture.Undecoded), whole(s.Bus.Published), whole(s.Bus.Held), whole(s.Bus.HeldBytes),
+	t.of(t.e.t.pipeline).put(0, whole(s.Capture.Limited), whole(s.Capture.SendErrors), whole(s.Bus.Published), whole(s.Bus.Held), whole(s.Bus.HeldBytes),
 		whole(missed), in.accepted, in.stored, in.dropped, in.rejected, in.queued, in.bytes, in.lag, in.spool, in.full, in.subscribers, in.streamDropped, whole(panics))
 }
 

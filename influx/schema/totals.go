@@ -243,7 +243,7 @@ var Pipeline = &Measurement{
 	Tags:    []Tag{tagNode},
 	Fields: []Field{
 		{Key: "limited", Type: Int, Help: "messages without an event because of their peer's rate"},
-		{Key: "undecoded", Type: Int, Help: "sent messages that could not be read back"},
+		{Key: "send_errors", Type: Int, Help: "messages that could not be sent"},
 		{Key: "published", Type: Int, Help: "events taken by the bus"},
 		{Key: "held", Type: Int, Help: "events in the bus now"},
 		{Key: "held_bytes", Type: Int, Unit: "bytes", Help: "memory of the events in the bus"},

@@ -33,12 +33,13 @@ type ClockSteps struct {
 
 // Capture counts what the node exchanged with the network.
 type Capture struct {
-	Received  Traffic `json:"received"`
-	Sent      Traffic `json:"sent"`
-	Limited   uint64  `json:"limited"`   // messages without an event because of their peer's rate
-	Undecoded uint64  `json:"undecoded"` // sent messages that could not be decoded
+	Received   Traffic `json:"received"`
+	Sent       Traffic `json:"sent"`
+	Limited    uint64  `json:"limited"`     // messages without an event because of their peer's rate
+	SendErrors uint64  `json:"send_errors"` // messages that could not be sent
 
-	HTTPMessages   uint64 `json:"http_messages"` // answers that came by HTTP; no event and no other counter includes them
+	HTTPWants      uint64 `json:"http_wants"`    // asked by HTTP
+	HTTPMessages   uint64 `json:"http_messages"` // answers that came by HTTP; no other counter includes them
 	HTTPBlocks     uint64 `json:"http_blocks"`
 	HTTPBlockBytes uint64 `json:"http_block_bytes"`
 

@@ -4615,8 +4615,8 @@ func (x *Pipeline_Bus) GetReaders() []*Pipeline_Reader {
 type Pipeline_Capture struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Limited       uint64                 `protobuf:"varint,1,opt,name=limited,proto3" json:"limited,omitempty"`
-	Undecoded     uint64                 `protobuf:"varint,2,opt,name=undecoded,proto3" json:"undecoded,omitempty"`
 	Panics        uint64                 `protobuf:"varint,3,opt,name=panics,proto3" json:"panics,omitempty"`
+	SendErrors    uint64                 `protobuf:"varint,4,opt,name=send_errors,json=sendErrors,proto3" json:"send_errors,omitempty"` // messages that could not be sent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4658,16 +4658,16 @@ func (x *Pipeline_Capture) GetLimited() uint64 {
 	return 0
 }
 
-func (x *Pipeline_Capture) GetUndecoded() uint64 {
+func (x *Pipeline_Capture) GetPanics() uint64 {
 	if x != nil {
-		return x.Undecoded
+		return x.Panics
 	}
 	return 0
 }
 
-func (x *Pipeline_Capture) GetPanics() uint64 {
+func (x *Pipeline_Capture) GetSendErrors() uint64 {
 	if x != nil {
-		return x.Panics
+		return x.SendErrors
 	}
 	return 0
 }
@@ -5947,7 +5947,7 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\x05Scope\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
 	"\x05usage\x18\x02 \x01(\v2\x19.pb.ResourceManager.UsageR\x05usage\x12/\n" +
-	"\x05limit\x18\x03 \x01(\v2\x19.pb.ResourceManager.UsageR\x05limit\"\xbe\x0f\n" +
+	"\x05limit\x18\x03 \x01(\v2\x19.pb.ResourceManager.UsageR\x05limit\"\xc7\x0f\n" +
 	"\bPipeline\x12.\n" +
 	"\acapture\x18\x01 \x01(\v2\x14.pb.Pipeline.CaptureR\acapture\x12\"\n" +
 	"\x03bus\x18\x02 \x01(\v2\x10.pb.Pipeline.BusR\x03bus\x12+\n" +
@@ -5966,11 +5966,12 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\x04held\x18\x02 \x01(\x04R\x04held\x12\x1d\n" +
 	"\n" +
 	"held_bytes\x18\x03 \x01(\x04R\theldBytes\x12-\n" +
-	"\areaders\x18\x04 \x03(\v2\x13.pb.Pipeline.ReaderR\areaders\x1aY\n" +
+	"\areaders\x18\x04 \x03(\v2\x13.pb.Pipeline.ReaderR\areaders\x1ab\n" +
 	"\aCapture\x12\x18\n" +
-	"\alimited\x18\x01 \x01(\x04R\alimited\x12\x1c\n" +
-	"\tundecoded\x18\x02 \x01(\x04R\tundecoded\x12\x16\n" +
-	"\x06panics\x18\x03 \x01(\x04R\x06panics\x1a\xb0\x02\n" +
+	"\alimited\x18\x01 \x01(\x04R\alimited\x12\x16\n" +
+	"\x06panics\x18\x03 \x01(\x04R\x06panics\x12\x1f\n" +
+	"\vsend_errors\x18\x04 \x01(\x04R\n" +
+	"sendErrorsJ\x04\b\x02\x10\x03\x1a\xb0\x02\n" +
 	"\n" +
 	"Subscriber\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +

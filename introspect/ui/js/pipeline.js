@@ -70,7 +70,7 @@ export function Pipeline({ view }) {
     </div>
     ${state.failed.length > 0 && html`<p class="notice bad">No answer for this state from: <${Words} max=${200}>${state.failed.join(', ')}<//></p>`}
     <div class="cards halves">
-      <${Card} title="Capture"><${Facts} rows=${c && [['Over a peer\u2019s rate', number(c.limited)], ['Entries over a limit', number(truncated)], ['Own messages not decoded', number(c.undecoded), bad(c.undecoded)], ['Panics caught', number(c.panics), bad(c.panics)]] || []} /><//>
+      <${Card} title="Capture"><${Facts} rows=${c && [['Over a peer\u2019s rate', number(c.limited)], ['Entries over a limit', number(truncated)], ['Messages not sent', number(c.send_errors), bad(c.send_errors)], ['Panics caught', number(c.panics), bad(c.panics)]] || []} /><//>
       <${Influx} p=${p} />
       <${Card} title="Sinks" note="how far each has read">${bus ? list('Sinks', readerColumns, bus.readers, (r) => r.name, 'read') : html`<${Empty}>Nothing yet.<//>`}<//>
       <${Card} title="Subscribers of the stream">${st && st.subscribers.length > 0 ? list('Subscribers', subscriberColumns, st.subscribers, (r) => r.id, 'sent') : html`<${Empty}>${st ? 'There is none.' : 'The stream is off.'}<//>`}<//>

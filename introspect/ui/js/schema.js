@@ -357,8 +357,8 @@ export const messages = {
   ],
   'Pipeline.Capture': [
     [1, 'limited', 'uint'],
-    [2, 'undecoded', 'uint'],
     [3, 'panics', 'uint'],
+    [4, 'send_errors', 'uint'],
   ],
   'Pipeline.Subscriber': [
     [1, 'id', 'string'],
