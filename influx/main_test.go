@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 // publish has a sink deliver events, waits until they are settled, and ends it.
 func publish(t *testing.T, cfg Config, events []*event.Event) (Stats, error) {
 	t.Helper()
-	return publishOver(t, cfg, events, 0, 30*time.Second)
+	return publishOver(t, cfg, events, 0, 2*time.Minute)
 }
 
 // publishOver is publish with the events spread over a time, and with a bound
