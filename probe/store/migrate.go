@@ -56,7 +56,7 @@ func (s *Store) look(ctx context.Context) error {
 			return err
 		}
 		if ours == 0 {
-			return errors.New("the tables of a probe's database are missing: want the file of one")
+			return errors.New("the tables are missing: want the file of a probe's database")
 		}
 	}
 	var err error

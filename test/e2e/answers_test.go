@@ -65,7 +65,7 @@ func TestQueryFindsTheRunning(t *testing.T) {
 	code, out, said = harness.Apart(t, env, "query", "--format", "csv", "SELECT last(connections) FROM totals.\"node\" GROUP BY \"node\"")
 	require.Zero(t, code, said)
 	require.Contains(t, out, "old")
-	require.Contains(t, said, "2 monitors run")
+	require.Contains(t, said, "2 monitors are running")
 	again.Signal(9)
 	again.Wait(time.Minute)
 	require.Eventually(t, func() bool { // killed, it is not taken for running

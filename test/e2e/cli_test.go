@@ -134,7 +134,7 @@ func TestReadingMakesNothing(t *testing.T) {
 	for want, args := range map[string][]string{
 		"no store in":  {"store", "--dir", filepath.Join(dir, "typo"), "--listen", "127.0.0.1:0"},
 		"no such file": {"probe", "report", "--sqlite", filepath.Join(dir, "typo", "x.sqlite")},
-		"want the file of a probe's database: the t": {"probe", "report", "--sqlite", other},
+		"the tables are missing: want the file of a probe's database": {"probe", "report", "--sqlite", other},
 		"does not answer": {"setup", "--dir", filepath.Join(dir, "secrets"), "--wait", "300ms"},
 		"there is none":   {"store", "backup", "--data", filepath.Join(dir, "typo"), filepath.Join(dir, "b.zip")},
 	} {

@@ -213,7 +213,7 @@ func TestIsolatedRepositories(t *testing.T) {
 func TestDisabledPlugin(t *testing.T) {
 	n := madeRepo(t)
 	n.IPFS("config", "--json", plugin.DisabledKey, "true")
-	require.Contains(t, refused(t, n.Env, isolatedFlags...), plugin.DisabledKey+" is true in the node's configuration, and nothing would be monitored")
+	require.Contains(t, refused(t, n.Env, isolatedFlags...), plugin.DisabledKey+" is true in the node's configuration, so nothing would be monitored")
 	out, err := harness.Run(n.Env, "config")
 	require.NoError(t, err)
 	require.Regexp(t, `(?m)^Disabled +true +\(kubo config\)$`, out)

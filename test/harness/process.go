@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -159,19 +161,26 @@ func Run(env []string, args ...string) (string, error) {
 }
 
 // FreeAddress returns host:port on loopback that was free a moment ago, for tcp or
-// udp.
+// udp. Its port is below those that Linux gives to whoever asks for any, so that
+// nobody else gets it before the test uses it.
 func FreeAddress(t testing.TB, network string) string {
 	t.Helper()
-	if network == "udp" {
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer c.Close()
-		return c.LocalAddr().String()
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
+		var c io.Closer
+		var err error
+		if network == "udp" {
+			c, err = net.ListenPacket(network, address)
+		} else {
+			c, err = net.Listen(network, address)
+		}
+		if err == nil {
+			require.NoError(t, c.Close())
+			return address
+		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	require.FailNow(t, "no free port")
+	return ""
 }
 
 // FreePort returns a port of tcp that was free a moment ago.
