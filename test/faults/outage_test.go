@@ -124,7 +124,7 @@ func TestFaultR12Outage(t *testing.T) {
 		p.Signal(syscall.SIGTERM)
 		p.Wait(20 * time.Second)
 		time.Sleep(away)
-		require.Greater(t, s.Stats().Queued, 1000)
+		require.Greater(t, s.Stats().Queued, uint64(1000))
 		p = f.server()
 		f.delivered(s, 10*time.Minute)
 	})
