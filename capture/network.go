@@ -19,7 +19,7 @@ import (
 // event: received ones before Bitswap handles them, sent ones once they are
 // sent, with the time that sending took. A message that could not be sent
 // becomes an event of KindSendError. via says how n carries messages: wrap
-// bsnet as event.Libp2p and httpnet as event.HTTP, each by itself, and give both
+// bsnet as event.Libp2p and httpnet as event.HTTP, each alone, and pass both
 // to network.New. A network that is watched by Network must not be traced by
 // the capture too (bitswap.WithTracer): each message would count twice.
 func (c *Capture) Network(n network.BitSwapNetwork, via event.Transport) network.BitSwapNetwork {

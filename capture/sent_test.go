@@ -25,7 +25,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// idleNetwork sends nothing anywhere; its error, if any, is what sending gives.
+// idleNetwork sends nothing anywhere; sending returns err.
 type idleNetwork struct {
 	network.BitSwapNetwork
 	err error
