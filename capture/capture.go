@@ -2,9 +2,10 @@
 //
 // In: what passes a boxo Bitswap network (Network), libp2p's connection
 // notifications and identify events, and a clock for the periodic totals. Out:
-// events on a bus. Promised: a callback copies under the limits of package event and returns; it never blocks on a
-// sink, never changes its arguments, keeps no block data, and a panic in
-// it is recovered, counted and logged, so that the node keeps running.
+// events on a bus. Promised: a callback copies under the limits of package event
+// and returns; it never blocks on a sink, never changes its arguments, keeps no
+// block data, and a panic in it is recovered, counted and logged, so that the
+// node keeps running.
 package capture
 
 import (
@@ -21,7 +22,8 @@ import (
 )
 
 // Capture watches one node, or one side of a proxy. It is made before the node:
-// its tracer methods work at once, connections and totals begin with Start.
+// Network, MessageReceived and MessageSent work at once, connections and totals
+// begin with Start.
 type Capture struct {
 	bus *bus.Bus
 

@@ -114,6 +114,8 @@ func (c *Capture) message(how passed, p peer.ID, m bsmsg.BitSwapMessage) {
 			e.WireSize = int32(wireSize(a.scratch, m.Full(), m.PendingBytes()))
 		}
 		a.forget(e)
+	case how.sized && presences == 0 && blocks == 0:
+		e.WireSize = int32(wireSize(nil, m.Full(), m.PendingBytes())) // a full wantlist with nothing in it
 	}
 	if presences > 0 {
 		a.copyPresences(e, &t, m.BlockPresences())
@@ -245,8 +247,8 @@ func (a *arena) copyBlocks(e *event.Event, t *event.Traffic, all []blocks.Block)
 }
 
 // limitCID returns c, or digestOf if c is too long to be kept. Bitswap enforces
-// its own limit only after it has called the tracer, so a CID of a megabyte can
-// arrive here.
+// its own limit only after capture has seen the message, so a CID of a megabyte
+// can arrive here.
 func limitCID(e *event.Event, c cid.Cid) cid.Cid {
 	if c.ByteLen() <= event.MaxCIDBytes {
 		return c

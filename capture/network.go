@@ -9,7 +9,6 @@ import (
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	"github.com/ipfs/boxo/bitswap/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/peerstore"
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/peertext"
@@ -110,16 +109,8 @@ func (n *watchedNetwork) addrs(p peer.ID) []event.Text {
 	if n.via != event.HTTP {
 		return nil
 	}
-	return httpAddrs(n.Host().Peerstore(), p)
-}
-
-// httpAddrs returns the HTTP addresses of a peer, at most event.MaxAddrs.
-func httpAddrs(known peerstore.AddrBook, p peer.ID) (out []event.Text) {
-	info, _ := network.SplitHTTPAddrs(peer.AddrInfo{ID: p, Addrs: known.Addrs(p)})
-	for _, a := range info.Addrs[:min(len(info.Addrs), event.MaxAddrs)] {
-		out = append(out, peertext.Addr(a))
-	}
-	return out
+	web, _ := network.SplitHTTPAddrs(n.Host().Peerstore().PeerInfo(p))
+	return peertext.Addrs(web.Addrs, event.MaxAddrs)
 }
 
 // sendErrorClass sorts an error of sending into one of event.SendErrors.

@@ -110,6 +110,11 @@ func TestWireSize(t *testing.T) {
 			require.EqualValues(t, raw.Len(), next().WireSize, "message %d: %d wants", i, len(m.Wantlist()))
 		}
 	}
+	// A full wantlist with nothing in it.
+	var raw bytes.Buffer
+	require.NoError(t, bsmsg.New(true).ToNetV1(&raw))
+	require.NoError(t, n.SendMessage(t.Context(), testPeer, bsmsg.New(true)))
+	require.EqualValues(t, raw.Len(), next().WireSize)
 	// What is received may have been written in another way.
 	n.(*watchedNetwork).received(testPeer, wantMessage(3))
 	require.Zero(t, next().WireSize)
