@@ -52,7 +52,7 @@ func TestQueryFormats(t *testing.T) {
 	}
 	f("table", "SELECT size, codec FROM blocks", false, `blocks
 time                           size  codec
------------------------------  ----  -----
+----                           ----  -----
 2026-01-02 03:04:05.000000678  10    raw
 2026-01-02 03:04:05.000000679  20    raw
 `)
@@ -67,7 +67,7 @@ blocks,2026-01-02T03:04:05.000000679Z,20,raw
 `)
 	f("table", "SELECT sum(size), min(nothing) FROM blocks GROUP BY codec, direction", false, `blocks  codec=raw  direction=received
 time                 sum  min
--------------------  ---  ---
+----                 ---  ---
 1970-01-01 00:00:00  30   -
 `)
 	f("csv", "SELECT sum(size) FROM blocks GROUP BY codec, direction; SELECT count(cid) FROM blocks", false, `measurement,codec,direction,time,sum
@@ -81,7 +81,7 @@ blocks,1970-01-01T00:00:00Z,2
 	f("csv", "SELECT * FROM nothing", false, "")
 	flux := `from(bucket: "ipfsmon/history") |> range(start: 2026-01-01T00:00:00Z, stop: 2026-02-01T00:00:00Z) |> filter(fn: (r) => r._field == "size") |> keep(columns: ["_time", "_value"])`
 	f("table", flux, true, `_time                          _value
------------------------------  ------
+-----                          ------
 2026-01-02 03:04:05.000000678  10
 2026-01-02 03:04:05.000000679  20
 `)

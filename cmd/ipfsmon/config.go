@@ -7,10 +7,10 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
@@ -62,11 +62,11 @@ func configCommand() *cli.Command {
 				enc.SetIndent("", "  ")
 				return enc.Encode(entries)
 			}
-			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+			t := textout.NewTable(os.Stdout)
 			for _, e := range entries {
-				fmt.Fprintf(w, "%s\t%s\t(%s)\n", e.Key, e.Value, e.Source)
+				t.Row(e.Key, e.Value, fmt.Sprintf("(%s)", e.Source))
 			}
-			return w.Flush()
+			return t.Flush()
 		},
 	}
 }

@@ -11,13 +11,13 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/ipfsmon/ipfsmon/internal/textout"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 	"github.com/ipfsmon/ipfsmon/introspect/ui"
@@ -159,19 +159,19 @@ func showJSON(w io.Writer, rt *pb.Runtime, st *pb.State) error {
 }
 
 func showSummary(w io.Writer, rt *pb.Runtime, st *pb.State) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
+	t := textout.NewTable(w)
+	row := func(name, format string, args ...any) { t.Row(name, fmt.Sprintf(format, args...)) }
 	sub := st.GetSubsystems()
 	row("node", "%s (%s), kubo %s, %s %s", rt.GetPeerId(), rt.GetMonitor(), rt.GetKubo(), rt.GetImplementation(), rt.GetVersion())
 	row("time", "%s, snapshot %d in %v", timeText(st.GetInstantTs()), st.GetSequence(), time.Duration(st.GetSnapshotCostUs())*time.Microsecond)
 	row("peers", "%d, %d connections, %d streams", st.GetPeers(), st.GetConnections(), countStreams(sub.GetConnections()))
 	if f := st.GetTraffic(); f != nil {
-		row("traffic", "%s in, %s out; %s/s in, %s/s out", sizeText(f.GetTrafficIn().GetCumBytes()), sizeText(f.GetTrafficOut().GetCumBytes()),
-			sizeText(f.GetTrafficIn().GetInstBw()), sizeText(f.GetTrafficOut().GetInstBw()))
+		row("traffic", "%s in, %s out; %s/s in, %s/s out", units.FormatBytes(f.GetTrafficIn().GetCumBytes()), units.FormatBytes(f.GetTrafficOut().GetCumBytes()),
+			units.FormatBytes(f.GetTrafficIn().GetInstBw()), units.FormatBytes(f.GetTrafficOut().GetInstBw()))
 	}
 	if b := sub.GetBitswap(); b != nil {
-		row("bitswap in", "%d messages, %d blocks, %s; %.1f messages/s", b.GetReceived().GetMessages(), b.GetReceived().GetBlocks(), sizeText(b.GetReceived().GetBlockBytes()), b.GetReceivedRate().GetMessages())
-		row("bitswap out", "%d messages, %d blocks, %s; %.1f messages/s", b.GetSent().GetMessages(), b.GetSent().GetBlocks(), sizeText(b.GetSent().GetBlockBytes()), b.GetSentRate().GetMessages())
+		row("bitswap in", "%d messages, %d blocks, %s; %.1f messages/s", b.GetReceived().GetMessages(), b.GetReceived().GetBlocks(), units.FormatBytes(b.GetReceived().GetBlockBytes()), b.GetReceivedRate().GetMessages())
+		row("bitswap out", "%d messages, %d blocks, %s; %.1f messages/s", b.GetSent().GetMessages(), b.GetSent().GetBlocks(), units.FormatBytes(b.GetSent().GetBlockBytes()), b.GetSentRate().GetMessages())
 		row("wantlist", "%d; %d ledgers", b.GetWantlistTotal(), b.GetLedgersTotal())
 	}
 	for _, d := range sub.GetDhts() {
@@ -182,7 +182,7 @@ func showSummary(w io.Writer, rt *pb.Runtime, st *pb.State) error {
 		row("peerstore", "%d peers, %d with addresses", p.GetPeers(), p.GetPeersWithAddrs())
 	}
 	if p := sub.GetProcess(); p != nil {
-		row("process", "%.1f s of CPU, %s resident, %d goroutines, %d files", p.GetCpuSeconds(), sizeText(p.GetResidentBytes()), p.GetGoroutines(), p.GetOpenFiles())
+		row("process", "%.1f s of CPU, %s resident, %d goroutines, %d files", p.GetCpuSeconds(), units.FormatBytes(p.GetResidentBytes()), p.GetGoroutines(), p.GetOpenFiles())
 	}
 	if p := sub.GetPipeline(); p != nil {
 		row("pipeline", "%d events, %d held", p.GetBus().GetPublished(), p.GetBus().GetHeld())
@@ -206,40 +206,40 @@ func showSummary(w io.Writer, rt *pb.Runtime, st *pb.State) error {
 }
 
 func showConnections(w io.Writer, _ *pb.Runtime, st *pb.State) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PEER\tSTATUS\tROLE\tTRANSPORT\tAGE\tRTT\tIN\tOUT\tSTREAMS\tAGENT")
+	t := textout.NewTable(w)
+	t.Row("PEER", "STATUS", "ROLE", "TRANSPORT", "AGE", "RTT", "IN", "OUT", "STREAMS", "AGENT")
 	for _, c := range st.GetSubsystems().GetConnections() {
 		end := st.GetInstantTs()
 		if ts := c.GetTimeline().GetCloseTs(); ts > 0 {
 			end = ts
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%v\t%s\t%s\t%d\t%s\n", c.GetPeerId(), strings.ToLower(c.GetStatus().String()), roleText(c.GetRole()), textout.ID(string(c.GetTransportId())),
+		t.Row(c.GetPeerId(), strings.ToLower(c.GetStatus().String()), roleText(c.GetRole()), textout.ID(string(c.GetTransportId())),
 			ageText(c.GetTimeline().GetOpenTs(), end), time.Duration(c.GetLatencyNs()).Round(10*time.Microsecond),
-			sizeText(c.GetTraffic().GetTrafficIn().GetCumBytes()), sizeText(c.GetTraffic().GetTrafficOut().GetCumBytes()),
+			units.FormatBytes(c.GetTraffic().GetTrafficIn().GetCumBytes()), units.FormatBytes(c.GetTraffic().GetTrafficOut().GetCumBytes()),
 			len(c.GetStreams().GetStreams()), c.GetAgentVersion())
 	}
 	return t.Flush()
 }
 
 func showStreams(w io.Writer, _ *pb.Runtime, st *pb.State) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "STREAM\tPROTOCOL\tROLE\tAGE\tIN\tOUT\tOF\tPEER")
+	t := textout.NewTable(w)
+	t.Row("STREAM", "PROTOCOL", "ROLE", "AGE", "IN", "OUT", "OF", "PEER")
 	for _, c := range st.GetSubsystems().GetConnections() {
 		for _, s := range c.GetStreams().GetStreams() {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", textout.ID(string(s.GetId())), s.GetProtocol(), roleText(s.GetRole()), ageText(s.GetTimeline().GetOpenTs(), st.GetInstantTs()),
-				sizeText(s.GetTraffic().GetTrafficIn().GetCumBytes()), sizeText(s.GetTraffic().GetTrafficOut().GetCumBytes()), s.GetTrafficOf(), c.GetPeerId())
+			t.Row(textout.ID(string(s.GetId())), s.GetProtocol(), roleText(s.GetRole()), ageText(s.GetTimeline().GetOpenTs(), st.GetInstantTs()),
+				units.FormatBytes(s.GetTraffic().GetTrafficIn().GetCumBytes()), units.FormatBytes(s.GetTraffic().GetTrafficOut().GetCumBytes()), s.GetTrafficOf(), c.GetPeerId())
 		}
 	}
 	return t.Flush()
 }
 
 func showDHT(w io.Writer, _ *pb.Runtime, st *pb.State) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "TABLE\tBUCKET\tPEER\tSTATUS\tAGE\tAGENT")
+	t := textout.NewTable(w)
+	t.Row("TABLE", "BUCKET", "PEER", "STATUS", "AGE", "AGENT")
 	for _, d := range st.GetSubsystems().GetDhts() {
 		for _, b := range d.GetBuckets() {
 			for _, p := range b.GetPeers() {
-				fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%v\t%s\n", d.GetName(), b.GetCpl(), p.GetPeerId(), strings.ToLower(p.GetStatus().String()),
+				t.Row(d.GetName(), b.GetCpl(), p.GetPeerId(), strings.ToLower(p.GetStatus().String()),
 					(time.Duration(p.GetAgeInBucket()) * time.Millisecond).Round(time.Second), p.GetAgentVersion())
 			}
 		}
@@ -270,18 +270,6 @@ func ageText(from, to uint64) string {
 		return "-"
 	}
 	return (time.Duration(to-from) * time.Millisecond).Round(time.Second).String()
-}
-
-func sizeText(n uint64) string {
-	switch {
-	case n >= 10<<30:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-	case n >= 10<<20:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	case n >= 10<<10:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	}
-	return fmt.Sprintf("%d B", n)
 }
 
 func countStreams(all []*pb.Connection) (n int) {

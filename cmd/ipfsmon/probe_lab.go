@@ -3,13 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
@@ -116,41 +114,4 @@ func fleetFlags(c *cli.Context) (out []string) {
 		out = append(out, part)
 	}
 	return out
-}
-
-// bars prints progress bars on a terminal, one after the other, and lines elsewhere.
-type bars struct {
-	w        io.Writer
-	terminal bool
-	bar      *progressbar.ProgressBar
-	label    string
-}
-
-func newBars(w io.Writer, terminal bool) *bars { return &bars{w: w, terminal: terminal} }
-
-// step returns the function to call with the progress of a part. Calls must not
-// overlap.
-func (b *bars) step(label string) func(done, total int) {
-	return func(done, total int) {
-		if b.label != label {
-			b.end()
-			b.label = label
-			if b.terminal {
-				b.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(label),
-					progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
-			} else {
-				fmt.Fprintf(b.w, "%s: %d\n", label, total)
-			}
-		}
-		if b.bar != nil {
-			_ = b.bar.Set(done) // an error affects the bar only
-		}
-	}
-}
-
-func (b *bars) end() {
-	if b.bar != nil {
-		_ = b.bar.Finish() // an error affects the bar only
-		b.bar = nil
-	}
 }

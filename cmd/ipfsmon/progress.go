@@ -4,60 +4,97 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/schollz/progressbar/v3"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// When the line of progress appears, and how often it is updated.
-const (
-	progressAfter = 500 * time.Millisecond
-	progressEvery = 100 * time.Millisecond
-)
+// newBar returns a bar of total steps on a terminal, or a spinner that counts if
+// total is -1. Finish removes it.
+func newBar(w io.Writer, total int, label string) *progressbar.ProgressBar {
+	return progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(label),
+		progressbar.OptionSetPredictTime(total >= 0), progressbar.OptionSetElapsedTime(true), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionShowCount(), progressbar.OptionShowTotalBytes(total >= 0), progressbar.OptionSetWidth(30), progressbar.OptionSpinnerType(14), progressbar.OptionClearOnFinish())
+}
+
+// bars prints progress bars on a terminal, one after the other, and lines elsewhere.
+type bars struct {
+	w        io.Writer
+	terminal bool
+	bar      *progressbar.ProgressBar
+	label    string
+}
+
+func newBars(w io.Writer, terminal bool) *bars { return &bars{w: w, terminal: terminal} }
+
+// step returns the function to call with the progress of a part. Calls must not
+// overlap.
+func (b *bars) step(label string) func(done, total int) {
+	return func(done, total int) {
+		if b.label != label {
+			b.end()
+			b.label = label
+			if b.terminal {
+				b.bar = newBar(b.w, total, label)
+			} else {
+				fmt.Fprintf(b.w, "%s: %d\n", label, total)
+			}
+		}
+		if b.bar != nil {
+			_ = b.bar.Set(done) // an error affects the bar only
+		}
+	}
+}
+
+func (b *bars) end() {
+	if b.bar != nil {
+		_ = b.bar.Finish() // an error affects the bar only
+		b.bar = nil
+	}
+}
+
+// progressAfter is when the progress of a query appears.
+const progressAfter = 500 * time.Millisecond
 
 // progress shows on a terminal that a query is running, if it takes long. It is an
 // output of the query that passes everything to another one.
 type progress struct {
 	client.Output
-	w      io.Writer
-	same   bool // the answer goes to a terminal too: its first row removes the line
-	rows   atomic.Int64
-	once   sync.Once
-	ending chan struct{}
-	done   chan struct{}
+	same  bool // the answer goes to a terminal too: its first row removes the line
+	timer *time.Timer
+
+	mu   sync.Mutex
+	rows int
+	bar  *progressbar.ProgressBar // nil while nothing is shown
+	over bool
 }
 
 // newProgress begins to show; stop takes the line away.
 func newProgress(w io.Writer, to client.Output, same bool) *progress {
-	p := &progress{Output: to, w: w, same: same, ending: make(chan struct{}), done: make(chan struct{})}
-	go p.show()
+	p := &progress{Output: to, same: same}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = time.AfterFunc(progressAfter, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.over {
+			p.bar = newBar(w, -1, "querying, rows:")
+			_ = p.bar.Add(p.rows) // an error affects the bar only
+		}
+	})
 	return p
 }
 
-func (p *progress) show() {
-	defer close(p.done)
-	begin := time.Now()
-	wait := time.NewTimer(progressAfter)
-	defer wait.Stop()
-	for i, shown := 0, false; ; i++ {
-		select {
-		case <-wait.C:
-			fmt.Fprintf(p.w, "\r\x1b[K%c querying, %d s, %d rows", []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")[i%10], int(time.Since(begin).Seconds()), p.rows.Load())
-			shown = true
-			wait.Reset(progressEvery)
-		case <-p.ending:
-			if shown {
-				fmt.Fprint(p.w, "\r\x1b[K")
-			}
-			return
-		}
-	}
-}
-
 func (p *progress) stop() {
-	p.once.Do(func() { close(p.ending) })
-	<-p.done
+	p.timer.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil && !p.over {
+		_ = p.bar.Finish() // an error affects the bar only
+	}
+	p.over = true
 }
 
 func (p *progress) Series(name string, labels []client.Label, columns []string) error {
@@ -68,7 +105,12 @@ func (p *progress) Series(name string, labels []client.Label, columns []string) 
 }
 
 func (p *progress) Row(values []any) error {
-	p.rows.Add(1)
+	p.mu.Lock()
+	p.rows++
+	if p.bar != nil {
+		_ = p.bar.Add(1)
+	}
+	p.mu.Unlock()
 	return p.Output.Row(values)
 }
 

@@ -28,6 +28,16 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
+// shows waits until the screen shows text.
+func shows(t *testing.T, screen *safeBuffer, text string) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(screen.String(), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the screen shows %q", screen.String())
+		}
+	}
+}
+
 func TestProgress(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		var screen, answer safeBuffer
@@ -36,24 +46,24 @@ func TestProgress(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := newProgress(&screen, out, same)
-		time.Sleep(progressAfter + 3*progressEvery)
-		if !strings.Contains(screen.String(), "querying, 0 s, 0 rows") {
-			t.Errorf("after %v the screen shows %q", progressAfter, screen.String())
-		}
+		shows(t, &screen, "querying, rows: (0) [0s]")
 		if err := p.Series("m", nil, []string{"a"}); err != nil {
 			t.Fatal(err)
 		}
-		if gone := strings.HasSuffix(screen.String(), "\r\x1b[K"); gone != same {
+		if gone := strings.HasSuffix(screen.String(), " \r"); gone != same {
 			t.Errorf("answer on the same terminal %v: the line is gone %v", same, gone)
 		}
 		if err := p.Row([]any{"x"}); err != nil {
 			t.Fatal(err)
 		}
+		if !same {
+			shows(t, &screen, "querying, rows: (1) [")
+		}
 		if err := p.Close(); err != nil {
 			t.Fatal(err)
 		}
 		p.stop()
-		if !strings.HasSuffix(screen.String(), "\r\x1b[K") || answer.String() != "measurement,a\nm,x\n" {
+		if !strings.HasSuffix(screen.String(), " \r") || answer.String() != "measurement,a\nm,x\n" {
 			t.Errorf("screen %q, answer %q", screen.String(), answer.String())
 		}
 	}

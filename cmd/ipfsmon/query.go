@@ -62,10 +62,11 @@ func queryCommand() *cli.Command {
 
 func runQuery(c *cli.Context) error {
 	if c.Bool("list") {
+		t := textout.NewTable(os.Stdout)
 		for _, q := range query.Questions {
-			fmt.Printf("%-15s %s The last %s.\n", q.Name, q.Asks, q.Since)
+			t.Row(q.Name, fmt.Sprintf("%s The last %s.", q.Asks, q.Since))
 		}
-		return nil
+		return t.Flush()
 	}
 	statement, flux := c.Args().First(), c.IsSet("flux")
 	if flux {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -84,8 +83,8 @@ func spoolList(dir string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "segment\tbytes\tbatches\tpoints\tnot delivered\tdamaged bytes\tfrom\tto\t")
+	t := textout.NewNumbers(out)
+	t.Row("segment", "bytes", "batches", "points", "not delivered", "damaged bytes", "from", "to")
 	for _, s := range segs {
 		points, waiting := 0, 0
 		var from, to time.Time
@@ -101,9 +100,9 @@ func spoolList(dir string, out io.Writer) error {
 				to = f.Since
 			}
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t\n", s.Name, s.Bytes, len(s.Frames), points, waiting, s.Lost, stamp(from), stamp(to))
+		t.Row(s.Name, s.Bytes, len(s.Frames), points, waiting, s.Lost, stamp(from), stamp(to))
 	}
-	return w.Flush()
+	return t.Flush()
 }
 
 func stamp(t time.Time) string {

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/internal/topn"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -19,6 +21,8 @@ const (
 	// shownNames is the most agents, and the most countries, in a table; the rest
 	// is summed in one line.
 	shownNames = 15
+	// shownName is the most characters of a name in a table.
+	shownName = 36
 )
 
 // knownAgents are the agents of peers, from identify events.
@@ -146,17 +150,18 @@ func (r *rates) show(in time.Duration) {
 		fmt.Fprint(r.out, "\x1b[H\x1b[2J")
 	}
 	fmt.Fprintf(r.out, "%s  %s events/s, %d missed\n\n", time.Now().Format(time.TimeOnly), perSecond(r.events, in), r.missed)
-	fmt.Fprintf(r.out, "%-36s %12s\n", "type", "per second")
+	t := textout.NewNumbers(r.out)
+	t.Row("type", "per second")
 	top, _, _ := topn.Of(r.types, len(r.types), "")
 	for _, k := range top {
 		if k.N > 0 {
-			fmt.Fprintf(r.out, "%-36s %12s\n", k.Name, perSecond(k.N, in))
+			t.Row(k.Name, perSecond(k.N, in))
 		}
 	}
-	r.most("agent", r.agents, in)
-	r.most("country", r.countries, in)
-	fmt.Fprintln(r.out)
-	if err := r.out.Flush(); err != nil && r.err == nil {
+	most(t, "agent", r.agents, in)
+	most(t, "country", r.countries, in)
+	t.Row()
+	if err := errors.Join(t.Flush(), r.out.Flush()); err != nil && r.err == nil {
 		r.err = err
 	}
 	r.events = 0
@@ -166,14 +171,15 @@ func (r *rates) show(in time.Duration) {
 }
 
 // most writes the rates of the most frequent names, and the sum of all others.
-func (r *rates) most(of string, counts map[string]uint64, in time.Duration) {
-	fmt.Fprintf(r.out, "\n%-36s %12s\n", of+" (entries and events)", "per second")
+func most(t *textout.Table, of string, counts map[string]uint64, in time.Duration) {
+	t.Row()
+	t.Row(of+" (entries and events)", "per second")
 	top, rest, _ := topn.Of(counts, shownNames, string(event.OthersAgent))
 	for _, k := range top {
 		name := []rune(k.Name)
-		fmt.Fprintf(r.out, "%-36s %12s\n", string(name[:min(len(name), 36)]), perSecond(k.N, in))
+		t.Row(string(name[:min(len(name), shownName)]), perSecond(k.N, in))
 	}
 	if rest > 0 {
-		fmt.Fprintf(r.out, "%-36s %12s\n", "others", perSecond(rest, in))
+		t.Row("others", perSecond(rest, in))
 	}
 }

@@ -115,23 +115,23 @@ func TestRates(t *testing.T) {
 	_, table, _ := strings.Cut(out.String(), "  ")
 	require.Equal(t, strings.Join([]string{
 		"2.0 events/s, 7 missed", "",
-		"type                                   per second",
-		"connection closed                             0.5",
-		"identify                                      0.5",
-		"received cancel                               0.5",
-		"received dont_have                            0.5",
-		"received messages                             0.5",
-		"received want_block                           0.5",
-		"received want_have                            0.5",
-		"sent block                                    0.5",
-		"sent messages                                 0.5", "",
-		"agent (entries and events)             per second",
-		"kubo/0.43.0                                   2.5",
-		"(not seen yet)                                1.0", "",
-		"country (entries and events)           per second",
-		"NZ                                            2.0",
-		"(not known)                                   1.0",
-		"DE                                            0.5", "", "",
+		"                 type  per second",
+		"    connection closed         0.5",
+		"             identify         0.5",
+		"      received cancel         0.5",
+		"   received dont_have         0.5",
+		"    received messages         0.5",
+		"  received want_block         0.5",
+		"   received want_have         0.5",
+		"           sent block         0.5",
+		"        sent messages         0.5", "",
+		"  agent (entries and events)  per second",
+		"                 kubo/0.43.0         2.5",
+		"              (not seen yet)         1.0", "",
+		"  country (entries and events)  per second",
+		"                            NZ         2.0",
+		"                   (not known)         1.0",
+		"                            DE         0.5", "", "",
 	}, "\n"), table)
 	for n := range maxAgents + 10 {
 		require.NoError(t, r.add(&stream.Event{Peer: fmt.Sprint(n), Identify: &stream.Identify{Agent: fmt.Sprint(n)}}))
@@ -141,6 +141,6 @@ func TestRates(t *testing.T) {
 
 	out.Reset()
 	r.show(time.Second)
-	require.Contains(t, out.String(), "\nothers                                    49995.0\n\ncountry (")
-	require.Contains(t, out.String(), "\n(not known)                               50010.0\n\n", "each table counts from zero")
+	require.Contains(t, out.String(), " others     49995.0\n\n  country (")
+	require.Contains(t, out.String(), " (not known)     50010.0\n\n", "each table counts from zero")
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -251,20 +250,4 @@ func unpack(f *zip.File, to string) error {
 		err = w.Sync()
 	}
 	return errors.Join(err, w.Close())
-}
-
-// ParseBytes reads a number of bytes: 500000000, 512MiB, 20GiB.
-func ParseBytes(s string) (int64, error) {
-	unit := int64(1)
-	digits := s
-	for suffix, u := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
-		if cut, ok := strings.CutSuffix(s, suffix); ok {
-			digits, unit = cut, u
-		}
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
-	if err != nil || n < 0 || n > (1<<62)/unit {
-		return 0, fmt.Errorf("%q: want a number of bytes, or one with KiB, MiB, GiB or TiB", s)
-	}
-	return n * unit, nil
 }

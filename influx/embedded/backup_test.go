@@ -209,16 +209,3 @@ func sizeOf(t *testing.T, data string) (total int64) {
 	}
 	return total
 }
-
-func TestParseBytes(t *testing.T) {
-	for s, want := range map[string]int64{"0": 0, "123": 123, "512MiB": 512 << 20, "20 GiB": 20 << 30, "1TiB": 1 << 40} {
-		if got, err := embedded.ParseBytes(s); err != nil || got != want {
-			t.Errorf("%q: %d, %v, want %d", s, got, err, want)
-		}
-	}
-	for _, s := range []string{"", "-1", "x", "1GB", "99999999999TiB"} {
-		if _, err := embedded.ParseBytes(s); err == nil || !strings.Contains(err.Error(), "want") {
-			t.Errorf("%q: %v", s, err)
-		}
-	}
-}

@@ -22,6 +22,8 @@ import (
 	"github.com/influxdata/influxdb/query"
 	"github.com/influxdata/influxdb/services/httpd"
 	"github.com/influxdata/influxql"
+
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // Limits bound what queries may take, whoever asks. Zero is the default.
@@ -171,7 +173,7 @@ func (b *runaway) ExecuteStatement(ctx *query.ExecutionContext, statement influx
 }
 
 func errMemory(most int64) error {
-	return fmt.Errorf("the store used more than %d MiB of memory and ended all queries: want a shorter time, or fewer series", most>>20)
+	return fmt.Errorf("the store used more than %s of memory and ended all queries: want a shorter time, or fewer series", units.FormatBytes(uint64(most)))
 }
 
 // requests bounds requests with a query, and has ExecuteStatement know answers

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
 
 // NewOutput makes an Output that writes text: "table" for people, "csv" with a
@@ -40,8 +41,8 @@ type tableOutput struct {
 	w       *bufio.Writer
 	some    bool
 	headed  bool // the header of the series is written
-	columns []string
-	rows    [][]string
+	columns []any
+	rows    [][]any
 }
 
 func (t *tableOutput) Series(name string, labels []client.Label, columns []string) error {
@@ -59,7 +60,7 @@ func (t *tableOutput) Series(name string, labels []client.Label, columns []strin
 	if s := strings.TrimSpace(strings.Join(title, "  ")); s != "" {
 		t.w.WriteString(string(event.Clean(s, 4*maxCell)) + "\n")
 	}
-	t.columns, t.headed = make([]string, len(columns)), false
+	t.columns, t.headed = make([]any, len(columns)), false
 	for i, c := range columns {
 		t.columns[i] = cell(c)
 	}
@@ -67,7 +68,7 @@ func (t *tableOutput) Series(name string, labels []client.Label, columns []strin
 }
 
 func (t *tableOutput) Row(values []any) error {
-	row := make([]string, len(values))
+	row := make([]any, len(values))
 	for i, v := range values {
 		row[i] = cell(v)
 	}
@@ -98,36 +99,20 @@ func (t *tableOutput) flush() error {
 		return nil
 	}
 	t.headed = true
-	width := make([]int, len(t.columns))
+	table := textout.NewTable(t.w)
+	rule := make([]any, len(t.columns))
 	for i, c := range t.columns {
-		width[i] = utf8.RuneCountInString(c)
+		rule[i] = strings.Repeat("-", utf8.RuneCountInString(fmt.Sprint(c)))
 	}
+	table.Row(t.columns...)
+	table.Row(rule...)
 	for _, row := range t.rows {
-		for i := range min(len(row), len(width)) {
-			width[i] = max(width[i], utf8.RuneCountInString(row[i]))
-		}
-	}
-	line := func(row []string) {
-		for i, c := range row {
-			t.w.WriteString(c)
-			if i < len(row)-1 {
-				t.w.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(c)+2))
-			}
-		}
-		t.w.WriteByte('\n')
-	}
-	line(t.columns)
-	for i := range width {
-		t.w.WriteString(strings.Repeat("-", width[i]))
-		if i < len(width)-1 {
-			t.w.WriteString("  ")
-		}
-	}
-	t.w.WriteByte('\n')
-	for _, row := range t.rows {
-		line(row[:min(len(row), len(width))])
+		table.Row(row[:min(len(row), len(t.columns))]...)
 	}
 	t.rows = t.rows[:0]
+	if err := table.Flush(); err != nil {
+		return err
+	}
 	return t.w.Flush()
 }
 

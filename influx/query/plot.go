@@ -12,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // Bounds of a plot.
@@ -184,7 +185,7 @@ func (p *plot) line(label string, values []float64, first, last string) {
 		counts[at]++
 		low, high = min(low, v), max(high, v)
 	}
-	fmt.Fprintf(p.w, "%s  from %s to %s, last %s\n", event.Clean(label, 4*plotLabel), short(low), short(high), short(values[len(values)-1]))
+	fmt.Fprintf(p.w, "%s  from %s to %s, last %s\n", event.Clean(label, 4*plotLabel), units.FormatNumber(low), units.FormatNumber(high), units.FormatNumber(values[len(values)-1]))
 	base := min(low, 0) // a column's height means its value
 	for i := range sums {
 		if counts[i] == 0 {
@@ -208,22 +209,6 @@ func clock(s string) string {
 		return string(event.Clean(s, plotLabel))
 	}
 	return at.UTC().Format("01-02 15:04")
-}
-
-// short writes a number with three digits or so and a letter for its size.
-func short(v float64) string {
-	for _, u := range []struct {
-		size   float64
-		letter string
-	}{{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e4, "k"}} {
-		if math.Abs(v) >= u.size {
-			if u.letter == "k" {
-				u.size = 1e3
-			}
-			return fmt.Sprintf("%.3g%s", v/u.size, u.letter)
-		}
-	}
-	return fmt.Sprintf("%.6g", v)
 }
 
 func (p *plot) drawBars() {
@@ -252,6 +237,6 @@ func (p *plot) drawBars() {
 		if eighths%8 > 0 {
 			full += string([]rune(" ▏▎▍▌▋▊▉")[eighths%8])
 		}
-		fmt.Fprintf(p.w, "%s%s %7s %s\n", b.label, strings.Repeat(" ", wide-utf8.RuneCountInString(b.label)), short(b.value), full)
+		fmt.Fprintf(p.w, "%s%s %7s %s\n", b.label, strings.Repeat(" ", wide-utf8.RuneCountInString(b.label)), units.FormatNumber(b.value), full)
 	}
 }

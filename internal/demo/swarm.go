@@ -13,6 +13,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // meshDegree is how many of our other peers each of ours dials; 5 makes a full
@@ -271,7 +273,7 @@ func (s *swarm) present() int {
 
 // line returns one line of progress.
 func (s *swarm) line(name string) string {
-	return fmt.Sprintf("%s: %s, %d of %d peers, %d operations, %d failed, %d files added, %.1f MiB fetched, %.1f MiB held",
+	return fmt.Sprintf("%s: %s, %d of %d peers, %d operations, %d failed, %d files added, %s fetched, %s held",
 		name, time.Since(s.began).Round(time.Second), s.present(), len(s.peers),
-		s.operations.Load(), s.failed.Load(), s.files.Load(), float64(s.fetched.Load())/(1<<20), float64(s.library.size())/(1<<20))
+		s.operations.Load(), s.failed.Load(), s.files.Load(), units.FormatBytes(uint64(s.fetched.Load())), units.FormatBytes(uint64(s.library.size())))
 }

@@ -1,4 +1,4 @@
-// Package units parses durations and sizes as people write them: 90s, 7d, 20GiB,
+// Package units parses and writes durations and sizes as people do: 90s, 7d, 20GiB,
 // 1.5GB. Every flag, setting and variable of the project uses it, so that the same
 // units work everywhere.
 package units
@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 // The errors for invalid values.
@@ -112,4 +114,30 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 		*b = Bytes(n)
 	}
 	return err
+}
+
+// FormatBytes writes a size for people, in the largest unit that suits it, with
+// two digits or three: 512 B, 9.8 KiB, 340 MiB.
+func FormatBytes(n uint64) string { return humanize.IBytes(n) }
+
+// FormatDuration writes a duration for people, rounded to about three digits:
+// 90.1µs, 1.23s, 1h2m0s.
+func FormatDuration(d time.Duration) string {
+	to := time.Duration(1)
+	for step := d.Abs() / 1000; to <= step; to *= 10 {
+	}
+	if to > time.Second { // of minutes and hours whole seconds matter
+		to = time.Second
+	}
+	return d.Round(to).String()
+}
+
+// FormatNumber writes a number for people: below 10,000 with up to six digits,
+// above with three and a letter for its size, as in 12.3M.
+func FormatNumber(v float64) string {
+	if math.Abs(v) < 1e4 || math.IsInf(v, 0) || math.IsNaN(v) {
+		return strconv.FormatFloat(v, 'g', 6, 64)
+	}
+	n, letter := humanize.ComputeSI(v)
+	return strconv.FormatFloat(n, 'g', 3, 64) + letter
 }

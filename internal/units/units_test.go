@@ -2,6 +2,7 @@ package units_test
 
 import (
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -80,4 +81,19 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q is %d", s, n)
 		}
 	})
+}
+
+func TestFormat(t *testing.T) {
+	for _, c := range [][2]string{
+		{units.FormatBytes(0), "0 B"}, {units.FormatBytes(1023), "1023 B"}, {units.FormatBytes(10_000), "9.8 KiB"}, {units.FormatBytes(340 << 20), "340 MiB"},
+		{units.FormatDuration(0), "0s"}, {units.FormatDuration(90_123), "90.1µs"}, {units.FormatDuration(2500 * time.Millisecond), "2.5s"},
+		{units.FormatDuration(12_345_678), "12.3ms"}, {units.FormatDuration(-12_345_678), "-12.3ms"}, {units.FormatDuration(999), "999ns"},
+		{units.FormatDuration(5*time.Hour + 12*time.Second + 3), "5h0m12s"}, {units.FormatDuration(61_234 * time.Millisecond), "1m1.2s"},
+		{units.FormatNumber(0), "0"}, {units.FormatNumber(9999), "9999"}, {units.FormatNumber(12_345), "12.3k"}, {units.FormatNumber(-2.5e6), "-2.5M"},
+		{units.FormatNumber(0.00123), "0.00123"}, {units.FormatNumber(math.Inf(1)), "+Inf"}, {units.FormatNumber(4e12), "4T"},
+	} {
+		if c[0] != c[1] {
+			t.Errorf("got %q, want %q", c[0], c[1])
+		}
+	}
 }

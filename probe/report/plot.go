@@ -6,7 +6,6 @@ import (
 	"image/color"
 	"io"
 	"math"
-	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -140,21 +139,10 @@ func (decades) Ticks(least, most float64) (out []plot.Tick) {
 			}
 			label := ""
 			if m == 1 || most/least < 200 && (m == 2 || m == 5) {
-				label = short(v)
+				label = human(v)
 			}
 			out = append(out, plot.Tick{Value: v, Label: label})
 		}
 	}
 	return out
-}
-
-func short(s float64) string {
-	unit, v := " s", s
-	switch {
-	case s < 0.000999:
-		unit, v = " µs", s*1e6
-	case s < 0.999:
-		unit, v = " ms", s*1e3
-	}
-	return strconv.FormatFloat(v, 'g', 3, 64) + unit
 }

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipfsmon/ipfsmon/internal/textout"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
@@ -104,55 +106,29 @@ func (g *Group) quantile(q float64) float64 {
 	return g.durations[max(int(math.Ceil(q*float64(len(g.durations)))), 1)-1].Seconds()
 }
 
-// Table writes groups for people. Durations have the unit that suits the
-// largest.
+// Table writes groups for people.
 func Table(w io.Writer, groups []Group) error {
-	head := []string{"kind", "fleet", "runs", "success", "p50", "p90", "p95", "p99", "hops", "RPCs", "dials", "failed"}
-	lines := [][]string{head}
+	t := textout.NewNumbers(w)
+	t.Row("kind", "fleet", "runs", "success", "p50", "p90", "p95", "p99", "hops", "RPCs", "dials", "failed")
 	for _, g := range groups {
-		line := []string{g.Kind, g.Fleet, strconv.Itoa(g.Count), fmt.Sprintf("%.1f %%", 100*float64(g.Success)/float64(max(g.Count, 1)))}
+		row := []any{g.Kind, g.Fleet, g.Count, fmt.Sprintf("%.1f %%", 100*float64(g.Success)/float64(max(g.Count, 1)))}
 		for _, q := range []float64{g.P50, g.P90, g.P95, g.P99} {
-			line = append(line, human(q))
+			row = append(row, human(q))
 		}
 		for _, n := range []float64{g.Hops, g.RPCs, g.Dials, g.FailedDials} {
-			line = append(line, strconv.FormatFloat(n, 'f', 1, 64))
+			row = append(row, strconv.FormatFloat(n, 'f', 1, 64))
 		}
-		lines = append(lines, line)
+		t.Row(row...)
 	}
-	width := make([]int, len(head))
-	for _, l := range lines {
-		for i, c := range l {
-			width[i] = max(width[i], len([]rune(c)))
-		}
-	}
-	for _, l := range lines {
-		var b strings.Builder
-		for i, c := range l {
-			pad := strings.Repeat(" ", width[i]-len([]rune(c)))
-			if i < 2 {
-				b.WriteString(c + pad + "  ")
-			} else {
-				b.WriteString(pad + c + "  ")
-			}
-		}
-		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.Flush()
 }
 
-// human writes seconds with three digits.
+// human writes seconds.
 func human(s float64) string {
-	switch {
-	case s == 0:
+	if s == 0 {
 		return "-"
-	case s < 0.001:
-		return fmt.Sprintf("%.0f µs", s*1e6)
-	case s < 1:
-		return strconv.FormatFloat(s*1e3, 'g', 3, 64) + " ms"
 	}
-	return fmt.Sprintf("%.2f s", s)
+	return units.FormatDuration(time.Duration(s * float64(time.Second)))
 }
 
 // CSV writes one line for each result.

@@ -49,10 +49,10 @@ func TestTable(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, Table(&b, Groups(hundred())))
 	require.Equal(t, strings.TrimPrefix(`
-kind      fleet  runs  success     p50     p90     p95     p99  hops  RPCs  dials  failed
-provide   a       100  100.0 %   50 ms   90 ms   95 ms   99 ms   1.5   6.0    2.0     1.0
-retrieve  a         2   50.0 %   90 µs   90 µs   90 µs   90 µs   0.0   0.0    0.0     0.0
-retrieve  b         1  100.0 %  2.50 s  2.50 s  2.50 s  2.50 s   0.0   0.0    0.0     0.0
+      kind  fleet  runs  success   p50   p90   p95   p99  hops  RPCs  dials  failed
+   provide      a   100  100.0 %  50ms  90ms  95ms  99ms   1.5   6.0    2.0     1.0
+  retrieve      a     2   50.0 %  90µs  90µs  90µs  90µs   0.0   0.0    0.0     0.0
+  retrieve      b     1  100.0 %  2.5s  2.5s  2.5s  2.5s   0.0   0.0    0.0     0.0
 `, "\n"), b.String())
 }
 

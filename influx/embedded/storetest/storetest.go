@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // childEnv makes the test program a store, as `ipfsmon store` is one.
@@ -42,7 +43,7 @@ func storeMain(dir, listen string) int {
 	if os.Getenv(childEnv) == "deaf" {
 		signal.Ignore(syscall.SIGTERM)
 	}
-	most, err := embedded.ParseBytes(cmp.Or(os.Getenv(childEnv+"_MAX"), "0"))
+	most, err := units.ParseBytes(cmp.Or(os.Getenv(childEnv+"_MAX"), "0"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
