@@ -52,8 +52,15 @@ type Node struct {
 // StartNode runs "ipfsmon run --isolated" on free ports and waits until it is ready.
 func StartNode(t *testing.T, home string, args ...string) *Node {
 	t.Helper()
+	return StartRepo(t, home, append([]string{"--isolated"}, args...)...)
+}
+
+// StartRepo is StartNode without --isolated, for a repository that a test has
+// confined to loopback by other means.
+func StartRepo(t *testing.T, home string, args ...string) *Node {
+	t.Helper()
 	n := &Node{Home: home, Repo: filepath.Join(home, ".ipfs"), Env: Environ(home)}
-	n.Process = Start(t, n.Env, append([]string{"run", "--isolated",
+	n.Process = Start(t, n.Env, append([]string{"run",
 		"--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "1"}, args...)...)
 	n.Find(`Daemon is (ready)`)
 	if !strings.Contains(strings.Join(args, " "), "--influxdb") {
