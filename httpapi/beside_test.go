@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"encoding/base64"
 	"io"
 	"net/http"
@@ -9,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/internal/access"
 )
 
 // asks returns the status and body of a GET with headers, for a listener that
@@ -21,7 +22,7 @@ func asks(t *testing.T, s *Server, path string, needsIt bool, headers ...string)
 		q.Header.Add(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, q.WithContext(context.WithValue(q.Context(), needsToken{}, needsIt)))
+	s.handler().ServeHTTP(w, q.WithContext(access.WithNeedsToken(q.Context(), needsIt)))
 	return w.Code, w.Body.String()
 }
 

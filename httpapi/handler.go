@@ -8,6 +8,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/samesite"
 )
 
@@ -54,7 +55,7 @@ func (s *Server) handler() http.Handler {
 		}
 		if route, h, open := s.beside(q); h != nil {
 			w.route = route
-			if !open && needs(q) && !s.showsToken(q) && !s.showsSocketToken(q) {
+			if !open && access.NeedsToken(q) && !s.gate.ShowsSocket(q) {
 				unauthorized(w)
 				return
 			}
@@ -65,7 +66,7 @@ func (s *Server) handler() http.Handler {
 			answer(w, envelope{Status: http.StatusForbidden, Error: err.Error()})
 			return
 		}
-		if needs(q) && !s.showsToken(q) {
+		if access.NeedsToken(q) && !s.gate.Shows(q) {
 			unauthorized(w)
 			return
 		}

@@ -12,7 +12,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,12 +46,13 @@ const (
 
 // Server serves the API. All methods may be called from any goroutine.
 type Server struct {
-	cfg  Config
-	deps Deps
-	log  *slog.Logger
-	http *http.Server
-	gate *access.Gate
-	long chan struct{} // cap maxLong; has an element for each long request that is running
+	cfg   Config
+	deps  Deps
+	log   *slog.Logger
+	http  *http.Server
+	gate  *access.Gate
+	entry *access.Entry
+	long  chan struct{} // cap maxLong; has an element for each long request that is running
 
 	closing atomic.Bool
 	stop    context.CancelFunc // called by Close
@@ -61,11 +61,6 @@ type Server struct {
 	guard   guard.Guard
 
 	requests requests
-
-	mu        sync.Mutex
-	listeners []*access.Listener
-	running   chan struct{} // closed when Run has ended; nil before it starts
-	closed    bool
 
 	libraryLine, failLine throttle.Line
 }
@@ -94,14 +89,13 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		IdleTimeout:       idleTimeout,
 		// The library adds 4096 bytes to this value.
 		MaxHeaderBytes: maxHeaderBytes - 4096,
-		BaseContext: func(l net.Listener) context.Context {
-			a, ok := l.(*access.Listener)
-			return context.WithValue(context.Background(), needsToken{}, ok && a.NeedsToken)
-		},
-		ErrorLog: slog.NewLogLogger(quiet{s.log.Handler(), &s.libraryLine}, slog.LevelDebug),
+		BaseContext:    access.Contexts(context.Background()),
+		ErrorLog:       slog.NewLogLogger(quiet{s.log.Handler(), &s.libraryLine}, slog.LevelDebug),
 	}
 	s.conns = listen.NewConns(listen.Bounds{Total: maxConns, PerAddress: maxConnsPerAddress})
 	s.conns.Serve(s.http)
+	s.http.RegisterOnShutdown(s.ending)
+	s.entry = gate.Entry("httpapi", cfg.ListenAddresses, s.conns)
 	return s, nil
 }
 
@@ -123,98 +117,45 @@ func (q quiet) Handle(ctx context.Context, r slog.Record) error {
 
 // Listen binds all addresses, or none if one of them cannot be bound. From then
 // on clients can connect; Run serves them.
-func (s *Server) Listen() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return net.ErrClosed
-	}
-	if s.listeners != nil {
-		return errors.New("httpapi: Listen was called a second time: want one call")
-	}
-	l, err := s.gate.Listen(s.cfg.ListenAddresses, s.conns)
-	s.listeners = l
-	return err
-}
+func (s *Server) Listen() error { return s.entry.Listen() }
 
 // Addrs returns the addresses that the server listens on, with their real ports.
-func (s *Server) Addrs() []net.Addr {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	addrs := make([]net.Addr, 0, len(s.listeners))
-	for _, l := range s.listeners {
-		addrs = append(addrs, l.Addr())
-	}
-	return addrs
-}
+func (s *Server) Addrs() []net.Addr { return s.entry.Addrs() }
 
 // Run serves until ctx ends or Close is called. Running requests then have two
 // more seconds; new ones on open connections are answered with 503. It may be
 // called once, after Listen. Its error is that of a listener that failed.
 func (s *Server) Run(ctx context.Context) error {
-	s.mu.Lock()
-	switch {
-	case s.closed:
-		s.mu.Unlock()
-		return nil
-	case s.running != nil:
-		s.mu.Unlock()
-		return errors.New("httpapi: Run was called a second time: want one call")
-	case s.listeners == nil:
-		s.mu.Unlock()
-		return errors.New("httpapi: Run was called without Listen: want Listen first")
+	listeners, end, err := s.entry.Run()
+	if listeners == nil {
+		return err
 	}
-	s.running = make(chan struct{})
-	defer close(s.running)
-	failed := make(chan error, len(s.listeners))
-	var wg sync.WaitGroup
-	for _, l := range s.listeners {
-		wg.Go(func() {
-			if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				failed <- err
-			}
-		})
-	}
-	wg.Go(func() { s.gate.Run(s.stopped, s.listeners) })
-	s.mu.Unlock()
-
-	var err error
-	select {
-	case <-ctx.Done():
-	case <-s.stopped.Done():
-	case err = <-failed:
-	}
-	s.closing.Store(true)
-	s.stop() // ends the long requests
-	grace, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer end()
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if s.http.Shutdown(grace) != nil {
-		s.http.Close()
-	}
-	wg.Wait()
+	defer context.AfterFunc(s.stopped, cancel)()
+	var warning sync.WaitGroup
+	warning.Go(func() { s.gate.Run(s.stopped, listeners) })
+	err = listen.Serve(ctx, s.http, shutdownTime, access.Listeners(listeners)...)
+	s.ending()
+	warning.Wait()
 	for range maxLong {
 		s.long <- struct{}{} // blocks until every long request has left its place
 	}
 	return err
 }
 
+// ending ends the long requests, and answers new ones with 503.
+func (s *Server) ending() {
+	s.closing.Store(true)
+	s.stop()
+}
+
 // Close ends the server and waits for Run. It may be called more than once, and
 // before Run.
 func (s *Server) Close() error {
-	s.closing.Store(true)
-	s.stop()
-	s.mu.Lock()
-	s.closed = true
-	running := s.running
-	if running == nil {
-		for _, l := range s.listeners {
-			l.Close()
-		}
-	}
-	s.mu.Unlock()
-	if running != nil {
-		<-running
-	}
+	s.ending()
+	s.entry.Close()()
 	return nil
 }
 

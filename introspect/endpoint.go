@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -57,7 +55,6 @@ type endpoint struct {
 }
 
 type listening struct {
-	http      *http.Server
 	listeners []*access.Listener
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -94,22 +91,17 @@ func (e *endpoint) Start() error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r := &listening{listeners: bound, stop: stop}
-	r.http = &http.Server{
+	server := &http.Server{
 		Handler:           e.srv.guard.Handler("introspect: answer a request", e),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    12 << 10,
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // of clients that break off
-		BaseContext: func(l net.Listener) context.Context {
-			a, ok := l.(*access.Listener)
-			return context.WithValue(ctx, needsToken{}, ok && a.NeedsToken)
-		},
+		BaseContext:       access.Contexts(ctx),
 	}
-	conns.Serve(r.http)
+	conns.Serve(server)
 	e.running = r
-	for _, l := range bound {
-		r.wg.Go(func() { _ = r.http.Serve(l) }) // it ends with Close
-	}
+	r.wg.Go(func() { _ = listen.Serve(ctx, server, 0, access.Listeners(bound)...) }) // it ends with Close
 	r.wg.Go(func() { e.gate.Run(ctx, bound) })
 	return nil
 }
@@ -124,10 +116,9 @@ func (e *endpoint) Close() error {
 		return nil
 	}
 	r.stop()
-	err := r.http.Close()
 	r.wg.Wait()
 	r.requests.Wait()
-	return err
+	return nil
 }
 
 // ListenAddrs is that of Endpoint.
@@ -143,10 +134,6 @@ func (e *endpoint) ListenAddrs() []string {
 	}
 	return out
 }
-
-// needsToken is the key of a connection's context for whether its listener
-// wants a token.
-type needsToken struct{}
 
 // ServeHTTP serves the WebSocket at Path, and the page beside it.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
@@ -172,18 +159,10 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		e.cfg.Page.ServeHTTP(w, q)
 		return
 	}
-	if needs, _ := q.Context().Value(needsToken{}).(bool); needs && !e.showsToken(q) {
+	if access.NeedsToken(q) && !e.gate.ShowsSocket(q) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="ipfsmon"`)
 		http.Error(w, "no good token", http.StatusUnauthorized)
 		return
 	}
 	e.srv.ServeHTTP(w, q)
-}
-
-func (e *endpoint) showsToken(q *http.Request) bool {
-	if scheme, token, ok := strings.Cut(q.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		return e.gate.Allowed(strings.TrimSpace(token))
-	}
-	token, ok := access.SocketToken(q)
-	return ok && e.gate.Allowed(token)
 }

@@ -1,7 +1,6 @@
 package introspect
 
 import (
-	"context"
 	"encoding/base64"
 	"io"
 	"net/http"
@@ -91,7 +90,7 @@ func TestEndpointBeyondLoopback(t *testing.T) {
 			q.Header.Set(headers[i], headers[i+1])
 		}
 		w := &plainWriter{header: http.Header{}}
-		end.ServeHTTP(w, q.WithContext(context.WithValue(q.Context(), needsToken{}, true)))
+		end.ServeHTTP(w, q.WithContext(access.WithNeedsToken(q.Context(), true)))
 		require.Equal(t, want, w.status)
 	}
 	f(401)

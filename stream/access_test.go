@@ -49,26 +49,20 @@ func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	return cert, key, pool
 }
 
-// beyond serves as on a listener beyond loopback: TLS and a token. It listens
-// on loopback nevertheless.
+// beyond serves on a listener beyond loopback, with TLS and a token.
 func beyond(t *testing.T) (*running, Options) {
 	t.Helper()
 	cert, key, pool := certificate(t)
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte(goodToken+"\n"), 0o600))
 	s, err := New(Config{
-		// Port 0 of all addresses is not bound: its listener is replaced.
 		ListenAddresses: []string{"0.0.0.0:0"}, Config: access.Config{TLSCertFile: cert, TLSKeyFile: key, TokenFiles: []string{token}},
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), HandshakeTimeout: 2 * time.Second,
 	})
 	require.NoError(t, err)
-	listeners, err := s.gate.Listen([]string{"127.0.0.1:0", "0.0.0.0:0"}, s.conns)
+	require.NoError(t, s.Listen())
+	_, port, err := net.SplitHostPort(s.Addrs()[0].String())
 	require.NoError(t, err)
-	require.False(t, listeners[0].NeedsToken)
-	require.True(t, listeners[1].NeedsToken)
-	_, port, err := net.SplitHostPort(listeners[1].Addr().String())
-	require.NoError(t, err)
-	s.listeners = listeners
 	b := bus.New(bus.Config{})
 	r := b.Subscribe("stream")
 	b.Live()

@@ -224,15 +224,18 @@ func TestAcceptErrorsAreRetried(t *testing.T) {
 	s, err := New(Config{ListenAddresses: []string{"127.0.0.1:0"}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	require.NoError(t, err)
 	require.NoError(t, s.Listen())
-	f := &failing{Listener: s.listeners[0].Listener}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	f := &failing{Listener: s.conns.Listener(l)}
 	f.left.Store(5)
-	s.listeners[0].Listener = f
+	s.wg.Go(func() { s.accept(&access.Listener{Listener: f}) })
 	b := bus.New(bus.Config{})
 	defer b.Close()
-	r := &running{Server: s, bus: b, addr: s.Addrs()[0].String(), done: make(chan error, 1)}
+	r := &running{Server: s, bus: b, addr: l.Addr().String(), done: make(chan error, 1)}
 	reader := b.Subscribe("stream")
 	go func() { r.done <- s.Run(context.Background(), reader) }()
 	defer s.Close()
+	defer l.Close()
 	r.subscribe(t, 1)
 	require.EqualValues(t, 5, s.Stats().AcceptErrors)
 }

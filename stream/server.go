@@ -47,8 +47,9 @@ const (
 
 // Server serves the stream. All methods may be called from any goroutine.
 type Server struct {
-	cfg  Config
-	gate *access.Gate
+	cfg   Config
+	gate  *access.Gate
+	entry *access.Entry
 	// conns holds the connections: subscribers as busy, those in their handshake
 	// as waiting.
 	conns *listen.Conns
@@ -57,15 +58,12 @@ type Server struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // accept loops, and two goroutines for each connection
 
-	mu        sync.Mutex
-	listeners []*access.Listener
-	running   chan struct{} // closed when Run has ended; nil before it starts
-	closed    bool
-	ending    bool // no new subscribers
-	subs      []*subscriber
-	groups    []*group // of the subscribers of version 4
-	nextUnix  int
-	stats     Stats // without Subscribers and the counters below
+	mu       sync.Mutex
+	ending   bool // no new subscribers
+	subs     []*subscriber
+	groups   []*group // of the subscribers of version 4
+	nextUnix int
+	stats    Stats // without Subscribers and the counters below
 
 	active atomic.Int64 // subscribers of version 3, for the encoder
 
@@ -136,61 +134,31 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg.withDefaults(), gate: gate}
 	s.guard.Log = s.cfg.Logger
 	s.conns = listen.NewConns(listen.Bounds{Total: 2 * s.cfg.MaxClients, PerAddress: s.cfg.MaxClientsPerAddress, Waiting: s.cfg.MaxClients})
+	s.entry = gate.Entry("stream", s.cfg.ListenAddresses, s.conns)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
 // Listen binds all addresses, or none if one of them cannot be bound. From then
 // on clients can connect; Run serves them.
-func (s *Server) Listen() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return net.ErrClosed
-	}
-	if s.listeners != nil {
-		return errors.New("stream: Listen was called a second time: want one call")
-	}
-	l, err := s.gate.Listen(s.cfg.ListenAddresses, s.conns)
-	s.listeners = l
-	return err
-}
+func (s *Server) Listen() error { return s.entry.Listen() }
 
 // Addrs returns the addresses that the server listens on, with their real ports.
-func (s *Server) Addrs() []net.Addr {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	addrs := make([]net.Addr, 0, len(s.listeners))
-	for _, l := range s.listeners {
-		addrs = append(addrs, l.Addr())
-	}
-	return addrs
-}
+func (s *Server) Addrs() []net.Addr { return s.entry.Addrs() }
 
 // Run serves until the reader ends, ctx ends or Close is called. It does not
 // close the reader. At the end it sends what is queued, for at most two seconds
 // and unless Close is called, and closes the subscribers. It may be called once,
 // after Listen.
 func (s *Server) Run(ctx context.Context, r *bus.Reader) error {
-	s.mu.Lock()
-	switch {
-	case s.closed:
-		s.mu.Unlock()
-		return nil
-	case s.running != nil:
-		s.mu.Unlock()
-		return errors.New("stream: Run was called a second time: want one call")
-	case s.listeners == nil:
-		s.mu.Unlock()
-		return errors.New("stream: Run was called without Listen: want Listen first")
+	listeners, ended, err := s.entry.Run()
+	if listeners == nil {
+		return err
 	}
-	s.running = make(chan struct{})
-	defer close(s.running)
-	for _, l := range s.listeners {
+	defer ended()
+	for _, l := range listeners {
 		s.wg.Go(func() { s.accept(l) })
 	}
-	listeners := s.listeners
-	s.mu.Unlock()
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -199,7 +167,7 @@ func (s *Server) Run(ctx context.Context, r *bus.Reader) error {
 	s.wg.Go(func() { s.gate.Run(warning, listeners) })
 
 	p := pump{s: s, v3: encoder{exactAddrs: s.cfg.ExactAddresses}}
-	err := p.run(ctx, r)
+	err = p.run(ctx, r)
 	quiet()
 	s.end()
 	if errors.Is(err, bus.ErrClosed) || ctx.Err() != nil {
@@ -268,9 +236,8 @@ func (s *Server) queue(b batch, raw int, g *group) (dropped int, slow string) {
 
 // end drains the queues for at most flushTime and closes everything.
 func (s *Server) end() {
+	s.closeEntry()
 	s.mu.Lock()
-	s.ending = true
-	s.closeEntries()
 	for _, sub := range s.subs {
 		sub.finish()
 	}
@@ -292,12 +259,13 @@ func (s *Server) end() {
 	<-gone
 }
 
-// closeEntries closes the listeners and the connections in their handshake. The
-// caller holds mu.
-func (s *Server) closeEntries() {
-	for _, l := range s.listeners {
-		l.Close()
-	}
+// closeEntry closes the listeners and the connections in their handshake. There
+// are no new subscribers after it.
+func (s *Server) closeEntry() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	s.entry.Shut()
 	s.conns.CloseWaiting()
 }
 
@@ -314,16 +282,10 @@ func (s *Server) closeSubscribers() {
 // and wait for Run first.
 func (s *Server) Close() error {
 	s.cancel()
-	s.mu.Lock()
-	s.closed = true
-	s.ending = true
-	s.closeEntries()
-	running := s.running
-	s.mu.Unlock()
+	wait := s.entry.Close()
+	s.closeEntry()
 	s.closeSubscribers()
-	if running != nil {
-		<-running
-	}
+	wait()
 	return nil
 }
 

@@ -221,12 +221,7 @@ func probeTelemetry(c *cli.Context, reg *prometheus.Registry) (string, func(), e
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	conns := listen.NewConns(listen.Bounds{Total: 64, PerAddress: 16})
 	conns.Serve(s)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = s.Serve(conns.Listener(l)) // ends with Close
-	}()
-	return l.Addr().String(), func() { _ = s.Close(); <-done }, nil
+	return l.Addr().String(), listen.Background(s, conns.Listener(l)), nil
 }
 
 // influxFlags are those of a sink; the rest of its settings come from the

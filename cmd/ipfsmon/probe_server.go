@@ -345,10 +345,5 @@ func probeIndexer(c *cli.Context, p *probe.Peer) (*ipni.Indexer, func(), error) 
 	s := &http.Server{Handler: probe.Guard.Handler("probe: answer an indexer", x), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
 	conns := listen.NewConns(listen.Bounds{Total: 256, PerAddress: 16})
 	conns.Serve(s)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = s.Serve(conns.Listener(l)) // ends with Close
-	}()
-	return x, func() { _ = s.Close(); <-done }, nil
+	return x, listen.Background(s, conns.Listener(l)), nil
 }

@@ -170,7 +170,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	conns := listen.NewConns(listen.Bounds{Total: maxConns})
 	conns.Serve(server)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(conns.Listener(ln)) }()
+	go func() { served <- listen.Serve(ctx, server, 3*time.Second, conns.Listener(ln)) }()
 	watching, stopWatching := context.WithCancel(ctx)
 	var watchers sync.WaitGroup
 	defer func() { stopWatching(); watchers.Wait() }()
@@ -191,18 +191,10 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		cfg.Ready(addr)
 	}
 
-	select {
-	case <-ctx.Done():
-		stop, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		if server.Shutdown(stop) != nil {
-			server.Close()
-		}
-		<-served
-		return nil
-	case err := <-served:
+	if err := <-served; err != nil {
 		return fmt.Errorf("store: serve on %s: %w", addr, err)
 	}
+	return nil
 }
 
 // engineConfig is InfluxDB's own configuration.

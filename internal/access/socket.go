@@ -11,8 +11,8 @@ import (
 // tokens in URLs end up in logs.
 const bearer = "ipfsmon.bearer."
 
-// SocketToken returns the token among the sub-protocols of a WebSocket request.
-func SocketToken(q *http.Request) (token string, ok bool) {
+// socketToken returns the token among the sub-protocols of a WebSocket request.
+func socketToken(q *http.Request) (token string, ok bool) {
 	for _, line := range q.Header.Values("Sec-WebSocket-Protocol") {
 		for p := range strings.SplitSeq(line, ",") {
 			if encoded, found := strings.CutPrefix(strings.TrimSpace(p), bearer); found {

@@ -154,36 +154,29 @@ func (s *Server) Run(ctx context.Context) error {
 		s.node = id
 	}
 	var wg sync.WaitGroup
-	serving := make(chan error, 1)
-	wg.Go(func() { serving <- s.http.Serve(s.listener) })
-	beating, stop := context.WithCancel(ctx)
+	running, stop := context.WithCancel(ctx)
+	defer stop()
 	if s.cfg.Store != nil {
-		wg.Go(func() { s.beat(beating) })
+		wg.Go(func() { s.beat(running) })
 	}
 	for _, d := range s.cfg.Deny {
-		wg.Go(func() { d.Run(beating) })
+		wg.Go(func() { d.Run(running) })
 	}
-	var err error
-	select {
-	case err = <-serving:
-	case <-ctx.Done():
-	}
-	stop()
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	if s.cfg.Store != nil {
-		if offline := s.cfg.Store.Offline(late, s.node); offline != nil {
-			err = errors.Join(err, offline)
+	var offline error
+	wg.Go(func() {
+		<-running.Done()
+		if s.cfg.Store == nil {
+			return
 		}
-	}
-	if s.http.Shutdown(late) != nil { // aborts the measurements that are still running
-		err = errors.Join(err, s.Close())
-	}
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		offline = s.cfg.Store.Offline(late, s.node)
+	})
+	// Measurements that still run after the time are aborted.
+	err := listen.Serve(running, s.http, closeTimeout, s.listener)
+	stop()
 	wg.Wait()
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	return errors.Join(err, offline)
 }
 
 // beat writes heartbeats. It retries a failed one soon, because a scheduler ignores
