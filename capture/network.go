@@ -3,7 +3,6 @@ package capture
 import (
 	"context"
 	"errors"
-	"math/bits"
 	"time"
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
@@ -132,36 +131,19 @@ func wireSize(wants []bsmsg.Entry, full bool, pending int32) int {
 	list := 0
 	for i := range wants {
 		n := entrySize(&wants[i])
-		list += 1 + uvarintSize(uint64(n)) + n
+		list += 1 + event.VarintSize(uint64(n)) + n
 	}
 	if full {
 		list += 2
 	}
-	n := 1 + uvarintSize(uint64(list)) + list
+	n := 1 + event.VarintSize(uint64(list)) + list
 	if pending != 0 {
-		n += 1 + uvarintSize(uint64(int64(pending)))
+		n += 1 + event.VarintSize(uint64(int64(pending)))
 	}
-	return uvarintSize(uint64(n)) + n
+	return event.VarintSize(uint64(n)) + n
 }
 
 // entrySize returns the bytes of one entry of a wantlist.
 func entrySize(e *bsmsg.Entry) int {
-	id := e.Cid.ByteLen()
-	n := 1 + uvarintSize(uint64(id)) + id
-	if e.Priority != 0 {
-		n += 1 + uvarintSize(uint64(int64(e.Priority)))
-	}
-	if e.Cancel {
-		n += 2
-	}
-	if e.WantType != 0 {
-		n += 1 + uvarintSize(uint64(int64(e.WantType)))
-	}
-	if e.SendDontHave {
-		n += 2
-	}
-	return n
+	return event.EntrySize(e.Cid.ByteLen(), e.Priority, int32(e.WantType), e.Cancel, e.SendDontHave)
 }
-
-// uvarintSize returns the bytes of a protobuf varint.
-func uvarintSize(n uint64) int { return (bits.Len64(n|1) + 6) / 7 }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
@@ -49,7 +51,7 @@ type Config struct {
 	MaxRepeats      int           // places for the wants of the last 46 s, in which repeats are looked up; rounded and lost likewise
 	MaxCIDsTracked  int           // counters for top CIDs
 	MaxPeersTracked int           // counters for top peers
-	MaxAgents       int           // peers whose agent is remembered
+	MaxAgents       int           // peers whose agent and coverage are remembered
 	TopN            int           // length of the lists in a summary
 	HistoryLatency  bool          // publish an event for each answer
 	MaxLatencies    int           // most such events in one second; the rest is only counted
@@ -94,7 +96,8 @@ type Deriver struct {
 	order   order
 	pending *pending
 	repeats *repeats
-	agents  agents
+	peers   peers
+	other   known // stands for a peer that is not remembered
 	now     *interval
 	last    *event.Summary // of the last complete interval
 	lastEnd time.Time
@@ -118,7 +121,7 @@ func New(cfg Config, publish func(*event.Event) bool) *Deriver {
 		order:   order{hold: int64(cfg.Hold)},
 		pending: newPending(cfg.MaxPending, cfg.Expiry),
 		repeats: newRepeats(cfg.MaxRepeats, cfg.Window),
-		agents:  agents{of: map[string]event.Text{}, limit: cfg.MaxAgents},
+		peers:   peers{of: map[peer.ID]*known{}, limit: cfg.MaxAgents},
 		now:     newInterval(cfg, time.Now()),
 	}
 }

@@ -15,8 +15,9 @@ func (c *counter[K]) certain() uint64 { return c.count - c.err }
 // heavy finds the most frequent keys with a fixed number of counters, by
 // Space-Saving (Metwally, Agrawal, El Abbadi, 2005): a key without a counter
 // replaces the key with the lowest count and continues from that count. With m
-// counters and n keys counted, no count is too high by more than n/m, and every
-// key with more than n/m has a counter. Keys are told apart by a 64-bit hash.
+// counters and n the sum of all that was added, no count is too high by more than
+// n/m, and every key with more than n/m has a counter. As long as no key was
+// replaced, all counts are exact. Keys are told apart by a 64-bit hash.
 type heavy[K any] struct {
 	slots []counter[K]
 	heap  []int32 // indexes of slots, the one with the lowest count first
@@ -33,17 +34,21 @@ func newHeavy[K any](counters int) *heavy[K] {
 }
 
 // add counts a key once and returns its counter, valid until the next call.
-func (h *heavy[K]) add(hash uint64, key K) *counter[K] {
-	h.total++
+func (h *heavy[K]) add(hash uint64, key K) *counter[K] { return h.addN(hash, key, 1) }
+
+// addN adds n to the count of a key and returns its counter, valid until the next
+// call.
+func (h *heavy[K]) addN(hash uint64, key K, n uint64) *counter[K] {
+	h.total += n
 	if i, ok := h.index[hash]; ok {
 		c := &h.slots[i]
-		c.count++
+		c.count += n
 		h.down(c.pos)
 		return c
 	}
 	if len(h.slots) < cap(h.slots) {
 		i := int32(len(h.slots))
-		h.slots = append(h.slots, counter[K]{key: key, hash: hash, count: 1, pos: len(h.heap)})
+		h.slots = append(h.slots, counter[K]{key: key, hash: hash, count: n, pos: len(h.heap)})
 		h.heap = append(h.heap, i)
 		h.index[hash] = i
 		h.up(len(h.heap) - 1)
@@ -53,7 +58,7 @@ func (h *heavy[K]) add(hash uint64, key K) *counter[K] {
 	c := &h.slots[i]
 	delete(h.index, c.hash)
 	h.index[hash] = i
-	*c = counter[K]{key: key, hash: hash, count: c.count + 1, err: c.count}
+	*c = counter[K]{key: key, hash: hash, count: c.count + n, err: c.count}
 	h.down(0)
 	return c
 }

@@ -30,14 +30,19 @@ type interval struct {
 	byWants *heavy[cid.Cid] // other: distinct peers
 	byPeers *heavy[cid.Cid] // counts the first want of each peer; other: wants
 	peers   *heavy[peer.ID]
+	line    [event.Directions]line
 }
 
 func newInterval(cfg Config, now time.Time) *interval {
-	return (&interval{
+	v := &interval{
 		byWants: newHeavy[cid.Cid](cfg.MaxCIDsTracked),
 		byPeers: newHeavy[cid.Cid](cfg.MaxCIDsTracked),
 		peers:   newHeavy[peer.ID](cfg.MaxPeersTracked),
-	}).next(now, 0)
+	}
+	for dir := range v.line {
+		v.line[dir] = newLine(cfg)
+	}
+	return v.next(now, 0)
 }
 
 // next begins the interval after this one, in the same memory.
@@ -49,6 +54,7 @@ func (v *interval) next(now time.Time, lost uint64) *interval {
 	for dir := range event.Directions {
 		// Not the library's sparse form: it allocates with each new CID.
 		n.uniqueCIDs[dir], n.uniquePeers[dir] = hyperloglog.NewNoSparse(), hyperloglog.NewNoSparse()
+		n.line[dir] = v.line[dir].next()
 	}
 	return n
 }
@@ -65,11 +71,9 @@ func (d *Deriver) event(e *event.Event) {
 	case event.KindMessage:
 		d.message(e)
 	case event.KindIdentify:
-		d.agents.set(e.Peer, e.Identify.Agent)
+		d.peers.identify(e.Peer, e.Identify.Agent, d.now.number)
 	case event.KindConnection:
-		if e.Conn.Closed && e.Conn.PeerConns == 0 {
-			d.agents.drop(e.Peer)
-		}
+		d.peers.connection(e.Peer, e.Conn, d.now.number)
 	}
 }
 
@@ -88,6 +92,8 @@ func (d *Deriver) message(e *event.Event) {
 	v := d.now
 	from := maphash.String(d.seed, string(e.Peer))
 	v.uniquePeers[dir].InsertHash(from)
+	who, wants := d.who(e), uint64(0)
+	v.line[dir].message(e, from, int(who.family))
 	for i := range e.Wants {
 		w := &e.Wants[i]
 		c := maphash.String(d.seed, w.CID.KeyString())
@@ -108,26 +114,45 @@ func (d *Deriver) message(e *event.Event) {
 		}
 		v.uniqueCIDs[dir].InsertHash(c)
 		if dir == event.Received {
+			wants++
 			v.shares.add(w.CID)
 			v.rank(w.CID, c, first)
-			v.peers.add(from, e.Peer)
+			who.want(w, c, e.Time)
 		}
+	}
+	if wants > 0 {
+		v.peers.addN(from, e.Peer, wants)
 	}
 	asked := event.Received // direction of the wants that this message answers
 	if dir == event.Received {
 		asked = event.Sent
 	}
 	for i := range e.Blocks {
-		d.answer(e, from, e.Blocks[i].CID, event.AnswerBlock, asked)
+		b := &e.Blocks[i]
+		c := maphash.String(d.seed, b.CID.KeyString())
+		v.line[dir].block(b, c)
+		d.answer(e, who, from, c, b.CID, event.AnswerBlock, asked)
 	}
 	for i := range e.Presences {
-		switch p := &e.Presences[i]; p.Type {
+		p := &e.Presences[i]
+		c := maphash.String(d.seed, p.CID.KeyString())
+		switch p.Type {
 		case event.Have:
-			d.answer(e, from, p.CID, event.AnswerHave, asked)
+			d.answer(e, who, from, c, p.CID, event.AnswerHave, asked)
 		case event.DontHave:
-			d.answer(e, from, p.CID, event.AnswerDontHave, asked)
+			d.answer(e, who, from, c, p.CID, event.AnswerDontHave, asked)
 		}
 	}
+}
+
+// who returns what is known of the peer of a message. HTTP servers and the nodes
+// behind a proxy are not among the peers: what is returned for them is not kept.
+func (d *Deriver) who(e *event.Event) *known {
+	if e.Transport != event.Libp2p || e.Side == event.Downstream {
+		d.other = known{}
+		return &d.other
+	}
+	return d.peers.at(e.Peer, d.now.number)
 }
 
 // rank counts a received want in the two rankings of CIDs: by wants and by peers.
@@ -145,8 +170,12 @@ func (v *interval) rank(c cid.Cid, hash uint64, first bool) {
 	}
 }
 
-func (d *Deriver) answer(e *event.Event, from uint64, c cid.Cid, a event.AnswerType, asked event.Direction) {
-	t, elapsed, ok := d.pending.answer(key(from, maphash.String(d.seed, c.KeyString()), asked), a, e.Time)
+// answer counts an answer about a CID, whose hash is hash, of or to the peer who.
+func (d *Deriver) answer(e *event.Event, who *known, from, hash uint64, c cid.Cid, a event.AnswerType, asked event.Direction) {
+	if asked == event.Received {
+		who.answer(a, hash, e.Time)
+	}
+	t, elapsed, ok := d.pending.answer(key(from, hash, asked), a, e.Time)
 	if !ok {
 		d.stats.Unmatched++
 		return
@@ -186,14 +215,17 @@ func (d *Deriver) summarize(now time.Time) {
 		Duplicates: v.duplicates, Rebroadcasts: v.rebroadcasts,
 		TopCIDs:        v.topCIDs(d.cfg.TopN),
 		TopCIDsByPeers: v.topCIDsByPeers(d.cfg.TopN),
-		TopPeers:       v.topPeers(d.cfg.TopN, &d.agents),
+		TopPeers:       v.topPeers(d.cfg.TopN, &d.peers),
 		Codecs:         named(Codecs, v.shares.codecs[:]),
 		Versions:       named(Versions, v.shares.versions[:]),
 		Hashes:         named(Hashes, v.shares.hashes[:]),
 		Pending:        d.pending.sweep(d.clock),
 		Lost:           d.pending.lost - v.lost,
 	}
+	s.Coverage = d.peers.coverage(d.clock)
+	d.peers.sweep(v.number)
 	for dir := range event.Directions {
+		s.Line[dir] = v.line[dir].sum(d.cfg.TopN, &d.peers)
 		s.UniqueCIDs[dir] = v.uniqueCIDs[dir].Estimate()
 		s.UniquePeers[dir] = v.uniquePeers[dir].Estimate()
 		for a := range event.AnswerTypes {
@@ -240,27 +272,9 @@ func (v *interval) topCIDsByPeers(n int) (out []event.TopCID) {
 	return out
 }
 
-func (v *interval) topPeers(n int, agents *agents) (out []event.TopPeer) {
+func (v *interval) topPeers(n int, peers *peers) (out []event.TopPeer) {
 	for _, p := range top(v.peers, n) {
-		out = append(out, event.TopPeer{Peer: p.key, Agent: agents.of[string(p.key)], Wants: p.count, Error: p.err})
+		out = append(out, event.TopPeer{Peer: p.key, Agent: peers.agent(p.key), Wants: p.count, Error: p.err})
 	}
 	return out
 }
-
-// agents remembers what connected peers call themselves.
-type agents struct {
-	of    map[string]event.Text
-	limit int
-}
-
-func (a *agents) set(p peer.ID, agent event.Text) {
-	if _, known := a.of[string(p)]; !known && len(a.of) >= a.limit {
-		for old := range a.of { // any: an agent is a label, not a count
-			delete(a.of, old)
-			break
-		}
-	}
-	a.of[string(p)] = agent
-}
-
-func (a *agents) drop(p peer.ID) { delete(a.of, string(p)) }

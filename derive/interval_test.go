@@ -254,7 +254,7 @@ func TestTopPeersCarryTheirAgent(t *testing.T) {
 	for p := range 1000 {
 		identify(p, "flood")
 	}
-	if n := len(d.agents.of); n != 100 {
+	if n := len(d.peers.of); n != 100 {
 		t.Errorf("%d agents remembered", n)
 	}
 }

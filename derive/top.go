@@ -47,7 +47,7 @@ func (d *Deriver) Top(kind string, n int) (Top, error) {
 		t.Last = Ranking{Until: d.lastEnd, Seconds: d.last.Interval.Seconds()}
 	}
 	if kind == TopKindPeers {
-		t.Running.Peers = d.now.topPeers(n, &d.agents)
+		t.Running.Peers = d.now.topPeers(n, &d.peers)
 		if d.last != nil {
 			t.Last.Peers = first(d.last.TopPeers, n)
 		}

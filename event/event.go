@@ -297,6 +297,10 @@ func (e *Event) Weight() int {
 	}
 	if s := e.Summary; s != nil {
 		w += entryBytes * (16 + len(s.TopCIDs) + len(s.TopCIDsByPeers) + len(s.TopPeers) + len(s.Codecs) + len(s.Versions) + len(s.Hashes))
+		w += entryBytes * len(s.Coverage.Families)
+		for d := range s.Line {
+			w += entryBytes * (len(s.Line[d].CIDs) + len(s.Line[d].Peers) + len(s.Line[d].Agents))
+		}
 	}
 	if p := e.Proxy; p != nil {
 		w += entryBytes * (8 + 6*len(p.Downstreams))
@@ -536,6 +540,9 @@ type Summary struct {
 	Latency [Directions][AnswerTypes]LatencyStats
 	Pending int    // wants that wait for an answer
 	Lost    uint64 // wants evicted in this interval because of the bound on memory
+
+	Line     [Directions]Line
+	Coverage Coverage // of the peers that are connected at the end
 }
 
 // TopCID is a CID that was wanted often. The true number of wants is between
