@@ -33,6 +33,19 @@
 //   - TopPeers: Space-Saving. Wants is too high by at most Error, and Error is
 //     at most N/MaxPeersTracked.
 //   - Codecs, Versions, Hashes: exact; what is not in the set is "other".
+//   - Line: Messages, Bytes, BlockBytes and Agents are exact sums of what
+//     event.Event.WireBytes and the blocks' sizes say. CIDs and Peers: Space-Saving
+//     with the bytes as weight. Bytes is too high by at most Error, and Error is at
+//     most BlockBytes/MaxCIDsTracked or Bytes/MaxPeersTracked; every CID or peer with
+//     more than that is tracked. Error is 0 for all where the direction's CIDs (or
+//     peers) of the interval are no more than the counters.
+//   - Coverage: exact for the peers that are tracked, at most MaxAgents; Untracked
+//     counts the others. Asked and Broadcast are too low by what Missed lacks.
+//     Broadcast counts a peer too much if the node took longer than 5 s to answer
+//     it HAVE, or if it is not of a boxo family and asked in a session for
+//     what the node lacks; too little if all its wants that looked like broadcasts
+//     came while an earlier one could still be answered, or if it broadcasts
+//     WANT_BLOCK, as Bitswap before 1.2 did.
 //
 // All of them lack what the reader missed on the bus, which Missed reports.
 //

@@ -110,6 +110,9 @@ func aggregate(e *event.Event) *event.Event {
 	case e.Kind == event.KindSummary && e.Summary != nil:
 		s := *e.Summary
 		s.TopCIDs, s.TopCIDsByPeers, s.TopPeers = nil, nil, nil
+		for dir := range s.Line {
+			s.Line[dir].CIDs, s.Line[dir].Peers = nil, nil
+		}
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Summary: &s}
 	case e.Kind == event.KindProxy && e.Proxy != nil:
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Proxy: proxy(e.Proxy, func(peer.ID) peer.ID { return "" })}
@@ -206,6 +209,16 @@ func (n *names) summary(s *event.Summary) *event.Summary {
 	out.TopCIDs, out.TopCIDsByPeers, out.TopPeers = tops(s.TopCIDs), tops(s.TopCIDsByPeers), nil
 	for _, t := range s.TopPeers {
 		out.TopPeers = append(out.TopPeers, event.TopPeer{Peer: n.peer(t.Peer), Agent: t.Agent, Wants: t.Wants, Error: t.Error})
+	}
+	for dir := range s.Line {
+		l := &out.Line[dir]
+		l.CIDs, l.Peers = nil, nil
+		for _, c := range s.Line[dir].CIDs {
+			l.CIDs = append(l.CIDs, event.CIDBytes{CID: n.cid(c.CID), Bytes: c.Bytes, Error: c.Error})
+		}
+		for _, p := range s.Line[dir].Peers {
+			l.Peers = append(l.Peers, event.PeerBytes{Peer: n.peer(p.Peer), Agent: p.Agent, Bytes: p.Bytes, Error: p.Error})
+		}
 	}
 	return &out
 }

@@ -323,9 +323,13 @@ func TestAggregateKeepsSums(t *testing.T) {
 	e, _ := full(t, event.KindSummary)
 	s := *e.Summary
 	s.TopCIDs, s.TopCIDsByPeers, s.TopPeers = nil, nil, nil
+	for dir := range s.Line {
+		s.Line[dir].CIDs, s.Line[dir].Peers = nil, nil
+	}
 	out := f.Apply(e)
 	require.Equal(t, &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Summary: &s}, out)
 	require.Len(t, e.Summary.TopPeers, 3)
+	require.Len(t, e.Summary.Line[event.Sent].Peers, 3)
 	e, _ = full(t, event.KindSample)
 	require.Equal(t, &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Sample: e.Sample}, f.Apply(e))
 }

@@ -72,6 +72,11 @@ func Events() []*event.Event {
 			Versions:       []event.Share{{Name: "1", N: 3}}, Hashes: []event.Share{{Name: "identity", N: 1}},
 			Latency: [event.Directions][event.AnswerTypes]event.LatencyStats{{{Count: 1, Sum: time.Second, P50: time.Millisecond, P90: 2 * time.Millisecond, P99: 3 * time.Millisecond, Max: time.Second}}},
 			Pending: 11, Lost: 12,
+			Line: [event.Directions]event.Line{
+				{Messages: 2, Bytes: 13, BlockBytes: 12, CIDs: []event.CIDBytes{{CID: CID(2), Bytes: 12, Error: 1}},
+					Peers: []event.PeerBytes{{Peer: Peer(3), Agent: "kubo, 1", Bytes: 13}}, Agents: []event.FamilyBytes{{Family: "kubo", Messages: 1, Bytes: 13, BlockBytes: 12}, {Family: "none such"}}},
+				{Peers: []event.PeerBytes{{Peer: Peer(1), Agent: `a"\`, Bytes: math.MaxUint64, Error: 2}}, Agents: []event.FamilyBytes{{Family: "other", Messages: 1, Bytes: math.MaxUint64}}}},
+			Coverage: event.Coverage{Untracked: 4, Families: []event.FamilyCoverage{{Family: "unknown", Connected: 1}, {Family: "kubo", Connected: 9, Asked: 3, Broadcast: 2}}},
 		}},
 		{Time: Time, Kind: event.KindProbe, Peer: Peer(5), Probe: &event.Probe{Provide: true, Fleet: "a, b", Region: "", Target: "IPNI",
 			CID: CID(2), Duration: 1234567 * time.Nanosecond, Table: 20, Hops: 2, RPCs: 9, FailedRPCs: 1, Dials: 8, FailedDials: 3,
@@ -115,7 +120,9 @@ func HostileEvents(i int, at int64) []*event.Event {
 			Node:      event.Node{Bandwidth: []event.Bandwidth{{Protocol: name}}, Routing: []event.RoutingTable{{Name: string(name)}}}}},
 		{Time: at, Kind: event.KindSummary, Summary: &event.Summary{
 			TopCIDs: []event.TopCID{{CID: c}}, TopPeers: []event.TopPeer{{Peer: p, Agent: name}},
-			Codecs: []event.Share{{Name: string(name)}}, Versions: []event.Share{{Name: string(name)}}, Hashes: []event.Share{{Name: string(name)}}}},
+			Line:     [event.Directions]event.Line{{CIDs: []event.CIDBytes{{CID: c}}, Peers: []event.PeerBytes{{Peer: p, Agent: name}}, Agents: []event.FamilyBytes{{Family: string(name)}}}},
+			Coverage: event.Coverage{Families: []event.FamilyCoverage{{Family: string(name)}}},
+			Codecs:   []event.Share{{Name: string(name)}}, Versions: []event.Share{{Name: string(name)}}, Hashes: []event.Share{{Name: string(name)}}}},
 	}
 }
 

@@ -267,6 +267,7 @@ func (e *Encoder) summary(b []byte, ev *event.Event) ([]byte, int) {
 		t.b = p.end(at)
 		t.points++
 	}
+	t.line(s)
 	t.shares(e.t.codecs, s.Codecs)
 	t.shares(e.t.versions, s.Versions)
 	t.shares(e.t.hashes, s.Hashes)

@@ -13,7 +13,7 @@ import (
 
 // derivedNames are the measurements that come once in an interval of the derived
 // figures.
-var derivedNames = []string{"unique", "duplicates", "top_cids", "top_peers", "codecs", "cid_versions", "hashes", "latency_totals", "derived"}
+var derivedNames = []string{"unique", "duplicates", "top_cids", "top_peers", "top_bytes_cids", "top_bytes_peers", "agent_bytes", "coverage", "codecs", "cid_versions", "hashes", "latency_totals", "derived"}
 
 // Hints lists what may be meant by a statement that found nothing: names that
 // the schema does not have beside those that it has, and when the first points

@@ -158,7 +158,7 @@ var (
 var All = []*Measurement{
 	Wants, Blocks, Presences, Connections, Identifies, Latency,
 	Traffic, Peers, Origins, AgentVersions, Protocols, Streams, Bandwidth, Routing, NodeTotals, Process,
-	Unique, Duplicates, TopCIDs, TopPeers, Codecs, CIDVersions, Hashes, LatencyTotals, Derived, Pipeline, Notes,
+	Unique, Duplicates, TopCIDs, TopPeers, TopBytesCIDs, TopBytesPeers, AgentBytes, Coverage, Codecs, CIDVersions, Hashes, LatencyTotals, Derived, Pipeline, Notes,
 	DHTProvide, DHTRetrieve, ProxyTotals, ProxyDownstreams,
 }
 
