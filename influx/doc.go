@@ -1,8 +1,8 @@
-// Package influx keeps what the monitor sees in InfluxDB.
+// Package influx stores the monitor's events in InfluxDB.
 //
-// In: events from the bus. Out: points in an InfluxDB 1.x or 2.x, or in
-// several, over HTTP, and the answers to questions. It is the front of its
-// folders, in the order in which a point passes them:
+// In: events from the bus. Out: points in one or several InfluxDB 1.x or 2.x over HTTP, and the
+// answers to questions. It is the front of its folders, listed in the order in which a point
+// passes them:
 //
 //	schema      the one list of what is stored
 //	lineproto   makes lines of events
@@ -14,5 +14,5 @@
 //	embedded    the InfluxDB for those who have none, which the plugin does not
 //	            link
 //
-// What they promise is in the comment of each.
+// Each package comment says what the package promises.
 package influx

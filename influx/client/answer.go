@@ -8,11 +8,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// maxText bounds what is shown of a server's words, in bytes.
+// maxText bounds how much of a server's text is shown, in bytes.
 const maxText = 2000
 
-// PlainText makes words of a server fit for a log, a terminal and the file of
-// rejected lines.
+// PlainText makes a server's text safe for a log, a terminal and the file of rejected lines.
 func PlainText(s string) string {
 	lines := strings.Split(s[:min(len(s), maxText)], "\n")
 	for i, line := range lines {
@@ -21,8 +20,8 @@ func PlainText(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// ErrorText finds the words in a server's answer, which is JSON of one kind or
-// another, or anything at all from what stands in between.
+// ErrorText extracts the error message from a server's answer: JSON of one kind or another, or
+// anything if a proxy answered.
 func ErrorText(answer []byte) string {
 	var v struct{ Error, Message string }
 	if json.Unmarshal(answer, &v) == nil && (v.Error != "" || v.Message != "") {

@@ -29,27 +29,26 @@ const (
 	DefaultTimeout          = 30 * time.Second
 	DefaultHistoryRetention = 7 * 24 * time.Hour
 	DefaultConcurrency      = 4
-	localConcurrency        = 3 // the node needs processors too
-	// DefaultUDPRate is what an InfluxDB with the defaults of its system takes
-	// without loss, in points a second.
+	localConcurrency        = 3 // leaves processors for the node
+	// DefaultUDPRate is the rate that an InfluxDB receives without loss under its system's
+	// default settings, in points per second.
 	DefaultUDPRate = 50_000
 )
 
-// InMemory is the SpoolDir of those who want no spool on disk.
+// InMemory is the SpoolDir that means no spool on disk.
 const InMemory = "memory"
 
-// Config says where the points go and how. The zero value of every key means
-// its default. The keys are those of kubo's plugin section; in the environment
-// they are IPFSMON_INFLUXDB_ and the words of the key: IPFSMON_INFLUXDB_URL,
-// IPFSMON_INFLUXDB_TOKEN_FILE, IPFSMON_INFLUXDB_BATCH_SIZE. (No key has an
-// envconfig name of its own: envconfig would then also take a bare USERNAME or
-// TOKEN from the environment.)
+// Config describes where the points are sent and how. The zero value of a key means its
+// default. The keys are those of kubo's plugin section; in the environment they are
+// IPFSMON_INFLUXDB_ and the words of the key: IPFSMON_INFLUXDB_URL,
+// IPFSMON_INFLUXDB_TOKEN_FILE, IPFSMON_INFLUXDB_BATCH_SIZE. (No key has an envconfig name of
+// its own: envconfig would then also take a bare USERNAME or TOKEN from the environment.)
 type Config struct {
 	// URL of the server: http://host:port or https://host:port, with a path
-	// if it is behind one. Default http://127.0.0.1:8086. Or a destination
-	// that does not answer, to which line protocol is sent without
-	// confirmation: udp://host:port of an InfluxDB 1.x, with ?totals=port if totals have a
-	// listener of their own; file:///path, to which lines are appended; stdout:
+	// if it is behind one. Default http://127.0.0.1:8086. Or a destination that does not
+	// acknowledge, to which line protocol is sent without confirmation: udp://host:port of an
+	// InfluxDB 1.x, with ?totals=port if totals have a listener of their own; file:///path, to
+	// which lines are appended; stdout:
 	URL string `json:",omitempty" split_words:"true"`
 	// Version of the server's API: "1" (database, user, password) or "2"
 	// (organisation, bucket, token). Default: 2 if Org, Bucket, Token or
@@ -90,9 +89,9 @@ type Config struct {
 	// History false: no history, only totals. Default true.
 	History *bool `json:",omitempty" split_words:"true"`
 	// HistoryRetention is how long history is kept: a duration of at least
-	// one hour, "0s" for ever. Default: as the server has it, and "168h", 7 days,
-	// where the monitor makes the database or bucket. A shorter one than the
-	// server's deletes what is older, which the log says before it is done.
+	// one hour, "0s" for ever. Default: the server's setting, or "168h" (7 days) where the
+	// monitor creates the database or bucket. A value shorter than the server's deletes older
+	// history; a log line announces it first.
 	HistoryRetention string `json:",omitempty" split_words:"true"`
 
 	// Rollups false: the server is not asked to keep minutes and hours of
@@ -102,13 +101,13 @@ type Config struct {
 
 	// BatchSize is the most points posted at once, 1 to 50000 (a batch may
 	// go over it by one message's points). Fewer are posted while the server has
-	// trouble with them. Default 5000.
+	// trouble. Default 5000.
 	BatchSize int `json:",omitempty" split_words:"true"`
-	// Concurrency is the most requests at once, 2 to 32: one for what came within
-	// the last seconds, the others for a backlog on disk, of which there is one to
-	// begin with and more while the server answers soon. While there is no
-	// backlog, one of them helps the first. Without a spool there is one request
-	// at a time. Default 4; 3 for a server on this machine.
+	// Concurrency is the maximum number of concurrent requests, 2 to 32: one for the points of
+	// the last seconds, the others for a backlog on disk. The backlog starts with one request
+	// and gets more while the server answers quickly. While there is no backlog, one of them
+	// helps with recent points. Without a spool there is one request at a time. Default 4; 3
+	// for a server on this machine.
 	Concurrency int `json:",omitempty" split_words:"true"`
 	// FlushInterval is the longest that a point waits for its batch to fill,
 	// "10ms" to "1m". Default "1s".
@@ -116,9 +115,9 @@ type Config struct {
 	// QueueBytes bounds the points that wait for the server in memory, 1 MiB
 	// or more. Beyond it the oldest are dropped and counted. Default 64 MiB.
 	QueueBytes units.Bytes `json:",omitempty" split_words:"true"`
-	// SpoolDir is the folder where points wait that the server does not take, so
-	// that they outlive this process: an absolute path, or "memory" for none.
-	// Default none; the plugin's is spool in the data folder.
+	// SpoolDir is the folder for points that the server has not accepted yet, so that they
+	// outlive this process: an absolute path, or "memory" for none. Default none; the plugin's
+	// is spool in the data folder.
 	SpoolDir string `json:",omitempty" split_words:"true"`
 	// SpoolMaxBytes bounds it, 1 MiB or more. Beyond it the oldest points are
 	// dropped and counted. Default 4 GiB.
@@ -126,9 +125,8 @@ type Config struct {
 	// SpoolMaxAge is how long points wait, at least "1m"; "0s" for ever, which
 	// is the default. Older ones are dropped and counted.
 	SpoolMaxAge string `json:",omitempty" split_words:"true"`
-	// SpoolSyncEvery is the longest that points are in memory only while the
-	// server has not taken them, up to "1m"; "0s": they are on disk before they
-	// count as accepted. Default "1s".
+	// SpoolSyncEvery is the longest time that unaccepted points are in memory only, up to "1m";
+	// "0s": points are on disk before they count as accepted. Default "1s".
 	SpoolSyncEvery string `json:",omitempty" split_words:"true"`
 	// Timeout of one request, "100ms" to "10m". Default "30s".
 	Timeout string `json:",omitempty" split_words:"true"`
@@ -137,28 +135,27 @@ type Config struct {
 	Gzip string `json:",omitempty" split_words:"true"`
 
 	// UDPRate is the most points sent by UDP in a second, 100 to 10000000.
-	// Default 50000, which a server with the buffers of an ordinary Linux takes
-	// without loss.
+	// Default 50000, which a server with Linux's default socket buffers receives without loss.
 	UDPRate int `json:",omitempty" split_words:"true"`
 
 	// Also are further servers that get all points, each at its own pace and
-	// with its own spool in SpoolDir. In the environment: JSON.
+	// with its own spool in SpoolDir. In the environment the list is JSON.
 	Also Destinations `json:",omitempty" split_words:"true"`
 
-	// Stdout is what the URL stdout: means; nil: os.Stdout.
+	// Stdout is where the URL stdout: writes; nil: os.Stdout.
 	Stdout *os.File `json:"-" ignored:"true"`
-	// Log gets what goes wrong; nil: slog.Default().
+	// Log receives warnings and errors; nil: slog.Default().
 	Log *slog.Logger `json:"-" ignored:"true"`
 }
 
-// Validate reports all invalid settings, each with its key's name and what is
-// allowed. It reads nothing but the secrets' files.
+// Validate reports all invalid settings, each with its key and the values it accepts. It reads
+// no files but those of the secrets.
 func (c Config) Validate() error {
 	_, err := c.ResolveAll()
 	return err
 }
 
-// Settings is a Config with everything parsed and in place.
+// Settings is a parsed Config with all defaults filled in.
 type Settings struct {
 	Config
 	Name         string // of the destination
@@ -171,8 +168,8 @@ type Settings struct {
 	Compress     bool
 	Local        bool          // the server is on this machine
 	retain       time.Duration // of history, 0: for ever
-	asked        bool          // retain was asked for: what the server has is changed to it
-	through      *url.URL      // proxy, nil: that of the environment or none
+	asked        bool          // retain was configured: the server's setting is changed to it
+	through      *url.URL      // proxy; nil: the environment's or none
 	FlushEvery   time.Duration
 
 	SpoolAge  time.Duration
@@ -224,7 +221,7 @@ func (c Config) resolve() (Settings, error) {
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 		bad("URL", "%q: want http://host:port, https://host:port, udp://host:port, file:///path or stdout:", u.Redacted())
 	case u.RawQuery != "" || u.Fragment != "":
-		bad("URL", "%q has a query or fragment; give the database or bucket by its own key", u.Redacted())
+		bad("URL", "%q has a query or fragment; set the database or bucket with its own key", u.Redacted())
 	case u.User != nil:
 		bad("URL", "%q has a user; use Username and Password or PasswordFile", u.Redacted())
 	}
@@ -259,10 +256,10 @@ func (c Config) resolve() (Settings, error) {
 		bad("Token", "missing; API 2 needs Token or TokenFile")
 	}
 	if c.Password != "" && c.PasswordFile != "" {
-		bad("PasswordFile", "given beside Password; only one of them is allowed")
+		bad("PasswordFile", "set beside Password; want only one of them")
 	}
 	if c.Token != "" && c.TokenFile != "" {
-		bad("TokenFile", "given beside Token; only one of them is allowed")
+		bad("TokenFile", "set beside Token; want only one of them")
 	}
 	if has1 && c.Username == "" {
 		bad("Username", "missing beside the password")
@@ -275,7 +272,7 @@ func (c Config) resolve() (Settings, error) {
 		}
 	}
 	if strings.ContainsAny(s.Database, "/. ") {
-		bad("Database", "%q; slashes, dots and spaces are not allowed", s.Database)
+		bad("Database", "%q; want no slashes, dots or spaces", s.Database)
 	}
 	if s.password = c.Password; c.PasswordFile != "" {
 		if s.password, err = readSecret(c.PasswordFile); err != nil {
@@ -381,7 +378,7 @@ func (c Config) resolve() (Settings, error) {
 	return s, errors.Join(errs...)
 }
 
-// ReadSecrets reads the secrets' files again; it keeps the old ones if it cannot.
+// ReadSecrets reads the secrets' files again; on an error it keeps the old secrets.
 func (s *Settings) ReadSecrets() {
 	if s.PasswordFile != "" {
 		if v, err := readSecret(s.PasswordFile); err == nil {

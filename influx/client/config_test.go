@@ -44,7 +44,7 @@ func TestConfigErrors(t *testing.T) {
 		}
 		for _, w := range want {
 			if !strings.Contains(err.Error(), w) {
-				t.Errorf("error %q does not tell %q", err, w)
+				t.Errorf("error %q does not contain %q", err, w)
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func TestConfigErrors(t *testing.T) {
 	f(Config{Version: "1", Token: "t"}, "Version: ")
 	f(Config{Version: "2"}, "Org: missing", "Token: missing")
 	f(Config{Org: "o", Token: "t", Username: "u"}, "Username: ")
-	f(Config{Org: "o", Token: "t", TokenFile: empty}, "TokenFile: given beside", "is empty")
+	f(Config{Org: "o", Token: "t", TokenFile: empty}, "TokenFile: set beside", "is empty")
 	f(Config{Org: "o", Token: "two words"}, "Token: ")
 	f(Config{Password: "p"}, "Username: missing")
 	f(Config{Username: "u", PasswordFile: filepath.Join(dir, "none")}, "PasswordFile: ", "no such file")

@@ -16,26 +16,25 @@ import (
 // MainDestination is the name of the destination that Config itself describes.
 const MainDestination = "main"
 
-// maxDestinations bounds Config.Also and the one before it: each has a queue
-// of its own in memory.
+// maxDestinations bounds the main destination and Config.Also together: each has its own queue
+// in memory.
 const maxDestinations = 8
 
 // alsoKey is the key of the list.
 const alsoKey = "Also"
 
-// destinationName is what a destination may be called: it is a value of a
-// label and the end of a folder's name.
+// destinationName matches valid destination names: a name becomes a label value and the end of
+// a folder's name.
 var destinationName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 
-// Destination is one more server that gets all points, beside the one that
-// Config names. The keys mean the same as there. What decides how points are
-// made and waited for (BatchSize, FlushInterval, QueueBytes, SpoolSyncEvery,
-// Concurrency) is of all destinations; HistoryRetention, Timeout, SpoolMaxBytes
-// and SpoolMaxAge are those of Config where they are left out here.
+// Destination is a further server that gets all points, beside the one in Config. The keys mean
+// the same as there. BatchSize, FlushInterval, QueueBytes, SpoolSyncEvery and Concurrency are
+// shared by all destinations; HistoryRetention, Timeout, SpoolMaxBytes and SpoolMaxAge default
+// to those of Config.
 type Destination struct {
 	// Name identifies it in the log, in metrics and as a folder of the
-	// spool: 1 to 32 of a-z, 0-9, _ and -. Another name is another destination,
-	// which knows nothing of what waits for the old one.
+	// spool: 1 to 32 of a-z, 0-9, _ and -. A renamed destination is a new one: it does not
+	// deliver what is spooled under the old name.
 	Name string
 	// URL of the server: http or https.
 	URL     string
@@ -71,7 +70,7 @@ func (d *Destinations) Decode(value string) error {
 	var one struct{ Also []Destination }
 	var list any
 	if err := json.Unmarshal([]byte(value), &list); err != nil {
-		return errors.New(want + "; this is no JSON")
+		return errors.New(want + "; it is not valid JSON")
 	}
 	if err := read.Decode(alsoKey, map[string]any{"Also": list}, &one); err != nil {
 		return fmt.Errorf("%s; %s", want, strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -80,7 +79,7 @@ func (d *Destinations) Decode(value string) error {
 	return nil
 }
 
-// with returns the whole configuration of one more destination of c.
+// with returns the complete configuration of a further destination of c.
 func (c Config) with(d Destination) Config {
 	one := c
 	one.Also = nil
@@ -98,8 +97,8 @@ func (c Config) with(d Destination) Config {
 	return one
 }
 
-// SpoolPrefix begins the names of the folders of further destinations in the
-// first one's, so that no name is one of its own files.
+// SpoolPrefix begins the names of the further destinations' folders inside the main one's
+// spool, so that no name collides with a file of the spool.
 const SpoolPrefix = "to-"
 
 func override[T comparable](to *T, by T) {
@@ -109,8 +108,8 @@ func override[T comparable](to *T, by T) {
 	}
 }
 
-// Destination returns the configuration of one destination alone, by its name:
-// that of a sink, a client or Drain for it. The error names those there are.
+// Destination returns the configuration of one destination by its name, for a sink, a client or
+// Drain. The error lists the names that exist.
 func (c Config) Destination(name string) (Config, error) {
 	names := []string{MainDestination}
 	for _, d := range c.Also {
@@ -132,7 +131,7 @@ func (c Config) ResolveAll() ([]Settings, error) {
 	main.Name = MainDestination
 	all, errs := []Settings{main}, []error{err}
 	if len(c.Also) > 0 && main.Base.Scheme != "http" && main.Base.Scheme != "https" {
-		errs = append(errs, fmt.Errorf("%s: the URL %q goes alone: points go to several destinations only if all are http or https", alsoKey, main.Base.Redacted()))
+		errs = append(errs, fmt.Errorf("%s: the URL %q cannot be combined with others: want http or https for every one of several destinations", alsoKey, main.Base.Redacted()))
 	}
 	if len(c.Also) >= maxDestinations {
 		errs = append(errs, fmt.Errorf("%s: %d destinations: want at most %d", alsoKey, len(c.Also), maxDestinations-1))
@@ -140,7 +139,7 @@ func (c Config) ResolveAll() ([]Settings, error) {
 	for i, d := range c.Also {
 		if !destinationName.MatchString(d.Name) || d.Name == MainDestination ||
 			slices.ContainsFunc(c.Also[:i], func(o Destination) bool { return o.Name == d.Name }) {
-			errs = append(errs, fmt.Errorf("Also.%d.Name: %q: want names of their own, 1 to 32 of a-z, 0-9, _ and -, and not %q", i, d.Name, MainDestination))
+			errs = append(errs, fmt.Errorf("Also.%d.Name: %q: want a unique name, 1 to 32 of a-z, 0-9, _ and -, and not %q", i, d.Name, MainDestination))
 			continue
 		}
 		if d.URL == "" {
@@ -164,7 +163,7 @@ func (c Config) ResolveAll() ([]Settings, error) {
 	return all, errors.Join(flat...)
 }
 
-// split takes apart what errors.Join put together.
+// split returns the errors that errors.Join joined.
 func split(err error) []error {
 	if err == nil {
 		return nil

@@ -23,7 +23,7 @@ func TestDestinationsConfig(t *testing.T) {
 	f("Also.a.URL: missing", "", Destination{Name: "a"})
 	f("Also.a.URL", "", Destination{Name: "a", URL: "file:///x"})
 	f("Also.a.Org: missing", "", Destination{Name: "a", URL: "http://a", Token: "t"})
-	f("goes alone", "stdout:", good)
+	f("cannot be combined", "stdout:", good)
 	f("at most 7", "", good, good, good, good, good, good, good, good)
 
 	main := Config{URL: "http://m", Token: "secret", Org: "o", Timeout: "3s", SpoolDir: "/s", SpoolMaxBytes: 1 << 20, BatchSize: 7,

@@ -13,9 +13,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// newHTTP makes the HTTP client of a destination. It follows no redirects:
-// the answer of another address than the configured one means nothing, and it
-// would be sent the credentials. A timeout of 0 is none.
+// newHTTP makes the HTTP client of a destination. It follows no redirects: another address
+// would receive the credentials, and its answer means nothing. A timeout of 0 means none.
 func newHTTP(set *Settings, timeout time.Duration) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 2
@@ -23,7 +22,7 @@ func newHTTP(set *Settings, timeout time.Duration) *http.Client {
 	t.Proxy = set.proxy
 	t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, res *http.Response) error {
 		if res.StatusCode != http.StatusOK {
-			return fmt.Errorf("the proxy %s answered, not InfluxDB: %s; NO_PROXY names hosts that need none", proxy.Redacted(), event.Clean(res.Status, maxText))
+			return fmt.Errorf("the proxy %s answered, not InfluxDB: %s; list the host in NO_PROXY if it needs no proxy", proxy.Redacted(), event.Clean(res.Status, maxText))
 		}
 		return nil
 	}
@@ -34,30 +33,29 @@ func newHTTP(set *Settings, timeout time.Duration) *http.Client {
 	}
 }
 
-// Client returns the client of a destination whose requests may take so long;
-// a timeout of 0 is none.
+// Client returns the HTTP client of a destination with a timeout for each request; 0 means
+// none.
 func (s *Settings) Client(timeout time.Duration) *Client {
 	return &Client{set: s, http: newHTTP(s, timeout)}
 }
 
-// proxy is the way of a request: straight to the server, but for https to
-// another machine, which goes through the proxy of the environment, and for
-// those who name a Proxy. What HTTP_PROXY names is not used: it would read the
-// credentials and the points.
+// proxy returns the proxy of a request: the configured Proxy, or the environment's for https to
+// another machine, or none. HTTP_PROXY is never used: that proxy could read the credentials and
+// the points.
 func (s *Settings) proxy(req *http.Request) (*url.URL, error) {
 	switch {
 	case s.through != nil:
 		return s.through, nil
-	case req.URL.Scheme == "https" && !s.Local && strings.ContainsAny(req.URL.Hostname(), ".:"): // others are of this machine or of its containers
+	case req.URL.Scheme == "https" && !s.Local && strings.ContainsAny(req.URL.Hostname(), ".:"): // others are on this machine or in its containers
 		return http.ProxyFromEnvironment(req)
 	}
 	return nil, nil
 }
 
-// proxyHeader is put into answers that may be of a proxy.
+// proxyHeader is set on answers that may come from a proxy.
 const proxyHeader = "X-Ipfsmon-Through"
 
-// Transport makes errors of what is no answer of the configured server.
+// Transport turns answers that are not the configured server's into errors.
 type Transport struct{ *http.Transport }
 
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -84,7 +82,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// Through says that an answer may be of a proxy; "" if it is the server's.
+// Through returns a note that an answer may come from a proxy; "" if it is the server's.
 func Through(h http.Header) string {
 	if p := h.Get(proxyHeader); p != "" {
 		return "; the answer came through the proxy " + p
@@ -92,11 +90,11 @@ func Through(h http.Header) string {
 	return ""
 }
 
-// RedirectError is the answer of a server that sends requests elsewhere. They
-// are not sent there: it may be another server, which would get the credentials.
+// RedirectError is returned when a server redirects. Redirects are not followed: another server
+// would get the credentials.
 type RedirectError struct {
 	Status int
-	To     string // where, without the path of the request
+	To     string // the target without the request's path
 }
 
 func (e *RedirectError) Error() string {
@@ -104,7 +102,7 @@ func (e *RedirectError) Error() string {
 		e.Status, http.StatusText(e.Status), e.To)
 }
 
-// target makes of the Location of a redirected request the URL to configure.
+// target derives the URL to configure from the Location of a redirect.
 func target(to *url.URL) string {
 	u := *to
 	u.User, u.RawQuery, u.ForceQuery, u.Fragment = nil, "", false, ""
@@ -117,9 +115,9 @@ func target(to *url.URL) string {
 	return string(event.Clean(u.String(), 300))
 }
 
-// Version asks the server for its version, such as 2.7.12. It is "" if the
-// server does not say, which is no error: others speak line protocol too. The
-// error is one of the connection.
+// Version asks the server for its version, such as 2.7.12. It is "" if the server does not
+// report one, which is not an error: other servers accept line protocol too. An error is one of
+// the connection.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.set.Base.JoinPath("ping").String(), nil)
 	if err != nil {
@@ -134,13 +132,13 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return string(event.Clean(strings.TrimPrefix(res.Header.Get("X-Influxdb-Version"), "v"), 64)), nil
 }
 
-// IsVersion3 is whether a version is one of InfluxDB 3, whose databases,
-// retention and rollups are made in other ways than those of 1.x and 2.x.
+// IsVersion3 reports whether a version is InfluxDB 3, whose databases, retention and rollups
+// are created differently from those of 1.x and 2.x.
 func IsVersion3(version string) bool { return strings.HasPrefix(version, "3.") }
 
-// Version3Error is that of a set-up of InfluxDB 3.
+// Version3Error is returned by the set-up of an InfluxDB 3.
 type Version3Error struct{ Version string }
 
 func (e *Version3Error) Error() string {
-	return fmt.Sprintf("the server is InfluxDB %s; want 1.x or 2.x: in InfluxDB 3 no databases, retention and rollups are made", e.Version)
+	return fmt.Sprintf("the server is InfluxDB %s; want 1.x or 2.x: databases, retention and rollups are not created in InfluxDB 3", e.Version)
 }

@@ -19,8 +19,7 @@ import (
 	"github.com/influxdata/influxql"
 )
 
-// Client is a server and the way to it: it asks, sets up and writes. It is made
-// of the same Config as a Sink.
+// Client queries a server, sets it up and writes to it. It has the same Config as a Sink.
 type Client struct {
 	set  *Settings
 	http *http.Client
@@ -34,18 +33,17 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	if set.Base.Scheme != "http" && set.Base.Scheme != "https" {
-		return nil, fmt.Errorf("influx: %s cannot be asked; give the URL of a server, http://host:port", set.Base.Redacted())
+		return nil, fmt.Errorf("influx: %s cannot be queried; want the URL of a server, http://host:port", set.Base.Redacted())
 	}
-	return set.Client(0), nil // a query takes as long as its context allows
+	return set.Client(0), nil // only its context bounds a query
 }
 
-// HTTP returns what the client makes its requests with, for requests of others
-// to the same server: a proxy and redirects are treated alike. Its Transport is
-// a *Transport.
+// HTTP returns the underlying HTTP client, for other requests to the same server with the same
+// treatment of proxies and redirects. Its Transport is a *Transport.
 func (c *Client) HTTP() *http.Client { return c.http }
 
-// BucketPrefix is how the names of the buckets for Flux begin, before /history
-// and /totals; of an InfluxDB 1.x the database's name.
+// BucketPrefix returns the prefix of the bucket names for Flux, before /history and /totals; in
+// InfluxDB 1.x it is the database's name.
 func (c *Client) BucketPrefix() string {
 	if c.set.v2 {
 		return c.set.Bucket
@@ -53,17 +51,17 @@ func (c *Client) BucketPrefix() string {
 	return c.set.Database
 }
 
-// Database is what the server's database is called, or in InfluxDB 2 the name
-// that InfluxQL has for the buckets.
+// Database returns the name of the server's database; in InfluxDB 2 it is the InfluxQL name of
+// the buckets.
 func (c *Client) Database() string { return c.set.Database }
 
-// URL is the server's, without a password.
+// URL returns the server's URL without a password.
 func (c *Client) URL() string { return c.set.Base.Redacted() }
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// QueryError is what the server said to a statement that it refused.
+// QueryError is the server's message for a statement that it refused.
 type QueryError struct {
 	Status  int // of HTTP
 	Message string
@@ -74,17 +72,17 @@ func (e *QueryError) Error() string { return e.Message }
 // Label is a tag of a series in an answer.
 type Label struct{ Key, Value string }
 
-// Output takes an answer: series, each followed by its rows. A value is nil,
-// bool, string, or json.Number. Close comes last, if there was no error.
+// Output receives an answer: each series, followed by its rows. A value is nil, bool, string,
+// or json.Number. Close is called last, and only if there was no error.
 type Output interface {
 	Series(name string, labels []Label, columns []string) error
 	Row(values []any) error
 	Close() error
 }
 
-// Query runs a statement, InfluxQL or Flux, and writes the answer to out as it
-// comes. The error of a refused statement is a *QueryError, that of an answer
-// whose end is missing a *CutError.
+// Query runs a statement, InfluxQL or Flux, and writes the answer to out as it arrives. The
+// error is a *QueryError if the server refused the statement, and a *CutError if the answer was
+// truncated.
 func (c *Client) Query(ctx context.Context, statement string, flux bool, out Output) error {
 	run := c.influxQL
 	if flux {
@@ -96,12 +94,11 @@ func (c *Client) Query(ctx context.Context, statement string, flux bool, out Out
 	return out.Close()
 }
 
-// CutError is the error of an answer that has begun and has no end: a bound of
-// the server (max-row-limit), or a connection that broke. What Output got of it
-// is a part.
+// CutError is the error of a truncated answer: the server's max-row-limit applied, or the
+// connection broke. Output has received only a part.
 type CutError struct{ Why string }
 
-func (e *CutError) Error() string { return "the answer was cut short: " + e.Why }
+func (e *CutError) Error() string { return "the answer is truncated: " + e.Why }
 
 // answer is one chunk of an answer to InfluxQL.
 type answer struct {
@@ -119,16 +116,16 @@ type answer struct {
 	Error string
 }
 
-// completeness decides whether the chunks of an answer to InfluxQL are all of it. In an
-// answer by chunks each has one series, and partial marks those that another
-// follows. A server that was not asked for chunks marks the series that it cut
-// at max-row-limit, but not an answer that it cut between two series.
+// completeness decides whether an answer to InfluxQL is whole. In a chunked answer each chunk
+// has one series, and partial marks chunks that another one follows. In an answer without
+// chunks the server marks a series that it cut at max-row-limit, but not an answer that it cut
+// between two series.
 type completeness struct {
 	version  string // of the server, X-Influxdb-Version
 	expected int    // statements; 0: not known
-	ended    int    // results that no other chunk continues
-	open     bool   // the last result, or its last series, continues
-	limit    bool   // chunks were asked for, and did not come
+	ended    int    // results that are complete
+	open     bool   // the last result, or its last series, is to be continued
+	limit    bool   // chunks were requested and did not come
 }
 
 func (w *completeness) add(a *answer) {
@@ -167,7 +164,7 @@ func (c *Client) influxQL(ctx context.Context, statement string, out Output) err
 	u := c.set.Base.JoinPath("query")
 	form := url.Values{"q": {statement}, "db": {c.set.Database}, "chunked": {"true"}}
 	if c.set.v2 {
-		// 2.x takes these from the URL only, and wants the organisation.
+		// 2.x reads these from the URL only, and requires the organisation.
 		form.Set("org", c.set.Org)
 	}
 	u.RawQuery = form.Encode()
@@ -243,12 +240,12 @@ func (c *Client) influxQL(ctx context.Context, statement string, out Output) err
 	}
 }
 
-// flux asks through influxdb-client-go. Each block of the answer's CSV becomes
+// flux queries through influxdb-client-go. Each block of the answer's CSV becomes
 // one series without labels.
 func (c *Client) flux(ctx context.Context, statement string, out Output) error {
 	token := c.set.token
 	if !c.set.v2 && c.set.Username != "" {
-		token = c.set.Username + ":" + c.set.password // as 1.8 takes it
+		token = c.set.Username + ":" + c.set.password // the form that 1.8 accepts
 	}
 	client := influxdb2.NewClientWithOptions(c.set.Base.String(), token, influxdb2.DefaultOptions().SetHTTPClient(c.http))
 	defer client.Close()
@@ -267,7 +264,7 @@ func (c *Client) flux(ctx context.Context, statement string, out Output) error {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	// Each result ends with an empty line; one without a table is only that.
 	if text != "\n" && !strings.HasSuffix(text, "\n\n") {
-		return &CutError{"it does not end as an answer to Flux does"}
+		return &CutError{"it does not end like an answer to Flux"}
 	}
 	for block := range strings.SplitSeq(text, "\n\n") {
 		if strings.TrimSpace(block) == "" {
@@ -286,8 +283,8 @@ func (c *Client) flux(ctx context.Context, statement string, out Output) error {
 	return nil
 }
 
-// fluxBlock hands on a header and its rows, without the columns that only
-// number the tables. Lines that begin with # are about the columns.
+// fluxBlock passes a header and its rows to out, without the columns that only number the
+// tables. Lines that begin with # describe the columns.
 func fluxBlock(records [][]string, out Output) error {
 	var types []string
 	for len(records) > 0 && strings.HasPrefix(records[0][0], "#") {
@@ -328,7 +325,7 @@ func fluxBlock(records [][]string, out Output) error {
 	return nil
 }
 
-// fluxValue returns a value with its type. What JSON cannot hold stays text.
+// fluxValue returns a typed value. A value that JSON cannot represent stays text.
 func fluxValue(text, datatype string) any {
 	switch datatype {
 	case "long", "unsignedLong", "double":

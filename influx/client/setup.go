@@ -16,16 +16,16 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// Setup creates what the points need on the server, as a sink does at its start: the
-// database and its retention policies, or the buckets and their InfluxQL names.
-// If it is not allowed to, the error reports what is to be created.
+// Setup creates on the server what a sink creates at its start: the database and its retention
+// policies, or the buckets and their InfluxQL names. Without the right to create, the error
+// lists what to create by hand.
 func Setup(ctx context.Context, cfg Config) error {
 	set, err := cfg.resolve()
 	if err != nil {
 		return err
 	}
 	if set.Base.Scheme != "http" && set.Base.Scheme != "https" {
-		return nil // nothing to make there
+		return nil // nothing to create there
 	}
 	c := set.Client(set.RequestTimeout)
 	defer c.Close()
@@ -35,17 +35,16 @@ func Setup(ctx context.Context, cfg Config) error {
 	return c.Setup(ctx)
 }
 
-// warnVersion3 says what becomes of the points in an InfluxDB 3.
+// warnVersion3 logs how InfluxDB 3 stores the points.
 func (c *Client) warnVersion3(version string) {
-	c.set.Logger.Warn("influx: the server is InfluxDB 3, where ipfsmon makes no databases, no retention and no rollups: "+
-		"the server makes each database with the first point and keeps history for ever, unless it is made before; there are no minutes and hours of history",
+	c.set.Logger.Warn("influx: the server is InfluxDB 3, where ipfsmon creates no databases, no retention and no rollups: "+
+		"the server creates each database with the first point and keeps history for ever, unless the database exists already; history by minutes and hours is missing",
 		"version", version, "url", c.set.Base.Redacted(), "make_before", fmt.Sprintf(
 			`curl -H "Authorization: Bearer TOKEN" %s -d '{"db":%q,"retention_period":%q}'`,
 			c.set.Base.JoinPath("api/v3/configure/database").Redacted(), c.set.Database+"/"+schema.History.String(), influxDuration(cmp.Or(c.set.retain, DefaultHistoryRetention), "")))
 }
 
-// Setup makes the server ready. Its error is a retryError if it may go better
-// next time.
+// Setup prepares the server. The error is a RetryError if another attempt may succeed.
 func (c *Client) Setup(ctx context.Context) error {
 	var status int
 	version, err := c.Version(ctx)
@@ -72,14 +71,14 @@ func (c *Client) Setup(ctx context.Context) error {
 	case status == 0 || status == 408 || status == 429 || status >= 500:
 		return &RetryError{Err: err}
 	case status == 401:
-		// Bad credentials, which the first post will report again, or in 2.x
-		// good ones without the right to create.
+		// Wrong credentials, which the first post will report again, or in 2.x valid ones
+		// without the right to create.
 		c.set.ReadSecrets()
 	}
 	return c.Missing(err)
 }
 
-// Missing says what to create by hand, and why that is necessary.
+// Missing returns what to create by hand, and why.
 func (c *Client) Missing(why error) error {
 	if why == nil {
 		why = errors.New("CreateDatabase is false")
@@ -97,7 +96,7 @@ func (c *Client) Missing(why error) error {
 	return fmt.Errorf("%w; if it is not there, create it: %s", why, todo)
 }
 
-// influxDuration writes a duration as InfluxQL and the influx command have it.
+// influxDuration formats a duration for InfluxQL and the influx command.
 func influxDuration(d time.Duration, forever string) string {
 	switch {
 	case d == 0:
@@ -108,7 +107,7 @@ func influxDuration(d time.Duration, forever string) string {
 	return fmt.Sprintf("%ds", (d+time.Second-1)/time.Second)
 }
 
-// retention is how long points of a kind are kept, 0: for ever.
+// retention returns how long points of a kind are kept; 0: for ever.
 func (c *Client) retention(k schema.Kind) time.Duration {
 	if k == schema.History {
 		return c.set.retain
@@ -121,12 +120,12 @@ func (c *Client) createDatabase() string {
 		c.set.Database, influxDuration(c.retention(schema.History), "INF"), schema.History)
 }
 
-// policy is the statement that creates or alters a kind's retention policy.
+// policy returns the statement that creates or alters a kind's retention policy.
 func (c *Client) policy(verb string, k schema.Kind) string {
 	q := fmt.Sprintf(`%s RETENTION POLICY %q ON %q DURATION %s REPLICATION 1`,
 		verb, k, c.set.Database, influxDuration(c.retention(k), "INF"))
 	if verb == "ALTER" {
-		// A shorter retention than that of the shards there would be refused.
+		// The server refuses a retention shorter than its shards.
 		q += " SHARD DURATION " + influxDuration(shardDuration(c.retention(k)), "")
 	}
 	if k == schema.History {
@@ -135,7 +134,7 @@ func (c *Client) policy(verb string, k schema.Kind) string {
 	return q
 }
 
-// shardDuration is what InfluxDB takes for a new retention policy.
+// shardDuration returns InfluxDB's default shard duration for a new retention policy.
 func shardDuration(retain time.Duration) time.Duration {
 	switch {
 	case retain == 0 || retain > 180*24*time.Hour:
@@ -146,8 +145,8 @@ func shardDuration(retain time.Duration) time.Duration {
 	return time.Hour
 }
 
-// setup1 is for API 1. It asks before it creates: a user without rights to
-// create may find that all is there.
+// setup1 is for API 1. It checks before it creates, because a user without the right to create
+// may need nothing created.
 func (c *Client) setup1(ctx context.Context) error {
 	names, err := c.Rows(ctx, "SHOW DATABASES", "name")
 	if err != nil {
@@ -179,7 +178,7 @@ func (c *Client) setup1(ctx context.Context) error {
 				return err
 			}
 		} else if row["default"] != true {
-			c.set.Logger.Info("influx: making history the default retention policy, as queries without one want it", "database", c.set.Database)
+			c.set.Logger.Info("influx: making history the default retention policy, which queries without a policy need", "database", c.set.Database)
 			if _, err := c.Rows(ctx, fmt.Sprintf("ALTER RETENTION POLICY %q ON %q DEFAULT", k, c.set.Database), ""); err != nil {
 				return err
 			}
@@ -189,21 +188,21 @@ func (c *Client) setup1(ctx context.Context) error {
 	return nil
 }
 
-// keeps is whether the server, which keeps history for so long (0: for ever),
-// is to keep it for another time: only if one was asked for. It says so before
-// that is done, since a shorter one deletes.
+// keeps reports whether the server's retention of history (0: for ever) has to change: only if
+// HistoryRetention is set. It logs the change beforehand, since a shorter retention deletes
+// points.
 func (c *Client) keeps(have time.Duration) (change bool) {
 	want := c.set.retain
 	switch {
 	case have == want:
 		return false
 	case !c.set.asked:
-		c.set.Logger.Info("influx: history is kept for as long as the server has it; HistoryRetention changes that", "kept_for", keptFor(have))
+		c.set.Logger.Info("influx: history is kept for the server's own retention; set HistoryRetention to change it", "kept_for", keptFor(have))
 		return false
 	case want != 0 && (have == 0 || want < have):
-		c.set.Logger.Warn("influx: history is kept for a shorter time now, as HistoryRetention says: the server deletes what is older", "was", keptFor(have), "HistoryRetention", keptFor(want))
+		c.set.Logger.Warn("influx: shortening the retention of history to HistoryRetention: the server deletes older points", "was", keptFor(have), "HistoryRetention", keptFor(want))
 	default:
-		c.set.Logger.Info("influx: history is kept for a longer time now, as HistoryRetention says", "was", keptFor(have), "HistoryRetention", keptFor(want))
+		c.set.Logger.Info("influx: extending the retention of history to HistoryRetention", "was", keptFor(have), "HistoryRetention", keptFor(want))
 	}
 	return true
 }
@@ -215,19 +214,18 @@ func keptFor(d time.Duration) string {
 	return d.String()
 }
 
-// rollups makes the server keep rollups. That it is not allowed to, or that the
-// server cannot, is no reason to deliver nothing.
+// rollups creates the rollups on the server. Delivery continues without them if it has no right
+// to, or the server does not support them.
 func (c *Client) rollups(create func() error) {
 	if !c.set.rollups {
 		return
 	}
 	if err := create(); err != nil {
-		c.set.Logger.Warn("influx: minutes and hours of history are not kept beyond its retention; Rollups: false ends this warning", "err", err)
+		c.set.Logger.Warn("influx: rollups of history by minutes and hours could not be created; set Rollups to false to silence this warning", "err", err)
 	}
 }
 
-// continuousQueries creates the rollups, or creates them again if they are
-// there in another form.
+// continuousQueries creates the rollups, or replaces those that differ.
 func (c *Client) continuousQueries(ctx context.Context) error {
 	for _, r := range schema.Rollups() {
 		create := r.ContinuousQuery(c.set.Database)
@@ -243,8 +241,7 @@ func (c *Client) continuousQueries(ctx context.Context) error {
 	return nil
 }
 
-// tasks creates the rollups in InfluxDB 2, or changes them if they are there in
-// another form.
+// tasks creates the rollups in InfluxDB 2, or updates those that differ.
 func (c *Client) tasks(ctx context.Context, client influxdb2.Client, org string) error {
 	for _, r := range schema.Rollups() {
 		name, script := r.TaskName(c.set.Bucket), r.Task(c.set.Org, c.set.Bucket)
@@ -267,8 +264,8 @@ func (c *Client) tasks(ctx context.Context, client influxdb2.Client, org string)
 	return nil
 }
 
-// Rows asks InfluxQL and returns the rows by the text in one column; key ""
-// just runs the statement.
+// Rows runs an InfluxQL statement and returns its rows by the text in column key; with key ""
+// it only runs the statement.
 func (c *Client) Rows(ctx context.Context, statement, key string) (map[string]map[string]any, error) {
 	rows := collector{key: key, rows: make(map[string]map[string]any)}
 	err := c.influxQL(ctx, statement, &rows)
@@ -316,8 +313,8 @@ func (l *lastStatus) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// setup2 is for API 2: two buckets, and their names for InfluxQL. status is
-// that of the answer which err is about, 0 if there was none.
+// setup2 is for API 2: two buckets, and their names for InfluxQL. status is the HTTP status of
+// the answer that caused err, 0 if there was none.
 func (c *Client) setup2(ctx context.Context) (status int, err error) {
 	last := &lastStatus{next: c.http.Transport}
 	counted := *c.http
@@ -328,7 +325,7 @@ func (c *Client) setup2(ctx context.Context) (status int, err error) {
 	return last.status, err
 }
 
-// kept is how long a bucket keeps points, 0: for ever.
+// kept returns how long a bucket keeps points; 0: for ever.
 func kept(b *domain.Bucket) time.Duration {
 	if len(b.RetentionRules) == 0 {
 		return 0

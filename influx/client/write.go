@@ -12,11 +12,11 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// maxAnswer bounds what is read of a server's answer, in bytes.
+// maxAnswer bounds how much of a server's answer is read, in bytes.
 const maxAnswer = 1 << 20
 
-// Write posts lines of a kind, gzip or as they are, and returns what the server
-// answered: its status, its headers and at most maxAnswer bytes of its body.
+// Write posts lines of a kind, gzip or plain, and returns the server's answer: status, headers
+// and at most maxAnswer bytes of the body.
 func (c *Client) Write(ctx context.Context, kind schema.Kind, lines []byte, gzipped bool) (status int, header http.Header, answer []byte, err error) {
 	u, q := c.set.Base.JoinPath("write"), url.Values{"precision": {"ns"}}
 	if c.set.v2 {
@@ -59,7 +59,7 @@ func (s *Settings) authorize(req *http.Request) {
 	}
 }
 
-// RetryError is a failure after which the same request is made again.
+// RetryError is a failure after which the same request may be retried.
 type RetryError struct {
 	Err   error
 	After time.Duration
@@ -69,8 +69,7 @@ func (e *RetryError) Error() string { return e.Err.Error() }
 
 func (e *RetryError) Unwrap() error { return e.Err }
 
-// RetryAfter returns how long to wait at least, or -1 if err is not one to try
-// again after.
+// RetryAfter returns the minimum wait before a retry, or -1 if err is not a RetryError.
 func RetryAfter(err error) time.Duration {
 	var r *RetryError
 	if errors.As(err, &r) {

@@ -9,7 +9,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/spool"
 )
 
-// maxBatchBytes bounds a batch beside BatchSize: servers take 25 MB at most.
+// maxBatchBytes bounds a batch in addition to BatchSize: servers accept at most 25 MB.
 const maxBatchBytes = 8 << 20
 
 // batch is lines of one kind that are posted together.
@@ -32,29 +32,28 @@ func newBatch(kind schema.Kind) *batch {
 	return b
 }
 
-// free returns the memory to the pool; nobody may use the batch afterwards.
+// free returns the memory to the pool; the batch must not be used afterwards.
 func (b *batch) free() { batchPool.Put(b) }
 
-// batchQueue is the seam between the batcher and the writer: what takes sealed
-// batches and keeps them until they are delivered. memoryQueue keeps them in
-// memory, diskQueue also on disk.
+// batchQueue connects the batcher and the writers: it holds sealed batches until they are
+// delivered. memoryQueue keeps them in memory, diskQueue also on disk.
 type batchQueue interface {
-	// lanes is how many goroutines may call head, each with a number below it.
+	// lanes returns how many goroutines may call head, each with its own lane below that number.
 	lanes() int
-	// put takes a batch and does not wait for delivery. It owns the batch from then on.
+	// put adds a batch, which the queue owns from then on, without waiting for delivery.
 	put(b *batch)
 	// head waits for the oldest batch of a lane and returns it; it stays
-	// in the queue until done. The error is ctx's, or errDrained when the queue
-	// was sealed and the lane is empty.
+	// in the queue until done. The error is ctx's, or errDrained when the queue is sealed and
+	// the lane is empty.
 	head(ctx context.Context, lane int) (*batch, error)
-	// aside has head return others before the batch, which stays in the queue
-	// until done; the caller keeps it.
+	// aside makes head return other batches before this one, which stays in the queue until
+	// done; the caller keeps it.
 	aside(b *batch)
-	// done takes a batch that head returned out of the queue.
+	// done removes a batch that head returned.
 	done(b *batch)
-	// seal says that no put will come.
+	// seal declares that put will not be called again.
 	seal()
-	// size reports what is in the queue.
+	// size reports the batches in the queue.
 	size() (points, bytes int, oldest time.Time)
 	// drain ends the queue and returns the number of points that are lost.
 	drain() (points int)

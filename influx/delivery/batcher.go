@@ -9,9 +9,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// batcher collects lines into one open batch for each kind and puts full ones
-// into the queue. Its methods may be called from two goroutines: the one that
-// encodes and the one that flushes.
+// batcher collects lines into one open batch for each kind and puts full batches into the
+// queue. Its methods may be called from two goroutines, one that encodes and one that flushes.
 type batcher struct {
 	maxPoints int
 	queue     interface{ put(*batch) }
@@ -65,13 +64,13 @@ func (b *batcher) flush() {
 	}
 }
 
-// waiting is what is in an open batch.
+// waiting reports the contents of an open batch.
 type waiting struct {
 	points, bytes int
 	oldest        time.Time
 }
 
-// size reports what is in the open batches.
+// size reports the contents of the open batches.
 func (b *batcher) size() (all [schema.Kinds]waiting) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -20,19 +20,18 @@ func choose(n uint64, one, more string) string {
 	return more
 }
 
-// stuckAfter is how long a command that a person waits for tries while a server
-// takes nothing.
+// stuckAfter is how long an interactive command keeps trying while a server accepts nothing.
 const stuckAfter = 30 * time.Second
 
-// Stuck watches a sink for a command that a person waits for, which is to end
-// soon where the server takes nothing. Its zero value is ready.
+// Stuck watches a sink for an interactive command, which should end soon if the server accepts
+// nothing. Its zero value is ready.
 type Stuck struct {
 	settled uint64
 	since   time.Time
 }
 
-// Check returns an error if requests have failed for 30 s, or for twice their
-// timeout if that is longer, without a point that was stored or rejected.
+// Check returns an error once requests have failed for 30 s, or for twice their timeout if that
+// is longer, with no point stored or rejected.
 func (s *Stuck) Check(sink *Sink) error { return s.check(sink.Stats(), sink.set.RequestTimeout) }
 
 func (s *Stuck) check(st Stats, timeout time.Duration) error {
@@ -43,5 +42,5 @@ func (s *Stuck) check(st Stats, timeout time.Duration) error {
 	if now.Sub(s.since) <= max(stuckAfter, timeout*2) {
 		return nil
 	}
-	return fmt.Errorf("influx: the server has taken nothing for %v: %s", now.Sub(s.since).Round(time.Second), st.LastError)
+	return fmt.Errorf("influx: the server has accepted nothing for %v: %s", now.Sub(s.since).Round(time.Second), st.LastError)
 }

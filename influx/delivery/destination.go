@@ -17,14 +17,13 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
-// destination is the way of the points to one destination: its queue, what is
-// posted from it, and how that went. Nothing in it is shared with another
-// destination but the encoded lines, so that none waits for another.
+// destination delivers the points to one destination: its queue, its writers and their
+// counters. Destinations share only the encoded lines, so that none waits for another.
 type destination struct {
 	set     client.Settings
 	queue   batchQueue
 	disk    *diskQueue // the queue, if it is one on disk
-	writers []*writer  // if the queue has lanes: the first for what is fresh, the second for either, the others for its backlog
+	writers []*writer  // if the queue has lanes: the first for recent points, the second for either, the others for the backlog
 	rate    *rateControl
 	full    *tagCap
 	rejects *rejects // nil without a spool
@@ -34,24 +33,24 @@ type destination struct {
 	guard   guard.Guard
 }
 
-// lines are those of the log about one destination. Each has a throttle of its
-// own, so that one that repeats holds no other back.
+// lines are the log lines about one destination. Each has its own throttle, so that a repeating
+// line suppresses no other.
 type lines struct {
 	failing, unkept, tagFull   throttle.Line
 	full, rejected             throttle.Loss
 	unwritten, tooLong, missed throttle.Loss
 }
 
-// each calls do for the lines about losses: Tick from time to time, so that a
-// line comes for a loss after which there was no other, and Flush at the end.
+// each calls do for the lines about losses: Tick from time to time, so that the last loss is
+// logged too, and Flush at the end.
 func (l *lines) each(do func(*throttle.Loss)) {
 	for _, loss := range []*throttle.Loss{&l.full, &l.rejected, &l.unwritten, &l.tooLong, &l.missed} {
 		do(loss)
 	}
 }
 
-// newDestination opens the queue; it does not connect. It calls enc.TagFull for
-// values that the server does not take.
+// newDestination opens the queue; it does not connect. It calls enc.TagFull for values that the
+// server refuses.
 func newDestination(set client.Settings, enc encoder) (*destination, error) {
 	o := &destination{set: set}
 	if set.Name != client.MainDestination {
@@ -76,7 +75,7 @@ func newDestination(set client.Settings, enc encoder) (*destination, error) {
 	shared := new(site)
 	o.full = &tagCap{tell: func(v tagValue) { enc.TagFull(v.measurement, v.tag, v.value) }}
 	for range n {
-		own := o.set // its secrets are read again by each writer
+		own := o.set // each writer reads its secrets again
 		w := newWriter(&own)
 		w.lines, w.rejects, w.site, w.rate, w.full = o.lines, o.rejects, shared, o.rate, o.full
 		o.writers = append(o.writers, w)
@@ -84,14 +83,14 @@ func newDestination(set client.Settings, enc encoder) (*destination, error) {
 	return o, nil
 }
 
-// takes says whether points of a kind go there.
+// takes reports whether points of a kind are sent there.
 func (o *destination) takes(k schema.Kind) bool { return k != schema.History || o.set.KeepsHistory }
 
-// destinations puts each batch into the queues of all.
+// destinations puts each batch into the queue of every destination.
 type destinations []*destination
 
-// put takes a batch. Each destination but the last gets a copy: what is done with
-// its memory depends on a server.
+// put adds a batch. Each destination but the last gets a copy, because how long a batch's
+// memory is in use depends on the server.
 func (f destinations) put(b *batch) {
 	var last *destination
 	for _, o := range f {
@@ -112,8 +111,8 @@ func (f destinations) put(b *batch) {
 	last.queue.put(b)
 }
 
-// start begins to post. It returns a channel that is closed when that has
-// ended, because ctx did or everything is delivered.
+// start starts the writers. The returned channel is closed when they have ended, because ctx is
+// done or everything is delivered.
 func (o *destination) start(ctx context.Context) (ended <-chan struct{}) {
 	done := make(chan struct{})
 	var writing sync.WaitGroup
@@ -127,7 +126,7 @@ func (o *destination) start(ctx context.Context) (ended <-chan struct{}) {
 	return done
 }
 
-// seal says that no batch will come.
+// seal declares that no further batch will come.
 func (o *destination) seal() {
 	o.queue.seal()
 	for _, w := range o.writers {
@@ -135,7 +134,7 @@ func (o *destination) seal() {
 	}
 }
 
-// patience is how long to wait at the end for what is left. Where a disk has it
+// patience returns how long to wait at the end for the remaining points. With a spool on disk
 // nothing is lost by ending soon.
 func (o *destination) patience() time.Duration {
 	switch {
@@ -147,8 +146,8 @@ func (o *destination) patience() time.Duration {
 	return closeTimeout / 5
 }
 
-// finish ends what start began, after its end. The error reports how many points
-// are neither stored nor on disk; they are counted as dropped.
+// finish closes the queue after the writers have ended. The error reports how many points are
+// neither stored nor on disk; they are counted as dropped.
 func (o *destination) finish() error {
 	for _, w := range o.writers {
 		w.server.Close()
@@ -161,7 +160,7 @@ func (o *destination) finish() error {
 	}
 	_, last, _ := o.state()
 	if o.disk == nil {
-		left -= o.settled() // of a batch that was stored in part
+		left -= o.settled() // from a batch that was partly stored
 		o.dropped.Add(uint64(left))
 	} else {
 		last = fmt.Sprintf("%v; %s", o.disk.Stats().Err, last)
@@ -183,9 +182,9 @@ func (o *destination) close() {
 // maxAside is how many batches a writer may have aside.
 const maxAside = 4
 
-// write posts batches as the ith writer until the queue is drained or ctx is
-// done. A batch that the server does not take, though it answers, does not hold
-// up the next ones: it is set aside, and tried again after each of them.
+// write posts batches as the ith writer until the queue is drained or ctx is done. A batch that
+// an answering server does not accept does not block the next ones: it is set aside and retried
+// after each of them.
 func (o *destination) write(ctx context.Context, i int, w *writer) {
 	lane := min(i, o.queue.lanes()-1)
 	var aside []*job
@@ -229,12 +228,11 @@ func (o *destination) write(ctx context.Context, i int, w *writer) {
 	}
 }
 
-// asideFor is how soon a batch that was set aside is tried again where no
-// other comes.
+// asideFor is how soon a batch that was set aside is retried if no other batch comes.
 const asideFor = time.Second
 
-// head waits for the next batch of a lane; while there are some aside, no
-// longer than until the first of them is due.
+// head waits for the next batch of a lane, but no longer than until the first batch set aside
+// is due.
 func (o *destination) head(ctx context.Context, lane int, aside []*job) (*batch, error) {
 	if len(aside) > 0 {
 		var cancel context.CancelFunc
@@ -244,7 +242,7 @@ func (o *destination) head(ctx context.Context, lane int, aside []*job) (*batch,
 	return o.queue.head(ctx, lane)
 }
 
-// deliver works on a batch. A panic costs that batch.
+// deliver works on a batch. A panic loses that batch.
 func (o *destination) deliver(ctx context.Context, w *writer, j *job) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -257,13 +255,13 @@ func (o *destination) deliver(ctx context.Context, w *writer, j *job) (err error
 	return w.deliver(ctx, j)
 }
 
-// drop counts points that are lost.
+// drop counts lost points.
 func (o *destination) drop(points int) {
 	o.dropped.Add(uint64(points))
 	o.lines.full.Warn(o.set.Logger, "influx: points dropped, the queue is full", "points", points, "QueueBytes", o.set.QueueBytes)
 }
 
-// settled is how many points of the batches in work are stored or rejected.
+// settled returns how many points of the batches in work are stored or rejected.
 func (o *destination) settled() (points int) {
 	for _, w := range o.writers {
 		points += w.settled()
@@ -271,7 +269,7 @@ func (o *destination) settled() (points int) {
 	return points
 }
 
-// state reports whether a writer fails, and the last failure of all.
+// state reports whether a writer is failing, and the most recent failure.
 func (o *destination) state() (failing bool, last string, at time.Time) {
 	for _, w := range o.writers {
 		f, l, a := w.state()
@@ -283,8 +281,8 @@ func (o *destination) state() (failing bool, last string, at time.Time) {
 	return failing, last, at
 }
 
-// delivery returns its counters; accepted and open are what the batcher has
-// taken and holds.
+// delivery returns its counters; accepted and open are the points that the batcher has accepted
+// and holds.
 func (o *destination) delivery(accepted [schema.Kinds]uint64, open [schema.Kinds]waiting) Delivery {
 	d := Delivery{Dropped: o.dropped.Load()}
 	for _, w := range o.writers {
@@ -296,7 +294,7 @@ func (o *destination) delivery(accepted [schema.Kinds]uint64, open [schema.Kinds
 	size, requests := o.rate.now()
 	d.BatchSize, d.Requests = uint64(size), uint64(requests)
 	if len(o.writers) > 1 {
-		d.Requests++ // the one for what is fresh
+		d.Requests++ // the one for recent points
 	}
 	d.Failing, d.LastError, d.LastTime = o.state()
 	if o.disk != nil {

@@ -230,7 +230,7 @@ func TestLossIsNotHidden(t *testing.T) {
 		_, _ = fmt.Sscanf(err.Error(), "influx: %d points were not stored", &left) // else the sum is wrong
 	}
 	got := log.String()
-	if !strings.Contains(got, "does not take points, retrying") {
+	if !strings.Contains(got, "does not accept points, retrying") {
 		t.Errorf("no line for the server:\n%s", got)
 	}
 	if n := sumOf(got, "the queue is full"); n == 0 || n+left != int(st.Dropped) {

@@ -10,8 +10,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/spool"
 )
 
-// diskQueue is a batchQueue that outlives the process. It has two lanes, so
-// that what comes now does not wait for what an outage left behind.
+// diskQueue is a batchQueue that outlives the process. It has two lanes, so that new points do
+// not wait behind the backlog of an outage.
 type diskQueue struct{ *spool.Spool }
 
 // openDiskQueue opens the spool of a sink's configuration.
@@ -40,14 +40,14 @@ func (q *diskQueue) head(ctx context.Context, lane int) (*batch, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d.Kind >= byte(schema.Kinds) { // of a later version: it stays for that one until then
+		if d.Kind >= byte(schema.Kinds) { // written by a later version: left for that version
 			continue
 		}
 		return &batch{kind: schema.Kind(d.Kind), buf: d.Data, points: d.Points, since: d.Since, spooled: d}, nil
 	}
 }
 
-func (q *diskQueue) aside(*batch) {} // what Next returned stays until Ack, and others come first
+func (q *diskQueue) aside(*batch) {} // a batch that Next returned stays until Ack, and others come first
 
 func (q *diskQueue) done(b *batch) { q.Ack(b.spooled) }
 
@@ -58,6 +58,6 @@ func (q *diskQueue) size() (points, bytes int, oldest time.Time) {
 	return st.Points, st.Memory, st.Oldest
 }
 
-// drain puts everything on disk and returns how many points could not be. The
-// spool counts that itself.
+// drain writes everything to disk and returns how many points could not be written. The spool
+// counts them itself.
 func (q *diskQueue) drain() (points int) { return q.Close() }

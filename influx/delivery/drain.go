@@ -9,22 +9,22 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// Drain delivers what is in cfg.SpoolDir, which no running monitor may have, to
-// the server of cfg, until it is empty, ctx is done or the server has taken
-// nothing for a while; then the rest stays on disk. It calls progress about each second.
+// Drain delivers the contents of cfg.SpoolDir, which no running monitor may use, to the server
+// of cfg, until it is empty, ctx is done or the server has accepted nothing for a while; the
+// rest stays on disk. It calls progress about once a second.
 func Drain(ctx context.Context, cfg client.Config, progress func(Stats)) (Stats, error) {
 	if cfg.SpoolDir == "" || cfg.SpoolDir == client.InMemory {
-		return Stats{}, errors.New("influx: drain: SpoolDir is missing: want the folder of a spool")
+		return Stats{}, errors.New("influx: drain: SpoolDir is not set: want the folder of a spool")
 	}
 	if len(cfg.Also) > 0 {
-		return Stats{}, errors.New("influx: drain: the configuration is of several destinations; give that of one, as Config.Destination does")
+		return Stats{}, errors.New("influx: drain: the configuration has several destinations; want that of one, as Config.Destination returns it")
 	}
 	s, err := New(cfg, "drain")
 	if err != nil {
 		return Stats{}, err
 	}
 	if s.unacked != nil {
-		return Stats{}, errors.New("influx: drain: the URL is not that of a server: want http or https")
+		return Stats{}, errors.New("influx: drain: the URL does not name a server: want http or https")
 	}
 	o := s.to[0]
 	o.queue.seal()
@@ -45,7 +45,7 @@ func Drain(ctx context.Context, cfg client.Config, progress func(Stats)) (Stats,
 			}
 		}
 	}
-	_ = o.finish() // what is left is reported below
+	_ = o.finish() // what remains is reported below
 	st := s.Stats()
 	if st.Queued > 0 {
 		return st, fmt.Errorf("influx: drain: %d points are still in %s: %s", st.Queued, cfg.SpoolDir, st.LastError)

@@ -31,8 +31,8 @@ func (l *lineFile) open() error {
 		if out == nil {
 			out = os.Stdout
 		}
-		// Go ends the process when it writes to a broken pipe by the number of
-		// standard output; by another number it is an error like others.
+		// Go ends the process on a write to a broken pipe through the descriptor of standard
+		// output; through another descriptor it is an ordinary error.
 		fd, err := syscall.Dup(int(out.Fd()))
 		if err != nil {
 			return fmt.Errorf("open standard output: %w", err)
@@ -72,7 +72,7 @@ func (l *lineFile) write(_ context.Context, _ schema.Kind, lines []byte) {
 			return
 		}
 		if l.path != "" && n > 0 {
-			// Half a line may be a whole one with another number in it.
+			// A torn line may read as a complete one with another number in it.
 			if cut := l.f.Truncate(l.size); cut != nil {
 				err = errors.Join(err, cut)
 			}
@@ -83,7 +83,7 @@ func (l *lineFile) write(_ context.Context, _ schema.Kind, lines []byte) {
 	l.p.lost(points, err)
 }
 
-// flush opens the file again if it was moved away or removed.
+// flush reopens the file if it was moved or removed.
 func (l *lineFile) flush() {
 	if l.f == nil || l.path == "" {
 		return

@@ -8,8 +8,8 @@ import (
 )
 
 // memoryQueue is a bounded queue in memory: when full, the oldest batch that is
-// not being posted is dropped. Small batches that wait are joined, so that many
-// of them do not hold much more memory than their lines need.
+// not being posted is dropped. Small waiting batches are joined, so that many of them do not
+// use much more memory than their lines.
 type memoryQueue struct {
 	maxBytes  int
 	maxPoints int // of joined batches
@@ -38,7 +38,7 @@ func (q *memoryQueue) put(b *batch) {
 	for q.bytes+cap(b.buf) > q.maxBytes {
 		i := q.first()
 		if i >= len(q.list) {
-			break // the batch being posted and this one are always kept
+			break // always keeps the batch being posted and this one
 		}
 		old := q.list[i]
 		q.remove(i)
@@ -51,8 +51,8 @@ func (q *memoryQueue) put(b *batch) {
 	q.wake()
 }
 
-// join adds a batch to the last one of its kind that waits, if there is room.
-// One of the last two is of its kind when both kinds are in use.
+// join adds a batch to the last waiting batch of its kind, if there is room. When both kinds
+// are in use, one of the last two batches is of its kind.
 func (q *memoryQueue) join(b *batch) bool {
 	for i := len(q.list) - 1; i >= max(q.first(), len(q.list)-2); i-- {
 		to := q.list[i]
@@ -70,7 +70,7 @@ func (q *memoryQueue) join(b *batch) bool {
 	return false
 }
 
-// first is the place of the first batch that is not being posted.
+// first returns the index of the first batch that is not being posted.
 func (q *memoryQueue) first() int {
 	if q.busy {
 		return 1
@@ -78,7 +78,7 @@ func (q *memoryQueue) first() int {
 	return 0
 }
 
-// remove takes a batch out of the list; the caller holds mu.
+// remove removes a batch from the list; the caller holds mu.
 func (q *memoryQueue) remove(i int) {
 	b := q.list[i]
 	q.points -= b.points

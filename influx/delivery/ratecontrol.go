@@ -8,18 +8,18 @@ import (
 
 // How a rateControl changes.
 const (
-	leastPoints = 50  // points of a post are not made fewer because of trouble
+	leastPoints = 50  // trouble never reduces a post below so many points
 	growAfter   = 4   // quick answers before it grows
-	forgetAfter = 100 // posts that are stored before a 413 is forgotten by half
+	forgetAfter = 100 // stored posts until the bound set by a 413 is half forgotten
 	quickPart   = 30  // an answer within Timeout/30 is quick,
 	slowPart    = 6   // one after Timeout/6 is slow
 )
 
 // rateControl bounds the points of one request to a destination, and the requests
-// that post its backlog at the same time. Both bounds grow while the server
-// answers soon, the points first, and shrink when it is slow, overloaded or does
-// not answer. Fresh points have a request of their own, with the same bound of
-// points. A server that cannot be reached is not slow: the bounds stay.
+// that post its backlog at the same time. Both bounds grow while the server answers quickly,
+// the points first, and shrink when it is slow, overloaded or does not answer. Recent points
+// have their own request, with the same bound of points. A server that cannot be reached is not
+// slow: the bounds stay.
 type rateControl struct {
 	most, least int // bounds of points
 	mostPosts   int // bound of posts
@@ -27,16 +27,16 @@ type rateControl struct {
 
 	mu      sync.Mutex
 	points  int
-	ceiling int // of points, since the server said that so many were too large; 0: none
+	ceiling int // of points, since the server rejected so many as too large; 0: none
 	posts   int
 	good    int       // quick answers since the last change
 	stored  int       // posts since the last 413
-	shrunk  time.Time // posts from before then say nothing new
+	shrunk  time.Time // posts sent before then carry no new information
 	changed chan struct{}
 	closed  bool
 }
 
-// newRateControl begins with the most points and one request.
+// newRateControl starts with the maximum of points and one request.
 func newRateControl(most, mostPosts int, timeout time.Duration) *rateControl {
 	return &rateControl{most: most, least: min(most, leastPoints), mostPosts: max(mostPosts, 1), points: most, posts: 1,
 		quick: timeout / quickPart, slow: timeout / slowPart, changed: make(chan struct{})}
@@ -52,7 +52,7 @@ func (p *rateControl) now() (points, posts int) {
 	return p.points, p.posts
 }
 
-// took says that the server has stored a post.
+// took records that the server has stored a post.
 func (p *rateControl) took(points int, began time.Time, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,11 +64,11 @@ func (p *rateControl) took(points int, began time.Time, d time.Duration) {
 		limit = min(limit, p.ceiling)
 	}
 	switch {
-	case d > p.slow: // a quarter at least: it may be the way that is long, which no fewer points make shorter
+	case d > p.slow: // at least a quarter: the delay may be the network's, which fewer points do not shorten
 		p.shrink(began, max(p.points*3/4, min(p.points, p.most/4)), p.posts-1)
 	case d > p.quick:
 		p.good = 0
-	case points*2 >= limit: // one that was not half full does not show what a full one would take
+	case points*2 >= limit: // a post less than half full does not show how long a full one would take
 		if p.good++; p.good < growAfter {
 			return
 		}
@@ -83,15 +83,15 @@ func (p *rateControl) took(points int, began time.Time, d time.Duration) {
 	}
 }
 
-// trouble says that the server could not cope with a post: it was too much for
-// it, it broke, or it gave no answer in time.
+// trouble records that the server could not cope with a post: it was overloaded, failed, or did
+// not answer in time.
 func (p *rateControl) trouble(began time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shrink(began, p.points/2, p.posts/2)
 }
 
-// shrink is done once for all posts that were on their way at the same time.
+// shrink shrinks once for all posts that were in flight at the same time.
 func (p *rateControl) shrink(began time.Time, points, posts int) {
 	p.good = 0
 	if began.Before(p.shrunk) {
@@ -100,15 +100,15 @@ func (p *rateControl) shrink(began time.Time, points, posts int) {
 	p.points, p.posts, p.shrunk = max(points, p.least), max(posts, 1), time.Now()
 }
 
-// tooLarge says that the server takes no post of so many points.
+// tooLarge records that the server accepts no post of so many points.
 func (p *rateControl) tooLarge(points int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ceiling, p.stored, p.good = (points+1)/2, 0, 0
 }
 
-// enter waits until the nth request at the backlog, from 0, may be made. The
-// error is ctx's, or errDrained.
+// enter waits until the nth backlog request, counted from 0, may be made. The error is ctx's,
+// or errDrained.
 func (p *rateControl) enter(ctx context.Context, n int) error {
 	for {
 		p.mu.Lock()
@@ -128,7 +128,7 @@ func (p *rateControl) enter(ctx context.Context, n int) error {
 	}
 }
 
-// close ends those who wait in enter: nothing is left to post.
+// close ends the waits in enter: nothing is left to post.
 func (p *rateControl) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -16,8 +16,8 @@ const (
 	maxRejected  = 8 << 20
 )
 
-// rejects keeps the lines that the server refused for good, with its words, for
-// people: they can be changed and posted by hand.
+// rejects keeps the lines that the server refused permanently, with its error message, so that
+// a person can correct and post them by hand.
 type rejects struct {
 	path string
 	to   string // the destination's name
@@ -27,8 +27,8 @@ type rejects struct {
 	size int64
 }
 
-// write adds lines after a comment with the time, the destination, how many
-// points were refused and the server's words. The lines may be none if it is not known which.
+// write appends lines after a comment with the time, the destination, the number of refused
+// points and the server's message. There are no lines if it is not known which were refused.
 func (r *rejects) write(points int, said string, lines []byte) error {
 	if r == nil {
 		return nil
@@ -58,7 +58,7 @@ func (r *rejects) write(points int, said string, lines []byte) error {
 			return err
 		}
 		r.file, r.size = f, st.Size()
-		if r.size > maxRejected { // of an earlier process, just before it would have been renamed
+		if r.size > maxRejected { // left by an earlier process that ended just before the rename
 			r.size = maxRejected
 		}
 	}

@@ -12,17 +12,17 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// reply is what a server answered to a post of lines, as far as it matters.
-// InfluxDB 1.x, 2.x, 3 and what stands before them say the same things with
-// different statuses, so the words count more than the status.
+// reply is a server's answer to a post of lines. InfluxDB 1.x, 2.x, 3 and the proxies before
+// them report the same condition with different statuses, so the message counts more than the
+// status.
 type reply struct {
 	status int
-	text   string        // the server's words
-	said   string        // what is shown of them: without control characters, at most maxText bytes
+	text   string        // the server's message
+	said   string        // the message as shown: without control characters, at most maxText bytes
 	failed bool          // the body is JSON that names an error
 	after  time.Duration // Retry-After, 0: none
 	listed []refusedLine // the refused lines, where the server lists them
-	page   bool          // the body is HTML or such: of something that stands before the server
+	page   bool          // the body is HTML or the like: a proxy before the server sent it
 }
 
 // refusedLine is one of the lines that InfluxDB 3 lists as refused.
@@ -31,7 +31,7 @@ type refusedLine struct {
 	text   string
 }
 
-// readReply understands an answer.
+// readReply parses an answer.
 func readReply(status int, header http.Header, body []byte) reply {
 	r := reply{status: status}
 	if s, err := strconv.Atoi(header.Get("Retry-After")); err == nil && s > 0 {
@@ -54,7 +54,7 @@ func readReply(status int, header http.Header, body []byte) reply {
 				Number   int    `json:"line_number"`
 				Message  string `json:"error_message"`
 			}
-			_ = json.Unmarshal(item, &line) // in another form it is a refused line all the same
+			_ = json.Unmarshal(item, &line) // in another form it still means a refused line
 			r.listed = append(r.listed, refusedLine{line.Number, line.Original})
 			if len(r.listed) == 1 && line.Message != "" {
 				r.text += ": " + line.Message
@@ -67,8 +67,8 @@ func readReply(status int, header http.Header, body []byte) reply {
 	return r
 }
 
-// done is whether the server has stored all of the post: 204, or another
-// success whose body names no error and is no page of a proxy or a login.
+// done reports whether the server has stored the whole post: 204, or another success whose body
+// has no error and is not the page of a proxy or a login.
 func (r reply) done() bool {
 	if r.status < 200 || r.status >= 300 {
 		return false
@@ -80,9 +80,9 @@ func (r reply) speaksOfPart() bool { return strings.Contains(strings.ToLower(r.t
 
 var droppedN = regexp.MustCompile(`dropped=(\d+)`)
 
-// partial is whether the server has stored a part of the points, and how many
-// it has refused: -1 if it does not say. It must be sure: where another status
-// than those of refused lines comes with the words, only a number counts.
+// partial reports whether the server has stored some of the points, and how many it refused: -1
+// if it does not say. It must be sure: with any status other than those of refused lines, the
+// message counts only if it has a number.
 func (r reply) partial(points int) (refused int, ok bool) {
 	n, known := strings.Count(r.text, "unable to parse '"), false
 	for _, m := range droppedN.FindAllStringSubmatch(r.text, -1) {
@@ -103,23 +103,22 @@ func (r reply) partial(points int) (refused int, ok bool) {
 	return 0, false
 }
 
-// refusesLine is whether the server takes nothing of the post because of what
-// is in it.
+// refusesLine reports whether the server refused the whole post because of a line in it.
 func (r reply) refusesLine() bool {
 	return !r.page && !r.missing() && (r.status == http.StatusBadRequest || r.status == http.StatusUnprocessableEntity)
 }
 
-// gone is how servers say that a database, a retention policy or a bucket is
-// missing: with 404 or with 500.
+// gone matches the messages for a missing database, retention policy or bucket, which come with
+// 404 or 500.
 var gone = regexp.MustCompile(`(?i)\b(database|retention policy|bucket)\b[^\n]{0,100}\bnot found`)
 
-// missing is whether what the points go into is not there.
+// missing reports whether the database, retention policy or bucket does not exist.
 func (r reply) missing() bool {
 	return r.status == http.StatusNotFound || r.status >= 400 && gone.MatchString(r.text)
 }
 
-// overload is whether the answer is about the server's state, so that it says
-// nothing of the points.
+// overload reports whether the answer is about the server's state and says nothing about the
+// points.
 func (r reply) overload() bool {
 	switch r.status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -128,17 +127,17 @@ func (r reply) overload() bool {
 	return false
 }
 
-// suspects is whether the answer may be about the points, though it does not
-// say so: if it comes each time while others are stored.
+// suspects reports whether the answer may be about the points without saying so, which is the
+// case if it repeats while other posts are stored.
 func (r reply) suspects() bool {
 	return r.status >= 400 && !r.refusesLine() && !r.overload() && !r.missing() && !r.page && r.status != http.StatusUnauthorized
 }
 
-// err is the answer as an error.
+// err returns the answer as an error.
 func (r reply) err() error {
 	said := r.said
 	if r.page {
-		said = "the answer is not one of InfluxDB; is the URL right? " + said[:min(len(said), 200)]
+		said = "the answer is not InfluxDB's; is the URL right? " + said[:min(len(said), 200)]
 	}
 	return fmt.Errorf("%d %s: %s", r.status, http.StatusText(r.status), said)
 }

@@ -179,11 +179,11 @@ func TestSetup2(t *testing.T) {
 	}
 	retention("0s", 0)
 	retention("", 0)
-	if strings.Contains(log.String(), "deletes what is older") {
+	if strings.Contains(log.String(), "deletes older points") {
 		t.Errorf("nothing is deleted, and the log has a warning:\n%s", log.String())
 	}
 	retention("24h", 86400)
-	if !strings.Contains(log.String(), "the server deletes what is older") {
+	if !strings.Contains(log.String(), "the server deletes older points") {
 		t.Errorf("history is kept for a shorter time, and the log has:\n%s", log.String())
 	}
 	retention("", 86400)
@@ -249,7 +249,7 @@ func TestInfluxDB3IsNamed(t *testing.T) {
 		f.publish(influxtest.Numbered(0, 100))
 		f.until("stored", 30*time.Second, func(st Stats) bool { return st.Stored == 100 })
 		f.stop()
-		if got := log.String(); strings.Count(got, "InfluxDB 3, where ipfsmon makes no databases, no retention and no rollups") != 1 || !strings.Contains(got, "ipfsmon/history") {
+		if got := log.String(); strings.Count(got, "InfluxDB 3, where ipfsmon creates no databases, no retention and no rollups") != 1 || !strings.Contains(got, "ipfsmon/history") {
 			t.Errorf("v2=%v, log:\n%s", v2, got)
 		}
 	}

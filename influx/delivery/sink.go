@@ -21,8 +21,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
-// closeTimeout is how long Run continues after its last event to store what
-// waits.
+// closeTimeout is how long Run continues after its last event to store the waiting points.
 const closeTimeout = 5 * time.Second
 
 var errDrained = errors.New("influx: everything is delivered")
@@ -34,7 +33,7 @@ type Sink struct {
 	batcher batcher
 	to      destinations
 	lines   lines
-	unacked *unacked // in place of batcher and to if the destination is no server
+	unacked *unacked // replaces batcher and to if the destination is not a server
 
 	events atomic.Uint64
 	missed atomic.Uint64
@@ -43,8 +42,8 @@ type Sink struct {
 	taken atomic.Uint64 // points, of unacked
 }
 
-// encoder makes lines of events: an Encoder. It is for the sink's goroutine,
-// but for TagFull, which any may call.
+// encoder turns events into lines: an Encoder. Only the sink's goroutine uses it, except for
+// TagFull, which any goroutine may call.
 type encoder interface {
 	Prepare(*event.Event)
 	Append([schema.Kinds][]byte, *event.Event) ([schema.Kinds][]byte, [schema.Kinds]int)
@@ -52,8 +51,8 @@ type encoder interface {
 	TagFull(measurement, tag, value string)
 }
 
-// New makes a sink for the node of that name (the tag node). It does not
-// connect: an absent server is no error. Run does the work.
+// New creates a sink for the node with this name (the tag node). It does not connect: an absent
+// server is not an error. Run does the work.
 func New(cfg client.Config, node string) (*Sink, error) {
 	all, err := cfg.ResolveAll()
 	if err != nil {
@@ -90,13 +89,13 @@ func (s *Sink) forgotten() {
 		dir := filepath.Dir(segment)
 		name := strings.TrimPrefix(filepath.Base(dir), client.SpoolPrefix)
 		if !slices.ContainsFunc(s.set.Also, func(d client.Destination) bool { return d.Name == name }) {
-			s.set.Logger.Warn("influx: points wait for a destination that is not configured any more; remove the folder, or configure it again", "destination", name, "folder", dir)
+			s.set.Logger.Warn("influx: points are spooled for a destination that is no longer configured; remove the folder, or configure the destination again", "destination", name, "folder", dir)
 		}
 	}
 }
 
-// Close ends a sink that was never run; Run closes what it opened. It may be called
-// more than once.
+// Close closes a sink that was never run; Run closes its own resources. It may be called more
+// than once.
 func (s *Sink) Close() error {
 	for _, o := range s.to {
 		o.close()
@@ -108,9 +107,9 @@ func (s *Sink) Close() error {
 // measurement pipeline. It is called before Run.
 func (s *Sink) SetPipeline(read func() pipeline.Pipeline) { s.enc.SetPipeline(read) }
 
-// Run reads events until the bus is closed or ctx is done, then stores what it
-// has, for at most five seconds. The error reports how many points were left
-// over; they are counted as dropped. Run may be called once.
+// Run reads events until the bus is closed or ctx is done, then spends at most five seconds to
+// store what it holds. The error reports how many points remained; they are counted as dropped.
+// Run may be called once.
 func (s *Sink) Run(ctx context.Context, r *bus.Reader) error {
 	defer s.lines.each((*throttle.Loss).Flush)
 	if s.unacked != nil {
@@ -151,7 +150,7 @@ func (s *Sink) Run(ctx context.Context, r *bus.Reader) error {
 	return errors.Join(errs...)
 }
 
-// read encodes events until there are none.
+// read encodes events until the bus has none left.
 func (s *Sink) read(ctx context.Context, r *bus.Reader) {
 	buf := make([]*event.Event, 256)
 	for {
@@ -174,7 +173,7 @@ func (s *Sink) read(ctx context.Context, r *bus.Reader) {
 	}
 }
 
-// take encodes one event. A panic costs that event.
+// take encodes one event. A panic loses that event.
 func (s *Sink) take(now time.Time, ev *event.Event) {
 	defer s.guard.Recover("influx: encode an event")
 	s.enc.Prepare(ev)

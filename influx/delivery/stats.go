@@ -10,9 +10,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
-// Closing is what became of all points, in a sentence or one for each
-// destination, for the end of a command: stored, waiting and where, dropped,
-// rejected. It is true after Run has returned.
+// Closing returns the outcome of all points as text for the end of a command, one sentence for
+// each destination: stored, waiting and where, dropped, rejected. It is final after Run has
+// returned.
 func (st Stats) Closing() string {
 	var out []string
 	for _, d := range st.Destinations {
@@ -66,27 +66,26 @@ func (d DestinationStats) closing(missed uint64) string {
 	return text
 }
 
-// Stats is how a sink stands. Delivery is the sum over all destinations: a
-// point counts once for each that it goes to.
+// Stats is the state of a sink. Delivery is the sum over all destinations: a point counts once
+// for each destination.
 type Stats struct {
 	Events uint64 // events read from the bus
 	Missed uint64 // events that the bus dropped before they were read
-	Panics uint64 // events and batches left out because of a fault of our own
+	Panics uint64 // events and batches lost to a panic of our own
 	Delivery
 	Destinations []DestinationStats // the first one first; never empty
 }
 
-// DestinationStats is how one destination stands.
+// DestinationStats is the state of one destination.
 type DestinationStats struct {
 	Name string
 	URL  string // without credentials
-	// SpoolDir is the folder where points wait that the server has not taken; ""
-	// if there is none.
+	// SpoolDir is the folder of points that the server has not accepted; "" if there is none.
 	SpoolDir string
 	Delivery
 }
 
-// Delivery is what became of the points of a destination, or of all.
+// Delivery counts the outcomes of the points of one destination, or of all.
 type Delivery = pipeline.Delivery
 
 // Stats returns the counters of the sink. It may be called from any goroutine.

@@ -14,11 +14,11 @@ import (
 // tagValue is a value of a tag of a measurement.
 type tagValue struct{ measurement, tag, value string }
 
-// fullTag is how InfluxDB 1.x says that it takes no more values of a tag; the
-// three texts are quoted as Go does (tsdb/index/inmem).
+// fullTag matches the message of InfluxDB 1.x that it accepts no more values of a tag; its
+// three texts are quoted as in Go (tsdb/index/inmem).
 var fullTag = regexp.MustCompile(`max-values-per-tag limit exceeded \(\d+/\d+\): measurement=("(?:[^"\\]|\\.)*") tag=("(?:[^"\\]|\\.)*") value=("(?:[^"\\]|\\.)*")`)
 
-// parseFull reads which value a server refused.
+// parseFull returns the value that a server refused.
 func parseFull(said string) (v tagValue, ok bool) {
 	m := fullTag.FindStringSubmatch(said)
 	if m == nil {
@@ -33,8 +33,8 @@ func parseFull(said string) (v tagValue, ok bool) {
 	return v, true
 }
 
-// tagCap are the values that one server has refused. They are remembered
-// because there may be more lines with them in the queue.
+// tagCap holds the values that one server has refused. They are remembered because the queue
+// may hold more lines with them.
 type tagCap struct {
 	tell func(tagValue) // to the encoder
 
@@ -42,8 +42,8 @@ type tagCap struct {
 	values map[tagValue]bool
 }
 
-// add notes a value. It reports whether that can help: the value is one of an
-// open tag, and not others itself.
+// add remembers a value. It reports whether replacing it can help: it belongs to an open tag
+// and is not "others" itself.
 func (f *tagCap) add(v tagValue) bool {
 	if v.value == schema.Others || !schema.OpenTag(v.measurement, v.tag) {
 		return false
@@ -60,10 +60,10 @@ func (f *tagCap) add(v tagValue) bool {
 	return true
 }
 
-// regroup returns the lines with each refused value replaced by others, and how
-// many those are; the very lines if there is none. A line that is changed gets
-// a time of its own, up to a tenth of a second later and always the same for
-// the same line, because there may be one with others at its time already.
+// regroup returns the lines with each refused value replaced by "others", and the number of
+// changed lines; without a change it returns lines itself. A changed line gets a different
+// time, up to a tenth of a second later and always the same for the same line, because a line
+// with "others" may exist at its time already.
 func (f *tagCap) regroup(lines []byte) ([]byte, int) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -87,7 +87,7 @@ func (f *tagCap) regroup(lines []byte) ([]byte, int) {
 	return append(out, lines[kept:]...), n
 }
 
-// line returns the line with its refused value replaced, or nil if it has none.
+// line returns the line with its refused value replaced, or nil if it has no refused value.
 func (f *tagCap) line(line []byte) []byte {
 	key := line[:unescaped(line, ' ')]
 	fields := bytes.LastIndexByte(line, ' ')
@@ -103,7 +103,7 @@ func (f *tagCap) line(line []byte) []byte {
 		}
 		stamp, err := strconv.ParseInt(strings.TrimSuffix(string(line[fields+1:]), "\n"), 10, 64)
 		if err != nil {
-			return nil // no line of ours
+			return nil // not a line of ours
 		}
 		h := fnv.New64a()
 		h.Write([]byte(v.value)) // never fails
@@ -117,8 +117,8 @@ func (f *tagCap) line(line []byte) []byte {
 
 var tagUnescaper = strings.NewReplacer(`\,`, ",", `\=`, "=", `\ `, " ")
 
-// unescaped returns where the first such byte is that has no backslash before it,
-// or the length.
+// unescaped returns the index of the first such byte without a backslash before it, or the
+// length.
 func unescaped(b []byte, c byte) int {
 	for i := range b {
 		if b[i] == c && (i == 0 || b[i-1] != '\\') {

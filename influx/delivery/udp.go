@@ -11,8 +11,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// datagrams sends lines in UDP datagrams, whole lines only, and no more points
-// a second than its rate.
+// datagrams sends whole lines in UDP datagrams, and no more points per second than its rate.
 type datagrams struct {
 	p      *unacked
 	rate   float64 // points a second
@@ -40,8 +39,8 @@ func (d *datagrams) write(ctx context.Context, kind schema.Kind, lines []byte) {
 	}
 }
 
-// pace waits until so many points may be sent. Waits shorter than a timer can
-// measure are put together.
+// pace waits until so many points may be sent. Waits shorter than a timer's resolution are
+// accumulated.
 func (d *datagrams) pace(ctx context.Context, points int) {
 	now := time.Now()
 	if d.free.Before(now) {
@@ -78,8 +77,8 @@ func (d *datagrams) send(kind schema.Kind) {
 		d.conn[kind] = conn
 	}
 	if _, err := d.conn[kind].Write(d.buf[kind]); err != nil {
-		// An answer to an earlier datagram: nobody listens there. A name may
-		// have a new address by now.
+		// The answer to an earlier datagram: nobody listens there. The name may have a new
+		// address by now.
 		if errors.Is(err, syscall.ECONNREFUSED) && d.p.failing.Load() {
 			d.conn[kind].Close()
 			d.conn[kind], d.err, d.retry = nil, err, time.Now().Add(reopenEvery)

@@ -18,21 +18,21 @@ import (
 // maxDatagram keeps a datagram within one packet of Ethernet.
 const maxDatagram = 1400
 
-// reopenEvery is how soon a destination that failed is opened again.
+// reopenEvery is how soon a failed destination is reopened.
 const reopenEvery = time.Second
 
-// outlet is a destination that does not answer: whether the points arrived is
-// not known. It is for one goroutine.
+// outlet is a destination that does not acknowledge: whether points arrived is unknown. It is
+// for one goroutine.
 type outlet interface {
-	// write takes whole lines of a kind; some may wait for flush. It may block.
+	// write writes whole lines of a kind; some may be buffered until flush. It may block.
 	write(ctx context.Context, kind schema.Kind, lines []byte)
 	flush()
 	close()
 }
 
-// unacked is the way of the points to an outlet: without batches, queue or
-// second try. What the outlet cannot take is dropped and counted; while it
-// blocks, the bus drops what is oldest and that is counted as missed.
+// unacked sends points to an outlet without batches, a queue or retries. Points that the outlet
+// cannot take are dropped and counted; while it blocks, the bus drops its oldest events, which
+// are counted as missed.
 type unacked struct {
 	set   *client.Settings
 	lines *lines
@@ -72,13 +72,13 @@ func (p *unacked) lost(points int, err error) {
 	p.dropped.Add(uint64(points))
 	p.last.Store(&failure{err.Error(), time.Now()})
 	p.failing.Store(true)
-	p.lines.unwritten.Warn(p.set.Logger, "influx: points dropped, the destination does not take them", "points", points, "url", p.set.Base.Redacted(), "err", err)
+	p.lines.unwritten.Warn(p.set.Logger, "influx: points dropped, the destination does not accept them", "points", points, "url", p.set.Base.Redacted(), "err", err)
 }
 
 // runUnacked is Run for an outlet.
 func (s *Sink) runUnacked(ctx context.Context, r *bus.Reader) error {
 	done := make(chan struct{})
-	go func() { // ends with the bus or ctx; one that hangs in a pipe ends with the process
+	go func() { // ends with the bus or ctx; a write that hangs in a pipe ends with the process
 		defer close(done)
 		s.feed(ctx, r)
 	}()
@@ -92,7 +92,7 @@ func (s *Sink) runUnacked(ctx context.Context, r *bus.Reader) error {
 		return nil
 	case <-time.After(closeTimeout):
 		s.unacked.over.Store(true)
-		return fmt.Errorf("influx: %s took nothing for %v at the end", s.set.Base.Redacted(), closeTimeout)
+		return fmt.Errorf("influx: %s accepted nothing for %v at the end", s.set.Base.Redacted(), closeTimeout)
 	}
 }
 
@@ -136,7 +136,7 @@ func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
 	}
 }
 
-// takeUnacked encodes one event. A panic costs that event.
+// takeUnacked encodes one event. A panic loses that event.
 func (s *Sink) takeUnacked(bufs [schema.Kinds][]byte, ev *event.Event) (out [schema.Kinds][]byte) {
 	out = bufs
 	defer func() {

@@ -229,7 +229,7 @@ func TestStdoutDestination(t *testing.T) {
 
 func TestPlainCannotBeAsked(t *testing.T) {
 	for _, u := range []string{"stdout:", "file:///tmp/x", "udp://127.0.0.1:8089"} {
-		if _, err := client.New(client.Config{URL: u}); err == nil || !strings.Contains(err.Error(), "cannot be asked") {
+		if _, err := client.New(client.Config{URL: u}); err == nil || !strings.Contains(err.Error(), "cannot be queried") {
 			t.Errorf("%s: %v", u, err)
 		}
 		if err := client.Setup(t.Context(), client.Config{URL: u}); err != nil {

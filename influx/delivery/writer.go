@@ -18,8 +18,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 )
 
-// Bounds of waiting between tries. A server on this machine is tried again
-// soon: it is ours, and back within seconds.
+// Bounds of the wait between retries. A server on this machine is retried sooner: it is ours,
+// and back within seconds.
 const (
 	firstBackoff    = 500 * time.Millisecond
 	maxBackoff      = time.Minute
@@ -27,7 +27,7 @@ const (
 	maxRetryAfter   = 10 * time.Minute
 )
 
-// writer posts batches, one at a time, and tries each until it is settled.
+// writer posts batches, one at a time, and retries each until it is settled.
 type writer struct {
 	set    *client.Settings
 	server *client.Client
@@ -49,7 +49,7 @@ type writer struct {
 	stored   atomic.Uint64
 	rejected atomic.Uint64
 	expired  atomic.Uint64 // of rejected: older than the server keeps
-	others   atomic.Uint64 // stored as others, because their tag is full
+	others   atomic.Uint64 // stored as "others", because their tag is full
 	partly   atomic.Int64  // points of the batches in work that are stored or rejected
 
 	mu      sync.Mutex
@@ -58,12 +58,12 @@ type writer struct {
 	lastAt  time.Time
 }
 
-// site is what the writers of one destination know of it together.
+// site is the state that the writers of one destination share.
 type site struct {
 	taken [schema.Kinds]atomic.Uint64 // posts of which something was stored
 
 	mu    sync.Mutex
-	ready bool  // set up, or not allowed to
+	ready bool  // set up, or no right to
 	hint  error // why it could not be set up
 }
 
@@ -71,12 +71,12 @@ type site struct {
 type part struct {
 	lines  []byte
 	points int
-	pair   int  // this and another part were one that has a line the server refuses; 0: no
+	pair   int  // this and another part were one, with a line that the server refuses; 0: no
 	bad    bool // the line must be in this one, since the other was stored
 
-	failed  bool   // the server has refused it with an answer that may be about itself
+	failed  bool   // the server has refused it with an answer that may be about the server itself
 	seen    uint64 // posts of its kind that were stored until then
-	strikes int    // how often that came though others were stored in between
+	strikes int    // refusals although others were stored in between
 }
 
 // job is a batch in work.
@@ -89,12 +89,12 @@ type job struct {
 	due    time.Time
 }
 
-// errAside says that a job failed several times while the server answers: it is
-// to be tried again after another one.
+// errAside means that a job failed several times while the server answers: retry it after
+// another one.
 var errAside = errors.New("influx: another batch goes first")
 
-// asideAfter is how many answers in a row may settle nothing of a job before
-// another one goes first.
+// asideAfter is how many answers in a row may settle nothing of a job before another job goes
+// first.
 const asideAfter = 3
 
 func newWriter(set *client.Settings) *writer {
@@ -106,10 +106,10 @@ func newWriter(set *client.Settings) *writer {
 		rate: newRateControl(set.BatchSize, 1, set.RequestTimeout)}
 }
 
-// hurry makes waits short: the end is near.
+// hurry shortens waits for the shutdown.
 func (w *writer) hurry() { w.once.Do(func() { close(w.ending) }) }
 
-// settled is how many points of the batches in work are stored or rejected.
+// settled returns how many points of the batches in work are stored or rejected.
 func (w *writer) settled() int { return int(w.partly.Load()) }
 
 func (w *writer) state() (failing bool, last string, at time.Time) {
@@ -122,7 +122,7 @@ func (w *writer) failed(err error) {
 	w.mu.Lock()
 	w.failing, w.last, w.lastAt = true, err.Error(), time.Now()
 	w.mu.Unlock()
-	w.lines.failing.Warn(w.set.Logger, "influx: the server does not take points, retrying", "url", w.set.Base.Redacted(), "err", err)
+	w.lines.failing.Warn(w.set.Logger, "influx: the server does not accept points, retrying", "url", w.set.Base.Redacted(), "err", err)
 }
 
 func (w *writer) worked() {
@@ -170,8 +170,8 @@ func (w *writer) deliver(ctx context.Context, j *job) error {
 	return nil
 }
 
-// prepare sets the server up, if that is wanted and no other writer has done
-// so. Its error is one to try again after.
+// prepare sets the server up, if configured and no other writer has done so. Its error is a
+// RetryError.
 func (w *writer) prepare(ctx context.Context) error {
 	s := w.site
 	s.mu.Lock()
@@ -184,15 +184,14 @@ func (w *writer) prepare(ctx context.Context) error {
 		if client.RetryAfter(err) >= 0 {
 			return err
 		}
-		// Not allowed to, or refused for good: it may be there all the same.
+		// No right to, or refused permanently: it may exist already.
 		s.hint = err
 	}
 	s.ready = true
 	return nil
 }
 
-// unready has the server set up again before the next post, and reports why it
-// was not the last time.
+// unready makes the next post set the server up again, and returns why the last set-up failed.
 func (s *site) unready() (hint error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,7 +199,7 @@ func (s *site) unready() (hint error) {
 	return s.hint
 }
 
-// wait sleeps before the next try, and no less than the server asked for.
+// wait sleeps before the next retry, at least as long as the server asked for.
 func (w *writer) wait(ctx context.Context, least time.Duration) error {
 	d := max(w.waits.Next(), least)
 	ending := w.ending
@@ -248,7 +247,7 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 		}
 	case r.status == 400 && w.regroup(&p, r.text):
 		w.worked()
-		w.again(p) // what is stored twice is one point
+		w.again(p) // a point stored twice is one point
 	case partial:
 		w.settlePart(p, n, r)
 	case p.points <= 1 && (r.refusesLine() || r.status == 413):
@@ -265,7 +264,7 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 	default:
 		if r.status == 401 || r.status == 403 {
 			w.set.ReadSecrets()
-			w.site.unready() // other credentials may have the right to create
+			w.site.unready() // new credentials may have the right to create
 		}
 		if (r.overload() || r.status >= 500) && p.strikes == 0 && !r.missing() {
 			w.rate.trouble(began)
@@ -284,19 +283,19 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 	return nil
 }
 
-// again has a part posted next.
+// again makes a part the next to be posted.
 func (w *writer) again(p part) { w.job.todo = append(w.job.todo, p) }
 
-// When a part is suspected: each strike is an answer that refuses it, though
-// others of its kind were stored since the answer before.
+// Limits of strikes against a part. A strike is an answer that refuses it although others of
+// its kind were stored since the previous answer.
 const (
 	strikesToHalve  = 2
 	strikesToReject = 10 // of a single line
 )
 
-// suspect counts the strikes against a part that the server refused with an
-// answer which may be about the server as well. A part with too many is cut in
-// two, a line with too many is rejected; then it returns true.
+// suspect counts the strikes against a part that the server refused with an answer that may be
+// about the server itself. With too many, a part is cut in two and a single line is rejected;
+// then it returns true.
 func (w *writer) suspect(p *part, kind schema.Kind, r reply) bool {
 	taken := w.site.taken[kind].Load()
 	if p.failed && p.seen != taken {
@@ -315,12 +314,12 @@ func (w *writer) suspect(p *part, kind schema.Kind, r reply) bool {
 	return true
 }
 
-// settlePart settles a part of which the server has refused so many points, -1
-// if it does not say how many, and stored the others. Where it lists the refused
-// lines they are kept; else they are sought out, if that is worth it.
+// settlePart settles a part of which the server refused so many points (-1: unknown) and stored
+// the others. If the server lists the refused lines they are kept; else they are searched for,
+// if there are few enough.
 func (w *writer) settlePart(p part, refused int, r reply) {
 	if refused < 0 && p.points > 1 {
-		w.halve(p, true) // what is stored twice is one point
+		w.halve(p, true) // a point stored twice is one point
 		w.worked()
 		return
 	}
@@ -345,8 +344,8 @@ func (w *writer) settlePart(p part, refused int, r reply) {
 	w.settle(p, refused, r.said, lines)
 }
 
-// pick returns the lines that a server has listed as refused, or nil if it did
-// not list each of so many by its number and text.
+// pick returns the lines that a server listed as refused, or nil if it did not list all of them
+// by number and text.
 func pick(lines []byte, listed []refusedLine, refused int) (out []byte) {
 	if len(listed) != refused {
 		return nil
@@ -363,14 +362,14 @@ func pick(lines []byte, listed []refusedLine, refused int) (out []byte) {
 	return out
 }
 
-// regroup makes others of a value that the server takes no more of, if that is
-// what it said, and says whether the part is to be posted again.
+// regroup replaces a tag value by "others" if the server refused it as one too many, and
+// reports whether to post the part again.
 func (w *writer) regroup(p *part, said string) bool {
 	v, ok := parseFull(said)
 	if !ok {
 		return false
 	}
-	w.lines.tagFull.Warn(w.set.Logger, "influx: the server takes no more values of a tag; new ones are stored as others", "answer", client.PlainText(said))
+	w.lines.tagFull.Warn(w.set.Logger, "influx: the server accepts no more values of a tag; new ones are stored as others", "answer", client.PlainText(said))
 	if !w.full.add(v) {
 		return false
 	}
@@ -380,13 +379,13 @@ func (w *writer) regroup(p *part, said string) bool {
 	return n > 0
 }
 
-// maxSought is how many refused lines of a batch are sought out for the file of
-// rejected lines when the server has stored the others. Of more, its words must
-// do: each costs some twenty requests.
+// maxSought is how many refused lines of a batch are searched for, to put them into the file of
+// rejected lines, when the server has stored the others. With more, the file has only the
+// server's message: each line costs about twenty requests.
 const maxSought = 8
 
-// halve cuts a part in two for the next rounds. They are a pair if one of them
-// must have a line that the server refuses.
+// halve cuts a part in two for the next rounds. The halves are a pair if one of them must have
+// a line that the server refuses.
 func (w *writer) halve(p part, pair bool) {
 	a, b := p.split()
 	for _, half := range []*part{&a, &b} {
@@ -399,8 +398,8 @@ func (w *writer) halve(p part, pair bool) {
 	w.job.todo = append(w.job.todo, b, a)
 }
 
-// settle says that a part is stored but for the refused points, whose lines
-// are given if they are known.
+// settle records that a part is stored except for the refused points; lines are theirs, if
+// known.
 func (w *writer) settle(p part, refused int, said string, lines []byte) {
 	w.worked()
 	w.stored.Add(uint64(p.points - refused))
@@ -414,12 +413,12 @@ func (w *writer) settle(p part, refused int, said string, lines []byte) {
 	w.last, w.lastAt = said, time.Now()
 	w.mu.Unlock()
 	if err := w.rejects.write(refused, said, lines); err != nil {
-		w.lines.unkept.Warn(w.set.Logger, "influx: rejected points cannot be kept in "+rejectedName, "err", err)
+		w.lines.unkept.Warn(w.set.Logger, "influx: cannot keep rejected points in "+rejectedName, "err", err)
 	}
 	w.lines.rejected.Warn(w.set.Logger, "influx: the server rejected points", "points", refused, "answer", said)
 }
 
-// split cuts the lines in two halves.
+// split cuts the lines into two halves.
 func (p part) split() (a, b part) {
 	at, half := 0, p.points/2
 	for range half {
@@ -428,7 +427,7 @@ func (p part) split() (a, b part) {
 	return part{lines: p.lines[:at], points: half}, part{lines: p.lines[at:], points: p.points - half}
 }
 
-// send makes one write request.
+// send sends one write request.
 func (w *writer) send(ctx context.Context, kind schema.Kind, lines []byte) (reply, error) {
 	body := lines
 	if w.set.Compress {

@@ -15,10 +15,9 @@ import (
 	"github.com/influxdata/influxql"
 )
 
-// The users that a store has from its first start on. A password is 128 bits
-// or more of chance, in a file beside the data that only its owner can read;
-// the file is what counts: who wants another password changes it there and
-// starts the store again.
+// The users that a store has from its first start. A password has at least 128 random bits and
+// is in a file beside the data that only its owner can read. The file is authoritative: to
+// change a password, edit the file and restart the store.
 const (
 	// MonitorUser may do everything: the monitor, ipfsmon query, backups.
 	MonitorUser = "monitor"
@@ -26,17 +25,17 @@ const (
 	ReaderUser = "reader"
 )
 
-// minPassword is the shortest password that is taken from a file.
+// minPassword is the shortest password accepted from a file.
 const minPassword = 16
 
-// PasswordFile is where a data folder's store keeps the password of a user.
+// PasswordFile returns the path of the file with a user's password in a data folder's store.
 func PasswordFile(data, user string) string { return passwordFile(StoreDir(data), user) }
 
 func passwordFile(dir, user string) string { return filepath.Join(dir, user+".password") }
 
-// Login returns who to be for everything in a data folder's store: a user and the
-// file with its password. Both are empty where there is none, as in a store that
-// was last run by a version without passwords.
+// Login returns the user with all rights in a data folder's store and the file with its
+// password. Both are empty if there is none, as in a store last run by a version without
+// passwords.
 func Login(data string) (user, file string) {
 	file = PasswordFile(data, MonitorUser)
 	if _, err := os.Stat(file); err != nil {
@@ -45,7 +44,7 @@ func Login(data string) (user, file string) {
 	return MonitorUser, file
 }
 
-// password reads a user's password, or makes one.
+// password reads a user's password, or creates one.
 func password(dir, user string) (string, error) {
 	path := passwordFile(dir, user)
 	b, err := os.ReadFile(path)
@@ -53,9 +52,9 @@ func password(dir, user string) (string, error) {
 		return "", fmt.Errorf("password of %s: %w", user, err)
 	}
 	if p := strings.TrimSpace(string(b)); len(p) >= minPassword {
-		return p, os.Chmod(path, 0o600) // whoever made it
+		return p, os.Chmod(path, 0o600) // whoever created it
 	}
-	// Whole or not at all: a half one would be another password.
+	// Written atomically: a truncated file would be another password.
 	p := rand.Text()
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -76,7 +75,7 @@ func password(dir, user string) (string, error) {
 	return p, nil
 }
 
-// accounts gives the store its users, with the passwords in its folder.
+// accounts creates the store's users, with the passwords in its folder.
 func accounts(m *meta.Client, dir string) error {
 	for _, user := range []string{MonitorUser, ReaderUser} {
 		p, err := password(dir, user)
@@ -91,7 +90,7 @@ func accounts(m *meta.Client, dir string) error {
 		case err == nil:
 		case errors.Is(err, meta.ErrUserNotFound):
 			_, err = m.CreateUser(user, p, admin)
-		default: // another password: that of a backup, or the file was changed
+		default: // another password: from a backup, or the file was changed
 			err = m.UpdateUser(user, p)
 		}
 		if err == nil {
@@ -104,15 +103,15 @@ func accounts(m *meta.Client, dir string) error {
 	return nil
 }
 
-// keepReader lets ReaderUser read every database, those too that are made
-// later, until ctx is done.
+// keepReader grants ReaderUser the right to read every database, including those created later,
+// until ctx is done.
 func keepReader(ctx context.Context, m *meta.Client, log *slog.Logger) {
 	for {
 		changed := m.WaitForDataChanged()
 		for _, db := range m.Databases() {
 			has, err := m.UserPrivilege(ReaderUser, db.Name)
 			if errors.Is(err, meta.ErrUserNotFound) {
-				break // somebody took the user away
+				break // somebody removed the user
 			}
 			if err == nil && (has == nil || *has == influxql.NoPrivileges) {
 				err = m.SetPrivilege(ReaderUser, db.Name, influxql.ReadPrivilege)
@@ -129,20 +128,20 @@ func keepReader(ctx context.Context, m *meta.Client, log *slog.Logger) {
 	}
 }
 
-// paths says who may ask for what the server has; what is not here is not
-// found, whatever a later InfluxDB serves.
-var paths = map[string]bool{ // whether it is for an administrator alone
+// paths lists the endpoints and who may use them; any other path is not found, even if a later
+// InfluxDB serves it.
+var paths = map[string]bool{ // true: for an administrator only
 	"/ping": false, "/health": false, "/status": false, // these answer anyone
-	"/query": false, "/api/v2/query": false, // InfluxDB asks for a user, and what it reads is judged by readsOnly and fluxController
-	"/write": false, "/api/v2/write": false, // InfluxDB asks for a user with the right to write
-	// InfluxDB's handler asks nobody, or not for a right to read.
+	"/query": false, "/api/v2/query": false, // InfluxDB requires a user; readsOnly and fluxController limit what it may do
+	"/write": false, "/api/v2/write": false, // InfluxDB requires a user with the right to write
+	// InfluxDB's handler requires no user, or no right to read.
 	"/api/v1/prom/read": true, "/api/v1/prom/write": true,
 	"/metrics": true, "/debug/vars": true, "/debug/requests": true,
 	backupPath: true,
 }
 
-// closed keeps everyone from what paths does not have, and all but
-// administrators from what is theirs.
+// closed rejects requests for anything that is not in paths, and requests of others for what is
+// for administrators.
 func closed(next http.Handler, m *meta.Client) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		admin, found := paths[r.URL.Path]

@@ -18,18 +18,18 @@ import (
 )
 
 // A backup is a ZIP file: meta/meta.db with the databases, policies and shards,
-// and data/DATABASE/POLICY/SHARD/ with the data of each shard. Its index is not
-// in it: InfluxDB makes that again from the data.
+// and data/DATABASE/POLICY/SHARD/ with the data of each shard. The index is not in it: InfluxDB
+// rebuilds it from the data.
 const (
 	backupPath = "/ipfsmon/backup"
 	metaName   = "meta/meta.db"
 )
 
-// backupName is what the files in a backup are called, and nothing else is.
+// backupName matches the names of all files in a backup.
 var backupName = regexp.MustCompile(`^data/[^/\\]+/[^/\\]+/[0-9]+/[^/\\]+\.(tsm|tombstone)$`)
 
-// writeBackup writes a backup of a running engine: of each shard all that was
-// answered for when its turn came.
+// writeBackup writes a backup of a running engine. Each shard is included with all writes
+// acknowledged when its turn came.
 func writeBackup(ctx context.Context, s *run.Server, w io.Writer) error {
 	z := zip.NewWriter(w)
 	data, err := s.MetaClient.MarshalBinary()
@@ -61,10 +61,9 @@ func writeBackup(ctx context.Context, s *run.Server, w io.Writer) error {
 func backupShard(s *run.Server, id uint64, put func(string, io.Reader) error) error {
 	where, err := s.TSDBStore.ShardRelativePath(id)
 	if err != nil {
-		return nil // it is gone: history that expired meanwhile
+		return nil // the shard is gone: history that expired meanwhile
 	}
-	// What is in memory is written to a file first; while that goes on for
-	// another reason it cannot be begun again.
+	// The cache is written to a file first; that fails while another snapshot is in progress.
 	var dir string
 	for tries := 0; ; tries++ {
 		if dir, err = s.TSDBStore.CreateShardSnapshot(id, false); err == nil {
@@ -101,8 +100,8 @@ func backupShard(s *run.Server, id uint64, put func(string, io.Reader) error) er
 	return nil
 }
 
-// serveBackup answers a POST to backupPath with a backup. closed asks for an
-// administrator before it.
+// serveBackup answers a POST to backupPath with a backup. closed has checked that an
+// administrator asks.
 func serveBackup(next http.Handler, s *run.Server) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != backupPath {
@@ -110,24 +109,24 @@ func serveBackup(next http.Handler, s *run.Server) http.Handler {
 			return
 		}
 		if r.Method != http.MethodPost {
-			http.Error(w, "only POST is allowed", http.StatusMethodNotAllowed)
+			http.Error(w, "want POST", http.StatusMethodNotAllowed)
 			return
 		}
 		w.Header().Set("Content-Type", "application/zip")
 		if err := writeBackup(r.Context(), s, w); err != nil {
 			s.Logger.Error("backup: " + err.Error())
-			panic(http.ErrAbortHandler) // the reader sees that it is not whole
+			panic(http.ErrAbortHandler) // so that the reader sees a truncated answer
 		}
 	})
 }
 
-// Backup writes a backup of a data folder's store into a file, which must not
-// be there, or into a new file in a folder, and returns the file's name and size.
-// The store may be running; own is as in OpenStore. A backup that could not be finished leaves no file.
+// Backup writes a backup of a data folder's store into a file, which must not exist, or into a
+// new file in a folder, and returns the file's name and size. The store may be running; own is
+// as in OpenStore. An unfinished backup leaves no file.
 func Backup(ctx context.Context, data, to string, own []string) (name string, size int64, err error) {
 	if info, err := os.Stat(to); err == nil {
 		if !info.IsDir() {
-			return "", 0, fmt.Errorf("store: backup: %s is there already; give another name, or a folder", to)
+			return "", 0, fmt.Errorf("store: backup: %s exists already; want another name, or a folder", to)
 		}
 		to = filepath.Join(to, "ipfsmon-"+time.Now().UTC().Format("20060102T150405Z")+".zip")
 	}
@@ -167,7 +166,7 @@ func Backup(ctx context.Context, data, to string, own []string) (name string, si
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Link(part, to) // fails if somebody was quicker, unlike Rename
+		err = os.Link(part, to) // fails if the file exists by now, unlike Rename
 	}
 	err = errors.Join(err, os.Remove(part))
 	if err != nil {
@@ -176,16 +175,16 @@ func Backup(ctx context.Context, data, to string, own []string) (name string, si
 	return to, size, nil
 }
 
-// Restore makes the store of a data folder that has none out of a backup. A
-// backup that is damaged or cut off makes none.
+// Restore creates the store of a data folder, which must have none, from a backup. A damaged or
+// truncated backup creates no store.
 func Restore(ctx context.Context, data, from string) error {
 	dir := StoreDir(data)
 	if IsStore(dir) {
-		return fmt.Errorf("store: restore: there is a store in %s; move it away, or name another folder", data)
+		return fmt.Errorf("store: restore: %s has a store already; move it away, or name another folder", data)
 	}
 	z, err := zip.OpenReader(from)
 	if err != nil {
-		return fmt.Errorf("store: restore: read %s: %w; it is no backup or not a whole one", from, err)
+		return fmt.Errorf("store: restore: read %s: %w; it is not a backup or not a complete one", from, err)
 	}
 	defer z.Close()
 	if err := os.MkdirAll(data, 0o700); err != nil {
@@ -210,14 +209,14 @@ func Restore(ctx context.Context, data, from string) error {
 		}
 	}
 	if !meta {
-		return fmt.Errorf("store: restore: %s has no %s, so it is no backup", from, metaName)
+		return fmt.Errorf("store: restore: %s has no %s, so it is not a backup", from, metaName)
 	}
-	// What a start that failed has left is no store and goes; anything else is kept.
+	// Remnants of a failed start are not a store and are removed; anything else is kept.
 	for _, name := range []string{lockFile, addressFile} {
-		_ = os.Remove(filepath.Join(dir, name)) // what is not gone stops the next step
+		_ = os.Remove(filepath.Join(dir, name)) // anything left makes the next step fail
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("store: restore: %s is no store, and not empty: %w; move it away, or name another folder", dir, err)
+		return fmt.Errorf("store: restore: %s is not a store, and not empty: %w; move it away, or name another folder", dir, err)
 	}
 	if err := os.Rename(part, dir); err != nil {
 		return fmt.Errorf("store: restore: %w", err)
@@ -225,8 +224,8 @@ func Restore(ctx context.Context, data, from string) error {
 	return nil
 }
 
-// unpack writes a file of a backup, and beside a shard's data the empty folder
-// that tells InfluxDB to make its index on disk.
+// unpack writes a file of a backup, and beside a shard's data the empty folder that makes
+// InfluxDB build its index on disk.
 func unpack(f *zip.File, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err

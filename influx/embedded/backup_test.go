@@ -128,10 +128,10 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 
 	// Neither over a store nor over a file.
-	if err := embedded.Restore(t.Context(), again, name); err == nil || !strings.Contains(err.Error(), "there is a store") {
+	if err := embedded.Restore(t.Context(), again, name); err == nil || !strings.Contains(err.Error(), "has a store already") {
 		t.Errorf("over a store: %v", err)
 	}
-	if _, _, err := embedded.Backup(t.Context(), data, name, nil); err == nil || !strings.Contains(err.Error(), "there already") {
+	if _, _, err := embedded.Backup(t.Context(), data, name, nil); err == nil || !strings.Contains(err.Error(), "exists already") {
 		t.Errorf("over a file: %v", err)
 	}
 	// A stopped store is backed up too.

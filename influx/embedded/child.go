@@ -28,35 +28,34 @@ const (
 	childStopTimeout  = 5 * time.Second // between SIGTERM and SIGKILL
 	childBackoff      = 250 * time.Millisecond
 	childMaxBackoff   = 10 * time.Second
-	childSteady       = time.Minute // a life as long as this resets the back-off
+	childSteady       = time.Minute // running for so long resets the back-off
 
-	// A store that does not answer for hungAfter, to hungMisses requests or more in
-	// a row, is ended and started again. pulseEvery is between two requests,
-	// pulseTimeout how long each may take.
+	// A store that does not answer for hungAfter, and at least hungMisses requests in a row, is
+	// killed and restarted. pulseEvery is the interval between two requests, pulseTimeout the
+	// timeout of each.
 	hungAfter    = 30 * time.Second
 	hungMisses   = 3
 	pulseEvery   = 2 * time.Second
 	pulseTimeout = 10 * time.Second
-	// A store that says that it is stuck is started again too. If it is stuck
-	// again it is left as it is for stuckWait first, then twice as long, up to
-	// stuckMaxWait: it answers queries, and what a restart did not mend another
-	// may not mend either.
+	// A store that reports that it is stuck is restarted too. If it is stuck again, it is left
+	// as it is for stuckWait first, then twice as long each time, up to stuckMaxWait: it still
+	// answers queries, and another restart may not help either.
 	stuckWait    = 30 * time.Second
 	stuckMaxWait = 10 * time.Minute
 )
 
-// Errors of a life that the supervisor has ended.
+// Reasons for which the supervisor ended a child.
 var (
 	errHung  = errors.New("it did not answer")
 	errStuck = errors.New("it was stuck")
 )
 
-// ListeningLine is what `ipfsmon store` prints before the address once it
-// answers; Supervise waits for it.
+// ListeningLine is the text that `ipfsmon store` prints before its address once it answers;
+// Supervise waits for it.
 const ListeningLine = "InfluxDB " + ServerVersion + " listening on "
 
-// ChildConfig says which store to run and how. The command must print
-// ListeningLine with its address, and end when its standard input does.
+// ChildConfig describes the store to run. The command must print ListeningLine with its
+// address, and exit when its standard input is closed.
 type ChildConfig struct {
 	Data   string // the data folder
 	Listen string // as in ServerConfig
@@ -64,13 +63,13 @@ type ChildConfig struct {
 	// MaxBytes is as in ServerConfig.
 	MaxBytes int64
 	// MemoryLimit is how much memory the process tries to stay under, in bytes
-	// (GOMEMLIMIT): near it Go collects garbage more often. It is no hard
-	// bound: a query that needs more gets more. 0: none.
+	// (GOMEMLIMIT): near it Go collects garbage more often. It is not a hard limit: a query
+	// that needs more gets more. 0: none.
 	MemoryLimit int64
 
 	// Command and Args run the store; empty: this program with the arguments
-	// store --dir DIR --listen ADDR --with-parent. A restarted child is given
-	// the address of the first one in place of Listen.
+	// store --dir DIR --listen ADDR --with-parent. A restarted child gets the address of the
+	// first one in place of Listen.
 	Command string
 	Args    func(dir, listen string) []string
 	Env     []string // added to this process's environment
@@ -83,22 +82,21 @@ type Child struct {
 	stop context.CancelFunc
 	done chan struct{}
 
-	stuckNext time.Time     // no restart of a stuck store before; of watch alone
-	stuckLeft time.Duration // how long the next wait is; of watch alone
+	stuckNext time.Time     // no restart of a stuck store before; used by watch only
+	stuckLeft time.Duration // the next wait; used by watch only
 	line      throttle.Line
 
 	mu    sync.Mutex
 	addr  string
 	pid   int
-	since time.Time // of up, or of not being it
+	since time.Time // why it is not up
 	stats pipeline.Store
 }
 
-// Supervise starts a store as a child process and returns when it answers. The
-// child gets a process group of its own, so that a Ctrl-C in the terminal does
-// not reach it, and does not outlive this process. When it dies it is started
-// again, at the same address. Close the Child to stop it; ctx bounds the start
-// only.
+// Supervise starts a store as a child process and returns when it answers. The child has its
+// own process group, so that a Ctrl-C in the terminal does not reach it, and does not outlive
+// this process. When it dies it is restarted at the same address. Close the Child to stop it;
+// ctx bounds the start only.
 func Supervise(ctx context.Context, cfg ChildConfig) (*Child, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -139,28 +137,27 @@ func Supervise(ctx context.Context, cfg ChildConfig) (*Child, error) {
 	}
 }
 
-// Addr is where the store listens; it stays the same when the store is
-// restarted.
+// Addr returns the store's address, which a restart does not change.
 func (c *Child) Addr() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.addr
 }
 
-// URL is the store's address as Config.URL takes it.
+// URL returns the store's address in the form of Config.URL.
 func (c *Child) URL() string { return "http://" + c.Addr() }
 
-// Login returns who to be for everything in the store, as the function Login.
+// Login returns the user with all rights, like the function Login.
 func (c *Child) Login() (user, passwordFile string) { return Login(c.cfg.Data) }
 
-// PID is the process now running; 0 between two.
+// PID returns the current process; 0 between two.
 func (c *Child) PID() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.pid
 }
 
-// Stats is how the store stands, and what became of it since Supervise.
+// Stats returns the store's state and its restarts since Supervise.
 func (c *Child) Stats() pipeline.Store {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,7 +168,7 @@ func (c *Child) Stats() pipeline.Store {
 	return st
 }
 
-// set says whether the store answers and takes writes, and why not.
+// set records whether the store answers and accepts writes, and why not.
 func (c *Child) set(up bool, why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,16 +180,15 @@ func (c *Child) set(up bool, why string) {
 	}
 }
 
-// Close stops the store: gently, and after five seconds for sure. It may be
-// called again.
+// Close stops the store, with SIGKILL after five seconds. It may be called more than once.
 func (c *Child) Close() error {
 	c.stop()
 	<-c.done
 	return nil
 }
 
-// watch runs one life of the child after another. It keeps its thread: on
-// Linux the child is killed when the thread that started it ends.
+// watch runs the child and restarts it when it ends. It locks its thread: on Linux the child is
+// killed when the thread that started it ends.
 func (c *Child) watch(ctx context.Context, first chan<- error) {
 	defer close(c.done)
 	runtime.LockOSThread()
@@ -216,7 +212,7 @@ func (c *Child) watch(ctx context.Context, first chan<- error) {
 		}
 		c.set(false, err.Error())
 		wait := waits.Next()
-		c.cfg.Log.Warn("store: it ended, starting it again", "err", err, "in", wait)
+		c.cfg.Log.Warn("store: the process ended, restarting it", "err", err, "in", wait)
 		if backoff.Sleep(ctx, wait) != nil {
 			return
 		}
@@ -232,8 +228,8 @@ func (c *Child) watch(ctx context.Context, first chan<- error) {
 	}
 }
 
-// live is one life of the child. answered reports that it came up; then a nil
-// was sent on started, unless that is nil. The error reports why it ended.
+// live runs the child once. answered reports whether it came up; then nil was sent on started,
+// unless started is nil. The error is the reason of its end.
 func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, err error) {
 	cmd := exec.Command(c.cfg.Command, c.cfg.Args(StoreDir(c.cfg.Data), c.Addr())...)
 	cmd.Env = append(os.Environ(), c.cfg.Env...)
@@ -241,7 +237,7 @@ func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, 
 		cmd.Env = append(cmd.Env, "GOMEMLIMIT="+strconv.FormatInt(c.cfg.MemoryLimit, 10))
 	}
 	cmd.SysProcAttr = childAttr()
-	stdin, err := cmd.StdinPipe() // open for as long as we live; its end tells the child
+	stdin, err := cmd.StdinPipe() // open while this process lives; the child sees its end
 	if err != nil {
 		return false, fmt.Errorf("store: start: %w", err)
 	}
@@ -273,7 +269,7 @@ func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, 
 		}
 		io.Copy(io.Discard, stdout)
 	}()
-	ended := make(chan error, 1) // a child that was left may end later
+	ended := make(chan error, 1) // an abandoned child may end later
 	go func() {
 		<-eof // Wait closes stdout, so reading it comes first
 		ended <- cmd.Wait()
@@ -298,7 +294,7 @@ func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, 
 					kill(cmd, ended)
 					return answered, fmt.Errorf("store: %w: %s", errStuck, p.stuck)
 				}
-			case !silence(p.err): // it refuses: too much to do, but alive
+			case !silence(p.err): // it refuses: overloaded, but alive
 				lastPulse, misses = time.Now(), 0
 			default:
 				misses++
@@ -324,7 +320,7 @@ func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, 
 					started <- nil
 				}
 				lastPulse = time.Now()
-				go feel(feeling, "http://"+a, pulses) // ends with this life
+				go feel(feeling, "http://"+a, pulses) // ends with this child
 			}
 			answered = true
 		case err := <-ended:
@@ -342,15 +338,15 @@ func (c *Child) live(ctx context.Context, started chan<- error) (answered bool, 
 	}
 }
 
-var errEnded = errors.New("without saying why")
+var errEnded = errors.New("without an error message")
 
-// pulse is the answer of a store that was asked how it is.
+// pulse is the result of a health check of a store.
 type pulse struct {
-	stuck string // as the store says it; "": it is not
+	stuck string // the reason that the store reports; "": not stuck
 	err   error  // it did not answer
 }
 
-// feel asks a store how it is, again and again, until ctx is done.
+// feel checks a store's health periodically until ctx is done.
 func feel(ctx context.Context, url string, to chan<- pulse) {
 	tick := time.NewTicker(pulseEvery)
 	defer tick.Stop()
@@ -371,19 +367,19 @@ func feel(ctx context.Context, url string, to chan<- pulse) {
 	}
 }
 
-// silence says whether a store gave no answer at all, neither a reset nor a
-// refusal: the process, or all that it could answer with, stands still.
+// silence reports whether a store did not answer at all, neither with a reset nor with a
+// refusal: the process hangs.
 func silence(err error) bool {
 	var timeout interface{ Timeout() bool }
 	return errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// restartStuck says whether a store that is stuck is to be started again now.
+// restartStuck reports whether to restart a stuck store now.
 func (c *Child) restartStuck(why string) bool {
 	now := time.Now()
 	if now.Before(c.stuckNext) {
 		if held, ok := c.line.Allow(); ok {
-			c.cfg.Log.Warn("store: it is stuck again; it was restarted for that not long ago and is left for a while",
+			c.cfg.Log.Warn("store: it is stuck again soon after a restart; not restarting it yet",
 				"reason", why, "next_restart_in", c.stuckNext.Sub(now).Truncate(time.Second), "held_back", held)
 		}
 		return false
@@ -402,10 +398,10 @@ func (c *Child) setPID(pid int) {
 	c.mu.Unlock()
 }
 
-// kill ends the child and waits for it. One that hangs in its disk cannot even
-// be killed: it is left after twice the time.
+// kill ends the child and waits for it. A child that hangs in disk I/O cannot be killed: it is
+// abandoned after twice the time.
 func kill(cmd *exec.Cmd, ended <-chan error) {
-	_ = cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
+	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
 	select {
 	case <-ended:
 		return
@@ -418,8 +414,7 @@ func kill(cmd *exec.Cmd, ended <-chan error) {
 	}
 }
 
-// tail logs what the child says on its standard error, and keeps the end of it
-// to tell why it died.
+// tail logs the child's standard error and keeps its end, to report why the child died.
 type tail struct {
 	log *slog.Logger
 
@@ -435,7 +430,7 @@ func (t *tail) Write(b []byte) (int, error) {
 		t.last = append(t.last[:0], t.last[over:]...)
 	}
 	level := slog.LevelDebug
-	if bytes.Contains(b, []byte(" WARN store: ")) { // Serve's own words, for whoever runs it
+	if bytes.Contains(b, []byte(" WARN store: ")) { // Serve's own log, for whoever runs it
 		level = slog.LevelWarn
 	}
 	t.log.Log(context.Background(), level, "store", "said", strings.TrimSpace(string(b)))

@@ -27,7 +27,7 @@ import (
 // fluxGuard counts and logs the panics of Flux.
 var fluxGuard panics.Guard
 
-// What a Flux query may take.
+// Limits of Flux queries.
 const (
 	fluxTimeout = 30 * time.Second
 	fluxMemory  = 256 << 20 // bytes of one query's tables
@@ -36,13 +36,12 @@ const (
 
 // fluxFunctions are the built-in functions that a query may call, by package:
 // "*" is every function of the package. They read the store or compute, and
-// reach no file, socket, secret or environment; what is written in Flux itself
-// can only call these. All other functions of the linked Flux are replaced by
-// ones that report an error, whoever asks: a Flux query can come from anyone
-// who may look at a dashboard.
+// reach no file, socket, secret or environment; functions written in Flux can only call these.
+// All other functions of the linked Flux are replaced by ones that return an error, for every
+// user: a Flux query can come from anyone who may see a dashboard.
 //
-// csv.from has its text in the query; with a file it asks the file system of
-// fluxController, which has none.
+// csv.from reads text in the query; a file would come from the file system of fluxController,
+// which has none.
 var fluxFunctions = map[string]string{
 	"csv":                    "from",
 	"date":                   "*",
@@ -69,8 +68,8 @@ func fluxAllows(pkg, name string) bool {
 	return names == "*" || slices.Contains(strings.Fields(names), name)
 }
 
-// startFlux starts the linked Flux, once in a process, with the functions of
-// fluxFunctions alone.
+// startFlux starts the linked Flux, once in a process, with only the functions in
+// fluxFunctions.
 var startFlux = sync.OnceValue(func() error {
 	std := flux.StdLib()
 	packages, err := fluxPackages(std)
@@ -96,8 +95,7 @@ var startFlux = sync.OnceValue(func() error {
 	return nil
 })
 
-// fluxPackages lists the packages of the linked Flux. It has no function for
-// that.
+// fluxPackages lists the packages of the linked Flux, which has no function for that.
 func fluxPackages(std interpreter.Importer) ([]string, error) {
 	v := reflect.Indirect(reflect.ValueOf(std))
 	if v.Kind() == reflect.Struct {
@@ -114,8 +112,8 @@ func fluxPackages(std interpreter.Importer) ([]string, error) {
 	return packages, nil
 }
 
-// fluxController runs Flux queries that read this store and reach nothing
-// else. Flux costs seconds of work to start, so that happens at its first query.
+// fluxController runs Flux queries that read this store and reach nothing else. Flux takes
+// seconds to start, so it starts with the first query.
 type fluxController struct {
 	storage influxdb.StorageDependencies
 	log     *zap.Logger
@@ -125,17 +123,17 @@ type fluxController struct {
 
 func (c *fluxController) PrometheusCollectors() []prometheus.Collector { return nil }
 
-// Query starts a query. It ends at fluxTimeout, when its tables take more than
-// fluxMemory, or with ctx. The caller calls Done of what is returned.
+// Query starts a query. It ends at fluxTimeout, when its tables take more than fluxMemory, or
+// with ctx. The caller must call Done of the returned query.
 func (c *fluxController) Query(ctx context.Context, compiler flux.Compiler) (_ flux.Query, err error) {
 	text, ok := compiler.(lang.FluxCompiler)
-	if !ok { // a plan made elsewhere, which names operations rather than functions
+	if !ok { // a ready plan, which names operations rather than functions
 		return nil, fmt.Errorf("cannot run a Flux query of the form %s: want its text", compiler.CompilerType())
 	}
 	if err := startFlux(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, fluxTimeout) // begins after the start
+	ctx, cancel := context.WithTimeout(ctx, fluxTimeout) // does not include the start
 	select {
 	case c.running <- struct{}{}:
 	case <-ctx.Done():
@@ -147,7 +145,7 @@ func (c *fluxController) Query(ctx context.Context, compiler flux.Compiler) (_ f
 		<-c.running
 	})
 	defer func() {
-		if p := recover(); p != nil { // its interpreter panics where memory ends
+		if p := recover(); p != nil { // its interpreter panics when memory runs out
 			fluxGuard.Caught(p, "store: start a Flux query")
 			err = fmt.Errorf("%v", p)
 		}

@@ -23,7 +23,7 @@ func TestRestoreAfterAFailedStart(t *testing.T) {
 	require.False(t, embedded.IsStore(embedded.StoreDir(data)))
 	_, _, err = embedded.Backup(t.Context(), data, filepath.Join(t.TempDir(), "b.zip"), nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.NotContains(t, embedded.Restore(t.Context(), data, "nowhere.zip").Error(), "there is a store")
+	require.NotContains(t, embedded.Restore(t.Context(), data, "nowhere.zip").Error(), "has a store already")
 
 	from := t.TempDir()
 	url, stop := serveOnce(t, embedded.StoreDir(from))
@@ -37,7 +37,7 @@ func TestRestoreAfterAFailedStart(t *testing.T) {
 	other := t.TempDir()
 	require.NoError(t, os.MkdirAll(embedded.StoreDir(other), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(embedded.StoreDir(other), "mine"), nil, 0o600))
-	require.ErrorContains(t, embedded.Restore(t.Context(), other, name), "no store, and not empty")
+	require.ErrorContains(t, embedded.Restore(t.Context(), other, name), "not a store, and not empty")
 	require.FileExists(t, filepath.Join(embedded.StoreDir(other), "mine"))
 }
 

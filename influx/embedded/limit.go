@@ -9,10 +9,10 @@ import (
 	"github.com/influxdata/influxdb/services/meta"
 )
 
-// limitEvery is how often the size is looked at.
+// limitEvery is how often the size is checked.
 const limitEvery = 30 * time.Second
 
-// keepSmall takes the oldest shards out while the data is larger than most.
+// keepSmall deletes the oldest shards while the data is larger than most bytes.
 func keepSmall(ctx context.Context, s *run.Server, most int64, every time.Duration, log *slog.Logger) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -20,7 +20,7 @@ func keepSmall(ctx context.Context, s *run.Server, most int64, every time.Durati
 	for {
 		if over := trim(s, most, log); over > 0 && time.Since(warned) > time.Hour {
 			warned = time.Now()
-			log.Warn("store: larger than allowed, and only the shards in use are left", "over", over, "allowed", most)
+			log.Warn("store: larger than its limit, and only the shards in use are left", "over", over, "allowed", most)
 		}
 		select {
 		case <-tick.C:
@@ -30,16 +30,16 @@ func keepSmall(ctx context.Context, s *run.Server, most int64, every time.Durati
 	}
 }
 
-// victim is a shard group that may go.
+// victim is a shard group that may be deleted.
 type victim struct {
 	database, policy string
 	group            meta.ShardGroupInfo
-	limited          bool // its policy forgets anyway
+	limited          bool // its policy expires points anyway
 }
 
-// trim takes shards out until the data is no larger than most, and returns how
-// many bytes it is still over it. Policies that keep for ever give up theirs
-// only when the others have no more than what they write to.
+// trim deletes shards until the data is no larger than most, and returns the remaining excess
+// in bytes. Shards of policies that keep points for ever are deleted only when the other
+// policies have nothing left but the shards that they write to.
 func trim(s *run.Server, most int64, log *slog.Logger) (over int64) {
 	for {
 		size, err := s.TSDBStore.DiskSize()
@@ -54,7 +54,7 @@ func trim(s *run.Server, most int64, log *slog.Logger) (over int64) {
 		if v == nil {
 			return size - most
 		}
-		log.Warn("store: larger than allowed, taking the oldest out", "size", size, "allowed", most,
+		log.Warn("store: larger than its limit, deleting the oldest shards", "size", size, "allowed", most,
 			"policy", v.policy, "from", v.group.StartTime, "to", v.group.EndTime)
 		if err := s.MetaClient.DeleteShardGroup(v.database, v.policy, v.group.ID); err != nil {
 			log.Warn("store: cannot delete a shard", "err", err)
@@ -69,7 +69,7 @@ func trim(s *run.Server, most int64, log *slog.Logger) (over int64) {
 	}
 }
 
-// oldest finds the shard group that goes first: nil if all are in use.
+// oldest returns the shard group to delete first; nil if all are in use.
 func oldest(databases []meta.DatabaseInfo, now time.Time) (found *victim) {
 	for _, d := range databases {
 		for _, p := range d.RetentionPolicies {

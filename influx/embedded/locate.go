@@ -15,8 +15,8 @@ import (
 // pingTimeout is how long a store on this machine may take to answer /ping.
 const pingTimeout = 2 * time.Second
 
-// FindStore returns the URL of the running store of a data folder. The error is
-// os.ErrNotExist if none runs.
+// FindStore returns the URL of the running store of a data folder. The error is os.ErrNotExist
+// if none is running.
 func FindStore(ctx context.Context, data string) (url string, err error) {
 	path := filepath.Join(StoreDir(data), addressFile)
 	b, err := os.ReadFile(path)
@@ -38,7 +38,7 @@ func FindStore(ctx context.Context, data string) (url string, err error) {
 	return url, nil
 }
 
-// ping asks a server whether it is there, and for its storeHeader.
+// ping checks that a server answers and returns its storeHeader.
 func ping(ctx context.Context, url string) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
@@ -46,7 +46,7 @@ func ping(ctx context.Context, url string) (id string, err error) {
 	return header.Get(storeHeader), err
 }
 
-// pingHeader asks a server whether it is there, over a connection of its own.
+// pingHeader checks that a server answers, over a new connection.
 func pingHeader(ctx context.Context, url string) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/ping", nil)
 	if err != nil {
@@ -65,22 +65,22 @@ func pingHeader(ctx context.Context, url string) (http.Header, error) {
 	return res.Header, nil
 }
 
-// IsStore says whether a folder holds a store, which one of a start that failed
-// does not. It writes nothing.
+// IsStore reports whether a folder holds a store; the remnants of a failed start are none. It
+// writes nothing.
 func IsStore(dir string) bool {
 	info, err := os.Stat(filepath.Join(dir, "meta"))
 	return err == nil && info.IsDir()
 }
 
-// OpenStore returns the URL of a data folder's store: of the running one, or of
-// one that it starts in this process and stop ends again. own are the names of
-// the monitor's continuous queries, as in ServerConfig.Queries.
+// OpenStore returns the URL of a data folder's store: of the running one, or of one that it
+// starts in this process until stop is called. own are the names of the monitor's continuous
+// queries, as in ServerConfig.Queries.
 func OpenStore(ctx context.Context, data string, own []string) (url string, stop func(), err error) {
 	dir := StoreDir(data)
 	if !IsStore(dir) {
-		return "", nil, fmt.Errorf("open the store of %s: there is none: %w; `ipfsmon run` makes one there, or name another folder or a URL", data, os.ErrNotExist)
+		return "", nil, fmt.Errorf("open the store of %s: there is none: %w; `ipfsmon run` creates one there, or name another folder or a URL", data, os.ErrNotExist)
 	}
-	// A store that holds its lock but does not answer yet is about to.
+	// A store that holds its lock but does not answer yet is starting.
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		url, silent := FindStore(ctx, data)
 		if silent == nil {
@@ -95,8 +95,8 @@ func OpenStore(ctx context.Context, data string, own []string) (url string, stop
 		}
 		if time.Now().After(deadline) {
 			if _, gone := os.Stat(filepath.Join(dir, addressFile)); gone == nil {
-				// It has said where it listens, and holds its lock: it runs.
-				return "", nil, fmt.Errorf("the store runs, and does not answer: %v", silent)
+				// It has written its address and holds its lock: it is running.
+				return "", nil, fmt.Errorf("the store is running, but does not answer: %v", silent)
 			}
 			return "", nil, err
 		}

@@ -2,7 +2,7 @@ package embedded
 
 import "syscall"
 
-// childAttr: a process group of its own, and death with the parent's thread.
+// childAttr gives the child its own process group and kills it when the parent's thread ends.
 func childAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -4,8 +4,8 @@ package embedded
 
 import "syscall"
 
-// childAttr: a process group of its own. The end of its standard input tells
-// the child that the parent is gone.
+// childAttr puts the child into its own process group. The child detects the parent's end by
+// the end of its standard input.
 func childAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

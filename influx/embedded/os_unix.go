@@ -8,15 +8,15 @@ import (
 	"syscall"
 )
 
-// privateFiles makes all files that the process creates readable by its user
-// only, until the function that it returns is called.
+// privateFiles makes all files that the process creates readable by its user only, until the
+// returned function is called.
 func privateFiles() (restore func()) {
 	old := syscall.Umask(0o077)
 	return func() { syscall.Umask(old) }
 }
 
-// lock takes the lock file for this process. The system gives it free when the
-// process ends, in whatever way.
+// lock takes the lock file for this process. The system releases it when the process ends,
+// however it ends.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 	"github.com/influxdata/influxql"
 )
 
-// readsOnly lets everyone but an administrator run statements that only read.
-// InfluxDB itself asks for no right to write where a statement's INTO names no
-// database, and keeps a continuous query for ever. It judges what InfluxDB has
-// parsed, with bound parameters, and so whatever way the statement came.
+// readsOnly restricts everyone but an administrator to statements that only read. InfluxDB
+// itself requires no right to write if a statement's INTO names no database, and keeps a
+// continuous query for ever. readsOnly examines statements as InfluxDB parsed them, with bound
+// parameters, whichever way they came.
 type readsOnly struct{ httpd.QueryAuthorizer }
 
 func (a readsOnly) AuthorizeQuery(u meta.User, q *influxql.Query, database string) (query.FineAuthorizer, error) {
-	if u == nil { // somebody dropped all users; the next start makes them again
-		return nil, meta.ErrAuthorize{Query: q, Database: database, Message: "no user: start the store again, which makes its users"}
+	if u == nil { // somebody dropped all users; the next start creates them again
+		return nil, meta.ErrAuthorize{Query: q, Database: database, Message: "no user: restart the store, which creates its users"}
 	}
 	if !u.AuthorizeUnrestricted() {
 		for _, s := range q.Statements {
@@ -32,8 +32,8 @@ func (a readsOnly) AuthorizeQuery(u meta.User, q *influxql.Query, database strin
 	return a.QueryAuthorizer.AuthorizeQuery(u, q, database)
 }
 
-// onlyReads reports why a statement is none that only reads: SELECT without
-// INTO, EXPLAIN of one, SHOW.
+// onlyReads returns an error unless a statement only reads: SELECT without INTO, EXPLAIN of
+// one, SHOW.
 func onlyReads(s influxql.Statement) error {
 	switch s := s.(type) {
 	case *influxql.SelectStatement:
@@ -47,7 +47,7 @@ func onlyReads(s influxql.Statement) error {
 		*influxql.ShowShardGroupsStatement, *influxql.ShowShardsStatement, *influxql.ShowStatsStatement,
 		*influxql.ShowSubscriptionsStatement, *influxql.ShowTagKeyCardinalityStatement, *influxql.ShowTagKeysStatement,
 		*influxql.ShowTagValuesCardinalityStatement, *influxql.ShowTagValuesStatement, *influxql.ShowUsersStatement:
-		return nil // and those that need an administrator are refused by InfluxDB
+		return nil // InfluxDB refuses those that need an administrator
 	}
 	return fmt.Errorf("only user %s may change anything: want SELECT, SHOW or EXPLAIN", MonitorUser)
 }
@@ -66,13 +66,13 @@ func selectReads(s *influxql.SelectStatement) error {
 	return nil
 }
 
-// warnOfQueries logs each continuous query whose name is not among own: it runs
-// for as long as the store is there, and writes what it likes.
+// warnOfQueries logs each continuous query whose name is not in own: such a query runs for as
+// long as the store exists and can write anything.
 func warnOfQueries(databases []meta.DatabaseInfo, own []string, log *slog.Logger) {
 	for _, d := range databases {
 		for _, q := range d.ContinuousQueries {
 			if !slices.Contains(own, q.Name) {
-				log.Warn("store: found a continuous query that is not the monitor's; drop it if nobody here made it",
+				log.Warn("store: found a continuous query that is not the monitor's; drop it if nobody here created it",
 					"query", q.Query, "drop", fmt.Sprintf("DROP CONTINUOUS QUERY %q ON %q", q.Name, d.Name))
 			}
 		}

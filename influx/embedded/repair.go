@@ -11,12 +11,11 @@ import (
 	"github.com/influxdata/influxdb/tsdb/engine/tsm1"
 )
 
-// repair makes a store's folder fit to be opened after a process that was
-// killed. InfluxDB 1.8 writes the MANIFEST of an index in place: killed in
-// between, it leaves an empty or half file, and refuses its shard, reads and
-// writes, for ever after. An index holds nothing that is not in the data, so
-// it is taken away, together with fields.idx, whose absence tells InfluxDB to
-// make both again from the data.
+// repair prepares a store's folder for opening after its process was killed. InfluxDB 1.8
+// writes the MANIFEST of an index in place: killed during the write, it leaves an empty or
+// partial file, and from then on refuses to read or write that shard. An index holds nothing
+// that is not in the data, so it is removed, together with fields.idx, whose absence makes
+// InfluxDB rebuild both from the data.
 func repair(dir string, log *slog.Logger) error {
 	if err := repairLogs(dir, log); err != nil {
 		return err
@@ -39,14 +38,14 @@ func repair(dir string, log *slog.Logger) error {
 			continue
 		}
 		done[index] = true
-		log.Warn("store: an index was left half written, making it again", "shard", filepath.Dir(index))
-		// fields.idx goes first: without it the index is made again, whether
-		// or not this process lives to take it away.
+		log.Warn("store: an index was left half written, rebuilding it", "shard", filepath.Dir(index))
+		// fields.idx is removed first: without it InfluxDB rebuilds the index, even if this
+		// process dies before it removes the index.
 		if err := os.Remove(filepath.Join(filepath.Dir(index), "fields.idx")); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		if err := os.RemoveAll(index); err != nil {
-			return fmt.Errorf("take away a damaged index: %w", err)
+			return fmt.Errorf("remove a damaged index: %w", err)
 		}
 		// A shard without this folder would get an index in memory.
 		if err := os.Mkdir(index, 0o700); err != nil {
@@ -56,10 +55,10 @@ func repair(dir string, log *slog.Logger) error {
 	return nil
 }
 
-// repairLogs cuts off the entry that a killed process was writing at the end of
-// a shard's log. InfluxDB 1.8 cuts it off too, but only after it has looked
-// where to continue: it leaves a hole there, and at the next start all that was
-// written behind it is cut off with it, though it was answered for.
+// repairLogs truncates the torn entry that a killed process left at the end of a shard's WAL.
+// InfluxDB 1.8 truncates it too, but only after it has chosen the offset to continue at: it
+// leaves a hole there, and the next start truncates everything written after the hole, although
+// those writes were acknowledged.
 func repairLogs(dir string, log *slog.Logger) error {
 	logs, err := filepath.Glob(filepath.Join(dir, "wal", "*", "*", "*", "_*.wal"))
 	if err != nil {

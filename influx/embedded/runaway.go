@@ -26,17 +26,17 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
-// Limits bound what queries may take, whoever asks. Zero is the default.
-// Statements that change something, continuous queries and backups have none.
+// Limits bound queries of all users. Zero means the default.
+// Statements that change something, continuous queries and backups have no limits.
 type Limits struct {
 	Buckets int           // steps of GROUP BY time in a statement; default a million
 	Rows    int           // rows of an answer that is not chunked, and of one chunk; default 100,000
 	Time    time.Duration // of a statement whose answer is not chunked; default 2 minutes
 	Stream  time.Duration // of one whose answer is chunked; default an hour
-	Grace   time.Duration // how long a query may go on after it was ended, until the process ends; default 30 s
-	// Memory is how much the process may have in use, in bytes: beyond it all
-	// queries are ended, beyond twice as much the process ends. Default: that of
-	// GOMEMLIMIT, or 2 GiB; 256 MiB or more.
+	Grace   time.Duration // how long a killed query may continue before the process ends; default 30 s
+	// Memory is how much memory the process may use, in bytes: beyond it all queries are
+	// killed, beyond twice as much the process ends. Default: GOMEMLIMIT, or 2 GiB; 256 MiB or
+	// more.
 	Memory int64
 }
 
@@ -56,27 +56,26 @@ func (l Limits) defaults() Limits {
 	return l
 }
 
-// Most queries of InfluxQL at once; others wait.
+// The maximum of concurrent InfluxQL queries; others wait.
 const queriesAtOnce = 16
 
-// maxQuery is the longest request with a query, in bytes.
+// maxQuery is the maximum size of a request with a query, in bytes.
 const maxQuery = 8 << 20
 
-// runaway bounds queries. What does not end although it was ended, or takes the
-// machine's memory, ends the process: its data survive that, and whoever
-// watches over it starts it again.
+// runaway bounds queries. A query that continues after it was killed, or takes too much memory,
+// ends the process: the data survive that, and the supervisor restarts it.
 type runaway struct {
-	*coordinator.StatementExecutor // does what is allowed
+	*coordinator.StatementExecutor // executes the statements that pass
 
 	limits  Limits
 	tasks   *query.TaskManager
 	running chan struct{}
-	shed    atomic.Int64 // when memory ended all queries, in Unix nanoseconds
+	shed    atomic.Int64 // when all queries were killed for memory, in Unix nanoseconds
 	log     *slog.Logger
 	exit    func(code int)
 
 	mu   sync.Mutex
-	flux map[uint64]context.CancelFunc // of the Flux queries that run
+	flux map[uint64]context.CancelFunc // of the running Flux queries
 	last uint64
 }
 
@@ -94,13 +93,13 @@ func newRunaway(e *query.Executor, limits Limits, log *slog.Logger) (*runaway, e
 	return b, nil
 }
 
-// end ends the process at once: to close the engine would wait for the query.
+// end ends the process at once: closing the engine would wait for the query.
 func (b *runaway) end(why string, args ...any) {
-	b.log.Error("store: "+why+"; ending this process, which loses nothing", args...)
+	b.log.Error("store: "+why+"; ending this process, which loses no data", args...)
 	b.exit(1)
 }
 
-// ExecuteStatement is that of InfluxDB's executor, with bounds for what reads.
+// ExecuteStatement calls InfluxDB's executor, with limits on statements that read.
 func (b *runaway) ExecuteStatement(ctx *query.ExecutionContext, statement influxql.Statement) error {
 	if ctx.ChunkSize == 0 || onlyReads(statement) != nil { // a continuous query, or a change
 		return b.StatementExecutor.ExecuteStatement(ctx, statement)
@@ -129,7 +128,7 @@ func (b *runaway) ExecuteStatement(ctx *query.ExecutionContext, statement influx
 			select {
 			case <-returned:
 			case <-time.After(b.limits.Grace):
-				b.end("a query goes on although it was ended", "query", fmt.Sprintf("%.300s", statement))
+				b.end("a query continues although it was killed", "query", fmt.Sprintf("%.300s", statement))
 			}
 		}
 	}()
@@ -176,8 +175,8 @@ func errMemory(most int64) error {
 	return fmt.Errorf("the store used more than %s of memory and ended all queries: want a shorter time, or fewer series", units.FormatBytes(uint64(most)))
 }
 
-// requests bounds requests with a query, and has ExecuteStatement know answers
-// that are not chunked: those alone have chunks of InfluxDB's default size.
+// requests bounds requests with a query, and marks those whose answer is not chunked for
+// ExecuteStatement: only those have chunks of InfluxDB's default size.
 func (b *runaway) requests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/query" || r.URL.Path == "/api/v2/query" {
@@ -197,8 +196,8 @@ func (b *runaway) requests(next http.Handler) http.Handler {
 // fluxLabel marks the goroutines of a Flux query.
 const fluxLabel = "ipfsmon-flux"
 
-// watchFlux has what start does, and all goroutines that it starts, end with
-// ctx, or the process ends: Flux's functions do not look at their context.
+// watchFlux runs start and ends the process if start's goroutines outlive ctx: Flux's functions
+// ignore their context.
 func (b *runaway) watchFlux(ctx context.Context, cancel context.CancelFunc, start func() error) error {
 	b.mu.Lock()
 	b.last++
@@ -213,7 +212,7 @@ func (b *runaway) watchFlux(ctx context.Context, cancel context.CancelFunc, star
 		b.mu.Unlock()
 		time.Sleep(b.limits.Grace)
 		if marked(name) {
-			b.end("a Flux query goes on although it was ended")
+			b.end("a Flux query continues although it was killed")
 		}
 	}()
 	begin := time.Now()
@@ -225,7 +224,7 @@ func (b *runaway) watchFlux(ctx context.Context, cancel context.CancelFunc, star
 	return err
 }
 
-// marked reports whether a goroutine of a Flux query is there.
+// marked reports whether a goroutine of a Flux query exists.
 func marked(name string) bool {
 	var out bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&out, 1); err != nil {
@@ -234,11 +233,11 @@ func marked(name string) bool {
 	return bytes.Contains(out.Bytes(), fmt.Appendf(nil, "%q:%q", fluxLabel, name))
 }
 
-// watchMemory ends all queries when the process uses more memory than it may,
-// and the process if that does not help, until ctx is done.
+// watchMemory kills all queries when the process uses more than its limit of memory, and ends
+// the process if that does not help, until ctx is done.
 func (b *runaway) watchMemory(ctx context.Context) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // no GOMEMLIMIT
-		debug.SetMemoryLimit(b.limits.Memory) // what is garbage goes before that
+		debug.SetMemoryLimit(b.limits.Memory) // the collector frees garbage before that
 	}
 	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -255,11 +254,11 @@ func (b *runaway) watchMemory(ctx context.Context) {
 		if used > 2*b.limits.Memory {
 			b.end("a query takes all memory", "used", used, "allowed", b.limits.Memory)
 		}
-		if used <= b.limits.Memory+b.limits.Memory/8 { // the limit of Go's collector is no exact one
+		if used <= b.limits.Memory+b.limits.Memory/8 { // the limit of Go's collector is not exact
 			over = 0
 			continue
 		}
-		if over++; over != 3 { // once for each time that it is over
+		if over++; over != 3 { // once each time the limit is exceeded
 			continue
 		}
 		b.shed.Store(time.Now().UnixNano())
@@ -274,6 +273,6 @@ func (b *runaway) watchMemory(ctx context.Context) {
 			n++
 		}
 		b.mu.Unlock()
-		b.log.Warn("store: more memory used than allowed; ended all queries", "used", used, "allowed", b.limits.Memory, "queries", n)
+		b.log.Warn("store: memory limit exceeded; killed all queries", "used", used, "allowed", b.limits.Memory, "queries", n)
 	}
 }

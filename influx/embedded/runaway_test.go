@@ -126,7 +126,7 @@ func TestQueryMemory(t *testing.T) {
 	many(t, child, 1000)
 	pid := child.PID()
 	got := query(t, child, `SELECT sum(n) FROM wants WHERE time > now() - 3h GROUP BY time(1u) fill(0)`)
-	if !strings.Contains(got, "the store used more than 256 MiB of memory and ended all queries") {
+	if !strings.Contains(got, "the store used more than 256 MiB of memory and killed all queries") {
 		t.Errorf("answered %.300s", got)
 	}
 	if most := peak(t, pid); most > 1000 {
@@ -135,7 +135,7 @@ func TestQueryMemory(t *testing.T) {
 	if got := query(t, child, `SELECT count(n) FROM wants`); !strings.Contains(got, ",1000]") || child.PID() != pid {
 		t.Errorf("then answered %s, process %d, before %d", got, child.PID(), pid)
 	}
-	if !strings.Contains(log.String(), "more memory used than allowed") {
+	if !strings.Contains(log.String(), "memory limit exceeded") {
 		t.Errorf("the log has %s", log)
 	}
 }
@@ -185,12 +185,12 @@ func TestRunawayEndsTheProcess(t *testing.T) {
 					t.Fatalf("the process goes on: %s", log)
 				}
 			}
-			for deadline := time.Now().Add(60 * time.Second); !strings.Contains(log.String(), "it ended, starting it again"); time.Sleep(50 * time.Millisecond) {
+			for deadline := time.Now().Add(60 * time.Second); !strings.Contains(log.String(), "the process ended, restarting it"); time.Sleep(50 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("the log has %s", log)
 				}
 			}
-			if !strings.Contains(log.String(), "ending this process, which loses nothing") {
+			if !strings.Contains(log.String(), "ending this process, which loses no data") {
 				t.Errorf("the log does not say why: %s", log)
 			}
 			for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(100 * time.Millisecond) {

@@ -33,14 +33,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
-// ServerVersion is the InfluxDB that Serve runs.
+// ServerVersion is the version of InfluxDB that Serve runs.
 const ServerVersion = "1.8.10"
 
-// maxConns is the most connections at once. All of them come from loopback.
+// maxConns is the maximum of concurrent connections. All come from loopback.
 const maxConns = 512
 
-// storeHeader is in every answer of Serve. It tells this store from another
-// server that took over its address.
+// storeHeader is in every answer of Serve. It distinguishes this store from another server that
+// took over its address.
 const storeHeader = "X-Ipfsmon-Store"
 
 // Files in the store's folder, beside InfluxDB's own.
@@ -49,24 +49,23 @@ const (
 	addressFile = "address" // "host:port id" of the running server
 )
 
-// StoreDir is where a data folder has its store.
+// StoreDir returns the folder of a data folder's store.
 func StoreDir(data string) string { return filepath.Join(data, "influxdb") }
 
 // ErrLocked means that another process has the store open.
 var ErrLocked = errors.New("in use by another ipfsmon store")
 
-// ServerConfig says where the store is and where it listens.
+// ServerConfig is the configuration of Serve.
 type ServerConfig struct {
-	Dir    string        // the store's folder; made if it is not there
+	Dir    string        // the store's folder; created if missing
 	Listen string        // loopback address and port; port 0: any. Empty: 127.0.0.1:8086
 	UDP    []UDPListener // none: it takes nothing by UDP
-	// MaxBytes bounds the data on disk: beyond it the oldest shards go, first
-	// those of policies that forget anyway, never those being written. It is
-	// looked at every half minute. The index comes on top of it: some 10 MiB,
-	// as series are few. 0: no bound.
+	// MaxBytes bounds the data on disk: beyond it the oldest shards are deleted, first those of
+	// policies with a retention, never those being written. It is checked every 30 s. The index
+	// is not included: about 10 MiB, as series are few. 0: no limit.
 	MaxBytes int64
-	// Queries are the names of the continuous queries that the monitor makes.
-	// Serve warns of each other one that it finds.
+	// Queries are the names of the monitor's continuous queries. Serve warns of every other one
+	// that it finds.
 	Queries []string
 	Limits  Limits            // of queries
 	Ready   func(addr string) // called once when it answers
@@ -74,21 +73,20 @@ type ServerConfig struct {
 	Log     *slog.Logger      // nil: slog.Default()
 }
 
-// UDPListener takes line protocol by UDP, for programs that send no other way.
-// What comes too fast is lost without a word.
+// UDPListener accepts line protocol by UDP, for programs that can send no other way. Datagrams
+// that come too fast are lost and not counted.
 type UDPListener struct {
 	Listen   string // loopback address and port
-	Database string // made when the first point comes, if it is not there
+	Database string // created with the first point if missing
 	Policy   string // retention policy
 }
 
-// Serve runs an InfluxDB 1.8.10 until ctx is done, then closes it in order. It
-// is made for a process of its own: it sets the process's umask so that all
-// files are private, and restores it at the end. A store that another process
-// has open is refused with ErrLocked. Whatever way the last process ended, the
-// store opens again with all that it had answered for.
+// Serve runs an InfluxDB 1.8.10 until ctx is done, then closes it in order. It is meant for a
+// separate process: it sets the process's umask so that all files are private, and restores it
+// at the end. It returns ErrLocked if another process has the store open. However the last
+// process ended, the store opens with everything that it had acknowledged.
 //
-// Flux costs seconds of work to start, so that happens at its first query.
+// Flux takes seconds to start, so it starts with the first query.
 func Serve(ctx context.Context, cfg ServerConfig) error {
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:8086"
@@ -102,16 +100,16 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	if host, _, err := net.SplitHostPort(cfg.Listen); err != nil {
 		return fmt.Errorf("store: listen on %q: %w: want a loopback address and a port, such as 127.0.0.1:8086", cfg.Listen, err)
 	} else if !listen.LoopbackHost(host) {
-		return fmt.Errorf("store: listen on %q: not a loopback address; the store has no TLS, so only 127.0.0.1, [::1] and localhost are allowed", cfg.Listen)
+		return fmt.Errorf("store: listen on %q: not a loopback address; the store has no TLS: want 127.0.0.1, [::1] or localhost", cfg.Listen)
 	}
 	for _, u := range cfg.UDP {
 		if host, _, err := net.SplitHostPort(u.Listen); err != nil || !listen.LoopbackHost(host) {
-			return fmt.Errorf("store: listen on %q by UDP: not a loopback address and a port, such as 127.0.0.1:8089", u.Listen)
+			return fmt.Errorf("store: listen on %q by UDP: want a loopback address and a port, such as 127.0.0.1:8089", u.Listen)
 		}
 	}
 	defer privateFiles()()
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("store: make folder: %w", err)
+		return fmt.Errorf("store: create folder: %w", err)
 	}
 	unlock, err := lock(filepath.Join(cfg.Dir, lockFile))
 	if err != nil {
@@ -164,7 +162,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		Handler:           guard(writes.tell(closed(bounds.requests(serveBackup(handler, engine)), engine.MetaClient)), id),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    1 << 20, // long queries come in the URL
+		MaxHeaderBytes:    1 << 20, // long queries arrive in the URL
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	conns := listen.NewConns(listen.Bounds{Total: maxConns})
@@ -184,7 +182,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	addr := ln.Addr().String()
 	address := filepath.Join(cfg.Dir, addressFile)
 	if err := os.WriteFile(address, []byte(addr+" "+id+"\n"), 0o600); err != nil {
-		cfg.Log.Warn("store: other programs will not find this server", "err", err)
+		cfg.Log.Warn("store: other programs cannot find this server", "err", err)
 	}
 	defer os.Remove(address)
 	if cfg.Ready != nil {
@@ -200,7 +198,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 // engineConfig is InfluxDB's own configuration.
 func engineConfig(cfg ServerConfig) (*run.Config, error) {
 	c, dir := run.NewConfig(), cfg.Dir
-	c.ReportingDisabled = true // else it calls home
+	c.ReportingDisabled = true // else it reports usage to its maker
 	c.Meta.Dir = filepath.Join(dir, "meta")
 	c.Meta.LoggingEnabled = false
 	c.Data.Dir = filepath.Join(dir, "data")
@@ -216,16 +214,16 @@ func engineConfig(cfg ServerConfig) (*run.Config, error) {
 	for _, u := range cfg.UDP {
 		input := udp.NewConfig()
 		input.Enabled, input.BindAddress, input.Database, input.RetentionPolicy = true, u.Listen, u.Database, u.Policy
-		input.ReadBuffer = 4 << 20 // the most that Linux gives without being asked by its administrator
+		input.ReadBuffer = 4 << 20 // the maximum that Linux permits by default
 		input.BatchTimeout = toml.Duration(100 * time.Millisecond)
 		c.UDPInputs = append(c.UDPInputs, input)
 	}
 	return c, c.Validate()
 }
 
-// openEngine does what the server's own Open does, less its HTTP service, which
-// newHandler stands in for, and less its TCP port for backups, which has no
-// passwords. The server's Close fits both.
+// openEngine does what the server's own Open does, without its HTTP service, which newHandler
+// replaces, and without its TCP port for backups, which has no passwords. The server's Close
+// works with both.
 func openEngine(s *run.Server, c *run.Config) error {
 	s.PointsWriter.MetaClient = s.MetaClient
 	s.Monitor.MetaClient = s.MetaClient
@@ -260,8 +258,8 @@ func openEngine(s *run.Server, c *run.Config) error {
 	return nil
 }
 
-// newHandler makes InfluxDB's HTTP handler over an engine, as the engine's own
-// HTTP service would, but with Flux started late and with a listener of ours.
+// newHandler creates InfluxDB's HTTP handler over an engine, as the engine's own HTTP service
+// would, but with Flux started at its first query and with our own listener.
 func newHandler(s *run.Server, bounds *runaway) *httpd.Handler {
 	c := httpd.NewConfig()
 	c.LogEnabled, c.PprofEnabled, c.FluxEnabled, c.AuthEnabled = false, false, true, true
@@ -286,9 +284,9 @@ func newHandler(s *run.Server, bounds *runaway) *httpd.Handler {
 	return h
 }
 
-// guard keeps web pages out: a browser on this machine reaches loopback, and
-// InfluxDB's handler answers every origin. A name in Host that is not
-// loopback's is a rebound DNS name; an Origin is only sent by browsers.
+// guard rejects requests of web pages: a browser on this machine reaches loopback, and
+// InfluxDB's handler answers every origin. A Host other than loopback is a rebound DNS name;
+// only browsers send an Origin.
 func guard(next http.Handler, id string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host

@@ -23,26 +23,26 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
-// stuckHeader is in the answer to /ping of a store whose writes fail though its
-// disk takes them: a restart mends it. Its value is the reason.
+// stuckHeader is in the answer to /ping of a store whose writes fail although its disk accepts
+// writes: a restart repairs that. Its value is the reason.
 const stuckHeader = "X-Ipfsmon-Store-Stuck"
 
 const (
-	// stuckAfter is how long no write to a shard may succeed, with a disk that
-	// takes writes all the while, until the engine counts as stuck.
+	// stuckAfter is how long all writes to a shard must fail, on a disk that accepts writes,
+	// before the engine counts as stuck.
 	stuckAfter = 10 * time.Second
-	// slowAfter is how long a write may take until it counts as one that hangs.
+	// slowAfter is how long a write may take before it counts as hanging.
 	slowAfter = time.Minute
-	// stuckEvery is how often that is looked at.
+	// stuckEvery is how often that is checked.
 	stuckEvery = time.Second
-	// diskTry is how much is written to a disk to see whether it takes writes.
+	// diskTry is how many bytes are written to test whether a disk accepts writes.
 	diskTry = 1 << 20
 )
 
-// writeWatch stands before InfluxDB's shards and finds those that only a restart
-// mends. InfluxDB 1.8 keeps the first error of the writer of a log, an index or a
-// series file for ever: once the disk was full, each write to that shard fails,
-// however much room there is later.
+// writeWatch wraps the writes to InfluxDB's shards and finds shards that only a restart
+// repairs. InfluxDB 1.8 keeps the first error of the writer of a WAL, an index or a series file
+// for ever: once the disk was full, every write to that shard fails, however much space there
+// is later.
 type writeWatch struct {
 	next   *tsdb.Store
 	walDir string
@@ -56,14 +56,14 @@ type writeWatch struct {
 	line   throttle.Line
 }
 
-// writes is how the writes to a shard go.
+// writes is the state of the writes to a shard.
 type writes struct {
-	running map[int]time.Time // when those began that have not returned
+	running map[int]time.Time // the start of each write that has not returned
 	serial  int
 
 	err    error     // of the last one; nil if it succeeded
 	failed time.Time // when that was
-	mended time.Time // the disk has taken writes since then; zero: it does not
+	mended time.Time // the disk accepts writes since then; zero: it does not
 }
 
 func newWriteWatch(next *tsdb.Store, walDir string, log *slog.Logger) *writeWatch {
@@ -80,7 +80,7 @@ func (w *writeWatch) WriteToShard(id uint64, points []models.Point) error {
 	return w.WriteToShardWithContext(context.Background(), id, points)
 }
 
-// WriteToShardWithContext is WriteToShard that counts in ctx.
+// WriteToShardWithContext is WriteToShard with a context.
 func (w *writeWatch) WriteToShardWithContext(ctx context.Context, id uint64, points []models.Point) error {
 	w.mu.Lock()
 	s := w.shards[id]
@@ -104,8 +104,8 @@ func (w *writeWatch) WriteToShardWithContext(ctx context.Context, id uint64, poi
 	return err
 }
 
-// ofPoints says whether a write failed, if it did, for what is in the points, or
-// because there is no such shard yet or any more.
+// ofPoints reports whether a write failed because of its points, or because the shard does not
+// exist.
 func ofPoints(err error) bool {
 	if err == nil || influxdb.IsClientError(err) || errors.Is(err, tsdb.ErrShardNotFound) || errors.Is(err, tsdb.ErrShardDeletion) {
 		return true
@@ -114,7 +114,7 @@ func ofPoints(err error) bool {
 	return partly
 }
 
-// run looks at the writes until ctx is done.
+// run checks the writes periodically until ctx is done.
 func (w *writeWatch) run(ctx context.Context) {
 	tick := time.NewTicker(stuckEvery)
 	defer tick.Stop()
@@ -128,7 +128,7 @@ func (w *writeWatch) run(ctx context.Context) {
 	}
 }
 
-// look decides whether the engine is stuck now.
+// look determines whether the engine is stuck.
 func (w *writeWatch) look() {
 	w.mu.Lock()
 	var suspects []uint64
@@ -151,13 +151,13 @@ func (w *writeWatch) look() {
 			w.mu.Unlock()
 			continue
 		}
-		// Without mu: a broken disk can take long.
+		// Without holding mu: a broken disk can block for long.
 		wal := filepath.Join(w.walDir, shard.Database(), shard.RetentionPolicy(), strconv.FormatUint(id, 10))
 		disk := errors.Join(tryWrite(wal), tryWrite(shard.Path()))
 		w.mu.Lock()
 		if s := w.shards[id]; s != nil {
 			if why := w.judge(s, disk); why != "" {
-				reason = fmt.Sprintf("writes to shard %d of %s.%s fail, though the disk takes writes: %s", id, shard.Database(), shard.RetentionPolicy(), why)
+				reason = fmt.Sprintf("writes to shard %d of %s.%s fail, although the disk accepts writes: %s", id, shard.Database(), shard.RetentionPolicy(), why)
 			}
 		}
 		w.mu.Unlock()
@@ -172,7 +172,7 @@ func (w *writeWatch) look() {
 	}
 }
 
-// oldest is how long the oldest write that has not returned takes. mu is held.
+// oldest returns the age of the oldest write that has not returned. mu is held.
 func (w *writeWatch) oldest(s *writes) (age time.Duration) {
 	for _, began := range s.running {
 		age = max(age, w.now().Sub(began))
@@ -180,12 +180,12 @@ func (w *writeWatch) oldest(s *writes) (age time.Duration) {
 	return age
 }
 
-// judge says why a shard is stuck, "" if it is not, given whether its disk takes
+// judge returns why a shard is stuck, or "" if it is not, given whether its disk accepts
 // writes. mu is held.
 func (w *writeWatch) judge(s *writes, disk error) (why string) {
 	hangs := w.oldest(s)
 	if s.err == nil && hangs <= slowAfter {
-		return "" // it went well meanwhile
+		return "" // a write succeeded meanwhile
 	}
 	now := w.now()
 	if disk != nil {
@@ -201,17 +201,17 @@ func (w *writeWatch) judge(s *writes, disk error) (why string) {
 	case hangs > slowAfter:
 		return fmt.Sprintf("one has not returned for %v", hangs.Truncate(time.Second))
 	case s.failed.Before(s.mended.Add(stuckAfter / 2)):
-		return "" // nobody has tried again
+		return "" // no write was tried since
 	}
 	return s.err.Error()
 }
 
-// tryWrite writes a file of diskTry bytes into a folder and removes it. It leaves
-// as much again to others: the try itself must not fill a disk.
+// tryWrite writes a file of diskTry bytes into a folder and removes it. It needs twice that
+// space free, so that it does not fill the disk itself.
 func tryWrite(dir string) error {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
-		return fmt.Errorf("ask for the free space of %s: %w", dir, err)
+		return fmt.Errorf("read the free space of %s: %w", dir, err)
 	}
 	if uint64(fs.Bavail)*uint64(fs.Bsize) < 2*diskTry {
 		return fmt.Errorf("write to %s: %w", dir, syscall.ENOSPC)
@@ -221,7 +221,7 @@ func tryWrite(dir string) error {
 		return err
 	}
 	b := make([]byte, diskTry)
-	_, _ = rand.Read(b) // never fails; what compresses well would need no room
+	_, _ = rand.Read(b) // never fails; random, because zeros could be compressed and need no space
 	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()
@@ -229,7 +229,7 @@ func tryWrite(dir string) error {
 	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
-// tell adds to the answers to /ping whether the engine is stuck.
+// tell adds stuckHeader to the answers to /ping while the engine is stuck.
 func (w *writeWatch) tell(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if why := w.reason.Load(); why != nil && r.URL.Path == "/ping" {
@@ -239,7 +239,7 @@ func (w *writeWatch) tell(next http.Handler) http.Handler {
 	})
 }
 
-// printable keeps a header's value to what a header may have.
+// printable replaces characters that a header's value may not have.
 func printable(r rune) rune {
 	if r < ' ' || r > '~' {
 		return '?'

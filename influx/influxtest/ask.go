@@ -10,13 +10,13 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// StoreAt is the configuration for a store of storetest.
+// StoreAt returns the configuration for a store of storetest.
 func StoreAt(c interface {
 	URL() string
 	Login() (user, file string)
 }) client.Config {
 	user, file := c.Login()
-	return client.Config{URL: c.URL(), Username: user, PasswordFile: file, Gzip: "on"} // as to a server elsewhere
+	return client.Config{URL: c.URL(), Username: user, PasswordFile: file, Gzip: "on"} // as with a remote server
 }
 
 // Ask runs a statement and returns its rows as lines of CSV.
@@ -35,8 +35,8 @@ func Ask(t *testing.T, cfg client.Config, statement string, flux bool) string {
 	return b.String()
 }
 
-// csvRows is an Output of lines of CSV, the name and the tags of each series
-// first.
+// csvRows is an Output that collects CSV lines, each starting with the name and tags of its
+// series.
 type csvRows struct {
 	w     *csv.Writer
 	fixed []string

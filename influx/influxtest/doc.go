@@ -1,4 +1,3 @@
-// Package influxtest has what the tests of influx's packages share: events,
-// lines as a reference decoder reads them, a server that fails on demand, and
-// questions to a real one.
+// Package influxtest has the helpers that the tests of influx's packages share: events, a
+// reference decoder of lines, a server that fails on demand, and queries to a real one.
 package influxtest

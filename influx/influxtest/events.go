@@ -17,7 +17,7 @@ import (
 
 const Time = 1_760_000_000_000_000_000
 
-// Events are one of each kind of event, with everything in them.
+// Events returns one event of each kind, with all fields set.
 func Events() []*event.Event {
 	return []*event.Event{
 		{Time: Time, Kind: event.KindMessage, Dir: event.Received, Full: true, Peer: Peer(1), Country: "DE", Gateway: true,
@@ -90,7 +90,7 @@ func Events() []*event.Event {
 	}
 }
 
-// Pipeline is the monitor's own counters, all different.
+// Pipeline returns the monitor's own counters, all different.
 func Pipeline() pipeline.Pipeline {
 	return pipeline.Pipeline{
 		Capture: pipeline.Capture{Limited: 1, SendErrors: 2, Panics: 3},
@@ -101,8 +101,7 @@ func Pipeline() pipeline.Pipeline {
 	}
 }
 
-// HostileEvents returns six events of peer i, none of whose words any other
-// peer uses.
+// HostileEvents returns six events of peer i whose texts no other peer uses.
 func HostileEvents(i int, at int64) []*event.Event {
 	name := event.Text(fmt.Sprint("hostile, =/", i))
 	p, c := Peer(i), CID(i)
@@ -126,7 +125,7 @@ func HostileEvents(i int, at int64) []*event.Event {
 	}
 }
 
-// Numbered are events with CIDs from to to-1, which are as many points.
+// Numbered returns events with CIDs from to to-1, one point each.
 func Numbered(from, to int) []*event.Event {
 	events, now := make([]*event.Event, 0, to-from), time.Now().UnixNano()
 	for i := from; i < to; i++ {
@@ -159,8 +158,7 @@ func Peer(n int) peer.ID {
 	return peer.ID(append([]byte{0x00, 0x24, 0x08, 0x01, 0x12, 0x20}, sum[:]...))
 }
 
-// Messages are n events of one want each, with CIDs 0 to n-1, all of the same
-// time.
+// Messages returns n events of one want each, with CIDs 0 to n-1 and the same time.
 func Messages(n int) []*event.Event {
 	events, now := make([]*event.Event, n), time.Now().UnixNano()
 	for i := range events {

@@ -20,8 +20,8 @@ func (f *Faulty) Lines() int {
 	return len(f.Stored)
 }
 
-// Faulty is a server that stores lines by its own rules: for answers that no
-// real server gives on demand.
+// Faulty is a server that stores lines by its own rules, for answers that no real server
+// produces on demand.
 type Faulty struct {
 	*httptest.Server
 	rule func(n int, r *http.Request, lines []string) (status int, answer string, keep []string)
@@ -71,7 +71,7 @@ func (f *Faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, answer)
 }
 
-// Destination is a Config for the server that goes straight to writing.
+// Destination returns a Config for the server that skips the set-up.
 func (f *Faulty) Destination() client.Config {
 	no := false
 	return client.Config{URL: f.URL, CreateDatabase: &no, FlushInterval: "10ms", Timeout: "10s"}

@@ -9,7 +9,7 @@ import (
 
 var update = flag.Bool("update", false, "write generated files instead of comparing them")
 
-// Generated compares a file that is made from code, or writes it with -update.
+// Generated compares a generated file with its contents, or writes it with -update.
 func Generated(t *testing.T, path, want string) {
 	t.Helper()
 	if *update {

@@ -10,7 +10,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// Encoder is an Encoder.
+// Encoder returns an Encoder for tests.
 type Encoder interface {
 	Prepare(*event.Event)
 	Append([schema.Kinds][]byte, *event.Event) ([schema.Kinds][]byte, [schema.Kinds]int)
@@ -26,7 +26,7 @@ func Encode(e Encoder, events ...*event.Event) string {
 	return string(bufs[schema.History]) + string(bufs[schema.Totals])
 }
 
-// Line is a line as the reference decoder understands it.
+// Line is a line as the reference decoder parses it.
 type Line struct {
 	Name   string
 	Tags   map[string]string

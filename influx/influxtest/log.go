@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// LockedBuffer is a log for several goroutines.
+// LockedBuffer is a buffer for logs of several goroutines.
 type LockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -9,8 +9,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// RunOver runs a sink with events, which it spreads over a time, until settled
-// or for so long after the last one, and ends it.
+// RunOver runs a sink and publishes events spread over a time; it ends the sink when settled or
+// so long after the last event.
 func RunOver(t *testing.T, run func(context.Context, *bus.Reader) error, events []*event.Event, over, settle time.Duration, settled func() bool) error {
 	t.Helper()
 	b := bus.New(bus.Config{MaxEvents: len(events) + 1, MaxBytes: 1 << 30})

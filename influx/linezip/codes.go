@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// The alphabets, RFC 1951 3.2.5: bytes, the end of a block and lengths are one,
-// distances another.
+// The alphabets of RFC 1951, 3.2.5: one of bytes, the end of a block and lengths; one of
+// distances.
 const (
 	blockEnd    = 256
 	firstLength = 257
@@ -14,8 +14,8 @@ const (
 	distances   = 30
 )
 
-// The codes of lengths, RFC 1951 3.2.5: lengthCode is by length less 3,
-// lengthBase the least length less 3 of a code less firstLength.
+// The codes of lengths, RFC 1951 3.2.5: lengthCode is indexed by length-3, lengthBase holds the
+// smallest length-3 by code-firstLength.
 var (
 	lengthCode [256]uint8
 	lengthBase [29]uint16
@@ -36,7 +36,7 @@ func init() {
 	}
 }
 
-// lengthExtra is how many bits follow a code of lengths.
+// lengthExtra returns how many bits follow a length code.
 func lengthExtra(c uint8) uint8 {
 	if c < 4 || c == 28 {
 		return 0
@@ -44,7 +44,7 @@ func lengthExtra(c uint8) uint8 {
 	return (c - 4) / 4
 }
 
-// distCode returns the code of a distance less 1.
+// distCode returns the code of a distance, given as distance-1.
 func distCode(d uint16) int {
 	if d < 2 {
 		return int(d)
@@ -53,7 +53,7 @@ func distCode(d uint16) int {
 	return 2*(n-1) + int(d>>(n-2)&1)
 }
 
-// distBase returns the least distance less 1 of a code, and how many bits follow.
+// distBase returns the smallest distance-1 of a code, and how many bits follow.
 func distBase(c int) (base uint16, extra uint) {
 	if c < 2 {
 		return uint16(c), 0
@@ -62,14 +62,14 @@ func distBase(c int) (base uint16, extra uint) {
 	return uint16(2+c&1) << extra, extra
 }
 
-// code is how a symbol is written: the first bit is the lowest.
+// code is the encoding of a symbol; the first bit is the lowest.
 type code struct {
 	bits uint16
 	len  uint8
 }
 
-// coder makes codes of how often each symbol comes. One that does not come has
-// none.
+// coder builds codes from the frequency of each symbol. A symbol that does not occur has no
+// code.
 type coder struct {
 	count [symbols]uint32
 	codes [symbols]code
@@ -85,7 +85,7 @@ type node struct {
 	symbol int16
 }
 
-// reset begins with so many symbols, each of which came so often.
+// reset starts with so many symbols, each with the same frequency.
 func (c *coder) reset(n int, count uint32) {
 	c.n = n
 	for i := range c.count {
@@ -93,9 +93,9 @@ func (c *coder) reset(n int, count uint32) {
 	}
 }
 
-// build makes a prefix code of no more than limit bits that is nearly the
-// shortest: weights are made more alike until it is short enough. Two symbols at
-// least have a code, since some readers refuse less.
+// build makes a nearly optimal prefix code of at most limit bits: it evens out the weights
+// until the code is short enough. At least two symbols have a code, since some decoders refuse
+// fewer.
 func (c *coder) build(limit uint8) {
 	for s := 0; c.used() < 2; s++ {
 		c.count[s] = max(c.count[s], 1)
@@ -105,7 +105,7 @@ func (c *coder) build(limit uint8) {
 			c.count[s] = (c.count[s] + 1) / 2
 		}
 	}
-	// Codes of a length follow one another in the order of the symbols (RFC 1951 3.2.2).
+	// Codes of the same length are consecutive in the order of the symbols (RFC 1951 3.2.2).
 	var next [16]uint16
 	for s := range c.n {
 		next[c.codes[s].len]++
@@ -132,8 +132,7 @@ func (c *coder) used() (n int) {
 	return n
 }
 
-// lengths makes the lengths of the shortest code (Huffman's) and returns the
-// longest.
+// lengths computes the code lengths of the optimal (Huffman) code and returns the longest.
 func (c *coder) lengths() (longest uint8) {
 	c.leafs = c.leafs[:0]
 	for s := range c.n {
@@ -147,8 +146,8 @@ func (c *coder) lengths() (longest uint8) {
 	for i, l := range c.leafs {
 		c.nodes[i] = node{weight: uint32(l >> 16), symbol: int16(l & 0xffff)}
 	}
-	// Leaves and inner nodes are both in the order of weights, so that the
-	// lightest two are at the heads.
+	// Leaves and inner nodes are both sorted by weight, so that the lightest two are at the
+	// heads.
 	leaf, inner := 0, k
 	for at := k; at < 2*k-1; at++ {
 		n := &c.nodes[at]
@@ -176,12 +175,12 @@ func (c *coder) lengths() (longest uint8) {
 	return longest
 }
 
-// lengthOrder is in what order the lengths of the codes of lengths are written
-// (RFC 1951 3.2.7).
+// lengthOrder is the order in which the lengths of the code length codes are written (RFC 1951
+// 3.2.7).
 var lengthOrder = [19]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
-// codes writes the lengths of both codes. Of what that format can do to make
-// them short only runs of zeros are used.
+// codes writes the lengths of both codes. Of the format's ways to shorten them it uses only
+// runs of zeros.
 func (w *Writer) codes() {
 	o := &w.out
 	var all [symbols + distances]uint8
@@ -211,7 +210,7 @@ func (w *Writer) codes() {
 	})
 }
 
-// runs returns the symbols that lengths are written as: 17 and 18 are many zeros.
+// runs returns the symbols that encode lengths: 17 and 18 are runs of zeros.
 func runs(lengths []uint8, f func(symbol, zeros int)) {
 	for i := 0; i < len(lengths); {
 		n := 0

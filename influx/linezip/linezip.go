@@ -1,24 +1,22 @@
-// Package linezip compresses line protocol into gzip, faster than a general
-// compressor.
+// Package linezip compresses line protocol to gzip, faster than a general compressor.
 //
-// In: a batch of lines. Out: one gzip member (RFC 1952, RFC 1951), which any
-// reader of gzip accepts. Promised: decompression returns the input, for any
-// bytes; the only allocation is for an output larger than all before.
+// In: a batch of lines. Out: one gzip member (RFC 1952, RFC 1951), which any gzip decoder
+// accepts. Promised: decompression returns the input, for any bytes; it allocates only when the
+// output exceeds the capacity of dst.
 //
 // # Why it exists
 //
-// Gzip of a general compressor is more than half of what a point costs. The
-// whole path, from events to a server's socket, was 3.9 to 5.0 times the rate of
-// influxdb-client-go with klauspost/compress at level 1, and is 8 times with this
-// package: decision 7 (docs/adr) has the reason, docs/performance.md the figures. Replace it by the library if that rate is not needed any more:
-// Writer.Append is all that others call.
+// With a general compressor, gzip is more than half of the cost of a point. The whole path,
+// from events to a server's socket, had 3.9 to 5.0 times the rate of influxdb-client-go with
+// klauspost/compress at level 1, and has 8 times with this package: decision 7 (docs/adr) has
+// the reason, docs/performance.md the figures. Replace it with the library if that rate is no
+// longer needed: other packages call only Writer.Append.
 //
 // # How it works
 //
-// Lines of a batch are alike except for a CID, a peer, a few numbers and the
-// time. A general compressor looks up a match at each byte; linezip looks one up
-// only within a few bytes after a match, and then at intervals, since a long
-// stretch without a match is an identifier.
+// The lines of a batch differ only in a CID, a peer, a few numbers and the time. A general
+// compressor looks up a match at each byte; linezip looks one up only within a few bytes after
+// a match, and then at intervals, since a long stretch without a match is an identifier.
 //
 //  1. Append (linezip.go) cuts the input into blocks of blockSize bytes. Each
 //     has Huffman codes of its own; matches reach back across blocks, to window.
@@ -72,21 +70,21 @@ const (
 
 	// These are as far as they could be moved without output that is more than
 	// 3 % longer than the library's for full batches (BenchmarkAppend), 5 % for any (TestLines).
-	finely = 4        // misses until only every
-	coarse = 10       // th byte is looked at
-	small  = 64 << 10 // bytes of a batch that is looked at byte by byte
+	finely = 4        // misses before only every
+	coarse = 10       // th byte is looked up
+	small  = 64 << 10 // size of a batch below which every byte is looked up
 	sample = 8        // of so many sequences one is counted for the codes,
 	many   = 4096     // if there are so many
-	seen   = 16       // what a symbol that was counted weighs beside one that was not
+	seen   = 16       // weight of a counted symbol relative to one that was not counted
 )
 
-// header is of a member without name and time, from a machine that is not told.
+// header is of a member without name and time, from an unspecified system.
 const header = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
 
-// Writer compresses batches, one after the other. Its zero value is ready. It
-// is for one goroutine.
+// Writer compresses batches, one after the other. Its zero value is ready. It must not be used
+// concurrently.
 type Writer struct {
-	table [1 << tableBits]int32 // places by what is there; the last one's, plus 1
+	table [1 << tableBits]int32 // the last position of each hash, plus 1
 	seqs  []seq
 	lit   coder // literals and lengths
 	dist  coder
@@ -97,7 +95,7 @@ type Writer struct {
 // seq is literals, and then a match unless length is 0.
 type seq struct {
 	literals     int32
-	length, dist uint16 // dist is less by one
+	length, dist uint16 // the distance minus 1
 }
 
 // Append appends src, compressed, to dst. Src is at most 1 GiB.
@@ -124,7 +122,7 @@ func (w *Writer) Append(dst, src []byte) []byte {
 
 func load64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
 
-// search makes the sequences of src from a place on.
+// search appends the sequences of src from a position on.
 func (w *Writer) search(src []byte, at, step int) {
 	w.seqs = w.seqs[:0]
 	from, misses := at, 0 // from: where the literals begin
@@ -161,7 +159,7 @@ func (w *Writer) search(src []byte, at, step int) {
 		literals := at - from
 		for n := end - at; n > 0; literals = 0 {
 			l := min(n, maxMatch)
-			if n > maxMatch && n < maxMatch+3 { // what is left must be a match too
+			if n > maxMatch && n < maxMatch+3 { // the rest must be a valid match too
 				l = maxMatch - 3
 			}
 			w.seqs = append(w.seqs, seq{int32(literals), uint16(l), uint16(dist - 1)})
@@ -172,11 +170,11 @@ func (w *Writer) search(src []byte, at, step int) {
 	w.seqs = append(w.seqs, seq{literals: int32(len(src) - from)})
 }
 
-// block writes the sequences with codes of their own.
+// block writes the sequences with their own codes.
 func (w *Writer) block(src []byte, at int, last bool) {
 	each, least := 1, uint32(0)
 	if len(w.seqs) > many {
-		each, least = sample, 1 // what is not counted may come all the same
+		each, least = sample, 1 // symbols that were not counted may occur too
 	}
 	w.lit.reset(symbols, least)
 	w.dist.reset(distances, least)
@@ -232,7 +230,7 @@ type bitWriter struct {
 	n   uint // bits in acc, less than 64
 }
 
-// grow makes room for so many bytes.
+// grow makes room for n more bytes.
 func (o *bitWriter) grow(n int) {
 	if cap(o.b)-len(o.b) < n {
 		o.b = append(make([]byte, 0, 2*cap(o.b)+n), o.b...)

@@ -9,11 +9,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// Ask asks the question of a server about the last since ("": the question's own) in InfluxQL
-// or Flux, and writes the answer to out as one table, with rows and in the order
-// that the question says; an answer with steps of time in InfluxQL as a table
-// for each series. rows is how many there were. Where Else had to be asked, say
-// gets its note. Errors are as for Query.
+// Ask runs the question for the last since ("": the question's default) in InfluxQL or Flux,
+// and writes the answer to out as one table with the question's columns and order; an InfluxQL
+// answer with time steps becomes one table for each series. It returns the number of rows. If
+// the question's Else was used, say is called with its note. Errors are those of Query.
 func (q Question) Ask(ctx context.Context, c *client.Client, since string, flux bool, out client.Output, say func(string)) (rows int, err error) {
 	if since == "" {
 		since = q.Since
@@ -36,7 +35,7 @@ func (q Question) Ask(ctx context.Context, c *client.Client, since string, flux 
 	return count.rows, out.Close()
 }
 
-// askOnce asks a question without its Else; out is not closed.
+// askOnce runs a question without its Else; it does not close out.
 func askOnce(ctx context.Context, c *client.Client, q Question, since string, flux bool, out *counting) error {
 	statement := q.InfluxQL
 	if flux {
@@ -51,7 +50,7 @@ func askOnce(ctx context.Context, c *client.Client, q Question, since string, fl
 	return c.Query(ctx, statement, flux, q.table(statement, flux, out))
 }
 
-// table is the Output that puts an answer to a statement into its form.
+// table returns the Output that transforms the answer to a statement.
 func (q *Question) table(statement string, flux bool, out client.Output) client.Output {
 	switch single, noTime := shape(statement); {
 	case flux:
@@ -65,7 +64,7 @@ func (q *Question) table(statement string, flux bool, out client.Output) client.
 	return out
 }
 
-// beyondHistory says whether since is longer than the server keeps history.
+// beyondHistory reports whether since is longer than the server's retention of history.
 func beyondHistory(ctx context.Context, c *client.Client, since string) bool {
 	want, err := parseSpan(since)
 	if err != nil {
@@ -73,7 +72,7 @@ func beyondHistory(ctx context.Context, c *client.Client, since string) bool {
 	}
 	policies, err := c.Rows(ctx, fmt.Sprintf("SHOW RETENTION POLICIES ON %q", c.Database()), "name")
 	if err != nil {
-		return false // the question itself meets what is wrong
+		return false // the question itself will meet the same error
 	}
 	keep, err := time.ParseDuration(fmt.Sprint(policies[schema.History.String()]["duration"]))
 	return err == nil && keep > 0 && want > keep

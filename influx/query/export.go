@@ -15,11 +15,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// Export writes the points of a kind as line protocol, with times in
-// nanoseconds, for another server: those from since (included) to until
-// (excluded); a zero time is no bound. It returns how many points it wrote. They
-// come series by series as the server reads them, so that memory does not grow
-// with them. What is written while it runs may be in it or not.
+// Export writes the points of a kind as line protocol, with times in nanoseconds, for import
+// into another server: those from since (inclusive) to until (exclusive); a zero time means no
+// bound. It returns how many points it wrote. It streams the points series by series, so that
+// memory does not grow with them. Points written while it runs may or may not be included.
 func Export(ctx context.Context, c *client.Client, kind schema.Kind, since, until time.Time, w io.Writer) (points int, err error) {
 	from := fmt.Sprintf("%q.%q", c.Database(), kind.String())
 	fields := &fieldTypes{of: make(map[string]map[string]string)}
@@ -63,7 +62,7 @@ func Export(ctx context.Context, c *client.Client, kind schema.Kind, since, unti
 // measurement.
 type fieldTypes struct {
 	of   map[string]map[string]string
-	name string // of the measurement whose rows come
+	name string // of the current measurement
 }
 
 func (f *fieldTypes) Series(name string, _ []client.Label, _ []string) error {
@@ -95,7 +94,7 @@ func (l *lineOutput) Series(name string, labels []client.Label, columns []string
 	l.head, l.columns = lineproto.AppendTag(l.head[:0], name), columns
 	for _, t := range labels {
 		if t.Value == "" {
-			continue // that series has no such tag
+			continue // the series has no such tag
 		}
 		l.head = append(lineproto.AppendTag(append(l.head, ','), t.Key), '=')
 		l.head = lineproto.AppendTag(l.head, t.Value)

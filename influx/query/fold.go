@@ -10,52 +10,49 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// Fold makes the answer to a question of the rows that the server returned:
-// InfluxQL cannot group by a field, sort by a figure, or join. Tags of a series
-// are columns like all others. It is exact: rows are counted as they come, and
-// what is kept is one entry for each row that it makes.
+// Fold computes the answer to a question from the rows that the server returned: InfluxQL
+// cannot group by a field, sort by a figure, or join. Tags of a series are columns like any
+// other. The result is exact; memory holds one entry for each row of the result.
 type Fold struct {
-	// Of is the measurement whose rows make rows; those of others only add to
-	// them. "": every measurement.
+	// Of is the measurement whose rows create rows of the result; rows of other measurements
+	// only add to those. "": every measurement.
 	Of string
-	// Newest is a column, node: of each of its values only the rows of the newest
-	// time count, the times of all measurements looked at. What is gone is not
-	// there any longer.
+	// Newest is a column, node: for each of its values only the rows with the newest time over
+	// all measurements count, so that entries which no longer exist are left out.
 	Newest string
-	// Starts is a measurement whose rows say when counters of the same node began
-	// at 0, for Made.How increase. They come before the counters.
+	// Starts is a measurement whose rows mark when the counters of the same node began at 0,
+	// for Made.How increase. They come before the counters.
 	Starts string
-	// By are the columns whose values make one row; nil: rows stay as they are,
-	// but in order.
+	// By are the columns to group by; nil: rows are only sorted.
 	By []string
-	// Make are the other columns.
+	// Make are the other columns of the result.
 	Make []Made
-	// Sort is the column by which rows are sorted, the most first; equal ones by
-	// the columns of By, backwards, as Flux does it in one sort.
+	// Sort is the column by which rows are sorted, largest first; equal ones by the columns of
+	// By, descending, as Flux does in one sort.
 	Sort string
-	// Limit is how many rows remain; 0: all.
+	// Limit is the maximum number of rows; 0: all.
 	Limit int
 }
 
-// Made is a column that Fold makes.
+// Made is a column that Fold computes.
 type Made struct {
 	As string
 	// How: count of rows; sum, max or min of numbers; last text that is not empty; distinct, how
 	// many different values; increase, how much a counter grew; all, the sum
 	// over all rows of the answer.
 	How string
-	Of  string // the column that it is made of
+	Of  string // the column that it is computed from
 }
 
-// maxFolded is how many rows Fold makes at most, and how many pairs it keeps for
-// distinct: some hundred MiB.
+// maxFolded is the maximum number of rows of a Fold, and of pairs that it keeps for distinct:
+// some hundred MiB.
 const maxFolded = 2_000_000
 
-// folding is the Output that does it.
+// folding is the Output that computes a Fold.
 type folding struct {
 	Fold
 	out  client.Output
-	from string // measurement whose rows come
+	from string // the current measurement
 	id   int    // of the series
 	tags []client.Label
 	cols []string
@@ -93,8 +90,8 @@ type counterAt struct {
 	value float64
 }
 
-// newFolding returns an Output that folds what it gets and hands the result to
-// out when it is closed.
+// newFolding returns an Output that folds its rows and writes the result to out when it is
+// closed.
 func newFolding(f Fold, out client.Output) *folding {
 	return &folding{Fold: f, out: out, index: map[string]int{}, pairs: map[[2]uint32]struct{}{}, words: map[string]uint32{},
 		totals: make([]float64, len(f.Make)), newest: map[string]string{}, starts: map[string][]string{}, prev: map[[2]int]counterAt{}}
@@ -120,7 +117,7 @@ func (f *folding) Series(name string, labels []client.Label, columns []string) e
 	return nil
 }
 
-// get is a value of the row, by its column.
+// get returns a value of the row by its column.
 func (f *folding) get(values []any, column string) any {
 	i, ok := f.at[column]
 	switch {
@@ -169,7 +166,7 @@ func (f *folding) Row(values []any) error {
 
 var errTooMany = fmt.Errorf("more than %d rows would have to be kept in memory; ask about a shorter time (--since), or in Flux (--language flux)", maxFolded)
 
-// add counts a row; get is its columns.
+// add counts a row; get returns its columns.
 func (f *folding) add(get func(string) any, from string, series int) error {
 	key := make([]any, len(f.By))
 	var id strings.Builder
@@ -233,7 +230,7 @@ func (f *folding) add(get func(string) any, from string, series int) error {
 			at := counterAt{time: fmt.Sprint(get("time")), value: num}
 			before, ok := f.prev[[2]int{series, i}]
 			if !ok {
-				before = counterAt{value: num} // what was counted before that time
+				before = counterAt{value: num} // the count before that time
 			}
 			for _, start := range f.starts[fmt.Sprint(get("node"))] {
 				if !timeOf(start).After(timeOf(at.time)) && (before.time == "" || timeOf(start).After(timeOf(before.time))) {
@@ -243,7 +240,7 @@ func (f *folding) add(get func(string) any, from string, series int) error {
 			if num >= before.value {
 				g.value[i] += num - before.value
 			} else {
-				g.value[i] += num // it began again
+				g.value[i] += num // the counter was reset
 			}
 			g.seen[i] = true
 			f.prev[[2]int{series, i}] = at
@@ -252,7 +249,7 @@ func (f *folding) add(get func(string) any, from string, series int) error {
 	return nil
 }
 
-// word is a number for a text, which is kept once.
+// word returns a number for a text, which is stored once.
 func (f *folding) word(s string) uint32 {
 	n, ok := f.words[s]
 	if !ok {
@@ -347,10 +344,9 @@ func (f *folding) emit() error {
 	return nil
 }
 
-// flat is an Output that makes one table of the series of an answer that has a
-// row for each: their tags become columns. An answer without steps of time loses
-// the column of times where these are none: InfluxDB writes the begin of the time
-// that was asked about there, or 1970.
+// flat is an Output that merges the series of an answer with one row each into one table: their
+// tags become columns. An answer without time steps loses its column of times, which are
+// meaningless: InfluxDB writes the start of the queried time there, or 1970.
 type flat struct {
 	out    client.Output
 	noTime bool
@@ -392,7 +388,7 @@ func (f *flat) Row(values []any) error {
 
 func (f *flat) Close() error { return f.out.Close() }
 
-// figure writes a number without an exponent where it is whole.
+// figure formats a number, without an exponent if it is whole.
 func figure(v float64) string {
 	if v == float64(int64(v)) {
 		return fmt.Sprint(int64(v))

@@ -11,13 +11,11 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// derivedNames are the measurements that come once in an interval of the derived
-// figures.
+// derivedNames are the measurements written once in each interval of the derived figures.
 var derivedNames = []string{"unique", "duplicates", "top_cids", "top_peers", "top_bytes_cids", "top_bytes_peers", "agent_bytes", "coverage", "codecs", "cid_versions", "hashes", "latency_totals", "derived"}
 
-// Hints lists what may be meant by a statement that found nothing: names that
-// the schema does not have beside those that it has, and when the first points
-// come. Without a hint the list is empty.
+// Hints returns hints for a statement that found nothing: names that the schema does not have
+// with similar ones that it has, and when the first points are written. It may return none.
 func Hints(statement string, flux bool) []string {
 	h := &hints{}
 	if flux {
@@ -36,8 +34,8 @@ func Hints(statement string, flux bool) []string {
 }
 
 type hints struct {
-	wrong []string // names that are none
-	late  []string // what was not written yet, or is not
+	wrong []string // unknown names
+	late  []string // measurements with no points yet, or none at all
 }
 
 func (h *hints) say(list *[]string, format string, args ...any) {
@@ -46,7 +44,7 @@ func (h *hints) say(list *[]string, format string, args ...any) {
 	}
 }
 
-// columns are the fields and tags of a measurement; nil for a name that is none.
+// columns returns the fields and tags of a measurement; nil for an unknown name.
 func columns(name string) (m *schema.Measurement, kind schema.Kind, names []string) {
 	for _, m := range schema.All {
 		if m.Name == name {
@@ -100,8 +98,7 @@ func measurementNames() (names []string) {
 	return append(names, schema.RollupNames()...)
 }
 
-// qualified is how a measurement is named in InfluxQL: history is the default
-// policy.
+// qualified returns a measurement's name in InfluxQL: history is the default policy.
 func qualified(name string) string {
 	if _, kind, _ := columns(name); kind == schema.Totals {
 		return "totals." + name
@@ -109,7 +106,7 @@ func qualified(name string) string {
 	return name
 }
 
-// selects looks at the names in a SELECT, and returns the columns that it makes.
+// selects checks the names in a SELECT, and returns the columns that it produces.
 func (h *hints) selects(q *influxql.SelectStatement) (made []string) {
 	names, known := []string{"time"}, true
 	var tags []schema.Tag
@@ -180,7 +177,7 @@ var (
 	fluxField  = regexp.MustCompile(`_field"?\]?\s*==\s*"([^"]*)"`)
 )
 
-// flux looks at the names that a Flux query compares with.
+// flux checks the names that a Flux query compares with.
 func (h *hints) flux(text string) {
 	policy := ""
 	if b := fluxBucket.FindAllStringSubmatch(text, -1); len(b) == 1 {
@@ -203,7 +200,7 @@ func (h *hints) flux(text string) {
 	}
 }
 
-// alike is the name that is most like another, if any is.
+// alike returns the name most similar to another, if any is similar.
 func alike(name string, among []string) (best string) {
 	least := max(2, len(name)/3) + 1
 	for _, a := range among {
@@ -218,7 +215,7 @@ func alike(name string, among []string) (best string) {
 	return best
 }
 
-// distance is how many characters have to be changed to make b of a.
+// distance returns the edit distance of a and b in characters.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

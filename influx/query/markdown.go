@@ -11,37 +11,30 @@ func Doc(answers map[string]map[string]string) string {
 	var b strings.Builder
 	b.WriteString(`# Questions and their queries
 
-This file is made from ` + "`influx/query`" + ` by ` + "`make generate`" + `; a test fails when it is out of date, and another asks every
-question in both languages of a real server. What is stored is told in [schema.md](schema.md), what Grafana shows in
-[dashboards.md](dashboards.md). Under each statement stands what a demo of two minutes answered, its first twelve lines
-(` + "`go test -tags dashboards ./test/dashboards -run TestDashboards -answers FILE`" + ` asks again).
+This file is generated from ` + "`influx/query`" + ` by ` + "`make generate`" + `; a test fails when it is out of date, and another asks every
+question in both languages on a real server. [schema.md](schema.md) describes what is stored, [dashboards.md](dashboards.md) what Grafana shows. Under each statement are the first twelve lines of the answer of a two-minute demo (` + "`go test -tags dashboards ./test/dashboards -run TestDashboards -answers FILE`" + ` runs it again).
 
-What stands here is what is asked; ` + "`ipfsmon query`" + ` makes one table of the answer, one row for each thing, the most first. InfluxQL cannot group by a
-field (` + "`cid`, `peer`" + `), sort by a figure, or join: where a question needs it, ` + "`ipfsmon query`" + ` does it with the rows as they come, exactly, and "then" says how.
-A question that history answers exactly falls back to totals where history is off, or does not reach so far back, and says on standard error what is not exact in them.
+This file shows the statements that are sent; ` + "`ipfsmon query`" + ` turns the answer into one table, one row for each thing, largest first. InfluxQL cannot group by a field (` + "`cid`, `peer`" + `), sort by a figure, or join: where a question needs it, ` + "`ipfsmon query`" + ` computes it exactly from the rows, and "then" describes how. A question that history answers exactly falls back to totals where history is off or too short, and reports on standard error what is not exact in them.
 
 Each has a name: ` + "`ipfsmon query top-cids`" + `, ` + "`ipfsmon query wants --since 6h --plot`" + `, ` + "`ipfsmon query --language flux agents`" + `.
-` + "`ipfsmon query --list`" + ` lists them, ` + "`ipfsmon query --print NAME`" + ` prints the statement. In the statements stands {since} for the time
-that is asked about, ` + "`--since`" + `, {every} for a round step of which there are at most a hundred in it, and {bucket} for how the buckets' names
-begin: ` + "`ipfsmon`" + ` unless Bucket (InfluxDB 2) or Database (1.x) say otherwise.
+` + "`ipfsmon query --list`" + ` lists them, ` + "`ipfsmon query --print NAME`" + ` prints the statement. In the statements {since} stands for the queried time, ` + "`--since`" + `, {every} for a round step that fits at most a hundred times into it, and {bucket} for the prefix of the buckets' names: ` + "`ipfsmon`" + ` unless Bucket (InfluxDB 2) or Database (1.x) say otherwise.
 
-` + "`--since 6h`" + ` with a statement of your own: {since} and {every} in it are put in. An InfluxQL SELECT without them gets the condition
-` + "`time > now() - 6h`" + ` beside its own; a SELECT with a time in its WHERE, other statements, and Flux without {since} are refused.
+` + "`--since 6h`" + ` with your own statement: {since} and {every} in it are replaced. An InfluxQL SELECT without them gets the condition ` + "`time > now() - 6h`" + ` in addition to its own; a SELECT with a time in its WHERE, other statements, and Flux without {since} are rejected.
 
-Flux in the embedded store and in 1.8 reads all into memory and ends after 30 s: group first and then window, as here, and prefer InfluxQL.
+Flux in the embedded store and in 1.8 reads everything into memory and ends after 30 s: group first and then window, as here, and prefer InfluxQL.
 
-Days that do not begin at midnight are wrong where summer time ends: in InfluxDB 1.8, and so in the embedded store, ` + "`GROUP BY time(1d,12h) tz('Europe/Berlin')`" + `
+Days that do not begin at midnight are counted wrong when daylight saving time ends: in InfluxDB 1.8, and so in the embedded store, ` + "`GROUP BY time(1d,12h) tz('Europe/Berlin')`" + `
 counts 82 of the 96 hours from 2025-10-25 on (influxdb#25078). Intervals of more than an hour lose points there with most offsets, such as time(2h,1h), time(6h,3h) and
-time(1d,6h). Without an offset none does, be it time(1h), time(6h), time(1d) or time(1w); nor does any when summer time begins, with an offset or without.
-` + "`ipfsmon query`" + ` warns of a statement that may lose points. Leave out the offset, or group by hours without ` + "`tz()`" + ` and add them up.
+time(1d,6h). Without an offset none loses points, be it time(1h), time(6h), time(1d) or time(1w); nor does any when daylight saving time begins, with or without an offset.
+` + "`ipfsmon query`" + ` warns about a statement that may lose points. Leave out the offset, or group by hours without ` + "`tz()`" + ` and add them up.
 
 ## Grafana
 
 Add a data source InfluxDB, query language InfluxQL, URL ` + "`http://127.0.0.1:8086`" + ` (what ` + "`ipfsmon run`" + ` prints as "InfluxDB listening on"),
 database ` + "`ipfsmon`" + `, user ` + "`reader`" + ` with the password in ` + "`influxdb/reader.password`" + ` of the data folder (` + "`~/.ipfs/ipfsmon`" + `), access "Server". Grafana
-must run on the same machine: the store listens on loopback only. For a second data source in Flux: organisation anything, token
+must run on the same machine: the store listens on loopback only. For a second data source in Flux: any organisation, token
 ` + "`reader:PASSWORD`" + `, default bucket ` + "`ipfsmon/history`" + `. Write ` + "`$timeFilter`" + ` where
-the statements here have ` + "`time > now() - {since}`" + `, and ` + "`$__interval`" + ` for {every}. A stopped monitor's store is served by
+the statements here use ` + "`time > now() - {since}`" + `, and ` + "`$__interval`" + ` for {every}. To serve a stopped monitor's store, run
 ` + "`ipfsmon store --dir FOLDER/influxdb`" + `.
 
 | name | question |
@@ -51,7 +44,7 @@ the statements here have ` + "`time > now() - {since}`" + `, and ` + "`$__interv
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s |\n", q.Name, q.Name, q.Asks)
 	}
 	for _, q := range Questions {
-		fmt.Fprintf(&b, "\n## %s\n\n%s The last %s unless told otherwise.", q.Name, q.Asks, q.Since)
+		fmt.Fprintf(&b, "\n## %s\n\n%s Default: the last %s.", q.Name, q.Asks, q.Since)
 		if q.Note != "" {
 			b.WriteString(" " + q.Note)
 		}
@@ -64,7 +57,7 @@ the statements here have ` + "`time > now() - {since}`" + `, and ` + "`$__interv
 	return b.String()
 }
 
-// foldsDoc says what is made of the rows.
+// foldsDoc describes what is computed from the rows.
 func foldsDoc(folds []Fold) string {
 	if len(folds) == 0 {
 		return ""
@@ -84,7 +77,7 @@ func foldsDoc(folds []Fold) string {
 			if m.How == "all" {
 				how = "sum of " + m.Of
 			}
-			if how == "sum of "+m.As || how == "max of "+m.As { // what InfluxQL has made
+			if how == "sum of "+m.As || how == "max of "+m.As { // computed by InfluxQL
 				made = append(made, m.As)
 				continue
 			}
@@ -94,7 +87,7 @@ func foldsDoc(folds []Fold) string {
 			parts = append(parts, strings.Join(made, ", "))
 		}
 		if f.Sort != "" {
-			parts = append(parts, "by "+f.Sort+", the most first")
+			parts = append(parts, "by "+f.Sort+", largest first")
 		}
 		if f.Limit > 0 {
 			parts = append(parts, fmt.Sprintf("%d rows", f.Limit))

@@ -15,8 +15,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
 
-// NewOutput makes an Output that writes text: "table" for people, "csv" with a
-// header, or "json", an array of one object for each row.
+// NewOutput returns an Output that writes text: "table" for people, "csv" with a header, or
+// "json", an array with one object for each row.
 func NewOutput(format string, w io.Writer) (client.Output, error) {
 	b := bufio.NewWriter(w)
 	switch format {
@@ -30,11 +30,11 @@ func NewOutput(format string, w io.Writer) (client.Output, error) {
 	return nil, fmt.Errorf("format %q: want table, csv or json", format)
 }
 
-// tableRows is how many rows are looked at for the columns' widths; more begin
-// a new part with widths of its own.
+// tableRows is how many rows determine the columns' widths; the next rows start a new part with
+// its own widths.
 const tableRows = 1000
 
-// maxCell is the most bytes of a value in a table.
+// maxCell is the maximum length of a value in a table, in bytes.
 const maxCell = 200
 
 type tableOutput struct {
@@ -79,8 +79,8 @@ func (t *tableOutput) Row(values []any) error {
 	return nil
 }
 
-// cell makes a value fit for a terminal: what a peer named itself must not
-// move the cursor. Times lose their T and Z.
+// cell makes a value safe for a terminal: a name that a peer chose must not move the cursor.
+// Times lose their T and Z.
 func cell(v any) string {
 	if v == nil {
 		return "-"

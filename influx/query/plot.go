@@ -17,14 +17,14 @@ import (
 
 // Bounds of a plot.
 const (
-	plotRows  = 100_000 // rows of one series that are looked at
+	plotRows  = 100_000 // rows of one series that are kept
 	plotBars  = 100     // bars that are drawn
 	plotLabel = 60      // characters of a label
 )
 
-// NewPlot makes an Output that draws what it gets with characters, width of
-// them in a line: a series with several times as a line of little columns,
-// others as bars. Numbers are drawn, text is what they are called.
+// NewPlot returns an Output that draws with characters, width of them in a line: a series with
+// several times as a line of small columns, others as bars. Numbers are drawn, text labels
+// them.
 func NewPlot(w io.Writer, width int) client.Output {
 	return &plot{w: bufio.NewWriter(w), width: min(max(width, 40), 400)}
 }
@@ -35,7 +35,7 @@ type plot struct {
 	labels  string
 	columns []string
 	rows    [][]any
-	left    int // rows or bars that were too many
+	left    int // rows or bars left out
 	bars    []bar
 	some    bool
 }
@@ -91,13 +91,13 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
-// isTime says whether a column is about time, which is neither drawn nor printed.
+// isTime reports whether a column is a time, which is neither drawn nor printed.
 func isTime(name string) bool {
 	return name == "time" || name == "_time" || name == "_start" || name == "_stop"
 }
 
-// draw draws the series that has ended: each column of numbers as a line over
-// time, or puts it among the bars.
+// draw draws the series that has ended, each numeric column as a line over time, or adds it to
+// the bars.
 func (p *plot) draw() {
 	rows := p.rows
 	p.rows = p.rows[:0]
@@ -141,7 +141,7 @@ func (p *plot) draw() {
 		return strings.TrimSpace(strings.Join(parts, " "))
 	}
 	overTime := at >= 0 && first != last
-	for _, i := range text { // rows that are called differently are no line
+	for _, i := range text { // rows with different labels are not a line
 		for _, r := range rows {
 			overTime = overTime && fmt.Sprint(r[i]) == fmt.Sprint(rows[0][i])
 		}
@@ -170,7 +170,7 @@ func (p *plot) draw() {
 
 var heights = []rune("▁▂▃▄▅▆▇█")
 
-// line draws values as columns; those that share a place are averaged.
+// line draws values as columns; values in the same column are averaged.
 func (p *plot) line(label string, values []float64, first, last string) {
 	p.some = true
 	width := min(p.width, len(values))
@@ -186,7 +186,7 @@ func (p *plot) line(label string, values []float64, first, last string) {
 		low, high = min(low, v), max(high, v)
 	}
 	fmt.Fprintf(p.w, "%s  from %s to %s, last %s\n", event.Clean(label, 4*plotLabel), units.FormatNumber(low), units.FormatNumber(high), units.FormatNumber(values[len(values)-1]))
-	base := min(low, 0) // a column's height means its value
+	base := min(low, 0) // columns start at 0, so that their height shows the value
 	for i := range sums {
 		if counts[i] == 0 {
 			p.w.WriteByte(' ')
@@ -202,7 +202,7 @@ func (p *plot) line(label string, values []float64, first, last string) {
 	fmt.Fprintf(p.w, "\n%s%s%s\n", from, strings.Repeat(" ", max(width-len(from)-len(to), 1)), to)
 }
 
-// clock shortens a time.
+// clock formats a time briefly.
 func clock(s string) string {
 	at, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {

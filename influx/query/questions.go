@@ -12,27 +12,27 @@ import (
 
 //go:generate go test -run TestQueriesDoc -update .
 
-// Question is a query with a name. Its text has {since}, a duration, {every},
-// the length of a step in it, and, in Flux, {bucket}, before they are put in.
+// Question is a named query. Its text has the placeholders {since}, a duration, {every}, the
+// length of a time step, and, in Flux, {bucket}.
 type Question struct {
 	Name     string
 	Asks     string
 	Since    string // unless given
-	InfluxQL string // one statement, or several whose rows Then puts together
-	Then     []Fold // what Ask makes of the rows of InfluxQL, one after the other
-	Flux     string // returns the same answer
-	// Else is asked, with a note, where this finds nothing, or history does not
-	// reach so far back: the same of totals, with what is not exact in it.
+	InfluxQL string // one statement, or several whose rows Then combines
+	Then     []Fold // the transformations of InfluxQL's rows, in order
+	Flux     string // the Flux that returns the same answer
+	// Else is the fallback to totals if this question finds nothing or history is too short;
+	// its note states what is not exact in it.
 	Else *Question
 	Note string
 }
 
-// Questions are asked by `ipfsmon query NAME`; docs/queries.md is made of them.
+// Questions are run by `ipfsmon query NAME`; docs/queries.md is generated from them.
 var Questions = slices.Concat(generalQuestions, historyQuestions)
 
 var generalQuestions = []Question{
 	{
-		Name: "wants", Asks: "How many wants come and go?", Since: "1h",
+		Name: "wants", Asks: "How many wants are received and sent?", Since: "1h",
 		InfluxQL: `SELECT count(cid) AS wants FROM wants WHERE time > now() - {since} AND type != 'cancel' GROUP BY time({every}), direction fill(0)`,
 		Flux: `import "date"
 from(bucket: "{bucket}/history") |> range(start: -{since})
@@ -69,7 +69,7 @@ missing = rows
   |> map(fn: (r) => ({of: "all", unlisted: r.unlisted}))
 join(tables: {listed: listed, missing: missing}, on: ["of"]) |> drop(columns: ["of"])
   |> sort(columns: ["wants", "cid"], desc: true) |> limit(n: 20)`,
-			Note: "history has nothing of that time, so these are sums of the minutes' lists of 50: the true number is between wants - error and wants + unlisted",
+			Note: "history has nothing in that time, so these are sums of the minutes' lists of 50: the true number is between wants - error and wants + unlisted",
 		},
 		Note: "Exact, from history. A repeated want counts each time.",
 	},
@@ -113,7 +113,7 @@ missing = rows
   |> map(fn: (r) => ({of: "all", unlisted: r.unlisted}))
 join(tables: {listed: listed, missing: missing}, on: ["of"]) |> drop(columns: ["of"])
   |> sort(columns: ["wants", "peer"], desc: true) |> limit(n: 20)`,
-			Note: "history has nothing of that time, so these are sums of the minutes' lists of 50: the true number is between wants - error and wants + unlisted",
+			Note: "history has nothing in that time, so these are sums of the minutes' lists of 50: the true number is between wants - error and wants + unlisted",
 		},
 		Note: "Exact, from history; the agent is the one identified last in that time, else that of the minutes' lists.",
 	},
@@ -140,7 +140,7 @@ all = from(bucket: "{bucket}/totals") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "peers" and r._field == "connected") |> group()
 join(tables: {all: all, at: at}, on: ["node", "_time"])
   |> group(columns: ["direction", "transport"]) |> sum() |> group() |> rename(columns: {_value: "peers"}) |> sort(columns: ["peers", "direction", "transport"], desc: true)`,
-		Note: "Of each node the newest figures of that time, added up over nodes: what has gone is not there.",
+		Note: "The newest figures of each node in that time, summed over nodes; peers that have left are not included.",
 	},
 	{
 		Name: "agents", Asks: "Which software do the peers run?", Since: "5m",
@@ -154,10 +154,10 @@ all = from(bucket: "{bucket}/totals") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "agent_versions" and r._field == "peers") |> group()
 join(tables: {all: all, at: at}, on: ["node", "_time"])
   |> group(columns: ["agent"]) |> sum() |> group() |> rename(columns: {_value: "peers"}) |> sort(columns: ["peers", "agent"], desc: true)`,
-		Note: "Of each node the newest figures of that time, added up over nodes: what has gone is not there.",
+		Note: "The newest figures of each node in that time, summed over nodes; peers that have left are not included.",
 	},
 	{
-		Name: "protocols", Asks: "What do the peers speak?", Since: "5m",
+		Name: "protocols", Asks: "Which protocols do the peers support?", Since: "5m",
 		InfluxQL: `SELECT last(peers) AS peers FROM totals.protocols WHERE time > now() - {since} GROUP BY protocol, "node";
 SELECT last(connections) AS connections FROM totals."node" WHERE time > now() - {since} GROUP BY "node"`,
 		Then: []Fold{{Of: "protocols", Newest: "node", By: []string{"protocol"}, Make: []Made{{"peers", "sum", "peers"}}, Sort: "peers"}},
@@ -168,7 +168,7 @@ all = from(bucket: "{bucket}/totals") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "protocols" and r._field == "peers") |> group()
 join(tables: {all: all, at: at}, on: ["node", "_time"])
   |> group(columns: ["protocol"]) |> sum() |> group() |> rename(columns: {_value: "peers"}) |> sort(columns: ["peers", "protocol"], desc: true)`,
-		Note: "Of each node the newest figures of that time, added up over nodes: what has gone is not there.",
+		Note: "The newest figures of each node in that time, summed over nodes; peers that have left are not included.",
 	},
 	{
 		Name: "latency", Asks: "How fast are wants answered?", Since: "1d",
@@ -183,10 +183,10 @@ join(tables: {all: all, at: at}, on: ["node", "_time"])
     most: if r.max_us > accumulator.most then r.max_us else accumulator.most})) |> group()
 rows |> map(fn: (r) => ({direction: r.direction, answer: r.answer, answers: r.answers, mean_us: float(v: r.sum) / float(v: r.answers), worst_p50_us: r.p50, worst_p99_us: r.p99, max_us: r.most}))
   |> sort(columns: ["answers", "direction", "answer"], desc: true)`,
-		Note: "Count, mean and maximum are exact. Quantiles cannot be added up: these are of the worst minute, to 3.2 %; the question percentiles has those of the whole time. Direction sent: how fast others answer this node.",
+		Note: "Count, mean and maximum are exact. Quantiles cannot be combined: these are those of the worst minute, to 3.2 %; the question percentiles returns those of the whole time. Direction sent: how fast others answer this node.",
 	},
 	{
-		Name: "durations", Asks: "How long do connections live?", Since: "1d",
+		Name: "durations", Asks: "How long do connections last?", Since: "1d",
 		InfluxQL: `SELECT count(duration_ms) AS connections, median(duration_ms) AS median_ms FROM connections WHERE time > now() - {since} AND state = 'closed' AND unmatched = false GROUP BY transport, direction`,
 		Then:     []Fold{{By: []string{"transport", "direction"}, Make: []Made{{"connections", "sum", "connections"}, {"median_ms", "sum", "median_ms"}}, Sort: "connections"}},
 		Flux: `of = from(bucket: "{bucket}/history") |> range(start: -{since})
@@ -197,10 +197,10 @@ connections = of |> count() |> map(fn: (r) => ({transport: r.transport, directio
 median_ms = of |> median(method: "exact_mean") |> map(fn: (r) => ({transport: r.transport, direction: r.direction, what: "median_ms", n: float(v: r._value)}))
 union(tables: [connections, median_ms]) |> group() |> pivot(rowKey: ["transport", "direction"], columnKey: ["what"], valueColumn: "n")
   |> sort(columns: ["connections", "transport", "direction"], desc: true)`,
-		Note: "Of connections whose begin was seen too.",
+		Note: "Only connections whose opening was seen too.",
 	},
 	{
-		Name: "who-has", Asks: "Who said last that it has what?", Since: "1h",
+		Name: "who-has", Asks: "Which peers reported most recently that they have which CIDs?", Since: "1h",
 		InfluxQL: `SELECT cid, peer, country FROM presences WHERE time > now() - {since} AND direction = 'received' AND type = 'have' ORDER BY time DESC LIMIT 20`,
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "presences" and r.direction == "received" and r.type == "have")
@@ -224,9 +224,9 @@ least = of |> max() |> map(fn: (r) => ({direction: r.direction, what: r._field +
 most = of |> sum() |> map(fn: (r) => ({direction: r.direction, what: r._field + "_at_most", n: r._value}))
 union(tables: [least, most]) |> group() |> pivot(rowKey: ["direction"], columnKey: ["what"], valueColumn: "n")
   |> sort(columns: ["cids_at_most", "direction"], desc: true)`,
-			Note: "history has nothing of that time. Different things of several minutes cannot be added up: the true number is between that of the largest minute and the sum, each to 0.81 %",
+			Note: "history has nothing in that time. Distinct counts of several minutes cannot be summed: the true number is between that of the largest minute and the sum, each to 0.81 %",
 		},
-		Note: "Of wants, without cancels. Exact, from history.",
+		Note: "In wants, without cancels. Exact, from history.",
 	},
 	{
 		Name: "duplicates", Asks: "How many wants are repeats?", Since: "1d",
@@ -259,10 +259,10 @@ union(tables: [least, most]) |> group() |> pivot(rowKey: ["direction"], columnKe
   |> group(columns: ["country", "gateway", "_field"]) |> sum() |> group()
   |> pivot(rowKey: ["country", "gateway"], columnKey: ["_field"], valueColumn: "_value") |> keep(columns: ["country", "gateway", "wants"])
   |> sort(columns: ["wants", "country", "gateway"], desc: true)`,
-		Note: "All are none unless the monitor has a database of countries (GeoIPDatabase).",
+		Note: "The country is none unless the monitor has a database of countries (GeoIPDatabase).",
 	},
 	{
-		Name: "bandwidth", Asks: "Which protocols use the line?", Since: "1h",
+		Name: "bandwidth", Asks: "Which protocols use the bandwidth?", Since: "1h",
 		InfluxQL: `SELECT in_bytes, out_bytes FROM totals.bandwidth WHERE time > now() - {since} GROUP BY protocol, "node"`,
 		Then:     []Fold{{By: []string{"protocol"}, Make: []Made{{"received_bytes", "increase", "in_bytes"}, {"sent_bytes", "increase", "out_bytes"}}, Sort: "received_bytes"}},
 		Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
@@ -273,7 +273,7 @@ union(tables: [least, most]) |> group() |> pivot(rowKey: ["direction"], columnKe
   |> group(columns: ["protocol", "_field"]) |> sum(column: "grew") |> group()
   |> pivot(rowKey: ["protocol"], columnKey: ["_field"], valueColumn: "grew") |> rename(columns: {in_bytes: "received_bytes", out_bytes: "sent_bytes"})
   |> sort(columns: ["received_bytes", "protocol"], desc: true)`,
-		Note: "What libp2p counted between the first and the last figures of that time; a restart between them is seen.",
+		Note: "The growth of libp2p's counters between the first and the last figures of that time; a restart in between is accounted for.",
 	},
 	{
 		Name: "losses", Asks: "Does the monitor lose anything?", Since: "1d",
@@ -295,7 +295,7 @@ union(tables: [starts, rows]) |> group(columns: ["node"]) |> sort(columns: ["_ti
       b_rejected: r.rejected, rejected: accumulator.rejected + (if accumulator.begun == 0 then 0 else if r.rejected >= accumulator.b_rejected then r.rejected - accumulator.b_rejected else r.rejected),
       max_lag_ms: if r.lag_ms > accumulator.max_lag_ms then r.lag_ms else accumulator.max_lag_ms}))
   |> filter(fn: (r) => r.rows > 0) |> group() |> keep(columns: ["node", "missed", "dropped", "rejected", "max_lag_ms"]) |> sort(columns: ["dropped", "node"], desc: true)`,
-		Note: "What each node's counters grew by in that time, from 0 where the monitor started in it.",
+		Note: "The growth of each node's counters in that time, from 0 if the monitor started within it.",
 	},
 }
 
@@ -316,8 +316,8 @@ func QuestionNames() (names []string) {
 	return names
 }
 
-// Fill puts the time, 1h or 7d, into a statement that has {since} or {every},
-// and the bucket's name.
+// Fill replaces {since} and {every} in a statement for a time such as 1h or 7d, and {bucket} by
+// the bucket's name.
 func Fill(statement, since, bucket string) (string, error) {
 	d, err := parseSpan(since)
 	if err != nil {
@@ -326,10 +326,9 @@ func Fill(statement, since, bucket string) (string, error) {
 	return strings.NewReplacer("{since}", since, "{every}", every(d), "{bucket}", bucket).Replace(statement), nil
 }
 
-// Since adds a time to a statement that has none: its last {since},
-// or, if it is a SELECT without WHERE on time, the condition that the time is
-// after now less that much. What has a time already, or no place for one, is
-// refused, for what was meant cannot be known.
+// Since adds a time to a statement: it replaces {since}, or adds the condition time > now() -
+// since to a SELECT without a time in its WHERE. A statement that has a time already, or no
+// place for one, is an error, because its meaning would be ambiguous.
 func Since(statement, since, bucket string, flux bool) (string, error) {
 	if strings.Contains(statement, "{since}") {
 		return Fill(statement, since, bucket)
@@ -338,7 +337,7 @@ func Since(statement, since, bucket string, flux bool) (string, error) {
 		return "", err
 	}
 	if flux {
-		return "", fmt.Errorf("a Flux query needs {since} where the time shall be put: range(start: -{since})")
+		return "", fmt.Errorf("a Flux query needs {since} in the place of the time: range(start: -{since})")
 	}
 	statement = strings.TrimRight(statement, " \n\t;")
 	at, after, err := conditionPlace(statement)
@@ -346,7 +345,7 @@ func Since(statement, since, bucket string, flux bool) (string, error) {
 		return "", err
 	}
 	condition := fmt.Sprintf("time > now() - %s", since)
-	if after { // there is a WHERE: the old condition in brackets
+	if after { // a WHERE exists: put its condition in brackets
 		where, rest := statement[:at[0]], statement[at[1]:]
 		old := strings.TrimSpace(statement[at[0]:at[1]])
 		return strings.TrimRight(fmt.Sprintf("%s %s AND (%s) %s", where, condition, old, strings.TrimSpace(rest)), " "), nil
@@ -354,13 +353,12 @@ func Since(statement, since, bucket string, flux bool) (string, error) {
 	return strings.TrimRight(fmt.Sprintf("%s WHERE %s %s", strings.TrimRight(statement[:at[0]], " \n\t"), condition, strings.TrimSpace(statement[at[0]:])), " "), nil
 }
 
-// conditionPlace finds in a SELECT the part between WHERE and what follows, or
-// the place where a WHERE would be. Words in quotes and brackets are
-// passed over.
+// conditionPlace finds in a SELECT the condition after WHERE, or the place where a WHERE would
+// be. It skips words in quotes and brackets.
 func conditionPlace(s string) (at [2]int, where bool, err error) {
 	words := words(s)
 	if len(words) == 0 || words[0].text != "select" {
-		return at, false, fmt.Errorf("--since goes with one SELECT, or a statement that has {since} where the time shall be put")
+		return at, false, fmt.Errorf("--since needs a single SELECT, or a statement with {since} in the place of the time")
 	}
 	at = [2]int{len(s), len(s)}
 	for _, w := range words {
@@ -378,7 +376,7 @@ func conditionPlace(s string) (at [2]int, where bool, err error) {
 				return at, false, errOwnTime
 			}
 		case ";", "into":
-			return at, false, fmt.Errorf("--since goes with one SELECT that only reads")
+			return at, false, fmt.Errorf("--since needs a single SELECT that only reads")
 		}
 		if w.text == "group" || w.text == "fill" || w.text == "order" || w.text == "limit" || w.text == "offset" || w.text == "slimit" || w.text == "soffset" || w.text == "tz" {
 			at[1] = w.at
@@ -391,7 +389,7 @@ func conditionPlace(s string) (at [2]int, where bool, err error) {
 	return at, where, nil
 }
 
-var errOwnTime = errors.New("the statement has a time of its own; leave --since away, or write {since} in it: time > now() - {since}")
+var errOwnTime = errors.New("the statement has its own time; leave out --since, or write {since} in it: time > now() - {since}")
 
 type word struct {
 	text  string // in lower case
@@ -403,7 +401,7 @@ var spanPattern = regexp.MustCompile(`^([0-9]+(ms|s|m|h|d|w))+$`)
 
 var spanPart = regexp.MustCompile(`([0-9]+)(ms|s|m|h|d|w)`)
 
-// parseSpan reads a duration as InfluxQL and Flux both have it.
+// parseSpan parses a duration in the syntax that InfluxQL and Flux share.
 func parseSpan(s string) (time.Duration, error) {
 	if !spanPattern.MatchString(s) {
 		return 0, fmt.Errorf("time %q: want a number and ms, s, m, h, d or w, such as 90s, 1h or 7d", s)
@@ -423,7 +421,7 @@ func parseSpan(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// every is a round step, so that some sixty of them make the time.
+// every returns a round step, about a sixtieth of the time.
 func every(d time.Duration) string {
 	for _, step := range []struct {
 		d    time.Duration
@@ -439,7 +437,7 @@ func every(d time.Duration) string {
 	return "7d"
 }
 
-// words lists the words of InfluxQL; what is in quotes is one word, with them.
+// words splits InfluxQL into words; a quoted text is one word, with its quotes.
 func words(s string) (words []word) {
 	depth := 0
 	for i := 0; i < len(s); {
@@ -477,8 +475,8 @@ func words(s string) (words []word) {
 	return words
 }
 
-// regexpBegins says whether a slash after this text begins a pattern: after an
-// operator, FROM, or a comma; else it divides.
+// regexpBegins reports whether a slash after this text begins a pattern: after an operator,
+// FROM, or a comma; elsewhere it divides.
 func regexpBegins(before string) bool {
 	b := strings.TrimRight(before, " \n\t")
 	return strings.HasSuffix(b, "~") || strings.HasSuffix(b, ",") || strings.HasSuffix(strings.ToLower(b), "from") || strings.HasSuffix(strings.ToLower(b), "by") || strings.HasSuffix(b, ".")

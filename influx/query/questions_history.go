@@ -1,9 +1,9 @@
 package query
 
-// historyQuestions are those that mostly look into history.
+// historyQuestions are the questions that mostly read history.
 var historyQuestions = []Question{
 	{
-		Name: "missing-agent", Asks: "Which agent asked most for what the node does not have?", Since: "1h",
+		Name: "missing-agent", Asks: "Which agents asked most for CIDs that the node does not have?", Since: "1h",
 		InfluxQL: `SELECT peer FROM presences WHERE time > now() - {since} AND direction = 'sent' AND type = 'dont_have';
 SELECT peer, agent FROM totals.top_peers WHERE time > now() - {since};
 SELECT peer, agent FROM identifies WHERE time > now() - {since}`,
@@ -34,7 +34,7 @@ union(tables: [asked, listed, identified]) |> group(columns: ["peer"])
 		Note: "A peer that was not identified in that time has no agent.",
 	},
 	{
-		Name: "missing-cids", Asks: "What is asked for most that is not here?", Since: "1h",
+		Name: "missing-cids", Asks: "Which CIDs that the node does not have are requested most?", Since: "1h",
 		InfluxQL: `SELECT cid, peer FROM presences WHERE time > now() - {since} AND direction = 'sent' AND type = 'dont_have'`,
 		Then:     []Fold{{By: []string{"cid"}, Make: []Made{{"asked", "count", "cid"}, {"peers", "distinct", "peer"}}, Sort: "asked", Limit: 20}},
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
@@ -46,7 +46,7 @@ union(tables: [asked, listed, identified]) |> group(columns: ["peer"])
   |> group() |> sort(columns: ["asked", "cid"], desc: true) |> limit(n: 20)`,
 	},
 	{
-		Name: "hits", Asks: "How much of what is asked is here?", Since: "1h",
+		Name: "hits", Asks: "What share of the requested CIDs does the node have?", Since: "1h",
 		InfluxQL: `SELECT sum(have) AS have, sum(blocks) AS blocks, sum(dont_have) AS dont_have, (sum(have) + sum(blocks)) / (sum(have) + sum(blocks) + sum(dont_have)) AS hits FROM totals.traffic WHERE time > now() - {since} AND direction = 'sent'`,
 		Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "traffic" and r.direction == "sent" and (r._field == "have" or r._field == "blocks" or r._field == "dont_have"))
@@ -61,10 +61,10 @@ union(tables: [asked, listed, identified]) |> group(columns: ["peer"])
 		Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "notes")
   |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group() |> sort(columns: ["_time"], desc: true) |> limit(n: 50) |> keep(columns: ["_time", "kind", "text", "value"])`,
-		Note: "Start and stop of the monitor, losses, storms of wants: what the dashboards mark.",
+		Note: "Start and stop of the monitor, losses, storms of wants: the events that dashboards mark.",
 	},
 	{
-		Name: "want-kinds", Asks: "What do peers ask for, blocks or who has them?", Since: "1h",
+		Name: "want-kinds", Asks: "Do peers ask for blocks, or for who has them?", Since: "1h",
 		InfluxQL: `SELECT sum(want_have) AS want_have, sum(want_block) AS want_block, sum(cancel) AS cancel FROM totals.traffic WHERE time > now() - {since} GROUP BY direction`,
 		Then:     []Fold{{By: []string{"direction"}, Make: []Made{{"want_have", "sum", "want_have"}, {"want_block", "sum", "want_block"}, {"cancel", "sum", "cancel"}}, Sort: "want_have"}},
 		Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
@@ -74,7 +74,7 @@ union(tables: [asked, listed, identified]) |> group(columns: ["peer"])
   |> sort(columns: ["want_have", "direction"], desc: true)`,
 	},
 	{
-		Name: "old-clients", Asks: "How many wants do not ask to be told DONT_HAVE?", Since: "1h",
+		Name: "old-clients", Asks: "How many wants do not request DONT_HAVE?", Since: "1h",
 		InfluxQL: `SELECT count(cid) AS wants FROM wants WHERE time > now() - {since} AND direction = 'received' AND send_dont_have = false AND type != 'cancel' GROUP BY type`,
 		Then:     []Fold{{By: []string{"type"}, Make: []Made{{"wants", "sum", "wants"}}, Sort: "wants"}},
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
@@ -90,7 +90,7 @@ from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "wants" and r._field == "peer" and r.direction == "received" and r.type != "cancel")
   |> group() |> window(every: {every}) |> unique() |> count()
   |> map(fn: (r) => ({_time: date.truncate(t: r._start, unit: {every}), peers: r._value})) |> group() |> sort(columns: ["_time"])`,
-		Note: "In each step; they cannot be added up, the question unique has those of the whole time.",
+		Note: "In each time step; the steps cannot be summed: the question unique returns the number of the whole time.",
 	},
 	{
 		Name: "slowest", Asks: "Which answers took longest?", Since: "1h",
@@ -115,7 +115,7 @@ p95_us = of |> quantile(q: 0.95, method: "exact_selector") |> map(fn: (r) => ({d
 p99_us = of |> quantile(q: 0.99, method: "exact_selector") |> map(fn: (r) => ({direction: r.direction, answer: r.answer, what: "p99_us", n: float(v: r._value)}))
 union(tables: [answers, p50_us, p95_us, p99_us]) |> group() |> pivot(rowKey: ["direction", "answer"], columnKey: ["what"], valueColumn: "n")
   |> sort(columns: ["answers", "direction", "answer"], desc: true)`,
-		Note: "Exact, of single answers; needs HistoryLatency. InfluxQL rounds the place of a percentile, Flux takes the next one above. The question latency needs nothing.",
+		Note: "Exact, from single answers; needs HistoryLatency. InfluxQL rounds the rank of a percentile, Flux uses the next one above. The question latency works without it.",
 	},
 	{
 		Name: "block-sizes", Asks: "How large are the blocks?", Since: "1h",
@@ -130,7 +130,7 @@ p95 = of |> quantile(q: 0.95, method: "exact_selector") |> map(fn: (r) => ({dire
 most = of |> max() |> map(fn: (r) => ({direction: r.direction, codec: r.codec, what: "max", n: float(v: r._value)}))
 union(tables: [blocks, middle, p95, most]) |> group() |> pivot(rowKey: ["direction", "codec"], columnKey: ["what"], valueColumn: "n")
   |> sort(columns: ["blocks", "direction", "codec"], desc: true)`,
-		Note: "InfluxQL rounds the place of a percentile, Flux takes the next one above.",
+		Note: "InfluxQL rounds the rank of a percentile, Flux uses the next one above.",
 	},
 	{
 		Name: "largest-blocks", Asks: "Which blocks were the largest?", Since: "1h",
@@ -141,7 +141,7 @@ union(tables: [blocks, middle, p95, most]) |> group() |> pivot(rowKey: ["directi
   |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group() |> sort(columns: ["size"], desc: true) |> limit(n: 10) |> keep(columns: ["_time", "size", "cid", "peer", "direction"])`,
 	},
 	{
-		Name: "served", Asks: "To whom does the data go?", Since: "1h",
+		Name: "served", Asks: "Which peers receive most data?", Since: "1h",
 		InfluxQL: `SELECT size, peer, country FROM blocks WHERE time > now() - {since} AND direction = 'sent'`,
 		Then:     []Fold{{By: []string{"peer"}, Make: []Made{{"blocks", "count", "size"}, {"bytes", "sum", "size"}, {"country", "last", "country"}}, Sort: "bytes", Limit: 20}},
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
@@ -158,11 +158,11 @@ union(tables: [blocks, middle, p95, most]) |> group() |> pivot(rowKey: ["directi
   |> group(columns: ["country", "gateway", "_field"]) |> sum() |> group()
   |> pivot(rowKey: ["country", "gateway"], columnKey: ["_field"], valueColumn: "_value") |> rename(columns: {block_bytes: "bytes"}) |> keep(columns: ["country", "gateway", "blocks", "bytes"])
   |> sort(columns: ["bytes", "country", "gateway"], desc: true)`,
-			Note: "history has nothing of that time, which is what knows single peers; these are countries and gateways",
+			Note: "history has nothing in that time, and only history has single peers; these are countries and gateways",
 		},
 	},
 	{
-		Name: "churn", Asks: "How many connections come and go?", Since: "1h",
+		Name: "churn", Asks: "How many connections are opened and closed?", Since: "1h",
 		InfluxQL: `SELECT count(duration_ms) AS connections FROM connections WHERE time > now() - {since} GROUP BY time({every}), state fill(none)`,
 		Flux: `import "date"
 from(bucket: "{bucket}/history") |> range(start: -{since})
@@ -173,7 +173,7 @@ from(bucket: "{bucket}/history") |> range(start: -{since})
   |> sort(columns: ["state", "_time"])`,
 	},
 	{
-		Name: "transports", Asks: "Over what do peers connect?", Since: "1h",
+		Name: "transports", Asks: "Which transports do peers connect with?", Since: "1h",
 		InfluxQL: `SELECT count(duration_ms) AS connections FROM connections WHERE time > now() - {since} AND state = 'opened' GROUP BY transport, security, muxer, direction`,
 		Then:     []Fold{{By: []string{"transport", "security", "muxer", "direction"}, Make: []Made{{"connections", "sum", "connections"}}, Sort: "connections"}},
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
@@ -181,14 +181,14 @@ from(bucket: "{bucket}/history") |> range(start: -{since})
   |> group(columns: ["transport", "security", "muxer", "direction"]) |> count() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "connections"}) |> sort(columns: ["connections", "transport", "security", "muxer", "direction"], desc: true)`,
 	},
 	{
-		Name: "newcomers", Asks: "Who was identified last, and what do they run?", Since: "1h",
+		Name: "newcomers", Asks: "Which peers were identified most recently, and what do they run?", Since: "1h",
 		InfluxQL: `SELECT agent, protocols, peer, country FROM identifies WHERE time > now() - {since} ORDER BY time DESC LIMIT 20`,
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "identifies")
   |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group() |> sort(columns: ["_time"], desc: true) |> limit(n: 20) |> keep(columns: ["_time", "agent", "protocols", "peer", "country"])`,
 	},
 	{
-		Name: "cost", Asks: "What does the node cost?", Since: "1h",
+		Name: "cost", Asks: "Which resources does the node use?", Since: "1h",
 		InfluxQL: `SELECT value FROM totals.notes WHERE time > now() - {since} AND "kind" = 'start' GROUP BY "node";
 SELECT cpu_ms, resident_bytes, goroutines, open_files FROM totals.process WHERE time > now() - {since} GROUP BY "node"`,
 		Then: []Fold{{Of: "process", Starts: "notes", By: []string{"node"}, Make: []Made{{"cpu_ms", "increase", "cpu_ms"}, {"max_resident_bytes", "max", "resident_bytes"}, {"max_goroutines", "max", "goroutines"}, {"max_open_files", "max", "open_files"}}, Sort: "cpu_ms"}},
@@ -207,7 +207,7 @@ union(tables: [starts, rows]) |> group(columns: ["node"]) |> sort(columns: ["_ti
       max_goroutines: if r.goroutines > accumulator.max_goroutines then r.goroutines else accumulator.max_goroutines,
       max_open_files: if r.open_files > accumulator.max_open_files then r.open_files else accumulator.max_open_files}))
   |> filter(fn: (r) => r.rows > 0) |> group() |> keep(columns: ["node", "cpu_ms", "max_resident_bytes", "max_goroutines", "max_open_files"]) |> sort(columns: ["cpu_ms", "node"], desc: true)`,
-		Note: "Processor time that each node used in that time, and the most that it had of the rest.",
+		Note: "Processor time that each node used in that time, and the maximum of the others.",
 	},
 	{
 		Name: "backlog", Asks: "How far behind is the store, and how full the spool?", Since: "1h",
@@ -228,7 +228,7 @@ from(bucket: "{bucket}/totals") |> range(start: -{since})
   |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group()
   |> group(columns: ["node"]) |> sort(columns: ["_time"]) |> last(column: "connections") |> group()
   |> keep(columns: ["node", "_time", "connections", "wantlist", "ledgers", "repo_bytes"]) |> sort(columns: ["node"])`,
-		Note: "With the time of the last figures: a node whose time is old no longer writes.",
+		Note: "With the time of the last figures: a node with an old time no longer writes.",
 	},
 	{
 		Name: "sides", Asks: "What is wanted on each side of a proxy, and of which node?", Since: "1h",
@@ -237,6 +237,6 @@ from(bucket: "{bucket}/totals") |> range(start: -{since})
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "wants" and r._field == "cid")
   |> group(columns: ["side", "downstream", "direction", "type"]) |> count() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "wants"}) |> sort(columns: ["wants", "side", "downstream", "direction", "type"], desc: true)`,
-		Note: "side is upstream or downstream, downstream the node's name; what a node saw, as here, has neither.",
+		Note: "side is upstream or downstream, downstream is the node's name; points written by a node, as here, have neither.",
 	},
 }

@@ -65,11 +65,11 @@ func TestSince(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", statement, got, err, want)
 		}
 	}
-	bad("SELECT a FROM m WHERE time > 0", "1h", false, "time of its own")
-	bad("SELECT a FROM m WHERE x = 1 AND (\"time\" > 0)", "1h", false, "time of its own")
-	bad("SELECT a FROM m; SELECT b FROM m", "1h", false, "one SELECT")
+	bad("SELECT a FROM m WHERE time > 0", "1h", false, "its own time")
+	bad("SELECT a FROM m WHERE x = 1 AND (\"time\" > 0)", "1h", false, "its own time")
+	bad("SELECT a FROM m; SELECT b FROM m", "1h", false, "single SELECT")
 	bad("SELECT a INTO n FROM m", "1h", false, "only reads")
-	bad("SHOW MEASUREMENTS", "1h", false, "one SELECT")
+	bad("SHOW MEASUREMENTS", "1h", false, "single SELECT")
 	bad("from(bucket: \"b\") |> range(start: -1h)", "1h", true, "{since}")
 	for _, s := range []string{"", "1", "h", "-1h", "1h; DROP", "1y", "0h", "99999999999w", "1.5h"} {
 		bad("SELECT a FROM m", s, false, "want")

@@ -9,16 +9,16 @@ import (
 	"github.com/influxdata/influxql"
 )
 
-// ReadsOnly returns an error that names what in a statement changes something,
-// or may, beyond an answer: in InfluxQL all but SELECT without INTO, SHOW and
-// EXPLAIN, in Flux to() and its kin and packages that reach other servers. A
-// statement that cannot be parsed is judged by its words.
+// ReadsOnly returns an error that names the part of a statement that writes, or may write: in
+// InfluxQL anything but SELECT without INTO, SHOW and EXPLAIN; in Flux to(), similar functions,
+// and packages that reach other servers. A statement that cannot be parsed is judged by its
+// keywords.
 func ReadsOnly(statement string, flux bool) error {
 	if flux {
 		return fluxReadsOnly(statement)
 	}
 	q, err := influxql.ParseQuery(statement)
-	if err != nil { // the server says what is wrong with it
+	if err != nil { // the server reports the error
 		words := words(statement)
 		for i, w := range words {
 			if (i == 0 || words[i-1].text == ";") && slices.Contains([]string{"alter", "create", "delete", "drop", "grant", "kill", "revoke", "set"}, w.text) {
@@ -48,7 +48,7 @@ func ReadsOnly(statement string, flux bool) error {
 	return nil
 }
 
-// firstWords are the first two words of a statement, as in DROP MEASUREMENT.
+// firstWords returns the first two words of a statement, as in DROP MEASUREMENT.
 func firstWords(words []word) string {
 	var out []string
 	for _, w := range words[:min(2, len(words))] {
@@ -59,13 +59,13 @@ func firstWords(words []word) string {
 	return strings.Join(out, " ")
 }
 
-// Packages of Flux that compute, or read the buckets of the server that is asked.
+// Flux packages that only compute, or read the buckets of the queried server.
 var fluxReads = strings.Fields(`array bitwise date date/boundaries dict experimental experimental/aggregate experimental/array
 	experimental/bitwise experimental/date/boundaries experimental/geo experimental/json experimental/query experimental/table
 	experimental/oee experimental/universe generate influxdata/influxdb influxdata/influxdb/sample influxdata/influxdb/schema
 	influxdata/influxdb/v1 interpolate join json math planner profiler regexp runtime strings system timezone types universe`)
 
-// Functions of these packages that write, or reach another server.
+// Functions in these packages that write, or reach another server.
 var fluxWrites = []string{"to", "wideTo"}
 
 func fluxReadsOnly(text string) error {
@@ -108,7 +108,7 @@ func fluxReadsOnly(text string) error {
 			}
 			name := text[i:j]
 			rest := strings.TrimLeft(text[j:], " \t\r\n")
-			// A name before a colon is that of a parameter or of a column.
+			// A name before a colon names a parameter or a column.
 			if slices.Contains(fluxWrites, name) && !strings.HasPrefix(rest, ":") {
 				return fmt.Errorf("%s() writes", name)
 			}
@@ -122,8 +122,7 @@ func fluxReadsOnly(text string) error {
 	return nil
 }
 
-// importAlias says whether text ends in an import with a name of its own:
-// import e
+// importAlias reports whether text ends in an import with an alias: import e
 func importAlias(text string) bool {
 	fields := strings.Fields(text)
 	n := len(fields)

@@ -6,22 +6,21 @@ import (
 	"github.com/influxdata/influxql"
 )
 
-// timeOf reads a time of an answer; what is none is the zero time.
+// timeOf parses a time in an answer; an invalid one is the zero time.
 func timeOf(s string) time.Time {
 	t, _ := time.Parse(time.RFC3339Nano, s)
 	return t
 }
 
-// Functions of InfluxQL that make one figure of many, without a time of its own;
-// and those that choose a point, whose time it is while they are alone.
+// InfluxQL functions that aggregate many values into one without its own time; and those that
+// select a point, whose time they keep if they are alone.
 var (
 	aggregates = map[string]bool{"count": true, "distinct": true, "integral": true, "mean": true, "median": true, "mode": true, "spread": true, "stddev": true, "sum": true}
 	selectors  = map[string]bool{"first": true, "last": true, "max": true, "min": true, "percentile": true}
 )
 
-// shape says of an InfluxQL statement whether each series of its answer has one
-// row (it aggregates, and not by time), and whether the times in them mean
-// nothing.
+// shape reports whether each series in the answer to an InfluxQL statement has one row (it
+// aggregates, and not by time), and whether the times in the rows are meaningless.
 func shape(statement string) (single, noTime bool) {
 	q, err := influxql.ParseQuery(statement)
 	if err != nil || len(q.Statements) == 0 {
@@ -54,8 +53,7 @@ func shape(statement string) (single, noTime bool) {
 	return single, noTime
 }
 
-// outermost calls f with the functions of an expression that are not within
-// others.
+// outermost calls f for the functions of an expression that are not arguments of others.
 func outermost(e influxql.Expr, f func(name string)) {
 	switch e := e.(type) {
 	case *influxql.Call:

@@ -8,16 +8,14 @@ import (
 	"github.com/influxdata/influxql"
 )
 
-// LosesPoints returns a warning for each SELECT of an InfluxQL statement, asked
-// at the time now, that InfluxDB 1.8 answers without some of its points: one
-// that groups by time with an offset and tz(), as in
-// GROUP BY time(1d,12h) tz('Europe/Berlin'), where the zone's clock is put back
-// within the time that is asked about, by less than the interval
-// (influxdb#25078; not every offset loses points, TestGroupByTimeWhereSummerTimeEnds
-// measures). A statement that cannot be parsed has no warning.
+// LosesPoints returns a warning for each SELECT in an InfluxQL statement, run at the time now,
+// for which InfluxDB 1.8 may omit points: one that groups by time with an offset and tz(), as
+// in GROUP BY time(1d,12h) tz('Europe/Berlin'), if the zone's clock is put back within the
+// queried time by less than the interval (influxdb#25078; not every offset loses points, see
+// TestGroupByTimeWhereSummerTimeEnds). A statement that cannot be parsed has no warning.
 func LosesPoints(statement string, now time.Time) (warnings []string) {
 	q, err := influxql.ParseQuery(statement)
-	if err != nil { // the server says what is wrong with it
+	if err != nil { // the server reports the error
 		return nil
 	}
 	for _, s := range q.Statements {
@@ -28,8 +26,8 @@ func LosesPoints(statement string, now time.Time) (warnings []string) {
 	return warnings
 }
 
-// losesPoints is LosesPoints for a SELECT inside of another one with that zone,
-// or nil, and that time.
+// losesPoints is LosesPoints for a SELECT inside another one with that zone (or nil) and that
+// time.
 func losesPoints(s *influxql.SelectStatement, zone *time.Location, within influxql.TimeRange, now time.Time) (warnings []string) {
 	zone = cmp.Or(s.Location, zone)
 	_, asked, err := influxql.ConditionExpr(s.Condition, &influxql.NowValuer{Now: now, Location: zone})
@@ -59,8 +57,8 @@ func losesPoints(s *influxql.SelectStatement, zone *time.Location, within influx
 	return warnings
 }
 
-// offsetInterval is the interval of GROUP BY time(interval, offset); 0 without
-// one, or without an offset that moves it.
+// offsetInterval returns the interval of GROUP BY time(interval, offset); 0 without one, or if
+// the offset has no effect.
 func offsetInterval(s *influxql.SelectStatement) time.Duration {
 	for _, d := range s.Dimensions {
 		call, ok := d.Expr.(*influxql.Call)
@@ -79,8 +77,8 @@ func offsetInterval(s *influxql.SelectStatement) time.Duration {
 	return 0
 }
 
-// putBack is the first time between from and to when a zone's clock is put back
-// by less than the interval; the zero time if there is none.
+// putBack returns the first time between from and to when a zone's clock is put back by less
+// than the interval; the zero time if there is none.
 func putBack(zone *time.Location, from, to time.Time, interval time.Duration) time.Time {
 	for at := from.In(zone); ; {
 		_, before := at.Zone()

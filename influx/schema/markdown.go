@@ -5,26 +5,22 @@ import (
 	"strings"
 )
 
-// Doc is docs/schema.md, made from Schema.
+// Doc returns docs/schema.md, generated from All.
 func Doc() string {
 	var b strings.Builder
 	b.WriteString(`# What is stored
 
-This file is made from ` + "`influx/schema`" + ` by ` + "`make generate`" + `; a test fails when it is out of date.
+This file is generated from ` + "`influx/schema`" + ` by ` + "`make generate`" + `; a test fails when it is out of date.
 
 There are two kinds of measurements. In InfluxDB 1.x they are two retention policies of one database (` + "`ipfsmon`" + `),
 in InfluxDB 2 two buckets (` + "`ipfsmon/history` and `ipfsmon/totals`" + `), so that the same InfluxQL works on both.
 
-* **history**: one point for each thing seen, kept 7 days unless ` + "`HistoryRetention`" + ` says otherwise. The default: ` + "`FROM wants`" + ` means these.
+* **history**: one point for each observation, kept 7 days unless ` + "`HistoryRetention`" + ` changes that. It is the default: ` + "`FROM wants`" + ` reads history.
 * **totals**: sums for each interval, kept for ever: ` + "`FROM totals.traffic`" + `.
 
-Two points never share series and timestamp: the time of a point is that of the event, moved on by as many nanoseconds as it takes
-to be later than the point before it in its measurement. So ` + "`count()`" + ` finds exactly what was stored. Totals of one interval have one time.
-Whatever a peer can choose is a field, or one of the first so many values of a tag that has a limit; else tags are closed sets. So the
-number of series is bounded, for all measurements together below 5,000 for one run of the monitor. ` + "`" + `dht_provide` + "`" + ` and ` + "`" + `dht_retrieve` + "`" + `
-are written by the scheduler of the DHT probe alone, in at most 1,024 series. What a proxy writes of history has two tags more, ` + "`side`" + `
-(` + "`upstream`" + `: with its peers, ` + "`downstream`" + `: with its nodes) and for the latter ` + "`downstream`" + `, the node's name: so many series
-for the peers, and again for each node. A node's points have neither.
+Two points never share series and timestamp: the time of a point is that of the event, moved forward by as many nanoseconds as needed to be later than the previous point of its measurement. So ` + "`count()`" + ` counts exactly what was stored. Totals of one interval have one time. A value that a peer can choose is a field, or a tag with a limited number of values; all other tags are closed sets. So the number of series is bounded: below 5,000 for all measurements together in one run of the monitor. ` + "`" + `dht_provide` + "`" + ` and ` + "`" + `dht_retrieve` + "`" + `
+are written only by the scheduler of the DHT probe, in at most 1,024 series. The history of a proxy has two more tags, ` + "`side`" + `
+(` + "`upstream`" + ` for its peers, ` + "`downstream`" + ` for its nodes) and for the latter ` + "`downstream`" + `, the node's name. The number of series in the table then applies to the peers, and again to each node. A node's points have neither.
 
 | measurement | kind | most series per node | answers |
 |---|---|---|---|
@@ -51,13 +47,10 @@ for the peers, and again for each node. A node's points have neither.
 		}
 	}
 	b.WriteString(`
-## Minutes and hours of history
+## Rollups of history by minutes and hours
 
-What history forgets is kept for ever in sums of each minute and each hour, in totals: ` + "`SELECT sum(wants) FROM totals.wants_1h GROUP BY type`" + `.
-The server makes them itself: by continuous queries in InfluxDB 1.x and the embedded store, by tasks in InfluxDB 2, all from one
-definition. The monitor creates both at its start, if ` + "`CreateDatabase`" + ` and ` + "`Rollups`" + ` are on and it is allowed to; if not, it says so once and
-delivers all the same. A point's time is the beginning of its minute or hour. Minutes are made again for 10 minutes and hours for 3, so
-that late points are in them; what comes later than that, after a longer outage, is in history alone.
+Sums of history by minutes and hours are kept for ever, in totals: ` + "`SELECT sum(wants) FROM totals.wants_1h GROUP BY type`" + `.
+The server computes them: by continuous queries in InfluxDB 1.x and the embedded store, by tasks in InfluxDB 2, all from one definition. The monitor creates them at its start, if ` + "`CreateDatabase`" + ` and ` + "`Rollups`" + ` are on and it has the right to; if not, it logs that once and delivers points anyway. A point's time is the beginning of its minute or hour. Minutes are recomputed for 10 minutes and hours for 3 hours, to include late points; points that arrive even later, after a longer outage, are only in history.
 
 | measurement | tags | fields |
 |---|---|---|

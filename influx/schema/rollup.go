@@ -7,22 +7,19 @@ import (
 	"time"
 )
 
-// Rollup is a measurement of totals that the server itself makes of a
-// measurement of history, so that something is left of what history forgets:
-// wants_1m and wants_1h of wants.
+// Rollup is a measurement of totals that the server computes from a measurement of history and
+// keeps for ever, such as wants_1m and wants_1h of wants.
 type Rollup struct {
 	Of    *Measurement
 	Every time.Duration // length of an interval; a point's time is its beginning
-	// Again is how far back the intervals are made again each time, so that
-	// points that come late are in them too.
+	// Again is how far back intervals are recomputed each time, to include late points.
 	Again time.Duration
 }
 
-// Name is that of the rollup's measurement.
+// Name returns the name of the rollup's measurement.
 func (r Rollup) Name() string { return r.Of.Name + "_" + span(r.Every) }
 
-// By lists the tags that it keeps: always those of a proxy's sides, which a
-// node's points have not.
+// By lists the tags that it keeps; always those of a proxy's sides, which a node's points lack.
 func (r Rollup) By() []string {
 	var by []string
 	for _, tag := range r.Of.AllTags() {
@@ -33,7 +30,7 @@ func (r Rollup) By() []string {
 	return by
 }
 
-// Series is the most series that it can have for one node.
+// Series returns the maximum number of series for one node.
 func (r Rollup) Series() int {
 	n, by := 1, r.By()
 	for i := range r.Of.Tags {
@@ -44,7 +41,7 @@ func (r Rollup) Series() int {
 	return n
 }
 
-// Rollups lists those of a measurement.
+// Rollups lists the rollups of a measurement.
 func (m *Measurement) Rollups() []Rollup {
 	if m.Rollup == nil {
 		return nil
@@ -52,7 +49,7 @@ func (m *Measurement) Rollups() []Rollup {
 	return []Rollup{{m, time.Minute, 10 * time.Minute}, {m, time.Hour, 3 * time.Hour}}
 }
 
-// Rollups lists all of the schema.
+// Rollups lists all rollups of the schema.
 func Rollups() (all []Rollup) {
 	for _, m := range All {
 		all = append(all, m.Rollups()...)
@@ -60,8 +57,7 @@ func Rollups() (all []Rollup) {
 	return all
 }
 
-// RollupNames are the names of the continuous queries that the monitor makes in
-// a store.
+// RollupNames returns the names of the continuous queries that the monitor creates.
 func RollupNames() (names []string) {
 	for _, r := range Rollups() {
 		names = append(names, r.Name())
@@ -69,7 +65,7 @@ func RollupNames() (names []string) {
 	return names
 }
 
-// span writes a duration as InfluxQL and Flux both have it: 1m, 3h.
+// span formats a duration in the syntax that InfluxQL and Flux share: 1m, 3h.
 func span(d time.Duration) string {
 	if d%time.Hour == 0 {
 		return fmt.Sprintf("%dh", d/time.Hour)
@@ -77,7 +73,7 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%dm", d/time.Minute)
 }
 
-// ContinuousQuery is the statement that has InfluxDB 1.x make the rollup.
+// ContinuousQuery returns the statement that creates the rollup in InfluxDB 1.x.
 func (r Rollup) ContinuousQuery(database string) string {
 	var fields []string
 	for _, s := range r.Of.Rollup {
@@ -92,15 +88,15 @@ func (r Rollup) ContinuousQuery(database string) string {
 		database, Totals, r.Name(), database, History, r.Of.Name, strings.Join(by, ", "))
 }
 
-// Flux is the rollup of the time from start to stop, which are Flux, without
-// where it goes: one stream of tables for each field.
+// Flux returns the Flux that computes the rollup from start to stop, which are Flux
+// expressions, without its destination: one stream of tables for each field.
 func (r Rollup) Flux(bucket, start, stop string) []string {
 	var out []string
 	by := fmt.Sprintf("%q", r.By())
 	by = strings.ReplaceAll(by, `" "`, `", "`)
 	for _, s := range r.Of.Rollup {
 		run := s.Func + "()"
-		if s.Func == "median" { // Flux has none of integers
+		if s.Func == "median" { // Flux has no median of integers
 			run = "toFloat()\n  |> " + run
 		}
 		out = append(out, fmt.Sprintf(`from(bucket: %q)
@@ -118,9 +114,9 @@ func (r Rollup) Flux(bucket, start, stop string) []string {
 	return out
 }
 
-// Task is the Flux that has InfluxDB 2 make the rollup. It is written in what
-// the Flux of InfluxDB 1.8 has too (subDuration, not its successor date.sub), so
-// that all of it but its option and to() can be tried on that one.
+// Task returns the Flux of the task that computes the rollup in InfluxDB 2. It uses only what
+// the Flux of InfluxDB 1.8 has too (subDuration, not its successor date.sub), so that all of it
+// but its option and to() can be tested there.
 func (r Rollup) Task(org, bucket string) string {
 	var b strings.Builder
 	b.WriteString("import \"date\"\nimport \"experimental\"\n\n")
@@ -132,6 +128,6 @@ func (r Rollup) Task(org, bucket string) string {
 	return b.String()
 }
 
-// TaskName is the name of the task in InfluxDB 2: with the bucket, so that several
-// buckets have one each.
+// TaskName returns the name of the task in InfluxDB 2. It includes the bucket, so that each
+// bucket has its own.
 func (r Rollup) TaskName(bucket string) string { return bucket + " " + r.Name() }

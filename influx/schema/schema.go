@@ -6,18 +6,18 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Others is the value of an open tag that sums what has no place of its own.
+// Others is the value of an open tag for everything beyond its limit.
 const Others = string(event.Others)
 
 //go:generate go test -run TestSchemaDoc -update .
 
-// Kind says how long the points of a measurement are kept. It names the
-// retention policy in InfluxDB 1.x and the end of the bucket's name in 2.x.
+// Kind determines how long the points of a measurement are kept. It names the retention policy
+// in InfluxDB 1.x and the end of the bucket's name in 2.x.
 type Kind uint8
 
 // The kinds of measurements; Kinds is their number, for arrays indexed by one.
 const (
-	History Kind = iota // one point for each thing seen; kept for Config.HistoryRetention
+	History Kind = iota // one point for each observation; kept for Config.HistoryRetention
 	Totals              // sums for each interval; kept for ever
 	Kinds
 )
@@ -51,11 +51,10 @@ func (t Type) String() string {
 	return "integer"
 }
 
-// Tag is an indexed key of a measurement. Its values are a closed set, so
-// that the number of series is known beforehand; a value outside of it becomes
-// the last one. Of an open tag with a Limit a run of the monitor writes so many
-// values, those that come first; what comes after is summed as others. The tag
-// node has neither: the monitor's owner chooses its one value.
+// Tag is an indexed key of a measurement. Its values are a closed set, so that the number of
+// series is known beforehand; a value outside it becomes the last one. An open tag has a Limit
+// instead: a run of the monitor writes the first so many values; later ones become others. The
+// tag node has neither: the monitor's owner chooses its one value.
 type Tag struct {
 	Key    string
 	Values []string
@@ -63,7 +62,7 @@ type Tag struct {
 	Help   string
 }
 
-// Size is how many values the tag can have for one node.
+// Size returns how many values the tag can have for one node.
 func (t *Tag) Size() int {
 	switch {
 	case t.Values != nil:
@@ -74,7 +73,7 @@ func (t *Tag) Size() int {
 	return 1
 }
 
-// Index returns the place of a value in the closed set.
+// Index returns the index of a value in the closed set.
 func (t *Tag) Index(value string) int {
 	for i, v := range t.Values {
 		if v == value {
@@ -97,23 +96,23 @@ type Measurement struct {
 	Name    string
 	Kind    Kind
 	Point   string // what one point stands for
-	Answers string // the question that it is kept for
-	Query   string // InfluxQL that asks it
+	Answers string // the question that it answers
+	Query   string // InfluxQL for that question
 	Tags    []Tag  // in the order of their keys, as InfluxDB sorts them
 	Fields  []Field
-	// Rollup is what is kept of history for ever, for each minute and each
-	// hour: one field for each Sum, in series of the tags RollupBy (nil: all).
+	// Rollup lists the sums of history kept for ever, by minutes and hours: one field for each
+	// Sum, in series of the tags RollupBy (nil: all).
 	Rollup   []Sum
 	RollupBy []string
 }
 
-// Sum is one field of a rollup: a function over a field that InfluxQL and Flux
-// both have by that name.
+// Sum is one field of a rollup: a function of a field; InfluxQL and Flux both have a function
+// of that name.
 type Sum struct {
 	As, Func, Of string
 }
 
-// Series is the most series that the measurement can have for one node.
+// Series returns the maximum number of series for one node.
 func (m *Measurement) Series() int {
 	n := 1
 	for i := range m.Tags {
@@ -122,39 +121,37 @@ func (m *Measurement) Series() int {
 	return n
 }
 
-// The most different values of the open tags that one run of the monitor
-// writes, others among them.
+// The maximum number of values of each open tag in one run of the monitor, including others.
 const (
 	MaxAgents    = 500
 	MaxProtocols = 200
-	// MaxRank is the longest list of top CIDs and peers that is stored.
+	// MaxRank is the length of the stored lists of top CIDs and peers.
 	MaxRank = 50
 )
 
 // Tags that several measurements share.
 var (
 	tagNode      = Tag{Key: "node", Help: "name of the monitored node, one value per monitor"}
-	TagDirection = Tag{Key: "direction", Values: []string{"received", "sent"}, Help: "as the node sees it"}
+	TagDirection = Tag{Key: "direction", Values: []string{"received", "sent"}, Help: "from the node's point of view"}
 	TagInOut     = Tag{Key: "direction", Values: []string{"inbound", "outbound"}, Help: "who opened it"}
 	tagCodec     = Tag{Key: "codec", Values: []string{"dag-pb", "raw", "dag-cbor", "dag-json", "libp2p-key", "other"}, Help: "codec of the CID"}
 	TagTransport = Tag{Key: "transport", Values: event.Transports, Help: "transport of the connection"}
-	tagGateway   = Tag{Key: "gateway", Values: []string{"false", "true"}, Help: "the peer is in the list of gateways"}
+	tagGateway   = Tag{Key: "gateway", Values: []string{"false", "true"}, Help: "whether the peer is in the list of gateways"}
 	TagAnswer    = Tag{Key: "answer", Values: []string{"block", "have", "dont_have"}, Help: "what answered the want"}
-	TagProtocol  = Tag{Key: "protocol", Limit: MaxProtocols, Help: "protocol ID: those of libp2p and IPFS and the first others, at most 200 in one run; the rest is summed as others"}
+	TagProtocol  = Tag{Key: "protocol", Limit: MaxProtocols, Help: "protocol ID: those of libp2p and IPFS, and the first others seen, at most 200 in one run; the rest is summed as others"}
 	tagRank      = Tag{Key: "rank", Values: ranks(), Help: "place in the list, 01 is the first"}
 )
 
 // Fields that several measurements share.
 var (
 	fieldCID      = Field{Key: "cid", Type: String, Help: "the CID as text: CIDv0 in base58, CIDv1 in base32"}
-	fieldPeer     = Field{Key: "peer", Type: String, Help: "the other side's peer ID"}
-	fieldCountry  = Field{Key: "country", Type: String, Help: "the peer's country, ISO 3166-1 alpha-2; none where not known"}
+	fieldPeer     = Field{Key: "peer", Type: String, Help: "the remote peer's ID"}
+	fieldCountry  = Field{Key: "country", Type: String, Help: "the peer's country, ISO 3166-1 alpha-2; none if unknown"}
 	fieldInterval = Field{Key: "interval_ms", Type: Int, Unit: "ms", Help: "length of the interval"}
 )
 
-// All is the list of measurements. Encoding, documentation, dashboards,
-// rollups and tests are made from it. What a peer can choose is a field, or a
-// tag with a limit.
+// All lists the measurements. Encoding, documentation, dashboards, rollups and tests derive
+// from it. A value that a peer can choose is a field, or a tag with a limit.
 var All = []*Measurement{
 	Wants, Blocks, Presences, Connections, Identifies, Latency,
 	Traffic, Peers, Origins, AgentVersions, Protocols, Streams, Bandwidth, Routing, NodeTotals, Process,
@@ -165,14 +162,14 @@ var All = []*Measurement{
 var Wants = &Measurement{
 	Name: "wants", Kind: History,
 	Point:   "one entry of a wantlist, received or sent",
-	Answers: "Who asks whom for what, and when?",
+	Answers: "Who requests what from whom, and when?",
 	Query:   `SELECT count(cid) FROM wants WHERE time > now() - 1h GROUP BY time(1m), direction, type`,
 	Tags: []Tag{tagCodec, TagDirection, tagGateway, tagNode,
-		{Key: "type", Values: []string{"want_block", "want_have", "cancel", "other"}, Help: "what the entry asks for"}},
+		{Key: "type", Values: []string{"want_block", "want_have", "cancel", "other"}, Help: "type of the entry"}},
 	Fields: []Field{fieldCID, fieldPeer,
-		{Key: "priority", Type: Int, Help: "the entry's priority; means nothing for a cancel"},
-		{Key: "send_dont_have", Type: Bool, Help: "the asker wants to be told DONT_HAVE"},
-		{Key: "full", Type: Bool, Help: "the message carried a full wantlist, not a change of it"},
+		{Key: "priority", Type: Int, Help: "the entry's priority; meaningless for a cancel"},
+		{Key: "send_dont_have", Type: Bool, Help: "whether the sender requests DONT_HAVE"},
+		{Key: "full", Type: Bool, Help: "whether the message had a full wantlist, not an update"},
 		fieldCountry},
 	Rollup: []Sum{{"wants", "count", "cid"}},
 }
@@ -192,10 +189,10 @@ var Blocks = &Measurement{
 var Presences = &Measurement{
 	Name: "presences", Kind: History,
 	Point:   "one HAVE or DONT_HAVE in a message, received or sent",
-	Answers: "Who has what, and who was asked in vain?",
+	Answers: "Who has which CIDs, and who was asked without success?",
 	Query:   `SELECT count(cid) FROM presences WHERE time > now() - 1h GROUP BY direction, type`,
 	Tags: []Tag{tagCodec, TagDirection, tagGateway, tagNode,
-		{Key: "type", Values: []string{"have", "dont_have", "other"}, Help: "what the presence says"}},
+		{Key: "type", Values: []string{"have", "dont_have", "other"}, Help: "HAVE or DONT_HAVE"}},
 	Fields: []Field{fieldCID, fieldPeer, fieldCountry},
 	Rollup: []Sum{{"presences", "count", "cid"}},
 }
@@ -203,25 +200,25 @@ var Presences = &Measurement{
 var Connections = &Measurement{
 	Name: "connections", Kind: History,
 	Point:   "one connection opened or closed",
-	Answers: "Who connects, over what, from where, and for how long?",
+	Answers: "Who connects, over which transport, from where, and for how long?",
 	Query:   `SELECT median(duration_ms) FROM connections WHERE state = 'closed' GROUP BY transport, direction`,
 	Tags: []Tag{TagInOut,
 		{Key: "limited", Values: []string{"false", "true"}, Help: "through a relay, with limits"},
 		{Key: "muxer", Values: event.Muxers, Help: "stream multiplexer; none where the transport has its own"},
 		tagNode,
 		{Key: "security", Values: event.Securities, Help: "secure channel; none where the transport has its own"},
-		{Key: "state", Values: []string{"opened", "closed"}, Help: "what happened"},
+		{Key: "state", Values: []string{"opened", "closed"}, Help: "opened or closed"},
 		TagTransport},
 	Fields: []Field{fieldPeer,
-		{Key: "addr", Type: String, Help: "the other side's address"},
-		{Key: "duration_ms", Type: Int, Unit: "ms", Help: "how long it was open; 0 when opened"},
-		{Key: "streams", Type: Int, Help: "streams open in it at that time"},
-		{Key: "was_open", Type: Bool, Help: "it was there before the monitor started"},
-		{Key: "unmatched", Type: Bool, Help: "closed, but its opening was not seen"},
+		{Key: "addr", Type: String, Help: "the remote address"},
+		{Key: "duration_ms", Type: Int, Unit: "ms", Help: "how long the connection was open; 0 when opened"},
+		{Key: "streams", Type: Int, Help: "streams open on it at that time"},
+		{Key: "was_open", Type: Bool, Help: "whether it was open before the monitor started"},
+		{Key: "unmatched", Type: Bool, Help: "whether it was closed without its opening being seen"},
 		{Key: "peer_conns", Type: Int, Help: "connections to this peer after it"},
 		{Key: "total_conns", Type: Int, Help: "connections of the node after it"},
 		fieldCountry,
-		{Key: "gateway", Type: Bool, Help: "the peer is in the list of gateways"}},
+		{Key: "gateway", Type: Bool, Help: "whether the peer is in the list of gateways"}},
 	Rollup:   []Sum{{"connections", "count", "duration_ms"}, {"mean_ms", "mean", "duration_ms"}, {"max_ms", "max", "duration_ms"}},
 	RollupBy: []string{"direction", "node", "state", "transport"},
 }
@@ -229,33 +226,33 @@ var Connections = &Measurement{
 var Identifies = &Measurement{
 	Name: "identifies", Kind: History,
 	Point:   "one identify answer of a peer",
-	Answers: "What software does a peer run, and what does it speak?",
+	Answers: "What software does a peer run, and which protocols does it support?",
 	Query:   `SELECT agent, protocols, peer FROM identifies ORDER BY time DESC LIMIT 20`,
 	Tags:    []Tag{tagGateway, tagNode},
 	Fields: []Field{fieldPeer,
-		{Key: "agent", Type: String, Help: "agent version as the peer tells it"},
-		{Key: "protocol_version", Type: String, Help: "protocol version as the peer tells it"},
-		{Key: "protocols", Type: Int, Help: "number of protocols it speaks"},
+		{Key: "agent", Type: String, Help: "agent version that the peer reports"},
+		{Key: "protocol_version", Type: String, Help: "protocol version that the peer reports"},
+		{Key: "protocols", Type: Int, Help: "number of protocols it supports"},
 		{Key: "listen_addrs", Type: Int, Help: "number of addresses it listens on"},
-		{Key: "observed_addr", Type: String, Help: "the address under which it sees the node"},
+		{Key: "observed_addr", Type: String, Help: "the node's address as the peer sees it"},
 		fieldCountry},
 	Rollup: []Sum{{"identifies", "count", "protocols"}},
 }
 
 var Latency = &Measurement{
 	Name: "latency", Kind: History,
-	Point:   "one answer to a want that was waiting, where HistoryLatency is on",
+	Point:   "one answer to a pending want, if HistoryLatency is on",
 	Answers: "How long does it take until a want is answered, by whom, for what?",
 	Query:   `SELECT median(elapsed_us), percentile(elapsed_us, 99) FROM latency WHERE time > now() - 1h GROUP BY direction, answer`,
 	Tags: []Tag{TagAnswer, TagDirection, tagGateway, tagNode,
-		{Key: "type", Values: []string{"want_block", "want_have", "other"}, Help: "what the want asked for"}},
+		{Key: "type", Values: []string{"want_block", "want_have", "other"}, Help: "type of the want"}},
 	Fields: []Field{fieldCID, fieldPeer,
-		{Key: "elapsed_us", Type: Int, Unit: "µs", Help: "from the want to the answer; direction is that of the want"},
+		{Key: "elapsed_us", Type: Int, Unit: "µs", Help: "time from the want to the answer; direction is that of the want"},
 		fieldCountry},
 	Rollup: []Sum{{"answers", "count", "elapsed_us"}, {"mean_us", "mean", "elapsed_us"}, {"median_us", "median", "elapsed_us"}, {"max_us", "max", "elapsed_us"}},
 }
 
-// OpenTag says whether a tag is one whose values the network chooses.
+// OpenTag reports whether the network chooses a tag's values.
 func OpenTag(measurement, tag string) bool {
 	return slices.ContainsFunc(All, func(m *Measurement) bool {
 		return m.Name == measurement && slices.ContainsFunc(m.AllTags(), func(t Tag) bool { return t.Key == tag && t.Limit > 0 })

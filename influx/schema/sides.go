@@ -7,20 +7,18 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Points of history have two tags more where a proxy wrote them, so that what it
-// says to peers and to its nodes is distinguished. A point of a node has neither,
-// which is why they are not among Tags.
+// Points of history written by a proxy have two more tags, which distinguish its traffic with
+// peers from that with its nodes. A node's points have neither, so these tags are not in Tags.
 var (
-	TagSide       = Tag{Key: "side", Values: event.SideNames[event.Upstream:], Help: "of a proxy alone: with the peers that ask it, or with the nodes behind it"}
+	TagSide       = Tag{Key: "side", Values: event.SideNames[event.Upstream:], Help: "only of a proxy: traffic with its peers, or with the nodes behind it"}
 	TagDownstream = Tag{Key: "downstream", Limit: MaxDownstreams, Help: "name of the node behind a proxy as configured, at most 64 in one run; the rest is others"}
 	sideTags      = []Tag{TagDownstream, TagSide}
 )
 
-// Sided says whether a proxy's points have sideTags.
+// Sided reports whether a proxy's points have sideTags.
 func (m *Measurement) Sided() bool { return m.Kind == History }
 
-// AllTags lists Tags and those that only a proxy's points have, in the order of
-// their keys.
+// AllTags lists Tags and those of a proxy's points, sorted by key.
 func (m *Measurement) AllTags() []Tag {
 	all := slices.Clone(m.Tags)
 	if m.Sided() {

@@ -28,13 +28,13 @@ var Traffic = &Measurement{
 		{Key: "have", Type: Int, Help: "HAVEs"},
 		{Key: "dont_have", Type: Int, Help: "DONT_HAVEs"},
 		{Key: "blocks", Type: Int, Help: "blocks"},
-		{Key: "block_bytes", Type: Int, Unit: "bytes", Help: "data in the blocks"},
-		{Key: "truncated", Type: Int, Help: "entries beyond the limit of one message, counted in the other fields but without a point of history"}},
+		{Key: "block_bytes", Type: Int, Unit: "bytes", Help: "block data"},
+		{Key: "truncated", Type: Int, Help: "entries beyond the limit of one message: counted in the other fields, but without a point of history"}},
 }
 
 var Peers = &Measurement{
 	Name: "peers", Kind: Totals,
-	Point:   "peers of one direction and transport at the end of an interval; tcp and quic-v1 always, others once they were seen",
+	Point:   "peers of one direction and transport at the end of an interval; tcp and quic-v1 always, others once they have been seen",
 	Answers: "How many peers is the node connected to, and how?",
 	Query:   `SELECT sum(connected) FROM (SELECT last(connected) AS connected FROM totals.peers WHERE time > now() - 1m GROUP BY direction, transport)`,
 	Tags:    []Tag{TagInOut, tagNode, TagTransport},
@@ -45,17 +45,17 @@ var Peers = &Measurement{
 
 var Origins = &Measurement{
 	Name: "origins", Kind: Totals,
-	Point:   "Bitswap traffic of one interval with the peers of one country, gateways apart; counted from the events that this sink read, also when history is off",
-	Answers: "Where do the peers come from, and what part do gateways have?",
+	Point:   "Bitswap traffic of one interval with the peers of one country, gateways separately; counted from the events that this sink read, also when history is off",
+	Answers: "Where are the peers, and what is the share of gateways?",
 	Query:   `SELECT sum(wants) FROM totals.origins WHERE time > now() - 1d AND direction = 'received' GROUP BY country`,
-	Tags: []Tag{{Key: "country", Values: Countries, Help: "ISO 3166-1 alpha-2; none where not known"},
+	Tags: []Tag{{Key: "country", Values: Countries, Help: "ISO 3166-1 alpha-2; none if unknown"},
 		TagDirection, tagGateway, tagNode},
 	Fields: []Field{
 		{Key: "messages", Type: Int, Help: "messages"},
 		{Key: "wants", Type: Int, Help: "wants, without cancels"},
 		{Key: "blocks", Type: Int, Help: "blocks"},
-		{Key: "block_bytes", Type: Int, Unit: "bytes", Help: "data in the blocks"},
-		{Key: "connections", Type: Int, Help: "connections opened: received if the peer opened it, else sent"}},
+		{Key: "block_bytes", Type: Int, Unit: "bytes", Help: "block data"},
+		{Key: "connections", Type: Int, Help: "opened connections: received if the peer opened it, else sent"}},
 }
 
 var AgentVersions = &Measurement{
@@ -71,8 +71,8 @@ var AgentVersions = &Measurement{
 
 var Protocols = &Measurement{
 	Name: "protocols", Kind: Totals,
-	Point:   "connected peers that speak one protocol at the end of an interval; a peer is counted for each of its protocols",
-	Answers: "What do the connected peers speak?",
+	Point:   "connected peers that support one protocol at the end of an interval; a peer is counted for each of its protocols",
+	Answers: "Which protocols do the connected peers support?",
 	Query:   `SELECT last(peers) FROM totals.protocols WHERE time > now() - 5m GROUP BY protocol`,
 	Tags:    []Tag{tagNode, TagProtocol},
 	Fields:  []Field{{Key: "peers", Type: Int, Help: "connected peers"}},
@@ -90,8 +90,8 @@ var Streams = &Measurement{
 
 var Bandwidth = &Measurement{
 	Name: "bandwidth", Kind: Totals,
-	Point:   "libp2p's count of one protocol's bytes at the end of an interval",
-	Answers: "Which protocols use the line?",
+	Point:   "libp2p's byte counters of one protocol at the end of an interval",
+	Answers: "Which protocols use the bandwidth?",
 	Query:   `SELECT max(in_rate), max(out_rate) FROM totals.bandwidth WHERE time > now() - 1h GROUP BY time(1m), protocol`,
 	Tags:    []Tag{tagNode, TagProtocol},
 	Fields:  bandwidthFields,
@@ -100,8 +100,8 @@ var Bandwidth = &Measurement{
 var bandwidthFields = []Field{
 	{Key: "in_bytes", Type: Int, Unit: "bytes", Help: "received since the node's start"},
 	{Key: "out_bytes", Type: Int, Unit: "bytes", Help: "sent since the node's start"},
-	{Key: "in_rate", Type: Int, Unit: "bytes/s", Help: "received in about the last second"},
-	{Key: "out_rate", Type: Int, Unit: "bytes/s", Help: "sent in about the last second"},
+	{Key: "in_rate", Type: Int, Unit: "bytes/s", Help: "received in roughly the last second"},
+	{Key: "out_rate", Type: Int, Unit: "bytes/s", Help: "sent in roughly the last second"},
 }
 
 var Routing = &Measurement{
@@ -116,40 +116,40 @@ var Routing = &Measurement{
 var NodeTotals = &Measurement{
 	Name: "node", Kind: Totals,
 	Point:   "the node at the end of an interval",
-	Answers: "How is the node itself?",
+	Answers: "What is the state of the node?",
 	Query:   `SELECT mean(connections), mean(wantlist), last(repo_bytes) FROM totals.node WHERE time > now() - 1d GROUP BY time(10m)`,
 	Tags:    []Tag{tagNode},
 	Fields: append([]Field{
 		{Key: "connections", Type: Int, Help: "open connections"},
-		{Key: "wantlist", Type: Int, Help: "CIDs that the node wants"},
+		{Key: "wantlist", Type: Int, Help: "CIDs in the node's wantlist"},
 		{Key: "ledgers", Type: Int, Help: "peers that Bitswap's server keeps a ledger for"},
-		{Key: "repo_bytes", Type: Int, Unit: "bytes", Help: "size of the repository; -1 where not known"},
+		{Key: "repo_bytes", Type: Int, Unit: "bytes", Help: "size of the repository; -1 if unknown"},
 	}, bandwidthFields...),
 }
 
 var Process = &Measurement{
 	Name: "process", Kind: Totals,
-	Point:   "the node's process at the end of an interval, the monitor in it",
-	Answers: "What does the node cost?",
+	Point:   "the node's process at the end of an interval, including the monitor",
+	Answers: "Which resources does the node use?",
 	Query:   `SELECT spread(cpu_ms), max(resident_bytes) FROM totals.process WHERE time > now() - 1h GROUP BY time(1m)`,
 	Tags:    []Tag{tagNode},
 	Fields: []Field{
-		{Key: "cpu_ms", Type: Int, Unit: "ms", Help: "processor time of user and system since the start"},
+		{Key: "cpu_ms", Type: Int, Unit: "ms", Help: "user and system processor time since the start"},
 		{Key: "resident_bytes", Type: Int, Unit: "bytes", Help: "resident memory"},
 		{Key: "heap_bytes", Type: Int, Unit: "bytes", Help: "memory in use by Go's objects"},
 		{Key: "goroutines", Type: Int, Help: "goroutines"},
-		{Key: "open_files", Type: Int, Help: "open file descriptors; -1 where not known"}},
+		{Key: "open_files", Type: Int, Help: "open file descriptors; -1 if unknown"}},
 }
 
 var Unique = &Measurement{
 	Name: "unique", Kind: Totals,
-	Point:   "one direction in one interval of the derived figures; estimates with a standard error of 0.81 %",
+	Point:   "distinct CIDs and peers of one direction in one interval of the derived figures; estimates with a standard error of 0.81 %",
 	Answers: "How many different CIDs and peers are there?",
 	Query:   `SELECT mean(cids), max(peers) FROM totals.unique WHERE time > now() - 1d GROUP BY time(10m), direction`,
 	Tags:    []Tag{TagDirection, tagNode},
 	Fields: []Field{fieldInterval,
 		{Key: "cids", Type: Int, Help: "distinct CIDs in wants"},
-		{Key: "peers", Type: Int, Help: "distinct peers with messages"}},
+		{Key: "peers", Type: Int, Help: "distinct peers in messages of that direction"}},
 }
 
 var Duplicates = &Measurement{
@@ -171,8 +171,8 @@ var TopCIDs = &Measurement{
 	Tags: []Tag{{Key: "list", Values: []string{"wants", "peers"}, Help: "ordered by number of wants, or of distinct peers"},
 		tagNode, tagRank},
 	Fields: []Field{fieldCID,
-		{Key: "wants", Type: Int, Help: "wants for it; the true number is at most error less"},
-		{Key: "error", Type: Int, Help: "wants may be too high by this"},
+		{Key: "wants", Type: Int, Help: "wants for it; the true number is lower by at most error"},
+		{Key: "error", Type: Int, Help: "maximum error of wants"},
 		{Key: "peers", Type: Int, Help: "distinct peers that wanted it, estimated"}},
 }
 
@@ -183,12 +183,12 @@ var TopPeers = &Measurement{
 	Query:   `SELECT peer, agent, wants FROM totals.top_peers WHERE time > now() - 1h AND rank = '01'`,
 	Tags:    []Tag{tagNode, tagRank},
 	Fields: []Field{fieldPeer,
-		{Key: "agent", Type: String, Help: "agent version as the peer tells it"},
-		{Key: "wants", Type: Int, Help: "wants received from it; the true number is at most error less"},
-		{Key: "error", Type: Int, Help: "wants may be too high by this"}},
+		{Key: "agent", Type: String, Help: "agent version that the peer reports"},
+		{Key: "wants", Type: Int, Help: "wants received from it; the true number is lower by at most error"},
+		{Key: "error", Type: Int, Help: "maximum error of wants"}},
 }
 
-// share makes a measurement of received wants by one property of their CIDs.
+// share returns a measurement of received wants by one property of their CIDs.
 func share(name, key, what string, values ...string) *Measurement {
 	return &Measurement{
 		Name: name, Kind: Totals,
@@ -215,24 +215,24 @@ var LatencyTotals = &Measurement{
 	Query:   `SELECT max(p50_us), max(p99_us) FROM totals.latency_totals WHERE time > now() - 1d AND answers > 0 GROUP BY time(10m), direction, answer`,
 	Tags:    []Tag{TagAnswer, TagDirection, tagNode},
 	Fields: []Field{fieldInterval,
-		{Key: "answers", Type: Int, Help: "answers to wants that waited"},
-		{Key: "sum_us", Type: Int, Unit: "µs", Help: "their times from the want together"},
-		{Key: "p50_us", Type: Int, Unit: "µs", Help: "half of them took at most so long"},
-		{Key: "p90_us", Type: Int, Unit: "µs", Help: "nine tenths"},
+		{Key: "answers", Type: Int, Help: "answers to pending wants"},
+		{Key: "sum_us", Type: Int, Unit: "µs", Help: "sum of their times from want to answer"},
+		{Key: "p50_us", Type: Int, Unit: "µs", Help: "median"},
+		{Key: "p90_us", Type: Int, Unit: "µs", Help: "90th percentile"},
 		{Key: "p99_us", Type: Int, Unit: "µs", Help: "99 of 100"},
-		{Key: "max_us", Type: Int, Unit: "µs", Help: "the longest"}},
+		{Key: "max_us", Type: Int, Unit: "µs", Help: "maximum"}},
 }
 
 var Derived = &Measurement{
 	Name: "derived", Kind: Totals,
-	Point:   "one interval of the derived figures",
+	Point:   "the completeness of one interval of the derived figures",
 	Answers: "How complete are unique, duplicates, top_cids, top_peers, the shares and latency_totals?",
 	Query:   `SELECT sum(missed), sum(lost), max(pending) FROM totals.derived WHERE time > now() - 1d GROUP BY time(1h)`,
 	Tags:    []Tag{tagNode},
 	Fields: []Field{fieldInterval,
-		{Key: "missed", Type: Int, Help: "events that went before they could be counted"},
-		{Key: "pending", Type: Int, Help: "wants that wait for an answer"},
-		{Key: "lost", Type: Int, Help: "wants given up because of the bound on memory"}},
+		{Key: "missed", Type: Int, Help: "events lost before they could be counted"},
+		{Key: "pending", Type: Int, Help: "wants without an answer so far"},
+		{Key: "lost", Type: Int, Help: "wants dropped because of the memory limit"}},
 }
 
 var Pipeline = &Measurement{
@@ -242,28 +242,28 @@ var Pipeline = &Measurement{
 	Query:   `SELECT spread(missed), spread(dropped), spread(rejected), max(lag_ms) FROM totals.pipeline WHERE time > now() - 1d GROUP BY time(10m)`,
 	Tags:    []Tag{tagNode},
 	Fields: []Field{
-		{Key: "limited", Type: Int, Help: "messages without an event because of their peer's rate"},
-		{Key: "send_errors", Type: Int, Help: "messages that could not be sent"},
-		{Key: "published", Type: Int, Help: "events taken by the bus"},
+		{Key: "limited", Type: Int, Help: "messages without an event because of their peer's rate limit"},
+		{Key: "send_errors", Type: Int, Help: "messages that could not be sent to a peer"},
+		{Key: "published", Type: Int, Help: "events accepted by the bus"},
 		{Key: "held", Type: Int, Help: "events in the bus now"},
 		{Key: "held_bytes", Type: Int, Unit: "bytes", Help: "memory of the events in the bus"},
-		{Key: "missed", Type: Int, Help: "events that went before a sink had read them, of all sinks together"},
+		{Key: "missed", Type: Int, Help: "events that a sink lost because it read too slowly, sum over all sinks"},
 		{Key: "accepted", Type: Int, Help: "points encoded"},
-		{Key: "stored", Type: Int, Help: "points that InfluxDB has"},
+		{Key: "stored", Type: Int, Help: "points stored in InfluxDB"},
 		{Key: "dropped", Type: Int, Help: "points lost"},
 		{Key: "rejected", Type: Int, Help: "points that InfluxDB refused"},
-		{Key: "queued", Type: Int, Help: "points that wait now"},
-		{Key: "queue_bytes", Type: Int, Unit: "bytes", Help: "their memory"},
-		{Key: "lag_ms", Type: Int, Unit: "ms", Help: "age of the oldest of them"},
-		{Key: "spool_bytes", Type: Int, Unit: "bytes", Help: "what waits on disk"},
-		{Key: "spool_permille", Type: Int, Unit: "‰", Help: "how full the disk that it may use is, the fullest of several destinations"},
+		{Key: "queued", Type: Int, Help: "points waiting now"},
+		{Key: "queue_bytes", Type: Int, Unit: "bytes", Help: "memory of the waiting points"},
+		{Key: "lag_ms", Type: Int, Unit: "ms", Help: "age of the oldest waiting point"},
+		{Key: "spool_bytes", Type: Int, Unit: "bytes", Help: "points waiting on disk"},
+		{Key: "spool_permille", Type: Int, Unit: "‰", Help: "fill level of the spool, the maximum of several destinations"},
 		{Key: "subscribers", Type: Int, Help: "subscribers of the event stream now"},
-		{Key: "stream_dropped", Type: Int, Help: "events that subscribers did not get because they were slow"},
-		{Key: "panics", Type: Int, Help: "faults of the monitor's own that cost an event each"}},
+		{Key: "stream_dropped", Type: Int, Help: "events that slow subscribers missed"},
+		{Key: "panics", Type: Int, Help: "internal errors of the monitor that lost one event each"}},
 }
 
-// Countries are the codes of ISO 3166-1, XK that databases use for Kosovo, and
-// a name for all else.
+// Countries are the codes of ISO 3166-1, XK for Kosovo as databases have it, and a name for
+// everything else.
 var Countries = append(append([]string{"none"}, strings.Fields(`
 AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ
 CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR
@@ -273,8 +273,8 @@ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY
 SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ
 UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW`)...), "other")
 
-// KnownProtocols always have a place among the values of the tag protocol, so
-// that peers that make up names early cannot take it from them.
+// KnownProtocols always are among the values of the tag protocol, so that peers with invented
+// names cannot displace them.
 var KnownProtocols = strings.Fields(`
 /ipfs/bitswap /ipfs/bitswap/1.0.0 /ipfs/bitswap/1.1.0 /ipfs/bitswap/1.2.0 /ipfs/kad/1.0.0 /ipfs/lan/kad/1.0.0
 /ipfs/id/1.0.0 /ipfs/id/push/1.0.0 /ipfs/ping/1.0.0 /p2p/id/delta/1.0.0 /http/1.1

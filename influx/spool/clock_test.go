@@ -160,7 +160,7 @@ func TestLossesAreLogged(t *testing.T) {
 		}
 		st := s.Stats()
 		s.Close()
-		if points, _ := said(log.String(), "larger than the spool may be"); points != 21 || st.Dropped != 21 {
+		if points, _ := said(log.String(), "larger than the limit of the spool"); points != 21 || st.Dropped != 21 {
 			t.Errorf("%d points, %+v:\n%s", points, st, log.String())
 		}
 	})
@@ -178,7 +178,7 @@ func TestLossesAreLogged(t *testing.T) {
 		s.Put(0, 5, time.Now(), payload(0))
 		lost := s.Close()
 		st := s.Stats()
-		bound, _ := said(log.String(), "the bound is reached")
+		bound, _ := said(log.String(), "the limit is reached")
 		end, _ := said(log.String(), "dropped at the end")
 		if end != 5 || lost != 5 || bound == 0 || uint64(bound+end) != st.Dropped {
 			t.Errorf("%d at the bound, %d at the end, %d in all:\n%s", bound, end, st.Dropped, log.String())

@@ -36,7 +36,7 @@ func segmentNumber(name string) (uint64, bool) {
 	return n, err == nil && n < maxSeq
 }
 
-// attach takes the folder and finds what is in it. The caller holds disk.
+// attach locks the folder and reads its contents. The caller holds disk.
 func (s *Spool) attach() error {
 	fsys := s.cfg.FS
 	if err := fsys.MkdirAll(s.cfg.Dir); err != nil {
@@ -75,7 +75,7 @@ func (s *Spool) attach() error {
 	for _, n := range nums {
 		g, refs, holes, err := s.openSegment(n)
 		if err != nil {
-			return err // all or nothing: what was found so far is found again
+			return err // all or nothing: the next attempt finds these segments again
 		}
 		for _, r := range refs {
 			next = max(next, r.seq+1)
@@ -101,7 +101,7 @@ func (s *Spool) attach() error {
 		segs = append(segs, g)
 	}
 	slices.SortStableFunc(segs, func(a, b *segment) int { return cmp.Compare(a.first, b.first) })
-	// Numbers that no segment has need no delivery; nor do the delivered.
+	// Numbers in no segment and delivered numbers need no delivery.
 	done := delivered
 	at := uint64(1)
 	for _, d := range onDisk {
@@ -113,7 +113,7 @@ func (s *Spool) attach() error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What came before the folder could be read follows what is in it.
+	// Batches put before the folder could be read come after its contents.
 	shift := next - 1
 	for _, d := range s.done {
 		done.add(d.first+shift, d.last+shift)
@@ -136,7 +136,7 @@ func (s *Spool) attach() error {
 	s.st.Err = nil
 	s.signal(Backlog)
 	if st.Holes > 0 {
-		s.cfg.Log.Warn("spool: stretches of segments are damaged, or were written in part; they are kept in "+quarantineName,
+		s.cfg.Log.Warn("spool: parts of segments are damaged or incomplete; they are kept in "+quarantineName,
 			"dir", s.cfg.Dir, "stretches", st.Holes, "bytes", st.HoleBytes, "err", st.Corruption)
 	}
 	return nil
@@ -160,7 +160,7 @@ func (s *Spool) readCursor() (next uint64, done ranges, err error) {
 			}
 		}
 	}
-	s.cfg.Log.Warn("spool: the cursor is damaged; what is in the spool is delivered again", "path", s.path(cursorName))
+	s.cfg.Log.Warn("spool: the cursor is damaged; everything in the spool is delivered again", "path", s.path(cursorName))
 	return 0, nil, nil
 }
 
@@ -185,7 +185,7 @@ func (s *Spool) openSegment(num uint64) (*segment, []ref, []hole, error) {
 	return g, refs, holes, nil
 }
 
-// note widens what is known of a segment by a frame.
+// note adds a frame to the summary of a segment.
 func (g *segment) note(r ref) {
 	if g.first == 0 || r.seq < g.first {
 		g.first = r.seq
@@ -197,8 +197,7 @@ func (g *segment) note(r ref) {
 	g.newest = max(g.newest, r.since)
 }
 
-// load reads the list of a segment's frames, and drops those of segments that
-// are done with.
+// load reads the list of a segment's frames, and drops the lists of settled segments.
 func (s *Spool) load(g *segment) {
 	_, refs, _, err := s.openSegment(g.num)
 	s.mu.Lock()
@@ -224,8 +223,8 @@ func (s *Spool) load(g *segment) {
 	}
 }
 
-// lose counts a segment's pending frames as damaged, without having their
-// list. The caller holds mu.
+// lose counts a segment's pending frames as damaged when their list cannot be read. The caller
+// holds mu.
 func (s *Spool) lose(g *segment) {
 	s.st.Damaged += uint64(g.points)
 	s.losses[lostDamage] += g.points
@@ -240,7 +239,7 @@ func (s *Spool) lose(g *segment) {
 	s.dirty = true
 }
 
-// read makes a batch of leased frames; nil if none of them could be read.
+// read builds a batch from leased frames; nil if none of them could be read.
 func (s *Spool) read(frames []*frame) *Batch {
 	b := &Batch{Kind: frames[0].kind}
 	var open File
@@ -253,7 +252,7 @@ func (s *Spool) read(frames []*frame) *Batch {
 	for i, f := range frames {
 		data := f.data
 		if data == nil {
-			err := error(&CorruptionError{Segment: filepath.Base(f.seg.path), Offset: f.off}) // of a segment that is gone
+			err := error(&CorruptionError{Segment: filepath.Base(f.seg.path), Offset: f.off}) // of a segment that was removed
 			if of != f.seg {
 				if open != nil {
 					open.Close()
@@ -301,7 +300,7 @@ func (s *Spool) read(frames []*frame) *Batch {
 	return b
 }
 
-// damaged gives up one frame, whose bytes on disk are not what was written.
+// damaged drops one frame whose bytes on disk are not what was written.
 func (s *Spool) damaged(f *frame, corrupt error) {
 	s.disk.Lock()
 	s.quarantine(f.seg, f.off, f.end())
@@ -315,8 +314,8 @@ func (s *Spool) damaged(f *frame, corrupt error) {
 	s.report(false)
 }
 
-// quarantine keeps a copy of bytes that are no frame, for people; what cannot
-// be kept is only counted. The caller holds disk.
+// quarantine keeps a copy of bytes that are not a frame, for inspection; if it cannot, they are
+// only counted. The caller holds disk.
 func (s *Spool) quarantine(g *segment, from, to int64) {
 	dir := s.path(quarantineName)
 	kept := int64(0)
@@ -336,7 +335,7 @@ func (s *Spool) quarantine(g *segment, from, to int64) {
 	defer in.Close()
 	out, err := s.cfg.FS.Create(filepath.Join(dir, fmt.Sprintf("%016x-%d.bad", g.num, from)))
 	if err != nil {
-		return // kept already, when the segment was opened before
+		return // kept already when the segment was opened earlier
 	}
 	defer out.Close()
 	_, _ = io.Copy(out, io.NewSectionReader(in, from, to-from))

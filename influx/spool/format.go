@@ -31,11 +31,11 @@ const (
 )
 
 var (
-	magic      = []byte{0xF5, 'S', 'P', 0xF6} // no text has these bytes
+	magic      = []byte{0xF5, 'S', 'P', 0xF6} // bytes that never occur in text
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// ref is a frame's header and where it is in its segment.
+// ref is a frame's header and its offset in the segment.
 type ref struct {
 	seq    uint64
 	off    int64
@@ -61,8 +61,7 @@ func appendFrame(dst []byte, r ref, payload []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-// parseHeader reads a header; ok is false for anything that is not a whole one
-// of this version.
+// parseHeader parses a header; ok is false unless it is a complete header of this version.
 func parseHeader(b []byte, off int64) (r ref, ok bool) {
 	if len(b) < headerSize || !bytes.Equal(b[:4], magic) || b[4] != version ||
 		binary.LittleEndian.Uint32(b[32:]) != crc32.Checksum(b[:32], castagnoli) {
@@ -75,23 +74,22 @@ func parseHeader(b []byte, off int64) (r ref, ok bool) {
 	return r, r.seq > 0 && r.seq < maxSeq && r.length <= MaxFrame
 }
 
-// maxSeq keeps numbers far from overflow, whatever a file says.
+// maxSeq keeps numbers far from overflow, whatever a file contains.
 const maxSeq = 1 << 62
 
-// CorruptionError is the error of bytes in a segment that are not what was
-// written: a disk that changed them, or a write that was cut short. It is about
-// these bytes alone; what follows them is read.
+// CorruptionError reports bytes in a segment that are not what was written: the disk changed
+// them, or a write was incomplete. It concerns these bytes only; the bytes after them are read.
 type CorruptionError struct {
 	Segment string // the file's name
-	Offset  int64  // of the first byte of the frame, or of the stretch that is none
+	Offset  int64  // of the first byte of the frame or hole
 }
 
 func (e *CorruptionError) Error() string {
 	return fmt.Sprintf("spool: segment %s is corrupt at offset %d", e.Segment, e.Offset)
 }
 
-// readFrame reads the payload of a frame of a segment and checks every byte of
-// it. The error is a *CorruptionError, or one of reading.
+// readFrame reads a frame's payload from a segment and verifies all bytes of the frame. The
+// error is a *CorruptionError or an I/O error.
 func readFrame(f io.ReaderAt, segment string, want ref) ([]byte, error) {
 	corrupt := &CorruptionError{Segment: segment, Offset: want.off}
 	b := make([]byte, want.end()-want.off)
@@ -112,18 +110,18 @@ func readFrame(f io.ReaderAt, segment string, want ref) ([]byte, error) {
 	return b[headerSize:at:at], nil
 }
 
-// isCorrupt is whether an error is about bytes that are not what was written.
+// isCorrupt reports whether an error is a *CorruptionError.
 func isCorrupt(err error) bool {
 	var corrupt *CorruptionError
 	return errors.As(err, &corrupt)
 }
 
-// hole is a stretch of a segment that is no frame.
+// hole is a range of bytes in a segment that is not a frame.
 type hole struct{ from, to int64 }
 
-// scan finds the frames of a segment of that size. A segment that is frames
-// from end to end is read by its headers alone; one that is not is read whole,
-// and only frames that are right in every byte count.
+// scan finds the frames of a segment of that size. Of a segment without holes it reads only the
+// headers; a segment with holes is read completely, and only frames whose bytes all verify
+// count.
 func scan(f io.ReaderAt, size int64) (refs []ref, holes []hole, err error) {
 	var head [headerSize]byte
 	off := int64(0)
@@ -142,11 +140,11 @@ func scan(f io.ReaderAt, size int64) (refs []ref, holes []hole, err error) {
 	return refs, nil, nil
 }
 
-// scanAll looks for frames at every place where one may begin.
+// scanAll looks for frames at every offset.
 func scanAll(f io.ReaderAt, size int64) (refs []ref, holes []hole, err error) {
 	const chunk = 256 << 10
 	buf := make([]byte, 0, chunk)
-	from := int64(0) // of the hole that grows, if any
+	from := int64(0) // of the current hole, if any
 	off := int64(0)
 	for off < size {
 		buf = buf[:min(chunk, size-off)]

@@ -8,22 +8,22 @@ import (
 	"os"
 )
 
-// ErrLocked says that another process has the spool.
+// ErrLocked means that another process uses the spool.
 var ErrLocked = errors.New("the spool is in use")
 
-// FS is what a spool needs of a file system: the real one, or a test's that
-// fails on demand. Its methods may be called by several goroutines.
+// FS is the file system of a spool: the real one, or a test's that fails on demand. Its methods
+// may be called by several goroutines.
 type FS interface {
 	MkdirAll(dir string) error
 	ReadDir(dir string) ([]fs.DirEntry, error)
-	// Create makes a new file and fails if there is one.
+	// Create creates a file and fails if it exists.
 	Create(path string) (File, error)
 	Open(path string) (File, error)
 	Rename(from, to string) error
 	Remove(path string) error
-	// SyncDir makes what was created, renamed and removed last.
+	// SyncDir makes creations, renames and removals in a folder durable.
 	SyncDir(dir string) error
-	// Lock takes a folder for this process, or fails with ErrLocked.
+	// Lock locks a folder for this process, or fails with ErrLocked.
 	Lock(path string) (io.Closer, error)
 }
 
@@ -49,7 +49,7 @@ func (f osFile) Size() (int64, error) {
 		return 0, err
 	}
 	if !st.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s is no regular file", f.Name())
+		return 0, fmt.Errorf("%s is not a regular file", f.Name())
 	}
 	return st.Size(), nil
 }
@@ -59,7 +59,7 @@ func (OS) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
 func (OS) Rename(from, to string) error              { return os.Rename(from, to) }
 func (OS) Remove(path string) error                  { return os.Remove(path) }
 
-// Create makes a file that only the owner may read.
+// Create creates a file that only the owner may read.
 func (OS) Create(path string) (File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

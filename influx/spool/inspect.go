@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// SegmentInfo is what one segment holds.
+// SegmentInfo describes the contents of one segment.
 type SegmentInfo struct {
 	Name    string
 	Bytes   int64
 	Frames  []FrameInfo
-	Holes   int   // stretches that are no frame
+	Holes   int   // ranges of bytes that are not a frame
 	Lost    int64 // their bytes
-	Damaged int   // frames whose payload is not what was written; found by verifying only
+	Damaged int   // frames whose payload is not what was written; found only with verify
 }
 
 // FrameInfo is one batch on disk.
@@ -30,10 +30,9 @@ type FrameInfo struct {
 	Damaged   bool
 }
 
-// Inspect looks at a spool without changing it and without its lock, so what it
-// says of one that is in use may be a moment old. With verify it reads every
-// byte, else headers only. Each frame whose payload was read is given to data,
-// which may be nil.
+// Inspect reads a spool without changing it and without its lock, so the result for a spool in
+// use may be slightly outdated. With verify it reads every byte, else headers only. It calls
+// data, which may be nil, with each frame whose payload it read.
 func Inspect(dir string, verify bool, data func(FrameInfo, []byte) error) ([]SegmentInfo, error) {
 	s := &Spool{cfg: Config{Dir: dir, FS: OS{}}}
 	entries, err := s.cfg.FS.ReadDir(dir)
@@ -43,7 +42,7 @@ func Inspect(dir string, verify bool, data func(FrameInfo, []byte) error) ([]Seg
 	delivered := ranges{}
 	if f, err := s.cfg.FS.Open(s.path(cursorName)); err == nil {
 		b := make([]byte, 64+16*maxSpans)
-		n, _ := f.ReadAt(b, 0) // a cursor that cannot be read says nothing
+		n, _ := f.ReadAt(b, 0) // an unreadable cursor is ignored
 		f.Close()
 		if _, d, ok := decodeCursor(b[:n]); ok {
 			delivered = d

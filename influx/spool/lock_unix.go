@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// Lock takes the file's lock and writes our process id into it. The lock ends
-// with the process, however it ends.
+// Lock locks the file and writes our process ID into it. The system releases the lock when the
+// process ends, however it ends.
 func (OS) Lock(path string) (io.Closer, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -28,7 +28,7 @@ func (OS) Lock(path string) (io.Closer, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	if err := f.Truncate(0); err == nil {
-		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid()) // for people; the lock holds without it
+		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid()) // for people; the lock does not depend on it
 	}
 	return f, nil
 }

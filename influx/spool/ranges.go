@@ -7,7 +7,7 @@ import (
 	"sort"
 )
 
-// span is the numbers from first to last, both included.
+// span is the numbers from first to last, inclusive.
 type span struct{ first, last uint64 }
 
 // ranges is a set of frame numbers as sorted spans that do not touch.
@@ -23,19 +23,19 @@ func (r ranges) has(n uint64) bool {
 	return i < len(r) && r[i].first <= n
 }
 
-// covers says whether all of first to last is in the set.
+// covers reports whether all of first to last is in the set.
 func (r ranges) covers(first, last uint64) bool {
 	i := r.at(first)
 	return i < len(r) && r[i].first <= first && r[i].last >= last
 }
 
-// add puts first to last into the set.
+// add adds first to last to the set.
 func (r *ranges) add(first, last uint64) {
 	if first > last {
 		return
 	}
 	s := *r
-	i := s.at(max(first, 1) - 1) // one that touches it counts
+	i := s.at(max(first, 1) - 1) // an adjacent span counts
 	j := i
 	for j < len(s) && s[j].first <= last+1 {
 		first, last = min(first, s[j].first), max(last, s[j].last)
@@ -64,7 +64,7 @@ func encodeCursor(next uint64, done ranges) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// decodeCursor reads a cursor; ok is false if anything about it is wrong.
+// decodeCursor parses a cursor; ok is false if anything in it is invalid.
 func decodeCursor(b []byte) (next uint64, done ranges, ok bool) {
 	if len(b) < 28 || string(b[:8]) != cursorMagic {
 		return 0, nil, false

@@ -14,7 +14,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
-// Defaults of Config, for those who set nothing.
+// Defaults of Config.
 const (
 	DefaultMaxBytes  = 4 << 30
 	DefaultSyncEvery = time.Second
@@ -26,38 +26,38 @@ const (
 
 // The lanes of Next.
 const (
-	Fresh   = iota // what was put a moment ago
-	Either         // the backlog, and what is fresh while there is none
-	Backlog        // what was left by an earlier process or could not be delivered at once
+	Fresh   = iota // batches put recently
+	Either         // the backlog; recent batches while there is none
+	Backlog        // batches left by an earlier process, or not delivered at once
 	Lanes
 )
 
-// ErrDrained says that the spool was sealed and a lane is empty.
+// ErrDrained means that the spool is sealed and a lane is empty.
 var ErrDrained = errors.New("spool: everything is delivered")
 
-// Config of a spool. Only Dir must be given.
+// Config of a spool. Only Dir is required.
 type Config struct {
-	Dir       string        // folder of the spool, made if it is missing
-	MaxBytes  int64         // on disk; beyond it the oldest segment goes. Default 4 GiB, least 64 KiB
-	MaxAge    time.Duration // of a segment's newest batch; 0: no bound
-	SyncEvery time.Duration // from Put to disk at most; 0: Put waits for the disk
-	SyncBytes int           // written before SyncEvery if that much waits. Default 1 MiB
+	Dir       string        // folder of the spool, created if missing
+	MaxBytes  int64         // on disk; beyond it the oldest segment is removed. Default 4 GiB, at least 64 KiB
+	MaxAge    time.Duration // of a segment's newest batch; 0: no limit
+	SyncEvery time.Duration // maximum time from Put to disk; 0: Put waits for the disk
+	SyncBytes int           // written before SyncEvery once so much waits. Default 1 MiB
 	MaxMemory int           // of batches held in memory. Default 64 MiB
-	FreshFor  time.Duration // how old the fresh lane may get before it is backlog. Default 5 s
+	FreshFor  time.Duration // age at which the fresh lane becomes backlog. Default 5 s
 	MaxPoints int           // of batches joined for delivery. Default 5000
 	MaxJoin   int           // their bytes. Default 8 MiB
 
-	Release func([]byte)     // gets the memory of batches back; may be nil
+	Release func([]byte)     // called with the memory of settled batches; may be nil
 	Log     *slog.Logger     // nil: slog.Default()
 	FS      FS               // nil: the machine's
 	Now     func() time.Time // nil: time.Now
 }
 
-// Batch is what Next returns: whole batches of one kind, joined.
+// Batch is returned by Next: whole batches of one kind, joined.
 type Batch struct {
 	Kind   byte
 	Points int
-	Data   []byte // may be read until Ack
+	Data   []byte // valid until Ack
 	Since  time.Time
 	frames []*frame
 }
@@ -85,29 +85,29 @@ type segment struct {
 	frames      int   // pending
 	points      int   // pending
 	bytes       int64 // pending, payload
-	unread      bool  //  an error kept it from being read; tried again at the next flush
+	unread      bool  //  it could not be read; retried at the next flush
 }
 
-// Stats is how a spool stands.
+// Stats is the state of a spool.
 type Stats struct {
 	Points   int // pending
 	Frames   int // pending
 	Memory   int // bytes held in memory
-	Unsynced int // bytes accepted that are on no disk yet
+	Unsynced int // accepted bytes that are not on disk yet
 	Disk     int64
 	Segments int
 	Oldest   time.Time // when the oldest pending point was accepted; zero: none
 	Restored uint64    // points found by Open
-	Dropped  uint64    // points lost to the bounds
+	Dropped  uint64    // points lost because of the limits
 	// DroppedBytes is the payload of Dropped.
 	DroppedBytes uint64
 	Damaged      uint64 // points of damaged frames whose header was right
-	Holes        uint64 // stretches of segments that are no frame
+	Holes        uint64 // ranges of segments that are not frames
 	HoleBytes    uint64
-	Corruption   error // the damage found last, a *CorruptionError; nil: none
+	Corruption   error // the most recent damage, a *CorruptionError; nil: none
 	DiskErrors   uint64
 	SyncErrors   uint64 // fsync failed; these are among DiskErrors
-	Err          error  // why batches are kept in memory only; nil: all is well
+	Err          error  // why batches are kept in memory only; nil: the disk works
 }
 
 // Spool keeps batches. Its methods may be called from several goroutines.
@@ -121,7 +121,7 @@ type Spool struct {
 	lines    [reasons]throttle.Loss
 	diskLine throttle.Line
 
-	// disk is locked before mu. It guards the files and what is next to it.
+	// disk is locked before mu. It guards the files and the fields next to it.
 	disk    sync.Mutex
 	lock    io.Closer
 	active  File
@@ -140,19 +140,19 @@ type Spool struct {
 	next     uint64     // number of the next frame
 	mark     uint64     // frames before it are backlog
 	done     ranges     // numbers that need no delivery
-	dirty    bool       // done is not what the cursor file says
+	dirty    bool       // done differs from the cursor file
 	leased   map[uint64]*frame
 	sealed   bool
-	losses   [reasons]int // points that no line of the log has said
+	losses   [reasons]int // points not logged yet
 	wake     [Lanes]chan struct{}
 	st       Stats
 }
 
-// Open opens a spool or makes one. The only errors are a wrong Config and
-// ErrLocked: a folder that cannot be used is Stats.Err, and is tried again.
+// Open opens or creates a spool. The only errors are an invalid Config and ErrLocked: if the
+// folder cannot be used, Stats.Err says why, and the spool retries.
 func Open(cfg Config) (*Spool, error) {
 	if cfg.Dir == "" {
-		return nil, errors.New("spool: no folder given")
+		return nil, errors.New("spool: Dir is not set: want a folder")
 	}
 	def(&cfg.MaxBytes, DefaultMaxBytes)
 	def(&cfg.SyncBytes, DefaultSyncBytes)
@@ -195,8 +195,8 @@ func def[T int | int64 | time.Duration](v *T, d T) {
 	}
 }
 
-// Put takes a batch and owns data from then on. It does not wait for the disk
-// unless SyncEvery is 0.
+// Put adds a batch and owns data from then on. It does not wait for the disk unless SyncEvery
+// is 0.
 func (s *Spool) Put(kind byte, points int, since time.Time, data []byte) {
 	s.mu.Lock()
 	f := &frame{ref: ref{seq: s.next, since: since.UnixNano(), points: uint32(points), length: uint32(len(data)), kind: kind}, at: s.cfg.Now(), data: data}
@@ -231,9 +231,8 @@ func (s *Spool) signal(lane int) {
 	}
 }
 
-// evict makes the frames in memory fit: those that are on disk leave memory,
-// and if that is not enough the oldest of the others are lost. The caller holds
-// mu.
+// evict enforces the memory limit: it first evicts frames that are on disk, then drops the
+// oldest of the others. The caller holds mu.
 func (s *Spool) evict(most int) {
 	for i := 0; i < len(s.mem) && s.memBytes > most; {
 		if f := s.mem[i]; f.seg != nil && !f.leased && !f.writing {
@@ -251,7 +250,7 @@ func (s *Spool) evict(most int) {
 	}
 }
 
-// forget takes a frame out of memory.
+// forget removes a frame from memory.
 func (s *Spool) forget(i int) {
 	f := s.mem[i]
 	s.mem = slices.Delete(s.mem, i, i+1)
@@ -276,7 +275,7 @@ func (s *Spool) inMemory(seq uint64) int {
 	return -1
 }
 
-// settle says that a frame needs no delivery. The caller holds mu.
+// settle marks a frame as needing no delivery. The caller holds mu.
 func (s *Spool) settle(f *frame) {
 	if s.done.has(f.seq) {
 		return
@@ -290,7 +289,7 @@ func (s *Spool) settle(f *frame) {
 		g.points -= int(f.points)
 		g.bytes -= int64(f.length)
 		if g.frames == 0 {
-			g.oldest = 0 // what it gets next is the oldest
+			g.oldest = 0 // the next frame in it is the oldest
 		}
 	}
 	if f.leased {
@@ -302,20 +301,20 @@ func (s *Spool) settle(f *frame) {
 	}
 }
 
-// reason is why points are lost. Each has a line of the log of its own.
+// reason is why points are lost. Each reason has its own log line.
 type reason int
 
 const (
-	lostMemory reason = iota // memory is full, and the disk does not take them
-	lostBounds               // of the disk, or their age
-	lostSize                 // a batch that no spool of these bounds can hold
+	lostMemory reason = iota // memory is full, and the disk fails
+	lostBounds               // the limit of the disk or of age
+	lostSize                 // a batch larger than the limits
 	lostDamage               // bytes on disk are not what was written
-	lostEnd                  // the end, without a disk
+	lostEnd                  // at the end, without a disk
 	reasons
 )
 
-// report writes the lines of the log about what was lost since they were
-// written last; at the end all of them. The caller holds no lock but disk.
+// report logs the losses since the previous lines; at the end all of them. The caller holds no
+// lock but disk.
 func (s *Spool) report(end bool) {
 	s.mu.Lock()
 	losses, err, corrupt := s.losses, s.st.Err, s.st.Corruption
@@ -328,15 +327,15 @@ func (s *Spool) report(end bool) {
 		line := &s.lines[why]
 		switch reason(why) {
 		case lostMemory:
-			line.Warn(s.cfg.Log, "spool: points dropped, memory is full and the disk does not take them", "points", n, "MaxMemory", s.cfg.MaxMemory, "err", err)
+			line.Warn(s.cfg.Log, "spool: points dropped, memory is full and the disk fails", "points", n, "MaxMemory", s.cfg.MaxMemory, "err", err)
 		case lostBounds:
-			line.Warn(s.cfg.Log, "spool: the oldest points are dropped, the bound is reached", "points", n, "MaxBytes", s.cfg.MaxBytes, "MaxAge", s.cfg.MaxAge)
+			line.Warn(s.cfg.Log, "spool: the oldest points are dropped, the limit is reached", "points", n, "MaxBytes", s.cfg.MaxBytes, "MaxAge", s.cfg.MaxAge)
 		case lostSize:
-			line.Warn(s.cfg.Log, "spool: points dropped, their batch is larger than the spool may be", "points", n, "MaxBytes", s.cfg.MaxBytes)
+			line.Warn(s.cfg.Log, "spool: points dropped, their batch is larger than the limit of the spool", "points", n, "MaxBytes", s.cfg.MaxBytes)
 		case lostDamage:
-			line.Warn(s.cfg.Log, "spool: points are lost, the disk has changed or removed them; what bytes there are is in "+quarantineName, "points", n, "dir", s.cfg.Dir, "err", corrupt)
+			line.Warn(s.cfg.Log, "spool: points are lost, the disk has changed or removed them; the remaining bytes are in "+quarantineName, "points", n, "dir", s.cfg.Dir, "err", corrupt)
 		case lostEnd:
-			line.Warn(s.cfg.Log, "spool: points dropped at the end, the disk does not take them", "points", n, "err", err)
+			line.Warn(s.cfg.Log, "spool: points dropped at the end, the disk fails", "points", n, "err", err)
 		}
 	}
 	for i := range s.lines {
@@ -348,7 +347,7 @@ func (s *Spool) report(end bool) {
 	}
 }
 
-// drop loses a frame. The caller holds mu.
+// drop drops a frame. The caller holds mu.
 func (s *Spool) drop(f *frame, why reason) {
 	s.losses[why] += int(f.points)
 	s.settle(f)
@@ -376,7 +375,7 @@ func (s *Spool) Next(ctx context.Context, lane int) (*Batch, error) {
 			s.load(load)
 			continue
 		case len(frames) > 0:
-			s.signal(lane) // to another who waits there: there may be more
+			s.signal(lane) // wakes another waiter: there may be more
 			if b := s.read(frames); b != nil {
 				return b, nil
 			}
@@ -393,15 +392,15 @@ func (s *Spool) Next(ctx context.Context, lane int) (*Batch, error) {
 	}
 }
 
-// pick leases frames of one kind, as many as may be joined. If a segment must
-// be loaded first it returns that one. The caller holds mu.
+// pick leases frames of one kind, as many as may be joined. If a segment must be loaded first,
+// it returns that segment. The caller holds mu.
 func (s *Spool) pick(lane int) (frames []*frame, load *segment) {
 	from, to := uint64(0), s.mark
 	if lane == Fresh {
 		from, to = s.mark, s.next
 	}
 	points, size := 0, 0
-	// take says whether there may be room for more.
+	// take reports whether there may be room for more.
 	take := func(f *frame) bool {
 		if len(frames) > 0 {
 			if f.kind != frames[0].kind {
@@ -452,7 +451,7 @@ func (s *Spool) pick(lane int) (frames []*frame, load *segment) {
 		if f.seq >= to {
 			break
 		}
-		if f.leased || f.seg != nil { // on disk: it was looked at
+		if f.leased || f.seg != nil { // on disk: checked above
 			continue
 		}
 		if lane == Fresh && len(frames) == 0 && s.stale(f) {
@@ -465,8 +464,8 @@ func (s *Spool) pick(lane int) (frames []*frame, load *segment) {
 	return frames, nil
 }
 
-// stale moves all there is to the backlog if the oldest frame of the fresh lane
-// is no longer fresh: what comes now must not wait for it.
+// stale moves everything to the backlog if the oldest frame of the fresh lane is no longer
+// fresh, so that new frames do not wait for it.
 func (s *Spool) stale(f *frame) bool {
 	if s.sealed || s.cfg.Now().Sub(f.at) <= s.cfg.FreshFor || s.mark == s.next {
 		return false
@@ -476,7 +475,7 @@ func (s *Spool) stale(f *frame) bool {
 	return true
 }
 
-// Ack settles what Next gave: it is delivered, or needs no delivery.
+// Ack settles a batch from Next: it is delivered, or needs no delivery.
 func (s *Spool) Ack(b *Batch) {
 	s.mu.Lock()
 	for _, f := range b.frames {
@@ -486,7 +485,7 @@ func (s *Spool) Ack(b *Batch) {
 	b.frames, b.Data = nil, nil
 }
 
-// release has Next return frames again. The caller holds mu.
+// release makes Next return frames again. The caller holds mu.
 func (s *Spool) release(frames []*frame) {
 	for _, f := range frames {
 		f.leased = false
@@ -496,7 +495,7 @@ func (s *Spool) release(frames []*frame) {
 	s.signal(Backlog)
 }
 
-// Seal says that no Put will come: Next ends when its lane is empty.
+// Seal declares that Put will not be called again: Next ends when its lane is empty.
 func (s *Spool) Seal() {
 	s.mu.Lock()
 	s.sealed = true
@@ -532,9 +531,8 @@ func (s *Spool) Stats() Stats {
 	return st
 }
 
-// Close puts everything on disk, ends the spool and returns the number of points
-// that are in memory only, because the disk did not take them: they are lost
-// and counted as dropped. It may be called more than once.
+// Close writes everything to disk, closes the spool and returns the number of points that could
+// not be written: they are lost and counted as dropped. It may be called more than once.
 func (s *Spool) Close() (lost int) {
 	s.once.Do(func() {
 		close(s.stop)
@@ -560,7 +558,7 @@ func (s *Spool) Close() (lost int) {
 func (s *Spool) flushLoop() {
 	every := s.cfg.SyncEvery
 	if every <= 0 {
-		every = time.Second // the bounds and the cursor have nobody else
+		every = time.Second // nothing else applies the limits and writes the cursor
 	}
 	t := time.NewTicker(every)
 	defer t.Stop()

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// write does all that the disk is needed for: puts frames on it, keeps the
-// bounds, removes what is delivered, writes the cursor. The caller holds disk.
+// write does all work on disk: it writes frames, enforces the limits, removes delivered
+// segments and writes the cursor. The caller holds disk.
 func (s *Spool) write() {
 	if s.closed || s.cfg.Now().Before(s.retryAt) {
 		return
@@ -21,14 +21,14 @@ func (s *Spool) write() {
 	}
 }
 
-// fail notes why the disk is not used; the next try is in a second.
+// fail records why the disk is not usable; the next attempt is in a second.
 func (s *Spool) fail(err error) {
 	s.retryAt = s.cfg.Now().Add(retryDisk)
 	s.mu.Lock()
 	s.st.Err = err
 	s.st.DiskErrors++
 	s.mu.Unlock()
-	s.diskLine.Warn(s.cfg.Log, "spool: the disk is not usable, batches are kept in memory", "dir", s.cfg.Dir, "err", err)
+	s.diskLine.Warn(s.cfg.Log, "spool: the disk is not usable, keeping batches in memory", "dir", s.cfg.Dir, "err", err)
 }
 
 func (s *Spool) tryWrite() error {
@@ -58,7 +58,7 @@ func (s *Spool) tryWrite() error {
 	return s.writeCursor()
 }
 
-// writeFrames puts the frames that are in memory only on disk.
+// writeFrames writes the frames that are only in memory to disk.
 func (s *Spool) writeFrames() error {
 	s.mu.Lock()
 	var todo []*frame
@@ -159,10 +159,10 @@ func (s *Spool) writeFrames() error {
 	return commit()
 }
 
-// segmentBytes is small beside MaxBytes, so that a drop is small.
+// segmentBytes is small relative to MaxBytes, so that a drop is small.
 func (s *Spool) segmentBytes() int64 { return min(segmentBytes, s.cfg.MaxBytes/8) }
 
-// create begins a segment.
+// create starts a segment.
 func (s *Spool) create() error {
 	g := &segment{num: s.nextSeg, path: s.path(fmt.Sprintf("%016x%s", s.nextSeg, suffix)), refs: []ref{}}
 	s.nextSeg++
@@ -182,7 +182,7 @@ func (s *Spool) create() error {
 	return nil
 }
 
-// commit says that frames are on disk.
+// commit marks frames as on disk.
 func (s *Spool) commit(written []*frame, refs []ref) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,7 +196,7 @@ func (s *Spool) commit(written []*frame, refs []ref) {
 		g.note(r)
 		g.refs = append(g.refs, r)
 		f.off = r.off
-		if s.done.has(f.seq) { // settled while it was written
+		if s.done.has(f.seq) { // settled while being written
 			continue
 		}
 		g.frames++
@@ -209,7 +209,7 @@ func (s *Spool) commit(written []*frame, refs []ref) {
 	s.evict(s.cfg.MaxMemory / 4)
 }
 
-// roll ends the segment that is written to; all in it is synced.
+// roll ends the active segment; all of it is synced.
 func (s *Spool) roll() {
 	if s.active != nil {
 		s.active.Close()
@@ -220,9 +220,8 @@ func (s *Spool) roll() {
 	s.mu.Unlock()
 }
 
-// abandon ends a segment that could not be written: what is synced in it stays,
-// the rest is cut off and goes to another file, since nobody knows what an
-// fsync that failed has left.
+// abandon ends a segment after a failed write: its synced part stays, the rest is truncated and
+// written to another file, since the result of a failed fsync is unknown.
 func (s *Spool) abandon() {
 	if s.active == nil {
 		return
@@ -230,7 +229,7 @@ func (s *Spool) abandon() {
 	s.mu.Lock()
 	g := s.current
 	s.mu.Unlock()
-	_ = s.active.Truncate(g.size) // if not: the frames are found twice, and known by their numbers
+	_ = s.active.Truncate(g.size) // if that fails, the frames are found twice and recognised by their numbers
 	s.roll()
 	if g.size == 0 {
 		_ = s.cfg.FS.Remove(g.path)
@@ -260,7 +259,7 @@ func (s *Spool) makeRoom(need int64) error {
 	}
 }
 
-// dropSegment removes a segment; what is pending in it is lost and counted.
+// dropSegment removes a segment; its pending frames are lost and counted.
 func (s *Spool) dropSegment(g *segment) error {
 	s.mu.Lock()
 	refs, pending := g.refs, g.frames
@@ -320,9 +319,8 @@ func (s *Spool) tidy() error {
 	return nil
 }
 
-// writeCursor replaces the cursor file if it says something else. While there
-// is no segment it has nothing to say: with a server that answers, the disk is
-// left alone.
+// writeCursor replaces the cursor file if it has changed. While there is no segment it is not
+// needed: with a server that answers, nothing is written to disk.
 func (s *Spool) writeCursor() error {
 	s.mu.Lock()
 	if len(s.segs) == 0 {
@@ -345,10 +343,10 @@ func (s *Spool) writeCursor() error {
 	return err
 }
 
-// replace writes a file so that a crash leaves the old or the new one.
+// replace replaces a file atomically: a crash leaves the old or the new one.
 func (s *Spool) replace(name string, b []byte) error {
 	tmp := s.path(name + ".tmp")
-	_ = s.cfg.FS.Remove(tmp) // of a crash
+	_ = s.cfg.FS.Remove(tmp) // left by a crash
 	f, err := s.cfg.FS.Create(tmp)
 	if err != nil {
 		return err
@@ -370,7 +368,7 @@ func (s *Spool) replace(name string, b []byte) error {
 	return s.cfg.FS.SyncDir(s.cfg.Dir)
 }
 
-// end closes the files. What is delivered leaves no segment behind.
+// end closes the files and removes delivered segments.
 func (s *Spool) end() {
 	s.closed = true
 	s.roll()
@@ -378,7 +376,7 @@ func (s *Spool) end() {
 	attached := s.attached
 	s.mu.Unlock()
 	if attached {
-		_ = s.tidy() // the next Open does it otherwise
+		_ = s.tidy() // else the next Open does it
 	}
 	if s.lock != nil {
 		s.lock.Close()

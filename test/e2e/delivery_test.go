@@ -49,7 +49,7 @@ func TestLastWordsAreTrue(t *testing.T) {
 				return strings.Contains(string(out), text)
 			}
 		}
-		require.Eventually(t, said("points dropped, the destination does not take them"), time.Minute, 50*time.Millisecond)
+		require.Eventually(t, said("points dropped, the destination does not accept them"), time.Minute, 50*time.Millisecond)
 		require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT))
 		require.Eventually(t, said(" were dropped. The last error: "), time.Minute, 50*time.Millisecond)
 		require.False(t, said("Everything is")())

@@ -83,7 +83,7 @@ func asksByName(t *testing.T, env []string) {
 	}
 	f("there are wants, top-cids", "top-dogs")
 	f("such as 90s, 6h or 7d", "wants", "--since", "yesterday")
-	f("time of its own", "--since", "1h", "SELECT cid FROM wants WHERE time > 0")
+	f("its own time", "--since", "1h", "SELECT cid FROM wants WHERE time > 0")
 }
 
 // savesAndRestores backs the store up and compares what was restored.
@@ -107,7 +107,7 @@ func savesAndRestores(t *testing.T, env []string, data string) {
 	}
 	out, err = harness.Run(env, "store", "restore", "--data", again, files[0])
 	require.Error(t, err, out)
-	require.Contains(t, out, "there is a store")
+	require.Contains(t, out, "has a store already")
 }
 
 // TestDemoDialsLoopbackOnly reads from the node's own log which addresses it

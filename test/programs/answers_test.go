@@ -70,8 +70,8 @@ func TestAnswerCutShort(t *testing.T) {
 	f(address, "", "query", "--format", "csv", "SELECT priority FROM wants GROUP BY type")
 	f(address, "", "query", "--format", "csv", "SELECT v FROM single GROUP BY n")
 	f(address, "", "export", "--kind", "history")
-	f(proxy.URL, "cut short", "query", "--format", "csv", "SELECT priority FROM wants")
-	f(proxy.URL, "cut short", "query", "--format", "csv", "SELECT priority FROM wants GROUP BY type")
-	f(proxy.URL, "cut short", "query", "--format", "csv", "SELECT v FROM single GROUP BY n") // between two series, without a mark
-	f(proxy.URL, "cut short", "export", "--kind", "history")
+	f(proxy.URL, "truncated", "query", "--format", "csv", "SELECT priority FROM wants")
+	f(proxy.URL, "truncated", "query", "--format", "csv", "SELECT priority FROM wants GROUP BY type")
+	f(proxy.URL, "truncated", "query", "--format", "csv", "SELECT v FROM single GROUP BY n") // between two series, without a mark
+	f(proxy.URL, "truncated", "export", "--kind", "history")
 }

@@ -1,5 +1,4 @@
-// Package storetest gives tests a real store, run as a child of the test
-// program itself.
+// Package storetest runs a real store as a child of the test program itself.
 package storetest
 
 import (
@@ -18,14 +17,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
-// childEnv makes the test program a store, as `ipfsmon store` is one.
+// childEnv makes the test program run a store, like `ipfsmon store`.
 const childEnv = "IPFSMON_TEST_STORE"
 
 // OwnQuery is the name of a continuous query that the store does not warn of.
 const OwnQuery = "ours"
 
-// Main must be the first call of TestMain: in a child process it is the store,
-// and does not return.
+// Main must be the first call of TestMain: in a child process it runs the store and does not
+// return.
 func Main() {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(storeMain(os.Args[1], os.Args[2]))
@@ -66,8 +65,8 @@ func storeMain(dir, listen string) int {
 	return 0
 }
 
-// Config is a store that the test program runs. In the mode "deaf" it does not
-// end when it is asked to; any other word is an ordinary one.
+// Config is a store run by the test program. In the mode "deaf" it ignores requests to end; in
+// any other mode it behaves normally.
 func Config(t *testing.T, data, mode string) embedded.ChildConfig {
 	t.Helper()
 	self, err := os.Executable()
@@ -80,7 +79,7 @@ func Config(t *testing.T, data, mode string) embedded.ChildConfig {
 	}
 }
 
-// Limit has a store of Config, started after it, keep other limits.
+// Limit sets other limits for a store of Config that is started after it.
 func Limit(cfg *embedded.ChildConfig, limits embedded.Limits) {
 	b, err := json.Marshal(limits)
 	if err != nil {
@@ -89,7 +88,7 @@ func Limit(cfg *embedded.ChildConfig, limits embedded.Limits) {
 	cfg.Env = append(cfg.Env, childEnv+"_LIMITS="+string(b))
 }
 
-// Start runs a store as a child for one test.
+// Start runs a store as a child during one test.
 func Start(t *testing.T) *embedded.Child {
 	t.Helper()
 	c, err := embedded.Supervise(t.Context(), Config(t, t.TempDir(), "1"))
