@@ -114,7 +114,7 @@ func docsOfSource(t *testing.T) map[string]settingDoc {
 		}
 		doc := comments[pkg+"."+f.Owner.Name()+"."+f.Name]
 		if strings.Contains(f.Key, ".N.") && !strings.HasSuffix(f.Key, ".Name") && !strings.HasSuffix(f.Key, ".URL") {
-			doc = "As InfluxDB." + f.Name + ", for this destination. Default: as there."
+			doc = "As InfluxDB." + f.Name + ", for this destination. Default: the same as there."
 		}
 		def := ""
 		if m := defaultText.FindStringSubmatch(doc); m != nil {

@@ -89,9 +89,9 @@ type Config struct {
 	// History false: no history, only totals. Default true.
 	History *bool `json:",omitempty" split_words:"true"`
 	// HistoryRetention is how long history is kept: a duration of at least
-	// one hour, "0s" for ever. Default: the server's setting, or "168h" (7 days) where the
-	// monitor creates the database or bucket. A value shorter than the server's deletes older
-	// history; a log line announces it first.
+	// one hour, "0s" for ever. Default: 168h where the monitor creates the database or bucket,
+	// else as the server has it. A value shorter than the server's deletes older history; a log
+	// line announces it first.
 	HistoryRetention string `json:",omitempty" split_words:"true"`
 
 	// Rollups false: the server is not asked to keep minutes and hours of
