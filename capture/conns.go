@@ -13,6 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/connstate"
 	"github.com/ipfsmon/ipfsmon/internal/peertext"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // connTable has every open connection and the addresses of each connected peer;
@@ -256,20 +257,12 @@ func connInfo(nc network.Conn) event.Conn {
 		Inbound:   st.Direction == network.DirInbound,
 		Limited:   st.Limited,
 		Addr:      peertext.Addr(nc.RemoteMultiaddr()),
-		Transport: oneOf(event.Transports, cs.Transport),
-		Security:  oneOf(event.Securities, securities[string(cs.Security)]),
-		Muxer:     oneOf(event.Muxers, muxers[string(cs.StreamMultiplexer)]),
+		Transport: sets.Name(event.Transports, cs.Transport),
+		Security:  sets.Name(event.Securities, securities[string(cs.Security)]),
+		Muxer:     sets.Name(event.Muxers, muxers[string(cs.StreamMultiplexer)]),
 		Opened:    st.Opened,
 		Streams:   st.NumStreams,
 	}
-}
-
-// oneOf returns the name if it is in the closed set, else the set's last word.
-func oneOf(set []string, name string) string {
-	if slices.Contains(set, name) {
-		return name
-	}
-	return set[len(set)-1]
 }
 
 // libp2p's names for security and multiplexers, and ours. QUIC, WebTransport and

@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
@@ -99,22 +100,15 @@ func (e *engine) order(t *want) []*downstream {
 	}
 	if e.cfg.Sticky && who != nil {
 		if home := e.homeOf(who); home != nil {
-			slices.SortStableFunc(out, func(a, b *downstream) int { return cmp.Compare(bit(a != home), bit(b != home)) })
+			slices.SortStableFunc(out, func(a, b *downstream) int { return cmp.Compare(sets.Bit(a != home), sets.Bit(b != home)) })
 		}
 	}
 	now := time.Now()
 	last := func(d *downstream) int {
-		return 2*bit(d.stalled || now.Before(d.distrust)) + bit(e.unlikely(t.cid, d, who, now))
+		return 2*sets.Bit(d.stalled || now.Before(d.distrust)) + sets.Bit(e.unlikely(t.cid, d, who, now))
 	}
 	slices.SortStableFunc(out, func(a, b *downstream) int { return cmp.Compare(last(a), last(b)) })
 	return out
-}
-
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // rendezvous is the weight of a node for a hash: FNV-1a of both, the same in

@@ -17,6 +17,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // keeper is a node that keeps wants as kubo does: so many of one peer, those of
@@ -248,7 +250,7 @@ func TestSilentNodeIsHungUpOn(t *testing.T) {
 		defer e.close()
 		blk := newBlocks(t, 1, 100)[0]
 		first := e.orderOf(blk.Cid())[0]
-		second := e.downs[bit(first == e.downs[0])]
+		second := e.downs[sets.Bit(first == e.downs[0])]
 		e.wantlist("peer", false, []entry{{cid: blk.Cid(), block: true, dontHave: true}})
 		began := time.Now()
 		for !first.stalled {

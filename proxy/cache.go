@@ -6,6 +6,8 @@ import (
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // cacheFor is how long a block is kept that was fetched: peers that want the
@@ -58,7 +60,7 @@ func (c *cache) add(blk blocks.Block, now time.Time, ahead bool) {
 		return
 	}
 	c.at[blk.Cid()] = c.order.PushFront(&cached{blk, now.Add(cacheFor), ahead})
-	c.unread += bit(ahead)
+	c.unread += sets.Bit(ahead)
 	c.bytes += len(blk.RawData())
 	for c.bytes > c.max {
 		c.drop(c.order.Back())

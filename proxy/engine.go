@@ -57,9 +57,9 @@ const (
 type engine struct {
 	cfg   *settings
 	log   *slog.Logger
-	trace [2]tracer.Tracer // by side
-	up    sender           // to peers
-	down  sender           // to nodes
+	trace [event.Sides]tracer.Tracer
+	up    sender // to peers
+	down  sender // to nodes
 	boxes sync.WaitGroup
 	guard guard.Guard // at every border: streams, callbacks, goroutines
 
@@ -138,7 +138,7 @@ type counts struct {
 }
 
 func newEngine(s *settings, up, down sender) *engine {
-	e := &engine{cfg: s, log: s.Logger, trace: [2]tracer.Tracer{s.Tracer, s.DownTracer}, up: up, down: down,
+	e := &engine{cfg: s, log: s.Logger, trace: [event.Sides]tracer.Tracer{event.Upstream: s.Tracer, event.Downstream: s.DownTracer}, up: up, down: down,
 		wants: map[cid.Cid]*want{}, ups: map[peer.ID]*upstream{}, byPeer: map[peer.ID]*downstream{}, cache: newCache(s.CacheBytes)}
 	e.guard.Log = s.Logger
 	e.reverse.init()

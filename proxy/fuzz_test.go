@@ -19,6 +19,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
@@ -115,7 +116,7 @@ func sound(t *testing.T, e *engine) {
 	require.Equal(t, total, e.total)
 	ahead := 0
 	for _, x := range e.wants {
-		ahead += bit(x.ahead != nil)
+		ahead += sets.Bit(x.ahead != nil)
 	}
 	require.Equal(t, ahead, e.ahead)
 	require.LessOrEqual(t, len(e.wants), total+ahead)
@@ -129,8 +130,8 @@ func sound(t *testing.T, e *engine) {
 			require.Same(t, w, w.up.wants[c])
 		}
 		for _, a := range x.asks {
-			ledger[a.down] += bit(a.inLedger)
-			open[a.down] += bit(a.state == asked || a.state == overdue)
+			ledger[a.down] += sets.Bit(a.inLedger)
+			open[a.down] += sets.Bit(a.state == asked || a.state == overdue)
 		}
 	}
 	for _, d := range e.downs {

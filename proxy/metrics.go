@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // The metrics are those of kitsune, by its names, and what they left out under
@@ -45,7 +48,7 @@ func (p *Proxy) Describe(out chan<- *prometheus.Desc) {
 // however many peers there are.
 func (p *Proxy) Collect(out chan<- prometheus.Metric) {
 	defer p.engine.guard.Recover("proxy: collect metrics")
-	for _, m := range p.engine.metrics(p.received[upstreamSide].Load(), p.received[downstreamSide].Load()) {
+	for _, m := range p.engine.metrics(p.received[event.Upstream].Load(), p.received[event.Downstream].Load()) {
 		out <- m
 	}
 }
@@ -67,7 +70,7 @@ func (e *engine) metrics(fromPeers, fromNodes uint64) []prometheus.Metric {
 			up++
 		}
 		toNodes += n.sent.Messages
-		gauge(descIsUp, float64(bit(d.connected && !d.stalled)), name)
+		gauge(descIsUp, float64(sets.Bit(d.connected && !d.stalled)), name)
 		gauge(descOpen, float64(d.open), name)
 		count(descBlocks, n.verified, name, "verified")
 		count(descBlocks, n.refused, name, "refused")

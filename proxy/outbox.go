@@ -13,6 +13,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
@@ -198,10 +200,10 @@ func fill(msg bsmsg.BitSwapMessage, items []item) (n, size int) {
 		default:
 			// One message cannot say both of a CID, want and cancel.
 			was, there := cancels[x.cid]
-			if there && was != (x.what == itemCancel) || x.what != itemCancel && excess+bit(x.again) > slack {
+			if there && was != (x.what == itemCancel) || x.what != itemCancel && excess+sets.Bit(x.again) > slack {
 				return n, size
 			}
-			excess += bit(x.again || x.what == itemCancel)
+			excess += sets.Bit(x.again || x.what == itemCancel)
 			if cancels == nil {
 				cancels = map[cid.Cid]bool{}
 			}
@@ -235,9 +237,9 @@ func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsn
 			return nil, err
 		}
 	}
-	side := upstreamSide
+	side := event.Upstream
 	if b.down != nil {
-		side = downstreamSide
+		side = event.Downstream
 	}
 	if msg = wire.Readable(msg, stream); msg.Empty() {
 		return stream, nil

@@ -46,8 +46,8 @@ type Proxy struct {
 
 	names    nodeNames
 	last     atomic.Pointer[event.Proxy] // the last sample
-	received [2]atomic.Uint64            // messages of both sides since the start
-	seen     [2]*bsnetwork.ConnectEventManager
+	received [event.Sides]atomic.Uint64  // messages of both sides since the start
+	seen     [event.Sides]*bsnetwork.ConnectEventManager
 
 	notifee *network.NotifyBundle
 	cancel  context.CancelFunc
@@ -83,11 +83,11 @@ func New(cfg Config) (_ *Proxy, err error) {
 	if p.up, err = upHost(s, key); err != nil {
 		return nil, err
 	}
-	for side := range p.seen {
+	for _, side := range []event.Side{event.Upstream, event.Downstream} {
 		p.seen[side] = bsnetwork.NewConnectEventManager()
 	}
-	p.upNet = bsnet.NewFromIpfsHost(p.up, bsnet.WithConnectEventManager(p.seen[upstreamSide]))
-	p.downNt = bsnet.NewFromIpfsHost(p.down, bsnet.WithConnectEventManager(p.seen[downstreamSide]))
+	p.upNet = bsnet.NewFromIpfsHost(p.up, bsnet.WithConnectEventManager(p.seen[event.Upstream]))
+	p.downNt = bsnet.NewFromIpfsHost(p.down, bsnet.WithConnectEventManager(p.seen[event.Downstream]))
 	p.engine = newEngine(s, p.upNet, p.downNt)
 	p.engine.reverse.at = p.addressesOf
 	p.pass = newPasser(p)
@@ -120,8 +120,8 @@ func (p *Proxy) abandon() {
 func (p *Proxy) Start() {
 	p.downNt.Start((*downSide)(p))
 	p.upNet.Start((*upSide)(p))
-	wire.Listen(p.down, (*downSide)(p), p.seen[downstreamSide], &p.engine.guard)
-	wire.Listen(p.up, (*upSide)(p), p.seen[upstreamSide], &p.engine.guard)
+	wire.Listen(p.down, (*downSide)(p), p.seen[event.Downstream], &p.engine.guard)
+	wire.Listen(p.up, (*upSide)(p), p.seen[event.Upstream], &p.engine.guard)
 	p.notifee = &network.NotifyBundle{DisconnectedF: p.nodeDisconnected}
 	p.down.Network().Notify(p.notifee)
 	for _, d := range p.engine.downs {

@@ -8,12 +8,8 @@ import (
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	pb "github.com/ipfs/boxo/bitswap/message/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
-)
 
-// The sides, as places in arrays.
-const (
-	upstreamSide = iota
-	downstreamSide
+	"github.com/ipfsmon/ipfsmon/event"
 )
 
 // upSide receives the messages of peers. It implements boxo's Receiver; its
@@ -23,7 +19,7 @@ type upSide Proxy
 // ReceiveMessage takes in a peer's message.
 func (s *upSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwapMessage) {
 	defer s.engine.guard.Recover("proxy: take in a peer's message")
-	s.received[upstreamSide].Add(1)
+	s.received[event.Upstream].Add(1)
 	if t := s.cfg.Tracer; t != nil {
 		t.MessageReceived(from, m)
 	}
@@ -62,7 +58,7 @@ type downSide Proxy
 // ReceiveMessage takes in a node's message.
 func (s *downSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwapMessage) {
 	defer s.engine.guard.Recover("proxy: take in a node's message")
-	s.received[downstreamSide].Add(1)
+	s.received[event.Downstream].Add(1)
 	if t := s.cfg.DownTracer; t != nil {
 		t.MessageReceived(from, m)
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // ToEvent returns the event as the monitor had it, under the limits that capture
@@ -75,7 +77,7 @@ func (m *Message) fill(out *event.Event) {
 	for _, p := range m.Presences[:left(len(m.Presences))] {
 		out.Presences = append(out.Presences, event.Presence{CID: keep(p.Cid, out), Type: event.PresenceType(p.Type)})
 	}
-	out.Addrs = texts(m.Addrs, event.MaxAddrs, event.MaxAddrText)
+	out.Addrs = peertext.AddrTexts(m.Addrs, event.MaxAddrs)
 }
 
 // keep returns the CID, or cid.Undef if it is longer than an event may have.
@@ -91,7 +93,7 @@ func (c *Connection) conn() *event.Conn {
 	out := &event.Conn{
 		ID: string(event.Clean(c.ID, event.MaxProtocolText)), Closed: c.Type == 1, Inbound: c.Direction == "inbound", Limited: c.Limited,
 		Addr:      event.Clean(c.Remote, event.MaxAddrText),
-		Transport: word(c.Transport, event.Transports), Security: word(c.Security, event.Securities), Muxer: word(c.Muxer, event.Muxers),
+		Transport: sets.Name(event.Transports, c.Transport), Security: sets.Name(event.Securities, c.Security), Muxer: sets.Name(event.Muxers, c.Muxer),
 		Duration: time.Duration(max(c.DurationNS, 0)), Streams: c.Streams, WasOpen: c.WasOpen, Unmatched: c.Unmatched,
 		PeerConns: c.PeerConns, TotalConns: c.TotalConns,
 	}
@@ -99,15 +101,6 @@ func (c *Connection) conn() *event.Conn {
 		out.Opened = *c.Opened
 	}
 	return out
-}
-
-// word returns w if it is in the set, else the last of the set, which stands for
-// all others.
-func word(w string, set []string) string {
-	if slices.Contains(set, w) {
-		return w
-	}
-	return set[len(set)-1]
 }
 
 // countryCode returns s if it has the form of ISO 3166-1 alpha-2, else "". This
@@ -129,16 +122,8 @@ func (i *Identify) identify() *event.Identify {
 	return &event.Identify{
 		Agent:           event.Clean(i.Agent, event.MaxAgentText),
 		ProtocolVersion: event.Clean(i.ProtocolVersion, event.MaxProtocolText),
-		Protocols:       texts(i.Protocols, event.MaxProtocols, event.MaxProtocolText),
-		ListenAddrs:     texts(i.ListenAddrs, event.MaxAddrs, event.MaxAddrText),
+		Protocols:       peertext.Protocols(i.Protocols),
+		ListenAddrs:     peertext.AddrTexts(i.ListenAddrs, event.MaxAddrs),
 		ObservedAddr:    event.Clean(i.ObservedAddr, event.MaxAddrText),
 	}
-}
-
-func texts(all []string, most, limit int) []event.Text {
-	var out []event.Text
-	for _, s := range all[:min(len(all), most)] {
-		out = append(out, event.Clean(s, limit))
-	}
-	return out
 }

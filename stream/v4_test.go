@@ -18,6 +18,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // goldenEventsV4 are one of each thing that version 4 can say.
@@ -112,7 +113,7 @@ func TestEventsComeBack(t *testing.T) {
 		if want.Conn != nil {
 			c := *want.Conn
 			c.Opened, out.Conn.Opened = time.Time{}, time.Time{}
-			c.Transport, c.Security, c.Muxer = word(c.Transport, event.Transports), word(c.Security, event.Securities), word(c.Muxer, event.Muxers)
+			c.Transport, c.Security, c.Muxer = sets.Name(event.Transports, c.Transport), sets.Name(event.Securities, c.Security), sets.Name(event.Muxers, c.Muxer)
 			want.Conn = &c
 		}
 		require.Equal(t, &want, out)

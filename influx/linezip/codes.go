@@ -3,6 +3,8 @@ package linezip
 import (
 	"math/bits"
 	"slices"
+
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // The alphabets of RFC 1951, 3.2.5: one of bytes, the end of a block and lengths; one of
@@ -127,7 +129,7 @@ func (c *coder) build(limit uint8) {
 
 func (c *coder) used() (n int) {
 	for _, k := range c.count[:c.n] {
-		n += bit(k > 0)
+		n += sets.Bit(k > 0)
 	}
 	return n
 }

@@ -60,6 +60,8 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
+
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 const (
@@ -197,7 +199,7 @@ func (w *Writer) block(src []byte, at int, last bool) {
 	w.dist.build(15)
 
 	o := &w.out
-	o.add(uint64(bit(last))|2<<1, 3)
+	o.add(uint64(sets.Bit(last))|2<<1, 3)
 	w.codes()
 	p = at
 	for _, s := range w.seqs {
@@ -214,13 +216,6 @@ func (w *Writer) block(src []byte, at int, last bool) {
 	}
 	e := w.lit.codes[blockEnd]
 	o.add(uint64(e.bits), uint(e.len))
-}
-
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // bitWriter collects bits, the lowest first.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // Others is the value of an open tag for everything beyond its limit.
@@ -74,14 +75,7 @@ func (t *Tag) Size() int {
 }
 
 // Index returns the index of a value in the closed set.
-func (t *Tag) Index(value string) int {
-	for i, v := range t.Values {
-		if v == value {
-			return i
-		}
-	}
-	return len(t.Values) - 1
-}
+func (t *Tag) Index(value string) int { return sets.Index(t.Values, value) }
 
 // Field is a value of a point. Every point has all fields of its measurement.
 type Field struct {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/ipfsmon/ipfsmon/event"
@@ -29,12 +28,26 @@ func Addr(a ma.Multiaddr) event.Text {
 // Addrs returns the first addresses, at most that many, without those that are
 // too long.
 func Addrs(in []ma.Multiaddr, most int) []event.Text {
-	out := make([]event.Text, 0, min(len(in), most))
-	for _, a := range in {
-		if len(a) == 0 || len(out) == most {
-			continue
+	return whole(in, most, func(a ma.Multiaddr) string {
+		if len(a) == 0 {
+			return ""
 		}
-		if s := a.String(); len(s) <= event.MaxAddrText {
+		return a.String()
+	})
+}
+
+// AddrTexts is Addrs for addresses that are text already.
+func AddrTexts(in []string, most int) []event.Text {
+	return whole(in, most, func(s string) string { return s })
+}
+
+func whole[A any](in []A, most int, text func(A) string) []event.Text {
+	var out []event.Text
+	for _, a := range in {
+		if len(out) == most {
+			break
+		}
+		if s := text(a); s != "" && len(s) <= event.MaxAddrText {
 			out = append(out, event.Clean(s, event.MaxAddrText))
 		}
 	}
@@ -43,10 +56,9 @@ func Addrs(in []ma.Multiaddr, most int) []event.Text {
 
 // Protocols returns the names of the first event.MaxProtocols protocols. One
 // that is too long is cut, and ends with "…".
-func Protocols(in []protocol.ID) []event.Text {
-	in = in[:min(len(in), event.MaxProtocols)]
-	out := make([]event.Text, 0, len(in))
-	for _, p := range in {
+func Protocols[P ~string](in []P) []event.Text {
+	var out []event.Text
+	for _, p := range in[:min(len(in), event.MaxProtocols)] {
 		out = append(out, event.Clean(string(p), event.MaxProtocolText))
 	}
 	return out

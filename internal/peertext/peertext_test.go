@@ -25,6 +25,7 @@ func TestAddrs(t *testing.T) {
 
 	require.Equal(t, []event.Text{Addr(short), "/dns4/a\uFFFDb/tcp/1"}, Addrs([]ma.Multiaddr{nil, long, short, odd, short}, 2))
 	require.Empty(t, Addrs([]ma.Multiaddr{nil, {}}, 2))
+	require.Equal(t, []event.Text{Addr(short), "/dns4/a\uFFFDb/tcp/1"}, AddrTexts([]string{"", long.String(), short.String(), odd.String(), short.String()}, 2))
 }
 
 func TestProtocols(t *testing.T) {

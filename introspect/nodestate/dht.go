@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -32,7 +33,7 @@ func dhtProvider(start time.Time, tables []dhtTable, taps *DHTTaps, agent func(p
 			d := describeTable(t, agent)
 			d.StartTs = pb.Millis(start)
 			if taps != nil {
-				g := &taps.gauges[index(t.Name == tableLAN)]
+				g := &taps.gauges[sets.Bit(t.Name == tableLAN)]
 				d.IncomingQueries, d.OutgoingQueries = g[0].proto(), g[1].proto()
 			}
 			out = append(out, d)

@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
@@ -50,7 +51,7 @@ func (t *DHTTaps) Host(h host.Host) host.Host { return &dhtHost{h, t} }
 
 // done counts a query and reports it.
 func (t *DHTTaps) done(q introspect.DHTQuery) {
-	g := &t.gauges[index(q.Table == tableLAN)][index(!q.Inbound)]
+	g := &t.gauges[sets.Bit(q.Table == tableLAN)][sets.Bit(!q.Inbound)]
 	switch q.Result {
 	case introspect.QuerySuccess:
 		g.success.Add(1)
@@ -63,13 +64,6 @@ func (t *DHTTaps) done(q introspect.DHTQuery) {
 		defer t.guard.Recover("introspect: pass on a DHT query") // the DHT's streams must not notice
 		(*f)(q)
 	}
-}
-
-func index(second bool) int {
-	if second {
-		return 1
-	}
-	return 0
 }
 
 const tableWAN, tableLAN = "wan", "lan"
