@@ -10,11 +10,11 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// CaptureVersion is that of a capture file, its first 4 bytes.
+// CaptureVersion is the version of a capture file, its first 4 bytes.
 const CaptureVersion = 1
 
-// CaptureWriter writes a capture file: the messages of one session as they
-// came. docs/formats/introspect.md has the bytes. Not for several goroutines.
+// CaptureWriter writes a capture file: the unchanged messages of one session.
+// docs/formats/introspect.md describes the format. It must not be used concurrently.
 type CaptureWriter struct {
 	w     *bufio.Writer
 	began bool
@@ -52,7 +52,7 @@ func (c *CaptureWriter) Write(m *pb.ServerMessage) error {
 	return c.WriteFrame(b)
 }
 
-// Flush writes what is still here to the file.
+// Flush writes buffered messages to the file.
 func (c *CaptureWriter) Flush() error { return c.w.Flush() }
 
 func (c *CaptureWriter) word(v uint32) error {
@@ -62,7 +62,7 @@ func (c *CaptureWriter) word(v uint32) error {
 	return err
 }
 
-// CaptureReader reads a capture file. Not for several goroutines.
+// CaptureReader reads a capture file. It must not be used concurrently.
 type CaptureReader struct {
 	r      *bufio.Reader
 	began  bool
@@ -72,7 +72,7 @@ type CaptureReader struct {
 // NewCaptureReader reads from r.
 func NewCaptureReader(r io.Reader) *CaptureReader { return &CaptureReader{r: bufio.NewReader(r)} }
 
-// CaptureError says where a capture file is damaged.
+// CaptureError reports where a capture file is damaged.
 type CaptureError struct {
 	Offset int64 // bytes from the file's beginning
 	Reason string
@@ -82,9 +82,9 @@ func (e *CaptureError) Error() string {
 	return fmt.Sprintf("introspect: a capture file is damaged at byte %d: %s", e.Offset, e.Reason)
 }
 
-// Next returns the next message and its frame. The error is io.EOF at the end; a
-// last message that was cut short is the end too, for that is what a recorder
-// that was killed leaves. A *CaptureError names the place of other damage.
+// Next returns the next message and its frame. The error is io.EOF at the end; a truncated last
+// message is the end too, because a killed recorder leaves one. Other damage is a *CaptureError
+// with its offset.
 func (c *CaptureReader) Next() (*pb.ServerMessage, []byte, error) {
 	if !c.began {
 		v, err := c.word()
@@ -106,7 +106,7 @@ func (c *CaptureReader) Next() (*pb.ServerMessage, []byte, error) {
 		return nil, nil, c.short(err)
 	}
 	if n > MaxMessageBytes {
-		return nil, nil, &CaptureError{at, fmt.Sprintf("a message of %d bytes, %d are allowed", n, MaxMessageBytes)}
+		return nil, nil, &CaptureError{at, fmt.Sprintf("a message of %d bytes, want at most %d", n, MaxMessageBytes)}
 	}
 	frame, err := c.frame(sum, n)
 	if err != nil {
@@ -114,17 +114,16 @@ func (c *CaptureReader) Next() (*pb.ServerMessage, []byte, error) {
 	}
 	payload, err := framePayload(frame)
 	if err != nil {
-		return nil, nil, &CaptureError{at, "a message does not match its checksum"}
+		return nil, nil, &CaptureError{at, "the checksum of a message does not match"}
 	}
 	m, err := decodeMessage(payload)
 	if err != nil {
-		return nil, nil, &CaptureError{at, "a message cannot be read"}
+		return nil, nil, &CaptureError{at, "a message cannot be decoded"}
 	}
 	return m, frame, nil
 }
 
-// frame reads a payload of n bytes. What a file merely says to have takes no
-// memory.
+// frame reads a payload of n bytes. A length that the file only claims allocates no memory.
 func (c *CaptureReader) frame(sum, n uint32) ([]byte, error) {
 	const step = 1 << 20
 	out := make([]byte, headerBytes, headerBytes+min(n, step))
@@ -153,7 +152,7 @@ func (c *CaptureReader) word() (uint32, error) {
 	return binary.LittleEndian.Uint32(b[:]), nil
 }
 
-// short makes the end of what ends in the middle.
+// short turns a truncated read into the end of the file.
 func (c *CaptureReader) short(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return io.EOF

@@ -59,8 +59,8 @@ func TestCaptureDamage(t *testing.T) {
 	f(4, "checksum", func(b []byte) { b[4] ^= 1 })
 	f(4, "checksum", func(b []byte) { b[20] ^= 1 })
 	f(second, "checksum", func(b []byte) { b[second+30] ^= 1 })
-	f(4, "67108864 are allowed", func(b []byte) { binary.LittleEndian.PutUint32(b[8:], MaxMessageBytes+1) })
-	f(4, "cannot be read", func(b []byte) {
+	f(4, "want at most 67108864", func(b []byte) { binary.LittleEndian.PutUint32(b[8:], MaxMessageBytes+1) })
+	f(4, "cannot be decoded", func(b []byte) {
 		n := binary.LittleEndian.Uint32(b[8:])
 		p := b[12 : 12+n]
 		p[0] = 0xff

@@ -15,29 +15,29 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// dialTimeout bounds what Dial and a request take.
+// dialTimeout bounds Dial and a request.
 const dialTimeout = 15 * time.Second
 
-// ClientOptions say how to reach a server.
+// ClientOptions are the options of Dial.
 type ClientOptions struct {
-	// Token is sent in the header Authorization; "" is none.
+	// Token is sent in the header Authorization; "": none.
 	Token string
 	// HTTP is http.DefaultClient if nil.
 	HTTP *http.Client
-	// Config is what the session asks for; nil leaves it to the server.
+	// Config is the configuration that the session requests; nil: the server's default.
 	Config *pb.Configuration
 }
 
-// Client is a session with a server, as the page has one. Its methods are for
-// one goroutine, but for Close.
+// Client is a session with a server, like that of the page. Its methods except Close must not
+// be called concurrently.
 type Client struct {
 	ws        *websocket.Conn
 	id        uint64
 	effective *pb.Configuration
 }
 
-// SocketURL makes the URL of the WebSocket of what a user gave: the URL of a
-// page or of the socket, or host:port.
+// SocketURL returns the WebSocket's URL for user input: the URL of a page or of the socket, or
+// host:port.
 func SocketURL(given string) (string, error) {
 	if !strings.Contains(given, "://") {
 		given = "http://" + given
@@ -61,7 +61,7 @@ func SocketURL(given string) (string, error) {
 	return u.String(), nil
 }
 
-// Dial opens a session and greets. given is as in SocketURL.
+// Dial opens a session and sends HELLO. given is as in SocketURL.
 func Dial(ctx context.Context, given string, o ClientOptions) (*Client, error) {
 	socket, err := SocketURL(given)
 	if err != nil {
@@ -79,9 +79,9 @@ func Dial(ctx context.Context, given string, o ClientOptions) (*Client, error) {
 		case resp == nil:
 			return nil, fmt.Errorf("connect to %s: %w", socket, errors.Unwrap(err))
 		case resp.StatusCode == http.StatusUnauthorized:
-			return nil, fmt.Errorf("%s wants a token, and has not got a good one", socket)
+			return nil, fmt.Errorf("%s requires a token, and the one sent is missing or wrong", socket)
 		}
-		return nil, fmt.Errorf("%s answered %s: there is no introspection, or it takes no more sessions", socket, resp.Status)
+		return nil, fmt.Errorf("%s answered %s: introspection is off, or there are too many sessions", socket, resp.Status)
 	}
 	ws.SetReadLimit(MaxMessageBytes + headerBytes)
 	c := &Client{ws: ws}
@@ -94,10 +94,10 @@ func Dial(ctx context.Context, given string, o ClientOptions) (*Client, error) {
 	return c, nil
 }
 
-// Effective is what the server agreed to in Dial.
+// Effective returns the configuration that the server agreed to in Dial.
 func (c *Client) Effective() *pb.Configuration { return c.effective }
 
-// Send sends a command and returns the number that its answer will have.
+// Send sends a command and returns the ID that its answer will have.
 func (c *Client) Send(ctx context.Context, cmd *pb.ClientCommand) (id uint64, err error) {
 	c.id++
 	cmd.Id, cmd.Version = c.id, &pb.Version{Version: SchemaVersion}
@@ -108,7 +108,7 @@ func (c *Client) Send(ctx context.Context, cmd *pb.ClientCommand) (id uint64, er
 	return c.id, c.ws.Write(ctx, websocket.MessageBinary, b)
 }
 
-// Next waits for the next message; the frame is as it came.
+// Next waits for the next message and returns it with its unchanged frame.
 func (c *Client) Next(ctx context.Context) (*pb.ServerMessage, []byte, error) {
 	_, b, err := c.ws.Read(ctx)
 	if err != nil {
@@ -118,8 +118,8 @@ func (c *Client) Next(ctx context.Context) (*pb.ServerMessage, []byte, error) {
 	return m, b, err
 }
 
-// Ask sends a command and waits for its response; what comes before that is
-// lost. A refusal is an error.
+// Ask sends a command and waits for its response; it discards messages that come before it. A
+// refusal is an error.
 func (c *Client) Ask(ctx context.Context, cmd *pb.ClientCommand) (*pb.ServerMessage, error) {
 	id, err := c.Send(ctx, cmd)
 	if err != nil {
@@ -139,22 +139,22 @@ func (c *Client) Ask(ctx context.Context, cmd *pb.ClientCommand) (*pb.ServerMess
 	}
 }
 
-// State asks for the state now, with its frame.
+// State requests the current state, with its frame.
 func (c *Client) State(ctx context.Context) (*pb.State, []byte, error) {
 	m, b, err := c.request(ctx, pb.ClientCommand_STATE, func(m *pb.ServerMessage) bool { return m.GetState() != nil })
 	if err == nil {
-		Complete(m.GetState()) // a node of the original protocol may have sent it
+		Complete(m.GetState()) // a node with the original protocol may have sent it
 	}
 	return m.GetState(), b, err
 }
 
-// Runtime asks for the runtime, with its frame.
+// Runtime requests the runtime, with its frame.
 func (c *Client) Runtime(ctx context.Context) (*pb.Runtime, []byte, error) {
 	m, b, err := c.request(ctx, pb.ClientCommand_RUNTIME, func(m *pb.ServerMessage) bool { return m.GetRuntime() != nil })
 	return m.GetRuntime(), b, err
 }
 
-// request waits for the message that is the answer; it has no number.
+// request waits for the message that is the answer, which has no ID.
 func (c *Client) request(ctx context.Context, source pb.ClientCommand_Source, is func(*pb.ServerMessage) bool) (*pb.ServerMessage, []byte, error) {
 	id, err := c.Send(ctx, &pb.ClientCommand{Command: pb.ClientCommand_REQUEST, Source: source})
 	if err != nil {
@@ -180,8 +180,8 @@ func (c *Client) Push(ctx context.Context, source pb.ClientCommand_Source) error
 	return err
 }
 
-// Close ends the session; a server that does not answer to that has five seconds.
+// Close ends the session; it waits at most five seconds for the server.
 func (c *Client) Close() error {
-	_ = c.ws.Close(websocket.StatusNormalClosure, "") // the server may have gone
+	_ = c.ws.Close(websocket.StatusNormalClosure, "") // the server may be gone
 	return nil
 }

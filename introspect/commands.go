@@ -8,7 +8,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// Errors for the client, letter for letter those of the original.
+// Errors for the client, identical to those of the original protocol.
 const (
 	errNotGreeted   = "client has not greeted server yet"
 	errGreeted      = "client had already greeted server"
@@ -17,7 +17,7 @@ const (
 	errNoPush       = "specified source does not support pushing"
 )
 
-// obey does what a command says and queues the answer.
+// obey executes a command and queues the answer.
 func (s *session) obey(c *pb.ClientCommand) error {
 	s.mu.Lock()
 	greeted := s.greeted
@@ -66,7 +66,7 @@ func (s *session) obey(c *pb.ClientCommand) error {
 	return s.refuse(c, fmt.Sprintf("unknown command type: %v", c.GetCommand()))
 }
 
-// configure takes a configuration; what is missing in it is 0.
+// configure applies a configuration; missing values are 0.
 func (s *session) configure(c *pb.Configuration) {
 	s.mu.Lock()
 	s.interval = max(clampMillis(c.GetStateSnapshotIntervalMs()), MinInterval)
@@ -75,13 +75,13 @@ func (s *session) configure(c *pb.Configuration) {
 	s.signalRetime()
 }
 
-// clampMillis is a duration of so many milliseconds, a day at most.
+// clampMillis returns a duration of so many milliseconds, at most a day.
 func clampMillis(ms uint64) time.Duration {
 	const day = 24 * time.Hour
 	return time.Duration(min(ms, uint64(day/time.Millisecond))) * time.Millisecond
 }
 
-// effective is the configuration in use.
+// effective returns the configuration in use.
 func (s *session) effective() *pb.Configuration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +117,7 @@ func (s *session) request(c *pb.ClientCommand) error {
 	return s.refuse(c, fmt.Sprintf("unknown source type: %v", c.GetSource()))
 }
 
-// setPush turns the pushes of one source on or off; either may be said twice.
+// setPush turns the pushes of one source on or off; repeating is harmless.
 func (s *session) setPush(c *pb.ClientCommand, on bool) error {
 	s.mu.Lock()
 	switch c.GetSource() {
@@ -145,7 +145,7 @@ func (s *session) setPush(c *pb.ClientCommand, on bool) error {
 func (s *session) signalRetime() {
 	select {
 	case s.retime <- struct{}{}:
-	default: // it is told already
+	default: // already reported
 	}
 }
 
@@ -164,7 +164,7 @@ func (s *session) respond(c *pb.ClientCommand, reason string, effective *pb.Conf
 	return nil
 }
 
-// response makes the answer to a command; without a reason it is OK.
+// response returns the answer to a command; without a reason it is OK.
 func response(c *pb.ClientCommand, reason string, effective *pb.Configuration) ([]byte, error) {
 	r := &pb.CommandResponse{Id: c.GetId(), EffectiveConfig: effective}
 	if reason != "" {

@@ -8,22 +8,22 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// The outcomes of a query, in the words of the original protocol.
+// The outcomes of a query, named as in the original protocol.
 const (
 	QuerySuccess = "SUCCESS"
 	QueryError   = "ERROR"
 	QueryTimeout = "TIMEOUT"
 )
 
-// DHTQuery is one request of the DHT's protocol, and how it went.
+// DHTQuery is one request of the DHT's protocol and its outcome.
 type DHTQuery struct {
 	Peer     peer.ID
-	Inbound  bool   // the peer asked this node
-	Type     string // FIND_NODE and so on; "" where no stream came about
+	Inbound  bool   // true: the peer asked this node
+	Type     string // FIND_NODE and so on; "" if no stream was opened
 	Result   string // SUCCESS, ERROR or TIMEOUT
 	Table    string // wan or lan
 	At       time.Time
-	Duration time.Duration // until the answer, or until it was given up
+	Duration time.Duration // until the answer or the failure
 }
 
 var dhtColumns = []*pb.EventType_EventProperty{
@@ -31,7 +31,7 @@ var dhtColumns = []*pb.EventType_EventProperty{
 	Column("totalTimeMs", number, false), Column("table", text, false),
 }
 
-// The names that the original visualizer knows, of the columns too.
+// The names of types and columns that the original visualizer knows.
 var (
 	typeInbound  = NewEventType("InboundDHTQuery", dhtColumns...)
 	typeOutbound = NewEventType("OutboundDHTQuery", dhtColumns...)
@@ -45,7 +45,7 @@ type queryContent struct {
 	Table       string   `json:"table"`
 }
 
-// Query emits the event of a query of the DHT. It never blocks.
+// Query emits the event of a DHT query. It never blocks.
 func (s *Server) Query(q DHTQuery) {
 	t := typeOutbound
 	if q.Inbound {

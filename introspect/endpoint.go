@@ -14,29 +14,29 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/samesite"
 )
 
-// Path is where the WebSocket is.
+// Path is the path of the WebSocket.
 const Path = "/introspect"
 
-// The most connections of an endpoint, sessions among them: in all, and of one
-// address beyond loopback.
+// The maximum of connections of an endpoint, including sessions: in total, and from one address
+// other than loopback.
 const (
 	maxConns      = 2 * MaxSessions
 	maxConnsPerIP = 4 * MaxSessionsPerIP
 )
 
-// EndpointConfig says where an endpoint listens.
+// EndpointConfig is the configuration of an endpoint.
 type EndpointConfig struct {
 	// ListenAddresses are "host:port" or "unix:/path".
 	ListenAddresses []string
 	access.Config
-	// Page serves what is not the WebSocket; nil is 404.
+	// Page serves everything but the WebSocket; nil: 404.
 	Page http.Handler
-	// Logger is slog.Default() if nil.
+	// Logger; nil: slog.Default().
 	Logger *slog.Logger
 }
 
-// Validate says all that is wrong, but for whether there are addresses: without
-// any, Start fails.
+// Validate reports all invalid settings. Missing addresses are not reported: Start fails
+// without any.
 func (c EndpointConfig) Validate() error {
 	if len(c.ListenAddresses) == 0 {
 		return nil
@@ -51,18 +51,18 @@ type endpoint struct {
 	gate *access.Gate
 
 	mu      sync.Mutex
-	running *listening // nil when it does not serve
+	running *listening // nil while it does not serve
 }
 
 type listening struct {
 	listeners []*access.Listener
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
-	requests  sync.WaitGroup // under way, sessions among them; added to while it is running
+	requests  sync.WaitGroup // requests in progress, including sessions; added to while it is running
 }
 
-// NewEndpoint makes an endpoint of a server, beside others that it may have. It
-// reads the files that the configuration names. The server stays the caller's.
+// NewEndpoint returns an endpoint for a server, which may have others. It reads the files that
+// the configuration names. The caller still owns the server.
 func NewEndpoint(cfg EndpointConfig, srv *Server) (Endpoint, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("introspect: %w", err)
@@ -74,7 +74,7 @@ func NewEndpoint(cfg EndpointConfig, srv *Server) (Endpoint, error) {
 	return &endpoint{cfg: cfg, srv: srv, gate: gate}, nil
 }
 
-// Start is that of Endpoint. Its errors are those of the original.
+// Start implements Endpoint. Its errors are those of the original.
 func (e *endpoint) Start() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -96,7 +96,7 @@ func (e *endpoint) Start() error {
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    12 << 10,
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // of clients that break off
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // of clients that disconnect
 		BaseContext:       access.Contexts(ctx),
 	}
 	conns.Serve(server)
@@ -106,7 +106,7 @@ func (e *endpoint) Start() error {
 	return nil
 }
 
-// Close is that of Endpoint. Sessions that came by this way end with it.
+// Close implements Endpoint. It also ends the sessions of this endpoint.
 func (e *endpoint) Close() error {
 	e.mu.Lock()
 	r := e.running
@@ -121,7 +121,7 @@ func (e *endpoint) Close() error {
 	return nil
 }
 
-// ListenAddrs is that of Endpoint.
+// ListenAddrs implements Endpoint.
 func (e *endpoint) ListenAddrs() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -135,7 +135,7 @@ func (e *endpoint) ListenAddrs() []string {
 	return out
 }
 
-// ServeHTTP serves the WebSocket at Path, and the page beside it.
+// ServeHTTP serves the WebSocket at Path, and the page elsewhere.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	e.mu.Lock()
 	r := e.running
@@ -161,7 +161,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	if access.NeedsToken(q) && !e.gate.ShowsSocket(q) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="ipfsmon"`)
-		http.Error(w, "no good token", http.StatusUnauthorized)
+		http.Error(w, "missing or wrong token", http.StatusUnauthorized)
 		return
 	}
 	e.srv.ServeHTTP(w, q)

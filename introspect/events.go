@@ -13,24 +13,23 @@ import (
 )
 
 const (
-	// maxTypes is how many types of events are known at most; events of more
-	// are not sent.
+	// maxTypes is the maximum number of event types; events of further types are not sent.
 	maxTypes = 256
-	// MaxContent is the longest content of an event, in bytes.
+	// MaxContent is the maximum length of an event's content, in bytes.
 	MaxContent = 64 << 10
-	// eventRate is how many events a second are made for sessions, and
-	// eventBurst how many at once; what is more is counted as discarded.
+	// eventRate is the maximum of events per second for sessions, and eventBurst the burst;
+	// events beyond are counted as discarded.
 	eventRate  = 2000
 	eventBurst = 4000
 )
 
-// EventType is the name of a type of events and its columns. It is immutable.
+// EventType is the name of an event type and its columns. It is immutable.
 type EventType struct {
 	name    string
 	columns []*pb.EventType_EventProperty
 }
 
-// NewEventType makes a type of events whose content has these columns.
+// NewEventType returns an event type whose content has these columns.
 func NewEventType(name string, columns ...*pb.EventType_EventProperty) *EventType {
 	return &EventType{name, columns}
 }
@@ -43,13 +42,12 @@ func (t *EventType) proto(full bool) *pb.EventType {
 	return out
 }
 
-// Column describes a key at the top of an event's content; multiple: its value
-// is a list.
+// Column describes a top-level key of an event's content; multiple: its value is a list.
 func Column(name string, t pb.EventType_EventProperty_PropertyType, multiple bool) *pb.EventType_EventProperty {
 	return &pb.EventType_EventProperty{Name: name, Type: t, HasMultiple: multiple}
 }
 
-// catalogue holds the types of events that were seen.
+// catalogue holds the event types seen so far.
 type catalogue struct {
 	mu    sync.Mutex
 	known map[string]*EventType
@@ -57,7 +55,7 @@ type catalogue struct {
 
 func newCatalogue() *catalogue { return &catalogue{known: make(map[string]*EventType)} }
 
-// add notes a type. It is false if there are too many.
+// add records a type. It returns false if there are too many.
 func (c *catalogue) add(t *EventType) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,7 +68,7 @@ func (c *catalogue) add(t *EventType) bool {
 	return true
 }
 
-// types lists what was seen, by name.
+// types lists the seen types, sorted by name.
 func (c *catalogue) types() []*pb.EventType {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,8 +83,7 @@ func (c *catalogue) types() []*pb.EventType {
 // newBudget bounds the rate of events.
 func newBudget() *rate.Limiter { return rate.NewLimiter(eventRate, eventBurst) }
 
-// encoded is an event whose frames are made when a session wants them, once
-// for all sessions.
+// encoded is an event whose frames are encoded on demand, once for all sessions.
 type encoded struct {
 	typ     *EventType
 	at      time.Time
@@ -96,13 +93,13 @@ type encoded struct {
 	fullFrame, plainFrame []byte
 }
 
-// plain is the frame with the name of the type alone.
+// plain returns the frame with only the name of the type.
 func (e *encoded) plain() []byte {
 	e.oncePlain.Do(func() { e.plainFrame = e.frame(false) })
 	return e.plainFrame
 }
 
-// full is the frame with the columns too.
+// full returns the frame with the columns too.
 func (e *encoded) full() []byte {
 	e.onceFull.Do(func() { e.fullFrame = e.frame(true) })
 	return e.fullFrame
@@ -127,12 +124,11 @@ func (s *Server) listening(on bool) {
 	}
 }
 
-// Emit sends an event to all sessions that get events. content is called only if
-// there are any; what it returns, a struct or a map that encoding/json can
-// encode, becomes a JSON object. Strings in it that came from a peer must have
-// passed event.Clean. What encoding/json cannot encode, or is longer than
-// MaxContent, is sent as an empty object. Emit never blocks; events beyond 2,000
-// a second are discarded and counted.
+// Emit sends an event to all sessions that get events. content is called only if there are any;
+// it returns a struct or a map that encoding/json encodes as a JSON object. Strings in it that
+// came from a peer must have passed event.Clean. Content that encoding/json cannot encode, or
+// longer than MaxContent, is sent as an empty object. Emit never blocks; events beyond 2,000 a
+// second are discarded and counted.
 func (s *Server) Emit(t *EventType, at time.Time, content func() any) {
 	if !s.events.add(t) || s.listeners.Load() == 0 {
 		return
@@ -143,9 +139,9 @@ func (s *Server) Emit(t *EventType, at time.Time, content func() any) {
 	}
 	b, err := json.Marshal(content())
 	if err != nil || len(b) > MaxContent {
-		b = []byte("{}") // the event happened; its content cannot be sent
+		b = []byte("{}") // send the event without its content
 	}
-	// encoding/json replaces what is not UTF-8.
+	// encoding/json replaces invalid UTF-8.
 	e := &encoded{typ: t, at: at, content: string(b)}
 	s.each(func(ses *session) { ses.offer(e) })
 }

@@ -13,11 +13,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// maxShown is how many entries of each list of a Bitswap message are shown; the
-// counts are of all.
+// maxShown is how many entries of each list of a Bitswap message are shown; counts include all.
 const maxShown = 16
 
-// The types of our own events. Their names and columns stay.
+// The types of our own events. Their names and columns are stable.
 var (
 	typeMessage = NewEventType("BitswapMessage", columns(
 		"peer", peerID, "direction", text, "agent", text, "country", text, "full", other, "wire_size", number, "pending_bytes", number,
@@ -38,7 +37,7 @@ const (
 	other         = pb.EventType_EventProperty_JSON
 )
 
-// columns takes names and types in turn.
+// columns takes names and types alternately.
 func columns(pairs ...any) []*pb.EventType_EventProperty {
 	out := make([]*pb.EventType_EventProperty, 0, len(pairs)/2)
 	for i := 0; i < len(pairs); i += 2 {
@@ -103,11 +102,10 @@ type connContent struct {
 	Streams    int        `json:"streams,omitempty"`
 }
 
-// Feed emits the events of our bus, and keeps what states need of them: the
-// last sample and the last summary.
+// Feed emits the events of our bus, and keeps the last sample and the last summary for states.
 type Feed struct {
 	srv *Server
-	// agent says what a peer calls itself, "" where not known; nil is never.
+	// agent returns a peer's agent version, "" if unknown; nil: always unknown.
 	agent func(peer.ID) string
 	quiet bool // no events are emitted
 
@@ -117,7 +115,7 @@ type Feed struct {
 	until   time.Time // end of summary's interval
 }
 
-// NewFeed makes a feed for a server.
+// NewFeed returns a feed for a server.
 func NewFeed(srv *Server, agent func(peer.ID) string) *Feed {
 	if agent == nil {
 		agent = func(peer.ID) string { return "" }
@@ -125,15 +123,15 @@ func NewFeed(srv *Server, agent func(peer.ID) string) *Feed {
 	return &Feed{srv: srv, agent: agent}
 }
 
-// NewQuietFeed makes a feed that emits no events, because they name peers.
+// NewQuietFeed returns a feed that emits no events, because they name peers.
 func NewQuietFeed(srv *Server) *Feed {
 	f := NewFeed(srv, nil)
 	f.quiet = true
 	return f
 }
 
-// Run reads until ctx ends or the bus is closed. What the bus dropped before it
-// could be read counts as discarded in every session that gets events.
+// Run reads until ctx ends or the bus is closed. Events that the bus dropped before they were
+// read count as discarded in every session that gets events.
 func (f *Feed) Run(ctx context.Context, r *bus.Reader) error {
 	buf := make([]*event.Event, 64)
 	for {
@@ -153,8 +151,7 @@ func (f *Feed) Run(ctx context.Context, r *bus.Reader) error {
 	}
 }
 
-// take uses one event. Nothing of it is kept but samples and summaries, which
-// are never used again by others.
+// take processes one event. It keeps only samples and summaries, whose memory nobody reuses.
 func (f *Feed) take(e *event.Event) {
 	switch e.Kind {
 	case event.KindMessage:
@@ -231,7 +228,7 @@ func (f *Feed) connection(e *event.Event) connContent {
 	}
 }
 
-// Sample returns the node's last totals; nil before the first.
+// Sample returns the node's latest totals; nil before the first.
 func (f *Feed) Sample() *event.Sample {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -270,7 +267,7 @@ func (f *Feed) Content() *pb.Content {
 	return out
 }
 
-// TopPeers makes a state's list of peers.
+// TopPeers returns a state's list of peers.
 func TopPeers(all []event.TopPeer) []*pb.Content_Peer {
 	out := make([]*pb.Content_Peer, 0, len(all))
 	for _, p := range all {
@@ -279,7 +276,7 @@ func TopPeers(all []event.TopPeer) []*pb.Content_Peer {
 	return out
 }
 
-// TopCIDs makes a state's list of CIDs.
+// TopCIDs returns a state's list of CIDs.
 func TopCIDs(all []event.TopCID) []*pb.Content_Cid {
 	out := make([]*pb.Content_Cid, 0, len(all))
 	for _, c := range all {

@@ -16,9 +16,9 @@ import (
 const (
 	frameVersion = 1
 	headerBytes  = 12
-	// SchemaVersion is what every ServerMessage says.
+	// SchemaVersion is the version in every ServerMessage.
 	SchemaVersion = 1
-	// MaxMessageBytes is the longest message that DecodeFrame and CaptureReader take.
+	// MaxMessageBytes is the maximum length of a message for DecodeFrame and CaptureReader.
 	MaxMessageBytes = 64 << 20
 )
 
@@ -31,8 +31,8 @@ func checksum(b []byte) uint32 {
 	return h
 }
 
-// encodeFrame makes a frame of a message and sets the message's version. size
-// is about how long it will be.
+// encodeFrame returns the frame of a message and sets the message's version. size is its
+// approximate length.
 func encodeFrame(m *pb.ServerMessage, size int) ([]byte, error) {
 	m.Version = &pb.Version{Version: SchemaVersion}
 	out, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, headerBytes, headerBytes+size), m)
@@ -46,8 +46,8 @@ func encodeFrame(m *pb.ServerMessage, size int) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrame reads a frame as a server sends it, one in each WebSocket
-// message. The error names what is wrong with it.
+// DecodeFrame decodes a frame as a server sends it, one in each WebSocket message. The error
+// names what is wrong with it.
 func DecodeFrame(b []byte) (*pb.ServerMessage, error) {
 	payload, err := framePayload(b)
 	if err != nil {
@@ -56,7 +56,7 @@ func DecodeFrame(b []byte) (*pb.ServerMessage, error) {
 	return decodeMessage(payload)
 }
 
-// framePayload checks a frame and returns what is in it.
+// framePayload checks a frame and returns its payload.
 func framePayload(b []byte) ([]byte, error) {
 	if len(b) < headerBytes {
 		return nil, fmt.Errorf("introspect: a message of %d bytes: want %d of header", len(b), headerBytes)
@@ -66,7 +66,7 @@ func framePayload(b []byte) ([]byte, error) {
 	}
 	payload := b[headerBytes:]
 	if n := binary.LittleEndian.Uint32(b[8:]); uint64(n) != uint64(len(payload)) {
-		return nil, fmt.Errorf("introspect: a message says that it has %d bytes, and has %d", n, len(payload))
+		return nil, fmt.Errorf("introspect: a message claims %d bytes, and has %d", n, len(payload))
 	}
 	if binary.LittleEndian.Uint32(b[4:]) != checksum(payload) {
 		return nil, errChecksum
@@ -74,34 +74,34 @@ func framePayload(b []byte) ([]byte, error) {
 	return payload, nil
 }
 
-var errChecksum = errors.New("introspect: a message does not match its checksum")
+var errChecksum = errors.New("introspect: the checksum of a message does not match")
 
-// decoding is the guard of what is read: capture files, and what servers send.
+// decoding guards the decoding of capture files and of servers' messages.
 var decoding guard.Guard
 
 func decodeMessage(payload []byte) (*pb.ServerMessage, error) {
 	m := new(pb.ServerMessage)
-	err := decoding.Call("introspect: read a message", func() error {
+	err := decoding.Call("introspect: decode a message", func() error {
 		return proto.UnmarshalOptions{RecursionLimit: maxDepth}.Unmarshal(payload, m)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("introspect: a message cannot be read: %w", err)
+		return nil, fmt.Errorf("introspect: decode a message: %w", err)
 	}
 	return m, nil
 }
 
-// maxDepth is how deep messages may lie in one another: a connection over a
-// connection is the only way to more than a dozen.
+// maxDepth bounds the nesting of messages: only a connection over a connection nests deeper
+// than a dozen.
 const maxDepth = 100
 
-// maxCommandBytes is the longest command that a client may send.
+// maxCommandBytes is the maximum length of a client's command.
 const maxCommandBytes = 4 << 10
 
-// decodeCommand reads what a client sent.
+// decodeCommand decodes a client's command.
 func decodeCommand(b []byte) (*pb.ClientCommand, error) {
 	c := new(pb.ClientCommand)
 	if err := (proto.UnmarshalOptions{RecursionLimit: maxDepth, DiscardUnknown: true}).Unmarshal(b, c); err != nil {
-		return nil, fmt.Errorf("introspect: a command cannot be read: %w", err)
+		return nil, fmt.Errorf("introspect: decode a command: %w", err)
 	}
 	return c, nil
 }

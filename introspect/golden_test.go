@@ -236,9 +236,9 @@ func TestFramesThatAreWrong(t *testing.T) {
 	f("version 2", func(b []byte) []byte { b[0] = 2; return b })
 	f("checksum", func(b []byte) []byte { b[4] ^= 1; return b })
 	f("checksum", func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
-	f("says that it has", func(b []byte) []byte { b[8]++; return b })
-	f("says that it has", func(b []byte) []byte { return b[:len(b)-1] })
-	f("says that it has", func(b []byte) []byte { copy(b[8:], "\xff\xff\xff\xff"); return b })
+	f("claims", func(b []byte) []byte { b[8]++; return b })
+	f("claims", func(b []byte) []byte { return b[:len(b)-1] })
+	f("claims", func(b []byte) []byte { copy(b[8:], "\xff\xff\xff\xff"); return b })
 }
 
 // originals are the messages of the old protocol with their numbers, from its

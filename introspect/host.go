@@ -2,8 +2,8 @@ package introspect
 
 import "github.com/libp2p/go-libp2p/core/host"
 
-// IntrospectableHost is a libp2p host that can be introspected: the interface of
-// the original introspection, for programs that pass their host around.
+// IntrospectableHost is a libp2p host with introspection: the interface of the original, for
+// programs that pass their host around.
 type IntrospectableHost interface {
 	host.Host
 	// Introspector returns nil if there is none.
@@ -12,7 +12,7 @@ type IntrospectableHost interface {
 	IntrospectionEndpoint() Endpoint
 }
 
-// Introspectable joins a host, its introspector and its endpoint; both may be nil.
+// Introspectable combines a host with its introspector and endpoint; both may be nil.
 func Introspectable(h host.Host, i Introspector, e Endpoint) IntrospectableHost {
 	return &introspectable{h, i, e}
 }

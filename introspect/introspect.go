@@ -13,59 +13,59 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// Endpoint serves what an Introspector knows, by a protocol of its own.
+// Endpoint serves the data of an Introspector.
 type Endpoint interface {
-	// Start begins to serve. While it serves, another Start is an error.
+	// Start starts to serve. A second Start while it serves is an error.
 	Start() error
-	// Close ends what Start began and waits for it. Without a Start, and a
-	// second time, it does nothing.
+	// Close stops serving and waits for the end. Without a Start, and a second time, it does
+	// nothing.
 	Close() error
-	// ListenAddrs are where it listens, with their real ports; none before Start.
+	// ListenAddrs returns its addresses with their real ports; none before Start.
 	ListenAddrs() []string
 }
 
-// ErrNoState is returned while there is no state yet: a capture file that begins
-// with events is being played.
+// ErrNoState is returned while there is no state yet, as in the playback of a capture file that
+// begins with events.
 var ErrNoState = errors.New("there is no state yet")
 
 // Introspector collects the state of a node from its subsystems.
 type Introspector interface {
-	// RegisterDataProviders adds those functions of p that are set. It is an
-	// error, and nothing is added, if one of them is there already.
+	// RegisterDataProviders adds the functions of p that are set. If one of them exists
+	// already, it returns an error and adds nothing.
 	RegisterDataProviders(p *DataProviders) error
-	// FetchFullState asks all providers. ErrNoState means that there is none
-	// yet, and later will be. A provider that fails is named in the
-	// state's failed; that is no error. The state is the caller's.
+	// FetchFullState calls all providers. ErrNoState means that there is no state yet. A
+	// provider that fails is named in the state's failed; that is not an error. The caller owns
+	// the state.
 	FetchFullState() (*pb.State, error)
-	// FetchRuntime returns what does not change while the node runs.
+	// FetchRuntime returns the properties that do not change while the node runs.
 	FetchRuntime() (*pb.Runtime, error)
 }
 
-// ConnectionQuery says what is wanted of connections.
+// ConnectionQuery selects what a provider returns of connections.
 type ConnectionQuery struct {
-	// Streams: the open streams of each connection are wanted within it.
+	// Streams: include the open streams in each connection.
 	Streams bool
-	// Limit is the most open connections that are wanted; 0 is no limit.
+	// Limit is the maximum of open connections; 0: no limit.
 	Limit int
-	// Scratch: the answer is used up before the next query, so its memory may
-	// be used again.
+	// Scratch: the caller is done with the answer before the next query, so its memory may be
+	// reused.
 	Scratch bool
 }
 
-// StreamQuery says what is wanted of streams: all of them.
+// StreamQuery selects streams: all of them.
 type StreamQuery struct{}
 
-// DataProviders are where a state comes from, one for each subsystem; nil is
-// none. They are called one at a time, from any goroutine. Strings that came
-// from a peer must have passed event.Clean.
+// DataProviders return the parts of a state, one for each subsystem; nil: none. They are called
+// one at a time, from any goroutine. Strings that came from a peer must have passed
+// event.Clean.
 type DataProviders struct {
 	Runtime     func() (*pb.Runtime, error)
 	Connections func(ConnectionQuery) ([]*pb.Connection, error)
-	// Totals are the numbers of connected peers and of open connections, where
-	// connections are not listed.
+	// Totals returns the numbers of connected peers and of open connections, if connections are
+	// not listed.
 	Totals func() (peers, connections int)
-	// Streams are put under the connections that they refer to by ID. With a
-	// provider of them, connections are asked for without streams.
+	// Streams returns streams, which are added to the connections that they refer to by ID.
+	// With this provider, connections are queried without streams.
 	Streams   func(StreamQuery) ([]*pb.Stream, error)
 	Traffic   func() (*pb.Traffic, error)
 	DHT       func() ([]*pb.DHT, error)
@@ -78,37 +78,37 @@ type DataProviders struct {
 	Content   func() (*pb.Content, error)
 	Agents    func() ([]*pb.AgentCount, error)
 	Proxy     func() (*pb.Proxy, error)
-	// Annotate comes last and may add to what the others gave: tags of
-	// connections, for example. There may be several; each registration adds one.
+	// Annotate is called last and may add to the state: tags of connections, for example. Each
+	// registration adds one.
 	Annotate func(*pb.State) error
 }
 
-// DefaultMaxConnections is how many open connections a state lists.
+// DefaultMaxConnections is the default of Registry.MaxConnections.
 const DefaultMaxConnections = 20_000
 
 // Registry is the Introspector of this package. All methods may be called from
 // any goroutine.
 type Registry struct {
-	// MaxConnections is how many open connections a state lists at most; 0 is
-	// DefaultMaxConnections. Set it before the first state.
+	// MaxConnections is the maximum of open connections in a state; 0: DefaultMaxConnections.
+	// Set it before the first state.
 	MaxConnections int
-	// Guard is that of the providers. Set its Log before the first state.
+	// Guard catches panics of the providers. Set its Log before the first state.
 	Guard guard.Guard
 
 	start    time.Time
-	mu       sync.Mutex // one snapshot at a time; also guards what follows
+	mu       sync.Mutex // one snapshot at a time; also guards the fields below
 	p        DataProviders
 	annotate []func(*pb.State) error
 	sequence uint64
-	before   time.Time // when the last snapshot was made
+	before   time.Time // time of the last snapshot
 }
 
 var _ Introspector = (*Registry)(nil)
 
-// NewRegistry makes a registry without providers.
+// NewRegistry returns a registry without providers.
 func NewRegistry() *Registry { return &Registry{start: time.Now()} }
 
-// RegisterDataProviders is that of Introspector.
+// RegisterDataProviders implements Introspector.
 func (r *Registry) RegisterDataProviders(p *DataProviders) error {
 	if p == nil {
 		return errors.New("introspect: no providers")
@@ -118,7 +118,7 @@ func (r *Registry) RegisterDataProviders(p *DataProviders) error {
 	have, more := reflect.ValueOf(&r.p).Elem(), reflect.ValueOf(p).Elem()
 	for i := range more.NumField() {
 		if !more.Field(i).IsNil() && !have.Field(i).IsNil() {
-			return fmt.Errorf("introspect: there is a provider of %s already", more.Type().Field(i).Name)
+			return fmt.Errorf("introspect: a provider of %s is registered already", more.Type().Field(i).Name)
 		}
 	}
 	for i := range more.NumField() {
@@ -133,7 +133,7 @@ func (r *Registry) RegisterDataProviders(p *DataProviders) error {
 	return nil
 }
 
-// FetchRuntime is that of Introspector. Without a provider it is nearly empty.
+// FetchRuntime implements Introspector. Without a provider the answer is nearly empty.
 func (r *Registry) FetchRuntime() (*pb.Runtime, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,14 +154,14 @@ func (r *Registry) FetchRuntime() (*pb.Runtime, error) {
 	return out, nil
 }
 
-// FetchFullState is that of Introspector.
+// FetchFullState implements Introspector.
 func (r *Registry) FetchFullState() (*pb.State, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.state(false), nil
 }
 
-// state makes a snapshot; r.mu is held. With scratch it is good until the next.
+// state takes a snapshot; r.mu is held. With scratch it is valid until the next.
 func (r *Registry) state(scratch bool) *pb.State {
 	began := time.Now()
 	r.sequence++
@@ -221,10 +221,10 @@ func (r *Registry) state(scratch bool) *pb.State {
 	return out
 }
 
-// maxFailure bounds what a state reports of a provider that failed, in bytes.
+// maxFailure bounds the error text of a failed provider in a state, in bytes.
 const maxFailure = 256
 
-// get asks one provider, if there is one, and hands on what it gave.
+// get calls one provider, if set, and passes its result to put.
 func get[T any](try func(string, func() error), name string, there bool, ask func() (T, error), put func(T)) {
 	if !there {
 		return
@@ -238,17 +238,16 @@ func get[T any](try func(string, func() error), name string, there bool, ask fun
 	})
 }
 
-// guarded calls f; its panic is an error, so that no provider takes the others
-// with it.
+// guarded calls f and returns its panic as an error, so that no provider affects the others.
 func (r *Registry) guarded(name string, f func() error) error {
-	if err := r.Guard.Call("introspect: ask the provider of "+name, f); err != nil {
+	if err := r.Guard.Call("introspect: call the provider of "+name, f); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// count fills the state's totals from its connections. Whose limit left some
-// out corrects it in Annotate.
+// count fills the state's totals from its connections. A provider whose limit left some out
+// corrects them in Annotate.
 func count(out *pb.State, all []*pb.Connection) {
 	peers := make(map[string]struct{}, len(all))
 	for _, c := range all {
@@ -260,7 +259,7 @@ func count(out *pb.State, all []*pb.Connection) {
 	out.Peers = uint32(len(peers))
 }
 
-// putStreams puts each stream under the connection that it refers to by ID.
+// putStreams adds each stream to the connection that it refers to by ID.
 func putStreams(conns []*pb.Connection, streams []*pb.Stream) {
 	byID := make(map[string]*pb.Connection, len(conns))
 	for _, c := range conns {
@@ -276,8 +275,7 @@ func putStreams(conns []*pb.Connection, streams []*pb.Stream) {
 	}
 }
 
-// Empty messages that states share where there is nothing to say. Nobody writes
-// to them.
+// Empty messages that states share. They are never written to.
 var (
 	noTraffic    = &pb.Traffic{TrafficIn: &pb.DataGauge{}, TrafficOut: &pb.DataGauge{}}
 	noStreams    = &pb.StreamList{}
@@ -287,11 +285,10 @@ var (
 	noTimes      = &pb.Stream_Timeline{}
 )
 
-// Complete fills in what a state lacks that its readers count on. Programs of
-// the original protocol look into messages without asking whether they are
-// there: the visualizer (libp2p/observer-toolkit) shows an empty page where a
-// connection has no list of streams. States of the original protocol have no
-// totals and one routing table at most, in a field of its own.
+// Complete fills in missing parts that readers of a state rely on. Programs for the original
+// protocol access messages without checking that they are set: the visualizer
+// (libp2p/observer-toolkit) shows an empty page if a connection has no list of streams. States
+// of the original protocol have no totals and at most one routing table, in a separate field.
 func Complete(st *pb.State) {
 	whole := func(t **pb.Traffic) {
 		switch {

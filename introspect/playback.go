@@ -13,11 +13,11 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// maxPause is the longest that a playback waits between two messages.
+// maxPause is the maximum wait of a playback between two messages.
 const maxPause = 10 * time.Second
 
-// Playback plays a capture file to the sessions of a server, as if its node were
-// alive. It is the server's Introspector.
+// Playback plays a capture file to the sessions of a server, as if its node were running. It is
+// the server's Introspector.
 type Playback struct {
 	mu      sync.Mutex
 	state   *pb.State
@@ -26,15 +26,15 @@ type Playback struct {
 
 var _ Introspector = (*Playback)(nil)
 
-// NewPlayback makes a playback that has played nothing yet.
+// NewPlayback returns a playback that has played nothing yet.
 func NewPlayback() *Playback { return &Playback{runtime: &pb.Runtime{}} }
 
-// RegisterDataProviders is an error: everything is in the file.
+// RegisterDataProviders returns an error: all data comes from the file.
 func (*Playback) RegisterDataProviders(*DataProviders) error {
 	return errors.New("introspect: a playback has no providers")
 }
 
-// FetchFullState returns the last state that was played, ErrNoState before the first.
+// FetchFullState returns the last state played, ErrNoState before the first.
 func (r *Playback) FetchFullState() (*pb.State, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,14 +51,13 @@ func (r *Playback) FetchRuntime() (*pb.Runtime, error) {
 	return proto.CloneOf(r.runtime), nil
 }
 
-// Play plays a file once, speed times as fast as it was recorded, from when the
-// first session is there. What is not yet known when a session begins, the
-// runtime and the first state, is there before. The error is that of the file,
-// or ctx's.
+// Play plays a file once, speed times as fast as it was recorded, starting with the first
+// session. It reads the runtime and the first state beforehand, because a session needs them at
+// its start. The error is that of the file, or ctx's.
 func (r *Playback) Play(ctx context.Context, srv *Server, file io.Reader, speed float64) error {
 	in := NewCaptureReader(file)
 	types := make(map[string]*EventType)
-	var last uint64 // the time of the message before, milliseconds
+	var last uint64 // the time of the previous message, milliseconds
 	begun := false
 	for {
 		m, _, err := in.Next()
@@ -81,7 +80,7 @@ func (r *Playback) Play(ctx context.Context, srv *Server, file io.Reader, speed 
 	}
 }
 
-// wait waits for the first session, then for as long as lay between two messages.
+// wait waits for the first session, then for the time between two messages.
 func wait(ctx context.Context, srv *Server, begun *bool, at, last uint64, speed float64) error {
 	for !*begun {
 		if srv.Stats().Sessions > 0 {
@@ -110,7 +109,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// play makes one message the state of things.
+// play applies one message.
 func (r *Playback) play(srv *Server, types map[string]*EventType, m *pb.ServerMessage) {
 	switch {
 	case m.GetState() != nil:
@@ -134,7 +133,7 @@ func (r *Playback) play(srv *Server, types map[string]*EventType, m *pb.ServerMe
 	}
 }
 
-// learn notes the columns of a type; nil where there are too many types.
+// learn records the columns of a type; nil if there are too many types.
 func (r *Playback) learn(srv *Server, types map[string]*EventType, t *pb.EventType) *EventType {
 	known := types[t.GetName()]
 	if known == nil || len(known.columns) == 0 && len(t.GetPropertyTypes()) > 0 {

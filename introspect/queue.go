@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// maxQueued is how many bytes may wait to be written before events are let
-	// go and commands wait; maxHeld is the same for what a pause keeps back.
-	// One state may always be there, whatever its size.
+	// maxQueued is how many bytes may wait to be written before events are dropped and commands
+	// wait; maxHeld is the same for messages held during a pause. One state may always wait,
+	// whatever its size.
 	maxQueued = 8 << 20
 	maxHeld   = 16 << 20
 	// maxItems is how many messages may wait, and how many may be held.
@@ -27,7 +27,7 @@ const (
 	eventItem
 )
 
-// item is a message that waits. Its frame is shared with other sessions.
+// item is a waiting message. Its frame is shared with other sessions.
 type item struct {
 	frame []byte
 	at    time.Time
@@ -35,20 +35,20 @@ type item struct {
 	tells string // the type of events whose columns are in it
 }
 
-// queue is what waits for one client. It never blocks who puts something in.
+// queue holds the messages waiting for one client. Adding a message never blocks.
 type queue struct {
 	filled chan struct{} // cap 1: there may be something to write
 
 	mu        sync.Mutex
 	out       []item // to be written, oldest first
 	outBytes  int
-	held      []item // kept back by a pause, oldest first
+	held      []item // held by a pause, oldest first
 	heldBytes int
 	paused    bool
 	closed    bool
 	room      chan struct{} // closed when there is room again; nil: nobody waits
 
-	// What the client missed: not yet reported, and in all.
+	// Messages that the client missed: not yet reported, and in total.
 	lostEvents, lostStates   uint64
 	totalEvents, totalStates uint64
 }
@@ -62,7 +62,7 @@ func (q *queue) signal() {
 	}
 }
 
-// answer queues what is never dropped: read waits when too much of it does.
+// answer queues a message that is never dropped: read waits when too much is queued.
 func (q *queue) answer(frame []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -78,8 +78,8 @@ func (q *queue) appendOut(it item) {
 	q.signal()
 }
 
-// push queues a state or an event, or keeps it back in a pause. It returns the
-// types whose columns were in messages that had to go for it.
+// push queues a state or an event, or holds it during a pause. It returns the types whose
+// columns were in messages dropped for it.
 func (q *queue) push(it item) (untold []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -96,7 +96,7 @@ func (q *queue) push(it item) (untold []string) {
 		return q.unhold(n, true)
 	}
 	if it.kind == stateItem {
-		// One that still waits is older: its place is taken.
+		// One that still waits is older: replace it.
 		for i := range q.out {
 			if q.out[i].kind == stateItem {
 				q.outBytes -= len(q.out[i].frame)
@@ -116,7 +116,7 @@ func (q *queue) push(it item) (untold []string) {
 	return nil
 }
 
-// unhold drops the first n that are held. counted: the client missed them.
+// unhold drops the first n held messages. counted: the client missed them.
 func (q *queue) unhold(n int, counted bool) (untold []string) {
 	for i := range q.held[:n] {
 		it := &q.held[i]
@@ -136,7 +136,7 @@ func (q *queue) unhold(n int, counted bool) (untold []string) {
 	return untold
 }
 
-// lost counts a message that the client does not get.
+// lost counts a message that the client misses.
 func (q *queue) lost(kind itemKind) {
 	if kind == stateItem {
 		q.lostStates++
@@ -147,7 +147,7 @@ func (q *queue) lost(kind itemKind) {
 	}
 }
 
-// lose counts events that never became messages.
+// lose counts events that were never encoded.
 func (q *queue) lose(n uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -155,14 +155,14 @@ func (q *queue) lose(n uint64) {
 	q.totalEvents += n
 }
 
-// pause begins to keep pushes back.
+// pause starts to hold pushes.
 func (q *queue) pause() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.paused = true
 }
 
-// resume queues first, then what was kept back and is not older than oldest.
+// resume queues first, then the held messages that are not older than oldest.
 func (q *queue) resume(first item, oldest time.Time) (untold []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -176,8 +176,8 @@ func (q *queue) resume(first item, oldest time.Time) (untold []string) {
 	return untold
 }
 
-// prune drops what is held and older than oldest. That is what a retention
-// is for, so it is not counted as missed.
+// prune drops held messages older than oldest. Retention demands that, so they are not counted
+// as missed.
 func (q *queue) prune(oldest time.Time) (untold []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -192,14 +192,14 @@ func (q *queue) tooOld(oldest time.Time) []string {
 	return q.unhold(n, false)
 }
 
-// drop drops all that is held, because the client wants no more pushes.
+// drop drops all held messages, because the client wants no more pushes.
 func (q *queue) drop() (untold []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.unhold(len(q.held), false)
 }
 
-// next takes the first message; ok is false if there is none.
+// next removes and returns the first message; ok is false if there is none.
 func (q *queue) next() (frame []byte, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -243,7 +243,7 @@ func (q *queue) wait(ctx context.Context) error {
 	}
 }
 
-// notice says what the client missed since the one before; nil is nothing.
+// notice returns what the client missed since the previous notice; nil: nothing.
 func (q *queue) notice() *pb.ServerNotice {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -259,7 +259,7 @@ func (q *queue) notice() *pb.ServerNotice {
 	return n
 }
 
-// remind wakes the writer if there is something to report.
+// remind wakes the writer if there are misses to report.
 func (q *queue) remind() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -268,7 +268,7 @@ func (q *queue) remind() {
 	}
 }
 
-// close drops everything. It returns what the client missed without a report.
+// close drops everything. It returns the misses that were not reported.
 func (q *queue) close() (events, states uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

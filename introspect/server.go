@@ -22,42 +22,40 @@ import (
 )
 
 const (
-	// MaxSessions and MaxSessionsPerIP are how many may look at once. Loopback
-	// counts as many addresses: proxies and tunnels are there.
+	// MaxSessions and MaxSessionsPerIP are the limits of concurrent sessions. Loopback is
+	// exempt from the limit per IP: proxies and tunnels connect from there.
 	MaxSessions      = 64
 	MaxSessionsPerIP = 8
-	// Subprotocol is the WebSocket sub-protocol that the server agrees to; a
-	// client need not ask for any.
+	// Subprotocol is the WebSocket sub-protocol that the server supports; a client need not
+	// request one.
 	Subprotocol = "ipfsmon.introspect"
 
-	// freshEnough is how old a snapshot may be that is sent for one that was
-	// asked for now.
+	// freshEnough is the maximum age of a snapshot that answers a new request.
 	freshEnough = 250 * time.Millisecond
-	// snapshotShare: at most one part in so many of the time goes into snapshots.
+	// snapshotShare: snapshots take at most one part in so many of the time.
 	snapshotShare = 10
 )
 
 // Config configures a Server.
 type Config struct {
-	// Introspector is asked for states; that of a Registry is asked in a way
-	// that spares memory.
+	// Introspector returns states; a Registry is called in a way that reuses memory.
 	Introspector Introspector
-	// AllowedOrigins are the origins of pages from elsewhere that may open a
-	// session, as in https://visualizer.example.org: a browser lets any page
-	// connect, and says whose it is.
+	// AllowedOrigins are the origins of other sites' pages that may open a session, as in
+	// https://visualizer.example.org: a browser permits any page to connect, and sends its
+	// origin.
 	AllowedOrigins []string
-	// AllowedHosts are names, without port, that a request may be for beside
-	// localhost and IP addresses.
+	// AllowedHosts are the host names, without port, that requests may use besides localhost
+	// and IP addresses.
 	AllowedHosts []string
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
 }
 
-// Stats count since the start. Sessions that have gone are in them.
+// Stats are counters since the start, including ended sessions.
 type Stats struct {
 	Sessions        int // now
 	Accepted        uint64
-	Refused         uint64 // because there were too many
+	Refused         uint64 // rejected because there were too many
 	SentMessages    uint64
 	SentBytes       uint64
 	DiscardedEvents uint64
@@ -66,8 +64,8 @@ type Stats struct {
 	Panics          uint64
 }
 
-// Server serves sessions. It is an http.Handler for WebSocket requests, and may
-// be behind several listeners. All methods may be called from any goroutine.
+// Server serves sessions. It is an http.Handler for WebSocket requests, and may serve several
+// listeners. All methods may be called from any goroutine.
 type Server struct {
 	cfg    Config
 	log    *slog.Logger
@@ -84,7 +82,7 @@ type Server struct {
 	sessions map[*session]struct{}
 	perIP    map[netip.Addr]int
 
-	snap      sync.Mutex // held while a snapshot is made
+	snap      sync.Mutex // held while a snapshot is taken
 	last      snapshot
 	lastSize  int
 	snapshots atomic.Uint64
@@ -102,7 +100,7 @@ type snapshot struct {
 	cost     time.Duration
 }
 
-// NewServer makes a server. Close it when it is no longer needed.
+// NewServer returns a server. Close it when it is no longer needed.
 func NewServer(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, events: newCatalogue(), budget: newBudget(),
@@ -116,7 +114,7 @@ func NewServer(cfg Config) *Server {
 	return s
 }
 
-// Close ends all sessions and waits for them. It may be called again.
+// Close ends all sessions and waits for them. It may be called more than once.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -139,8 +137,8 @@ func (s *Server) Stats() Stats {
 	}
 }
 
-// ServeHTTP takes a WebSocket request and serves the session until it ends. The
-// one who calls has seen to tokens.
+// ServeHTTP accepts a WebSocket request and serves the session until it ends. The caller has
+// checked tokens.
 func (s *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	if err := samesite.CheckSocket(q, s.cfg.AllowedHosts, s.cfg.AllowedOrigins); err != nil {
 		http.Error(w, err.Error(), http.StatusForbidden)
@@ -154,11 +152,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	defer s.leave(ses)
-	// Where the request is from was checked above, by a stricter rule.
+	// The origin was checked above, by a stricter rule.
 	kept := &keepConn{ResponseWriter: w}
 	ws, err := websocket.Accept(kept, q, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}, InsecureSkipVerify: true})
 	if err != nil {
-		return // it has been answered
+		return // it has answered the request
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -170,14 +168,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	ses.run(q.Context(), ws, kept.conn)
 }
 
-// keepConn keeps the connection that the WebSocket library takes over,
-// whose own end of it can take five seconds.
+// keepConn keeps the connection that the WebSocket library hijacks, because the library's own
+// close can take five seconds.
 type keepConn struct {
 	http.ResponseWriter
 	conn net.Conn
 }
 
-// Hijack is that of http.Hijacker.
+// Hijack implements http.Hijacker.
 func (k *keepConn) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
 	c, rw, err = http.NewResponseController(k.ResponseWriter).Hijack()
 	k.conn = c
@@ -186,8 +184,7 @@ func (k *keepConn) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
 
 var errTooMany = errors.New("too many sessions: close another page first")
 
-// enter makes room for a session, and keeps Close waiting for it. The session
-// ends with the listener that it came by.
+// enter admits a session, for which Close then waits. The session ends with its listener.
 func (s *Server) enter(q *http.Request) (*session, error) {
 	ip := address(q.RemoteAddr)
 	s.mu.Lock()
@@ -231,8 +228,8 @@ func address(remote string) netip.Addr {
 	return ip.Unmap()
 }
 
-// snapshot returns a state that is at most so old, or what the bound on the time
-// for snapshots allows. All who wait get the same.
+// snapshot returns a state of at most that age, or an older one if the limit on the time for
+// snapshots requires it. Concurrent callers share one.
 func (s *Server) snapshot(maxAge time.Duration) (snapshot, error) {
 	s.snap.Lock()
 	defer s.snap.Unlock()
@@ -252,7 +249,7 @@ func (s *Server) snapshot(maxAge time.Duration) (snapshot, error) {
 	return s.last, nil
 }
 
-// makeSnapshot makes a state and encodes it; s.snap is held.
+// makeSnapshot fetches a state and encodes it; s.snap is held.
 func (s *Server) makeSnapshot() ([]byte, uint64, error) {
 	size := s.lastSize + s.lastSize/16 + 1024
 	if r, ok := s.cfg.Introspector.(*Registry); ok {
@@ -270,7 +267,7 @@ func (s *Server) makeSnapshot() ([]byte, uint64, error) {
 	return frame, st.GetSequence(), err
 }
 
-// runtimeFrame returns the Runtime message with the event types that were seen.
+// runtimeFrame returns the Runtime message with the event types seen so far.
 func (s *Server) runtimeFrame() ([]byte, error) {
 	rt, err := s.cfg.Introspector.FetchRuntime()
 	if err != nil {

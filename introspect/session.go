@@ -16,24 +16,24 @@ import (
 )
 
 const (
-	// DefaultInterval and DefaultRetention are a session's until it says
-	// otherwise; MinInterval and MaxRetention bound what it may say.
+	// DefaultInterval and DefaultRetention apply until a session configures others, within
+	// MinInterval and MaxRetention.
 	DefaultInterval  = time.Second
 	DefaultRetention = 2 * time.Minute
 	MinInterval      = 500 * time.Millisecond
 	MaxRetention     = 2 * time.Minute
 
 	writeTimeout = 5 * time.Second
-	goodbyeTime  = time.Second      // for the answer to a close
-	helloTimeout = 30 * time.Second // for HELLO
+	goodbyeTime  = time.Second      // to wait for the answer to a close
+	helloTimeout = 30 * time.Second // to wait for HELLO
 	pingEvery    = 20 * time.Second
 	pingTimeout  = 10 * time.Second
-	tidyEvery    = 2 * time.Second // how often what is too old leaves a paused session's queue
-	noticeEvery  = time.Second     // the least time between two notices
+	tidyEvery    = 2 * time.Second // how often expired messages leave a paused session's queue
+	noticeEvery  = time.Second     // the minimum time between two notices
 )
 
-// session is one client. Three goroutines serve it: one reads commands and
-// answers, one writes, one keeps time.
+// session is one client. Three goroutines serve it: one reads commands and answers them, one
+// writes, one handles timers.
 type session struct {
 	srv  *Server
 	ip   netip.Addr
@@ -52,7 +52,7 @@ type session struct {
 	told      map[string]bool // types of events whose columns the client has
 	pushed    uint64          // sequence of the last state that was pushed
 
-	retime chan struct{} // cap 1: the interval or what is pushed has changed
+	retime chan struct{} // cap 1: the interval or the pushed sources have changed
 	hello  chan struct{} // closed with the first HELLO
 }
 
@@ -63,7 +63,7 @@ func newSession(srv *Server, ip netip.Addr) *session {
 	}
 }
 
-// run serves the session until either side ends it, or its listener does.
+// run serves the session until either side ends it, or its listener ends.
 func (s *session) run(listener context.Context, ws *websocket.Conn, conn net.Conn) {
 	s.ws, s.conn = ws, conn
 	ws.SetReadLimit(maxCommandBytes)
@@ -76,7 +76,7 @@ func (s *session) run(listener context.Context, ws *websocket.Conn, conn net.Con
 		g.Go(func() error {
 			err := s.srv.guard.Call(doing, func() error { return f(ctx) })
 			if errors.Is(err, guard.ErrPanic) {
-				_ = ws.CloseNow() // which ends the other parts
+				_ = ws.CloseNow() // ends the other goroutines
 			}
 			return err
 		})
@@ -84,30 +84,30 @@ func (s *session) run(listener context.Context, ws *websocket.Conn, conn net.Con
 	part("introspect: read a session's commands", s.read)
 	part("introspect: write to a session", s.write)
 	part("introspect: push a session's states", s.keepTime)
-	_ = g.Wait() // it says which side ended it, and that is the same to us
+	_ = g.Wait() // only tells which side ended it, which does not matter
 	lostEvents, lostStates := s.q.close()
 	s.srv.lostEvents.Add(lostEvents)
 	s.srv.lostStates.Add(lostStates)
 }
 
-// refusal ends a session with a reason for the client.
+// refusal is the end of a session with a reason for the client.
 type refusal struct{ reason string }
 
 func (r *refusal) Error() string { return r.reason }
 
-// read takes commands one after the other. While too much waits to be written
-// it takes none, so that a client that does not read cannot keep asking.
+// read executes commands one after the other. While too much waits to be written it reads none,
+// so that a client that does not read cannot send more.
 func (s *session) read(ctx context.Context) error {
 	for {
-		// A cancelled read breaks the connection without a word, so reading
-		// continues until the other side closes it, or end.
+		// A cancelled read breaks the connection without a close message, so reading continues
+		// until the other side closes it, or end does.
 		_, b, err := s.ws.Read(context.WithoutCancel(ctx))
 		if err != nil {
 			return err
 		}
 		c, err := decodeCommand(b)
 		if err != nil {
-			return s.end(&refusal{"that is no command"})
+			return s.end(&refusal{"invalid command"})
 		}
 		if err := s.obey(c); err != nil {
 			return s.end(err)
@@ -133,7 +133,7 @@ func (s *session) write(ctx context.Context) error {
 		b, ok := s.q.next()
 		if !ok {
 			select {
-			case <-s.q.filled: // or there is something to notice
+			case <-s.q.filled: // or a notice is due
 				continue
 			case <-ctx.Done():
 				return ctx.Err()
@@ -157,7 +157,7 @@ func (s *session) send(b []byte) error {
 	return nil
 }
 
-// notice reports to the client what it missed.
+// notice reports to the client how many messages it missed.
 func (s *session) notice(n *pb.ServerNotice) error {
 	b, err := encodeFrame(&pb.ServerMessage{Payload: &pb.ServerMessage_Notice{Notice: n}}, 64)
 	if err != nil {
@@ -168,8 +168,7 @@ func (s *session) notice(n *pb.ServerNotice) error {
 	return s.send(b)
 }
 
-// keepTime pushes states, forgets what is too old, and finds out whether the
-// client is still there.
+// keepTime pushes states, drops expired messages, and pings the client.
 func (s *session) keepTime(ctx context.Context) error {
 	push := time.NewTimer(time.Hour)
 	push.Stop()
@@ -184,14 +183,14 @@ func (s *session) keepTime(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if s.ending.Err() != nil {
-				s.close(websocket.StatusGoingAway, "the monitor ends")
+				s.close(websocket.StatusGoingAway, "the monitor is shutting down")
 			}
 			return s.end(ctx.Err())
 		case <-greeting:
 			greeting = nil
 			hello.Stop()
 		case <-hello.C:
-			return s.end(&refusal{"no HELLO came in time"})
+			return s.end(&refusal{"no HELLO received in time"})
 		case <-s.retime:
 			s.mu.Lock()
 			on, every := s.states, s.interval
@@ -215,13 +214,13 @@ func (s *session) keepTime(ctx context.Context) error {
 			retention := s.retention
 			s.mu.Unlock()
 			s.forget(s.q.prune(time.Now().Add(-retention)))
-			s.q.remind() // a notice may be due though nothing is sent
+			s.q.remind() // a notice may be due although nothing is sent
 		case <-ping.C:
 			pinging, cancel := context.WithTimeout(ctx, pingTimeout)
 			err := s.ws.Ping(pinging)
 			cancel()
 			if err != nil {
-				return s.end(err) // it has gone
+				return s.end(err) // the client is gone
 			}
 		}
 	}
@@ -237,11 +236,11 @@ func (s *session) end(err error) error {
 	return err
 }
 
-// close says goodbye, if the other side answers soon.
+// close closes the WebSocket with a handshake, if the other side answers soon.
 func (s *session) close(code websocket.StatusCode, reason string) {
 	late := time.AfterFunc(goodbyeTime, func() { _ = s.conn.Close() })
 	defer late.Stop()
-	_ = s.ws.Close(code, reason) // the other side may have gone
+	_ = s.ws.Close(code, reason) // the other side may be gone
 }
 
 // push queues a state for the client.
@@ -256,14 +255,14 @@ func (s *session) push(interval time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.states || snap.sequence != 0 && snap.sequence == s.pushed {
-		return nil // it was turned off meanwhile, or there is nothing newer yet
+		return nil // turned off meanwhile, or nothing newer yet
 	}
 	s.pushed = snap.sequence
 	s.forgetLocked(s.q.push(item{frame: snap.frame, kind: stateItem, at: snap.at}))
 	return nil
 }
 
-// wants says whether the client gets events.
+// wants reports whether the client gets events.
 func (s *session) wants() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,10 +286,10 @@ func (s *session) offer(e *encoded) {
 	s.forgetLocked(s.q.push(it))
 }
 
-// miss counts an event that was not made because there were too many.
+// miss counts an event that was not encoded because there were too many.
 func (s *session) miss() { s.missMany(1) }
 
-// forget notes that the columns of these types were not sent after all.
+// forget records that the columns of these types were not sent after all.
 func (s *session) forget(types []string) {
 	if len(types) > 0 {
 		s.mu.Lock()

@@ -311,7 +311,7 @@ func TestProvidersThatFail(t *testing.T) {
 	_, err = r.FetchFullState()
 	require.NoError(t, err)
 	require.EqualValues(t, 2, r.Guard.Panics())
-	lines.Once(t, "introspect: ask the provider of dht", "introspect.TestProvidersThatFail.func")
+	lines.Once(t, "introspect: call the provider of dht", "introspect.TestProvidersThatFail.func")
 	require.EqualValues(t, 1000, st.GetTraffic().GetTrafficIn().GetCumBytes())
 }
 
@@ -341,7 +341,7 @@ func TestProvidersRegisterOnce(t *testing.T) {
 	dht := func() ([]*pb.DHT, error) { return []*pb.DHT{{Name: "wan", Size: 1}, {Name: "lan", Size: 2}}, nil }
 	require.NoError(t, r.RegisterDataProviders(&DataProviders{DHT: dht}))
 	err := r.RegisterDataProviders(&DataProviders{DHT: dht, Traffic: func() (*pb.Traffic, error) { return &pb.Traffic{TrafficIn: &pb.DataGauge{CumBytes: 1}}, nil }})
-	require.ErrorContains(t, err, "a provider of DHT already")
+	require.ErrorContains(t, err, "a provider of DHT is registered already")
 	require.Error(t, r.RegisterDataProviders(nil))
 	for _, tag := range []string{"a", "b"} {
 		require.NoError(t, r.RegisterDataProviders(&DataProviders{Annotate: func(s *pb.State) error { s.Failed = append(s.Failed, tag); return nil }}))

@@ -1,10 +1,10 @@
 package nodestate
 
-// chunk is how many messages an arena makes at once.
+// chunk is how many messages an arena allocates at once.
 const chunk = 512
 
-// arena makes messages a chunk at a time, so that a state of many connections
-// costs few allocations, and hands them out again after reset.
+// arena allocates messages in chunks, so that a state of many connections costs few
+// allocations, and reuses them after reset.
 type arena[T any, P interface {
 	*T
 	Reset()
@@ -25,8 +25,7 @@ func (a *arena[T, P]) take() P {
 	return p
 }
 
-// reset makes all messages available again, and frees what was not used
-// since the reset before.
+// reset makes all messages available again, and frees those not used since the previous reset.
 func (a *arena[T, P]) reset() {
 	if used := (a.n + chunk - 1) / chunk; used < len(a.chunks) {
 		clear(a.chunks[used:])

@@ -20,7 +20,7 @@ func counters(t event.Traffic) *pb.Bitswap_Counters {
 	}
 }
 
-// bitswapState is the counters as they are, and the rest as it was of late.
+// bitswapState returns current counters, and the rest as read recently.
 func (s *State) bitswapState() (*pb.Bitswap, error) {
 	out := &pb.Bitswap{
 		Received: counters(s.cfg.Bitswap(event.Received)), Sent: counters(s.cfg.Bitswap(event.Sent)),
@@ -35,7 +35,7 @@ func (s *State) bitswapState() (*pb.Bitswap, error) {
 	return out, nil
 }
 
-// ledgers reads who owes what, and what this node wants.
+// ledgers reads the ledgers of peers and this node's wantlist.
 func (s *State) ledgers() *pb.Bitswap {
 	n, out := s.node, &pb.Bitswap{}
 	blocks, haves := n.Bitswap.GetWantBlocks(), n.Bitswap.GetWantHaves()
@@ -82,8 +82,7 @@ func (s *State) ledgers() *pb.Bitswap {
 	return out
 }
 
-// bitswapRates keeps readings of the last seconds, so that the first look at a node
-// finds how fast it goes.
+// bitswapRates keeps readings of the last seconds, so that the first state already has rates.
 type bitswapRates struct {
 	read func(event.Direction) event.Traffic
 
@@ -122,7 +121,7 @@ func (r *bitswapRates) take() {
 	r.n++
 }
 
-// rate is per second since the oldest reading.
+// rate returns the rate per second since the oldest reading.
 func (r *bitswapRates) rate(d event.Direction) *pb.Bitswap_Rates {
 	now, out := time.Now(), &pb.Bitswap_Rates{}
 	t := r.read(d)

@@ -16,7 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// memory is what a list of connections is made of.
+// memory is the reused memory of a list of connections.
 type memory struct {
 	conns       arena[pb.Connection, *pb.Connection]
 	endpoints   arena[pb.EndpointPair, *pb.EndpointPair]
@@ -34,13 +34,13 @@ type memory struct {
 	shared []sharedTap  // streams whose traffic_of is not known yet
 }
 
-// sharedTap is a stream and the counter that it shares with others.
+// sharedTap is a stream and the counter that it shares with other streams.
 type sharedTap struct {
 	stream *pb.Stream
 	with   *uint32 // how many streams share it
 }
 
-// counted marks a peer in Conns.perPeer whose agent was counted.
+// counted marks a peer in Conns.perPeer whose agent has been counted.
 const counted = 1 << 31
 
 // grow makes room for so many connections and their streams.
@@ -56,7 +56,7 @@ func (m *memory) grow(conns []network.Conn, streams bool) {
 	m.inside, m.shared = slices.Grow(m.inside, n), slices.Grow(m.shared, n)
 }
 
-// reset lets the memory be used for another list.
+// reset makes the memory available for another list.
 func (m *memory) reset() {
 	m.conns.reset()
 	m.endpoints.reset()
@@ -74,7 +74,7 @@ func (m *memory) reset() {
 	m.known, m.out, m.inside, m.shared = m.known[:0], m.out[:0], m.inside[:0], m.shared[:0]
 }
 
-// connections lists what is open, then what closed within introspect.MaxRetention.
+// connections lists open connections, then those closed within introspect.MaxRetention.
 func (t *Conns) connections(q introspect.ConnectionQuery) ([]*pb.Connection, error) {
 	now := time.Now()
 	m := &memory{}
@@ -122,7 +122,7 @@ func (t *Conns) connections(q introspect.ConnectionQuery) ([]*pb.Connection, err
 	for i := range t.closed {
 		c := &t.closed[i]
 		if c.at.After(now) {
-			break // it is above, as it was then
+			break // listed above, as it was then
 		}
 		out := m.connection(c.known, &c.reading)
 		out.Status, out.Timeline.CloseTs = pb.Status_CLOSED, pb.Millis(c.at)
@@ -136,7 +136,7 @@ func (t *Conns) connections(q introspect.ConnectionQuery) ([]*pb.Connection, err
 	return m.out, nil
 }
 
-// lookUp finds what is known of connections, and learns what is not.
+// lookUp finds the known properties of connections, and reads those of new ones.
 func (t *Conns) lookUp(m *memory, conns []network.Conn) {
 	m.known = slices.Grow(m.known, len(conns))
 	t.mu.Lock()
@@ -152,14 +152,14 @@ func (t *Conns) lookUp(m *memory, conns []network.Conn) {
 	}
 }
 
-// connection makes the message of a connection.
+// connection returns the message of a connection.
 func (m *memory) connection(k *known, r *reading) *pb.Connection {
 	out := m.conns.take()
 	out.Id, out.PeerId, out.TransportId, out.Role = k.id, k.peerText, k.transport, k.role
 	out.Endpoints = m.endpoints.take()
 	out.Endpoints.SrcMultiaddr, out.Endpoints.DstMultiaddr = k.src, k.dst
 	out.Timeline = m.times.take()
-	// Libp2p has one time: connections are there once they are upgraded.
+	// Libp2p has only one time: it reports connections once they are upgraded.
 	out.Timeline.OpenTs, out.Timeline.UpgradedTs = k.opened, k.opened
 	out.Attribs = m.attribs.take()
 	out.Attribs.Multiplexer, out.Attribs.Encryption = k.muxer, k.security
@@ -180,7 +180,7 @@ func (m *memory) flow(in, out, inRate, outRate uint64) *pb.Traffic {
 	return f
 }
 
-// addStreams puts the open streams into their connection.
+// addStreams adds the open streams to their connection.
 func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *known, r *reading, now time.Time) {
 	streams := c.GetStreams()
 	if len(streams) == 0 {
@@ -206,7 +206,7 @@ func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *kno
 				in, sent := tap.in.Load(), tap.out.Load()
 				inRate, outRate := tap.rate.read(now, in, sent)
 				with := &tap.streams[network.DirUnknown]
-				if oneWay(p) { // so the two directions are of different streams
+				if oneWay(p) { // so the two directions belong to different streams
 					with = &tap.streams[st.Direction]
 					switch st.Direction {
 					case network.DirInbound:
@@ -232,12 +232,12 @@ type namedStream struct {
 	id     []byte
 }
 
-// fewStreams is how many streams are looked up one after the other.
+// fewStreams is up to how many streams are searched linearly.
 const fewStreams = 16
 
-// name assigns each stream an ID, the connection's with a number, and keeps it
-// for as long as the stream is there. Libp2p's own would be as good, and costs
-// more than all the rest: it encodes the peer's ID for each.
+// name assigns each stream an ID, the connection's with a number, and keeps it for the stream's
+// lifetime. Libp2p's own ID costs more than everything else here: it encodes the peer's ID for
+// each stream.
 func (k *known) name(streams []network.Stream) {
 	before := k.streams
 	k.streams = make([]namedStream, len(streams))
@@ -267,11 +267,11 @@ func (k *known) name(streams []network.Stream) {
 	}
 }
 
-// oneWay says whether a protocol's streams carry data from who opened them
-// alone, as Bitswap's do.
+// oneWay reports whether a protocol's streams carry data only from the side that opened them,
+// as Bitswap's do.
 func oneWay(p protocol.ID) bool { return strings.HasPrefix(string(p), "/ipfs/bitswap") }
 
-// setRelays has the connections that go through a relay refer to the one to it.
+// setRelays makes connections through a relay refer to the connection to the relay.
 func setRelays(m *memory) {
 	var byPeer map[peer.ID]*known
 	for i, k := range m.known {
@@ -292,8 +292,7 @@ func setRelays(m *memory) {
 	}
 }
 
-// agentCounts is how many connected peers call themselves what, as the last
-// list of connections found it.
+// agentCounts returns the connected peers by agent version, as of the last list of connections.
 func (t *Conns) agentCounts() ([]*pb.AgentCount, error) {
 	out := make([]*pb.AgentCount, 0, len(t.agents))
 	for a, n := range t.agents {

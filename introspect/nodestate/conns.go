@@ -26,42 +26,41 @@ const (
 	maxClosed = 4096
 	// maxAgents is how many agents are distinguished; the rest is event.OthersAgent.
 	maxAgents = 100
-	// unknownRole is sent where a direction is not known.
+	// unknownRole is sent for an unknown direction.
 	unknownRole = pb.Role(99)
-	// sweepEvery is how often counters of peers that have gone are looked for.
+	// sweepEvery is how often counters of disconnected peers are removed.
 	sweepEvery = time.Minute
 )
 
-// ConnsConfig is where Conns gets what connections do not know themselves. What
-// is nil is not known.
+// ConnsConfig has the sources of data that connections lack. nil: unknown.
 type ConnsConfig struct {
-	// Conns returns the open connections; that of a network.Network.
+	// Conns returns the open connections; the method of a network.Network.
 	Conns func() []network.Conn
-	// Agent is what a peer calls itself, as it said it.
+	// Agent returns a peer's agent version, unchanged.
 	Agent func(peer.ID) string
-	// Origin is where a peer is from.
+	// Origin returns the country of a peer and whether it is a gateway.
 	Origin func(peer.ID, multiaddr.Multiaddr) (country string, gateway bool)
-	// Latency is the round trip to a peer; 0 where not measured.
+	// Latency returns the round-trip time to a peer; 0: not measured.
 	Latency func(peer.ID) time.Duration
-	// PeerTraffic is all traffic with a peer: bytes, and bytes per second.
+	// PeerTraffic returns all traffic with a peer: bytes, and bytes per second.
 	PeerTraffic func(peer.ID) (in, out, inRate, outRate uint64)
-	// Taps are those that are in the host.
+	// Taps are the taps in the host.
 	Taps *Taps
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
 }
 
-// Conns lists the connections and streams of a node, and those connections
-// that closed of late. It is a network.Notifiee.
+// Conns lists the connections and streams of a node, and recently closed connections. It is a
+// network.Notifiee.
 type Conns struct {
 	cfg   ConnsConfig
 	guard guard.Guard
 
 	mu     sync.Mutex
 	open   map[network.Conn]*known
-	closed []closed // the first to close first
+	closed []closed // ordered by time of closing
 
-	// of the one snapshot that is made at a time
+	// used by one snapshot at a time
 	round   uint64
 	swept   time.Time
 	agents  map[string]uint32
@@ -78,7 +77,7 @@ type closed struct {
 	at time.Time
 }
 
-// NewConns makes one that knows no connection yet. Have the network notify it.
+// NewConns returns a Conns without connections. Register it with the network's Notify.
 func NewConns(cfg ConnsConfig) *Conns {
 	return &Conns{
 		cfg: cfg, guard: guard.Guard{Log: cfg.Logger}, open: make(map[network.Conn]*known),
@@ -86,7 +85,7 @@ func NewConns(cfg ConnsConfig) *Conns {
 	}
 }
 
-// Providers are those of connections, of agents, and of the state's totals.
+// Providers returns the providers of connections, agents and the state's totals.
 func (t *Conns) Providers() *introspect.DataProviders {
 	return &introspect.DataProviders{Connections: t.connections, Agents: t.agentCounts, Annotate: func(s *pb.State) error {
 		s.Connections, s.Peers, s.ConnectionsLeftOut = t.opened, uint32(len(t.perPeer)), t.leftOut
@@ -94,7 +93,7 @@ func (t *Conns) Providers() *introspect.DataProviders {
 	}}
 }
 
-// known is what of an open connection does not change, and its last reading.
+// known has the constant properties of an open connection, and its last reading.
 type known struct {
 	id        []byte
 	peer      peer.ID
@@ -106,23 +105,23 @@ type known struct {
 	opened    uint64
 	role      pb.Role
 	limited   bool
-	relay     peer.ID // whom it goes through; "" for none
+	relay     peer.ID // the relay; "" if none
 	country   string
 	gateway   bool
-	// of the one who makes snapshots
+	// used by snapshots only
 	streams    []namedStream
 	lastStream uint64
 
-	counter *ConnCounter // nil where there is none
+	counter *ConnCounter // nil if there is none
 	quic    *quic.Conn   // nil where it is none
 
-	mu       sync.Mutex // of what follows: a snapshot and the connection's end may meet
+	mu       sync.Mutex // guards the fields below: a snapshot and the connection's end may coincide
 	rate     rate
 	agentRaw string
 	agent    string
 }
 
-// learn reads what a connection knows.
+// learn reads the properties of a connection.
 func (t *Conns) learn(c network.Conn) *known {
 	st, state := c.Stat(), connstate.Of(c)
 	remote := c.RemoteMultiaddr()
@@ -146,8 +145,8 @@ func (t *Conns) learn(c network.Conn) *known {
 	return k
 }
 
-// attributes are the names of muxer and encryption; of transports that bring
-// their own, what is known of these.
+// attributes returns the names of muxer and encryption; for transports that have their own, the
+// known ones.
 func attributes(s network.ConnectionState) (muxer, encryption string) {
 	muxer, encryption = string(s.StreamMultiplexer), string(s.Security)
 	switch s.Transport {
@@ -169,7 +168,7 @@ func roleOf(d network.Direction) pb.Role {
 	return unknownRole
 }
 
-// transportOf is the names in an address, as in ip4+udp+quic-v1.
+// transportOf returns the protocol names in an address, as in ip4+udp+quic-v1.
 func transportOf(a multiaddr.Multiaddr) string {
 	var names []string
 	for _, c := range a {
@@ -182,7 +181,7 @@ func transportOf(a multiaddr.Multiaddr) string {
 	return strings.Join(names, "+")
 }
 
-// relayOf is the peer that an address goes through.
+// relayOf returns the relay in an address.
 func relayOf(a multiaddr.Multiaddr) peer.ID {
 	var last peer.ID
 	for _, c := range a {
@@ -203,7 +202,7 @@ type reading struct {
 	in, out               uint64
 	packetsIn, packetsOut uint64
 	inRate, outRate       uint64
-	of                    uint32 // connections that it is of, see pb.Connection; 0: there is none
+	of                    uint32 // number of connections that it covers, see pb.Connection; 0: no reading
 	latency               time.Duration
 	agent                 string
 }
@@ -240,23 +239,23 @@ func (t *Conns) read(k *known, now time.Time, conns uint32) (r reading) {
 
 var _ network.Notifiee = (*Conns)(nil)
 
-// Listen is nothing to us.
+// Listen does nothing.
 func (*Conns) Listen(network.Network, multiaddr.Multiaddr) {}
 
-// ListenClose is nothing to us.
+// ListenClose does nothing.
 func (*Conns) ListenClose(network.Network, multiaddr.Multiaddr) {}
 
-// Connected reads what of a connection does not change, so that a snapshot need
-// not. Libp2p waits for it.
+// Connected reads a connection's constant properties, so that a snapshot need not. Libp2p waits
+// for it.
 func (t *Conns) Connected(_ network.Network, c network.Conn) {
 	defer t.guard.Recover("introspect: note a connection")
 	t.add(c)
 }
 
-// Panics is how many faults of our own there were.
+// Panics returns the number of caught panics.
 func (t *Conns) Panics() uint64 { return t.guard.Panics() }
 
-// add learns a connection, unless it has closed already.
+// add adds a connection, unless it has closed already.
 func (t *Conns) add(c network.Conn) *known {
 	k := t.learn(c)
 	t.mu.Lock()
@@ -264,13 +263,13 @@ func (t *Conns) add(c network.Conn) *known {
 	if there := t.open[c]; there != nil {
 		return there
 	}
-	if !c.IsClosed() { // else Disconnected may have come and gone
+	if !c.IsClosed() { // else Disconnected may have been called already
 		t.open[c] = k
 	}
 	return k
 }
 
-// Disconnected keeps a connection for those who look later. Libp2p waits for it.
+// Disconnected keeps the closed connection for later states. Libp2p waits for it.
 func (t *Conns) Disconnected(n network.Network, c network.Conn) {
 	defer t.guard.Recover("introspect: note a connection")
 	now := time.Now()
@@ -282,9 +281,9 @@ func (t *Conns) Disconnected(n network.Network, c network.Conn) {
 		k = t.learn(c)
 	}
 	r := t.read(k, now, 1)
-	r.inRate, r.outRate = 0, 0 // nothing flows any more
+	r.inRate, r.outRate = 0, 0 // no traffic any more
 	k.mu.Lock()
-	k.counter, k.quic = nil, nil // they hold on to all that the connection had
+	k.counter, k.quic = nil, nil // they keep the whole connection in memory
 	k.mu.Unlock()
 	t.mu.Lock()
 	t.closed = append(t.closed, closed{k, r, now})

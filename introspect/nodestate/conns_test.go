@@ -185,7 +185,7 @@ func TestFaultsStayHere(t *testing.T) {
 		taps.done(introspect.DHTQuery{Result: introspect.QuerySuccess})
 	}
 	require.EqualValues(t, 2, taps.Panics())
-	lines.Once(t, "introspect: pass on a DHT query", "nodestate.TestFaultsStayHere.func")
+	lines.Once(t, "introspect: report a DHT query", "nodestate.TestFaultsStayHere.func")
 	require.EqualValues(t, 2, taps.gauges[0][1].proto().GetSuccess())
 }
 

@@ -24,8 +24,8 @@ type dhtTable struct {
 	DHT      *dht.IpfsDHT
 }
 
-// dhtProvider returns the provider of these tables. agent is what a peer calls
-// itself, as it said it; taps may be nil.
+// dhtProvider returns the provider of these tables. agent returns a peer's unchanged agent
+// version; taps may be nil.
 func dhtProvider(start time.Time, tables []dhtTable, taps *DHTTaps, agent func(peer.ID) string) func() ([]*pb.DHT, error) {
 	return func() ([]*pb.DHT, error) {
 		out := make([]*pb.DHT, 0, len(tables))
@@ -67,7 +67,7 @@ func describeTable(t dhtTable, agent func(peer.ID) string) *pb.DHT {
 	}
 	out := &pb.DHT{
 		Name: t.Name, Protocol: t.Protocol, Enabled: true, Mode: modeName(t.DHT.Mode()), Size: uint32(len(infos)),
-		// kubo leaves these as the Amino DHT has them.
+		// kubo uses the Amino DHT's values.
 		Params: &pb.DHT_Params{K: amino.DefaultBucketSize, Alpha: amino.DefaultConcurrency, Beta: amino.DefaultResiliency, DisjointPaths: 1},
 	}
 	for _, b := range buckets {

@@ -22,15 +22,15 @@ import (
 // dhtReadTimeout is how long go-libp2p-kad-dht waits for an answer.
 const dhtReadTimeout = 10 * time.Second
 
-// DHTTaps watches the streams of a DHT. It reads the length and type of each
-// message as it goes by, and keeps nothing of it.
+// DHTTaps watches the streams of a DHT. It reads the length and type of each passing message,
+// and keeps nothing else.
 type DHTTaps struct {
 	gauges [2][2]queryGauge // by table (wan, lan) and direction (in, out)
 	sink   atomic.Pointer[func(introspect.DHTQuery)]
 	guard  guard.Guard
 }
 
-// Panics is how many panics there were in the function that Tell set.
+// Panics counts the panics in the function set by Tell.
 func (t *DHTTaps) Panics() uint64 { return t.guard.Panics() }
 
 type queryGauge struct{ success, error, timeout atomic.Uint64 }
@@ -39,14 +39,14 @@ func (g *queryGauge) proto() *pb.DHT_QueryGauge {
 	return &pb.DHT_QueryGauge{Success: g.success.Load(), Error: g.error.Load(), Timeout: g.timeout.Load()}
 }
 
-// NewDHTTaps makes taps that report to nobody.
+// NewDHTTaps returns taps that report to nobody yet.
 func NewDHTTaps() *DHTTaps { return &DHTTaps{} }
 
-// Tell has f called for each query from now on, on the goroutine of its stream:
-// it must not block.
+// Tell sets the function that is called for each query from now on, on the goroutine of its
+// stream: it must not block.
 func (t *DHTTaps) Tell(f func(introspect.DHTQuery)) { t.sink.Store(&f) }
 
-// Host returns a host for a DHT to be made with.
+// Host returns the host to create the DHT with.
 func (t *DHTTaps) Host(h host.Host) host.Host { return &dhtHost{h, t} }
 
 // done counts a query and reports it.
@@ -61,14 +61,14 @@ func (t *DHTTaps) done(q introspect.DHTQuery) {
 		g.error.Add(1)
 	}
 	if f := t.sink.Load(); f != nil {
-		defer t.guard.Recover("introspect: pass on a DHT query") // the DHT's streams must not notice
+		defer t.guard.Recover("introspect: report a DHT query") // the DHT's streams must not notice
 		(*f)(q)
 	}
 }
 
 const tableWAN, tableLAN = "wan", "lan"
 
-// isDHT says whether a protocol is that of a DHT; tableOf says which.
+// isDHT reports whether a protocol is a DHT's; tableOf returns which.
 func isDHT(p protocol.ID) bool { return strings.Contains(string(p), "/kad/") }
 
 func tableOf(p protocol.ID) string {
@@ -115,7 +115,7 @@ func (h *dhtHost) NewStream(ctx context.Context, p peer.ID, protocols ...protoco
 	return &dhtStream{Stream: s, taps: h.taps, table: table}, nil
 }
 
-// dhtStream watches one stream. Requests and answers come in turn.
+// dhtStream watches one stream. Requests and answers alternate.
 type dhtStream struct {
 	network.Stream
 	taps    *DHTTaps
@@ -155,7 +155,7 @@ func (s *dhtStream) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// message notes a whole message; s.mu is held.
+// message records a complete message; s.mu is held.
 func (s *dhtStream) message(kind uint64, request bool) {
 	now := time.Now()
 	switch {
@@ -169,7 +169,7 @@ func (s *dhtStream) message(kind uint64, request bool) {
 	}
 }
 
-// settle ends the query that is under way; s.mu is held.
+// settle ends the current query; s.mu is held.
 func (s *dhtStream) settle(result string, now time.Time) {
 	s.waiting = false
 	name := "other"
@@ -182,7 +182,7 @@ func (s *dhtStream) settle(result string, now time.Time) {
 	})
 }
 
-// finish settles what will not be answered any more.
+// finish settles a query that will not be answered any more.
 func (s *dhtStream) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,7 +218,7 @@ type sniffer struct {
 	length, left uint64
 	shift        uint
 	inside       bool
-	broken       bool // that is no such stream: nothing is read any more
+	broken       bool // not a DHT stream: stop reading
 	head         [4]byte
 	have         int
 }

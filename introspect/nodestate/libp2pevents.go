@@ -22,30 +22,30 @@ import (
 )
 
 const (
-	// busBuffer is libp2p's queue for us, and followBuffer ours behind it: who
-	// emits waits when libp2p's is full, so that is emptied without any work.
+	// busBuffer is the size of libp2p's queue for us, and followBuffer that of ours behind it:
+	// an emitter blocks when libp2p's queue is full, so a goroutine only moves events from one
+	// to the other.
 	busBuffer    = 256
 	followBuffer = 1024
 	// maxList is how many elements of a list in an event are shown.
 	maxList = 64
 	// maxText bounds one string of an event, in bytes.
 	maxText = 1024
-	// maxNested bounds how deep an event's values are followed.
+	// maxNested bounds how deeply an event's values are traversed.
 	maxNested = 8
 )
 
-// follower passes the events of libp2p's bus on to sessions.
+// follower forwards the events of libp2p's bus to sessions.
 type follower struct {
 	guard guard.Guard
-	types map[reflect.Type]*introspect.EventType // of the goroutine that passes on
+	types map[reflect.Type]*introspect.EventType // of the forwarding goroutine
 }
 
 func newFollower(log *slog.Logger) *follower {
 	return &follower{guard: guard.Guard{Log: log}, types: make(map[reflect.Type]*introspect.EventType)}
 }
 
-// follow passes on the events of libp2p's bus, all types, until ctx ends. Libp2p
-// does not wait for it.
+// follow forwards all events of libp2p's bus until ctx ends. Libp2p does not wait for it.
 func (f *follower) follow(ctx context.Context, bus libp2pevent.Bus, srv *introspect.Server) error {
 	sub, err := bus.Subscribe(libp2pevent.WildcardSubscription, eventbus.BufSize(busBuffer), eventbus.Name("ipfsmon-introspect"))
 	if err != nil {
@@ -86,11 +86,11 @@ func (f *follower) follow(ctx context.Context, bus libp2pevent.Bus, srv *introsp
 	}
 }
 
-// pass emits one event of libp2p's.
+// pass emits one event of libp2p.
 func (f *follower) pass(srv *introspect.Server, v any, at time.Time) {
 	defer func() {
 		if p := recover(); p != nil {
-			f.guard.Caught(p, "introspect: pass on an event of libp2p", "type", fmt.Sprintf("%T", v))
+			f.guard.Caught(p, "introspect: forward an event of libp2p", "type", fmt.Sprintf("%T", v))
 		}
 	}()
 	rv := reflect.ValueOf(v)
@@ -98,7 +98,7 @@ func (f *follower) pass(srv *introspect.Server, v any, at time.Time) {
 		rv = rv.Elem()
 	}
 	if rv.Kind() != reflect.Struct {
-		return // as the original: only structs have columns
+		return // as in the original: only structs have columns
 	}
 	t := f.types[rv.Type()]
 	if t == nil {
@@ -125,7 +125,7 @@ var (
 	typeError = reflect.TypeFor[error]()
 )
 
-// describe makes the columns of a struct: its exported fields.
+// describe returns the columns of a struct: its exported fields.
 func describe(t reflect.Type) *introspect.EventType {
 	var columns []*pb.EventType_EventProperty
 	for i := range t.NumField() {
@@ -160,8 +160,8 @@ func columnType(t reflect.Type) pb.EventType_EventProperty_PropertyType {
 	return pb.EventType_EventProperty_JSON
 }
 
-// plain makes of a value something that encoding/json can take: strings clean
-// and bounded, lists bounded, and nothing that belongs to the node.
+// plain converts a value for encoding/json: strings sanitised and bounded, lists bounded, and
+// no references to the node's data.
 func plain(v reflect.Value, depth int) any {
 	if depth == 0 || !v.IsValid() {
 		return nil
@@ -202,7 +202,7 @@ func plain(v reflect.Value, depth int) any {
 		return plainFloat(v.Float())
 	case reflect.Slice, reflect.Array:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
-			return nil // bytes are for nobody to read
+			return nil // bytes are not readable
 		}
 		out := make([]any, 0, min(v.Len(), maxList))
 		for i := range min(v.Len(), maxList) {
@@ -229,7 +229,7 @@ func plain(v reflect.Value, depth int) any {
 	return nil
 }
 
-// plainFloat leaves out what JSON has no word for.
+// plainFloat leaves out values that JSON cannot represent.
 func plainFloat(f float64) any {
 	if f != f || f > 1e308 || f < -1e308 {
 		return nil

@@ -150,5 +150,5 @@ func TestAPanicCostsOneEvent(t *testing.T) {
 		f.pass(nil, evtOdd{}, time.Now())
 	}
 	require.EqualValues(t, 2, f.guard.Panics())
-	lines.Once(t, "introspect: pass on an event of libp2p", "nodestate.(*follower).pass")
+	lines.Once(t, "introspect: forward an event of libp2p", "nodestate.(*follower).pass")
 }

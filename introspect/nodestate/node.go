@@ -1,11 +1,10 @@
-// Package nodestate reads what a node knows of itself.
+// Package nodestate reads the state of a node.
 //
-// In: the parts of a libp2p node that a program has, kubo's or any other; taps in
-// its host and in its DHT. Out: the state of the node and its events for package
-// introspect (State); the node's own figures for each sample (Sampler). Promised: reading holds no lock of
-// the node for longer than libp2p's own getters do; a part that is missing
-// leaves its figures out. Not promised: that one reading is of one instant in
-// all its parts.
+// In: the parts of a libp2p node, kubo's or another program's; taps in its host and in its DHT.
+// Out: the state of the node and its events for package introspect (State); the node's own
+// figures for each sample (Sampler). Promised: reading holds no lock of the node for longer
+// than libp2p's own getters do; figures of a missing part are left out. Not promised: that all
+// parts of a reading are of the same instant.
 package nodestate
 
 import (
@@ -23,7 +22,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
-// Node is what a program has of a node; what is nil it does not have.
+// Node has the parts of a node; a missing part is nil.
 type Node struct {
 	Host      host.Host // nil: offline
 	Identity  peer.ID   // as the host's
@@ -33,14 +32,14 @@ type Node struct {
 	DHT       *dual.DHT
 	Bitswap   *bitswap.Bitswap
 	PubSub    *pubsub.PubSub
-	RepoBytes func(context.Context) (uint64, error) // the size on disk; may be slow
+	RepoBytes func(context.Context) (uint64, error) // returns the size on disk; may be slow
 
-	// Taps and DHTTaps are in the host and in the DHT from their start.
+	// Taps and DHTTaps were put into the host and the DHT when those were created.
 	Taps    *Taps
 	DHTTaps *DHTTaps
 }
 
-// OfHost returns the node with what its host has filled in where it is missing.
+// OfHost returns the node with missing parts filled in from its host.
 func (n Node) OfHost() Node {
 	if h := n.Host; h != nil {
 		if n.Peerstore == nil {
@@ -53,7 +52,7 @@ func (n Node) OfHost() Node {
 	return n
 }
 
-// Agent returns what a peer calls itself, "" where not known.
+// Agent returns a peer's agent version, "" if unknown.
 func (n Node) Agent(p peer.ID) string {
 	if n.Peerstore == nil {
 		return ""

@@ -7,8 +7,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// proxyState is a proxy as it is now, and of its last sample the times and
-// the nodes' shares. named: peer IDs may be named.
+// proxyState returns the current state of a proxy, with the latencies and the nodes' shares of
+// its last sample. named: peer IDs may be named.
 func proxyState(now, last *event.Proxy, named bool) *pb.Proxy {
 	if last == nil {
 		last = new(event.Proxy)
@@ -36,7 +36,7 @@ func proxyState(now, last *event.Proxy, named bool) *pb.Proxy {
 		if named && d.Peer != "" {
 			x.PeerId = d.Peer.String()
 		}
-		if i < len(last.Downstreams) { // the order is that of the configuration
+		if i < len(last.Downstreams) { // in the order of the configuration
 			x.Rtt = times(last.Downstreams[i].RTT)
 			if brought > 0 {
 				x.SharePermille = uint32(last.Downstreams[i].Verified * 1000 / brought)
@@ -47,7 +47,7 @@ func proxyState(now, last *event.Proxy, named bool) *pb.Proxy {
 	return out
 }
 
-// times is latencies as a state has them; nil if there were none.
+// times converts latencies for a state; nil if there were none.
 func times(l event.LatencyStats) *pb.Proxy_Times {
 	if l.Count == 0 {
 		return nil

@@ -40,7 +40,7 @@ func (s *State) peerstoreState() (*pb.Peerstore, error) {
 	}), nil
 }
 
-// resourceState reads the scopes that are not of one peer.
+// resourceState reads the scopes that do not belong to a single peer.
 func resourceState(m network.ResourceManager, r rcmgr.ResourceManagerState) *pb.ResourceManager {
 	stat := r.Stat()
 	out := &pb.ResourceManager{Peers: uint32(len(stat.Peers))}
@@ -51,7 +51,7 @@ func resourceState(m network.ResourceManager, r rcmgr.ResourceManagerState) *pb.
 		}
 	}
 	limit := func(view func(func(network.ResourceScope) error) error) (l *pb.ResourceManager_Usage) {
-		_ = view(func(s network.ResourceScope) error { // what it gives back is ours
+		_ = view(func(s network.ResourceScope) error { // the result is ours
 			if b, ok := s.(rcmgr.ResourceScopeLimiter); ok {
 				x := b.Limit()
 				l = &pb.ResourceManager_Usage{

@@ -16,26 +16,23 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/topn"
 )
 
-// maxBandwidths is how many protocols a sample has the bandwidth of; the rest
-// is summed.
+// maxBandwidths is how many protocols have their own bandwidth in a sample; the rest is summed.
 const maxBandwidths = 30
 
-// repoEvery is how often the repository's size is read: it may walk through
-// the datastore.
+// repoEvery is how often the repository's size is read: reading may walk through the datastore.
 const repoEvery = time.Minute
 
-// Sampler reads a node's own figures for each sample. Not for several
-// goroutines.
+// Sampler reads a node's own figures for each sample. It must not be used concurrently.
 type Sampler struct {
 	node     Node
 	repoSize int64
 	repoNext time.Time
 }
 
-// NewSampler makes a sampler of a node.
+// NewSampler returns a sampler of a node.
 func NewSampler(n Node) *Sampler { return &Sampler{node: n, repoSize: -1} }
 
-// bandwidths sets the traffic of all protocols, and that of those with most of it.
+// bandwidths sets the traffic of all protocols together, and of those with most traffic.
 func bandwidths(out *event.Node, r bandwidth.Reporter) {
 	total := r.GetBandwidthTotals()
 	out.BandwidthTotal = event.Bandwidth{InBytes: total.TotalIn, OutBytes: total.TotalOut, InRate: total.RateIn, OutRate: total.RateOut}
@@ -56,8 +53,7 @@ func bandwidths(out *event.Node, r bandwidth.Reporter) {
 	out.Bandwidth = append(top, rest)
 }
 
-// Sample reads counters that the node keeps anyway. RepoBytes is -1 where it is
-// not known.
+// Sample reads counters that the node keeps anyway. RepoBytes is -1 if unknown.
 func (s *Sampler) Sample(ctx context.Context) event.Node {
 	out := event.Node{RepoBytes: s.repo(ctx), Process: Process()}
 	n := s.node
@@ -83,8 +79,8 @@ func (s *Sampler) Sample(ctx context.Context) event.Node {
 	return out
 }
 
-// repo returns the repository's size in bytes, as it was at most repoEvery and
-// the time of one reading ago; -1 before the first.
+// repo returns the repository's size in bytes, at most repoEvery plus the duration of one
+// reading old; -1 before the first.
 func (s *Sampler) repo(ctx context.Context) int64 {
 	if s.node.RepoBytes == nil || time.Now().Before(s.repoNext) || ctx.Err() != nil {
 		return s.repoSize
@@ -97,7 +93,7 @@ func (s *Sampler) repo(ctx context.Context) int64 {
 	return s.repoSize
 }
 
-// Process reads what this process costs.
+// Process reads the resource usage of this process.
 func Process() event.Process {
 	out := event.Process{Goroutines: runtime.NumGoroutine(), OpenFiles: -1}
 	var u syscall.Rusage
@@ -119,7 +115,7 @@ func Process() event.Process {
 	}
 	if d, err := os.Open("/proc/self/fd"); err == nil {
 		if names, err := d.Readdirnames(-1); err == nil {
-			out.OpenFiles = len(names) - 1 // without the one just opened
+			out.OpenFiles = len(names) - 1 // not counting the one just opened
 		}
 		d.Close()
 	}

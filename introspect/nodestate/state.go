@@ -32,20 +32,19 @@ const (
 	slowEvery = 2 * time.Second
 )
 
-// Config is what a State reads that is not in the node.
+// Config has the sources of a State outside the node.
 type Config struct {
-	Started time.Time // when the node did
+	Started time.Time // when the node started
 	// Named: peers and CIDs may be named.
 	Named bool
-	// Bitswap reads the counters of its messages.
+	// Bitswap reads the counters of Bitswap messages.
 	Bitswap func(event.Direction) event.Traffic
-	// Origin is where a peer is from; nil: not known.
+	// Origin returns the country of a peer and whether it is a gateway; nil: unknown.
 	Origin func(peer.ID, multiaddr.Multiaddr) (country string, gateway bool)
-	// RepoBytes is the repository's size as last read, -1 where not known; nil:
-	// not known.
+	// RepoBytes returns the repository's size as last read, -1 if unknown; nil: unknown.
 	RepoBytes func() int64
-	// Proxy is that of a proxy: as it is now, with counters since its start, and
-	// its last sample, nil if there was none yet. nil: it is none.
+	// Proxy returns a proxy's current state, with counters since its start, and its last
+	// sample, nil if there was none yet. nil: the program is not a proxy.
 	Proxy func() (now, last *event.Proxy)
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
@@ -55,7 +54,7 @@ type Config struct {
 type State struct {
 	node     Node
 	cfg      Config
-	conns    *Conns // nil where there is no host, or none may be named
+	conns    *Conns // nil without a host, or if peers may not be named
 	rates    bitswapRates
 	follower *follower
 
@@ -69,7 +68,7 @@ type State struct {
 	process   kept[*pb.Process]
 }
 
-// New makes the state of a node. Nothing of it runs yet.
+// New returns the state of a node. It starts nothing.
 func New(n Node, cfg Config) *State {
 	s := &State{node: n, cfg: cfg, rates: bitswapRates{read: cfg.Bitswap}, follower: newFollower(cfg.Logger)}
 	if n.Host != nil && cfg.Named {
@@ -78,8 +77,8 @@ func New(n Node, cfg Config) *State {
 	return s
 }
 
-// Start follows the node's connections, its events and the rates of its traffic,
-// and passes on events to the sessions of a server. Close ends it.
+// Start follows the node's connections, events and traffic rates, and forwards events to the
+// sessions of a server. Close ends it.
 func (s *State) Start(srv *introspect.Server) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
@@ -97,7 +96,7 @@ func (s *State) Start(srv *introspect.Server) {
 	s.wg.Go(func() { s.rates.run(ctx) })
 }
 
-// Close ends what Start began and waits for it; without a Start it does nothing.
+// Close ends what Start started and waits for it; without a Start it does nothing.
 func (s *State) Close() {
 	if s.cancel == nil {
 		return
@@ -116,7 +115,7 @@ func (s *State) log() *slog.Logger {
 	return slog.Default()
 }
 
-// Panics is how many faults of our own there were at the node's border.
+// Panics returns the number of panics caught in callbacks of the node.
 func (s *State) Panics() uint64 {
 	n := s.follower.guard.Panics()
 	if s.conns != nil {
@@ -128,7 +127,7 @@ func (s *State) Panics() uint64 {
 	return n
 }
 
-// Register adds the providers of what this node has.
+// Register adds the providers of the node's parts.
 func (s *State) Register(r introspect.Introspector) error {
 	n := s.node
 	out := &introspect.DataProviders{Traffic: s.traffic, Bitswap: s.bitswapState, Process: s.processState}
@@ -169,7 +168,7 @@ func (s *State) Register(r introspect.Introspector) error {
 	return errors.Join(r.RegisterDataProviders(s.conns.Providers()), r.RegisterDataProviders(out))
 }
 
-// connsConfig is where connections get what they do not know themselves.
+// connsConfig has the sources of data that connections lack.
 func (s *State) connsConfig() ConnsConfig {
 	h := s.node.Host
 	cfg := ConnsConfig{
@@ -185,7 +184,7 @@ func (s *State) connsConfig() ConnsConfig {
 	return cfg
 }
 
-// kept is what was read, for slowEvery.
+// kept caches a reading for slowEvery.
 type kept[T any] struct {
 	value T
 	at    time.Time

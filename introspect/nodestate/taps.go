@@ -14,23 +14,22 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
-// Bounds of what Taps keeps: peers, and protocols of each. Traffic beyond is
-// not shown by stream.
+// Limits of Taps: peers, and protocols of each peer. Traffic beyond them is not shown by
+// stream.
 const (
 	maxTappedPeers     = 1 << 16
 	maxTappedProtocols = 64
 )
 
-// Taps counts traffic closer than libp2p does: by connection where one muxer
-// serves it, and by peer and protocol. It adds two atomic additions and one
-// look into a map to each read and write of a stream, and allocates for the
-// first of a peer and protocol only.
+// Taps counts traffic in more detail than libp2p: by connection if it has a muxer, and by peer
+// and protocol. It adds two atomic additions and one map lookup to each read and write of a
+// stream, and allocates only for the first of a peer and protocol.
 type Taps struct {
 	peers sync.Map // peer.ID -> *peerTap
 	count atomic.Int64
 }
 
-// NewTaps makes taps that count nothing yet.
+// NewTaps returns taps that count nothing yet.
 func NewTaps() *Taps { return &Taps{} }
 
 // Option puts the taps into a libp2p host. It must come after the options that
@@ -49,14 +48,14 @@ func (t *Taps) Option() libp2p.Option {
 	}
 }
 
-// ConnCounter counts the bytes of one connection, between its encryption and
-// its muxer. A network.Conn returns it by As.
+// ConnCounter counts the bytes of one connection, between its encryption and its muxer. As of a
+// network.Conn returns it.
 type ConnCounter struct{ in, out atomic.Uint64 }
 
-// Bytes returns what was received and sent.
+// Bytes returns the received and sent bytes.
 func (c *ConnCounter) Bytes() (in, out uint64) { return c.in.Load(), c.out.Load() }
 
-// countingMuxer has a muxer work on a counted connection.
+// countingMuxer makes a muxer work on a counted connection.
 type countingMuxer struct{ network.Multiplexer }
 
 func (m countingMuxer) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
@@ -90,7 +89,7 @@ type countedMuxed struct {
 	count *ConnCounter
 }
 
-// As is the way of libp2p's connections to what is inside them.
+// As is libp2p's way to access the inner layers of a connection.
 func (c *countedMuxed) As(target any) bool {
 	if t, ok := target.(**ConnCounter); ok {
 		*t = c.count
@@ -119,7 +118,7 @@ func (r *reporter) LogRecvMessageStream(n int64, p protocol.ID, from peer.ID) {
 	}
 }
 
-// noReporter stands for the one that was turned off.
+// noReporter replaces a reporter that is turned off.
 type noReporter struct{}
 
 func (noReporter) Reset()                                                {}
@@ -136,7 +135,7 @@ func (noReporter) GetBandwidthByProtocol() map[protocol.ID]metrics.Stats { retur
 
 // peerTap holds the counters of one peer. The list is replaced, not changed.
 type peerTap struct {
-	mu   sync.Mutex // of those who add
+	mu   sync.Mutex // held to add
 	list atomic.Pointer[[]*protoTap]
 }
 
@@ -145,13 +144,13 @@ type protoTap struct {
 	proto   protocol.ID
 	in, out atomic.Uint64
 
-	// of the one who makes snapshots
+	// used by snapshots only
 	rate    rate
-	round   uint64    // the snapshot that streams is of
+	round   uint64    // the snapshot that streams belongs to
 	streams [3]uint32 // open ones, by network.Direction where a protocol goes one way, else all at DirUnknown
 }
 
-// of finds a counter and makes it if it is the first; nil where that is too many.
+// of returns a counter and creates it if missing; nil if there are too many.
 func (t *Taps) of(p peer.ID, proto protocol.ID) *protoTap {
 	v, ok := t.peers.Load(p)
 	if !ok {
@@ -196,7 +195,7 @@ func (pt *peerTap) find(proto protocol.ID) *protoTap {
 	return nil
 }
 
-// get is of without making one.
+// get is of without creating a counter.
 func (t *Taps) get(p peer.ID, proto protocol.ID) *protoTap {
 	if v, ok := t.peers.Load(p); ok {
 		return v.(*peerTap).find(proto)
@@ -211,8 +210,8 @@ func (t *Taps) forget(p peer.ID) {
 	}
 }
 
-// sweep forgets peers that are not connected: what was read after the last of
-// their connections closed has made their counters again.
+// sweep drops the counters of disconnected peers: reads after their last connection closed have
+// created the counters again.
 func (t *Taps) sweep(connected func(peer.ID) bool) {
 	t.peers.Range(func(k, _ any) bool {
 		if p := k.(peer.ID); !connected(p) {
@@ -222,15 +221,15 @@ func (t *Taps) sweep(connected func(peer.ID) bool) {
 	})
 }
 
-// rate is the speed of a counter, from readings that are not too close. Of one
-// goroutine.
+// rate computes the speed of a counter from readings that are not too close together. It must
+// not be used concurrently.
 type rate struct {
 	at              time.Time
 	in, out         uint64
 	inRate, outRate uint64
 }
 
-// rateEvery is the least time between two readings.
+// rateEvery is the minimum time between two readings.
 const rateEvery = 400 * time.Millisecond
 
 // read takes a reading and returns bytes per second.

@@ -1,8 +1,7 @@
-// Package ui is the live page: its files and the handler that serves them.
+// Package ui is the live page: its files and their HTTP handler.
 //
-// In: nothing. Out: an http.Handler. Promised: the page loads nothing from
-// elsewhere and runs no script that is not one of its files; there is nothing of
-// the node in it.
+// In: nothing. Out: an http.Handler. Promised: the page loads nothing from other servers and
+// runs only scripts among its files; the files contain no data of the node.
 package ui
 
 import (
@@ -17,13 +16,13 @@ import (
 //go:embed index.html *.css *.svg js lib
 var uiFiles embed.FS
 
-// contentPolicy lets the page load from its own server alone, and run nothing
-// that is not one of its files.
+// contentPolicy permits the page to load only from its own server, and to run only its own
+// files.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
 	"base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
 
-// mediaTypes are those of the page's files; others are not served. The system's
-// own table could say otherwise.
+// mediaTypes are the media types of the page's files; other files are not served. The system's
+// own table could differ.
 var mediaTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
@@ -41,8 +40,8 @@ type pageFile struct {
 	tag       string // ETag
 }
 
-// Handler serves the live page: / is its start, /ui/NAME its files. It needs no
-// token: there is nothing of the node in it.
+// Handler serves the live page: / is the page, /ui/NAME its files. It requires no token: the
+// files contain no data of the node.
 func Handler() http.Handler {
 	files := make(map[string]pageFile)
 	err := fs.WalkDir(uiFiles, ".", func(name string, d fs.DirEntry, err error) error {
@@ -59,7 +58,7 @@ func Handler() http.Handler {
 		return nil
 	})
 	if err != nil {
-		panic("ui: the page is not in this program: " + err.Error()) // it is embedded
+		panic("ui: the page is missing in this program: " + err.Error()) // it is embedded
 	}
 	files["/"] = files["/ui/index.html"]
 	delete(files, "/ui/index.html") // its links are relative to /
@@ -78,10 +77,10 @@ func Handler() http.Handler {
 		}
 		f, ok := files[q.URL.Path]
 		if !ok {
-			http.Error(w, "there is no such page", http.StatusNotFound)
+			http.Error(w, "page not found", http.StatusNotFound)
 			return
 		}
-		h.Set("Cache-Control", "no-cache") // ask whether it has changed
+		h.Set("Cache-Control", "no-cache") // revalidate
 		h.Set("ETag", f.tag)
 		if q.Header.Get("If-None-Match") == f.tag {
 			w.WriteHeader(http.StatusNotModified)
@@ -89,7 +88,7 @@ func Handler() http.Handler {
 		}
 		h.Set("Content-Type", f.mediaType)
 		if q.Method == http.MethodGet {
-			_, _ = w.Write(f.body) // the client has gone if that fails
+			_, _ = w.Write(f.body) // an error means that the client is gone
 		}
 	})
 }

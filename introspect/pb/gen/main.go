@@ -1,6 +1,6 @@
-// Gen makes introspect.pb.go out of introspect.proto, with protoc-gen-go's own
-// code and a compiler in Go, so that neither protoc nor a plugin has to be
-// installed. It is a module of its own: the node needs none of it.
+// Gen generates introspect.pb.go from introspect.proto, with protoc-gen-go's own code and a
+// compiler in Go, so that neither protoc nor a plugin has to be installed. It is a separate
+// module: the node needs none of it.
 //
 //	cd introspect/pb/gen && go run .
 package main
