@@ -9,15 +9,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
-// A step of the wall clock is reported if it is longer than clockTolerance. It is
-// looked for every clockEvery: a clock that is adjusted slowly, by at most half
-// a thousandth, never gets so far in that time.
+// A step of the wall clock is reported if it exceeds clockTolerance. The clock is checked every
+// clockEvery: a clock that is slewed, by at most 500 ppm, stays within the tolerance in that
+// time.
 const (
 	clockTolerance = 2 * time.Second
 	clockEvery     = time.Second
 )
 
-// clockWatch finds steps of the wall clock, by a clock that has none.
+// clockWatch detects steps of the wall clock by comparison with the monotonic clock.
 type clockWatch struct {
 	wall   func() int64         // nanoseconds since 1970 UTC
 	steady func() time.Duration // since anything
@@ -28,7 +28,7 @@ type clockWatch struct {
 	back, forward atomic.Uint64
 }
 
-// newClockWatch watches the machine's clock.
+// newClockWatch returns a watch of the machine's clock.
 func newClockWatch() *clockWatch {
 	began := time.Now()
 	w := &clockWatch{
@@ -39,7 +39,7 @@ func newClockWatch() *clockWatch {
 	return w
 }
 
-// look returns the event of a step since the last look, or nil.
+// look returns the event of a step since the previous call, or nil.
 func (w *clockWatch) look() *event.Event {
 	wall, steady := w.wall(), w.steady()
 	by := time.Duration(wall-w.lastWall) - (steady - w.lastSteady)

@@ -21,17 +21,17 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// Version is that of ipfsmon.
+// Version is the version of ipfsmon.
 const Version = "0.1.0"
 
-// Name is the name of the monitor in kubo's configuration and in the HTTP API,
-// as the plugin before this one had it, so that a node keeps its settings.
+// Name is the name of the monitor in kubo's configuration and in the HTTP API. It is that of
+// the plugin's predecessor, so that a node keeps its settings.
 const Name = "metric-export-plugin"
 
-// Section is where kubo's configuration holds a Config.
+// Section is the path of a Config in kubo's configuration.
 const Section = "Plugins.Plugins." + Name + ".Config"
 
-// envPrefix begins the names of environment variables: IPFSMON_MONITOR_NAME.
+// envPrefix is the prefix of environment variables: IPFSMON_MONITOR_NAME.
 const envPrefix = "IPFSMON"
 
 // Defaults of Config.
@@ -40,11 +40,11 @@ const (
 	DefaultAgentCutOff = 20
 )
 
-// Config is all that can be set. The first four keys are those of the old
-// metrics exporter and mean the same; a part that is null or absent is off.
+// Config has all settings. The first four keys are those of the old metrics exporter and mean
+// the same; a part that is null or absent is off.
 type Config struct {
-	// PopulatePrometheusInterval is the seconds between two samples of the
-	// node's totals. 0 or negative means the default, with a warning. Default: 10.
+	// PopulatePrometheusInterval is the interval between two samples of the node's totals, in
+	// seconds. 0 or negative means the default, with a warning. Default: 10.
 	PopulatePrometheusInterval int `split_words:"true"`
 	// AgentVersionCutOff is how many agent versions are counted separately; the rest
 	// is "others". 0 or negative means the default, with a warning. Default: 20.
@@ -54,14 +54,14 @@ type Config struct {
 	// HTTPServerConfig is the HTTP API.
 	HTTPServerConfig *httpapi.Config `envconfig:"HTTP"`
 
-	// IntrospectConfig is introspection and the live page, which are on unless
-	// it says so.
+	// IntrospectConfig is introspection and the live page, which are on unless it turns them
+	// off.
 	IntrospectConfig *IntrospectConfig `json:",omitempty" envconfig:"INTROSPECT"`
 
 	// MonitorName distinguishes this node from others: the tag "node". Default: the
 	// machine's host name.
 	MonitorName string `split_words:"true"`
-	// InfluxDB is where points go; without a URL none are written.
+	// InfluxDB is where points are written; without a URL none are written.
 	InfluxDB *influx.Config `envconfig:"INFLUXDB"`
 	// DataFolder is where "ipfsmon run" keeps its embedded InfluxDB. Default:
 	// the folder ipfsmon in the node's repository.
@@ -70,31 +70,30 @@ type Config struct {
 	// listens, host:port on loopback. Default: 127.0.0.1:8086.
 	StoreListenAddress string `split_words:"true"`
 	// StoreMaxBytes bounds the data of the embedded InfluxDB on disk, in bytes,
-	// 64 MiB or more: beyond it the oldest goes. Default: 0, no bound but
+	// 64 MiB or more: beyond it the oldest is deleted. Default: 0, no limit but
 	// HistoryRetention.
 	StoreMaxBytes units.Bytes `json:",omitempty" split_words:"true"`
 	// StoreMemoryLimit is how much memory the embedded InfluxDB's process tries
 	// to stay under, in bytes, 64 MiB or more. Default: 0, no limit.
 	StoreMemoryLimit units.Bytes `json:",omitempty" split_words:"true"`
 
-	// Privacy is how much the sinks get to see of peers and CIDs: raw,
-	// pseudonym or aggregate (docs/privacy.md). Default: raw.
+	// Privacy is how much the sinks see of peers and CIDs: raw, pseudonym or aggregate
+	// (docs/privacy.md). Default: raw.
 	Privacy privacy.Mode `split_words:"true"`
-	// InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default:
-	// what Privacy says.
+	// InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: the same as
+	// Privacy.
 	InfluxDBPrivacy privacy.Mode `split_words:"true"`
 	StreamPrivacy   privacy.Mode `split_words:"true"`
-	// GeoIPDatabase is the path of a MaxMind DB file with countries, of MaxMind,
-	// DB-IP, IPinfo or iplocate. Default: none, and events have no country.
+	// GeoIPDatabase is the path of a MaxMind DB file with countries, from MaxMind, DB-IP,
+	// IPinfo or iplocate. Default: none, and events have no country.
 	GeoIPDatabase string `split_words:"true"`
 	// GatewayList is the path of a file with the peer IDs of gateways, one on
 	// each line, # before comments; read again when it changes. Default: none.
 	GatewayList string `split_words:"true"`
 }
 
-// Layers are what a configuration is made of, lowest first: defaults, a section
-// of the program's own configuration (kubo's, for the plugin), the environment,
-// flags.
+// Layers are the layers of a configuration, lowest first: defaults, a section of the program's
+// own configuration (kubo's, for the plugin), the environment, flags.
 type Layers struct {
 	Defaults func(*Config) // nil: none beyond those of Config
 	Section  any           // as encoding/json decodes it into an any; nil: none
@@ -104,7 +103,7 @@ type Layers struct {
 
 func (l Layers) path() string { return cmp.Or(l.Path, Section) }
 
-// Source names for Effective.
+// Names of the sources that Effective returns.
 const (
 	FromDefault = "default"
 	FromKubo    = "kubo config"
@@ -112,10 +111,9 @@ const (
 	FromFlag    = "flag"
 )
 
-// Effective puts the layers together and checks the result. sources says for
-// each key (TCPServerConfig.ListenAddresses) the layer that set it last. The
-// error names everything that is wrong, by the flag, variable or key that it came
-// from, with what is wanted.
+// Effective merges the layers and validates the result. sources has for each key
+// (TCPServerConfig.ListenAddresses) the layer that set it last. The error lists everything that
+// is wrong, by the flag, variable or key that it came from, with what is wanted.
 func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) {
 	cfg, sources = new(Config), make(map[string]string)
 	seen := map[string]string{}
@@ -138,7 +136,7 @@ func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) 
 	mark(FromKubo)
 	err = errors.Join(err, settings.FromEnv(envPrefix, cfg))
 	mark(FromEnv)
-	if err != nil { // what could not be read is not checked
+	if err != nil { // values that could not be parsed are not validated
 		return nil, nil, err
 	}
 	if l.Flags != nil {
@@ -150,7 +148,7 @@ func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) 
 	return cfg, sources, named(l.path(), append(split(paths.Expand(cfg.paths())), split(cfg.validate())...), seen, sources)
 }
 
-// fill sets what is missing.
+// fill sets missing values to defaults.
 func (c *Config) fill() {
 	if c.PopulatePrometheusInterval <= 0 {
 		c.PopulatePrometheusInterval = DefaultInterval
@@ -159,7 +157,7 @@ func (c *Config) fill() {
 		c.AgentVersionCutOff = DefaultAgentCutOff
 	}
 	if c.MonitorName == "" {
-		c.MonitorName, _ = os.Hostname() // validate refuses an empty one
+		c.MonitorName, _ = os.Hostname() // validate rejects an empty one
 	}
 	c.Privacy = cmp.Or(c.Privacy, privacy.Raw)
 	c.InfluxDBPrivacy = cmp.Or(c.InfluxDBPrivacy, c.Privacy)
@@ -234,7 +232,7 @@ func (c *Config) validate() error {
 		}
 	}
 	add("Privacy", c.Privacy.Check())
-	if c.InfluxDBPrivacy != c.Privacy { // else it is named already
+	if c.InfluxDBPrivacy != c.Privacy { // else the error is reported already
 		add("InfluxDBPrivacy", c.InfluxDBPrivacy.Check())
 	}
 	if c.StreamPrivacy != c.Privacy {
@@ -248,13 +246,13 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// pseudonyms reports whether any sink that is on shows pseudonyms.
+// pseudonyms reports whether any enabled sink shows pseudonyms.
 func (c *Config) pseudonyms() bool {
 	return c.TCPServerConfig != nil && c.StreamPrivacy == privacy.Pseudonym ||
 		c.InfluxDB != nil && c.InfluxDB.URL != "" && c.InfluxDBPrivacy == privacy.Pseudonym
 }
 
-// readable says why a file that was named cannot be read.
+// readable returns why a configured file cannot be read.
 func readable(path string) error {
 	if path == "" {
 		return nil
@@ -271,7 +269,7 @@ func readable(path string) error {
 	return f.Close()
 }
 
-// split takes apart what errors.Join put together.
+// split returns the errors that errors.Join joined.
 func split(err error) []error {
 	if err == nil {
 		return nil
@@ -285,7 +283,7 @@ func split(err error) []error {
 // secretKeys are shown masked.
 var secretKeys = []string{"Token", "Password"}
 
-// flatten returns every key that is set with its value as JSON, secrets whole.
+// flatten returns every key that is set with its value as JSON, secrets unmasked.
 func flatten(cfg *Config) map[string]string {
 	out := make(map[string]string)
 	b, err := json.Marshal(cfg)
@@ -327,7 +325,7 @@ func flattenInto(out map[string]string, path string, obj map[string]any) {
 	}
 }
 
-// Entry is one key of the effective configuration for people and programs.
+// Entry is one key of the effective configuration.
 type Entry struct {
 	Key    string `json:"key"`
 	Value  string `json:"value"` // JSON; secrets masked

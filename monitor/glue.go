@@ -16,7 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// deps returns what the HTTP API reads: it knows none of the other parts.
+// deps returns the functions that the HTTP API calls, so that it depends on no other part.
 func (m *Monitor) deps() httpapi.Deps {
 	d := httpapi.Deps{
 		MonitoringAddresses: m.StreamAddresses,
@@ -38,12 +38,12 @@ func (m *Monitor) deps() httpapi.Deps {
 	if c := m.Config.InfluxDB; c != nil && c.URL != "" {
 		d.History = m.history
 	}
-	// What names peers and CIDs is there only where the stream may name them.
+	// Functions that name peers and CIDs are set only if the stream may name them.
 	named := m.Config.StreamPrivacy == privacy.Raw
 	if named {
 		d.Top = m.top
 	}
-	if h := m.watched.Host; h != nil { // a daemon that is offline has none
+	if h := m.watched.Host; h != nil { // an offline daemon has none
 		if named {
 			d.Peers = func(onlyConnected bool) (int, iter.Seq[httpapi.PeerMetadata]) { return peerMetadata(h, onlyConnected) }
 		}
@@ -72,7 +72,7 @@ func (m *Monitor) subscribers() []httpapi.Subscriber {
 // maxFilterText bounds the text of a subscriber's filter, in bytes.
 const maxFilterText = 4 << 10
 
-// pipeline reads the counters of every part.
+// pipeline returns the counters of every part.
 func (m *Monitor) pipeline() pipeline.Pipeline {
 	b := m.bus.Stats()
 	p := pipeline.Pipeline{
@@ -97,7 +97,7 @@ func (m *Monitor) pipeline() pipeline.Pipeline {
 		p.Bus.Readers = append(p.Bus.Readers, pipeline.Reader{Name: r.Name, Read: r.Read, Missed: r.Missed, Behind: r.Behind})
 	}
 	if !m.up.Load() {
-		return p // the parts are still being made
+		return p // the parts are still being created
 	}
 	if m.derive != nil {
 		d := m.derive.Stats()
@@ -145,7 +145,7 @@ func (m *Monitor) pipeline() pipeline.Pipeline {
 	return p
 }
 
-// slow names the subscribers that did not get all.
+// slow returns the subscribers that missed events.
 func slow(all []stream.SubscriberStats) []pipeline.Slow {
 	out := []pipeline.Slow{} // never null in JSON
 	for _, s := range all {
@@ -165,12 +165,12 @@ type topEntry struct {
 	Peer  string `json:"peer,omitempty"`
 	Agent string `json:"agent,omitempty"`
 	Wants uint64 `json:"wants"`
-	Error uint64 `json:"error"` // wants may be too high by this
+	Error uint64 `json:"error"` // maximum error of wants
 	Peers uint64 `json:"peers,omitempty"`
 }
 
-// top returns what was wanted most, or who wanted most, in the last complete
-// interval, and before there is one in the running one.
+// top returns the most wanted CIDs, or the peers that wanted most, in the last complete
+// interval; before there is one, in the current interval.
 func (m *Monitor) top(kind string, n int) (any, error) {
 	t, err := m.derive.Top(kind, n)
 	if err != nil {

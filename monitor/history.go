@@ -13,20 +13,20 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// historyTimeout is how long the store may take for one figure of a history.
+// historyTimeout bounds the store's answer for one figure of a history.
 const historyTimeout = 10 * time.Second
 
-// historyAtOnce is how many histories may be asked for at once.
+// historyAtOnce is the maximum of concurrent history requests.
 const historyAtOnce = 4
 
-// past asks the store that points go to.
+// past queries the store that points are written to.
 type past struct {
 	client *client.Client
 	node   string
 	turn   chan struct{} // cap historyAtOnce
 }
 
-// openHistory makes the client, if points go to something that can be asked.
+// openHistory creates the client, if points are written to a server that can be queried.
 func (m *Monitor) openHistory() {
 	c := m.Config.InfluxDB
 	if c == nil || c.URL == "" {
@@ -34,7 +34,7 @@ func (m *Monitor) openHistory() {
 	}
 	server, err := client.New(*c)
 	if err != nil {
-		return // points go to a file or over UDP
+		return // points are written to a file or over UDP
 	}
 	m.store = &past{client: server, node: m.Config.MonitorName, turn: make(chan struct{}, historyAtOnce)}
 }
@@ -45,8 +45,8 @@ func (m *Monitor) closeHistory() {
 	}
 }
 
-// figures are what a history has, each with its statement: {during} are the
-// bounds of the time, {where} these and the node, {step} the length of a step.
+// figures are the figures of a history with their statements: {during} stands for the time
+// range, {where} for that and the node, {step} for the length of a step.
 var figures = []struct {
 	statement string
 	columns   []figure
@@ -72,23 +72,23 @@ var figures = []struct {
 
 type figure struct{ name, unit string }
 
-// history answers the HTTP API's /history out of the store.
+// history answers the HTTP API's /history from the store.
 func (m *Monitor) history(ctx context.Context, since, step time.Duration) (*httpapi.History, error) {
 	if m.store == nil {
-		return nil, &httpapi.Error{Status: http.StatusServiceUnavailable, Reason: "points do not go to an InfluxDB that can be asked"}
+		return nil, &httpapi.Error{Status: http.StatusServiceUnavailable, Reason: "points are not written to an InfluxDB that can be queried"}
 	}
 	select {
 	case m.store.turn <- struct{}{}:
 		defer func() { <-m.store.turn }()
 	default:
-		return nil, &httpapi.Error{Status: http.StatusServiceUnavailable, Reason: fmt.Sprintf("%d histories are asked for already: try again", historyAtOnce)}
+		return nil, &httpapi.Error{Status: http.StatusServiceUnavailable, Reason: fmt.Sprintf("%d history requests are running already: try again", historyAtOnce)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
 	defer cancel()
 	h, err := m.store.ask(ctx, time.Now(), since, step)
 	var refused *client.QueryError
 	switch {
-	case errors.As(err, &refused) && strings.Contains(refused.Message, "not found"): // there is no point yet
+	case errors.As(err, &refused) && strings.Contains(refused.Message, "not found"): // no points yet
 		return h, nil
 	case err != nil:
 		m.log.Debug("the store does not answer", "err", err)
@@ -98,7 +98,7 @@ func (m *Monitor) history(ctx context.Context, since, step time.Duration) (*http
 }
 
 func (p *past) ask(ctx context.Context, now time.Time, since, step time.Duration) (*httpapi.History, error) {
-	// Steps begin where InfluxDB has them begin: at multiples since 1970.
+	// Steps start where InfluxDB starts them: at multiples since 1970.
 	from := now.Add(-since).Truncate(step)
 	h := &httpapi.History{Since: from.UTC(), Until: now.UTC(), StepSeconds: step.Seconds(), Times: []int64{}, Series: []httpapi.Series{}}
 	for t := from; !t.After(now); t = t.Add(step) {
@@ -115,20 +115,20 @@ func (p *past) ask(ctx context.Context, now time.Time, since, step time.Duration
 	return h, nil
 }
 
-// quoted makes a string of InfluxQL.
+// quoted quotes a string for InfluxQL.
 func quoted(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\n", `\n`).Replace(s) + "'"
 }
 
-// historyOutput puts the rows of an answer at their steps.
+// historyOutput assigns the rows of an answer to their steps.
 type historyOutput struct {
 	h       *httpapi.History
 	step    time.Duration
 	columns []figure
-	at      int // where the series of this answer begin
+	at      int // where the series of this answer start
 }
 
-// Series begins figures of one direction and answer.
+// Series starts the figures of one direction and answer.
 func (o *historyOutput) Series(_ string, labels []client.Label, _ []string) error {
 	o.at = len(o.h.Series)
 	for _, c := range o.columns {
@@ -146,7 +146,7 @@ func (o *historyOutput) Series(_ string, labels []client.Label, _ []string) erro
 	return nil
 }
 
-// Row is a time and a value for each column.
+// Row has a time and a value for each column.
 func (o *historyOutput) Row(values []any) error {
 	text, _ := values[0].(string)
 	t, err := time.Parse(time.RFC3339Nano, text)
@@ -171,5 +171,5 @@ func (o *historyOutput) Row(values []any) error {
 	return nil
 }
 
-// Close is nothing.
+// Close does nothing.
 func (*historyOutput) Close() error { return nil }

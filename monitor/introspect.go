@@ -23,18 +23,18 @@ import (
 	"github.com/ipfsmon/ipfsmon/privacy"
 )
 
-// IntrospectConfig is about introspection: the WebSocket /introspect and the
-// live page. Without the section both are on the HTTP API's listener.
+// IntrospectConfig configures introspection: the WebSocket /introspect and the live page.
+// Without the section both are on the HTTP API's listener.
 type IntrospectConfig struct {
 	// Off turns introspection off.
 	Off bool `json:",omitempty"`
-	// ListenAddresses are more addresses for both, "host:port" or "unix:/path",
-	// beside those of HTTPServerConfig. Default: none.
+	// ListenAddresses are further addresses for both, "host:port" or "unix:/path", besides
+	// those of HTTPServerConfig. Default: none.
 	ListenAddresses []string `json:",omitempty" split_words:"true"`
-	// AllowedOrigins are the origins of pages from elsewhere that may open the
-	// WebSocket, as in https://visualizer.example.org. Default: none.
+	// AllowedOrigins are the origins of other sites' pages that may open the WebSocket, as in
+	// https://visualizer.example.org. Default: none.
 	AllowedOrigins []string `json:",omitempty" split_words:"true"`
-	// AllowedHosts is about ListenAddresses, as that of HTTPServerConfig; so are
+	// AllowedHosts applies to ListenAddresses, like that of HTTPServerConfig; so do
 	// TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure.
 	AllowedHosts []string `json:",omitempty" split_words:"true"`
 	access.Config
@@ -42,13 +42,13 @@ type IntrospectConfig struct {
 	MaxConnections int `json:",omitempty" split_words:"true"`
 }
 
-// Validate says all that is wrong with the configuration.
+// Validate reports all invalid settings.
 func (c IntrospectConfig) Validate() error {
 	var errs []error
 	if len(c.ListenAddresses) > 0 {
 		errs = append(errs, c.Config.Check(c.ListenAddresses))
 	} else if !c.Config.IsZero() {
-		errs = append(errs, errors.New("ListenAddresses: there are none, so TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure mean nothing: those of HTTPServerConfig count there"))
+		errs = append(errs, errors.New("ListenAddresses: empty, so TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure have no effect: want addresses, or these keys in HTTPServerConfig"))
 	}
 	for _, o := range c.AllowedOrigins {
 		if err := samesite.CheckOrigin(o); err != nil {
@@ -74,11 +74,11 @@ type introspection struct {
 	registry *introspect.Registry
 	node     *nodestate.State
 	feed     *introspect.Feed
-	endpoint introspect.Endpoint // nil when there are no addresses of its own
+	endpoint introspect.Endpoint // nil without its own addresses
 }
 
-// openIntrospection makes the server and its providers. Nothing runs yet but
-// the listeners of its own.
+// openIntrospection creates the server and its providers. It opens its own listeners, and
+// starts nothing else.
 func (m *Monitor) openIntrospection() (err error) {
 	cfg := IntrospectConfig{}
 	if m.Config.IntrospectConfig != nil {
@@ -119,7 +119,7 @@ func (m *Monitor) openIntrospection() (err error) {
 	return err
 }
 
-// run begins to listen at addresses of its own, and to follow the node.
+// run starts to serve its own addresses, and to follow the node.
 func (in *introspection) run() error {
 	if in.endpoint != nil {
 		if err := in.endpoint.Start(); err != nil {
@@ -130,7 +130,7 @@ func (in *introspection) run() error {
 	return nil
 }
 
-// close ends the sessions and what follows the node.
+// close ends the sessions and stops following the node.
 func (in *introspection) close() (err error) {
 	in.node.Close()
 	if in.endpoint != nil {
@@ -139,18 +139,18 @@ func (in *introspection) close() (err error) {
 	return errors.Join(err, in.server.Close())
 }
 
-// panics counts the panics of providers and at the node's border.
+// panics returns the number of panics in providers and in callbacks of the node.
 func (in *introspection) panics() uint64 { return in.registry.Guard.Panics() + in.node.Panics() }
 
-// whence returns where a peer is from, by the files of the configuration.
+// whence returns a peer's origin according to the configured files.
 func (m *Monitor) whence(p peer.ID, a multiaddr.Multiaddr) (country string, gateway bool) {
-	if m.origin == nil { // it is opened after introspection, and before anybody looks
+	if m.origin == nil { // opened after introspection, and before the first session
 		return "", false
 	}
 	return m.origin.Country(a), m.origin.Gateway(p)
 }
 
-// repoBytes is the size of the node's repository as of the last sample.
+// repoBytes returns the size of the node's repository as of the last sample.
 func (in *introspection) repoBytes() int64 {
 	if s := in.feed.Sample(); s != nil {
 		return s.Node.RepoBytes
@@ -158,7 +158,7 @@ func (in *introspection) repoBytes() int64 {
 	return -1
 }
 
-// runtime is what does not change.
+// runtime returns the constant properties of the node.
 func (in *introspection) runtime() (*pb.Runtime, error) {
 	return &pb.Runtime{
 		Implementation: "go-libp2p", Version: moduleVersion("github.com/libp2p/go-libp2p"), Platform: runtime.GOOS,
@@ -168,7 +168,7 @@ func (in *introspection) runtime() (*pb.Runtime, error) {
 	}, nil
 }
 
-// moduleVersion is that of a module that is linked in, without the v.
+// moduleVersion returns the version of a linked module, without the v.
 func moduleVersion(path string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -182,7 +182,7 @@ func moduleVersion(path string) string {
 	return ""
 }
 
-// IntrospectAddresses are the URLs of the live page, one for each listener.
+// IntrospectAddresses returns the URLs of the live page, one for each listener.
 func (m *Monitor) IntrospectAddresses() []string {
 	if m.introspect == nil {
 		return nil
@@ -210,10 +210,10 @@ func (m *Monitor) IntrospectAddresses() []string {
 	return out
 }
 
-// maxTopShown is how many entries each list of the running interval has.
+// maxTopShown is how many entries each list of the current interval has.
 const maxTopShown = 50
 
-// sampledAgents are those of the last sample.
+// sampledAgents returns the agents of the last sample.
 func (in *introspection) sampledAgents() ([]*pb.AgentCount, error) {
 	s := in.feed.Sample()
 	if s == nil {
@@ -226,8 +226,8 @@ func (in *introspection) sampledAgents() ([]*pb.AgentCount, error) {
 	return out, nil
 }
 
-// content is the last complete interval's figures. Before there is one, the
-// lists are of the running one.
+// content returns the figures of the last complete interval. Before there is one, the lists are
+// those of the current one.
 func (in *introspection) content() (*pb.Content, error) {
 	out := in.feed.Content()
 	if out == nil {

@@ -8,7 +8,7 @@ import (
 // maxStoreError bounds the text of InfluxDB's last error, in bytes.
 const maxStoreError = 512
 
-// pipeline is the state of the monitor itself.
+// pipeline returns the state of the monitor itself.
 func (in *introspection) pipeline() (*pb.Pipeline, error) {
 	s := in.m.pipeline()
 	out := &pb.Pipeline{

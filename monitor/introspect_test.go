@@ -40,7 +40,7 @@ func TestIntrospectConfig(t *testing.T) {
 	f(`{"IntrospectConfig": {"Off": true}}`)
 	f(`{"IntrospectConfig": {"ListenAddresses": ["127.0.0.1:0"], "AllowedOrigins": ["http://localhost:3000"], "MaxConnections": 5}}`)
 	f(`{"IntrospectConfig": {"AllowedOrigins": ["null", "https://*"], "MaxConnections": -1, "AllowInsecure": true}}`,
-		"IntrospectConfig: AllowedOrigins: \"null\"", "https://*", "MaxConnections: -1", "ListenAddresses: there are none")
+		"IntrospectConfig: AllowedOrigins: \"null\"", "https://*", "MaxConnections: -1", "ListenAddresses: empty")
 	f(`{"IntrospectConfig": {"ListenAddresses": ["0.0.0.0:1"]}}`, "IntrospectConfig: ", "0.0.0.0:1")
 	f(`{"IntrospectConfig": {"Listen": []}}`, "unknown key", "AllowedOrigins")
 

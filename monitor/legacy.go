@@ -13,10 +13,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 )
 
-// translate turns the keys that the metrics exporter had in its first versions
-// and in its last ones into ours, where we have the thing, and drops them where
-// not. The warnings say what was done with each, and what replaces it. What is
-// no object, or has no such key, is returned as it is.
+// translate converts the keys of the metrics exporter's first and last versions to ours, and
+// drops those without an equivalent. The warnings report what was done with each, and what
+// replaces it. A value that is not an object, or has no such key, is returned unchanged.
 func translate(path string, section any) (out any, warnings []string) {
 	given, ok := section.(map[string]any)
 	if !ok {
@@ -26,15 +25,14 @@ func translate(path string, section any) (out any, warnings []string) {
 	warn := func(key, format string, args ...any) {
 		warnings = append(warnings, path+"."+key+": "+fmt.Sprintf(format, args...))
 	}
-	// rename moves the value of an old key to its successor, which goes first if
-	// both are there.
+	// rename moves the value of an old key to its successor, which wins if both exist.
 	rename := func(obj map[string]any, path, old, successor string, value func(any) any) {
 		for _, key := range keysLike(obj, old) {
 			if len(keysLike(obj, successor)) == 0 {
 				obj[successor] = value(obj[key])
-				warn(path+old, "is called %s now, and taken as that", path+successor)
+				warn(path+old, "is now called %s, and used as that", path+successor)
 			} else {
-				warn(path+old, "is ignored, because %s is there too", path+successor)
+				warn(path+old, "is ignored, because %s is set too", path+successor)
 			}
 			delete(obj, key)
 		}
@@ -54,7 +52,7 @@ func translate(path string, section any) (out any, warnings []string) {
 		if all[key] != "" && all[key] != nil {
 			warn("AMQPServerAddress", "nothing is sent to an AMQP broker; clients subscribe to the event stream (TCPServerConfig), and InfluxDB keeps the history (InfluxDB.URL)")
 		} else {
-			warn("AMQPServerAddress", "is not known any more, and can be taken out")
+			warn("AMQPServerAddress", "is no longer supported, and can be removed")
 		}
 		delete(all, key)
 	}
@@ -62,19 +60,19 @@ func translate(path string, section any) (out any, warnings []string) {
 		if all[key] == true {
 			warn("EnableBitswapDiscoveryProbe", "the probe is off; HTTPServerConfig.EnableBroadcast, with a token in HTTPServerConfig.TokenFiles, replaces it")
 		} else {
-			warn("EnableBitswapDiscoveryProbe", "is called HTTPServerConfig.EnableBroadcast now")
+			warn("EnableBitswapDiscoveryProbe", "is now called HTTPServerConfig.EnableBroadcast")
 		}
 		delete(all, key)
 	}
 	if len(warnings) == 0 {
 		return section, nil
 	}
-	// The section is an old exporter's, which listened wherever it was asked to.
+	// The section is an old exporter's, which listened at any configured address.
 	for _, part := range []string{"TCPServerConfig", "HTTPServerConfig"} {
 		for _, key := range keysLike(all, part) {
 			if server, ok := all[key].(map[string]any); ok && !protected(server) {
 				keepLocal(server, func(from, to string) {
-					warn(part+".ListenAddresses", "%s is beyond the loopback interface, where nothing listens without TLS and a token: %s is taken; "+
+					warn(part+".ListenAddresses", "%s is not a loopback address, and nothing listens beyond loopback without TLS and a token: using %s; "+
 						"set TLSCertFile, TLSKeyFile and TokenFiles there, or AllowInsecure", from, to)
 				})
 			}
@@ -83,8 +81,8 @@ func translate(path string, section any) (out any, warnings []string) {
 	return all, warnings
 }
 
-// protected says whether a server's section has anything about who may use it:
-// then it is not an old exporter's.
+// protected reports whether a server's section has settings for access control: then it is not
+// an old exporter's.
 func protected(server map[string]any) bool {
 	for _, key := range []string{"TLSCertFile", "TLSKeyFile", "TokenFiles", "AllowInsecure"} {
 		if len(keysLike(server, key)) > 0 {
@@ -94,8 +92,7 @@ func protected(server map[string]any) bool {
 	return false
 }
 
-// keepLocal puts the same port of the loopback interface in the place of each
-// address beyond it.
+// keepLocal replaces each address beyond loopback by the same port on loopback.
 func keepLocal(server map[string]any, moved func(from, to string)) {
 	for _, key := range keysLike(server, "ListenAddresses") {
 		list, _ := server[key].([]any)
@@ -111,7 +108,7 @@ func keepLocal(server map[string]any, moved func(from, to string)) {
 	}
 }
 
-// keysLike are the keys of an object that encoding/json takes for a name.
+// keysLike returns the keys of an object that encoding/json matches to a name.
 func keysLike(obj map[string]any, name string) (out []string) {
 	for key := range obj {
 		if strings.EqualFold(key, name) {
@@ -122,16 +119,16 @@ func keysLike(obj map[string]any, name string) (out []string) {
 	return out
 }
 
-// Warnings say what of kubo's section works, but not as it may be meant: keys
-// of the old exporter that are something else now, values that are not used,
-// secrets that others can read. Each begins with its key.
+// Warnings returns what in kubo's section works, but perhaps not as intended: keys of the old
+// exporter with a new meaning, values that are not used, secrets that others can read. Each
+// begins with its key.
 func (l Layers) Warnings() []string {
 	translated, out := translate(l.path(), l.Section)
 	section, _ := translated.(map[string]any)
 	for _, name := range []string{"PopulatePrometheusInterval", "AgentVersionCutOff"} {
 		for _, key := range keysLike(section, name) {
 			if n, ok := section[key].(float64); ok && n <= 0 {
-				out = append(out, fmt.Sprintf("%s.%s: %v is not positive, the default is used", l.path(), name, n))
+				out = append(out, fmt.Sprintf("%s.%s: %v is not positive, using the default", l.path(), name, n))
 			}
 		}
 	}
@@ -142,7 +139,7 @@ func (l Layers) Warnings() []string {
 	return out
 }
 
-// exposed says which secrets stand in kubo's configuration itself.
+// exposed returns the secrets that are in kubo's configuration itself.
 func exposed(section string, c *influx.Config) (out []string) {
 	add := func(key, instead string) {
 		out = append(out, fmt.Sprintf("%s.%s: a secret in kubo's configuration, which `ipfs config show` and the RPC API print; "+

@@ -46,7 +46,7 @@ func TestOtherExportersSections(t *testing.T) {
 		"HTTPServerConfig.EnableBroadcast, with a token in HTTPServerConfig.TokenFiles, replaces it",
 		"HTTPServerConfig.ListenAddresses: 0.0.0.0:8432 is beyond the loopback interface")
 	f(`{"AMQPServerAddress": "", "EnableBitswapDiscoveryProbe": false}`,
-		func(c *Config) { require.Nil(t, c.HTTPServerConfig) }, "can be taken out", "HTTPServerConfig.EnableBroadcast now")
+		func(c *Config) { require.Nil(t, c.HTTPServerConfig) }, "can be removed", "now called HTTPServerConfig.EnableBroadcast")
 
 	// The first one.
 	f(`{"QueryPeerListIntervalSeconds": 30, "TCPServerConfig": {"ListenAddress": "localhost:4321"}}`,

@@ -7,8 +7,8 @@ import (
 	logging "github.com/ipfs/go-log/v2"
 )
 
-// LogName is the name of our logger among those of go-log, which are kubo's and
-// libp2p's: `ipfs log level ipfsmon debug`.
+// LogName is the name of our logger in go-log, which kubo and libp2p use: `ipfs log level
+// ipfsmon debug`.
 const LogName = "ipfsmon"
 
 // Logger returns our part of the program's log.
@@ -16,8 +16,8 @@ func Logger() *slog.Logger {
 	return slog.New(errorText{logging.SlogHandler()}).With("logger", LogName)
 }
 
-// errorText writes errors as what they say: go-log writes them as the JSON
-// of their fields, of which most errors have none to show.
+// errorText formats errors as their text: go-log formats them as the JSON of their exported
+// fields, which most errors lack.
 type errorText struct{ slog.Handler }
 
 func (h errorText) Handle(ctx context.Context, r slog.Record) error {

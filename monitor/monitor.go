@@ -1,13 +1,11 @@
-// Package monitor is what runs beside a node: it takes what capture sees from
-// the bus to every sink, and is the same in each program that has a node: kubo
-// with the plugin, the proxy, or another.
+// Package monitor runs the monitor of a node: it connects the capture, the bus and every sink.
+// It is the same in each program that has a node: kubo with the plugin, the proxy, or another.
 //
-// In: a configuration, a bus with its capture, and the parts of a node that
-// the program has (Watched). Out: a running monitor. Promised: a wrong
-// configuration is named as a whole, with the place that each value came from,
-// before anything runs; a failed Start leaves nothing running; Close stores
-// everything that was accepted, within CloseTimeout. Nothing of kubo's is
-// imported here or below.
+// In: a configuration, a bus with its capture, and the parts of a node that the program has
+// (Watched). Out: a running monitor. Promised: all errors of a configuration are reported
+// together, with the source of each value, before anything runs; a failed Start leaves nothing
+// running; Close stores everything that was accepted, within CloseTimeout. Neither this package
+// nor its imports import kubo.
 package monitor
 
 import (
@@ -37,11 +35,11 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// CloseTimeout is the longest that Close takes. Each sink has a shorter time
-// of its own for what it still holds; this is the end of all patience.
+// CloseTimeout bounds Close. Each sink has its own, shorter timeout for the events that it
+// still holds.
 const CloseTimeout = 8 * time.Second
 
-// DataFolder is where a repository's monitor keeps its data by default.
+// DataFolder returns the default folder for the data of a repository's monitor.
 func DataFolder(repo string) string { return filepath.Join(repo, "ipfsmon") }
 
 // Monitor is a running monitor.
@@ -58,34 +56,33 @@ type Monitor struct {
 	derive     *derive.Deriver
 	endDerive  func()
 	endPublish func() // nil if nobody else publishes
-	endRunning func() // nil if there is no file that says that it runs
+	endRunning func() // nil without a file that announces it
 	log        *slog.Logger
 	filters    map[string]*privacy.Filter // by sink; immutable once set
 	origin     *geo.Lookup                // nil when off
 	introspect *introspection             // nil when off
-	store      *past                      // nil without an InfluxDB that can be asked
+	store      *past                      // nil without an InfluxDB that can be queried
 
-	broadcaster *broadcast.Broadcaster // nil where nothing may be sent
+	broadcaster *broadcast.Broadcaster // nil if nothing may be sent
 
 	clock     *clockWatch
 	readiness readiness
-	up        atomic.Bool // all of the above is made
+	up        atomic.Bool // all of the above is initialised
 	cancel    context.CancelFunc
 	sinks     errgroup.Group
 
-	done     chan struct{} // closed when the monitor begins to close
+	done     chan struct{} // closed when Close starts
 	closing  sync.Once
 	closeErr error
 }
 
-// Start runs a monitor; Close ends it. The configuration is one that
-// Layers.Effective returned. c publishes on b, and has not started. The error
-// names what could not be opened; nothing is left running then, but b is the
-// caller's to close.
+// Start starts a monitor; Close ends it. The configuration must come from Layers.Effective. c
+// publishes on b, and has not started. The error names what could not be opened; then nothing
+// is left running, and the caller must close b.
 func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Logger) (_ *Monitor, err error) {
-	// All listeners are opened before anything runs, so that what fails leaves
-	// nothing behind; then the sinks start, then the capture of connections. What
-	// the tracer saw before that waits on the bus.
+	// All listeners are opened before anything runs, so that a failure leaves nothing behind;
+	// then the sinks start, then the capture of connections. Events that the tracer published
+	// earlier wait on the bus.
 	w.Node = w.Node.OfHost()
 	m := &Monitor{Config: cfg, watched: w, bus: b, capture: c, log: log, done: make(chan struct{}), clock: newClockWatch()}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -126,7 +123,7 @@ func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 		}
 	}
 	if s := cfg.InfluxDB; s != nil && s.URL == "" && len(s.Also) > 0 {
-		return nil, fmt.Errorf("%s.InfluxDB.URL: missing beside Also; only ipfsmon run has a store of its own that it can stand for", Section)
+		return nil, fmt.Errorf("%s.InfluxDB.URL: missing beside Also; want a URL: only ipfsmon run has its own store to default to", Section)
 	} else if s != nil && s.URL != "" {
 		ic := *s
 		ic.Log = log
@@ -152,7 +149,7 @@ func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 			return nil, err
 		}
 	}
-	if w.Host != nil { // a daemon that is offline has none
+	if w.Host != nil { // an offline daemon has none
 		err = c.Start(w.Host, capture.Sampling{
 			Interval:    time.Duration(cfg.PopulatePrometheusInterval) * time.Second,
 			AgentCutOff: cfg.AgentVersionCutOff,
@@ -200,23 +197,21 @@ func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	}
 	if w.Repo != "" {
 		if m.endRunning, err = m.sayRunning(w.Repo); err != nil {
-			log.Warn("other commands do not find this monitor without its address", "err", err)
+			log.Warn("other commands cannot find this monitor without its address", "err", err)
 		}
 	}
 	return m, nil
 }
 
-// summariesPerSample says how many samples a summary of derived figures covers:
-// a minute at the default interval.
+// summariesPerSample is how many samples a summary of derived figures covers: a minute at the
+// default interval.
 const summariesPerSample = 6
 
-// deriveDrain is how long the end of a monitor waits for what was captured
-// before to be counted in the derived figures.
+// deriveDrain is how long Close waits until captured events are counted in the derived figures.
 const deriveDrain = time.Second
 
-// startDerive starts what derives figures from the events and puts them back
-// on the bus. It is a sink whose results other sinks wait for, so that it ends
-// before the bus does: m.endDerive.
+// startDerive starts the sink that derives figures from the events and publishes them on the
+// bus. Other sinks wait for its results, so it ends before the bus does: m.endDerive.
 func (m *Monitor) startDerive(ctx context.Context) {
 	m.derive = derive.New(derive.Config{
 		Interval:       time.Duration(m.Config.PopulatePrometheusInterval) * time.Second * summariesPerSample,
@@ -236,13 +231,13 @@ func (m *Monitor) startDerive(ctx context.Context) {
 	m.endDerive = func() {
 		soon, cancel := context.WithTimeout(context.Background(), deriveDrain)
 		defer cancel()
-		_ = r.Drained(soon) // what comes too late is not in the last figures
+		_ = r.Drained(soon) // late events are not in the last figures
 		r.Close()
 		<-ended
 	}
 }
 
-// abandon closes what a failed start has opened.
+// abandon closes everything that a failed start has opened.
 func (m *Monitor) abandon() {
 	m.cancel()
 	m.capture.Close()
@@ -250,13 +245,13 @@ func (m *Monitor) abandon() {
 		_ = m.introspect.close() // nobody has used it
 	}
 	if m.influx != nil {
-		_ = m.influx.Close() // it did not run
+		_ = m.influx.Close() // it was not running
 	}
 	if m.origin != nil {
 		_ = m.origin.Close() // never fails
 	}
 	if m.stream != nil {
-		_ = m.stream.Close() // nothing ran on it
+		_ = m.stream.Close() // nothing was running on it
 	}
 	if m.http != nil {
 		_ = m.http.Close()
@@ -266,15 +261,15 @@ func (m *Monitor) abandon() {
 	}
 }
 
-// Close ends the capture, lets each sink deliver what it holds, and ends the
-// listeners. The error reports what could not be delivered. It may be called
-// again and from several goroutines; each call waits for the end.
+// Close ends the capture, waits until each sink has delivered what it holds, and closes the
+// listeners. The error reports what could not be delivered. It may be called more than once and
+// from several goroutines; each call waits for the end.
 func (m *Monitor) Close() error {
 	m.closing.Do(func() { m.closeErr = m.close() })
 	return m.closeErr
 }
 
-// Done is closed when the monitor begins to close.
+// Done is closed when Close starts.
 func (m *Monitor) Done() <-chan struct{} { return m.done }
 
 func (m *Monitor) close() error {
@@ -310,7 +305,7 @@ func (m *Monitor) close() error {
 	return errors.Join(errs...)
 }
 
-// StreamAddresses are where the event stream listens; never nil.
+// StreamAddresses returns the addresses of the event stream; never nil.
 func (m *Monitor) StreamAddresses() []string {
 	out := []string{}
 	if m.stream != nil {
@@ -321,7 +316,7 @@ func (m *Monitor) StreamAddresses() []string {
 	return out
 }
 
-// HTTPAddresses are where the HTTP API listens.
+// HTTPAddresses returns the addresses of the HTTP API.
 func (m *Monitor) HTTPAddresses() []string {
 	var out []string
 	if m.http != nil {
@@ -332,8 +327,8 @@ func (m *Monitor) HTTPAddresses() []string {
 	return out
 }
 
-// Announce writes where everything listens, in the words of the old exporter,
-// which some programs read.
+// Announce prints all listening addresses, in the format of the old exporter, which some
+// programs parse.
 func (m *Monitor) Announce(w io.Writer) {
 	for _, a := range m.StreamAddresses() {
 		fmt.Fprintln(w, "Metric Export TCP server listening on", a)
@@ -346,17 +341,17 @@ func (m *Monitor) Announce(w io.Writer) {
 	}
 }
 
-// Silent reports whether nothing that the monitor sees leaves it, but for the
-// metrics in the default Prometheus registry.
+// Silent reports whether no data leaves the monitor except the metrics in the default
+// Prometheus registry.
 func (m *Monitor) Silent() bool {
 	return m.stream == nil && m.http == nil && m.influx == nil && len(m.IntrospectAddresses()) == 0
 }
 
-// Drift is that of Watched: why wants that the node sends are not captured.
+// Drift returns why wants that the node sends are not captured, as in Watched.
 func (m *Monitor) Drift() error { return m.watched.Drift }
 
-// Closing is what became of all points, for the last words of a command. It is
-// true after Close.
+// Closing returns the outcome of all points, as text for the end of a command. It is final
+// after Close.
 func (m *Monitor) Closing() string {
 	if m.influx == nil {
 		return "Nothing is stored: no InfluxDB is configured."
@@ -364,17 +359,17 @@ func (m *Monitor) Closing() string {
 	return m.influx.Stats().Closing()
 }
 
-// Status is how the monitor stands, for a status line.
+// Status is the state of the monitor for a status line.
 type Status struct {
 	Peers    int    // connected now
 	Messages uint64 // Bitswap messages of both directions since the start
-	Stored   uint64 // points that InfluxDB has taken
-	Queued   uint64 // points that wait for it
-	Dropped  uint64 // events and points lost on the way, at every place together
-	Err      string // what is wrong with InfluxDB now, "" if it is well
+	Stored   uint64 // points stored in InfluxDB
+	Queued   uint64 // points waiting for it
+	Dropped  uint64 // events and points lost, sum of all places
+	Err      string // InfluxDB's current error; "": none
 }
 
-// Status reads the counters.
+// Status returns the current state.
 func (m *Monitor) Status() Status {
 	s := Status{
 		Messages: m.capture.Traffic(event.Libp2p, event.Received).Messages + m.capture.Traffic(event.Libp2p, event.Sent).Messages,

@@ -14,15 +14,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
-// maxPeerAddrs is the most addresses of one peer, of each sort.
+// maxPeerAddrs is the maximum of addresses of one peer, of each kind.
 const maxPeerAddrs = 64
 
-// agentNotKnown stands for the agent of a peer that has not sent it.
+// agentNotKnown is the agent of a peer that has not sent one.
 const agentNotKnown = event.Text("N/A")
 
-// peerMetadata returns the number of open connections, and what the host knows of
-// the peers in its peerstore, or of those that are connected, but for itself.
-// Each peer is read when it is its turn.
+// peerMetadata returns the number of open connections, and the host's metadata of all peers in
+// its peerstore, or only of connected ones, without itself. Each peer is read during the
+// iteration.
 func peerMetadata(h host.Host, onlyConnected bool) (int, iter.Seq[httpapi.PeerMetadata]) {
 	var ids []peer.ID
 	if onlyConnected {
@@ -46,10 +46,10 @@ func metadataOf(h host.Host, p peer.ID) httpapi.PeerMetadata {
 		Multiaddresses: peertext.Addrs(h.Peerstore().Addrs(p), maxPeerAddrs),
 		AgentVersion:   agentOf(h, p),
 	}
-	protocols, _ := h.Peerstore().GetProtocols(p) // none known is none
+	protocols, _ := h.Peerstore().GetProtocols(p) // none if unknown
 	m.Protocols = peertext.Protocols(protocols)
 	if m.Connectedness == int(network.Limited) {
-		m.Connectedness = int(network.Connected) // the old exporter knows four values
+		m.Connectedness = int(network.Connected) // the old exporter has four values
 	}
 	if l := h.Peerstore().LatencyEWMA(p); l > 0 {
 		ns := l.Nanoseconds()

@@ -10,7 +10,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/privacy"
 )
 
-// openPrivacy makes the filters of the sinks, which share one key.
+// openPrivacy creates the filters of the sinks, which share one key.
 func (m *Monitor) openPrivacy() (err error) {
 	var key *privacy.Key
 	if m.Config.pseudonyms() {
@@ -29,7 +29,7 @@ func (m *Monitor) openPrivacy() (err error) {
 	return err
 }
 
-// subscribe adds the reader of a sink, which sees what its filter lets pass.
+// subscribe adds the reader of a sink, which reads through the sink's filter.
 func (m *Monitor) subscribe(sink string) *bus.Reader {
 	r := m.bus.Subscribe(sink)
 	if f := m.filters[sink]; f != nil {
@@ -38,22 +38,22 @@ func (m *Monitor) subscribe(sink string) *bus.Reader {
 	return r
 }
 
-// openOrigin has the capture ask for countries and gateways, if there is a
-// file to ask. The capture has not started yet.
+// openOrigin sets the capture's lookup of countries and gateways, if a file is configured. The
+// capture has not started yet.
 func (m *Monitor) openOrigin(c *capture.Capture) (err error) {
 	if m.Config.GeoIPDatabase == "" && m.Config.GatewayList == "" {
 		return nil
 	}
 	m.origin, err = geo.Open(geo.Config{GeoIPDatabase: m.Config.GeoIPDatabase, GatewayList: m.Config.GatewayList, Logger: m.log})
 	if err != nil {
-		return fmt.Errorf("read where peers are from: %w", err)
+		return fmt.Errorf("open the lookup of peers' origins: %w", err)
 	}
 	c.SetOrigin(m.origin)
 	return nil
 }
 
-// followOrigin looks up all peers again when the list of gateways changed,
-// until the monitor closes.
+// followOrigin looks up all peers again when the list of gateways changes, until the monitor
+// closes.
 func (m *Monitor) followOrigin(c *capture.Capture) {
 	for {
 		select {

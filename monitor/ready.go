@@ -13,51 +13,51 @@ import (
 )
 
 const (
-	// readyAfter is how long points may not get through until the monitor is not
-	// ready any more. docs/operations.md states it.
+	// readyAfter is how long points may fail to get through before the monitor is no longer
+	// ready. docs/operations.md states it.
 	readyAfter = 30 * time.Second
-	// readyEvery is how often that is looked at.
+	// readyEvery is how often that is checked.
 	readyEvery = time.Second
-	// fullFrom is how full a spool is that drops points because of its bound: the
-	// oldest segment goes whole, an eighth at most.
+	// fullFrom is the fill level from which a spool drops points because of its limit: it drops
+	// the whole oldest segment, at most an eighth.
 	fullFrom = 0.8
-	// maxWhy is the longest reason of one part, in bytes.
+	// maxWhy bounds the reason of one part, in bytes.
 	maxWhy = 500
 )
 
-// readiness finds out from the monitor's counters whether points get through.
+// readiness determines from the monitor's counters whether points get through.
 type readiness struct {
 	mu    sync.Mutex
 	ways  map[string]*way
-	fails []string // why the monitor is not ready, as of the last look
-	ended []string // the parts that have ended with an error, and why
+	fails []string // why the monitor is not ready, as of the last check
+	ended []string // the parts that have failed, and why
 }
 
-// way is the way of the points to one destination, or of the events to a sink.
+// way is the state of the points to one destination, or of the events to a sink.
 type way struct {
-	stored, lost uint64    // as of the last look
-	open         bool      // the last points that something became of were stored
-	good         time.Time // when points got through, or there was nothing to do
-	losing       time.Time // when losses began; they are over when none came for readyAfter
+	stored, lost uint64    // as of the last check
+	open         bool      // the most recently settled points were stored
+	good         time.Time // when points last got through, or none were waiting
+	losing       time.Time // when losses began; they are over when none occurred for readyAfter
 	lastLoss     time.Time
-	full         bool // it drops points because of a bound
+	full         bool // it drops points because of a limit
 }
 
-// end says that a part of the monitor has ended with an error.
+// end records that a part of the monitor has failed.
 func (r *readiness) end(name string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ended = append(r.ended, fmt.Sprintf("%s has ended: %s", name, event.Clean(err.Error(), maxWhy)))
+	r.ended = append(r.ended, fmt.Sprintf("%s has failed: %s", name, event.Clean(err.Error(), maxWhy)))
 }
 
-// healthy says which part has ended and will not work again before a restart.
+// healthy returns which part has failed and will not recover without a restart.
 func (r *readiness) healthy() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return joined(r.ended)
 }
 
-// ready says why the monitor does not do its work.
+// ready returns why the monitor is not ready.
 func (r *readiness) ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,7 +71,7 @@ func joined(all []string) error {
 	return errors.New(strings.Join(all, "; "))
 }
 
-// look reads the counters, as they are now.
+// look reads the current counters.
 func (r *readiness) look(p *pipeline.Pipeline, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +80,7 @@ func (r *readiness) look(p *pipeline.Pipeline, now time.Time) {
 		fails = append(fails, string(event.Clean(fmt.Sprintf(format, args...), maxWhy)))
 	}
 	if s := p.Store; s != nil && !s.Up && s.DownSeconds >= readyAfter.Seconds() {
-		say("the embedded InfluxDB has taken no writes for %v: %s", seconds(s.DownSeconds), s.LastError)
+		say("the embedded InfluxDB has accepted no writes for %v: %s", seconds(s.DownSeconds), s.LastError)
 	}
 	if p.Influx != nil {
 		for i := range p.Influx.Destinations {
@@ -127,7 +127,7 @@ func (r *readiness) way(name string, now time.Time) *way {
 	return w
 }
 
-// take compares the counters with those of the last look.
+// take compares the counters with those of the previous check.
 func (w *way) take(stored, lost uint64, nothingWaits bool, now time.Time) {
 	through, losses := stored > w.stored, lost > w.lost
 	w.stored, w.lost = stored, lost
@@ -144,7 +144,7 @@ func (w *way) take(stored, lost uint64, nothingWaits bool, now time.Time) {
 	w.lastLoss = now
 }
 
-// losses is how long points have been lost again and again.
+// losses returns how long points have been lost repeatedly.
 func (w *way) losses(now time.Time) time.Duration {
 	if w.lastLoss.IsZero() || now.Sub(w.lastLoss) >= readyAfter {
 		return 0
@@ -152,7 +152,7 @@ func (w *way) losses(now time.Time) time.Duration {
 	return now.Sub(w.losing)
 }
 
-// watchReady looks at the counters until done is closed.
+// watchReady checks the counters until done is closed.
 func (m *Monitor) watchReady(done <-chan struct{}) {
 	t := time.NewTicker(readyEvery)
 	defer t.Stop()
@@ -167,7 +167,7 @@ func (m *Monitor) watchReady(done <-chan struct{}) {
 	}
 }
 
-// ready says why the monitor does not do its work; nil: it does.
+// ready returns why the monitor is not ready; nil: it is.
 func (m *Monitor) ready() error {
 	select {
 	case <-m.done:

@@ -10,23 +10,22 @@ import (
 	"path/filepath"
 )
 
-// runningFile is where a running monitor says where it is to be found; its lock
-// says that it runs.
+// runningFile holds the addresses of a running monitor; its lock shows that it is running.
 const runningFile = "monitor.json"
 
-// Running is how other programs of this machine find a running monitor.
+// Running has the addresses at which programs on this machine find a running monitor.
 type Running struct {
 	PID        int      `json:"pid"`
 	Monitor    string   `json:"monitor"`            // its name
 	DataFolder string   `json:"data_folder"`        // absolute
-	InfluxDB   string   `json:"influxdb,omitempty"` // URL that points go to, without a password; "": none
+	InfluxDB   string   `json:"influxdb,omitempty"` // URL that points are written to, without a password; "": none
 	Stream     []string `json:"stream,omitempty"`   // host:port or unix:/path
 	HTTP       []string `json:"http,omitempty"`
 	Pages      []string `json:"pages,omitempty"` // URLs of the introspection page
 }
 
-// FindRunning reads what the monitor of a repository says of itself. The error
-// is os.ErrNotExist when none runs.
+// FindRunning returns the addresses of a repository's monitor. The error is os.ErrNotExist if
+// none is running.
 func FindRunning(repo string) (*Running, error) {
 	path := filepath.Join(DataFolder(repo), runningFile)
 	f, err := os.Open(path)
@@ -37,7 +36,7 @@ func FindRunning(repo string) (*Running, error) {
 	if held, err := heldByOther(f); err != nil {
 		return nil, fmt.Errorf("find the monitor of %s: %w", repo, err)
 	} else if !held {
-		return nil, fmt.Errorf("find the monitor of %s: it does not run: %w", repo, os.ErrNotExist)
+		return nil, fmt.Errorf("find the monitor of %s: it is not running: %w", repo, os.ErrNotExist)
 	}
 	r := new(Running)
 	if err := json.NewDecoder(io.LimitReader(f, 1<<20)).Decode(r); err != nil {
@@ -46,7 +45,7 @@ func FindRunning(repo string) (*Running, error) {
 	return r, nil
 }
 
-// sayRunning writes the file of a repository; end takes it away.
+// sayRunning writes the file of a repository; end removes it.
 func (m *Monitor) sayRunning(repo string) (end func(), err error) {
 	r := Running{PID: os.Getpid(), Monitor: m.Config.MonitorName, Pages: m.IntrospectAddresses()}
 	if r.DataFolder, err = filepath.Abs(m.Config.DataFolder); err != nil {
@@ -86,12 +85,12 @@ func (m *Monitor) sayRunning(repo string) (end func(), err error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return func() {
-		_ = f.Truncate(0) // the lock's end says it too
+		_ = f.Truncate(0) // the released lock shows it too
 		_ = f.Close()
 	}, nil
 }
 
-// reachable writes listeners' addresses as a program of this machine dials them.
+// reachable returns listeners' addresses in the form that programs on this machine dial.
 func reachable(addrs []net.Addr) (out []string) {
 	for _, a := range addrs {
 		text := a.String()

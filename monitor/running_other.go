@@ -4,8 +4,8 @@ package monitor
 
 import "os"
 
-// There is no advisory lock here: a file with something in it says that a
-// monitor runs, even where it was killed.
+// There is no advisory lock here: a non-empty file counts as a running monitor, even if that
+// was killed.
 func hold(*os.File) error { return nil }
 
 func heldByOther(f *os.File) (bool, error) {

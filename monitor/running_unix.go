@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// hold takes a file's lock, which ends with the process, however it ends. Who
-// asks whether it is held has it for a moment.
+// hold takes a file's lock, which ends with the process, however it ends. A check whether it is
+// held takes it briefly.
 func hold(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX) }
 
 func heldByOther(f *os.File) (bool, error) {

@@ -15,7 +15,7 @@ import (
 
 //go:generate go test . -run TestSettingsAreCurrent -update
 
-// Setting is one key of the configuration, for people and programs.
+// Setting describes one key of the configuration.
 type Setting struct {
 	Key     string `json:"key"`
 	Type    string `json:"type"`
@@ -25,7 +25,7 @@ type Setting struct {
 	Doc     string `json:"doc"`
 }
 
-// flagOf names the flags of "ipfsmon run" that set a key.
+// flagOf maps keys to the flags of "ipfsmon run" that set them.
 var flagOf = map[string]string{
 	"DataFolder":                       "--data",
 	"HTTPServerConfig.ListenAddresses": "--http",
@@ -36,8 +36,8 @@ var flagOf = map[string]string{
 	"TCPServerConfig.ListenAddresses":  "--stream",
 }
 
-// Settings lists every setting there is, by the source of Config: its fields,
-// their types and what is written above them.
+// Settings lists every setting, from the source of Config: its fields, their types and their
+// comments.
 func Settings() []Setting {
 	var out []Setting
 	for _, f := range settings.Fields(reflect.TypeFor[Config](), envPrefix) {
@@ -50,8 +50,8 @@ func Settings() []Setting {
 
 type settingDoc struct{ Default, Doc string }
 
-// named says of each error, which begins with a key, where its value came from:
-// with the flag or the variable in the key's place, or with the section's path.
+// named adds to each error, which begins with a key, the source of its value: the flag or the
+// variable in place of the key, or the section's path.
 func named(path string, errs []error, values, sources map[string]string) error {
 	env := map[string]string{}
 	for _, s := range Settings() {
@@ -77,8 +77,8 @@ func named(path string, errs []error, values, sources map[string]string) error {
 	return errors.Join(out...)
 }
 
-// keyOf finds the key that an error is about: the one that it begins with, or
-// the one under it that it names or whose value it quotes.
+// keyOf returns the key that an error is about: the one that it begins with, or a key below it
+// that it names or whose value it quotes.
 func keyOf(text string, values map[string]string) string {
 	head, tail, _ := strings.Cut(text, ": ")
 	best := ""
@@ -101,7 +101,7 @@ func keyOf(text string, values map[string]string) string {
 	return best
 }
 
-// rest is an error's text without the key.
+// rest returns an error's text without the key.
 func rest(text, key string) string {
 	_, text, _ = strings.Cut(text, ": ")
 	last := key[strings.LastIndexByte(key, '.')+1:]
@@ -111,13 +111,11 @@ func rest(text, key string) string {
 	return text
 }
 
-// kubernetes are the variables that Kubernetes makes of a service that has our
-// name.
+// kubernetes matches the variables that Kubernetes sets for a service with our name.
 var kubernetes = regexp.MustCompile(`^IPFSMON_([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)`)
 
-// UnknownVariables returns a line for each variable of the environment that
-// begins with IPFSMON_ and that nothing reads: more are the names that are read
-// beside those of Settings.
+// UnknownVariables returns a line for each environment variable that begins with IPFSMON_ and
+// that nothing reads; more are the names that are read in addition to those of Settings.
 func UnknownVariables(more []string) []string {
 	known := slices.Clone(more)
 	for _, s := range Settings() {
@@ -129,7 +127,7 @@ func UnknownVariables(more []string) []string {
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(e, "=")
 		if strings.HasPrefix(name, envPrefix+"_") && !slices.Contains(known, name) && !kubernetes.MatchString(name) {
-			out = append(out, "unknown variable "+name+suggest.DidYouMean(name, known, "")+"; `ipfsmon config --all` lists those there are")
+			out = append(out, "unknown variable "+name+suggest.DidYouMean(name, known, "")+"; `ipfsmon config --all` lists the known ones")
 		}
 	}
 	slices.Sort(out)

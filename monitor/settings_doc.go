@@ -4,7 +4,7 @@ package monitor
 
 // settingDocs are the comments above the settings' fields.
 var settingDocs = map[string]settingDoc{
-	"PopulatePrometheusInterval":           {Default: "10", Doc: "PopulatePrometheusInterval is the seconds between two samples of the node's totals. 0 or negative means the default, with a warning. Default: 10."},
+	"PopulatePrometheusInterval":           {Default: "10", Doc: "PopulatePrometheusInterval is the interval between two samples of the node's totals, in seconds. 0 or negative means the default, with a warning. Default: 10."},
 	"AgentVersionCutOff":                   {Default: "20", Doc: "AgentVersionCutOff is how many agent versions are counted separately; the rest is \"others\". 0 or negative means the default, with a warning. Default: 20."},
 	"TCPServerConfig.ListenAddresses":      {Default: "none", Doc: "ListenAddresses are \"host:port\" or \"unix:/path\". Port 0 means any port that is free. Version 3 of the protocol has no place for a token: it is not served where clients must send one."},
 	"TCPServerConfig.TLSCertFile":          {Default: "none", Doc: "TLSCertFile and TLSKeyFile are PEM files for the addresses beyond the loopback interface: the certificate with its chain, and its key, which others must not be able to read. Both or none. They are read again when they change."},
@@ -23,9 +23,9 @@ var settingDocs = map[string]settingDoc{
 	"HTTPServerConfig.EnableBroadcast":     {Default: "false", Doc: "EnableBroadcast makes the API send wants and cancels to the node's peers, for requests with a token."},
 	"HTTPServerConfig.AllowedHosts":        {Default: "none", Doc: "AllowedHosts are the host names, without port, that the Host header may have beside localhost and IP addresses. The check stops DNS rebinding: a web page can make its own host name resolve to this machine, but it cannot do that with an address."},
 	"IntrospectConfig.Off":                 {Default: "false", Doc: "Off turns introspection off."},
-	"IntrospectConfig.ListenAddresses":     {Default: "none", Doc: "ListenAddresses are more addresses for both, \"host:port\" or \"unix:/path\", beside those of HTTPServerConfig. Default: none."},
-	"IntrospectConfig.AllowedOrigins":      {Default: "none", Doc: "AllowedOrigins are the origins of pages from elsewhere that may open the WebSocket, as in https://visualizer.example.org. Default: none."},
-	"IntrospectConfig.AllowedHosts":        {Default: "none", Doc: "AllowedHosts is about ListenAddresses, as that of HTTPServerConfig; so are TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure."},
+	"IntrospectConfig.ListenAddresses":     {Default: "none", Doc: "ListenAddresses are further addresses for both, \"host:port\" or \"unix:/path\", besides those of HTTPServerConfig. Default: none."},
+	"IntrospectConfig.AllowedOrigins":      {Default: "none", Doc: "AllowedOrigins are the origins of other sites' pages that may open the WebSocket, as in https://visualizer.example.org. Default: none."},
+	"IntrospectConfig.AllowedHosts":        {Default: "none", Doc: "AllowedHosts applies to ListenAddresses, like that of HTTPServerConfig; so do TLSCertFile, TLSKeyFile, TokenFiles and AllowInsecure."},
 	"IntrospectConfig.TLSCertFile":         {Default: "none", Doc: "TLSCertFile and TLSKeyFile are PEM files for the addresses beyond the loopback interface: the certificate with its chain, and its key, which others must not be able to read. Both or none. They are read again when they change."},
 	"IntrospectConfig.TLSKeyFile":          {Default: "none", Doc: "TLSCertFile and TLSKeyFile are PEM files for the addresses beyond the loopback interface: the certificate with its chain, and its key, which others must not be able to read. Both or none. They are read again when they change."},
 	"IntrospectConfig.TokenFiles":          {Default: "none", Doc: "TokenFiles have one valid token on each line. All tokens of all files are valid, so that a token can be replaced without a moment in which none is valid. Clients beyond the loopback interface must send one. The files are read again when they change."},
@@ -81,11 +81,11 @@ var settingDocs = map[string]settingDoc{
 	"InfluxDB.Also.N.SpoolMaxAge":          {Default: "the same as there", Doc: "As InfluxDB.SpoolMaxAge, for this destination. Default: the same as there."},
 	"DataFolder":                           {Default: "the folder ipfsmon in the node's repository", Doc: "DataFolder is where \"ipfsmon run\" keeps its embedded InfluxDB. Default: the folder ipfsmon in the node's repository."},
 	"StoreListenAddress":                   {Default: "127.0.0.1:8086", Doc: "StoreListenAddress is where the embedded InfluxDB of \"ipfsmon run\" listens, host:port on loopback. Default: 127.0.0.1:8086."},
-	"StoreMaxBytes":                        {Default: "0, no bound but HistoryRetention", Doc: "StoreMaxBytes bounds the data of the embedded InfluxDB on disk, in bytes, 64 MiB or more: beyond it the oldest goes. Default: 0, no bound but HistoryRetention."},
+	"StoreMaxBytes":                        {Default: "0, no limit but HistoryRetention", Doc: "StoreMaxBytes bounds the data of the embedded InfluxDB on disk, in bytes, 64 MiB or more: beyond it the oldest is deleted. Default: 0, no limit but HistoryRetention."},
 	"StoreMemoryLimit":                     {Default: "0, no limit", Doc: "StoreMemoryLimit is how much memory the embedded InfluxDB's process tries to stay under, in bytes, 64 MiB or more. Default: 0, no limit."},
-	"Privacy":                              {Default: "raw", Doc: "Privacy is how much the sinks get to see of peers and CIDs: raw, pseudonym or aggregate (docs/privacy.md). Default: raw."},
-	"InfluxDBPrivacy":                      {Default: "what Privacy says", Doc: "InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: what Privacy says."},
-	"StreamPrivacy":                        {Default: "what Privacy says", Doc: "InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: what Privacy says."},
-	"GeoIPDatabase":                        {Default: "none, and events have no country", Doc: "GeoIPDatabase is the path of a MaxMind DB file with countries, of MaxMind, DB-IP, IPinfo or iplocate. Default: none, and events have no country."},
+	"Privacy":                              {Default: "raw", Doc: "Privacy is how much the sinks see of peers and CIDs: raw, pseudonym or aggregate (docs/privacy.md). Default: raw."},
+	"InfluxDBPrivacy":                      {Default: "the same as Privacy", Doc: "InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: the same as Privacy."},
+	"StreamPrivacy":                        {Default: "the same as Privacy", Doc: "InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: the same as Privacy."},
+	"GeoIPDatabase":                        {Default: "none, and events have no country", Doc: "GeoIPDatabase is the path of a MaxMind DB file with countries, from MaxMind, DB-IP, IPinfo or iplocate. Default: none, and events have no country."},
 	"GatewayList":                          {Default: "none", Doc: "GatewayList is the path of a file with the peer IDs of gateways, one on each line, # before comments; read again when it changes. Default: none."},
 }
