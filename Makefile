@@ -18,7 +18,7 @@ TEST = IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -count=1
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$$)
 
 .NOTPARALLEL:
-.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin clean check-dashboards check-stack check-page bench-page kubo
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ bench-proxy: ## what the proxy costs against a direct connection; fails when a g
 bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
 	$(GO) test -run '^$$' -bench 'Capture|Hostile|Sample' -benchtime 1x ./capture
 	$(TEST) -tags soak -run '^$$' -bench EndToEnd -benchtime 1x -timeout 30m ./test/soak
+
+bench-peers: build ## what a monitor costs a node with 1,000, 3,000 and 5,000 real peers; fails when a gate is missed; IPFSMON_BENCH_PEERS=1000
+	$(TEST) -tags soak -run '^$$' -bench Peers -benchtime 1x -timeout 60m ./test/soak
 
 bench-probe: ## what watching a lookup costs; fails above 5 %
 	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x

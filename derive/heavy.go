@@ -6,7 +6,6 @@ type counter[K any] struct {
 	hash       uint64
 	count, err uint64
 	other      uint64 // a second count of the key, since it has this counter
-	pos        int    // in heap
 }
 
 // certain returns the lower bound of the key's count.
@@ -20,15 +19,25 @@ func (c *counter[K]) certain() uint64 { return c.count - c.err }
 // replaced, all counts are exact. Keys are told apart by a 64-bit hash.
 type heavy[K any] struct {
 	slots []counter[K]
-	heap  []int32 // indexes of slots, the one with the lowest count first
+	heap  []ranked // the one with the lowest count first
+	pos   []int32  // by slot: its place in heap
 	index map[uint64]int32
 	total uint64
+}
+
+// ranked is a slot in the heap. It has a copy of the count, so that keeping the
+// order touches the heap alone, which stays in the processor's cache, and not the
+// counters, which do not.
+type ranked struct {
+	count uint64
+	slot  int32
 }
 
 func newHeavy[K any](counters int) *heavy[K] {
 	return &heavy[K]{
 		slots: make([]counter[K], 0, counters),
-		heap:  make([]int32, 0, counters),
+		heap:  make([]ranked, 0, counters),
+		pos:   make([]int32, counters),
 		index: make(map[uint64]int32, counters),
 	}
 }
@@ -43,23 +52,23 @@ func (h *heavy[K]) addN(hash uint64, key K, n uint64) *counter[K] {
 	if i, ok := h.index[hash]; ok {
 		c := &h.slots[i]
 		c.count += n
-		h.down(c.pos)
+		h.down(int(h.pos[i]), ranked{c.count, i})
 		return c
 	}
 	if len(h.slots) < cap(h.slots) {
 		i := int32(len(h.slots))
-		h.slots = append(h.slots, counter[K]{key: key, hash: hash, count: n, pos: len(h.heap)})
-		h.heap = append(h.heap, i)
+		h.slots = append(h.slots, counter[K]{key: key, hash: hash, count: n})
+		h.heap = append(h.heap, ranked{})
 		h.index[hash] = i
-		h.up(len(h.heap) - 1)
+		h.up(len(h.heap)-1, ranked{n, i})
 		return &h.slots[i]
 	}
-	i := h.heap[0]
+	i := h.heap[0].slot
 	c := &h.slots[i]
 	delete(h.index, c.hash)
 	h.index[hash] = i
 	*c = counter[K]{key: key, hash: hash, count: c.count + n, err: c.count}
-	h.down(0)
+	h.down(0, ranked{c.count, i})
 	return c
 }
 
@@ -76,7 +85,7 @@ func (h *heavy[K]) least() uint64 {
 	if len(h.slots) < cap(h.slots) {
 		return 0
 	}
-	return h.slots[h.heap[0]].count
+	return h.heap[0].count
 }
 
 // reset forgets all keys and keeps the memory.
@@ -86,39 +95,40 @@ func (h *heavy[K]) reset() {
 	h.slots, h.heap, h.total = h.slots[:0], h.heap[:0], 0
 }
 
-func (h *heavy[K]) less(a, b int) bool {
-	return h.slots[h.heap[a]].count < h.slots[h.heap[b]].count
+// put sets a place of the heap.
+func (h *heavy[K]) put(at int, r ranked) {
+	h.heap[at] = r
+	h.pos[r.slot] = int32(at)
 }
 
-func (h *heavy[K]) swap(a, b int) {
-	h.heap[a], h.heap[b] = h.heap[b], h.heap[a]
-	h.slots[h.heap[a]].pos, h.slots[h.heap[b]].pos = a, b
-}
-
-func (h *heavy[K]) up(i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !h.less(i, parent) {
-			return
+// up puts r at a free place of the heap or, in its stead, above it.
+func (h *heavy[K]) up(at int, r ranked) {
+	for at > 0 {
+		parent := (at - 1) / 2
+		if h.heap[parent].count <= r.count {
+			break
 		}
-		h.swap(i, parent)
-		i = parent
+		h.put(at, h.heap[parent])
+		at = parent
 	}
+	h.put(at, r)
 }
 
-func (h *heavy[K]) down(i int) {
+// down puts r at a free place of the heap or, in its stead, below it.
+func (h *heavy[K]) down(at int, r ranked) {
 	for {
-		child := 2*i + 1
+		child := 2*at + 1
 		if child >= len(h.heap) {
-			return
+			break
 		}
-		if child+1 < len(h.heap) && h.less(child+1, child) {
+		if child+1 < len(h.heap) && h.heap[child+1].count < h.heap[child].count {
 			child++
 		}
-		if !h.less(child, i) {
-			return
+		if r.count <= h.heap[child].count {
+			break
 		}
-		h.swap(i, child)
-		i = child
+		h.put(at, h.heap[child])
+		at = child
 	}
+	h.put(at, r)
 }

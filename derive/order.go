@@ -1,7 +1,8 @@
 package derive
 
 import (
-	"container/heap"
+	"cmp"
+	"slices"
 
 	"github.com/ipfsmon/ipfsmon/event"
 )
@@ -19,11 +20,12 @@ type order struct {
 	hold   int64 // ns an event waits for earlier ones, by event times
 	latest int64 // event time
 	weight int
-	held   byTime
+	held   []*event.Event // by time and, at the same time, by Seq; events come nearly in order
+	begin  int            // of held: before it is free
 	spare  []*event.Event // copies to be reused, at most maxHeldEvents
 }
 
-func (o *order) len() int { return len(o.held) }
+func (o *order) len() int { return len(o.held) - o.begin }
 
 // push adds a copy of the event: the bus will reuse the event.
 func (o *order) push(shared *event.Event) {
@@ -37,23 +39,34 @@ func (o *order) push(shared *event.Event) {
 	shared.CloneInto(e)
 	o.latest = max(o.latest, e.Time)
 	o.weight += e.Weight()
-	heap.Push(&o.held, e)
+	if o.begin > 0 && len(o.held) == cap(o.held) {
+		n := copy(o.held, o.held[o.begin:])
+		clear(o.held[n:])
+		o.held, o.begin = o.held[:n], 0
+	}
+	at := len(o.held)
+	for at > o.begin && byTime(e, o.held[at-1]) < 0 {
+		at--
+	}
+	o.held = slices.Insert(o.held, at, e)
 }
 
 // pop returns the earliest event if it has waited for an earlier one long enough
 // or if all is set, else nil. With all set, an empty order forgets the latest
 // time: the clock may have been set.
 func (o *order) pop(all bool) *event.Event {
-	if len(o.held) == 0 {
+	if o.len() == 0 {
 		if all {
 			o.latest = 0
 		}
 		return nil
 	}
-	if !all && o.held[0].Time > o.latest-o.hold && len(o.held) <= maxHeldEvents && o.weight <= maxHeldBytes {
+	e := o.held[o.begin]
+	if !all && e.Time > o.latest-o.hold && o.len() <= maxHeldEvents && o.weight <= maxHeldBytes {
 		return nil
 	}
-	e := heap.Pop(&o.held).(*event.Event)
+	o.held[o.begin] = nil
+	o.begin++
 	o.weight -= e.Weight()
 	return e
 }
@@ -65,22 +78,7 @@ func (o *order) done(e *event.Event) {
 	}
 }
 
-// byTime is a heap, ordered by time and, at the same time, by Seq.
-type byTime []*event.Event
-
-func (h byTime) Len() int { return len(h) }
-func (h byTime) Less(i, j int) bool {
-	if h[i].Time != h[j].Time {
-		return h[i].Time < h[j].Time
-	}
-	return h[i].Seq < h[j].Seq
-}
-func (h byTime) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *byTime) Push(x any)   { *h = append(*h, x.(*event.Event)) }
-func (h *byTime) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return e
+// byTime compares two events by time and, at the same time, by Seq.
+func byTime(a, b *event.Event) int {
+	return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Seq, b.Seq))
 }
