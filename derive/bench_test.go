@@ -34,6 +34,7 @@ func BenchmarkWants(b *testing.B) {
 			for b.Loop() {
 				e := events[i%len(events)]
 				e.Time = start + int64(i)*int64(50*time.Microsecond)
+				d.see(e)
 				d.hold(e)
 				d.count(false)
 				i++
@@ -54,6 +55,7 @@ func TestWantsDoNotAllocate(t *testing.T) {
 	// The maps of the counters clean up behind themselves now and then, so the
 	// bound is not 0.
 	n := testing.AllocsPerRun(3000, func() {
+		d.see(events[i%len(events)])
 		d.hold(events[i%len(events)])
 		d.count(false)
 		i++

@@ -56,6 +56,11 @@ type Config struct {
 	HistoryLatency  bool          // publish an event for each answer
 	MaxLatencies    int           // most such events in one second; the rest is only counted
 	Logger          *slog.Logger  // nil: slog.Default()
+
+	// Pipeline returns the monitor's own counters. Run calls it for each sample,
+	// whose event it publishes after the sample's. Nil: there are no such events,
+	// and no notes of losses.
+	Pipeline func() event.Pipeline
 }
 
 func (c Config) withDefaults() Config {
@@ -91,6 +96,7 @@ type Deriver struct {
 	guard   guard.Guard
 	running atomic.Bool
 	seed    maphash.Seed
+	rhythm  rhythm // of Run's goroutine
 
 	mu      sync.Mutex // guards all below; never held while publishing
 	order   order
@@ -113,7 +119,7 @@ type Deriver struct {
 // the event.
 func New(cfg Config, publish func(*event.Event) bool) *Deriver {
 	cfg = cfg.withDefaults()
-	return &Deriver{
+	d := &Deriver{
 		cfg:     cfg,
 		publish: publish,
 		guard:   guard.Guard{Log: cfg.Logger},
@@ -124,6 +130,8 @@ func New(cfg Config, publish func(*event.Event) bool) *Deriver {
 		peers:   peers{of: map[peer.ID]*known{}, limit: cfg.MaxAgents},
 		now:     newInterval(cfg, time.Now()),
 	}
+	d.rhythm.origins = newOrigins(d.now.started)
+	return d
 }
 
 // Stats holds a Deriver's counters since its start.
@@ -154,15 +162,16 @@ func (d *Deriver) Stats() Stats {
 	return s
 }
 
-// Run derives until the reader or ctx ends; then it publishes a last summary, of
-// the running interval, and returns nil. Close the reader before the bus if the
-// bus is to accept that summary.
+// Run derives until the reader or ctx ends; then it publishes the last origins and
+// a last summary, of the running interval, and returns nil. Close the reader before
+// the bus if the bus is to accept them.
 func (d *Deriver) Run(ctx context.Context, r *bus.Reader) error {
 	if !d.running.CompareAndSwap(false, true) {
 		return errors.New("derive: Run was called a second time; want one call")
 	}
 	d.mu.Lock()
 	d.now.started = time.Now()
+	d.rhythm.origins.since = d.now.started
 	next := d.now.started.Add(d.cfg.Interval)
 	d.mu.Unlock()
 	var (
@@ -182,6 +191,13 @@ func (d *Deriver) Run(ctx context.Context, r *bus.Reader) error {
 		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
 			ended = err
 		}
+		d.rhythm.origins.missed += missed
+		for _, e := range buf[:n] {
+			d.see(e)
+		}
+		if ended != nil {
+			d.rhythm.sumOrigins(now.UnixNano(), now)
+		}
 		d.mu.Lock()
 		d.stats.Missed += missed
 		d.now.missed += missed
@@ -196,7 +212,7 @@ func (d *Deriver) Run(ctx context.Context, r *bus.Reader) error {
 			d.summarize(now)
 			next = now.Add(d.cfg.Interval)
 		}
-		out := d.out
+		out := append(d.rhythm.take(), d.out...)
 		d.out = nil
 		d.mu.Unlock()
 		d.send(out)

@@ -168,13 +168,19 @@ func TestMissedIsTold(t *testing.T) {
 			b.Publish(message(event.Received, 1, 0))
 		}
 		var last *event.Summary
-		d := New(Config{}, func(e *event.Event) bool { last = e.Summary; return false })
+		var origins *event.Origins
+		d := New(Config{}, func(e *event.Event) bool {
+			if last = e.Summary; e.Origins != nil {
+				origins = e.Origins
+			}
+			return false
+		})
 		b.Close()
 		if err := d.Run(t.Context(), reader); err != nil {
 			t.Error(err)
 		}
-		if s := d.Stats(); last == nil || last.Missed != 90 || s.Missed != 90 || s.Events != 10 || s.Refused != 1 {
-			t.Errorf("%+v %+v", last, s)
+		if s := d.Stats(); last == nil || last.Missed != 90 || s.Missed != 90 || s.Events != 10 || s.Refused != 2 || origins.Missed != 90 || origins.Sums[0].Messages != 10 {
+			t.Errorf("%+v %+v %+v", last, origins, s)
 		}
 		if err := d.Run(t.Context(), reader); err == nil {
 			t.Error("Run may be called twice")
@@ -220,7 +226,7 @@ func TestAPanicCostsOneEvent(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if s := d.Stats(); s.Panics != 6 || s.Wants != 5 || s.Refused != 1 {
+		if s := d.Stats(); s.Panics != 7 || s.Wants != 5 || s.Refused != 2 {
 			t.Errorf("%+v", s)
 		}
 		lines.Once(t, "derive: count an event", "derive.(*Deriver).event(")

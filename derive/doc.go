@@ -2,9 +2,10 @@
 // bounded memory, and publishes them as events.
 //
 // In: a bus.Reader. Out: an event of KindSummary for every interval, and, with
-// HistoryLatency, one of KindLatency for every answer to a want; Stats and Top
-// on request. Events of KindLatency, KindSummary and KindSample are not
-// counted, so that nothing is derived from what was derived.
+// HistoryLatency, one of KindLatency for every answer to a want; at each sample of
+// the node one of KindOrigins, and, with Pipeline, one of KindPipeline; one of
+// KindNote when wants come in a storm, when something was lost, and when the clock
+// was set; Stats and Top on request. Nothing is derived from what was derived.
 //
 // Promised: memory does not grow with what peers send. Every table has its
 // size from Config and is keyed by hashes under a secret of this process, so
@@ -46,6 +47,11 @@
 //     what the node lacks; too little if all its wants that looked like broadcasts
 //     came while an earlier one could still be answered, or if it broadcasts
 //     WANT_BLOCK, as Bitswap before 1.2 did.
+//   - Origins: exact.
+//   - Notes: a storm begins with a sample of more than 100 wants a second that is
+//     more than five times the usual rate, an average over at least ten minutes and
+//     about an hour. It ends below twice the usual rate, or below 50 a second. A
+//     loss is noted at once, further losses every five minutes.
 //
 // All of them lack what the reader missed on the bus, which Missed reports.
 //

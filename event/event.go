@@ -59,6 +59,9 @@ const (
 	KindProxy                      // periodic totals of a proxy: Proxy
 	KindClockStep                  // the wall clock was set: ClockStep
 	KindSendError                  // a message that could not be sent: SendError
+	KindNote                       // something that a person should know: Note
+	KindOrigins                    // sums by where peers are: Origins
+	KindPipeline                   // the monitor's own counters: Pipeline
 )
 
 // String returns the kind's name in logs, filters and the stream.
@@ -82,6 +85,12 @@ func (k Kind) String() string {
 		return "clock_step"
 	case KindSendError:
 		return "send_error"
+	case KindNote:
+		return "note"
+	case KindOrigins:
+		return "origins"
+	case KindPipeline:
+		return "pipeline"
 	case KindProbe:
 		return "probe"
 	}
@@ -255,6 +264,9 @@ type Event struct {
 	Probe     *Probe     // KindProbe
 	ClockStep *ClockStep // KindClockStep
 	SendError *SendError // KindSendError
+	Note      *Note      // KindNote
+	Origins   *Origins   // KindOrigins
+	Pipeline  *Pipeline  // KindPipeline
 }
 
 // Clone returns a copy that may be kept. It has copies of Wants, Presences and
@@ -281,7 +293,7 @@ func (e *Event) At() time.Time { return time.Unix(0, e.Time).UTC() }
 // eventBytes and entryBytes are about what an event and an entry take in
 // memory, with a CID of ordinary length.
 const (
-	eventBytes = 360
+	eventBytes = 384
 	entryBytes = 80
 )
 
@@ -304,6 +316,9 @@ func (e *Event) Weight() int {
 	}
 	if p := e.Proxy; p != nil {
 		w += entryBytes * (8 + 6*len(p.Downstreams))
+	}
+	if o := e.Origins; o != nil {
+		w += entryBytes * len(o.Sums)
 	}
 	return w
 }

@@ -38,6 +38,7 @@ func TestWeight(t *testing.T) {
 		Line:     [Directions]Line{{CIDs: make([]CIDBytes, 64)}, {Peers: make([]PeerBytes, 128), Agents: make([]FamilyBytes, 256)}},
 		Coverage: Coverage{Families: make([]FamilyCoverage, 512)}}}, 16+1023)
 	f("proxy", Event{Proxy: &Proxy{Downstreams: make([]ProxyDownstream, 3)}}, 8+18)
+	f("origins", Event{Origins: &Origins{Sums: make([]Origin, 5)}}, 5)
 }
 
 func TestWords(t *testing.T) {

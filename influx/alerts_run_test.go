@@ -118,7 +118,7 @@ var alertStretches = map[string][2][]func(age int, m *minuteOf){
 func AlertsAreTrue(t *testing.T, rules []AlertRule) {
 	t.Helper()
 	end := time.Now().UTC().Truncate(time.Hour).Add(-2*time.Hour + 17*time.Minute + 23*time.Second)
-	c := filledStore(t, false, func(write func(string, seen)) {
+	c := filledStore(t, false, func(write writer) {
 		for uid, kinds := range alertStretches {
 			for kind, stretches := range kinds {
 				for i, stretch := range stretches {

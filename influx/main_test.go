@@ -9,7 +9,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
-	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 func TestMain(m *testing.M) {
@@ -31,9 +30,6 @@ func publishOver(t *testing.T, cfg Config, events []*event.Event, over, settle t
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.SetPipeline(func() pipeline.Pipeline {
-		return pipeline.Pipeline{Influx: &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: s.Stats().Accepted}}}
-	})
 	err = influxtest.RunOver(t, s.Run, events, over, settle, func() bool {
 		st := s.Stats()
 		return st.Events == uint64(len(events)) && st.Queued == 0

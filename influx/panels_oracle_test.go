@@ -1074,7 +1074,7 @@ var edgeOracles = map[string]func(o *oracle) any{
 }
 
 // makeEdges makes the events of a scheduler of the DHT probe and of a proxy.
-func makeEdges(now time.Time, write func(node string, e seen)) *oracle {
+func makeEdges(now time.Time, write writer) *oracle {
 	o := &oracle{now: now, begin: now.Add(-time.Hour)}
 	r := rand.New(rand.NewPCG(3, 7))
 	emit := func(node string, e event.Event) {

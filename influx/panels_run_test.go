@@ -336,7 +336,7 @@ func (s oneSeries) table() []row {
 func PanelsAreTrue(t *testing.T, panels []Panel) {
 	t.Helper()
 	var nodes, edges *oracle
-	c := filledStore(t, true, func(write func(string, seen)) {
+	c := filledStore(t, true, func(write writer) {
 		now := time.Now().UTC().Truncate(time.Hour).Add(-2*time.Hour + 17*time.Minute + 23*time.Second) // at any hour the same steps
 		nodes = makeOracle(now, write)
 		edges = makeEdges(now, write)

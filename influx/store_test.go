@@ -45,7 +45,6 @@ func TestStoreAnswers(t *testing.T) {
 	}
 	want := map[string]int{}
 	enc := lineproto.NewEncoder("test", true)
-	enc.SetPipeline(influxtest.Pipeline)
 	for _, p := range influxtest.Decode(t, influxtest.Encode(enc, events...)) {
 		want[p.Name]++
 	}

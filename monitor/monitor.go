@@ -135,7 +135,6 @@ func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 		if m.influx, err = influx.New(ic, cfg.MonitorName); err != nil {
 			return nil, fmt.Errorf("unable to write to InfluxDB: %w", err)
 		}
-		m.influx.SetPipeline(m.pipeline)
 	}
 	if err = m.openPrivacy(); err != nil {
 		return nil, err
@@ -191,6 +190,11 @@ func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	m.sinks.Go(func() error { m.watchClock(b, m.done); return nil })
 	m.up.Store(true)
 	m.sinks.Go(func() error { m.watchReady(m.done); return nil })
+	started := "The monitor started"
+	if w.Kubo != "" {
+		started += "; kubo " + w.Kubo
+	}
+	b.Publish(event.NewNote(time.Now().UnixNano(), event.NoteStart, 0, started))
 	b.Live()
 	if w.Publish != nil {
 		m.endPublish = w.Publish(b.Publish)
@@ -217,6 +221,7 @@ func (m *Monitor) startDerive(ctx context.Context) {
 		Interval:       time.Duration(m.Config.PopulatePrometheusInterval) * time.Second * summariesPerSample,
 		HistoryLatency: true,
 		Logger:         m.log,
+		Pipeline:       func() event.Pipeline { p := m.pipeline(); return p.Totals() },
 	}, m.bus.Publish)
 	r := m.bus.Subscribe("derive")
 	ended := make(chan struct{})
@@ -284,6 +289,7 @@ func (m *Monitor) close() error {
 		m.endPublish()
 	}
 	m.endDerive()
+	m.bus.Publish(event.NewNote(time.Now().UnixNano(), event.NoteStop, 0, "The monitor stopped"))
 	m.bus.Close()
 	var errs []error
 	if m.origin != nil {

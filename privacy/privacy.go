@@ -107,6 +107,12 @@ func aggregate(e *event.Event) *event.Event {
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Sample: e.Sample}
 	case e.Kind == event.KindClockStep:
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, ClockStep: e.ClockStep}
+	case e.Kind == event.KindNote: // nothing of a peer in it
+		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Note: e.Note}
+	case e.Kind == event.KindOrigins: // sums by country
+		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Origins: e.Origins}
+	case e.Kind == event.KindPipeline: // the monitor's own counters
+		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Pipeline: e.Pipeline}
 	case e.Kind == event.KindSummary && e.Summary != nil:
 		s := *e.Summary
 		s.TopCIDs, s.TopCIDsByPeers, s.TopPeers = nil, nil, nil
@@ -166,6 +172,12 @@ func (n *names) event(e *event.Event) *event.Event {
 		out.Summary = n.summary(e.Summary)
 	case event.KindClockStep:
 		out.ClockStep = e.ClockStep
+	case event.KindNote:
+		out.Note = e.Note // nothing of a peer in it
+	case event.KindOrigins:
+		out.Origins = e.Origins // sums by country
+	case event.KindPipeline:
+		out.Pipeline = e.Pipeline // the monitor's own counters
 	case event.KindSendError:
 		out.SendError = e.SendError // a class and counts
 	case event.KindProxy:

@@ -215,7 +215,8 @@ func TestNothingRawComesOut(t *testing.T) {
 				out := flt.Apply(e)
 				require.Equal(t, before, fmt.Sprintf("%#v", everyText(t, e)), "the event was changed")
 				require.Zero(t, flt.Panics())
-				sums := slices.Contains([]event.Kind{event.KindSample, event.KindSummary, event.KindClockStep, event.KindProxy}, kind)
+				sums := slices.Contains([]event.Kind{event.KindSample, event.KindSummary, event.KindClockStep, event.KindProxy,
+					event.KindNote, event.KindOrigins, event.KindPipeline}, kind)
 				require.Equal(t, mode == Pseudonym || sums, out != nil)
 				if out == nil {
 					return
@@ -252,7 +253,8 @@ func TestPseudonymKeepsTheRest(t *testing.T) {
 		e, _ := full(t, kind)
 		out := f.Apply(e)
 		part := map[event.Kind]string{event.KindMessage: "Wants Presences Blocks", event.KindConnection: "Conn", event.KindIdentify: "Identify",
-			event.KindSample: "Sample", event.KindLatency: "Latency", event.KindSummary: "Summary", event.KindClockStep: "ClockStep", event.KindProxy: "Proxy", event.KindSendError: "SendError"}[kind]
+			event.KindSample: "Sample", event.KindLatency: "Latency", event.KindSummary: "Summary", event.KindClockStep: "ClockStep", event.KindProxy: "Proxy", event.KindSendError: "SendError",
+			event.KindNote: "Note", event.KindOrigins: "Origins", event.KindPipeline: "Pipeline"}[kind]
 		require.NotEmpty(t, part, kind)
 		for _, name := range append(strings.Fields(part), "Peer", "Addrs", "Country", "Gateway", "Dir", "Full", "Transport", "Took", "PendingBytes", "WireSize", "Truncated", "OversizeCID", "Side", "Downstream") {
 			same(t, name, reflect.ValueOf(e).Elem().FieldByName(name), reflect.ValueOf(out).Elem().FieldByName(name))

@@ -17,7 +17,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/lineproto"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
-	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
@@ -45,9 +44,7 @@ type Sink struct {
 // encoder turns events into lines: an Encoder. Only the sink's goroutine uses it, except for
 // TagFull, which any goroutine may call.
 type encoder interface {
-	Prepare(*event.Event)
 	Append([schema.Kinds][]byte, *event.Event) ([schema.Kinds][]byte, [schema.Kinds]int)
-	SetPipeline(func() pipeline.Pipeline)
 	TagFull(measurement, tag, value string)
 }
 
@@ -103,10 +100,6 @@ func (s *Sink) Close() error {
 	return nil
 }
 
-// SetPipeline sets the function that reads the monitor's own counters, for the
-// measurement pipeline. It is called before Run.
-func (s *Sink) SetPipeline(read func() pipeline.Pipeline) { s.enc.SetPipeline(read) }
-
 // Run reads events until the bus is closed or ctx is done, then spends at most five seconds to
 // store what it holds. The error reports how many points remained; they are counted as dropped.
 // Run may be called once.
@@ -156,8 +149,6 @@ func (s *Sink) read(ctx context.Context, r *bus.Reader) {
 	for {
 		n, missed, err := r.Next(ctx, buf)
 		if err != nil {
-			now := time.Now()
-			s.take(now, &event.Event{Time: now.UnixNano(), Kind: lineproto.KindEnd})
 			return
 		}
 		if missed > 0 {
@@ -176,7 +167,6 @@ func (s *Sink) read(ctx context.Context, r *bus.Reader) {
 // take encodes one event. A panic loses that event.
 func (s *Sink) take(now time.Time, ev *event.Event) {
 	defer s.guard.Recover("influx: encode an event")
-	s.enc.Prepare(ev)
 	s.batcher.add(now, s.enc, ev)
 }
 

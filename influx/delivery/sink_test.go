@@ -10,7 +10,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
-	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // publish gives events to a sink through a bus, waits until they are settled,
@@ -28,9 +27,6 @@ func publishOver(t *testing.T, cfg client.Config, events []*event.Event, over, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.SetPipeline(func() pipeline.Pipeline {
-		return pipeline.Pipeline{Influx: &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: s.Stats().Accepted}}}
-	})
 	err = influxtest.RunOver(t, s.Run, events, over, settle, func() bool {
 		st := s.Stats()
 		return st.Events == uint64(len(events)) && st.Queued == 0

@@ -10,7 +10,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
-	"github.com/ipfsmon/ipfsmon/influx/lineproto"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
@@ -106,10 +105,6 @@ func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
 		n, missed, err := r.Next(waiting, buf)
 		cancel()
 		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
-			bufs = s.takeUnacked(bufs, &event.Event{Time: time.Now().UnixNano(), Kind: lineproto.KindEnd})
-			if len(bufs[schema.Totals]) > 0 {
-				s.unacked.out.write(ctx, schema.Totals, bufs[schema.Totals])
-			}
 			s.unacked.out.flush()
 			return
 		}
@@ -145,7 +140,6 @@ func (s *Sink) takeUnacked(bufs [schema.Kinds][]byte, ev *event.Event) (out [sch
 			s.guard.Caught(p, "influx: encode an event")
 		}
 	}()
-	s.enc.Prepare(ev)
 	grown, points := s.enc.Append(bufs, ev)
 	for _, n := range points {
 		s.taken.Add(uint64(n))

@@ -238,9 +238,4 @@ func TestPlainCannotBeAsked(t *testing.T) {
 	}
 }
 
-// testEncoder writes all points, those of the monitor's own counters too.
-func testEncoder() *lineproto.Encoder {
-	e := lineproto.NewEncoder("node, one", true)
-	e.SetPipeline(influxtest.Pipeline)
-	return e
-}
+func testEncoder() *lineproto.Encoder { return lineproto.NewEncoder("node, one", true) }

@@ -86,22 +86,30 @@ func Events() []*event.Event {
 		{Time: Time, Kind: event.KindProxy, Proxy: &event.Proxy{Interval: 10 * time.Second, UpstreamPeers: 3, Merged: 4, Downstreams: []event.ProxyDownstream{
 			{Name: "a, b", Peer: Peer(7), Connected: true, Outstanding: 2}}}},
 		{Time: Time, Kind: event.KindClockStep, ClockStep: &event.ClockStep{By: -time.Hour}},
+		{Time: Time, Kind: event.KindNote, Note: &event.Note{Kind: event.NoteStorm, Value: 5000, Text: `Storm of "wants"`}},
+		{Time: Time, Kind: event.KindOrigins, Origins: &event.Origins{Interval: 10 * time.Second, Missed: 1, Sums: []event.Origin{
+			{Dir: event.Sent, Messages: 1, Wants: 2, Blocks: 3, BlockBytes: 4, Connections: 5},
+			{Country: "DE", Gateway: true, Messages: math.MaxUint64},
+			{Country: "??", Connections: 6}, {Country: "other", Messages: 7}}}},
+		{Time: Time, Kind: event.KindPipeline, Pipeline: Pipeline()},
 		{Time: Time, Kind: event.KindProbe, Peer: Peer(6), Probe: &event.Probe{Fleet: "default", Region: "eu", Target: "DHT", CID: CID(2), Duration: time.Second}},
 	}
 }
 
 // Pipeline returns the monitor's own counters, all different.
-func Pipeline() pipeline.Pipeline {
-	return pipeline.Pipeline{
+func Pipeline() *event.Pipeline {
+	p := pipeline.Pipeline{
 		Capture: pipeline.Capture{Limited: 1, SendErrors: 2, Panics: 3},
 		Bus:     pipeline.Bus{Published: 4, Held: 5, HeldBytes: 6, Readers: []pipeline.Reader{{Missed: 7}, {Missed: 8}}},
 		Stream:  &pipeline.Stream{Subscribers: 9, DroppedEvents: 10, Panics: 11},
 		Influx:  &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: 12, Stored: 13, Dropped: 14, Rejected: 15, Queued: 16, QueueBytes: 17, LagSeconds: 1.5, SpoolBytes: 19, SpoolFull: 0.02}},
 		HTTP:    &pipeline.HTTP{Panics: 18},
 	}
+	out := p.Totals()
+	return &out
 }
 
-// HostileEvents returns six events of peer i whose texts no other peer uses.
+// HostileEvents returns eight events of peer i whose texts no other peer uses.
 func HostileEvents(i int, at int64) []*event.Event {
 	name := event.Text(fmt.Sprint("hostile, =/", i))
 	p, c := Peer(i), CID(i)
@@ -122,6 +130,8 @@ func HostileEvents(i int, at int64) []*event.Event {
 			Line:     [event.Directions]event.Line{{CIDs: []event.CIDBytes{{CID: c}}, Peers: []event.PeerBytes{{Peer: p, Agent: name}}, Agents: []event.FamilyBytes{{Family: string(name)}}}},
 			Coverage: event.Coverage{Families: []event.FamilyCoverage{{Family: string(name)}}},
 			Codecs:   []event.Share{{Name: string(name)}}, Versions: []event.Share{{Name: string(name)}}, Hashes: []event.Share{{Name: string(name)}}}},
+		{Time: at, Kind: event.KindNote, Note: &event.Note{Kind: event.NoteKind(i), Text: name}},
+		{Time: at, Kind: event.KindOrigins, Origins: &event.Origins{Sums: []event.Origin{{Country: country, Dir: event.Direction(i), Gateway: i%3 == 0, Messages: 1}, {Country: string(name), Connections: 1}}}},
 	}
 }
 

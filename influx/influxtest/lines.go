@@ -12,7 +12,6 @@ import (
 
 // Encoder returns an Encoder for tests.
 type Encoder interface {
-	Prepare(*event.Event)
 	Append([schema.Kinds][]byte, *event.Event) ([schema.Kinds][]byte, [schema.Kinds]int)
 }
 
@@ -20,7 +19,6 @@ type Encoder interface {
 func Encode(e Encoder, events ...*event.Event) string {
 	var bufs [schema.Kinds][]byte
 	for _, ev := range events {
-		e.Prepare(ev)
 		bufs, _ = e.Append(bufs, ev)
 	}
 	return string(bufs[schema.History]) + string(bufs[schema.Totals])

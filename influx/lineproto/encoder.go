@@ -14,20 +14,17 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
-	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // Encoder makes lines of InfluxDB's line protocol of events. It remembers the
-// last timestamp of each measurement, so there must be one Encoder for all
-// points of a node. It is for one goroutine.
+// last timestamp of each measurement and the values of open tags, and nothing
+// else of an event, so there must be one Encoder for all points of a node. It is
+// for one goroutine.
 type Encoder struct {
 	node      string // escaped
 	noHistory bool
-	pipeline  func() pipeline.Pipeline // nil: no points of it
-	monitor   *pipeline.Pipeline       // what it returned last, for the next sample
-
-	tables map[*schema.Measurement]*table
-	t      tables
+	tables    map[*schema.Measurement]*table
+	t         tables
 
 	side        int    // of the event at hand; see sideOf
 	downstreams *names // of the nodes behind a proxy
@@ -35,15 +32,14 @@ type Encoder struct {
 	peers    [peerCache]peerText
 	peerText []byte // of the event's peer
 
-	transports [2][]int64 // peers of the sample by direction and transport
-	seen       [2][]bool  // transports that have been written
-	origins    []origin   // by the number of their series
-	out        totals     // being written
+	transports [2][]int64     // peers of the sample by direction and transport
+	seen       [2][]bool      // transports that have been written
+	origins    []event.Origin // by the number of their series
+	out        totals         // being written
 
 	fullMu     sync.Mutex
 	full       []tagValue // from TagFull, not applied yet
 	hasFull    atomic.Bool
-	notes      noter // of samples, if there is a pipeline
 	probeNames probeNames
 }
 
@@ -51,7 +47,7 @@ type Encoder struct {
 type tables struct {
 	wants, blocks, presences, connections, identifies, latency                                       *table
 	traffic, peers, origins, agents, protocols, streams, bandwidth, routing, node, process, pipeline *table
-	unique, duplicates, topCIDs, topPeers, codecs, versions, hashes, latencyTotals, derived          *table
+	unique, duplicates, topCIDs, topPeers, codecs, versions, hashes, latencyTotals, derived, notes   *table
 }
 
 // table is a measurement prepared for encoding.
@@ -71,7 +67,7 @@ func NewEncoder(node string, history bool) *Encoder {
 		node:      string(AppendTag(nil, node)),
 		noHistory: !history,
 		tables:    make(map[*schema.Measurement]*table, len(schema.All)),
-		origins:   make([]origin, schema.Origins.Series()),
+		origins:   make([]event.Origin, schema.Origins.Series()),
 	}
 	protocolNames := newNames(schema.MaxProtocols, schema.KnownProtocols)
 	e.downstreams = newNames(schema.MaxDownstreams, nil)
@@ -104,7 +100,7 @@ func NewEncoder(node string, history bool) *Encoder {
 		traffic: of[schema.Traffic], peers: of[schema.Peers], origins: of[schema.Origins], agents: of[schema.AgentVersions], protocols: of[schema.Protocols], streams: of[schema.Streams],
 		bandwidth: of[schema.Bandwidth], routing: of[schema.Routing], node: of[schema.NodeTotals], process: of[schema.Process], pipeline: of[schema.Pipeline],
 		unique: of[schema.Unique], duplicates: of[schema.Duplicates], topCIDs: of[schema.TopCIDs], topPeers: of[schema.TopPeers],
-		codecs: of[schema.Codecs], versions: of[schema.CIDVersions], hashes: of[schema.Hashes], latencyTotals: of[schema.LatencyTotals], derived: of[schema.Derived],
+		codecs: of[schema.Codecs], versions: of[schema.CIDVersions], hashes: of[schema.Hashes], latencyTotals: of[schema.LatencyTotals], derived: of[schema.Derived], notes: of[schema.Notes],
 	}
 	for dir := range e.seen {
 		e.transports[dir] = make([]int64, len(schema.TagTransport.Values))
@@ -115,20 +111,6 @@ func NewEncoder(node string, history bool) *Encoder {
 	return e
 }
 
-// SetPipeline sets the function that reads the monitor's own counters, for
-// Prepare. It is called before the first event.
-func (e *Encoder) SetPipeline(read func() pipeline.Pipeline) { e.pipeline = read }
-
-// Prepare reads the monitor's own counters if the event is a sample, with whose
-// points they go. It is a call of its own, before Append, because who calls
-// Append may hold a lock that the counters need.
-func (e *Encoder) Prepare(ev *event.Event) {
-	if e.pipeline != nil && ev.Kind == event.KindSample {
-		s := e.pipeline()
-		e.monitor = &s
-	}
-}
-
 // Append appends the event's points to the buffers of their kinds, each line
 // ended by a newline, and returns the buffers and how many points each got.
 func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schema.Kinds][]byte, points [schema.Kinds]int) {
@@ -137,17 +119,14 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 	case ev.Kind == event.KindSample && ev.Sample != nil:
 		bufs[schema.Totals], points[schema.Totals] = e.sample(bufs[schema.Totals], ev)
 		return bufs, points
-	case ev.Kind == KindEnd:
-		e.out = totals{e: e, b: bufs[schema.Totals], at: ev.Time}
-		e.notes.end(&e.out)
-		bufs[schema.Totals], points[schema.Totals] = e.out.b, e.out.points
-		e.out.b = nil
+	case ev.Kind == event.KindNote && ev.Note != nil:
+		bufs[schema.Totals], points[schema.Totals] = e.note(bufs[schema.Totals], ev), 1
 		return bufs, points
-	case ev.Kind == event.KindClockStep && ev.ClockStep != nil:
-		e.out = totals{e: e, b: bufs[schema.Totals], at: ev.Time}
-		e.notes.clock(&e.out, ev.ClockStep)
-		bufs[schema.Totals], points[schema.Totals] = e.out.b, e.out.points
-		e.out.b = nil
+	case ev.Kind == event.KindOrigins && ev.Origins != nil:
+		bufs[schema.Totals], points[schema.Totals] = e.originSums(bufs[schema.Totals], ev)
+		return bufs, points
+	case ev.Kind == event.KindPipeline && ev.Pipeline != nil:
+		bufs[schema.Totals], points[schema.Totals] = e.pipeline(bufs[schema.Totals], ev), 1
 		return bufs, points
 	case ev.Kind == event.KindSummary && ev.Summary != nil:
 		bufs[schema.Totals], points[schema.Totals] = e.summary(bufs[schema.Totals], ev)
@@ -159,12 +138,9 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 		bufs[schema.Totals], points[schema.Totals] = e.probe(bufs[schema.Totals], ev), 1
 		return bufs, points
 	}
-	if ev.Kind == event.KindMessage && ev.Transport != event.Libp2p {
-		return bufs, points // history and totals are of Bitswap over libp2p
-	}
-	e.count(ev)
 	switch {
 	case e.noHistory:
+	case ev.Kind == event.KindMessage && ev.Transport != event.Libp2p: // history is of Bitswap over libp2p
 	case ev.Kind == event.KindMessage:
 		bufs[schema.History], points[schema.History] = e.message(bufs[schema.History], ev)
 	case ev.Kind == event.KindConnection && ev.Conn != nil:
@@ -179,7 +155,7 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 
 func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 	e.setPeer(ev.Peer)
-	dir, gateway, country := int(ev.Dir&1), bit(ev.Gateway), quotedCountries[countryIndex(ev.Country)]
+	dir, gateway, country := int(ev.Dir&1), bit(ev.Gateway), quotedCountries[event.CountryIndex(ev.Country)]
 	for i := range ev.Wants {
 		w := &ev.Wants[i]
 		p := e.begin(e.t.wants, b, ((codecIndex(w.CID)*2+dir)*2+gateway)*4+wantIndex(w))
@@ -233,7 +209,7 @@ func (e *Encoder) connection(b []byte, ev *event.Event) []byte {
 	p.bool(c.Unmatched)
 	p.int(int64(c.PeerConns))
 	p.int(int64(c.TotalConns))
-	p.word(quotedCountries[countryIndex(ev.Country)])
+	p.word(quotedCountries[event.CountryIndex(ev.Country)])
 	p.bool(ev.Gateway)
 	return p.end(e.t.connections.stamp(ev.Time))
 }
@@ -248,7 +224,7 @@ func (e *Encoder) identify(b []byte, ev *event.Event) []byte {
 	p.int(int64(len(id.Protocols)))
 	p.int(int64(len(id.ListenAddrs)))
 	p.text(id.ObservedAddr)
-	p.word(quotedCountries[countryIndex(ev.Country)])
+	p.word(quotedCountries[event.CountryIndex(ev.Country)])
 	return p.end(e.t.identifies.stamp(ev.Time))
 }
 
@@ -263,7 +239,7 @@ func (e *Encoder) latency(b []byte, ev *event.Event) []byte {
 	p.cid(l.CID)
 	p.raw(e.peerText)
 	p.int(l.Elapsed.Microseconds())
-	p.word(quotedCountries[countryIndex(ev.Country)])
+	p.word(quotedCountries[event.CountryIndex(ev.Country)])
 	return p.end(e.t.latency.stamp(ev.Time))
 }
 

@@ -17,12 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// testEncoder has all points, those of the monitor's own counters too.
-func testEncoder(history bool) *Encoder {
-	e := NewEncoder("node, one", history)
-	e.SetPipeline(influxtest.Pipeline)
-	return e
-}
+func testEncoder(history bool) *Encoder { return NewEncoder("node, one", history) }
 
 func TestGolden(t *testing.T) {
 	influxtest.Generated(t, "testdata/points.golden", influxtest.Encode(testEncoder(true), influxtest.Events()...))
@@ -32,7 +27,6 @@ func TestAppendCountsPoints(t *testing.T) {
 	for _, history := range []bool{true, false} {
 		e := testEncoder(history)
 		for i, ev := range influxtest.Events() {
-			e.Prepare(ev)
 			bufs, points := e.Append([schema.Kinds][]byte{}, ev)
 			for k := range bufs {
 				if got := strings.Count(string(bufs[k]), "\n"); got != points[k] {
@@ -151,7 +145,7 @@ func TestAgainstReference(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"origins":         "map[country:none direction:received gateway:false]map[block_bytes:0 blocks:0 connections:1 messages:0 wants:0]",
+		"origins":         "map[country:none direction:sent gateway:false]map[block_bytes:4 blocks:3 connections:5 messages:1 wants:2]",
 		"protocols":       "map[protocol:/ipfs/bitswap/1.2.0]map[peers:3]",
 		"streams":         "map[direction:inbound protocol:/ipfs/id/1.0.0]map[streams:2]",
 		"bandwidth":       "map[protocol:/ipfs/kad/1.0.0]map[in_bytes:1 in_rate:3 out_bytes:2 out_rate:0]",
@@ -169,6 +163,7 @@ func TestAgainstReference(t *testing.T) {
 		"codecs":          "map[codec:dag-pb]map[wants:2]",
 		"latency_totals":  "map[answer:block direction:received]map[answers:1 interval_ms:60000 max_us:1000000 p50_us:1000 p90_us:2000 p99_us:3000 sum_us:1000000]",
 		"derived":         "map[]map[interval_ms:60000 lost:12 missed:1 pending:11]",
+		"notes":           `map[kind:storm]map[text:Storm of "wants" value:5000]`,
 		"pipeline": "map[]map[accepted:12 dropped:14 held:5 held_bytes:6 lag_ms:1500 limited:1 missed:15 panics:32 published:4 queue_bytes:17 queued:16 " +
 			"rejected:15 send_errors:2 spool_bytes:19 spool_permille:20 stored:13 stream_dropped:10 subscribers:9]",
 	} {
@@ -214,7 +209,6 @@ func TestSeriesAreBounded(t *testing.T) {
 			for k := range bufs {
 				bufs[k] = bufs[k][:0]
 			}
-			e.Prepare(ev)
 			bufs, _ = e.Append(bufs, ev)
 			for _, b := range bufs {
 				for line := range bytes.Lines(b) {
@@ -265,11 +259,8 @@ func TestAgentsAreSummed(t *testing.T) {
 
 func TestEncoderDoesNotAllocate(t *testing.T) {
 	e := NewEncoder("n", true)
-	// Without the monitor's own counters: reading those allocates. So do notes,
-	// of which a clock step is one, and a proxy's totals: they are rare.
-	events := slices.DeleteFunc(influxtest.Events(), func(ev *event.Event) bool {
-		return ev.Kind == event.KindClockStep || ev.Kind == event.KindProxy
-	})
+	// Without a proxy's totals, which are rare.
+	events := slices.DeleteFunc(influxtest.Events(), func(ev *event.Event) bool { return ev.Kind == event.KindProxy })
 	var bufs [schema.Kinds][]byte
 	run := func() {
 		for k := range bufs {
@@ -302,11 +293,15 @@ func FuzzEncoder(f *testing.F) {
 			{Time: at, Kind: event.KindLatency, Peer: p, Country: word, Gateway: flag, Latency: &event.Latency{CID: c, Want: event.WantType(n), Answer: event.AnswerType(n), Elapsed: time.Duration(at)}},
 			{Time: at, Kind: event.KindSummary, Summary: &event.Summary{TopCIDs: []event.TopCID{{CID: c, Wants: uint64(at)}}, TopPeers: []event.TopPeer{{Peer: p, Agent: a}},
 				Codecs: []event.Share{{Name: word, N: uint64(at)}}}},
+			{Time: at, Kind: event.KindNote, Note: &event.Note{Kind: event.NoteKind(n), Value: at, Text: a}},
+			{Time: at, Kind: event.KindOrigins, Origins: &event.Origins{Sums: []event.Origin{{Country: word, Dir: event.Direction(n), Gateway: flag, Wants: uint64(at)}, {Country: "DE", Messages: 1}}}},
+			{Time: at, Kind: event.KindPipeline, Pipeline: &event.Pipeline{Missed: uint64(at), Lag: time.Duration(at), SpoolFull: float64(at) * float64(n)}},
 		}
 		node := string(event.Clean(word, 100))
 		side, name := event.Side(uint32(n)%4), event.Clean(addr, event.MaxNameText) // 3 is none
 		for _, ev := range events {
-			if ev.Kind != event.KindSample && ev.Kind != event.KindSummary {
+			switch ev.Kind {
+			case event.KindMessage, event.KindConnection, event.KindIdentify, event.KindLatency:
 				ev.Side, ev.Downstream = side, name
 			}
 		}

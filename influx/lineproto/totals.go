@@ -6,64 +6,16 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
-// origin is what is summed of one country, direction and kind of peer.
-type origin struct{ messages, wants, blocks, blockBytes, connections uint64 }
+// quotedCountries are the countries as values of a field.
+var quotedCountries = quoteCountries()
 
-// quotedCountries are the countries as values of a field; countryPlaces their
-// places by the two letters.
-var quotedCountries, countryPlaces = placeCountries()
-
-func placeCountries() (quoted []string, places [26 * 26]uint8) {
-	for i, c := range schema.Countries {
+func quoteCountries() (quoted []string) {
+	for _, c := range event.Countries {
 		quoted = append(quoted, `"`+c+`"`)
-		if len(c) == 2 {
-			places[int(c[0]-'A')*26+int(c[1]-'A')] = uint8(i)
-		}
 	}
-	return quoted, places
-}
-
-// countryIndex returns a country's place: 0 for none, the last for what is no
-// country.
-func countryIndex(c string) int {
-	if c == "" {
-		return 0
-	}
-	if len(c) == 2 && c[0] >= 'A' && c[0] <= 'Z' && c[1] >= 'A' && c[1] <= 'Z' {
-		if i := countryPlaces[int(c[0]-'A')*26+int(c[1]-'A')]; i > 0 {
-			return int(i)
-		}
-	}
-	return len(schema.Countries) - 1
-}
-
-// count sums where messages and connections come from, for the next sample.
-func (e *Encoder) count(ev *event.Event) {
-	dir := int(ev.Dir & 1)
-	message := ev.Kind == event.KindMessage
-	opened := ev.Kind == event.KindConnection && ev.Conn != nil && !ev.Conn.Closed
-	if opened {
-		dir = bit(!ev.Conn.Inbound)
-	}
-	if !message && !opened {
-		return
-	}
-	o := &e.origins[(countryIndex(ev.Country)*2+dir)*2+bit(ev.Gateway)]
-	if opened {
-		o.connections++
-		return
-	}
-	o.messages++
-	for i := range ev.Wants {
-		o.wants += uint64(bit(!ev.Wants[i].Cancel))
-	}
-	for i := range ev.Blocks {
-		o.blocks++
-		o.blockBytes += uint64(max(ev.Blocks[i].Size, 0))
-	}
+	return quoted
 }
 
 // totals writes points of one time.
@@ -132,14 +84,6 @@ func (e *Encoder) sample(b []byte, ev *event.Event) ([]byte, int) {
 		}
 	}
 
-	w = t.of(e.t.origins)
-	for i := range e.origins {
-		if o := &e.origins[i]; *o != (origin{}) {
-			w.put(i, whole(o.messages), whole(o.wants), whole(o.blocks), whole(o.blockBytes), whole(o.connections))
-			*o = origin{}
-		}
-	}
-
 	for _, c := range s.Agents {
 		e.t.agents.names.add(c.Agent, 0, int64(c.Peers))
 	}
@@ -181,11 +125,6 @@ func (e *Encoder) sample(b []byte, ev *event.Event) ([]byte, int) {
 		total.InBytes, total.OutBytes, rate(total.InRate), rate(total.OutRate))
 	t.of(e.t.process).put(0, rate(n.Process.CPUSeconds*1000), n.Process.ResidentMem, n.Process.HeapBytes,
 		int64(n.Process.Goroutines), int64(n.Process.OpenFiles))
-	if e.monitor != nil {
-		t.monitor(e.monitor)
-		e.notes.sample(t, s, e.monitor)
-		e.monitor = nil
-	}
 	b, t.b = t.b, nil
 	return b, t.points
 }
@@ -205,28 +144,45 @@ func byDirection(w writing, place int, used uint8, sums *[4]int64) {
 	}
 }
 
-// monitor writes how the monitor itself stands.
-func (t *totals) monitor(s *pipeline.Pipeline) {
-	missed, panics := uint64(0), s.Capture.Panics
-	for _, r := range s.Bus.Readers {
-		missed += r.Missed
+// originSums writes the sums by where peers are. Those of one group are added
+// up: an event of another program may have it twice.
+func (e *Encoder) originSums(b []byte, ev *event.Event) ([]byte, int) {
+	t := &e.out
+	*t = totals{e: e, b: b, at: ev.Time}
+	for i := range ev.Origins.Sums {
+		o := &ev.Origins.Sums[i]
+		e.origins[event.OriginIndex(o.Country, o.Dir, o.Gateway)].Add(o)
 	}
-	var in struct{ accepted, stored, dropped, rejected, queued, bytes, lag, spool, full, subscribers, streamDropped int64 }
-	if i := s.Influx; i != nil {
-		in.accepted, in.stored, in.dropped, in.rejected = whole(i.Accepted), whole(i.Stored), whole(i.Dropped), whole(i.Rejected)
-		in.queued, in.bytes, in.lag = whole(i.Queued), whole(i.QueueBytes), rate(i.LagSeconds*1000)
-		in.spool, in.full = whole(i.SpoolBytes), rate(i.SpoolFull*1000)
-		panics += i.Panics
+	w := t.of(e.t.origins)
+	for i := range e.origins {
+		if o := &e.origins[i]; *o != (event.Origin{}) {
+			w.put(i, whole(o.Messages), whole(o.Wants), whole(o.Blocks), whole(o.BlockBytes), whole(o.Connections))
+			*o = event.Origin{}
+		}
 	}
-	if x := s.Stream; x != nil {
-		in.subscribers, in.streamDropped = whole(x.Subscribers), whole(x.DroppedEvents)
-		panics += x.Panics
+	b, t.b = t.b, nil
+	return b, t.points
+}
+
+// pipeline writes how the monitor itself stands.
+func (e *Encoder) pipeline(b []byte, ev *event.Event) []byte {
+	s := ev.Pipeline
+	p := e.begin(e.t.pipeline, b, 0)
+	for _, n := range [...]int64{whole(s.Limited), whole(s.SendErrors), whole(s.Published), whole(s.Held), whole(s.HeldBytes), whole(s.Missed),
+		whole(s.Accepted), whole(s.Stored), whole(s.Dropped), whole(s.Rejected), whole(s.Queued), whole(s.QueueBytes), rate(s.Lag.Seconds() * 1000),
+		whole(s.SpoolBytes), rate(s.SpoolFull * 1000), whole(s.Subscribers), whole(s.StreamDropped), whole(s.Panics)} {
+		p.int(n)
 	}
-	if s.HTTP != nil {
-		panics += s.HTTP.Panics
-	}
-	t.of(t.e.t.pipeline).put(0, whole(s.Capture.Limited), whole(s.Capture.SendErrors), whole(s.Bus.Published), whole(s.Bus.Held), whole(s.Bus.HeldBytes),
-		whole(missed), in.accepted, in.stored, in.dropped, in.rejected, in.queued, in.bytes, in.lag, in.spool, in.full, in.subscribers, in.streamDropped, whole(panics))
+	return p.end(e.t.pipeline.stamp(ev.Time))
+}
+
+// note writes a note.
+func (e *Encoder) note(b []byte, ev *event.Event) []byte {
+	n := ev.Note
+	p := e.begin(e.t.notes, b, min(int(n.Kind), int(event.NoteKinds)-1))
+	p.text(n.Text)
+	p.int(n.Value)
+	return p.end(e.t.notes.stamp(ev.Time))
 }
 
 // summary writes the figures derived from one interval's events.

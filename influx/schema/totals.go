@@ -3,6 +3,8 @@ package schema
 import (
 	"fmt"
 	"strings"
+
+	"github.com/ipfsmon/ipfsmon/event"
 )
 
 func ranks() []string {
@@ -45,10 +47,10 @@ var Peers = &Measurement{
 
 var Origins = &Measurement{
 	Name: "origins", Kind: Totals,
-	Point:   "Bitswap traffic of one interval with the peers of one country, gateways separately; counted from the events that this sink read, also when history is off",
+	Point:   "Bitswap traffic of one interval with the peers of one country, gateways separately; counted from the events that the monitor derives figures from, also when history is off",
 	Answers: "Where are the peers, and what is the share of gateways?",
 	Query:   `SELECT sum(wants) FROM totals.origins WHERE time > now() - 1d AND direction = 'received' GROUP BY country`,
-	Tags: []Tag{{Key: "country", Values: Countries, Help: "ISO 3166-1 alpha-2; none if unknown"},
+	Tags: []Tag{{Key: "country", Values: event.Countries, Help: "ISO 3166-1 alpha-2; none if unknown"},
 		TagDirection, tagGateway, tagNode},
 	Fields: []Field{
 		{Key: "messages", Type: Int, Help: "messages"},
@@ -261,17 +263,6 @@ var Pipeline = &Measurement{
 		{Key: "stream_dropped", Type: Int, Help: "events that slow subscribers missed"},
 		{Key: "panics", Type: Int, Help: "internal errors of the monitor that lost one event each"}},
 }
-
-// Countries are the codes of ISO 3166-1, XK for Kosovo as databases have it, and a name for
-// everything else.
-var Countries = append(append([]string{"none"}, strings.Fields(`
-AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ
-CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR
-GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT
-JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ
-NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
-SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ
-UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW`)...), "other")
 
 // KnownProtocols always are among the values of the tag protocol, so that peers with invented
 // names cannot displace them.

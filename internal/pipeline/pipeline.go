@@ -8,7 +8,35 @@ package pipeline
 import (
 	"cmp"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/event"
 )
+
+// Totals returns what the event of the pipeline has of the counters.
+func (p *Pipeline) Totals() event.Pipeline {
+	out := event.Pipeline{
+		Limited: p.Capture.Limited, SendErrors: p.Capture.SendErrors,
+		Published: p.Bus.Published, Held: p.Bus.Held, HeldBytes: p.Bus.HeldBytes,
+		Panics: p.Capture.Panics,
+	}
+	for _, r := range p.Bus.Readers {
+		out.Missed += r.Missed
+	}
+	if i := p.Influx; i != nil {
+		out.Accepted, out.Stored, out.Dropped, out.Rejected = i.Accepted, i.Stored, i.Dropped, i.Rejected
+		out.Queued, out.QueueBytes, out.Lag = i.Queued, i.QueueBytes, time.Duration(i.LagSeconds*float64(time.Second))
+		out.SpoolBytes, out.SpoolFull = i.SpoolBytes, i.SpoolFull
+		out.Panics += i.Panics
+	}
+	if s := p.Stream; s != nil {
+		out.Subscribers, out.StreamDropped = s.Subscribers, s.DroppedEvents
+		out.Panics += s.Panics
+	}
+	if p.HTTP != nil {
+		out.Panics += p.HTTP.Panics
+	}
+	return out
+}
 
 // Pipeline has the counters of all parts in the order of the data: capture, bus,
 // sinks. A sink that is off is nil. Counters are since the start of the monitor.

@@ -26,7 +26,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/lineproto"
 	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -80,14 +79,9 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 	id, err := peer.Decode("12D3KooWC262ndt4452Us1TM1qiZi5JJhdNNp92pAUERY9aPC3wN")
 	require.NoError(t, err)
 
-	lost := uint64(0)
 	e := lineproto.NewEncoder("sample", true)
-	e.SetPipeline(func() pipeline.Pipeline {
-		return pipeline.Pipeline{Influx: &pipeline.Influx{Delivery: pipeline.Delivery{Dropped: lost}}}
-	})
 	var lines [schema.Kinds][]byte
 	add := func(only string, ev *event.Event) {
-		e.Prepare(ev)
 		bufs, _ := e.Append([schema.Kinds][]byte{}, ev)
 		for kind, buf := range bufs {
 			for line := range strings.Lines(string(buf)) {
@@ -97,13 +91,8 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 			}
 		}
 	}
-	for i := range 100 { // an hour before, every ten seconds: the usual, a storm, the usual
-		s := &event.Sample{Interval: 10 * time.Second}
-		s.Traffic[event.Received].WantHave = 100
-		if i > 90 && i < 95 {
-			s.Traffic[event.Received].WantHave, lost = 100_000, 7
-		}
-		add("notes", &event.Event{Time: now - int64(100-i)*int64(10*time.Second)/10, Kind: event.KindSample, Sample: s})
+	for i, kind := range []event.NoteKind{event.NoteStart, event.NoteStorm, event.NoteLoss, event.NoteCalm} {
+		add("notes", event.NewNote(now-int64(10-i)*int64(time.Second), kind, 7, "a note of "+kind.String()))
 	}
 	for i := range 20 {
 		at := now - int64(i)*int64(time.Second)

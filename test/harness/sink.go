@@ -18,7 +18,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
-	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
 // CidOf returns a different CID for each n, of three codecs and both versions.
@@ -81,10 +80,6 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 			points["routing"] += 2
 			points["node"]++
 			points["process"]++
-			points["pipeline"]++
-			if i > 2 { // before the first sample nothing was counted
-				points["origins"] += 2
-			}
 		case 3:
 			e.Kind, e.Latency = event.KindLatency, &event.Latency{CID: CidOf(t, i), Elapsed: time.Duration(i) * time.Microsecond}
 			points["latency"]++
@@ -109,8 +104,15 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 				e.Kind, e.Probe = event.KindProbe, &event.Probe{Provide: i%100 == 24, Fleet: "default", Region: "a b,c=d", Target: "DHT", CID: CidOf(t, i)}
 				points[map[bool]string{true: "dht_provide", false: "dht_retrieve"}[e.Probe.Provide]]++
 			case 44:
-				e.Kind, e.Peer, e.ClockStep = event.KindClockStep, "", &event.ClockStep{By: 3 * time.Second}
+				e.Kind, e.Peer = event.KindNote, ""
+				e.Note = event.NewNote(e.Time, event.NoteKind(i/100)%event.NoteKinds, -3000, `a "note"\`).Note
 				points["notes"]++
+			case 54:
+				e.Kind, e.Peer, e.Origins = event.KindOrigins, "", &event.Origins{Sums: []event.Origin{{Messages: 1}, {Country: "DE", Gateway: true, Connections: 2}}}
+				points["origins"] += 2
+			case 64:
+				e.Kind, e.Peer, e.Pipeline = event.KindPipeline, "", &event.Pipeline{Published: uint64(i)}
+				points["pipeline"]++
 			}
 			if e.Kind != event.KindMessage {
 				break
@@ -129,7 +131,6 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 		}
 		out[i] = e
 	}
-	points["notes"] += 2 // start and stop
 	return out, points
 }
 
@@ -155,7 +156,6 @@ func RunSink(t *testing.T, cfg influx.Config) *running {
 	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, nil))
 	sink, err := influx.New(cfg, "monitor under test")
 	require.NoError(t, err)
-	sink.SetPipeline(func() pipeline.Pipeline { return pipeline.Pipeline{} })
 	r := &running{Sink: sink, t: t, Bus: bus.New(bus.Config{MaxEvents: 1 << 16, MaxBytes: 256 << 20}), End: make(chan error, 1)}
 	reader := r.Bus.Subscribe("influx")
 	r.Bus.Live()
@@ -194,10 +194,10 @@ func (r *running) Until(what string, ok func(influx.Stats) bool) {
 	}
 }
 
-// Delivered waits until all is stored but the note of the end.
+// Delivered waits until all is stored.
 func (r *running) Delivered(points map[string]int) {
 	r.t.Helper()
-	r.Until("all is stored", func(s influx.Stats) bool { return s.Stored == uint64(Sum(points)-1) })
+	r.Until("all is stored", func(s influx.Stats) bool { return s.Stored == uint64(Sum(points)) })
 }
 
 // Finish ends the sink, which must have stored and rejected just so many.
