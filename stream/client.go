@@ -257,7 +257,7 @@ func (c *Client) wanted(e *Event) bool {
 
 // known reports whether the event is of a kind that this client knows.
 func (e *Event) known() bool {
-	return e.Message != nil || e.Sent != nil || e.Connection != nil || e.Identify != nil || e.Gap != nil
+	return e.Message != nil || e.Sent != nil || e.Connection != nil || e.Identify != nil || e.Gap != nil || e.Note != nil || e.Origins != nil
 }
 
 // Close ends the subscription; a waiting Next returns an error. It may be called

@@ -3,6 +3,7 @@ package stream
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -18,16 +19,23 @@ import (
 // empty, or "other" where the closed set has no empty value. A gap, or an Event
 // with none of its parts, returns an error.
 func (e *Event) ToEvent() (*event.Event, error) {
-	out := &event.Event{Time: e.Timestamp.UnixNano(), Country: countryCode(e.Country), Gateway: e.Gateway}
+	if y := e.Timestamp.Year(); y < 1970 || y > 2261 {
+		return nil, fmt.Errorf("stream: an event of the year %d: want 1970 to 2261", y)
+	}
+	out := &event.Event{Time: e.Timestamp.UnixNano()}
+	switch {
+	case e.Note != nil:
+		return e.Note.fill(out)
+	case e.Origins != nil:
+		return e.Origins.fill(out)
+	}
+	out.Country, out.Gateway = countryCode(e.Country), e.Gateway
 	if out.Side = sideOf(e.Side); out.Side == event.Downstream {
 		out.Downstream = event.Clean(e.Downstream, event.MaxNameText)
 	}
 	var err error
 	if out.Peer, err = peer.Decode(e.Peer); err != nil {
 		return nil, fmt.Errorf("stream: an event of %q, which is not a peer ID: %w", e.Peer, err)
-	}
-	if y := e.Timestamp.Year(); y < 1970 || y > 2261 {
-		return nil, fmt.Errorf("stream: an event of the year %d: want 1970 to 2261", y)
 	}
 	switch {
 	case e.Message != nil:
@@ -43,7 +51,7 @@ func (e *Event) ToEvent() (*event.Event, error) {
 		out.Kind = event.KindIdentify
 		out.Identify = e.Identify.identify()
 	default:
-		return nil, fmt.Errorf("stream: neither a message nor a connection nor an identify")
+		return nil, fmt.Errorf("stream: neither a message nor a connection nor an identify nor a note nor origins")
 	}
 	return out, nil
 }
@@ -101,6 +109,43 @@ func (c *Connection) conn() *event.Conn {
 		out.Opened = *c.Opened
 	}
 	return out
+}
+
+func (n *Note) fill(out *event.Event) (*event.Event, error) {
+	kind, ok := event.NoteNamed(n.Kind)
+	if !ok {
+		return nil, fmt.Errorf("stream: a note of kind %q: want one of %s", n.Kind, strings.Join(event.NoteNames[:], ", "))
+	}
+	out.Kind = event.KindNote
+	out.Note = &event.Note{Kind: kind, Value: n.Value, Text: event.Clean(n.Text, event.MaxNoteText)}
+	return out, nil
+}
+
+func (o *Origins) fill(out *event.Event) (*event.Event, error) {
+	if len(o.Sums) > event.MaxOrigins {
+		return nil, fmt.Errorf("stream: origins of %d groups of peers: want at most %d", len(o.Sums), event.MaxOrigins)
+	}
+	out.Kind = event.KindOrigins
+	out.Origins = &event.Origins{Interval: time.Duration(max(o.IntervalNS, 0)), Missed: o.Missed}
+	for i := range o.Sums {
+		s := &o.Sums[i]
+		dir := event.Received
+		if s.Direction == event.Sent.String() {
+			dir = event.Sent
+		}
+		out.Origins.Sums = append(out.Origins.Sums, event.Origin{Country: originCountry(s.Country), Dir: dir, Gateway: s.Gateway,
+			Messages: s.Messages, Wants: s.Wants, Blocks: s.Blocks, BlockBytes: s.BlockBytes, Connections: s.Connections})
+	}
+	return out, nil
+}
+
+// originCountry returns s as the country of an origin: "" if it is unknown, and
+// "other" for what is no country.
+func originCountry(s string) string {
+	if s == "" {
+		return ""
+	}
+	return event.Countries[event.CountryIndex(s)]
 }
 
 // countryCode returns s if it has the form of ISO 3166-1 alpha-2, else "". This

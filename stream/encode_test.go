@@ -178,6 +178,17 @@ func asClient(e *event.Event) *Event {
 			out.Identify.ListenAddrs = append(out.Identify.ListenAddrs, string(a))
 		}
 		return out
+	case event.KindNote:
+		out.Note = &Note{Kind: e.Note.Kind.String(), Value: e.Note.Value, Text: string(e.Note.Text)}
+		return out
+	case event.KindOrigins:
+		o := e.Origins
+		out.Origins = &Origins{IntervalNS: int64(o.Interval), Missed: o.Missed, Sums: []Origin{}}
+		for _, s := range o.Sums {
+			out.Origins.Sums = append(out.Origins.Sums, Origin{Country: s.Country, Direction: s.Dir.String(), Gateway: s.Gateway,
+				Messages: s.Messages, Wants: s.Wants, Blocks: s.Blocks, BlockBytes: s.BlockBytes, Connections: s.Connections})
+		}
+		return out
 	}
 	m := &Message{Full: e.Full, Wants: []Want{}, Blocks: []cid.Cid{}, Presences: []Presence{}, Addrs: []string{},
 		PendingBytes: e.PendingBytes, WireSize: e.WireSize, Truncated: e.Truncated, OversizeCID: e.OversizeCID, Duration: int64(e.Took)}

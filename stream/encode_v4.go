@@ -8,8 +8,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
-// hasV4 reports whether version 4 of the protocol has the event. Events of sums,
-// such as samples, are not in the stream: Prometheus and InfluxDB have them.
+// hasV4 reports whether version 4 of the protocol has the event. Samples,
+// summaries and the monitor's own counters are not in the stream: Prometheus and
+// InfluxDB have them.
 func hasV4(e *event.Event) bool {
 	switch e.Kind {
 	case event.KindMessage:
@@ -18,6 +19,10 @@ func hasV4(e *event.Event) bool {
 		return e.Conn != nil
 	case event.KindIdentify:
 		return e.Identify != nil
+	case event.KindNote:
+		return e.Note != nil
+	case event.KindOrigins:
+		return e.Origins != nil
 	}
 	return false
 }
@@ -45,6 +50,12 @@ func appendV4(dst []byte, e *event.Event) []byte {
 	case event.KindIdentify:
 		dst = append(dst, `,"identify":`...)
 		dst = appendIdentify(dst, e.Identify)
+	case event.KindNote:
+		dst = append(dst, `,"note":`...)
+		dst = appendNote(dst, e.Note)
+	case event.KindOrigins:
+		dst = append(dst, `,"origins":`...)
+		dst = appendOrigins(dst, e.Origins)
 	}
 	dst = appendInt(dst, "seq", int64(e.Seq))
 	dst = appendString(dst, "country", e.Country)
@@ -122,6 +133,43 @@ func appendIdentify(dst []byte, i *event.Identify) []byte {
 	return append(dst, '}')
 }
 
+func appendNote(dst []byte, n *event.Note) []byte {
+	dst = append(dst, `{"kind":`...)
+	dst = appendJSONString(dst, n.Kind.String())
+	dst = appendInt(dst, "value", n.Value)
+	dst = append(dst, `,"text":`...)
+	dst = appendJSONString(dst, string(n.Text))
+	return append(dst, '}')
+}
+
+func appendOrigins(dst []byte, o *event.Origins) []byte {
+	dst = append(dst, `{"interval_ns":`...)
+	dst = strconv.AppendInt(dst, int64(o.Interval), 10)
+	dst = appendUint(dst, "missed", o.Missed)
+	dst = append(dst, `,"sums":[`...)
+	for i := range o.Sums {
+		s := &o.Sums[i]
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, '{')
+		if s.Country != "" {
+			dst = append(dst, `"country":`...)
+			dst = append(appendJSONString(dst, s.Country), ',')
+		}
+		dst = append(dst, `"direction":`...)
+		dst = appendJSONString(dst, s.Dir.String())
+		dst = appendTrue(dst, "gateway", s.Gateway)
+		dst = appendUint(dst, "messages", s.Messages)
+		dst = appendUint(dst, "wants", s.Wants)
+		dst = appendUint(dst, "blocks", s.Blocks)
+		dst = appendUint(dst, "block_bytes", s.BlockBytes)
+		dst = appendUint(dst, "connections", s.Connections)
+		dst = append(dst, '}')
+	}
+	return append(dst, "]}"...)
+}
+
 func appendTexts(dst []byte, texts []event.Text) []byte {
 	dst = append(dst, '[')
 	for i, s := range texts {
@@ -147,6 +195,13 @@ func appendInt(dst []byte, name string, v int64) []byte {
 		return dst
 	}
 	return strconv.AppendInt(appendName(dst, name), v, 10)
+}
+
+func appendUint(dst []byte, name string, v uint64) []byte {
+	if v == 0 {
+		return dst
+	}
+	return strconv.AppendUint(appendName(dst, name), v, 10)
 }
 
 func appendString(dst []byte, name, v string) []byte {

@@ -17,7 +17,7 @@ import (
 // Filter says which events a subscriber wants. An event must match every list
 // that is not empty. The JSON form is part of version 4 of the protocol.
 type Filter struct {
-	// Kinds: message, connection, identify.
+	// Kinds: message, connection, identify, note, origins.
 	Kinds []string `json:"kinds,omitempty"`
 	// Directions of messages: received, sent. Other kinds of events match.
 	Directions []string `json:"directions,omitempty"`
@@ -58,8 +58,8 @@ const (
 )
 
 var (
-	kindNames      = []string{"message", "connection", "identify"}
-	kindValues     = []event.Kind{event.KindMessage, event.KindConnection, event.KindIdentify}
+	kindNames      = []string{"message", "connection", "identify", "note", "origins"}
+	kindValues     = []event.Kind{event.KindMessage, event.KindConnection, event.KindIdentify, event.KindNote, event.KindOrigins}
 	directionNames = []string{"received", "sent"}
 	typeNames      = []string{"want_block", "want_have", "cancel", "have", "dont_have", "block"}
 	codecNames     = map[string]uint64{

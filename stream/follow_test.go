@@ -122,6 +122,12 @@ func TestShow(t *testing.T) {
 		}
 		require.NoError(t, rows.WriteAll(e.CSV()))
 	}
+	for _, in := range goldenEventsSums() {
+		e := asClient(in)
+		e.Clean()
+		text = e.AppendText(text)
+		require.NoError(t, rows.WriteAll(e.CSV()))
+	}
 	require.NoError(t, rows.WriteAll((&Event{Gap: &Gap{Slow: 2}}).CSV()))
 	require.Equal(t, string(golden(t, "show.csv", table.Bytes())), table.String())
 	require.Equal(t, string(golden(t, "show.txt", text)), string(text))

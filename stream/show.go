@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
+	"github.com/ipfsmon/ipfsmon/internal/topn"
 )
 
 // shownEntries is the most entries of a message that AppendText names.
@@ -51,6 +53,16 @@ func (e *Event) Clean() {
 		list(event.MaxProtocolText, i.Protocols)
 		list(event.MaxAddrText, i.ListenAddrs)
 	}
+	if n := e.Note; n != nil {
+		clean(event.MaxNameText, &n.Kind)
+		clean(event.MaxNoteText, &n.Text)
+	}
+	if o := e.Origins; o != nil {
+		for i := range o.Sums {
+			o.Sums[i].Country = originCountry(o.Sums[i].Country)
+			clean(event.MaxNameText, &o.Sums[i].Direction)
+		}
+	}
 }
 
 // AppendText appends the event as a line for people to read. Clean it first.
@@ -60,6 +72,12 @@ func (e *Event) AppendText(dst []byte) []byte {
 	}
 	dst = e.Timestamp.Local().AppendFormat(dst, "2006-01-02 15:04:05.000")
 	dst = append(dst, ' ')
+	switch {
+	case e.Note != nil:
+		return fmt.Appendf(dst, "-- note of %s: %s\n", e.Note.Kind, e.Note.Text)
+	case e.Origins != nil:
+		return e.Origins.appendText(dst)
+	}
 	dst = append(dst, e.Peer...)
 	switch {
 	case e.Country != "" && e.Gateway:
@@ -100,6 +118,34 @@ func (e *Event) AppendText(dst []byte) []byte {
 		dst = e.Sent.appendText(dst, " to ")
 	default:
 		dst = append(dst, " (of a kind that is not known here)"...)
+	}
+	return append(dst, '\n')
+}
+
+// appendText appends the sums of all groups, and the messages of the countries
+// that have most.
+func (o *Origins) appendText(dst []byte) []byte {
+	var all Origin
+	by := map[string]uint64{}
+	for i := range o.Sums {
+		s := &o.Sums[i]
+		all.Messages += s.Messages
+		all.Wants += s.Wants
+		all.Blocks += s.Blocks
+		all.BlockBytes += s.BlockBytes
+		all.Connections += s.Connections
+		by[cmp.Or(s.Country, event.Countries[0])] += s.Messages
+	}
+	dst = fmt.Appendf(dst, "-- origins of %v: %d messages, %d wants, %d blocks of %d bytes, %d connections", time.Duration(o.IntervalNS).Round(time.Millisecond),
+		all.Messages, all.Wants, all.Blocks, all.BlockBytes, all.Connections)
+	top, rest, _ := topn.Of(by, shownEntries, "")
+	sep := "; messages: "
+	for _, t := range top {
+		dst = fmt.Appendf(dst, "%s%s %d", sep, t.Name, t.N)
+		sep = ", "
+	}
+	if rest > 0 {
+		dst = fmt.Appendf(dst, ", others %d", rest)
 	}
 	return append(dst, '\n')
 }
@@ -156,8 +202,13 @@ func (w *Want) word() string {
 // AppendJSON appends the event as a line of JSON in the form of version 4 and of
 // recordings, also if it came by version 3. Arrays are never null.
 func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
-	if e.Message != nil || e.Sent != nil || e.Identify != nil {
+	if e.Message != nil || e.Sent != nil || e.Identify != nil || e.Origins != nil {
 		whole := *e
+		if e.Origins != nil {
+			o := *e.Origins
+			o.Sums = orEmpty(o.Sums)
+			whole.Origins = &o
+		}
 		whole.Message, whole.Sent = e.Message.whole(), e.Sent.whole()
 		if e.Identify != nil {
 			i := *e.Identify
@@ -196,19 +247,17 @@ var CSVHeader = []string{"timestamp", "monitor", "seq", "kind", "direction", "pe
 	"address", "agent", "country", "gateway", "side", "downstream"}
 
 // CSV returns the event as rows with the columns of CSVHeader: one for each entry
-// of a message, one for any other event. A cell that a spreadsheet would read as
+// of a message, one for each figure of origins that is not 0, one for any other
+// event. A cell that a spreadsheet would read as
 // a formula gets an apostrophe in front. Clean the event first.
 func (e *Event) CSV() [][]string {
 	var rows [][]string
-	gateway := "" // unknown, or not a gateway
-	if e.Gateway {
-		gateway = "true"
-	}
+	country, gateway := e.Country, yes(e.Gateway)
 	row := func(kind, direction, typ, cid, priority, sdh, size, address, agent string) {
 		cells := []string{e.Timestamp.UTC().Format(time.RFC3339Nano), e.Monitor, strconv.FormatUint(e.Seq, 10), kind, direction, e.Peer,
-			typ, cid, priority, sdh, size, address, agent, e.Country, gateway, e.Side, e.Downstream}
+			typ, cid, priority, sdh, size, address, agent, country, gateway, e.Side, e.Downstream}
 		for i, c := range cells {
-			if c != "" && i != csvPriority && strings.ContainsRune("=+-@", rune(c[0])) {
+			if c != "" && i != csvPriority && i != csvSize && strings.ContainsRune("=+-@", rune(c[0])) {
 				cells[i] = "'" + c
 			}
 		}
@@ -252,14 +301,42 @@ func (e *Event) CSV() [][]string {
 	if i := e.Identify; i != nil {
 		row("identify", "", "", "", "", "", "", i.ObservedAddr, i.Agent)
 	}
+	if n := e.Note; n != nil {
+		row("note", "", n.Kind, "", "", "", strconv.FormatInt(n.Value, 10), "", "")
+	}
+	if o := e.Origins; o != nil {
+		for i := range o.Sums {
+			s := &o.Sums[i]
+			country, gateway = s.Country, yes(s.Gateway)
+			for _, figure := range []struct {
+				name string
+				n    uint64
+			}{{"messages", s.Messages}, {"wants", s.Wants}, {"blocks", s.Blocks}, {"block_bytes", s.BlockBytes}, {"connections", s.Connections}} {
+				if figure.n > 0 {
+					row("origins", s.Direction, figure.name, "", "", "", strconv.FormatUint(figure.n, 10), "", "")
+				}
+			}
+		}
+	}
 	if g := e.Gap; g != nil {
 		row("gap", "", "", "", "", "", strconv.FormatUint(g.Missed(), 10), "", "")
 	}
 	return rows
 }
 
-// csvPriority is the column of priorities, which may be negative numbers.
-const csvPriority = 8
+// csvPriority and csvSize are the columns of numbers that may be negative.
+const (
+	csvPriority = 8
+	csvSize     = 10
+)
+
+// yes is the cell of what is true, or unknown.
+func yes(b bool) string {
+	if b {
+		return "true"
+	}
+	return ""
+}
 
 func cidText(c cid.Cid) string {
 	if !c.Defined() {

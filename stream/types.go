@@ -9,7 +9,7 @@ import (
 
 // Event is something that a monitor saw: what Client.Next returns, a line of a
 // version 4 batch, and a line of a recording. One of Message, Sent, Connection,
-// Identify and Gap is set. Version 3 leaves the fields empty that it does not
+// Identify, Gap, Note and Origins is set; the last three have no Peer. Version 3 leaves the fields empty that it does not
 // have. The strings come from the network: call Clean before you show them.
 type Event struct {
 	Timestamp  time.Time   `json:"timestamp"`
@@ -21,6 +21,8 @@ type Event struct {
 	Sent     *Message  `json:"sent_message,omitempty"` // by the node, to Peer
 	Identify *Identify `json:"identify,omitempty"`
 	Gap      *Gap      `json:"gap,omitempty"`
+	Note     *Note     `json:"note,omitempty"`
+	Origins  *Origins  `json:"origins,omitempty"`
 	Seq      uint64    `json:"seq,omitempty"`     // of the monitor's events: 1 for the first of its run
 	Country  string    `json:"country,omitempty"` // of Peer's first public address: ISO 3166-1 alpha-2; "" if unknown
 	Gateway  bool      `json:"gateway,omitempty"` // Peer is in the monitor's list of gateways
@@ -111,6 +113,34 @@ type Identify struct {
 	Protocols       []string `json:"protocols"`
 	ListenAddrs     []string `json:"listen_addresses"`
 	ObservedAddr    string   `json:"observed_address"`
+}
+
+// Note reports something about the monitor or all of its node's traffic.
+type Note struct {
+	Kind  string `json:"kind"`            // one of event.NoteNames
+	Value int64  `json:"value,omitempty"` // by Kind: see event.Note
+	Text  string `json:"text"`            // the same for people
+}
+
+// Origins are sums of the traffic of an interval, which ends with the event, by
+// where the peers are.
+type Origins struct {
+	IntervalNS int64    `json:"interval_ns"`
+	Missed     uint64   `json:"missed,omitempty"` // events that the sums lack
+	Sums       []Origin `json:"sums"`
+}
+
+// Origin is what is summed of the peers of one country and direction, gateways
+// apart.
+type Origin struct {
+	Country     string `json:"country,omitempty"` // as of an Event; "other": what is no country
+	Direction   string `json:"direction"`         // received or sent; of connections received: the peer opened it
+	Gateway     bool   `json:"gateway,omitempty"`
+	Messages    uint64 `json:"messages,omitempty"` // over libp2p
+	Wants       uint64 `json:"wants,omitempty"`    // without cancels
+	Blocks      uint64 `json:"blocks,omitempty"`
+	BlockBytes  uint64 `json:"block_bytes,omitempty"`
+	Connections uint64 `json:"connections,omitempty"` // opened
 }
 
 // Gap reports that the subscriber missed events at this place of the stream.

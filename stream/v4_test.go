@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -73,6 +74,39 @@ func goldenEventsHTTP() []*event.Event {
 	return []*event.Event{asked, answered, slow}
 }
 
+// goldenEventsSums are of no peer.
+func goldenEventsSums() []*event.Event {
+	at := int64(1_795_185_730_000_000_000)
+	all := []*event.Event{
+		event.NewNote(at, event.NoteStart, 0, "The monitor started; kubo 0.43.0"),
+		event.NewNote(at+1, event.NoteClockStep, -3000, `The wall clock went back by 3s <"é">`),
+		event.NewNote(at+2, event.NoteStorm, 5000, "Storm of wants: 5000 a second, usual are 40"),
+		{Kind: event.KindOrigins, Time: at + 3, Origins: &event.Origins{Interval: 10 * time.Second, Missed: 1, Sums: []event.Origin{
+			{Dir: event.Sent, Messages: 1, Wants: 2, Blocks: 3, BlockBytes: 4, Connections: 5}, {Country: "DE", Gateway: true, Messages: math.MaxUint64},
+			{Country: "FR", Messages: 3}, {Country: "NZ", Messages: 2}, {Country: "US", Messages: 9}, {Country: "other", Connections: 1}}}},
+		{Kind: event.KindOrigins, Time: at + 4, Origins: &event.Origins{}},
+	}
+	for i, e := range all {
+		e.Seq = uint64(i + 20)
+	}
+	return all
+}
+
+// The most that origins can be is no longer than any other event.
+func TestOriginsAreBounded(t *testing.T) {
+	o := &event.Origins{Interval: math.MaxInt64, Missed: math.MaxUint64}
+	for i := range event.MaxOrigins {
+		s := event.OriginAt(i)
+		s.Messages, s.Wants, s.Blocks, s.BlockBytes, s.Connections = math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint64
+		o.Sums = append(o.Sums, s)
+	}
+	e := &event.Event{Kind: event.KindOrigins, Origins: o}
+	require.LessOrEqual(t, len(appendV4(nil, e)), event.MaxEncodedBytes)
+	o.Sums = append(o.Sums, event.OriginAt(0))
+	_, err := asClient(e).ToEvent()
+	require.ErrorContains(t, err, fmt.Sprint("want at most ", event.MaxOrigins))
+}
+
 func TestGoldenJSONV4(t *testing.T) {
 	goldenJSONV4(t, "v4-http.jsonl", goldenEventsHTTP())
 	for i, e := range goldenEventsHTTP() {
@@ -80,6 +114,10 @@ func TestGoldenJSONV4(t *testing.T) {
 	}
 	goldenJSONV4(t, "v4.jsonl", goldenEventsV4())
 	goldenJSONV4(t, "v4-proxy.jsonl", goldenEventsProxy())
+	goldenJSONV4(t, "v4-sums.jsonl", goldenEventsSums())
+	for i, e := range goldenEventsSums() {
+		require.False(t, hasV3(e), "event %d: version 3 knows nothing of it", i)
+	}
 	require.False(t, hasV4(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
 }
 
@@ -105,7 +143,7 @@ func goldenJSONV4(t *testing.T, name string, events []*event.Event) {
 }
 
 func TestEventsComeBack(t *testing.T) {
-	for _, in := range slices.Concat(goldenEventsV4()[5:], goldenEventsProxy(), goldenEventsHTTP()) {
+	for _, in := range slices.Concat(goldenEventsV4()[5:], goldenEventsProxy(), goldenEventsHTTP(), goldenEventsSums()) {
 		out, err := asClient(in).ToEvent()
 		require.NoError(t, err)
 		want := *in
@@ -119,7 +157,8 @@ func TestEventsComeBack(t *testing.T) {
 		require.Equal(t, &want, out)
 	}
 	for _, e := range []*Event{{}, {Peer: "x"}, {Peer: testPeer(1).String(), Timestamp: time.Unix(0, 0)}, {Gap: &Gap{}},
-		{Peer: testPeer(1).String(), Connection: &Connection{}}} {
+		{Peer: testPeer(1).String(), Connection: &Connection{}},
+		{Timestamp: time.Unix(5, 0), Note: &Note{Kind: "starts"}}} {
 		_, err := e.ToEvent()
 		require.Error(t, err)
 	}
@@ -144,6 +183,20 @@ func TestEventsComeBack(t *testing.T) {
 		require.Equal(t, want.String(), e.Side, "%q", in)
 		require.NotContains(t, e.Downstream, "\n")
 	}
+	for in, want := range map[string]string{"NZ": "NZ", "": "", "nz": "other", "XX": "other", "none": "other", "other": "other", "\x1b[": "other"} {
+		e := &Event{Timestamp: time.Unix(5, 0), Origins: &Origins{Sums: []Origin{{Country: in, Direction: "\x1b["}}}}
+		out, err := e.ToEvent()
+		require.NoError(t, err)
+		require.Equal(t, []event.Origin{{Country: want}}, out.Origins.Sums, "%q", in)
+		e.Clean()
+		require.Equal(t, want, e.Origins.Sums[0].Country, "%q", in)
+		require.NotContains(t, e.Origins.Sums[0].Direction, "\x1b")
+	}
+	note := &Event{Timestamp: time.Unix(5, 0), Note: &Note{Kind: "\x1b[", Text: "a\n" + strings.Repeat("b", 999)}}
+	note.Clean()
+	require.NotContains(t, note.Note.Kind+note.Note.Text, "\x1b")
+	require.NotContains(t, note.Note.Text, "\n")
+	require.LessOrEqual(t, len(note.Note.Text), event.MaxNoteText)
 	flood := &Event{Peer: testPeer(1).String(), Timestamp: time.Unix(5, 0), Message: &Message{Wants: make([]Want, event.MaxEntries+5)}}
 	out, err := flood.ToEvent()
 	require.NoError(t, err)

@@ -73,6 +73,9 @@ func (r *rates) add(e *stream.Event) error {
 	}
 	r.events++
 	n := r.count(e)
+	if e.Note != nil || e.Origins != nil {
+		return r.err // of no peer
+	}
 	agent := r.known.of(e)
 	if agent == "" {
 		agent = "(not seen yet)"
@@ -85,7 +88,7 @@ func (r *rates) add(e *stream.Event) error {
 	return r.err
 }
 
-// count adds the parts of an event and returns their number.
+// count adds the parts of an event and returns how many of them are a peer's.
 func (r *rates) count(e *stream.Event) uint64 {
 	switch {
 	case e.Connection != nil && e.Connection.Type == 1:
@@ -94,6 +97,12 @@ func (r *rates) count(e *stream.Event) uint64 {
 		r.types["connection opened"]++
 	case e.Identify != nil:
 		r.types["identify"]++
+	case e.Note != nil:
+		r.types["note"]++
+		return 0
+	case e.Origins != nil:
+		r.types["origins"]++
+		return 0
 	default:
 		return r.message(e.Message, "received ") + r.message(e.Sent, "sent ")
 	}

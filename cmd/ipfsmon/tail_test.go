@@ -108,16 +108,20 @@ func TestRates(t *testing.T) {
 		{Peer: "b", Sent: &stream.Message{Blocks: []cid.Cid{cid.Undef}}},
 		{Peer: "b", Country: "DE", Connection: &stream.Connection{Type: 1}},
 		{Gap: &stream.Gap{Slow: 3, Bus: 4}},
+		{Note: &stream.Note{Kind: "storm"}},
+		{Origins: &stream.Origins{Sums: []stream.Origin{{Country: "FR", Wants: 99}}}},
 	} {
 		require.NoError(t, r.add(e))
 	}
 	r.show(2 * time.Second)
 	_, table, _ := strings.Cut(out.String(), "  ")
 	require.Equal(t, strings.Join([]string{
-		"2.0 events/s, 7 missed", "",
+		"3.0 events/s, 7 missed", "",
 		"                 type  per second",
 		"    connection closed         0.5",
 		"             identify         0.5",
+		"                 note         0.5",
+		"              origins         0.5",
 		"      received cancel         0.5",
 		"   received dont_have         0.5",
 		"    received messages         0.5",
