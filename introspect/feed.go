@@ -1,8 +1,10 @@
 package introspect
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,10 @@ var (
 		"blocks", number, "block_bytes", number, "truncated", number, "wants", other, "presences", other, "block_list", other, "side", text, "downstream", text, "transport", text)...)
 	typeOpened = NewEventType("ConnectionOpened", connColumns...)
 	typeClosed = NewEventType("ConnectionClosed", connColumns...)
+
+	typeNote    = NewEventType("MonitorNote", columns("kind", text, "text", text, "value", number)...)
+	typeOrigins = NewEventType("Origins", columns("interval_ms", number, "missed", number, "countries", number, "messages", number, "wants", number,
+		"blocks", number, "block_bytes", number, "connections", number, "sums", other)...)
 
 	connColumns = columns("connection", text, "peer", peerID, "direction", text, "transport", text, "security", text, "muxer", text,
 		"address", multiaddrText, "agent", text, "country", text, "duration_ms", number, "streams", number, "side", text, "downstream", text)
@@ -102,12 +108,41 @@ type connContent struct {
 	Streams    int        `json:"streams,omitempty"`
 }
 
+type noteContent struct {
+	Kind  string     `json:"kind"`
+	Text  event.Text `json:"text"`
+	Value int64      `json:"value,omitempty"`
+}
+
+type originsContent struct {
+	IntervalMS  int64         `json:"interval_ms"`
+	Missed      uint64        `json:"missed,omitempty"`
+	Countries   int           `json:"countries"` // unknown and other are one each
+	Messages    uint64        `json:"messages,omitempty"`
+	Wants       uint64        `json:"wants,omitempty"`
+	Blocks      uint64        `json:"blocks,omitempty"`
+	BlockBytes  uint64        `json:"block_bytes,omitempty"`
+	Connections uint64        `json:"connections,omitempty"`
+	Sums        []originShown `json:"sums,omitempty"` // those with most messages
+}
+
+type originShown struct {
+	Country     string `json:"country,omitempty"`
+	Direction   string `json:"direction"`
+	Gateway     bool   `json:"gateway,omitempty"`
+	Messages    uint64 `json:"messages,omitempty"`
+	Wants       uint64 `json:"wants,omitempty"`
+	Blocks      uint64 `json:"blocks,omitempty"`
+	BlockBytes  uint64 `json:"block_bytes,omitempty"`
+	Connections uint64 `json:"connections,omitempty"`
+}
+
 // Feed emits the events of our bus, and keeps the last sample and the last summary for states.
 type Feed struct {
 	srv *Server
 	// agent returns a peer's agent version, "" if unknown; nil: always unknown.
 	agent func(peer.ID) string
-	quiet bool // no events are emitted
+	quiet bool // no events that name peers are emitted
 
 	mu      sync.Mutex
 	sample  *event.Sample
@@ -123,7 +158,7 @@ func NewFeed(srv *Server, agent func(peer.ID) string) *Feed {
 	return &Feed{srv: srv, agent: agent}
 }
 
-// NewQuietFeed returns a feed that emits no events, because they name peers.
+// NewQuietFeed returns a feed that emits no events that name peers.
 func NewQuietFeed(srv *Server) *Feed {
 	f := NewFeed(srv, nil)
 	f.quiet = true
@@ -168,6 +203,10 @@ func (f *Feed) take(e *event.Event) {
 			t = typeClosed
 		}
 		f.srv.Emit(t, e.At(), func() any { return f.connection(e) })
+	case event.KindNote:
+		f.srv.Emit(typeNote, e.At(), func() any { return noteContent{e.Note.Kind.String(), e.Note.Text, e.Note.Value} })
+	case event.KindOrigins:
+		f.srv.Emit(typeOrigins, e.At(), func() any { return originSums(e.Origins) })
 	case event.KindSample:
 		f.mu.Lock()
 		f.sample = e.Sample
@@ -215,6 +254,27 @@ func (f *Feed) message(e *event.Event) messageContent {
 		if i < maxShown {
 			out.BlockList = append(out.BlockList, blockShown{CID: b.CID.String(), Size: b.Size})
 		}
+	}
+	return out
+}
+
+func originSums(o *event.Origins) originsContent {
+	out := originsContent{IntervalMS: o.Interval.Milliseconds(), Missed: o.Missed}
+	countries := map[string]bool{}
+	for i := range o.Sums {
+		s := &o.Sums[i]
+		countries[s.Country] = true
+		out.Messages += s.Messages
+		out.Wants += s.Wants
+		out.Blocks += s.Blocks
+		out.BlockBytes += s.BlockBytes
+		out.Connections += s.Connections
+	}
+	out.Countries = len(countries)
+	most := slices.Clone(o.Sums)
+	slices.SortStableFunc(most, func(a, b event.Origin) int { return cmp.Compare(b.Messages, a.Messages) })
+	for _, s := range most[:min(len(most), maxShown)] {
+		out.Sums = append(out.Sums, originShown{s.Country, s.Dir.String(), s.Gateway, s.Messages, s.Wants, s.Blocks, s.BlockBytes, s.Connections})
 	}
 	return out
 }

@@ -90,6 +90,33 @@ func TestFeed(t *testing.T) {
 	require.JSONEq(t, `{"connection":"c-1","peer":"`+goldenPeer+`","direction":"inbound","transport":"tcp","security":"noise","muxer":"yamux",
 		"address":"/ip4/192.0.2.1/tcp/1","agent":"kubo/0.43.0","duration_ms":1500}`, got.GetContent())
 
+	b.Publish(event.NewNote(6e9, event.NoteClockStep, -3000, "The wall clock went back by 3s"))
+	got = p.next().GetEvent()
+	require.Equal(t, "MonitorNote", got.GetType().GetName())
+	require.JSONEq(t, `{"kind":"clock_step","text":"The wall clock went back by 3s","value":-3000}`, got.GetContent())
+
+	origins := &event.Origins{Interval: 10 * time.Second, Missed: 1}
+	for i := range event.MaxOrigins {
+		o := event.OriginAt(i)
+		o.Messages, o.Wants, o.Blocks, o.BlockBytes, o.Connections = uint64(i), 2, 3, 4, 5
+		origins.Sums = append(origins.Sums, o)
+	}
+	b.Publish(&event.Event{Time: 7e9, Kind: event.KindOrigins, Origins: origins})
+	got = p.next().GetEvent()
+	require.Equal(t, "Origins", got.GetType().GetName())
+	var sums originsContent
+	require.NoError(t, json.Unmarshal([]byte(got.GetContent()), &sums))
+	n := uint64(event.MaxOrigins)
+	require.Equal(t, originShown{"other", "sent", true, n - 1, 2, 3, 4, 5}, sums.Sums[0])
+	require.Len(t, sums.Sums, maxShown)
+	sums.Sums = nil
+	require.Equal(t, originsContent{10_000, 1, len(event.Countries), n * (n - 1) / 2, 2 * n, 3 * n, 4 * n, 5 * n, nil}, sums)
+	columns = map[string]any{}
+	require.NoError(t, json.Unmarshal([]byte(got.GetContent()), &columns))
+	for name := range columns {
+		require.NotNil(t, columnOf(got.GetType(), name), "%s has no column", name)
+	}
+
 	summary := &event.Summary{Interval: time.Minute, TopCIDs: []event.TopCID{{CID: cidOf(1), Wants: 3}}, TopPeers: []event.TopPeer{{Peer: e.Peer, Agent: "a"}},
 		Codecs: []event.Share{{Name: "raw", N: 5}}, UniqueCIDs: [2]uint64{7, 8}}
 	summary.Latency[event.Sent][event.AnswerBlock] = event.LatencyStats{Count: 2, P50: time.Millisecond, Max: time.Second}
@@ -117,8 +144,8 @@ func columnOf(t *pb.EventType, name string) *pb.EventType_EventProperty {
 	return nil
 }
 
-// TestQuietFeedTellsNoEvents, which would name peers, and keeps the sums.
-func TestQuietFeedTellsNoEvents(t *testing.T) {
+// TestQuietFeedNamesNoPeers: its events are those without a peer; it keeps the sums.
+func TestQuietFeedNamesNoPeers(t *testing.T) {
 	s := serve(t, Config{})
 	f := NewQuietFeed(s.Server)
 	p := s.greet(t, 60_000, 120_000)
@@ -127,6 +154,8 @@ func TestQuietFeedTellsNoEvents(t *testing.T) {
 	f.take(&event.Event{Kind: event.KindConnection, Conn: &event.Conn{}})
 	f.take(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}})
 	require.NotNil(t, f.Sample())
+	f.take(event.NewNote(0, event.NoteStart, 0, "The monitor started"))
+	require.Equal(t, "MonitorNote", p.next().GetEvent().GetType().GetName())
 	s.Emit(NewEventType("End"), time.Now(), func() any { return struct{}{} })
 	require.Equal(t, "End", p.next().GetEvent().GetType().GetName())
 }
