@@ -2,6 +2,7 @@ package introspect
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -22,8 +24,8 @@ const dialTimeout = 15 * time.Second
 type ClientOptions struct {
 	// Token is sent in the header Authorization; "": none.
 	Token string
-	// HTTP is http.DefaultClient if nil.
-	HTTP *http.Client
+	// Roots are the authorities of certificates; nil: the system's.
+	Roots *x509.CertPool
 	// Config is the configuration that the session requests; nil: the server's default.
 	Config *pb.Configuration
 }
@@ -61,19 +63,19 @@ func SocketURL(given string) (string, error) {
 	return u.String(), nil
 }
 
-// Dial opens a session and sends HELLO. given is as in SocketURL.
+// Dial opens a session and sends HELLO. given is as in SocketURL, or unix:/path.
 func Dial(ctx context.Context, given string, o ClientOptions) (*Client, error) {
+	to := listen.To{Token: o.Token, Roots: o.Roots}
+	given, to.Socket = listen.SplitAddress(given)
 	socket, err := SocketURL(given)
 	if err != nil {
 		return nil, err
 	}
+	client := to.Client()
+	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	header := http.Header{}
-	if o.Token != "" {
-		header.Set("Authorization", "Bearer "+o.Token)
-	}
-	ws, resp, err := websocket.Dial(ctx, socket, &websocket.DialOptions{HTTPClient: o.HTTP, HTTPHeader: header, Subprotocols: []string{Subprotocol}})
+	ws, resp, err := websocket.Dial(ctx, socket, &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{Subprotocol}})
 	if err != nil {
 		switch {
 		case resp == nil:

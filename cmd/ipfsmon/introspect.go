@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -27,10 +24,7 @@ import (
 const defaultReplay = "127.0.0.1:8434"
 
 func introspectCommand() *cli.Command {
-	reach := []cli.Flag{
-		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the node requires"},
-		&cli.StringFlag{Name: "ca", Usage: "trust only the certificates in `FILE` (PEM)"},
-	}
+	reach := reachFlags()
 	return &cli.Command{
 		Name:      "introspect",
 		Usage:     "print the state of a running node; record and replay capture files",
@@ -76,27 +70,13 @@ func introspectCommand() *cli.Command {
 	}
 }
 
-// dialNode opens a session with the flags of reach.
+// dialNode opens a session with the flags of reachFlags.
 func dialNode(ctx context.Context, c *cli.Context, given string, cfg *pb.Configuration) (*introspect.Client, error) {
-	o := introspect.ClientOptions{Config: cfg}
-	if path := c.String("token-file"); path != "" {
-		var err error
-		if o.Token, err = readToken(path); err != nil {
-			return nil, err
-		}
+	to, err := reach(c)
+	if err != nil {
+		return nil, err
 	}
-	if path := c.String("ca"); path != "" {
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("--ca: %w", err)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--ca: %s has no certificate: want PEM", path)
-		}
-		o.HTTP = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
-	}
-	return introspect.Dial(ctx, given, o)
+	return introspect.Dial(ctx, given, introspect.ClientOptions{Token: to.Token, Roots: to.Roots, Config: cfg})
 }
 
 func showState(c *cli.Context) error {

@@ -309,10 +309,7 @@ func probeHealthCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if token != "" {
-				req.Header.Set("Authorization", "Bearer "+token)
-			}
-			client := listen.Client(10 * time.Second)
+			client := listen.To{Token: token, Timeout: 10 * time.Second}.Client()
 			defer client.CloseIdleConnections()
 			res, err := client.Do(req)
 			if err != nil {

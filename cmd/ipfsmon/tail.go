@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -91,13 +91,8 @@ func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
 	if ca := c.String("ca"); c.Bool("tls") || ca != "" || c.IsSet("tls-name") {
 		o.TLS = &tls.Config{ServerName: c.String("tls-name"), MinVersion: tls.VersionTLS12}
 		if ca != "" {
-			data, err := os.ReadFile(ca)
-			if err != nil {
+			if o.TLS.RootCAs, err = listen.ReadRoots(ca); err != nil {
 				return o, fmt.Errorf("--ca: %w", err)
-			}
-			o.TLS.RootCAs = x509.NewCertPool()
-			if !o.TLS.RootCAs.AppendCertsFromPEM(data) {
-				return o, fmt.Errorf("--ca: %s has no certificate: want PEM", ca)
 			}
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/influxdata/influxdb/cmd/influxd/run"
+
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
 // A backup is a ZIP file: meta/meta.db with the databases, policies and shards,
@@ -146,7 +148,8 @@ func Backup(ctx context.Context, data, to string, own []string) (name string, si
 		}
 		req.SetBasicAuth(user, strings.TrimSpace(string(p)))
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := listen.Client(0)
+	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
 	if err != nil {
 		return "", 0, fmt.Errorf("store: backup: %w", err)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
 // pingTimeout is how long a store on this machine may take to answer /ping.
@@ -52,7 +54,7 @@ func pingHeader(ctx context.Context, url string) (http.Header, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := listen.Client(0)
 	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
 	if err != nil {

@@ -36,9 +36,8 @@ var errUnreachable = errors.New("no answer")
 
 // client sends requests to servers. It may be used from any goroutine.
 type client struct {
-	http  *http.Client
-	name  string // the scheduler's fleets, joined by commas
-	token string
+	http *http.Client // sends the token
+	name string       // the scheduler's fleets, joined by commas
 }
 
 // ask sends a request and returns the whole answer. The error is errUnreachable if
@@ -60,9 +59,6 @@ func (c *client) ask(ctx context.Context, n *store.Node, method, path string, bo
 	req.Header.Set(server.SchedulerHeader, c.name)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {

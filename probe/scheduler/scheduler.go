@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -32,6 +31,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/server"
 	"github.com/ipfsmon/ipfsmon/probe/store"
@@ -87,7 +87,6 @@ type Config struct {
 	Publish func(*event.Event)      // gets each result; nil: nobody
 	Result  func(store.Result)      // gets each result with fleet and region; nil: nobody; called from several goroutines
 	Round   func(done int)          // called after each of Rounds; nil: nobody
-	HTTP    *http.Client            // nil: a default client
 	Log     *slog.Logger            // nil: slog.Default()
 }
 
@@ -134,14 +133,11 @@ func New(cfg Config) (*Scheduler, error) {
 	cfg.Probes = cmp.Or(cfg.Probes, 1)
 	cfg.Target = cmp.Or(cfg.Target, probe.DHT)
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
-	if cfg.HTTP == nil {
-		cfg.HTTP = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: indexerTries, IdleConnTimeout: time.Minute}}
-	}
 	if cfg.Dependencies == nil {
 		cfg.Dependencies = json.RawMessage("{}")
 	}
 	s := &Scheduler{cfg: cfg, log: cfg.Log, queue: newQueue(cfg.Store, cfg.Log)}
-	s.client = client{http: cfg.HTTP, name: strings.Join(cfg.Fleets, ","), token: cfg.Token}
+	s.client = client{http: listen.To{Token: cfg.Token}.Client(), name: strings.Join(cfg.Fleets, ",")}
 	return s, nil
 }
 
@@ -177,7 +173,7 @@ func (s *Scheduler) Run(ctx context.Context) (err error) {
 	defer func() {
 		stop()
 		wg.Wait()
-		s.cfg.HTTP.CloseIdleConnections()
+		s.client.http.CloseIdleConnections()
 	}()
 	for {
 		began := time.Now()
