@@ -15,6 +15,7 @@ import (
 // TestQueryFindsTheRunning: of a stopped node with a store and a running demo all
 // commands mean the one that runs, and say so.
 func TestQueryFindsTheRunning(t *testing.T) {
+	t.Parallel()
 	home := t.TempDir()
 	old := harness.StartNode(t, home, "--name", "old")
 	old.Signal(2)
@@ -79,6 +80,7 @@ func TestQueryFindsTheRunning(t *testing.T) {
 
 // TestQuerySaysWhy: an empty answer says on standard error what may be meant.
 func TestQuerySaysWhy(t *testing.T) {
+	t.Parallel()
 	n := harness.StartNode(t, t.TempDir())
 	code, out, said := harness.Apart(t, n.Env, "query", "DROP MEASUREMENT node")
 	require.Equal(t, 2, code)

@@ -20,6 +20,7 @@ import (
 // reads what both tell of it: the API, Prometheus where kubo serves it, and the
 // other's stream.
 func TestAPIOfARealNode(t *testing.T) {
+	t.Parallel()
 	home := t.TempDir()
 	n := harness.StartNode(t, home)
 	_, reason := n.API("POST", "/broadcast_want", "{}", 400)

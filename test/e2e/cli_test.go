@@ -24,6 +24,7 @@ import (
 // TestAStrayWordStartsNothing: a word before the flags must not drop them; the
 // node would join the public network.
 func TestAStrayWordStartsNothing(t *testing.T) {
+	t.Parallel()
 	for _, line := range []string{"run lab --isolated --store 127.0.0.1:0", "run --name --isolated", "run --isolated false", "isolated", "run --isolted",
 		"demo lab --duration 1s", "config lab --name x", "proxy x -d /ip4/127.0.0.1/tcp/1", "ru", "probe server dht x --dry-run", "store x --dir nowhere"} {
 		home := t.TempDir()
@@ -74,6 +75,7 @@ var anIdentify = event.Event{Kind: event.KindIdentify, Peer: "12D3KooWDpJ7As7BWA
 // TestHangupEndsAsTermDoes: a terminal that closes ends each kind of command
 // in order.
 func TestHangupEndsAsTermDoes(t *testing.T) {
+	t.Parallel()
 	addr := streamOf(t, anIdentify)
 	dir := t.TempDir()
 	for _, c := range []struct {
@@ -108,6 +110,7 @@ func TestHangupEndsAsTermDoes(t *testing.T) {
 
 // TestNohup: what was started with SIGHUP ignored continues without a terminal.
 func TestNohup(t *testing.T) {
+	t.Parallel()
 	for ready, line := range map[string]string{
 		"listening on":    "store --create --dir " + t.TempDir() + "/influxdb --listen 127.0.0.1:0",
 		"Daemon is ready": "run --isolated --store 127.0.0.1:0 --stream 127.0.0.1:0 --http 127.0.0.1:0",
@@ -128,6 +131,7 @@ func TestNohup(t *testing.T) {
 
 // TestReadingMakesNothing: a mistyped name is an error and leaves nothing.
 func TestReadingMakesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	other := filepath.Join(dir, "other.sqlite")
 	require.NoError(t, os.WriteFile(other, nil, 0o600))
@@ -153,6 +157,7 @@ func TestReadingMakesNothing(t *testing.T) {
 // TestWhatCannotBeEnds: an address that leads nowhere and a folder that is a
 // file are errors at once, not after a monitor has come.
 func TestWhatCannotBeEnds(t *testing.T) {
+	t.Parallel()
 	for want, args := range map[string][]string{
 		"invalid port":                  {"tail", "127.0.0.1:99999"},
 		"address 99999":                 {"tail", "nothere:99999"},
@@ -167,6 +172,7 @@ func TestWhatCannotBeEnds(t *testing.T) {
 
 // TestHostileStream: nothing that a server of the stream says moves the cursor.
 func TestHostileStream(t *testing.T) {
+	t.Parallel()
 	e := anIdentify
 	e.Identify = &event.Identify{Agent: hostileText, ProtocolVersion: hostileText, Protocols: []event.Text{hostileText}}
 	addr := streamOf(t, e)
@@ -180,6 +186,7 @@ func TestHostileStream(t *testing.T) {
 
 // TestHostileServer: nor what an InfluxDB, or who stands in for one, answers.
 func TestHostileServer(t *testing.T) {
+	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm() // what cannot be parsed asks for nothing wrong
 		if strings.Contains(r.Form.Get("q"), "wrong") || strings.Contains(r.URL.Path, "metric_plugin") {
@@ -208,6 +215,7 @@ func TestHostileServer(t *testing.T) {
 
 // TestHostileNames: nor what stands in a command line.
 func TestHostileNames(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{hostileArg}, {"run", "--" + hostileArg}, {"run", hostileArg}, {"demo", "--rate", hostileArg}, {"tail", hostileArg},
 		{"store", "--dir", hostileArg}, {"record", "--once", "--from", hostileArg, "x"}, {"query", hostileArg}, {"introspect", hostileArg}, {"replay", hostileArg}} {
 		p := harness.Start(t, harness.Environ(t.TempDir()), args...)

@@ -19,6 +19,7 @@ import (
 
 // The last words of run are what became of the points, not what one hopes.
 func TestLastWordsAreTrue(t *testing.T) {
+	t.Parallel()
 	t.Run("waiting on disk", func(t *testing.T) {
 		home := t.TempDir()
 		n := harness.StartNode(t, home, "--influxdb", "http://127.0.0.1:1")
@@ -59,6 +60,7 @@ func TestLastWordsAreTrue(t *testing.T) {
 // Neither points nor credentials go to the proxy that HTTP_PROXY names; through
 // that of HTTPS_PROXY they go encrypted, and what it answers is told as its own.
 func TestProxyOfTheEnvironment(t *testing.T) {
+	t.Parallel()
 	var plain atomic.Int32
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect {
@@ -95,6 +97,7 @@ func TestProxyOfTheEnvironment(t *testing.T) {
 // A command that a person waits for ends soon where the server sends it
 // elsewhere or is another one, and its error says what to set.
 func TestCommandsEndWhereTheServerIsAnother(t *testing.T) {
+	t.Parallel()
 	moved := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://influx.example"+r.URL.Path, http.StatusPermanentRedirect)
 	}))
@@ -123,6 +126,7 @@ func TestCommandsEndWhereTheServerIsAnother(t *testing.T) {
 
 // setup waits for a server that is not there yet with longer and longer pauses.
 func TestSetupBacksOff(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()

@@ -17,6 +17,7 @@ import (
 // TestDemo runs the demo as a newcomer would, in a clean home, and asks for
 // every measurement of a node and every kind of event.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	home := t.TempDir()
 	env := harness.Environ(home)
 	p := harness.Start(t, env, "demo", "--duration", "30s", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
@@ -113,6 +114,7 @@ func savesAndRestores(t *testing.T, env []string, data string) {
 // TestDemoDialsLoopbackOnly reads from the node's own log which addresses it
 // dialled, while the swarm around it is alive.
 func TestDemoDialsLoopbackOnly(t *testing.T) {
+	t.Parallel()
 	env := harness.Environ(t.TempDir(), "GOLOG_LOG_LEVEL=error,swarm2=debug")
 	p := harness.Start(t, env, "demo", "--duration", "12s", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0")
 	require.Zero(t, p.Wait(time.Minute))
@@ -128,6 +130,7 @@ func TestDemoDialsLoopbackOnly(t *testing.T) {
 }
 
 func TestDemoEndsOnInterruptAndRefusesNonsense(t *testing.T) {
+	t.Parallel()
 	env := harness.Environ(t.TempDir())
 	p := harness.Start(t, env, "demo", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0")
 	p.Find(`Daemon is (ready)`)

@@ -22,6 +22,7 @@ import (
 // TestIntrospection looks into the demo's node as the page does: everything
 // that a state has is filled by a live node, and events come.
 func TestIntrospection(t *testing.T) {
+	t.Parallel()
 	home := t.TempDir()
 	env := harness.Environ(home)
 	p := harness.Start(t, env, "demo", "--rate", "20", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "1")

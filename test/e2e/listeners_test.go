@@ -73,6 +73,7 @@ const (
 // that do not end, nor connections that say nothing, nor by sockets that were
 // closed.
 func TestOneClientKeepsNobodyFromANode(t *testing.T) {
+	t.Parallel()
 	n := harness.StartNode(t, t.TempDir())
 	ping := "http://" + n.HTTP + "/metric_plugin/v1/ping"
 	before := bench.ResidentMiB(n.Cmd.Process.Pid)
@@ -101,6 +102,7 @@ func TestOneClientKeepsNobodyFromANode(t *testing.T) {
 // The store answers queries while 8,000 connections do nothing, with 1,024
 // descriptors for everything; so does `ipfsmon query`.
 func TestOneClientKeepsNobodyFromTheStore(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := harness.Launch(t, harness.Environ(data), "sh", "-c", `ulimit -n 1024; exec "$0" "$@"`, harness.Bin, "store", "--create", "--dir", filepath.Join(data, "influxdb"), "--listen", "127.0.0.1:0")
 	address := p.Find(`listening on (\S+)`)

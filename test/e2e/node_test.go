@@ -48,6 +48,7 @@ func refused(t *testing.T, env []string, args ...string) string {
 // what they have started or not, at random moments. The next start must work,
 // and the node must be isolated, which startNode's flag checks.
 func TestFirstStartKilledAtAnyMomentHeals(t *testing.T) {
+	t.Parallel()
 	for range 4 {
 		home := t.TempDir()
 		for k := range 6 {
@@ -78,6 +79,7 @@ func TestFirstStartKilledAtAnyMomentHeals(t *testing.T) {
 
 // TestOlderRepository starts nodes on a repository of the kubo before.
 func TestOlderRepository(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	version := filepath.Join(n.Repo, "version")
 	now, err := os.ReadFile(version)
@@ -111,6 +113,7 @@ func TestOlderRepository(t *testing.T) {
 
 // TestEnableGC has a node with the flag drop a block that nobody pinned.
 func TestEnableGC(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	n.IPFS("config", "Datastore.GCPeriod", "1s")
 	n.IPFS("config", "Datastore.StorageMax", "1KB")
@@ -126,6 +129,7 @@ func TestEnableGC(t *testing.T) {
 
 // TestTildeIsTheHomeFolder gives paths that no shell has expanded.
 func TestTildeIsTheHomeFolder(t *testing.T) {
+	t.Parallel()
 	home, here := t.TempDir(), t.TempDir()
 	in := func(env []string, args ...string) string {
 		t.Helper()
@@ -164,6 +168,7 @@ func TestTildeIsTheHomeFolder(t *testing.T) {
 
 // TestPortsAreLookedAtFirst starts a node where every port is taken.
 func TestPortsAreLookedAtFirst(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -178,12 +183,14 @@ func TestPortsAreLookedAtFirst(t *testing.T) {
 
 // TestARunningNodeIsNotStartedAgain names the repository, not a port.
 func TestARunningNodeIsNotStartedAgain(t *testing.T) {
+	t.Parallel()
 	n := harness.StartNode(t, t.TempDir())
 	require.Contains(t, refused(t, n.Env, isolatedFlags...), "is in use by another process")
 }
 
 // TestIsolatedRepositories shows what of them may be changed.
 func TestIsolatedRepositories(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -211,6 +218,7 @@ func TestIsolatedRepositories(t *testing.T) {
 
 // TestDisabledPlugin shows every place where that is said.
 func TestDisabledPlugin(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	n.IPFS("config", "--json", plugin.DisabledKey, "true")
 	require.Contains(t, refused(t, n.Env, isolatedFlags...), plugin.DisabledKey+" is true in the node's configuration, so nothing would be monitored")
@@ -227,6 +235,7 @@ func TestDisabledPlugin(t *testing.T) {
 // TestDaemonWithoutASection says that nothing leaves the monitor, and with a
 // section says no such thing.
 func TestDaemonWithoutASection(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	p := harness.Start(t, n.Env, "ipfs", "daemon")
 	p.Find(`(No event stream, HTTP API or InfluxDB is configured): what the node sees is only counted`)
@@ -242,6 +251,7 @@ func TestDaemonWithoutASection(t *testing.T) {
 
 // TestSectionOfTheLastExporter starts a daemon with it.
 func TestSectionOfTheLastExporter(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	n.IPFS("config", "--json", monitor.Section, `{"PopulatePrometheusInterval": 10, "AgentVersionCutOff": 20,
 		"EnableBitswapDiscoveryProbe": true, "AMQPServerAddress": "amqp://rabbitmq:5672/%2f", "HTTPServerConfig": {"ListenAddresses": ["0.0.0.0:0"]}}`)
@@ -256,6 +266,7 @@ func TestSectionOfTheLastExporter(t *testing.T) {
 
 // TestPluginsThatAreBuiltIn leaves one in the folder where kubo looks.
 func TestPluginsThatAreBuiltIn(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	at := filepath.Join(n.Repo, "plugins", "mexport.so")
 	require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o700))
@@ -272,6 +283,7 @@ func TestPluginsThatAreBuiltIn(t *testing.T) {
 
 // TestSecretInKubosConfiguration warns of what `ipfs config show` prints.
 func TestSecretInKubosConfiguration(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	n.IPFS("config", "--json", monitor.Section, `{"InfluxDB": {"URL": "http://127.0.0.1:9", "Username": "u", "Password": "geheim"}}`)
 	require.Contains(t, n.IPFS("config", "show"), "geheim", "kubo conceals it now: the warning is not true any more")
@@ -287,6 +299,7 @@ func TestSecretInKubosConfiguration(t *testing.T) {
 // TestTelemetry holds what the documents say of kubo's own: this kubo reports
 // to nobody, unless its configuration names somebody.
 func TestTelemetry(t *testing.T) {
+	t.Parallel()
 	n := madeRepo(t)
 	id := filepath.Join(n.Repo, "telemetry_uuid")
 	daemon := func() {

@@ -23,6 +23,7 @@ import (
 // TestProxyWithRealNodes: three kubo daemons with different content, twenty
 // peers that know the proxy alone; then one daemon is killed and one hangs.
 func TestProxyWithRealNodes(t *testing.T) {
+	t.Parallel()
 	var nodes []*harness.Kubo
 	var files []*harness.File
 	downs := ""
@@ -117,6 +118,7 @@ func TestProxyWithRealNodes(t *testing.T) {
 // TestProxyPreload: a peer that cannot be called has its file fetched by a node
 // behind the proxy, goes away, comes back empty and gets it from there.
 func TestProxyPreload(t *testing.T) {
+	t.Parallel()
 	k := harness.StartKubo(t, nil)
 	free := harness.FreePort(t)
 	p := harness.StartProxy(t, "-d", k.Multiaddr(), "-w", "/ip4/127.0.0.1/tcp/0", "-p", free)

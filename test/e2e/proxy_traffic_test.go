@@ -21,6 +21,7 @@ import (
 // bytes that went by them, and connections the round trip, in introspection and
 // in the HTTP API.
 func TestProxyShowsTraffic(t *testing.T) {
+	t.Parallel()
 	const size = 3 << 20
 	k := harness.StartKubo(t, nil)
 	f := harness.NewFile(t, size)
@@ -77,6 +78,7 @@ func TestProxyShowsTraffic(t *testing.T) {
 // TestProxySaysWhatIsWrong: mistakes in the configuration file and in addresses
 // are named in the words of the one who made them.
 func TestProxySaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	f := func(file, want string, args ...string) {
 		t.Helper()
 		home := t.TempDir()

@@ -15,6 +15,7 @@ import (
 // TestQueryWarnsOfLostPoints: an answer that may lack points where summer time
 // ends comes with a warning, another one with none.
 func TestQueryWarnsOfLostPoints(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -16,6 +16,7 @@ import (
 // ready, and says why, whatever the destination; it is ready again when points
 // get through.
 func TestReadySaysWhy(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0") // a port to come back to
 	require.NoError(t, err)
 	address := l.Addr().String()

@@ -20,6 +20,7 @@ import (
 )
 
 func TestVersionAndHelp(t *testing.T) {
+	t.Parallel()
 	env := harness.Environ(t.TempDir())
 	out, err := harness.Run(env, "--version")
 	require.NoError(t, err)
@@ -35,6 +36,7 @@ func TestVersionAndHelp(t *testing.T) {
 }
 
 func TestTheNameIPFSIsKubo(t *testing.T) {
+	t.Parallel()
 	name := filepath.Join(t.TempDir(), "ipfs")
 	require.NoError(t, os.Symlink(harness.Bin, name))
 	cmd := exec.Command(name, "version")
@@ -45,6 +47,7 @@ func TestTheNameIPFSIsKubo(t *testing.T) {
 }
 
 func TestInterruptStoresEverythingAndTheFolderAnswersLater(t *testing.T) {
+	t.Parallel()
 	n := harness.StartNode(t, t.TempDir())
 	m := harness.StartNode(t, t.TempDir())
 	var id struct{ Addresses []string }
@@ -82,6 +85,7 @@ func TestInterruptStoresEverythingAndTheFolderAnswersLater(t *testing.T) {
 // has tried to deliver what it holds; after a second one kubo ends the process
 // with 255, and nothing is said to be stored.
 func TestSecondInterruptEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	n := harness.StartNode(t, t.TempDir(), "--influxdb", "http://127.0.0.1:9", "--http", "127.0.0.1:0")
 	n.Signal(syscall.SIGINT)
 	n.Find(`Hit ctrl-c (again) to force-shutdown`)
@@ -92,6 +96,7 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 }
 
 func TestTheNodeOutlivesItsStore(t *testing.T) {
+	t.Parallel()
 	n := harness.StartNode(t, t.TempDir())
 	require.NoError(t, syscall.Kill(harness.StoreOf(n), syscall.SIGKILL))
 	require.Equal(t, "ok", n.IPFS("cat", n.IPFS("add", "-q", harness.TextFile(t, "ok"))), "the node works without its store")
@@ -110,6 +115,7 @@ func TestTheNodeOutlivesItsStore(t *testing.T) {
 // TestBadConfigurationIsRefused starts a node with one wrong setting at a
 // time: it must say which and why, and the node's own commands must continue.
 func TestBadConfigurationIsRefused(t *testing.T) {
+	t.Parallel()
 	home := t.TempDir()
 	n := harness.StartNode(t, home)
 	n.Signal(syscall.SIGINT)
@@ -174,6 +180,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 }
 
 func TestAPublicRepositoryIsNotIsolated(t *testing.T) {
+	t.Parallel()
 	home := t.TempDir()
 	env := harness.Environ(home)
 	out, err := harness.Run(env, "ipfs", "init")
@@ -184,6 +191,7 @@ func TestAPublicRepositoryIsNotIsolated(t *testing.T) {
 }
 
 func TestConfigShowsSources(t *testing.T) {
+	t.Parallel()
 	env := harness.Environ(t.TempDir(), "IPFSMON_MONITOR_NAME=lab", "IPFSMON_INFLUXDB_URL=http://127.0.0.1:8086", "IPFSMON_INFLUXDB_USERNAME=monitor", "IPFSMON_INFLUXDB_PASSWORD=geheim")
 	out, err := harness.Run(env, "config")
 	require.NoError(t, err, out)

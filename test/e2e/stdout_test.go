@@ -16,6 +16,7 @@ import (
 // TestStandardOutputIsPointsAlone: whoever pipes points into another program
 // gets nothing else from the first line on, also when the repository is made.
 func TestStandardOutputIsPointsAlone(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cmd := exec.Command(harness.Bin, "run", "--isolated", "--repo", filepath.Join(dir, "repo"), "--influxdb", "stdout:",
 		"--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--interval", "1")

@@ -60,6 +60,7 @@ func monitored(t *testing.T) (addr string) {
 // TestRecordSurvivesAKill kills a recorder, lets another continue, and replays what
 // both wrote.
 func TestRecordSurvivesAKill(t *testing.T) {
+	t.Parallel()
 	home, addr := t.TempDir(), monitored(t)
 	dir := filepath.Join(home, "traces")
 	first := harness.Start(t, harness.Environ(home), "record", "--from", addr, dir)
