@@ -24,7 +24,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// seen is what a monitor sees: a message each way, a connection, an identify.
+// seen is what a monitor sees: a message each way, a connection, an identify, a
+// note, origins.
 func seen(t *testing.T, n int) []*event.Event {
 	t.Helper()
 	mh, err := multihash.Sum([]byte("block"), multihash.SHA2_256, -1)
@@ -37,6 +38,8 @@ func seen(t *testing.T, n int) []*event.Event {
 		{Kind: event.KindConnection, Time: at + 2, Peer: "\x00\x04peer", Conn: &event.Conn{
 			Addr: "/ip4/192.0.2.1/tcp/1", Transport: "tcp", Security: "noise", Muxer: "yamux"}},
 		{Kind: event.KindIdentify, Time: at + 3, Peer: "\x00\x04peer", Identify: &event.Identify{Agent: "kubo/0.43.0"}},
+		event.NewNote(at+4, event.NoteStorm, 5000, "Storm of wants"),
+		{Kind: event.KindOrigins, Time: at + 5, Origins: &event.Origins{Interval: 10 * time.Second, Sums: []event.Origin{{Country: "DE", Gateway: true, Wants: 3}}}},
 	}
 }
 
@@ -146,10 +149,12 @@ func TestReplayToInflux(t *testing.T) {
 	require.NoError(t, err)
 	r := replay{files: files, name: "de1", influx: server.URL, log: &log}
 	require.NoError(t, r.run(t.Context()))
-	require.Contains(t, log.String(), "12 events replayed")
+	require.Contains(t, log.String(), "18 events replayed")
 	require.Contains(t, log.String(), "Everything is stored.")
 	lines := strings.Split(strings.TrimSpace(body.String()), "\n")
-	require.Len(t, lines, 12)
+	require.Len(t, lines, 18)
+	require.Contains(t, body.String(), `notes,kind=storm,node=de1 text="Storm of wants",value=5000i`)
+	require.Contains(t, body.String(), "origins,country=DE,direction=received,gateway=true,node=de1 messages=0i,wants=3i,")
 	for _, line := range lines {
 		require.Contains(t, line, "node=de1")
 		require.Contains(t, line, " 17951857", "its original time")

@@ -16,10 +16,11 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
-// Encoder makes lines of InfluxDB's line protocol of events. It remembers the
-// last timestamp of each measurement and the values of open tags, and nothing
-// else of an event, so there must be one Encoder for all points of a node. It is
-// for one goroutine.
+// Encoder turns events into lines of InfluxDB's line protocol. It sums nothing from
+// one event to the next. It remembers what keeps points apart and series few: the
+// last timestamp of each measurement, the values of open tags, and the transports
+// that have points. So there must be one Encoder for all points of a node. It is for
+// one goroutine.
 type Encoder struct {
 	node      string // escaped
 	noHistory bool
