@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // origins sums where messages and new connections come from. It is for one
@@ -27,17 +28,18 @@ func newOrigins(now time.Time) origins {
 func (o *origins) count(e *event.Event) {
 	switch {
 	case e.Kind == event.KindMessage && e.Transport == event.Libp2p:
-		sum := &o.sums[event.OriginIndex(e.Country, e.Dir, e.Gateway)]
-		sum.Messages++
+		cancels, bytes := 0, uint64(0)
 		for i := range e.Wants {
-			if !e.Wants[i].Cancel {
-				sum.Wants++
-			}
+			cancels += sets.Bit(e.Wants[i].Cancel)
 		}
 		for i := range e.Blocks {
-			sum.Blocks++
-			sum.BlockBytes += uint64(max(e.Blocks[i].Size, 0))
+			bytes += uint64(max(e.Blocks[i].Size, 0))
 		}
+		sum := &o.sums[event.OriginIndex(e.Country, e.Dir, e.Gateway)]
+		sum.Messages++
+		sum.Wants += uint64(len(e.Wants) - cancels)
+		sum.Blocks += uint64(len(e.Blocks))
+		sum.BlockBytes += bytes
 	case e.Kind == event.KindConnection && e.Conn != nil && !e.Conn.Closed:
 		dir := event.Sent
 		if e.Conn.Inbound {

@@ -88,8 +88,11 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 				e.Kind, e.Peer, e.Summary = event.KindSummary, "", &event.Summary{
 					Interval: time.Minute, TopCIDs: []event.TopCID{{CID: CidOf(t, i), Wants: 1}}, TopPeers: []event.TopPeer{{Peer: PeerOf(i), Agent: "a"}},
 					Codecs: []event.Share{{Name: "raw", N: 1}}, Versions: []event.Share{{Name: "1", N: 1}}, Hashes: []event.Share{{Name: "identity", N: 1}},
+					Line: [event.Directions]event.Line{{CIDs: []event.CIDBytes{{CID: CidOf(t, i), Bytes: 1}}, Peers: []event.PeerBytes{{Peer: PeerOf(i), Agent: "a"}},
+						Agents: []event.FamilyBytes{{Family: "kubo", Bytes: 1}}}},
+					Coverage: event.Coverage{Families: []event.FamilyCoverage{{Family: "kubo", Connected: 1}}},
 				}
-				for name, n := range map[string]int{"unique": 2, "duplicates": 2, "top_cids": 1, "top_peers": 1, "codecs": 1, "cid_versions": 1, "hashes": 1, "latency_totals": 6, "derived": 1} {
+				for name, n := range map[string]int{"unique": 2, "duplicates": 2, "top_cids": 1, "top_peers": 1, "top_bytes_cids": 1, "top_bytes_peers": 1, "agent_bytes": 1, "coverage": 1, "codecs": 1, "cid_versions": 1, "hashes": 1, "latency_totals": 6, "derived": 1} {
 					points[name] += n
 				}
 				break
