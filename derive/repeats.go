@@ -14,6 +14,10 @@ const (
 	rebroadcastTo   = 46 * time.Second
 )
 
+// sweepEvery is how often old times are removed. Together with the longest time
+// that is kept it must be less than 24 days (see age).
+const sweepEvery = 10 * 24 * time.Hour
+
 // repeats remembers the wants of the last window.
 type repeats struct {
 	slots  []wanted
@@ -21,6 +25,7 @@ type repeats struct {
 	window int32 // ms
 	keep   int32 // ms
 	lost   uint64
+	swept  int64 // unix nanoseconds of the last sweep
 }
 
 // wanted is a CID that was wanted lately. Times are milliseconds in 32 bits, which
@@ -55,6 +60,9 @@ func (r *repeats) find(key uint64) (*wanted, []wanted, uint32) {
 // want enters a want and reports whether it is a duplicate, a re-broadcast, and
 // the first of this peer for this CID in the interval.
 func (r *repeats) want(key uint64, t event.WantType, now int64, interval uint32) (duplicate, rebroadcast, first bool) {
+	if since := now - r.swept; since < 0 || since >= int64(sweepEvery) {
+		r.sweep(now, time.Duration(since))
+	}
 	ms := uint32(now/int64(time.Millisecond)) | 1 // not 0
 	w, bucket, tag := r.find(key)
 	if w == nil {
@@ -85,6 +93,30 @@ func (r *repeats) want(key uint64, t event.WantType, now int64, interval uint32)
 	first = w.counted != interval
 	*at, w.last, w.counted = ms, ms, interval
 	return duplicate, rebroadcast, first
+}
+
+// sweep removes the times that are older than what is kept, before age can take
+// them for later ones.
+func (r *repeats) sweep(now int64, since time.Duration) {
+	r.swept = now
+	if since >= 2*sweepEvery { // nothing was wanted for so long that all is old
+		clear(r.slots)
+		return
+	}
+	ms := uint32(now/int64(time.Millisecond)) | 1
+	for i := range r.slots {
+		w := &r.slots[i]
+		if age(ms, w.last) > r.keep {
+			*w = wanted{}
+			continue
+		}
+		if age(ms, w.have) > r.keep {
+			w.have = 0
+		}
+		if age(ms, w.block) > r.keep {
+			w.block = 0
+		}
+	}
 }
 
 // cancel makes the next want for the CID count as new.

@@ -39,6 +39,43 @@ func TestWhatIsARepeat(t *testing.T) {
 	f("a little back in time", 1, 0, wants(at(s), event.WantHave, 1), wants(at(s-5*ms), event.WantHave, 1))
 }
 
+// TestRepeatsAfterWeeks: times have 32 bits of milliseconds, which wrap around
+// after 49.7 days.
+func TestRepeatsAfterWeeks(t *testing.T) {
+	const day = 24 * time.Hour
+	f := func(name string, step, until time.Duration) {
+		t.Helper()
+		at := func(d time.Duration) int64 { return int64(1_800_000_000*time.Second + d) }
+		r := newRepeats(1024, DefaultWindow)
+		var interval uint32
+		want := func(key uint64, typ event.WantType, d time.Duration) bool {
+			interval++
+			duplicate, rebroadcast, _ := r.want(key, typ, at(d), interval)
+			return duplicate || rebroadcast
+		}
+		want(1, event.WantBlock, 0)
+		want(2, event.WantHave, 0)
+		for d := step; step > 0 && d < until; d += step { // the other type keeps the entry of 1
+			want(1, event.WantHave, d)
+		}
+		for _, key := range []uint64{1, 2} {
+			typ := event.WantType(key - 1)
+			if want(key, typ, until) {
+				t.Errorf("%s: %v of key %d after %v is a repeat", name, typ, key, until)
+			}
+			if !want(key, typ, until+time.Second) {
+				t.Errorf("%s: %v of key %d a second later is no repeat", name, typ, key)
+			}
+		}
+	}
+	for _, until := range []time.Duration{25 * day, 40 * day, 1<<32*ms + 5*time.Second, 1<<32*ms + 31*time.Second, 100 * day} {
+		f("nothing between", 0, until)
+		f("wants every 40 s", 40*time.Second, until)
+		f("wants every 12 days", 12*day, until)
+		f("wants every 19 days", 19*day, until)
+	}
+}
+
 // TestDuplicatesAgainstExact replays ten minutes of a Zipf stream of both
 // directions with cancels against maps that forget nothing.
 func TestDuplicatesAgainstExact(t *testing.T) {

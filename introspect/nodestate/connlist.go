@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/topn"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
@@ -294,19 +295,13 @@ func setRelays(m *memory) {
 
 // agentCounts returns the connected peers by agent version, as of the last list of connections.
 func (t *Conns) agentCounts() ([]*pb.AgentCount, error) {
-	out := make([]*pb.AgentCount, 0, len(t.agents))
-	for a, n := range t.agents {
-		out = append(out, &pb.AgentCount{Agent: cmp.Or(a, "unknown"), Peers: n})
+	top, rest, beyond := topn.Of(t.agents, maxAgents, string(event.OthersAgent))
+	out := make([]*pb.AgentCount, 0, len(top)+1)
+	for _, a := range top {
+		out = append(out, &pb.AgentCount{Agent: cmp.Or(a.Name, "unknown"), Peers: a.N})
 	}
-	slices.SortFunc(out, func(a, b *pb.AgentCount) int {
-		return cmp.Or(cmp.Compare(b.Peers, a.Peers), cmp.Compare(a.Agent, b.Agent))
-	})
-	if len(out) > maxAgents {
-		rest := &pb.AgentCount{Agent: string(event.OthersAgent)}
-		for _, a := range out[maxAgents:] {
-			rest.Peers += a.Peers
-		}
-		out = append(out[:maxAgents], rest)
+	if beyond {
+		out = append(out, &pb.AgentCount{Agent: string(event.OthersAgent), Peers: rest})
 	}
 	return out, nil
 }
