@@ -17,6 +17,9 @@ TEST = IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -count=1
 # while it builds a node, and what it reports of them is kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$$)
 
+# Rows of docs/durability.md are tests of these packages too.
+FAULTY := ./influx/spool ./influx/delivery
+
 .NOTPARALLEL:
 .PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin clean check-dashboards check-stack check-page bench-page kubo
 
@@ -45,8 +48,9 @@ quick: ## the loop of a day, one package: gofmt, vet, staticcheck and its tests;
 
 test: test-plain race ## all tests that need Go and a C compiler only, also under the race detector
 
-test-plain: build ## the same without the race detector
-	$(TEST) -timeout 15m ./...
+# The packages of FAULTY are left to `make faults`, which counts their tests.
+test-plain: build ## the same without the race detector, but for what make faults runs
+	$(TEST) -timeout 15m $(filter-out $(shell $(GO) list $(FAULTY)),$(shell $(GO) list ./...))
 
 # Arrow, which the embedded InfluxDB brings, does not pass its pointer checks.
 # The tag poison: a sink that keeps an event of the bus fails its tests.
@@ -97,7 +101,6 @@ check-stack: check-dashboards ## the containers' stack: its files, nginx before 
 # The rows of docs/durability.md. FAULTS=1 makes them as long as they are meant
 # to be: ten minutes without a server, 200 kills, 50 restarts.
 FAULTS ?=
-FAULTY := ./influx/spool ./influx/delivery
 faults: build programs ## what disks, servers and networks do wrong; ends with "N passed, N failed"; FAULTS=1: at full length
 	@FAULTS=$(FAULTS) $(TEST) -tags faults -v -timeout 60m $(FAULTY) ./test/faults > bin/faults.log 2>&1; code=$$?; \
 	grep -E '^ *--- (PASS|FAIL)|^(FAIL|ok)' bin/faults.log; \

@@ -46,10 +46,10 @@ type Recorder struct {
 // Only one recorder at a time may write to a folder.
 func NewRecorder(dir, monitor string) (*Recorder, error) {
 	r := &Recorder{dir: filepath.Join(dir, FolderName(monitor)), now: time.Now}
-	if err := os.MkdirAll(r.dir, 0o750); err != nil {
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(r.dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o640)
+	lock, err := os.OpenFile(filepath.Join(r.dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
 	}
@@ -116,7 +116,7 @@ func (r *Recorder) begin(now time.Time) error {
 		if _, err := os.Lstat(name); err == nil {
 			continue
 		}
-		f, err := os.OpenFile(name+openSuffix, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
+		f, err := os.OpenFile(name+openSuffix, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if errors.Is(err, os.ErrExist) {
 			continue
 		}
@@ -223,7 +223,7 @@ func (r *Recorder) repairFile(path string) (err error) {
 	if _, err := os.Lstat(whole); err == nil {
 		return os.Remove(path) // it was repaired before the process was killed again
 	}
-	out, err := os.OpenFile(path+repairSuffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
+	out, err := os.OpenFile(path+repairSuffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,11 @@ func TestRecording(t *testing.T) {
 		return out
 	}
 	require.Equal(t, []string{".lock", "2026-11-20_14-59-58_UTC.json.gz", "2026-11-20_15-00-00_UTC.json.gz.tmp"}, names())
+	for _, name := range append(names(), ".") {
+		info, err := os.Stat(filepath.Join(r.Dir(), name))
+		require.NoError(t, err)
+		require.Zero(t, info.Mode().Perm()&0o077, "%s is for its owner alone", name)
+	}
 	_, err = NewRecorder(dir, "de/1")
 	require.ErrorContains(t, err, "another recorder")
 	require.NoError(t, r.Close())

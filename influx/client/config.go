@@ -14,7 +14,6 @@ import (
 	"unicode"
 
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/influx/spool"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
@@ -27,6 +26,7 @@ const (
 	DefaultFlushInterval    = time.Second
 	DefaultQueueBytes       = 64 << 20
 	DefaultTimeout          = 30 * time.Second
+	DefaultSpoolSync        = time.Second
 	DefaultHistoryRetention = 7 * 24 * time.Hour
 	DefaultConcurrency      = 4
 	localConcurrency        = 3 // leaves processors for the node
@@ -366,7 +366,7 @@ func (c Config) resolve() (Settings, error) {
 	if c.SpoolMaxAge != "0" && c.SpoolMaxAge != "0s" {
 		s.SpoolAge = duration("SpoolMaxAge", c.SpoolMaxAge, 0, time.Minute, 0)
 	}
-	s.SpoolSync = duration("SpoolSyncEvery", c.SpoolSyncEvery, spool.DefaultSyncEvery, 0, time.Minute)
+	s.SpoolSync = duration("SpoolSyncEvery", c.SpoolSyncEvery, DefaultSpoolSync, 0, time.Minute)
 	switch c.Gzip {
 	case "", "auto":
 		s.Compress = !s.Local

@@ -17,7 +17,6 @@ import (
 // Defaults of Config.
 const (
 	DefaultMaxBytes  = 4 << 30
-	DefaultSyncEvery = time.Second
 	DefaultSyncBytes = 1 << 20
 	DefaultMaxMemory = 64 << 20
 	DefaultFreshFor  = 5 * time.Second

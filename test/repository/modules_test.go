@@ -200,7 +200,7 @@ var inside = map[string]string{
 	"influx":                    "client delivery",
 	"influx/schema":             "",
 	"influx/lineproto":          "schema",
-	"influx/client":             "schema spool",
+	"influx/client":             "schema",
 	"influx/query":              "schema lineproto client",
 	"influx/delivery":           "schema lineproto client spool linezip",
 	"influx/spool":              "",
