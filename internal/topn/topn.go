@@ -12,7 +12,9 @@ import (
 )
 
 // Number is what is counted in.
-type Number interface{ ~int | ~int64 | ~uint32 | ~uint64 }
+type Number interface {
+	~int | ~int64 | ~uint32 | ~uint64
+}
 
 // Count is how often a name was counted.
 type Count[K ~string, N Number] struct {
