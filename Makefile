@@ -1,4 +1,4 @@
-# ipfsmon. `make` lists what can be made.
+# ipfsmon. `make` lists the targets.
 
 GO      ?= go
 BIN     := bin/ipfsmon
@@ -8,13 +8,13 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 # go test with the program built above. A folder of test/ is behind the build tag
-# of its name, but for test/e2e and test/repository, which need Go alone.
+# of its name, except test/e2e and test/repository, which need only Go.
 TEST = IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -count=1
 
-# The packages that the race detector watches: all of ours, but for the tests in
-# test/, which run the program in processes of its own, and for the demo, which
-# runs many kubo nodes in one process: kubo writes variables of its packages
-# while it builds a node, and what it reports of them is kubo's own.
+# The packages that run under the race detector: all of ours, except the tests in test/, which
+# run the program in separate processes, and the demo, which runs many kubo nodes in one
+# process: kubo writes variables of its packages while it builds a node, and the reported
+# races are kubo's own.
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$$)
 
 # Rows of docs/durability.md are tests of these packages too.
@@ -39,58 +39,59 @@ check: ## what CI runs, fast things first
 	.ci/run
 
 PKG ?=
-quick: ## the loop of a day, one package: gofmt, vet, staticcheck and its tests; PKG=./bus
+quick: ## check one package while you work: gofmt, vet, staticcheck and its tests; PKG=./bus
 	@[ -n "$(PKG)" ] || { echo 'name the package: make quick PKG=./bus'; exit 2; }
 	@files=$$(gofmt -l $(patsubst %/...,%,$(PKG))); [ -z "$$files" ] || { echo "gofmt: $$files"; exit 1; }
 	$(GO) vet -tags all $(PKG)
 	$(GO) run $(STATICCHECK) -tags all $(PKG)
 	$(GO) test $(PKG)
 
-test: test-plain race ## all tests that need Go and a C compiler only, also under the race detector
+test: test-plain race ## all tests that need only Go and a C compiler, also under the race detector
 
 # The packages of FAULTY are left to `make faults`, which counts their tests.
 test-plain: build ## the same without the race detector, but for what make faults runs
 	$(TEST) -timeout 15m $(filter-out $(shell $(GO) list $(FAULTY)),$(shell $(GO) list ./...))
 
-# Arrow, which the embedded InfluxDB brings, does not pass its pointer checks.
+# Arrow, a dependency of the embedded InfluxDB, fails its pointer checks.
 # The tag poison: a sink that keeps an event of the bus fails its tests.
 race: ## our packages under the race detector
 	$(GO) test -race -tags poison -gcflags='github.com/apache/arrow/go/arrow/...=-d=checkptr=0' -timeout 30m $(RACED)
 
-# What tests need of other programs.
+# Other programs that tests need.
 programs:
 	@echo "installed with apt-get, if missing: influxdb prometheus iproute2 nodejs npm postgresql"
 	@for p in influxd:influxdb promtool:prometheus ip:iproute2 node:nodejs npm:npm; do command -v $${p%:*} >/dev/null || \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; }
 
-test-all: test-programs check-page check-stack faults ## what make test leaves out: tests with other real programs, which it installs
+test-all: test-programs check-page check-stack faults ## the tests that make test leaves out: with other real programs, which it installs
 
-test-programs: build plugin programs ## of those the ones with other nodes, InfluxDBs, PostgreSQL, telegraf
+test-programs: build plugin programs ## the tests with other nodes, InfluxDBs, PostgreSQL, telegraf
 	$(TEST) -tags programs -timeout 30m ./test/programs
 
-# What the page's tests need besides Go goes to bin/page; so do their screenshots.
+# The other dependencies of the page's tests are installed in bin/page; their screenshots are
+# there too.
 bin/page/node_modules: test/page/package.json test/page/package-lock.json
 	command -v chromium >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; }
 	mkdir -p bin/page && cp test/page/package.json test/page/package-lock.json bin/page/
 	cd bin/page && npm ci --no-audit --no-fund && touch node_modules
 
-check-page: build programs bin/page/node_modules ## the live page: its parts with Node, all of it in Chromium against the demo; screenshots in bin/page
+check-page: build programs bin/page/node_modules ## the live page: unit tests with Node, the whole page in Chromium against the demo; screenshots in bin/page
 	node --test introspect/ui/test/*.test.mjs
 	$(GO) test -count=1 ./introspect/ui/gen
 	$(TEST) -tags page -timeout 30m ./test/page
 
-bench-page: programs bin/page/node_modules ## how busy the live page keeps a browser with 5,000 connections, once a second
+bench-page: programs bin/page/node_modules ## CPU use of the live page in a browser with 5,000 connections, sampled once a second
 	$(GO) build -o bin/page/feed ./test/page/feed
 	PAGE_FEED=$(abspath bin/page/feed) PAGE_ROOT=$(CURDIR) PAGE_OUT=$(abspath bin/page) node test/page/bench.mjs
 
-check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query asked of three InfluxDBs
+check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query on three InfluxDBs
 	$(GO) test -count=1 ./grafana
 	$(TEST) -tags dashboards -timeout 30m ./test/dashboards
 
 STACK_PROGRAMS := docker.io iptables debootstrap nginx libnginx-mod-stream shellcheck curl
 STACK_SCRIPTS  := docker/*.sh docker/test/*.sh docker/test/influx nginx/start.sh test/influxdb2/build.sh
-check-stack: check-dashboards ## the containers' stack: its files, nginx before real servers, all of it on a Docker engine of its own (as root)
+check-stack: check-dashboards ## the containers' stack: its files, nginx before real servers, the whole stack on a separate Docker engine (as root)
 	@echo "installed with apt-get, if missing: $(STACK_PROGRAMS)"
 	@for p in $(STACK_PROGRAMS); do dpkg -s $$p >/dev/null 2>&1 || \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(STACK_PROGRAMS); } || exit 1; done
@@ -98,19 +99,19 @@ check-stack: check-dashboards ## the containers' stack: its files, nginx before 
 	cd docker/check && $(GO) vet ./... && $(GO) test -count=1 ./...
 	$(TEST) -tags stack -v -timeout 40m ./test/stack
 
-# The rows of docs/durability.md. FAULTS=1 makes them as long as they are meant
-# to be: ten minutes without a server, 200 kills, 50 restarts.
+# The rows of docs/durability.md. FAULTS=1 runs them at full length: ten minutes without a
+# server, 200 kills, 50 restarts.
 FAULTS ?=
-faults: build programs ## what disks, servers and networks do wrong; ends with "N passed, N failed"; FAULTS=1: at full length
+faults: build programs ## faults of disks, servers and networks; ends with "N passed, N failed"; FAULTS=1: at full length
 	@FAULTS=$(FAULTS) $(TEST) -tags faults -v -timeout 60m $(FAULTY) ./test/faults > bin/faults.log 2>&1; code=$$?; \
 	grep -E '^ *--- (PASS|FAIL)|^(FAIL|ok)' bin/faults.log; \
 	p=$$(grep -c -- '^--- PASS' bin/faults.log); f=$$(grep -c -- '^--- FAIL' bin/faults.log); \
 	[ $$code = 0 ] || tail -n 60 bin/faults.log; echo "$$p passed, $$f failed"; exit $$code
 
-bench: ## benchmarks, each against the thing replaced in the same run
+bench: ## benchmarks, each against the code that it replaces, in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./bus ./capture ./stream ./influx/lineproto ./influx/delivery ./metrics
 
-bench-introspect: ## what a snapshot of 100, 1,000 and 10,000 connections costs, and the page a browser; fails when a gate is missed
+bench-introspect: ## the cost of a snapshot of 100, 1,000 and 10,000 connections, and of the page in a browser; fails when a gate is missed
 	$(GO) test -count=1 -bench Snapshot -benchtime 20x -v ./introspect ./introspect/nodestate
 	$(GO) test -run '^$$' -bench 'Taps|Event' -benchmem ./introspect ./introspect/nodestate
 	$(MAKE) --no-print-directory bench-page
@@ -118,9 +119,9 @@ bench-introspect: ## what a snapshot of 100, 1,000 and 10,000 connections costs,
 bench-stream: ## the stream against the old exporter's design, with gates
 	$(GO) run ./bench/stream
 
-# SOAK=8h for as long as that; SOAK_RATE is points a second.
+# SOAK=8h sets the duration; SOAK_RATE is points per second.
 SOAK ?= 3m
-soak: build ## a monitored node under load for SOAK=3m; what grows, CSV and plot in bin/soak
+soak: build ## a monitored node under load for SOAK=3m: growth of memory and other figures, CSV and plot in bin/soak
 	SOAK=$(SOAK) SOAK_DIR=$(abspath bin/soak) $(TEST) -tags soak -run '^$$' -bench Soak -benchtime 1x -timeout 0 ./test/soak
 
 BENCH_INFLUX ?=
@@ -129,21 +130,21 @@ bench-influx: build programs ## delivery to InfluxDB against its own client, wit
 	$(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
 	  $(TEST) -tags soak -run '^$$' -bench Sustained -benchtime 1x -timeout 40m ./test/soak && exit $$code
 
-bench-proxy: ## what the proxy costs against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32", -apart: on a core of its own
+bench-proxy: ## the proxy's cost against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32", -apart: on its own core
 	$(GO) run ./bench/proxy $(BENCH_PROXY)
 
-bench-capture: build ## what capture costs beside Bitswap; fails when a gate is missed
+bench-capture: build ## the cost of capture relative to Bitswap; fails when a gate is missed
 	$(GO) test -run '^$$' -bench 'Capture|Hostile|Sample' -benchtime 1x ./capture
 	$(TEST) -tags soak -run '^$$' -bench EndToEnd -benchtime 1x -timeout 30m ./test/soak
 
 bench-peers: build ## what a monitor costs a node with 1,000, 3,000 and 5,000 real peers; fails when a gate is missed; IPFSMON_BENCH_PEERS=1000
 	$(TEST) -tags soak -run '^$$' -bench Peers -benchtime 1x -timeout 60m ./test/soak
 
-bench-probe: ## what watching a lookup costs; fails above 5 %
+bench-probe: ## the cost of watching a lookup; fails above 5 %
 	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x
 
 MUTATE ?= bus event capture derive privacy influx/schema influx/lineproto influx/client influx/query influx/delivery influx/spool stream httpapi introspect introspect/nodestate monitor proxy proxy/wire
-mutate: ## single faults in our packages, and whether their tests notice; hours; MUTATE="bus event" for some
+mutate: ## mutation tests: whether our tests notice single faults; takes hours; MUTATE="bus event" for some packages
 	GO='$(GO)' ./test/mutate.sh $(MUTATE)
 
 FUZZ ?= ./...
@@ -162,10 +163,10 @@ lint: ## gofmt, vet, staticcheck, modules tidy and verified, imports, documents 
 vulncheck: ## known vulnerabilities in code that the program calls; asks vuln.go.dev
 	$(GO) run $(GOVULNCHECK) ./...
 
-generate: ## everything that is made from the code: documents of settings, schema, queries and metrics, dashboards, protobuf, the page's schema
+generate: ## everything generated from the code: documents of settings, schema, queries and metrics, dashboards, protobuf, the page's schema
 	$(GO) generate ./...
 
-check-generated: ## that make generate changes nothing
+check-generated: ## check that make generate changes nothing
 	@state() { git status --porcelain; git diff; }; before=$$(state | sha256sum); $(MAKE) --no-print-directory generate || exit 1; \
 	[ "$$(state | sha256sum)" = "$$before" ] || { git status --short; echo "make generate has changed files: commit them with what they are made from"; exit 1; }
 
@@ -174,9 +175,9 @@ plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and module
 	chmod 0755 bin/ipfsmon.so
 
 KUBO ?=
-kubo: ## another kubo, in a copy under bin/kubo: build, quick tests; KUBO=v0.43.0, or KUBO=github.com/someone/kubo@v0.44.0 for a fork
+kubo: ## try another kubo in a copy under bin/kubo: build, quick tests; KUBO=v0.43.0, or KUBO=github.com/someone/kubo@v0.44.0 for a fork
 	@[ -n "$(KUBO)" ] || { echo 'name the version: make kubo KUBO=v0.43.0'; exit 2; }
 	$(GO) run ./test/otherkubo -dir bin/kubo $(KUBO)
 
-clean: ## remove what was built
+clean: ## remove build results
 	rm -rf bin

@@ -21,7 +21,7 @@ func publish(b *Bus, n int) {
 }
 
 // drain reads until want events are read or missed, and checks that Seq has
-// no hole but those that are told.
+// no gaps but the reported ones.
 func drain(t *testing.T, r *Reader, want uint64) (read, missed uint64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -247,7 +247,7 @@ func TestMap(t *testing.T) {
 }
 
 // TestMapLeavesOutEverything: what is lost before events that are left out is
-// told with the next event that is not, and Next waits for that one.
+// reported with the next event that is not, and Next waits for that one.
 func TestMapLeavesOutEverything(t *testing.T) {
 	b := New(Config{MaxEvents: 10})
 	r := b.Subscribe("r")
@@ -280,7 +280,7 @@ func TestMapLeavesOutEverything(t *testing.T) {
 		t.Fatalf("did not wait: %+v", g)
 	case <-time.After(20 * time.Millisecond):
 	}
-	// A reader that gives up waiting and comes again is told what it missed.
+	// A reader that stops waiting and returns learns how many events it missed.
 	giveUp()
 	if g := <-got; g.n != 0 || g.missed != 0 || g.err != context.Canceled {
 		t.Fatalf("%+v", g)

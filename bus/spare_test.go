@@ -57,7 +57,7 @@ func TestAnEventThatNoReaderTookIsUsedAgain(t *testing.T) {
 	}
 }
 
-// TestASpareOfNothing takes and gives nothing.
+// TestASpareOfNothing: an empty spare stores and returns nothing.
 func TestASpareOfNothing(t *testing.T) {
 	b := New(Config{})
 	b.Spare(nil)

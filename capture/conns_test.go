@@ -105,7 +105,7 @@ func TestOrderOfNotificationsDoesNotMatter(t *testing.T) {
 	}
 	one := conn("one")
 
-	// Told twice, by the notification and by the listing at the start.
+	// Reported twice, by the notification and by the listing at the start.
 	c.opened(one, false)
 	c.opened(one, true)
 	require.False(t, next().Conn.Closed)

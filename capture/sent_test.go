@@ -39,7 +39,7 @@ func (n idleNetwork) NewMessageSender(context.Context, peer.ID, *network.Message
 	return n, nil
 }
 
-// TestSendErrors: what could not be sent is no traffic, and an event of its own
+// TestSendErrors: what could not be sent is no traffic, and its own event
 // that says why and how much it was.
 func TestSendErrors(t *testing.T) {
 	c, next := newTest(t)

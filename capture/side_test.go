@@ -9,7 +9,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// The two captures of a proxy tell their sides on one bus and count together;
+// The two captures of a proxy mark their sides on one bus and count together;
 // the same peer may be on both. What a node captures has no side.
 func TestSides(t *testing.T) {
 	plain, next := newTest(t)

@@ -147,7 +147,7 @@ type Stats struct {
 	Latencies     uint64 // events of KindLatency made
 	LatenciesHeld uint64 // events of KindLatency not made because of MaxLatencies
 	Refused       uint64 // derived events that publish did not accept
-	Panics        uint64 // panics recovered from; each cost an event or a summary
+	Panics        uint64 // recovered panics; each lost an event or a summary
 	Pending       int    // wants that wait now, some perhaps expired
 	Held          int    // events waiting to be put in order
 }

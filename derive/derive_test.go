@@ -13,7 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
-// running is a Deriver on a bus of its own, and what it published there.
+// running is a Deriver on its own bus, and what it published there.
 type running struct {
 	*Deriver
 	bus    *bus.Bus

@@ -16,7 +16,7 @@ func (c *counter[K]) certain() uint64 { return c.count - c.err }
 // replaces the key with the lowest count and continues from that count. With m
 // counters and n the sum of all that was added, no count is too high by more than
 // n/m, and every key with more than n/m has a counter. As long as no key was
-// replaced, all counts are exact. Keys are told apart by a 64-bit hash.
+// replaced, all counts are exact. Keys are distinguished by a 64-bit hash.
 type heavy[K any] struct {
 	slots []counter[K]
 	heap  []ranked // the one with the lowest count first

@@ -121,7 +121,7 @@ func TestExpiredWantsAreSweptAndCounted(t *testing.T) {
 	if s := d.cut(); s.Pending != 4 {
 		t.Errorf("%d pending", s.Pending)
 	}
-	d.feed(message(event.Received, 2, 61*time.Second)) // the clock goes on
+	d.feed(message(event.Received, 2, 61*time.Second)) // the clock advances
 	if s, st := d.cut(), d.Stats(); s.Pending != 1 || s.Lost != 0 || st.Expired != 3 {
 		t.Errorf("%d pending, %d lost, %d expired", s.Pending, s.Lost, st.Expired)
 	}
@@ -149,7 +149,7 @@ func TestPendingIsBoundedAndCountsLosses(t *testing.T) {
 		t.Errorf("after all were answered: %+v", st)
 	}
 	if s := d.cut(); s.Lost != 0 {
-		t.Errorf("losses of the interval before are told again: %d", s.Lost)
+		t.Errorf("losses of the previous interval are reported again: %d", s.Lost)
 	}
 }
 

@@ -6,7 +6,7 @@
 #	docker/restore.sh FOLDER
 #
 # The databases and Grafana stand still while they are copied; the node and the
-# probe go on, and what they have to write waits on disk (with --node the node
+# probe continue, and their points wait on disk (with --node the node
 # stands still too).
 # The secret that today's pseudonyms are made with is left out: docs/privacy.md.
 # COMPOSE is the command, if it is another than "docker compose".

@@ -554,7 +554,7 @@ type Summary struct {
 
 	Latency [Directions][AnswerTypes]LatencyStats
 	Pending int    // wants that wait for an answer
-	Lost    uint64 // wants evicted in this interval because of the bound on memory
+	Lost    uint64 // wants evicted in this interval because of the memory limit
 
 	Line     [Directions]Line
 	Coverage Coverage // of the peers that are connected at the end

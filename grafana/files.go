@@ -165,9 +165,9 @@ func providers() ordered {
 	}}}}
 }
 
-const alertsHead = `# Who is told is not here: until a contact point is chosen (Alerting, Contact
-# points; or a file of your own beside this one) Grafana shows the alerts and sends
-# them to its default, an address that does not exist. docs/dashboards.md tells how.`
+const alertsHead = `# Receivers are not here: until a contact point is chosen (Alerting, Contact
+# points; or your own file beside this one) Grafana shows the alerts and sends
+# them to its default, an address that does not exist. docs/dashboards.md explains how.`
 
 func alerts() ordered {
 	var rules []any

@@ -41,11 +41,11 @@ Made from the Go package ` + "`grafana`" + ` by ` + "`go generate ./grafana`" + 
 ## See them
 
 * **With the stack**: ` + "`docker compose up -d`" + `, then Grafana behind nginx ([operations.md](operations.md)). Everything is there.
-* **With a Grafana of your own, by hand** (11.6 or later): add a data source InfluxDB, query language InfluxQL, whose name has the word
+* **With your own Grafana, by hand** (11.6 or later): add a data source InfluxDB, query language InfluxQL, whose name has the word
   InfluxQL in it, and import ` + "`dashboards.json`" + `: all panels in one dashboard, which asks for the data source. For the store that ` + "`ipfsmon run`" + `
   embeds: URL ` + "`http://127.0.0.1:8086`" + `, database ` + "`ipfsmon`" + `, user ` + "`reader`" + `, its password in ` + "`influxdb/reader.password`" + ` of the data folder. For InfluxDB 2:
   a header ` + "`Authorization`" + ` with ` + "`Token ...`" + ` of a token that may read the buckets ` + "`ipfsmon/history` and `ipfsmon/totals`" + `.
-* **With a Grafana of your own, provisioned**: ` + "`grafana/provisioning`" + ` is for ` + "`/etc/grafana/provisioning`" + `, ` + "`grafana/dashboards`" + ` for ` + "`/etc/ipfsmon/dashboards`" + `. Grafana's
+* **With your own Grafana, provisioned**: ` + "`grafana/provisioning`" + ` is for ` + "`/etc/grafana/provisioning`" + `, ` + "`grafana/dashboards`" + ` for ` + "`/etc/ipfsmon/dashboards`" + `. Grafana's
   environment has IPFSMON_INFLUXDB_URL and IPFSMON_INFLUXDB_ORG, the file ` + "`/run/secrets/influxdb-token`" + ` the token. An InfluxDB 1.x or the embedded
   store has users instead of tokens: give the data source a user and a password in place of the header.
 
@@ -53,7 +53,7 @@ All dashboards have a choice of nodes, keep time and nodes when you go from one 
 2.x and the embedded store, for all queries are InfluxQL. [queries.md](queries.md) has Flux for the main questions. The light and the dark theme
 have the same meaning of colours.
 
-**Nothing to see?** The table Nodes on the overview tells what to do. In short: is a monitor running (` + "`ipfsmon demo`" + ` needs no Internet access),
+**Nothing to see?** The table Nodes on the overview shows what to do. In short: is a monitor running (` + "`ipfsmon demo`" + ` needs no Internet access),
 does it write here (its status line), is the data source the right one, is the time range. Rates are complete from the second sample on,
 twenty seconds after the start; derived figures (unique, top, latency) come once a minute. History is kept for 7 days and may be off.
 
@@ -80,7 +80,7 @@ Provisioned with the data sources, evaluated every minute, one for each node whe
 `
 
 const guideTail = `
-### Who is told
+### Who is notified
 
 Nobody, until you say so: Grafana shows firing alerts, and sends them to an address that does not exist. Either choose in Grafana
 (Alerting, Contact points, and Notification policies), or put a file beside ` + "`grafana/provisioning/alerting/ipfsmon.yml`" + `, such as contact.yml, and

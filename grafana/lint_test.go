@@ -295,7 +295,7 @@ func fits(t *testing.T, where string, q *influxql.SelectStatement, measured map[
 	return out
 }
 
-// within says whether a reference stands in a subquery, which is looked at by itself.
+// within reports whether a reference is in a subquery, which is checked separately.
 func within(q *influxql.SelectStatement, v *influxql.VarRef) (found bool) {
 	for _, s := range q.Sources {
 		if sub, ok := s.(*influxql.SubQuery); ok {

@@ -8,7 +8,7 @@ const (
 
 // firstSteps is what a new dashboard says where there is nothing to show yet.
 const firstSteps = `No points yet. 1. Is a monitor running? "ipfsmon run", or "ipfsmon demo" for a private swarm to look at. ` +
-	`2. Does it write here? Its status line and http://127.0.0.1:8432/pipeline tell what InfluxDB said. ` +
+	`2. Does it write here? Its status line and http://127.0.0.1:8432/pipeline show InfluxDB's last error. ` +
 	`3. Is the data source right (InfluxQL, database ipfsmon), and the time range? The first points come ten seconds after the start.`
 
 func overview() *board {
@@ -18,7 +18,7 @@ func overview() *board {
 		rows: []row{
 			{
 				title: "Now",
-				read:  "**How to read it:** green is well, orange wants a look, red wants a hand. The table lists the nodes that write; if it is empty, it tells what to do next. Vertical lines in all graphs: blue the monitor started or stopped or the clock was set, red something was lost, orange a storm of wants.",
+				read:  "**How to read it:** green is well, orange wants a look, red wants a hand. The table lists the nodes that write; if it is empty, it says what to do next. Vertical lines in all graphs: blue the monitor started or stopped or the clock was set, red something was lost, orange a storm of wants.",
 				panels: []*panel{
 					number("Connected peers", "short", "lastNotNull", "Peers connected to the chosen nodes. kubo keeps 32 to 96 unless configured otherwise. Few or none: is the node behind a firewall, or offline?",
 						series("$col", level("peers", "", "", "connected:peers"))).thresholds("red", 1.0, "orange", 8.0, "green"),
@@ -26,9 +26,9 @@ func overview() *board {
 						series("$col", level("node", "", "", "ledgers:peers"))).fixed("blue"),
 					number("Wants received", "cps", "lastNotNull", "Entries of wantlists that peers sent, cancels left out, per second. A quiet node has a few; a gateway thousands. A sudden rise to many times the usual is a storm.",
 						series("$col", `SELECT sum(wants) AS wants FROM (SELECT (sum(want_block) + sum(want_have)) * 1000.0 / sum(interval_ms) AS wants FROM totals.traffic WHERE {w} AND direction = 'received' GROUP BY {i}, "node" fill(none)) WHERE {t} GROUP BY {i} fill(null)`)).thresholds("green", 5000.0, "orange", 20000.0, "red"),
-					dial("Hits", "percentunit", "Answers that gave something, HAVE or a block, as a part of all answers. Low is usual on the public network, where peers ask everyone for everything; it tells how much of what is asked is here.",
+					dial("Hits", "percentunit", "Positive answers, HAVE or a block, as a share of all answers. Low values are usual on the public network, where peers ask everyone for everything.",
 						series("$col", hitRatio)).limits(0, 1).thresholds("red", 0.02, "orange", 0.2, "green"),
-					number("Lost", "short", "sum", "Events and points that the monitor lost in this time: missed on the bus, dropped because the queue was full, or rejected by InfluxDB. What was lost in the step in which a monitor started is not in it. It should be 0; the dashboard Pipeline tells where it was.",
+					number("Lost", "short", "sum", "Events and points that the monitor lost in this time: missed on the bus, dropped because the queue was full, or rejected by InfluxDB. What was lost in the step in which a monitor started is not in it. It should be 0; the dashboard Pipeline shows where.",
 						series("$col", `SELECT sum(missed) + sum(dropped) + sum(rejected) AS lost FROM (SELECT non_negative_difference(last(missed)) AS missed, non_negative_difference(last(dropped)) AS dropped, non_negative_difference(last(rejected)) AS rejected FROM totals.pipeline WHERE {w} GROUP BY {i}, "node" fill(none)) WHERE {t} GROUP BY {i} fill(none)`)).thresholds("green", 1.0, "red"),
 					number("Behind", "ms", "lastNotNull", "Age of the oldest point that InfluxDB has not got yet. Usually a second; minutes mean that InfluxDB is down or too slow, and points wait on disk.",
 						series("$col", `SELECT max(lag_ms) AS lag FROM totals.pipeline WHERE {w} GROUP BY {i} fill(none)`)).thresholds("green", 30000.0, "orange", 300000.0, "red"),

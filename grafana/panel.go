@@ -25,8 +25,8 @@ type panel struct {
 func ptr[T any](v T) *T { return &v }
 
 // noData is what a panel without rows says; a panel whose data come from
-// elsewhere has a text of its own.
-const noData = "No data in this time. Is the monitor running, and is the time range right? The dashboard Overview tells what to do."
+// elsewhere has its own text.
+const noData = "No data in this time. Is the monitor running, and is the time range right? The dashboard Overview says what to do."
 
 // newPanel has what all panels have. help says what is seen, what is normal and
 // what to do about it.
@@ -69,7 +69,7 @@ func (p *panel) minutes() *panel {
 	return p
 }
 
-// from makes the panel show a time of its own.
+// from makes the panel show its own time.
 func (p *panel) from(span, step string) *panel {
 	p.TimeFrom, p.Interval = &span, &step
 	return p
@@ -94,7 +94,7 @@ func (p *panel) override(matcher, what string, properties ...any) *panel {
 	return p
 }
 
-// colors gives series their fixed colours: pairs of a name and a colour. Only
+// colors sets fixed colours of series: pairs of a name and a colour. Only
 // names of Grafana's palette, which differ in the light and the dark theme.
 func (p *panel) colors(pairs ...string) *panel {
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -109,7 +109,7 @@ func (p *panel) transform(id string, options map[string]any) *panel {
 	return p
 }
 
-// fixed gives the whole panel one colour.
+// fixed sets one colour for the whole panel.
 func (p *panel) fixed(color string) *panel {
 	p.FieldConfig.Defaults.Color = &dashboard.FieldColor{Mode: dashboard.FieldColorModeIdFixed, FixedColor: &color}
 	return p
@@ -179,7 +179,7 @@ func (p *panel) below(pattern string) *panel {
 	return p.override("byRegexp", pattern, "custom.transform", "negative-Y")
 }
 
-// right gives the series of that name an axis of its own.
+// right puts the series of that name on its own axis.
 func (p *panel) right(name, unit string) *panel {
 	return p.override("byName", name, "unit", unit, "custom.axisPlacement", "right", "custom.fillOpacity", 0.0)
 }
@@ -262,7 +262,7 @@ func (p *panel) link(name, title, url string) *panel {
 }
 
 // top adds up the rows of a table that have the same keys, shows the greatest
-// and gives the columns other names.
+// and renames the columns.
 func (p *panel) top(n int, sort string, keys []string, sums map[string]string, names map[string]string) *panel {
 	fields := map[string]any{}
 	for _, k := range keys {

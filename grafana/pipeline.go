@@ -9,7 +9,7 @@ func pipeline() *board {
 				title: "From the node to InfluxDB",
 				read:  "**How to read it:** events go through the bus to the writer, points from the writer to InfluxDB. Anything red is lost and counted; anything that only grows will be lost.",
 				panels: []*panel{
-					lines("Points", "cps", "Points encoded and points that InfluxDB has, per second. They are equal but for seconds; stored below encoded means that they wait.",
+					lines("Points", "cps", "Points encoded and points that InfluxDB has, per second. They differ only by seconds; stored below encoded means that points wait.",
 						series("$col", counter("pipeline", "", "", "accepted:encoded", "stored"))).colors("encoded", "blue", "stored", "green"),
 					lines("Lost", "short", "In each step: events that a sink missed on the bus, points dropped because the queue or the disk was full, points that InfluxDB refused. What was lost in the step in which a monitor started is not in it. All should be 0. See docs/durability.md.",
 						series("$col", lostPer)).bars().colors("events missed", "orange", "points dropped", "red", "points rejected", "purple"),
@@ -27,7 +27,7 @@ func pipeline() *board {
 				read:  "**How to read it:** subscribers that are too slow lose events, which are counted here. Derived figures (unique, top, latency) lack what was missed.",
 				panels: []*panel{
 					lines("Subscribers of the stream", "short", "Programs that read the TCP stream now: ipfsmon tail, collectors of traces.", series("$col", level("pipeline", "", "", "subscribers"))).fixed("blue"),
-					lines("Not told to slow subscribers", "cps", "Events per second that subscribers did not get because they were slow. Their loss, not the store's.",
+					lines("Missed by slow subscribers", "cps", "Events per second that subscribers did not get because they were slow. Their loss, not the store's.",
 						series("$col", counter("pipeline", "", "", "stream_dropped:events"))).fixed("orange"),
 					lines("Derived figures", "short", "Events that the derived figures missed, and wants given up for room, in each step. 0 unless memory is short.",
 						series("$col", `SELECT sum(missed) AS "missed", sum(lost) AS "given up" FROM totals.derived WHERE {w} GROUP BY {i} fill(null)`)).minutes().bars().colors("missed", "red", "given up", "orange"),
@@ -50,7 +50,7 @@ func pipeline() *board {
 						series("$tag_protocol sent", counter("bandwidth", "", "protocol", "out_bytes:sent"))).below("sent$").size(12, 9),
 					lines("Line", "Bps", "All bytes of libp2p per second: received up, sent down.",
 						series("$col", counter("node", "", "", "in_bytes:received", "out_bytes:sent"))).below("^sent").colors("received", "blue", "sent", "green").size(6, 9),
-					lines("Repository", "bytes", "Size of the nodes' repositories. kubo collects garbage at StorageMax if told to.",
+					lines("Repository", "bytes", "Size of the nodes' repositories. kubo collects garbage at StorageMax if garbage collection is enabled.",
 						series("$tag_node", `SELECT last(repo_bytes) FROM totals.node WHERE {w} AND repo_bytes >= 0 GROUP BY {i}, "node" fill(null)`)).size(6, 9),
 				},
 			},

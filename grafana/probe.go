@@ -3,7 +3,7 @@ package grafana
 import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
 func probe() *board {
-	none := "No measurement of the DHT in this time. `ipfsmon probe` makes them; it is a program of its own."
+	none := "No measurement of the DHT in this time. `ipfsmon probe` makes them; it is a separate program."
 	where := `fleet =~ /^$fleet$/ AND region =~ /^$region$/`
 	quantiles := func(title, m, help string) *panel {
 		return lines(title, "µs", help,

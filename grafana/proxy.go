@@ -3,7 +3,7 @@ package grafana
 import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
 func proxy() *board {
-	none := "No proxy wrote in this time. `ipfsmon proxy` runs one; it is a program of its own."
+	none := "No proxy wrote in this time. `ipfsmon proxy` runs one; it is a separate program."
 	sides := `(side = 'upstream' OR side = 'downstream' AND downstream =~ /^$downstream$/)`
 	where := `downstream =~ /^$downstream$/`
 	return &board{

@@ -14,7 +14,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// DataSource is the name of the input and of the variable that tell which data
+// DataSource is the name of the input and of the variable that select which data
 // source is asked: an import by hand puts the one chosen in the place of
 // ${DS_INFLUXDB}, a provisioned dashboard has a variable of that name.
 const DataSource = "DS_INFLUXDB"
@@ -66,7 +66,7 @@ func (q Query) Validate() error {
 // Build makes Query its own builder, as the SDK's alerts take queries.
 func (q Query) Build() (variants.Dataquery, error) { return q, q.Validate() }
 
-// RegisterPlugins tells the SDK of its panels and of Query, so that dashboards
+// RegisterPlugins registers the panels and Query with the SDK, so that dashboards
 // can be read strictly.
 func RegisterPlugins() {
 	plugins.RegisterDefaultPlugins()

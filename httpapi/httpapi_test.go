@@ -54,7 +54,7 @@ func start(t *testing.T, cfg Config, d Deps) *running {
 	return r
 }
 
-// say writes bytes on a connection of its own and gives all that comes back.
+// say writes bytes on a new connection and returns everything that comes back.
 func (r *running) say(t *testing.T, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", r.addr)
@@ -75,7 +75,7 @@ func request(line string, headers ...string) string {
 	return line + " HTTP/1.1\r\nConnection: close\r\n" + strings.Join(append(headers, "", ""), "\r\n")
 }
 
-// TestGolden holds the answers to the bytes, but for the date.
+// TestGolden compares the answers byte by byte, except for the date.
 func TestGolden(t *testing.T) {
 	s := start(t, config(), deps())
 	f := func(name, line string) {

@@ -84,7 +84,7 @@ func (s *Server) samplePeerMetadata(w http.ResponseWriter, q *http.Request, _ ht
 		}
 	}
 	out.WriteString("]}}\n")
-	_ = out.Flush() // the client has gone if that fails
+	_ = out.Flush() // an error means that the client is gone
 }
 
 func onlyConnected(q *http.Request) (bool, error) {

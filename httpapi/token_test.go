@@ -79,7 +79,7 @@ func fullDeps() Deps {
 	return d
 }
 
-// told is a Broadcaster that notes what it was told.
+// told is a Broadcaster that records its calls.
 type told struct {
 	cids  []cid.Cid
 	after time.Duration

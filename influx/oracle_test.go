@@ -33,7 +33,7 @@ import (
 )
 
 // The oracle computes the answer to each question from the events that two
-// nodes saw, in the plainest Go, and knows nothing of the store. Its events lie
+// nodes saw, in the plainest Go, and does not use the store. Its events lie
 // in an hour and a half, so that some are before the hour that is asked about.
 type oracle struct {
 	now    time.Time // when a question is asked
@@ -173,7 +173,7 @@ func makeOracle(now time.Time, write writer) *oracle {
 				Node: event.Node{Wantlist: m, Ledgers: m / 2, RepoBytes: int64(m) << 20, BandwidthTotal: event.Bandwidth{InBytes: 3 * bytes, OutBytes: 4 * bytes},
 					Routing: []event.RoutingTable{{Name: "wan", Peers: 200 + m}, {Name: "lan", Peers: m % 3}}, Process: event.Process{CPUSeconds: cpu, ResidentMem: int64(100 + m%11), HeapBytes: int64(50 + m%7), Goroutines: 300 + m%13, OpenFiles: 40},
 					Bandwidth: []event.Bandwidth{{Protocol: "/ipfs/kad/1.0.0", InBytes: bytes, OutBytes: 2 * bytes}, {Protocol: "/ipfs/ping/1.0.0", InBytes: bytes / 7, OutBytes: 5}}}}
-			if m < oracleSteps-3 { // this one has gone
+			if m < oracleSteps-3 { // this one has left
 				s.Agents = append(s.Agents, event.AgentCount{Agent: "gone", Peers: 99})
 				s.Protocols = append(s.Protocols, event.ProtocolCount{Protocol: "/gone", Peers: 99})
 			}
@@ -727,7 +727,7 @@ var oracles = map[string]func(o *oracle, flux bool) []row{
 					r := t.at(e.Peer.String())
 					r.add("blocks", 1)
 					r.add("bytes", float64(b.Size))
-					// The country is the last one; a peer has one, but for this test's peers.
+					// The country is the last one; a peer has one, except this test's peers.
 				}
 			}
 		}
@@ -1090,7 +1090,7 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 						t.Errorf("%s, flux %v: %v, the truth is %v blocks", q.Name, flux, r, blocks)
 					}
 				default:
-					t.Errorf("%s: nothing says whether its totals are true", q.Name)
+					t.Errorf("%s: nothing states whether its totals are true", q.Name)
 				}
 			}
 		}

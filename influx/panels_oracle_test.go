@@ -417,7 +417,7 @@ var panelOracles = map[string]func(o *oracle) any{
 	"IPFS overview / Now / What happened": func(o *oracle) any {
 		var out []row
 		told, toldAt := map[string]uint64{}, map[string]int64{}
-		for _, e := range o.all { // a loss is told at once, and what follows it every five minutes
+		for _, e := range o.all { // a loss is reported at once, and later ones every five minutes
 			if e.Kind != event.KindSample {
 				continue
 			}
@@ -468,7 +468,7 @@ var panelOracles = map[string]func(o *oracle) any{
 	"Bitswap traffic / Wants / How peers ask": func(o *oracle) any {
 		return o.per(o.sum(func(e seen, put put) {
 			received(e, func(w event.Want) {
-				put([]string{"do not", "tell me"}[bit(w.SendDontHave)], 1)
+				put([]string{"not requested", "requested"}[bit(w.SendDontHave)], 1)
 				if e.Full {
 					put("full wantlist", 1)
 				}
@@ -763,9 +763,9 @@ var panelOracles = map[string]func(o *oracle) any{
 		put("on the bus", float64(e.pipe.Bus.HeldBytes))
 		put("points", float64(e.pipe.Influx.QueueBytes))
 	}),
-	"Pipeline health / From the node to InfluxDB / Events":                             counterOf(func(_ *event.Sample, e seen, put put) { put("events", float64(e.pipe.Bus.Published)) }),
-	"Pipeline health / Subscribers and derived figures / Subscribers of the stream":    levelOf(func(_ *event.Sample, e seen, put put) { put("subscribers", float64(e.pipe.Stream.Subscribers)) }),
-	"Pipeline health / Subscribers and derived figures / Not told to slow subscribers": counterOf(func(_ *event.Sample, e seen, put put) { put("events", float64(e.pipe.Stream.DroppedEvents)) }),
+	"Pipeline health / From the node to InfluxDB / Events":                           counterOf(func(_ *event.Sample, e seen, put put) { put("events", float64(e.pipe.Bus.Published)) }),
+	"Pipeline health / Subscribers and derived figures / Subscribers of the stream":  levelOf(func(_ *event.Sample, e seen, put put) { put("subscribers", float64(e.pipe.Stream.Subscribers)) }),
+	"Pipeline health / Subscribers and derived figures / Missed by slow subscribers": counterOf(func(_ *event.Sample, e seen, put put) { put("events", float64(e.pipe.Stream.DroppedEvents)) }),
 	"Pipeline health / Subscribers and derived figures / Derived figures": func(o *oracle) any {
 		return o.sum(ofSummary(func(s *event.Summary, put put) {
 			put("missed", float64(s.Missed))

@@ -24,7 +24,7 @@ type Panel struct {
 	Name            string // dashboard / row / panel
 	Type            string // of Grafana
 	Calc            string // how a series becomes one figure, "": it does not
-	From            string // a time of its own
+	From            string // its own time
 	Interval        string // the least step
 	Queries         []PanelQuery
 	Transformations []PanelTransformation
@@ -382,7 +382,7 @@ func PanelsAreTrue(t *testing.T, panels []Panel) {
 	}
 }
 
-// nearly says whether two figures are the same but for the last digits.
+// nearly reports whether two figures differ only in the last digits.
 func nearly(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a)) }
 
 // differ says in what a panel's answer is not what it should be, "": in nothing.

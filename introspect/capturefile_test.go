@@ -143,7 +143,7 @@ func TestAPanicCostsOneMessageOfAReplay(t *testing.T) {
 	require.NoError(t, w.Write(&pb.ServerMessage{Payload: &pb.ServerMessage_State{State: &pb.State{Sequence: 7}}}))
 	require.NoError(t, w.Flush())
 	s := NewServer(Config{Logger: log})
-	s.events = nil // a fault of our own
+	s.events = nil // our own fault
 	r := NewPlayback()
 	require.NoError(t, r.Play(t.Context(), s, &file, 1))
 	st, err := r.FetchFullState()

@@ -8,15 +8,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// A subsystem of one's own tells its state, and a client sees it.
+// A program's own subsystem reports its state, and a client reads it.
 func Example() {
 	registry := introspect.NewRegistry()
 	err := registry.RegisterDataProviders(&introspect.DataProviders{
-		// One's own connections, as the network of one's own has them.
+		// The program's own connections, from its own network.
 		Connections: func(introspect.ConnectionQuery) ([]*pb.Connection, error) {
 			return []*pb.Connection{{Id: []byte("1"), PeerId: "12D3KooWMf1UG5oF9GLgSsH56BftdkcTRs4UdfgEstPsFZX1zbvy"}}, nil
 		},
-		// Annotate sees what all others gave, and may add to it.
+		// Annotate sees the results of all others, and may add to them.
 		Annotate: func(s *pb.State) error {
 			for _, c := range s.GetSubsystems().GetConnections() {
 				c.UserProvidedTags = append(c.UserProvidedTags, "friend")

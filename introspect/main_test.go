@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what must come.
 const patience = 45 * time.Second
 
-// served is a server on a listener of its own.
+// served is a server on its own listener.
 type served struct {
 	*Server
 	url string

@@ -67,7 +67,7 @@ func TestPauseIsBoundedInBytesAndTime(t *testing.T) {
 	q.held[0].tells = "U"
 	require.Equal(t, []string{"U"}, q.prune(time.Unix(1001, 0)))
 	require.Zero(t, q.heldBytes)
-	require.Nil(t, q.notice(), "what a retention lets go is not missed")
+	require.Nil(t, q.notice(), "expired messages are not missed")
 
 	for range maxItems + 10 {
 		q.push(ev(1, ""))

@@ -84,7 +84,7 @@ func (s *session) run(listener context.Context, ws *websocket.Conn, conn net.Con
 	part("introspect: read a session's commands", s.read)
 	part("introspect: write to a session", s.write)
 	part("introspect: push a session's states", s.keepTime)
-	_ = g.Wait() // only tells which side ended it, which does not matter
+	_ = g.Wait() // only reports which side ended it, which does not matter
 	lostEvents, lostStates := s.q.close()
 	s.srv.lostEvents.Add(lostEvents)
 	s.srv.lostStates.Add(lostStates)

@@ -229,7 +229,7 @@ func TestRequestsThatNobodyReads(t *testing.T) {
 	other := s.greet(t, 500, 1000) // nobody else notices
 	other.agrees(cmdEnable, srcState)
 	require.NotNil(t, other.next().GetState())
-	require.Eventually(t, func() bool { return s.Stats().Sessions == 1 }, patience, 10*time.Millisecond, "who does not read is let go")
+	require.Eventually(t, func() bool { return s.Stats().Sessions == 1 }, patience, 10*time.Millisecond, "a client that does not read is disconnected")
 }
 
 // TestMissedEventsAreTold by a notice with the counts.
@@ -368,7 +368,7 @@ func TestCloseEndsSessions(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 }
 
-// TestEventContent: what cannot be told, or is too long, leaves an empty object.
+// TestEventContent: content that cannot be encoded, or is too long, becomes an empty object.
 func TestEventContent(t *testing.T) {
 	s := serve(t, Config{})
 	p := s.greet(t, 60_000, 120_000)

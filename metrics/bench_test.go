@@ -9,7 +9,7 @@ import (
 const scrapeGate = 50 * time.Millisecond
 
 // BenchmarkScrape50kPeers is a scrape after a sample of 50,000 peers of which
-// each has an agent and a protocol of its own and three streams, which capture
+// each has an agent and its own protocol and three streams, which capture
 // would not even let through. It fails if a scrape is too slow.
 func BenchmarkScrape50kPeers(b *testing.B) {
 	m := newTest(b, Config{Pipeline: everyPart})

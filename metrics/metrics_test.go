@@ -292,5 +292,5 @@ func TestScrapes(t *testing.T) {
 	require.Equal(t, 100, codes[200]+codes[503], "%v", codes)
 	require.Positive(t, codes[200])
 	_, err := io.Copy(io.Discard, strings.NewReader(page(t, m.Handler())))
-	require.NoError(t, err, "and it goes on after")
+	require.NoError(t, err, "and it continues afterwards")
 }

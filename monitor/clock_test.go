@@ -34,7 +34,7 @@ func TestClockSteps(t *testing.T) {
 	require.Nil(t, pass(-2*time.Second))
 	require.Nil(t, pass(2*time.Second))
 	is(pass(-time.Hour), -time.Hour)
-	require.Nil(t, pass(0), "told once")
+	require.Nil(t, pass(0), "reported once")
 	is(pass(10*365*24*time.Hour), 10*365*24*time.Hour)
 	is(pass(-10*365*24*time.Hour), -10*365*24*time.Hour)
 	is(pass(3*time.Second), 3*time.Second)

@@ -44,7 +44,7 @@ func TestOtherExportersSections(t *testing.T) {
 		},
 		"AMQPServerAddress: nothing is sent to an AMQP broker; clients subscribe to the event stream (TCPServerConfig)",
 		"HTTPServerConfig.EnableBroadcast, with a token in HTTPServerConfig.TokenFiles, replaces it",
-		"HTTPServerConfig.ListenAddresses: 0.0.0.0:8432 is beyond the loopback interface")
+		"HTTPServerConfig.ListenAddresses: 0.0.0.0:8432 is not a loopback address")
 	f(`{"AMQPServerAddress": "", "EnableBitswapDiscoveryProbe": false}`,
 		func(c *Config) { require.Nil(t, c.HTTPServerConfig) }, "can be removed", "now called HTTPServerConfig.EnableBroadcast")
 
@@ -54,11 +54,11 @@ func TestOtherExportersSections(t *testing.T) {
 			require.Equal(t, 30, c.PopulatePrometheusInterval)
 			require.Equal(t, []string{"localhost:4321"}, c.TCPServerConfig.ListenAddresses)
 		},
-		"QueryPeerListIntervalSeconds: is called PopulatePrometheusInterval now, and taken as that",
-		"TCPServerConfig.ListenAddress: is called TCPServerConfig.ListenAddresses now, and taken as that")
+		"QueryPeerListIntervalSeconds: is now called PopulatePrometheusInterval, and used as that",
+		"TCPServerConfig.ListenAddress: is now called TCPServerConfig.ListenAddresses, and used as that")
 	f(`{"tcpserverconfig": {"listenaddress": "0.0.0.0:4321", "ListenAddresses": ["localhost:1"]}}`,
 		func(c *Config) { require.Equal(t, []string{"localhost:1"}, c.TCPServerConfig.ListenAddresses) },
-		"TCPServerConfig.ListenAddress: is ignored, because TCPServerConfig.ListenAddresses is there too")
+		"TCPServerConfig.ListenAddress: is ignored, because TCPServerConfig.ListenAddresses is set too")
 
 	// What is protected, and what says nothing of an old exporter, is taken as it is.
 	f(`{"AMQPServerAddress": "x", "TCPServerConfig": {"ListenAddresses": ["0.0.0.0:1"], "AllowInsecure": true}}`,

@@ -30,7 +30,7 @@ func TestReadiness(t *testing.T) {
 		} else {
 			require.ErrorContains(t, r.ready(), want, name)
 		}
-		require.NoError(t, r.healthy(), "%s: a restart of the monitor mends none of this", name)
+		require.NoError(t, r.healthy(), "%s: a restart of the monitor repairs none of this", name)
 	}
 	f("nothing happens", "", 3600, func(int, *pipeline.Pipeline, *pipeline.Delivery) {})
 	f("points get through every ten seconds", "", 3600, func(i int, _ *pipeline.Pipeline, d *pipeline.Delivery) {
@@ -113,7 +113,7 @@ func TestReadiness(t *testing.T) {
 	f("a store that is restarted", "", 40, func(i int, p *pipeline.Pipeline, _ *pipeline.Delivery) {
 		p.Store = &pipeline.Store{DownSeconds: float64(i % 20)}
 	})
-	f("a store that is away", "the embedded InfluxDB has taken no writes for 39s: no room", 40, func(i int, p *pipeline.Pipeline, _ *pipeline.Delivery) {
+	f("a store that is away", "the embedded InfluxDB has accepted no writes for 39s: no room", 40, func(i int, p *pipeline.Pipeline, _ *pipeline.Delivery) {
 		p.Store = &pipeline.Store{DownSeconds: float64(i), LastError: "no room"}
 	})
 	f("the second of two is away", "no points have got through to cloud", 60, func(_ int, p *pipeline.Pipeline, d *pipeline.Delivery) {
@@ -126,8 +126,8 @@ func TestReadiness(t *testing.T) {
 func TestEndedPart(t *testing.T) {
 	var r readiness
 	r.end("stream", errors.New("listener gone"))
-	require.ErrorContains(t, r.healthy(), "stream has ended: listener gone")
-	require.ErrorContains(t, r.ready(), "stream has ended: listener gone")
+	require.ErrorContains(t, r.healthy(), "stream has failed: listener gone")
+	require.ErrorContains(t, r.ready(), "stream has failed: listener gone")
 	r.look(&pipeline.Pipeline{}, time.Now())
 	require.Error(t, r.ready())
 }

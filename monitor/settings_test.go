@@ -208,8 +208,8 @@ func TestUnknownVariables(t *testing.T) {
 	t.Setenv("IPFSMON_SERVICE_HOST", "10.0.0.1")
 	t.Setenv("IPFSMON_HTTP_PORT_8432_TCP", "tcp://10.0.0.1:8432")
 	require.Equal(t, []string{
-		"unknown variable IPFSMON_MONITOR_NAM; did you mean IPFSMON_MONITOR_NAME?; `ipfsmon config --all` lists those there are",
-		"unknown variable IPFSMON_NOSUCH; `ipfsmon config --all` lists those there are",
+		"unknown variable IPFSMON_MONITOR_NAM; did you mean IPFSMON_MONITOR_NAME?; `ipfsmon config --all` lists the known ones",
+		"unknown variable IPFSMON_NOSUCH; `ipfsmon config --all` lists the known ones",
 	}, UnknownVariables([]string{"IPFSMON_OTHER"}))
 }
 

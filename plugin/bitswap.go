@@ -84,10 +84,10 @@ func checkConstructor(ctor reflect.Type) error {
 		return fmt.Errorf("kubo's Bitswap constructor takes %v second, want %v", ctor.In(1), lc)
 	}
 	if bs := reflect.TypeFor[*bitswap.Bitswap](); ctor.Out(0) != bs {
-		return fmt.Errorf("kubo's Bitswap constructor gives %v, want %v", ctor.Out(0), bs)
+		return fmt.Errorf("kubo's Bitswap constructor returns %v, want %v", ctor.Out(0), bs)
 	}
 	if e := reflect.TypeFor[error](); ctor.Out(1) != e {
-		return fmt.Errorf("kubo's Bitswap constructor gives %v second, want %v", ctor.Out(1), e)
+		return fmt.Errorf("kubo's Bitswap constructor returns %v second, want %v", ctor.Out(1), e)
 	}
 	return nil
 }

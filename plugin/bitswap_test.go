@@ -50,7 +50,7 @@ func TestDriftIsNamed(t *testing.T) {
 	f(func(regrouped, fx.Lifecycle) (*bitswap.Bitswap, error) { return nil, nil }, `group "exchange-options"`)
 	f(func(private, fx.Lifecycle) (*bitswap.Bitswap, error) { return nil, nil }, "not exported")
 	f(func(in, int) (*bitswap.Bitswap, error) { return nil, nil }, "want fx.Lifecycle")
-	f(func(in, fx.Lifecycle) (int, error) { return 0, nil }, "gives int")
-	f(func(in, fx.Lifecycle) (*bitswap.Bitswap, int) { return nil, 0 }, "gives int second")
+	f(func(in, fx.Lifecycle) (int, error) { return 0, nil }, "returns int")
+	f(func(in, fx.Lifecycle) (*bitswap.Bitswap, int) { return nil, 0 }, "returns int second")
 	require.NoError(t, checkConstructor(reflect.TypeOf(func(in, fx.Lifecycle) (*bitswap.Bitswap, error) { return nil, nil })))
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // TestKuboSourceIsKnown fails when kubo's own constructor of Bitswap has changed
-// since NewBitswap was written: read what changed, mend NewBitswap, then the sum.
+// since NewBitswap was written: read what changed, fix NewBitswap, then the sum.
 func TestKuboSourceIsKnown(t *testing.T) {
 	const known = "7c04589b2657263e77ed5bc558259e372093ba4cf1130272aa036332e587e167"
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/ipfs/kubo").Output()

@@ -77,7 +77,7 @@ func connect(t *testing.T, a, b *Peer) {
 	require.NoError(t, a.Host.Connect(t.Context(), peer.AddrInfo{ID: b.Host.ID(), Addrs: b.Host.Addrs()}))
 }
 
-// retrieve finds what was provided a moment ago: records are sent without
+// retrieve finds what was just provided: records are sent without
 // waiting for their arrival.
 func retrieve(t *testing.T, p *Peer, c cid.Cid) (r Measurement) {
 	t.Helper()
@@ -147,7 +147,7 @@ func TestFailures(t *testing.T) {
 	require.LessOrEqual(t, r.Lookup.RPCs, 8, "some are asked again at the end")
 	require.Zero(t, r.Lookup.FailedDials)
 
-	// Three are gone: their dials fail, and are told of.
+	// Three are gone: their dials fail, and are reported.
 	for _, p := range peers[1:] {
 		require.NoError(t, p.Host.Close())
 	}
@@ -234,12 +234,12 @@ func TestLinkingChangesNothing(t *testing.T) {
 	require.Equal(t, [2]int{eventBuffer, eventBuffer}, [2]int{routing.QueryEventBufferSize, dht.LookupEventBufferSize})
 }
 
-// TestAPanicWhileALookupIsFollowed costs one event of it.
+// TestAPanicWhileALookupIsFollowed: a panic loses one event of the lookup.
 func TestAPanicWhileALookupIsFollowed(t *testing.T) {
 	lines := guardtest.Default(t)
 	before := Guard.Panics()
 	w := watch(t.Context())
-	w.peers = nil // a fault of our own
+	w.peers = nil // our own fault
 	for range 2 {
 		routing.PublishQueryEvent(w.ctx, &routing.QueryEvent{ID: "p", Type: routing.SendingQuery})
 		dht.PublishLookupEvent(w.ctx, &dht.LookupEvent{Response: &dht.LookupUpdateEvent{Queried: []*dht.PeerKadID{{Peer: "p"}}}})

@@ -20,15 +20,15 @@ type downstream struct {
 	id   peer.ID // as it was when it was last connected
 
 	connected bool
-	stalled   bool // silent though asked
-	broken    bool // it does not take what is sent to it
+	stalled   bool // does not answer
+	broken    bool // does not read what is sent to it
 	heard     time.Time
-	distrust  time.Time // until then it is asked last
+	distrust  time.Time // it is asked last until then
 
-	ledger  int    // wants that it keeps for us
-	backlog []*ask // waiting for room in the ledger, oldest first
-	pruned  int    // length of backlog when what nobody waits for was last taken out
-	parked  []*ask // in the ledger, but it has said no: given up first, oldest first
+	ledger  int    // wants in its ledger for us
+	backlog []*ask // waiting for a place in the ledger, oldest first
+	pruned  int    // length of backlog after the last prune
+	parked  []*ask // in the ledger, but answered no: replaced first, oldest first
 	open    int    // asks without an answer
 	past    lateCIDs
 	box     outbox
@@ -36,11 +36,11 @@ type downstream struct {
 	n    downCounts
 	last downCounts    // as of the last sample
 	rtt  latency       // from a want to its block
-	gone chan struct{} // closed when the connection goes; nil if nobody waits
+	gone chan struct{} // closed when the connection ends; nil if nobody waits
 	lies throttle.Line
 }
 
-// downCounts are a node's totals since the start.
+// downCounts are the totals of a node since the start.
 type downCounts struct {
 	received, sent                   event.Traffic
 	verified, bytes                  uint64
@@ -52,9 +52,9 @@ type askState uint8
 const (
 	queued   askState = iota // in the backlog
 	asked                    // sent, no answer yet
-	overdue                  // no answer in time, another was asked; it may still come
+	overdue                  // no answer in time, another node was asked; the answer may still come
 	have                     // it has the block
-	dontHave                 // it said no
+	dontHave                 // it answered no
 )
 
 // ask is a want as it was sent to one node.
@@ -65,7 +65,7 @@ type ask struct {
 	state    askState
 	inLedger bool
 	at       time.Time // when it was sent
-	gen      uint32    // changes with each sending, so that old deadlines say nothing
+	gen      uint32    // changes each time it is sent, which invalidates old deadlines
 }
 
 func newDownstream(a *downstreamAddr) *downstream {
@@ -74,7 +74,7 @@ func newDownstream(a *downstreamAddr) *downstream {
 	return d
 }
 
-// order lists the connected nodes, the one to be asked first at the front.
+// order returns the connected nodes in the order in which to ask them.
 func (e *engine) order(t *want) []*downstream {
 	out := make([]*downstream, 0, len(e.downs))
 	switch e.cfg.Balance {
@@ -111,7 +111,7 @@ func (e *engine) order(t *want) []*downstream {
 	return out
 }
 
-// rendezvous is the weight of a node for a hash: FNV-1a of both, the same in
+// rendezvous returns the weight of a node for a hash: FNV-1a of both, the same in
 // every run and in every proxy with these names, mixed as MurmurHash3 does.
 func rendezvous(name string, hash []byte) uint64 {
 	const offset, prime = 14695981039346656037, 1099511628211
@@ -127,8 +127,8 @@ func rendezvous(name string, hash []byte) uint64 {
 	return h ^ h>>33
 }
 
-// homeOf returns a peer's own node, the next of the ring if it has none or that
-// is gone; nil if none is connected.
+// homeOf returns a peer's own node, or the next of the ring if it has none or that is
+// disconnected; nil if none is connected.
 func (e *engine) homeOf(u *upstream) *downstream {
 	if u.home != nil && u.home.connected {
 		return u.home
@@ -145,8 +145,8 @@ func (e *engine) homeOf(u *upstream) *downstream {
 	return u.home
 }
 
-// askNext asks the first node that was not asked. If there is none and all of
-// them have said no, the peers get that answer.
+// askNext asks the first node that was not asked yet. If all were asked and answered no, the
+// peers get that answer.
 func (e *engine) askNext(t *want) {
 	if len(t.waiters) == 0 {
 		if t.ahead != nil { // who wants it will have it asked for
@@ -170,7 +170,7 @@ func (e *engine) askNext(t *want) {
 	e.nobody(t)
 }
 
-// ask returns what a node was asked, nil if it was not.
+// ask returns the ask sent to a node, nil if there is none.
 func (t *want) ask(d *downstream) *ask {
 	for _, a := range t.asks {
 		if a.down == d {
@@ -210,7 +210,7 @@ func (e *engine) send(a *ask) {
 	e.post(&d.box, item{cid: a.want.cid, what: what, priority: a.want.priority(), again: again})
 }
 
-// upgrade asks a node that was asked for HAVE for the block.
+// upgrade asks a node for the block after it was asked for HAVE.
 func (e *engine) upgrade(a *ask) {
 	if a.block && (a.state == asked || a.state == queued) {
 		return
@@ -221,10 +221,10 @@ func (e *engine) upgrade(a *ask) {
 	}
 }
 
-// makeRoom says whether a node's ledger has a place, if need be that of a want
-// to which it has said no.
+// makeRoom reports whether a node's ledger has a place, if necessary by removing a want that it
+// answered no.
 func (e *engine) makeRoom(d *downstream) bool {
-	if len(d.box.items) > maxUnsent { // it does not take what is sent to it
+	if len(d.box.items) > maxUnsent { // does not read what is sent to it
 		return false
 	}
 	for d.ledger >= window {
@@ -240,9 +240,9 @@ func (e *engine) makeRoom(d *downstream) bool {
 	return true
 }
 
-// leave takes an ask out of the node's ledger; tell: with a cancel, because the
-// node still has it there.
-func (e *engine) leave(a *ask, tell bool) {
+// leave removes an ask from the node's ledger; with cancel it also cancels the ask, because the
+// node still has it.
+func (e *engine) leave(a *ask, cancel bool) {
 	if !a.inLedger {
 		return
 	}
@@ -250,14 +250,14 @@ func (e *engine) leave(a *ask, tell bool) {
 	a.inLedger = false
 	d.ledger--
 	d.past.add(a.want.cid)
-	if tell {
+	if cancel {
 		d.n.sent.Cancel++
 		e.post(&d.box, item{cid: a.want.cid, what: itemCancel})
 	}
 	e.advance(d)
 }
 
-// advance sends what waits for room in a node's ledger.
+// advance sends asks that wait for a place in a node's ledger.
 func (e *engine) advance(d *downstream) {
 	for len(d.backlog) > 0 && d.ledger < window && len(d.box.items) <= maxUnsent {
 		a := d.backlog[0]
@@ -269,7 +269,7 @@ func (e *engine) advance(d *downstream) {
 	}
 }
 
-// answered notes that an ask is no longer open.
+// answered records that an ask is no longer pending.
 func (e *engine) answered(a *ask, s askState) {
 	if a.state == asked || a.state == overdue {
 		a.down.open--
@@ -277,8 +277,7 @@ func (e *engine) answered(a *ask, s askState) {
 	a.state = s
 }
 
-// forget drops all asks of a want, and takes them back where they are in a
-// ledger.
+// forget drops all asks of a want, and cancels those in a ledger.
 func (e *engine) forget(t *want) {
 	asks := t.asks
 	t.asks = nil
@@ -288,7 +287,7 @@ func (e *engine) forget(t *want) {
 	}
 }
 
-// fromNode takes in a message of a node.
+// fromNode processes a message of a node.
 func (e *engine) fromNode(p peer.ID, blks []blocks.Block, haves, dontHaves []cid.Cid) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -329,18 +328,18 @@ func (e *engine) fromNode(p peer.ID, blks []blocks.Block, haves, dontHaves []cid
 	e.flush()
 }
 
-// advanceParked replaces wants that were answered no by those in line.
+// advanceParked replaces wants that were answered no by waiting ones.
 func (e *engine) advanceParked(d *downstream) {
 	if len(d.backlog) > 0 {
 		e.makeRoom(d)
 		e.advance(d)
 	}
-	if len(d.parked) > 2*window { // most have left the ledger in another way
+	if len(d.parked) > 2*window { // most have left the ledger already
 		d.parked = slices.DeleteFunc(d.parked, func(a *ask) bool { return !a.inLedger || a.state != dontHave })
 	}
 }
 
-// next continues with a want after a node has said no.
+// next continues with a want after a node has answered no.
 func (e *engine) next(t *want) {
 	for _, a := range t.asks {
 		switch {
@@ -356,12 +355,12 @@ func (e *engine) next(t *want) {
 
 func (e *engine) gotHave(t *want, a *ask) {
 	if a.state == queued || a.block && a.state == asked {
-		return // an answer to the question before the last
+		return // an answer to an earlier ask
 	}
 	e.answered(a, have)
 	e.leave(a, false) // kubo forgets a WANT_HAVE that it has answered so
 	e.family.has(t.cid, a.down)
-	if t.parked { // it came there after all
+	if t.parked { // it was sent after all
 		t.parked = false
 		for _, w := range t.waiters {
 			w.answered = false
@@ -373,9 +372,8 @@ func (e *engine) gotHave(t *want, a *ask) {
 	e.sendHave(t)
 }
 
-// gotBlock passes a block on if this node was asked for it. A block's CID is
-// computed from its bytes when it is read, so that wrong bytes for a CID arrive
-// as a block that nobody asked for.
+// gotBlock forwards a block if this node was asked for it. A block's CID is computed from its
+// bytes when it is read, so that wrong bytes for a CID arrive as a block that nobody requested.
 func (e *engine) gotBlock(d *downstream, blk blocks.Block, now time.Time) {
 	t := e.wants[blk.Cid()]
 	var a *ask
@@ -410,13 +408,13 @@ func (e *engine) gotBlock(d *downstream, blk blocks.Block, now time.Time) {
 	e.deliver(t, blk, now)
 }
 
-// refuse drops what a node sent that nobody asked it for, and has the others
-// asked for all that it owes.
+// refuse drops an unrequested block of a node, and asks the other nodes for everything that it
+// owes.
 func (e *engine) refuse(d *downstream, blk blocks.Block) {
 	d.n.refused++
 	d.distrust = time.Now().Add(distrustFor)
 	if held, ok := d.lies.Allow(); ok {
-		e.log.Warn("proxy: refused a block that the node was not asked for: its bytes do not fit what was asked; it is asked last for a minute",
+		e.log.Warn("proxy: refused a block that was not requested from the node: its bytes match no requested CID; the node is asked last for a minute",
 			"downstream", d.addr.name, "peer", d.id, "block", blk.Cid(), "bytes", len(blk.RawData()), "held_back", held)
 	}
 	for _, t := range e.wants {
@@ -426,21 +424,21 @@ func (e *engine) refuse(d *downstream, blk blocks.Block) {
 	}
 }
 
-// late has the next node asked because this one does not answer.
+// late asks the next node because this one does not answer.
 func (e *engine) late(t *want, a *ask) {
-	if a.state == queued { // it was not sent yet: it need not be cancelled
+	if a.state == queued { // not sent yet, so no cancel is needed
 		t.asks = slices.DeleteFunc(t.asks, func(x *ask) bool { return x == a })
 	} else {
 		a.state = overdue
 		a.down.n.timeouts++
-		for _, w := range t.waiters { // the budget is for what comes
+		for _, w := range t.waiters { // the budget is for blocks to come
 			e.unreserve(w)
 		}
 	}
 	e.next(t)
 }
 
-// nodeConnected puts a node into the ring and asks it for what nobody has yet.
+// nodeConnected adds a node to the ring and asks it for all CIDs that no node had.
 func (e *engine) nodeConnected(d *downstream, id peer.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -464,7 +462,7 @@ func (e *engine) nodeConnected(d *downstream, id peer.ID) {
 	e.flush()
 }
 
-// nodeGone takes a node out, and asks the others for what it owed.
+// nodeGone removes a node, and asks the others for everything that it owed.
 func (e *engine) nodeGone(d *downstream) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -23,7 +23,7 @@ import (
 
 // keeper is a node that keeps wants as kubo does: so many of one peer, those of
 // a message before its cancels, and as many answers that are not sent yet. It
-// counts what kubo would have dropped without a word.
+// counts what kubo would have dropped silently.
 type keeper struct {
 	mu      sync.Mutex
 	wants   map[cid.Cid]bool // to whether the block is wanted
@@ -259,7 +259,7 @@ func TestSilentNodeIsHungUpOn(t *testing.T) {
 		}
 		require.InDelta(t, time.Second, time.Since(began), float64(2*tickEvery))
 		require.EqualValues(t, 1, first.n.timeouts)
-		require.Equal(t, second, e.orderOf(blk.Cid())[0], "it is asked last")
+		require.Equal(t, second, e.orderOf(blk.Cid())[0], "is asked last")
 		require.Equal(t, []int{1, 1}, []int{first.open, second.open})
 		e.fromNode(second.id, nil, nil, []cid.Cid{blk.Cid()})
 		require.Equal(t, 1, e.waiting(), "the first may still have it")
@@ -278,7 +278,7 @@ func TestSilentNodeIsHungUpOn(t *testing.T) {
 }
 
 // What nobody had is asked for again by retry, first by first, and the peer that
-// was told hears of it once only.
+// was informed hears of it only once.
 func TestRetryAsksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := newKeeper()
@@ -304,7 +304,7 @@ func TestRetryAsksAgain(t *testing.T) {
 	})
 }
 
-// A want that is sent again has a deadline of its own; the one before says nothing.
+// A want that is sent again has its own deadline; the one before says nothing.
 func TestWantSentAgainHasItsOwnDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := engineOf(t, Config{Fallback: time.Second}, newKeeper(), "node")

@@ -11,10 +11,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// countBlocked has the streams counted that peers want to open for blocked
-// protocols. libp2p refuses these without a report, but asks what
-// matches a handler's name for every name that a peer proposes. It is ping's
-// handler that is asked, so that peers see no further protocol.
+// countBlocked counts the streams that peers try to open for blocked protocols. libp2p refuses
+// these without a report, but calls the match function of a handler for every protocol that a
+// peer proposes. countBlocked uses that of ping's handler, so that peers see no further
+// protocol.
 func countBlocked(h host.Host, e *engine) {
 	own := &ping.PingService{Host: h}
 	h.SetStreamHandlerMatch(ping.ID, func(id protocol.ID) bool {
@@ -26,8 +26,8 @@ func countBlocked(h host.Host, e *engine) {
 	}, own.PingHandler)
 }
 
-// noteBlocked counts a proposed protocol if it is blocked, under that of the
-// list with which its name begins.
+// noteBlocked counts a proposed protocol if it is blocked, under the prefix in the list that it
+// matches.
 func (e *engine) noteBlocked(name string) {
 	defer e.guard.Recover("proxy: count a blocked protocol")
 	i := slices.IndexFunc(e.cfg.Block, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
@@ -43,9 +43,8 @@ func (e *engine) noteBlocked(name string) {
 	e.n.blocked++
 }
 
-// refusedStreams returns how many streams were refused by the names of the list,
-// and as other those of protocols that are passed on but found no place or no
-// node. The caller holds the lock.
+// refusedStreams returns how many streams were refused by prefix in the list, and as other
+// those of forwarded protocols without a place or a node. The caller holds the lock.
 func (e *engine) refusedStreams() map[string]uint64 {
 	out := map[string]uint64{string(event.Others): e.n.blocked}
 	for i, name := range e.cfg.Block {

@@ -10,14 +10,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
-// cacheFor is how long a block is kept that was fetched: peers that want the
-// same file are seldom at the same place in it.
+// cacheFor is how long a fetched block is kept: peers that want the same file are rarely at the
+// same position in it.
 const cacheFor = 10 * time.Second
 
-// cache keeps the blocks that were fetched last, within a number of bytes.
+// cache keeps the most recently fetched blocks, up to a number of bytes.
 type cache struct {
 	max, bytes int
-	unread     int       // those that were asked for ahead, and not wanted yet
+	unread     int       // blocks read ahead and not wanted yet
 	order      list.List // *cached, the newest first
 	at         map[cid.Cid]*list.Element
 }
@@ -51,7 +51,7 @@ func (c *cache) read(b *cached) {
 	}
 }
 
-// add keeps a block; ahead: nobody wants it yet.
+// add stores a block; ahead: nobody wants it yet.
 func (c *cache) add(blk blocks.Block, now time.Time, ahead bool) {
 	if old := c.at[blk.Cid()]; old != nil {
 		c.drop(old)
@@ -67,7 +67,7 @@ func (c *cache) add(blk blocks.Block, now time.Time, ahead bool) {
 	}
 }
 
-// expire drops what is too old.
+// expire drops blocks that are too old.
 func (c *cache) expire(now time.Time) {
 	for x := c.order.Back(); x != nil && now.After(x.Value.(*cached).until); x = c.order.Back() {
 		c.drop(x)

@@ -5,8 +5,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// sameHash returns a block under the CID by which the node was asked for it, nil if
-// it was not. Bitswap 1.0 sends bytes alone, whose CID is then taken for a CIDv0.
+// sameHash returns a block under the CID with which the node was asked for it, nil if it was
+// not asked. Bitswap 1.0 sends only bytes, whose CID is then assumed to be a CIDv0.
 func (e *engine) sameHash(d *downstream, blk blocks.Block) blocks.Block {
 	if blk.Cid().Version() != 0 {
 		return nil
@@ -21,7 +21,7 @@ func (e *engine) sameHash(d *downstream, blk blocks.Block) blocks.Block {
 		if wanted || d.past.has(c) {
 			same, err := blocks.NewBlockWithCid(blk.RawData(), c)
 			if err != nil {
-				return nil // never: it checks nothing but in debug builds
+				return nil // never: it checks only in debug builds
 			}
 			return same
 		}

@@ -125,7 +125,7 @@ func mixedBlocks(t *testing.T, n int) []blocks.Block {
 
 // Nodes that speak an old Bitswap alone: all arrives, by hash; what the first
 // has not it is silent of, and the other one is asked when the time is over. A
-// peer that asks who has a block is told so, for the node sends it.
+// peer that asks who has a block gets that answer, for the node sends it.
 func TestOldNodesBehind(t *testing.T) {
 	eachOld(t, func(t *testing.T, version protocol.ID) {
 		all := mixedBlocks(t, 20)
@@ -166,7 +166,7 @@ func TestOldNodesBehind(t *testing.T) {
 	})
 }
 
-// Peers that speak an old Bitswap alone: all arrives, by hash, and they are told
+// Peers that speak an old Bitswap alone: all arrives, by hash, and they are sent
 // neither HAVE nor DONT_HAVE, also when they ask for what they cannot read.
 func TestOldPeers(t *testing.T) {
 	eachOld(t, func(t *testing.T, version protocol.ID) {
@@ -182,7 +182,7 @@ func TestOldPeers(t *testing.T) {
 			keys = append(keys, b.Cid())
 		}
 		missing := newBlocks(t, 3, 10)
-		plain := bsmsg.New(true) // as the version has it: no type, no wish to be told
+		plain := bsmsg.New(true) // as the version has it: no type, no request for DONT_HAVE
 		for _, c := range append(keys, missing[0].Cid()) {
 			plain.AddEntry(c, 1, wantBlock, false)
 		}
@@ -202,7 +202,7 @@ func TestOldPeers(t *testing.T) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return s.n.sent.DontHave >= 2 && s.n.sent.Have >= 1 && s.ups[old.ID()] != nil && !s.ups[old.ID()].box.running && len(s.ups[old.ID()].box.items) == 0
-		}, patient, time.Millisecond, "the engine had something to tell")
+		}, patient, time.Millisecond, "the engine had something to send")
 		more := newBlock(t, []byte(t.Name()))
 		one.put(t, more)
 		old.send(t, p.up.ID(), wantMsg(false, wantBlock, more.Cid())) // after all that

@@ -21,7 +21,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// The ways to choose the node that is asked first.
+// The strategies to choose the node that is asked first.
 const (
 	ByCID       = "cid"         // rendezvous hashing: a CID has always the same first node
 	RoundRobin  = "round-robin" // each want the next node
@@ -47,17 +47,17 @@ const (
 	DefaultPreloadTimeout  = 10 * time.Minute
 )
 
-// DefaultBlock are the protocols that are not passed on, by how their names
-// begin: what would make the proxy part of a DHT on the local network, or a
-// relay, or tell peers how the nodes behind it are reached.
+// DefaultBlock are the prefixes of protocols that are not forwarded: those that would make the
+// proxy part of a DHT on the local network, or a relay, or reveal the addresses of the nodes
+// behind it to peers.
 var DefaultBlock = []string{
 	"/ipfs/lan/kad/", "/libp2p/autonat/", "/libp2p/circuit/relay/", "/libp2p/dcutr", "/x/",
 }
 
-// Config says what a proxy is. Validate names what is wrong by the flag that
-// sets it.
+// Config is the configuration of a proxy. Validate reports errors by the flag that sets the
+// value.
 type Config struct {
-	Downstreams  []string      // -d: multiaddrs of RPC APIs, each with NAME= before it if it shall have a name
+	Downstreams  []string      // -d: multiaddrs of RPC APIs, each with NAME= before it if it has a name
 	TokenFile    string        // --token-file: file with the token for the RPC APIs; "": none
 	Listen       []string      // -l: multiaddrs
 	WebSocket    string        // -w: multiaddr, with or without /ws; "": none
@@ -69,7 +69,7 @@ type Config struct {
 	MaxUpstreams int           // --max-peers
 	MaxWants     int           // --max-wants: of one peer
 	QueueBytes   int           // --queue-bytes: blocks that wait for one peer
-	CacheBytes   int           // --cache-bytes: blocks fetched a moment ago; below 0: none
+	CacheBytes   int           // --cache-bytes: recently fetched blocks; below 0: none
 	Block        []string      // --block: how the names of protocols begin that are not passed; nil: DefaultBlock
 	NoPass       bool          // --no-pass: pass no other protocol
 	SwarmKeyFile string        // --swarm-key: the upstream side is in this private swarm: a bridge
@@ -91,7 +91,7 @@ type Config struct {
 	Logger     *slog.Logger  // nil: slog.Default()
 }
 
-// settings are a Config that was understood.
+// settings is a parsed Config.
 type settings struct {
 	Config
 	downs   []*downstreamAddr
@@ -101,7 +101,7 @@ type settings struct {
 	refsAt  string // host:port of /api/v0/refs, "": off
 }
 
-// downstreamAddr is where a node's RPC API is.
+// downstreamAddr is the address of a node's RPC API.
 type downstreamAddr struct {
 	name string
 	addr ma.Multiaddr
@@ -133,7 +133,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate says all that is wrong with a configuration.
+// Validate reports all errors of a configuration.
 func (c Config) Validate() error {
 	_, err := c.settings()
 	return err
@@ -156,7 +156,7 @@ func (c Config) settings() (*settings, error) {
 			continue
 		}
 		if names[d.name] {
-			wrong("-d %s: there is a node of this name or address already", text)
+			wrong("-d %s: another node has this name or address already", text)
 		}
 		names[d.name] = true
 		s.downs = append(s.downs, d)
@@ -195,9 +195,9 @@ func (c Config) settings() (*settings, error) {
 	case c.PreloadPort > 0 && c.WebSocket == "":
 		wrong("You must specify -w if you specify -p")
 	case c.PreloadPort > 0 && c.SwarmKeyFile != "":
-		wrong("-p: a bridge (--swarm-key) goes one way; there is no preload in it")
+		wrong("-p: a bridge (--swarm-key) works in one direction; it has no preload")
 	case c.PreloadPort > 0 && s.ws != nil:
-		// Where the peers of the preloads are let in, their requests are.
+		// Preloads are permitted from where their peers are permitted.
 		host := "0.0.0.0"
 		if ip, err := manet.ToIP(s.ws); err == nil {
 			host = ip.String()
@@ -236,8 +236,7 @@ func (c Config) settings() (*settings, error) {
 	return s, nil
 }
 
-// usage is an error in the words of the proxy before this one, which begin in
-// upper case.
+// usage returns an error in the wording of the predecessor, which begins in upper case.
 func usage(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
 // parseDownstream reads [NAME=]MULTIADDR.
@@ -270,21 +269,21 @@ func parseDownstream(text string) (*downstreamAddr, error) {
 	return d, nil
 }
 
-// url is the address of one of the API's commands.
+// url returns the URL of one of the API's commands.
 func (d *downstreamAddr) url(command string, query url.Values) string {
 	u := url.URL{Scheme: "http", Host: d.dial, Path: "/api/v0/" + command, RawQuery: query.Encode()}
 	return u.String()
 }
 
-// spoken reports why peers cannot be listened for at an address.
+// spoken returns why the proxy cannot listen for peers at an address.
 func spoken(a ma.Multiaddr) error {
 	switch {
 	case has(a, ma.P_QUIC):
-		return fmt.Errorf("/quic is a draft that is not spoken any more: want quic-v1, as in %s", strings.Replace(a.String(), "/quic", "/quic-v1", 1))
+		return fmt.Errorf("/quic is a draft that is no longer supported: want quic-v1, as in %s", strings.Replace(a.String(), "/quic", "/quic-v1", 1))
 	case has(a, ma.P_TCP), has(a, ma.P_QUIC_V1), has(a, ma.P_WEBRTC_DIRECT):
 		return nil
 	case has(a, ma.P_UDP):
-		return fmt.Errorf("udp alone is no transport: want quic-v1 after it, as in %s/quic-v1", a)
+		return fmt.Errorf("udp alone is not a transport: want quic-v1 after it, as in %s/quic-v1", a)
 	}
 	return errors.New("want tcp or udp and quic-v1, as in /ip4/0.0.0.0/tcp/4441 or /ip4/0.0.0.0/udp/4441/quic-v1")
 }

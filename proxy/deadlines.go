@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// deadline is when an ask without an answer is looked at.
+// deadline is when an ask without an answer is checked.
 type deadline struct {
 	ask *ask
 	gen uint32
 	at  time.Time
 }
 
-// minPrune is the length from which on lists are looked through for what is over.
+// minPrune is the length from which lists are pruned.
 const minPrune = 4096
 
-// live says whether an ask waits in the backlog for a want that is still there.
+// live reports whether an ask waits in the backlog for a want that still exists.
 func (a *ask) live() bool {
 	return a.state == queued && a.want.ask(a.down) == a && (len(a.want.waiters) > 0 || a.want.ahead != nil)
 }
 
-// prune takes out of the backlog what nobody waits for any more, whenever that
-// may be most of it: wants that come and go must not fill it.
+// prune removes asks that nobody waits for any more from the backlog, whenever they may be most
+// of it, so that short-lived wants do not fill it.
 func (d *downstream) prune() {
 	if len(d.backlog) > max(minPrune, 2*d.pruned) {
 		d.backlog = slices.DeleteFunc(d.backlog, func(a *ask) bool { return !a.live() })
@@ -29,8 +29,7 @@ func (d *downstream) prune() {
 	}
 }
 
-// remind notes a deadline, and takes out those that say nothing any more
-// whenever that may be most of them.
+// remind adds a deadline, and removes obsolete ones whenever they may be most of them.
 func (e *engine) remind(x deadline) {
 	e.due = append(e.due, x)
 	if len(e.due) > max(minPrune, 2*e.kept) {
@@ -39,19 +38,18 @@ func (e *engine) remind(x deadline) {
 	}
 }
 
-// counts reports whether the ask of a deadline is still that without an answer.
+// counts reports whether the ask of a deadline is still without an answer.
 func (e *engine) counts(x deadline) bool {
 	a := x.ask
 	return a.gen == x.gen && (a.state == asked || a.state == overdue) && e.wants[a.want.cid] == a.want && a.want.ask(a.down) == a
 }
 
-// tick looks at asks that are due and at nodes that are silent; it returns the
-// nodes that are to be hung up on.
+// tick checks due asks and silent nodes; it returns the nodes to disconnect.
 func (e *engine) tick(now time.Time) (silent []*downstream) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	due := e.due
-	e.due = nil // what is added meanwhile comes after them
+	e.due = nil // later additions come after them
 	n := 0
 	for ; n < len(due) && !due[n].at.After(now); n++ {
 		x := due[n]
@@ -94,7 +92,7 @@ func (e *engine) tick(now time.Time) (silent []*downstream) {
 		e.due = append(append(due[:0], due[n:]...), e.due...)
 	}
 	for _, d := range e.downs {
-		e.advance(d) // what waited until the node had taken what was sent before
+		e.advance(d) // asks that waited until the node had read earlier messages
 		if d.connected && (d.broken || d.stalled && d.open > 0 && now.Sub(d.heard) > hangUpAfter) {
 			silent = append(silent, d)
 		}
@@ -103,16 +101,16 @@ func (e *engine) tick(now time.Time) (silent []*downstream) {
 	return silent
 }
 
-// maxRetry is how many CIDs retry asks for at a time.
+// maxRetry is how many CIDs retry asks for at once.
 const maxRetry = 8192
 
-// retry asks again for what nobody had. A node that kept the want sends the
-// block when it gets it, but none keeps more than window.
+// retry asks again for CIDs that no node had. A node that kept the want sends the block when it
+// gets it, but keeps at most window wants.
 func (e *engine) retry() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := 0
-	for _, t := range e.wants { // in no order, so that each has its turn
+	for _, t := range e.wants { // in random order, so that each has its turn
 		if !t.parked || len(t.waiters) == 0 {
 			continue
 		}
@@ -120,7 +118,7 @@ func (e *engine) retry() {
 			break
 		}
 		t.parked = false
-		e.forget(t) // cancelled where a node still keeps it, so that none keeps more than we count
+		e.forget(t) // cancelled where a node still keeps it, so that nodes keep no more than we count
 		e.askNext(t)
 	}
 	e.flush()

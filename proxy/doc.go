@@ -1,10 +1,10 @@
 // Package proxy puts many kubo nodes behind one libp2p identity and balances
 // Bitswap between them.
 //
-// In: peers (upstream) that connect to the proxy's listeners and want blocks;
-// the RPC addresses of the owner's nodes (downstream). Out: the blocks, HAVEs
-// and DONT_HAVEs of those nodes, one Bitswap partner to each side; every
-// message of both sides to a tracer, totals as events.
+// In: peers (upstream) that connect to the proxy's listeners and want blocks; the RPC addresses
+// of the owner's nodes (downstream). Out: the blocks, HAVEs and DONT_HAVEs of those nodes; each
+// side sees the proxy as a single Bitswap peer; every message of both sides to a tracer, totals
+// as events.
 //
 // Promised: a block that is passed on fits a CID that its sender was asked
 // for; a CID is asked of one node at a time, of the next when that one does not

@@ -15,45 +15,42 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
-// The bounds that no setting changes.
+// Limits without a setting.
 const (
 	// maxCID is boxo's own limit for the length of a CID, in bytes.
 	maxCID = event.MaxCIDBytes
 	// kuboKeeps is how many wants, and how many unsent answers, kubo keeps for
-	// one peer (boxo's MaxQueuedWantlistEntriesPerPeer). Beyond that it drops
-	// some without a word.
+	// one peer (boxo's MaxQueuedWantlistEntriesPerPeer). Beyond that it drops some silently.
 	kuboKeeps = 1024
-	// window is how many wants a node keeps for us. More wait here.
+	// window is how many wants we send to a node at once. The others wait here.
 	window = 960
-	// slack is how far a message may exceed the window while kubo works on it:
-	// kubo enters all wants of a message before it takes out the cancels.
+	// slack is how far a message may exceed the window while kubo processes it: kubo adds all
+	// wants of a message before it applies the cancels.
 	slack = kuboKeeps - window
 	// smallBlock is the size up to which kubo answers a WANT_HAVE with the
 	// block itself, in bytes.
 	smallBlock = 1024
-	// firstSize is what a block is taken for before a peer has got any.
+	// firstSize is the assumed size of a block before a peer has received any.
 	firstSize = 256 << 10
-	// maxUnsent is how many wants and cancels may wait until a node takes them.
+	// maxUnsent is how many wants and cancels may wait until a node reads them.
 	maxUnsent = 8 * window
 	// maxTotalWants bounds the wants of all peers together.
 	maxTotalWants = 1 << 20
-	// patience is how many times Fallback an answer may take of a node that
-	// brings other things meanwhile. After as long again without an answer the
-	// node is asked once more.
+	// patience is how many times Fallback an answer may take if the node sends other blocks
+	// meanwhile. After as long again without an answer the node is asked once more.
 	patience = 10
-	// retryEvery is how long a CID that nobody had rests before it is asked
-	// for again, if a peer still wants it.
+	// retryEvery is how long a CID that no node had waits before it is requested again, if a
+	// peer still wants it.
 	retryEvery = 30 * time.Second
-	// distrustFor is how long a node is asked last that sent what nobody
-	// asked for.
+	// distrustFor is how long a node is asked last after it sent an unrequested block.
 	distrustFor = time.Minute
-	// hangUpAfter is how long a node may be silent, with wants outstanding,
-	// before it is disconnected and connected again.
+	// hangUpAfter is how long a node may be silent, with wants outstanding, before it is
+	// reconnected.
 	hangUpAfter = 30 * time.Second
 )
 
-// engine knows who wants what, and who was asked for it. One lock guards all;
-// it is never held while anything is sent.
+// engine holds the wants of all peers and the asks sent to nodes. One lock guards everything;
+// it is never held while sending.
 type engine struct {
 	cfg   *settings
 	log   *slog.Logger
@@ -75,16 +72,16 @@ type engine struct {
 	kept        int // length of due when those that say nothing were last taken out
 	cache       *cache
 	family      family
-	ahead       int // wants that nobody has yet
+	ahead       int // wants that no node has yet
 	reverse     reverse
-	roomy       []*upstream // whose budget has got room; pumped by flush
+	roomy       []*upstream // peers whose budget has room again; pumped by flush
 	ready       []*outbox   // with something to send; started by flush
 	n           counts
 	blocked     []uint64 // streams refused, by the place of their protocol in the list; nil before the first
 	last        counts   // as of the last sample
 	answer      latency  // from a peer's want to its block
 	refsRunning int
-	draining    bool // new wants are not taken any more
+	draining    bool // new wants are not accepted any more
 }
 
 // want is a CID that at least one peer waits for.
@@ -95,7 +92,7 @@ type want struct {
 	parked   bool   // every node said no
 	parkedAt time.Time
 
-	ahead         *upstream // who will want it; nil: it is wanted
+	ahead         *upstream // the peer that will want it; nil: it is wanted already
 	aheadPriority int32
 }
 
@@ -114,7 +111,7 @@ type waiter struct {
 	at       int  // in up.waiting
 }
 
-// upstream is a connected peer. It costs no goroutine while nothing is sent.
+// upstream is a connected peer. It uses no goroutine while nothing is sent.
 type upstream struct {
 	id       peer.ID
 	wants    map[cid.Cid]*waiter // nil before the first
@@ -148,14 +145,14 @@ func newEngine(s *settings, up, down sender) *engine {
 	return e
 }
 
-// peerConnected lets a peer in; false: there are too many.
+// peerConnected admits a peer; false: there are too many.
 func (e *engine) peerConnected(p peer.ID) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.upstream(p) != nil
 }
 
-// upstream returns a peer's state, made if there is none; nil if there are too many.
+// upstream returns a peer's state, created if missing; nil if there are too many.
 func (e *engine) upstream(p peer.ID) *upstream {
 	u := e.ups[p]
 	if u == nil && !e.closed && len(e.ups) < e.cfg.MaxUpstreams {
@@ -166,7 +163,7 @@ func (e *engine) upstream(p peer.ID) *upstream {
 	return u
 }
 
-// peerGone drops all of a peer. What only it wanted is cancelled.
+// peerGone drops all state of a peer. Wants that only it had are cancelled.
 func (e *engine) peerGone(p peer.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -192,7 +189,7 @@ type entry struct {
 	dontHave bool
 }
 
-// wantlist takes in a peer's wants and cancels, the most important first.
+// wantlist processes a peer's wants and cancels, the most important first.
 func (e *engine) wantlist(p peer.ID, full bool, entries []entry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -218,7 +215,7 @@ func (e *engine) wantlist(p peer.ID, full bool, entries []entry) {
 		x := &entries[i]
 		switch {
 		case x.cid.ByteLen() > maxCID || x.cid.Prefix().MhType == mh.IDENTITY:
-			// As kubo: whoever has an identity CID has its block.
+			// As in kubo: an identity CID contains its block.
 		case x.cancel:
 			e.n.received.Cancel++
 			if w := u.wants[x.cid]; w != nil {
@@ -241,14 +238,14 @@ func (e *engine) wantlist(p peer.ID, full bool, entries []entry) {
 	e.flush()
 }
 
-// want enters one want of a peer.
+// want adds one want of a peer.
 func (e *engine) want(u *upstream, x *entry, now time.Time) {
 	if x.block {
 		e.n.received.WantBlock++
 	} else {
 		e.n.received.WantHave++
 	}
-	if len(u.box.items) > 2*e.cfg.MaxWants { // it asks again and again and does not take the answers
+	if len(u.box.items) > 2*e.cfg.MaxWants { // it repeats wants and does not read the answers
 		e.n.overflow++
 		return
 	}
@@ -275,16 +272,16 @@ func (e *engine) want(u *upstream, x *entry, now time.Time) {
 		}
 		u.wants[x.cid] = w
 		e.total++
-	case w.at >= 0: // it waits already: a new place in the order
+	case w.at >= 0: // it waits already: update its priority
 		w.priority, w.dontHave = x.priority, w.dontHave || x.dontHave
 		w.block = w.block || x.block
 		u.waiting.fix(w)
 		return
-	case x.block && !w.block: // it has had an answer, and now wants the block
+	case x.block && !w.block: // it was answered before, and now wants the block
 		e.detach(w)
 		w.block, w.answered, w.since = true, false, now
 		w.priority, w.dontHave = x.priority, x.dontHave
-	default: // asked again: it wants another answer
+	default: // a repeated want expects another answer
 		w.answered, w.dontHave = false, w.dontHave || x.dontHave
 		if target := e.wants[x.cid]; target != nil {
 			e.again(target)
@@ -298,7 +295,7 @@ func (e *engine) want(u *upstream, x *entry, now time.Time) {
 	e.activate(w)
 }
 
-// pump lets as many of a peer's wants begin as its budget has room for.
+// pump starts as many of a peer's wants as its budget has room for.
 func (e *engine) pump(u *upstream) {
 	for len(u.waiting) > 0 {
 		size := u.size
@@ -320,8 +317,8 @@ func (e *engine) pump(u *upstream) {
 	}
 }
 
-// flush is the end of every entry into the engine: it lets those begin for
-// whom there is room now, and sends what is to be sent.
+// flush ends every call into the engine: it starts the wants that there is room for now, and
+// starts sending.
 func (e *engine) flush() {
 	for len(e.roomy) > 0 {
 		u := e.roomy[len(e.roomy)-1]
@@ -336,7 +333,7 @@ func (e *engine) flush() {
 	e.ready = e.ready[:0]
 }
 
-// activate makes a waiter part of its want, which is asked for unless it was.
+// activate adds a waiter to its want, and asks for the want unless it was asked for already.
 func (e *engine) activate(w *waiter) {
 	w.active = true
 	t := e.wants[w.cid]
@@ -351,10 +348,10 @@ func (e *engine) activate(w *waiter) {
 	e.again(t)
 }
 
-// again sees to it that a want is on its way.
+// again makes sure that a want is being asked for.
 func (e *engine) again(t *want) {
 	if t.parked {
-		if time.Since(t.parkedAt) < e.cfg.Fallback { // they have said it just now
+		if time.Since(t.parkedAt) < e.cfg.Fallback { // they have just answered
 			e.nobody(t)
 			return
 		}
@@ -389,7 +386,7 @@ func (t *want) needBlock() bool {
 	return false
 }
 
-// priority is the highest of those who wait.
+// priority returns the highest priority of the waiters.
 func (t *want) priority() int32 {
 	if len(t.waiters) == 0 {
 		return t.aheadPriority
@@ -401,7 +398,7 @@ func (t *want) priority() int32 {
 	return p
 }
 
-// remove takes out a waiter for good.
+// remove removes a waiter permanently.
 func (e *engine) remove(w *waiter) {
 	u := w.up
 	delete(u.wants, w.cid)
@@ -416,8 +413,7 @@ func (e *engine) remove(w *waiter) {
 	}
 }
 
-// detach takes a waiter out of its want, which stays for now with what is known
-// of the nodes.
+// detach removes a waiter from its want, which stays for now with the answers of the nodes.
 func (e *engine) detach(w *waiter) {
 	e.unreserve(w)
 	t := e.wants[w.cid]
@@ -433,7 +429,7 @@ func (e *engine) detach(w *waiter) {
 	}
 }
 
-// unreserve returns to the peer's budget what was kept for a want.
+// unreserve returns the bytes reserved for a want to the peer's budget.
 func (e *engine) unreserve(w *waiter) {
 	if w.reserved == 0 {
 		return
@@ -445,14 +441,14 @@ func (e *engine) unreserve(w *waiter) {
 	}
 }
 
-// finish forgets a want that nobody waits for, here and at the nodes.
+// finish drops a want that nobody waits for, here and at the nodes.
 func (e *engine) finish(t *want) {
 	e.notAhead(t)
 	e.forget(t)
 	delete(e.wants, t.cid)
 }
 
-// serve sends a waiter what it waits for; false: its queue is full.
+// serve sends a waiter its block; false: its queue is full.
 func (e *engine) serve(w *waiter, blk blocks.Block, now time.Time) bool {
 	u, size := w.up, len(blk.RawData())
 	if !w.block && size > smallBlock {
@@ -476,7 +472,7 @@ func (e *engine) serve(w *waiter, blk blocks.Block, now time.Time) bool {
 	return true
 }
 
-// deliver sends a block to all who wait for it.
+// deliver sends a block to all its waiters.
 func (e *engine) deliver(t *want, blk blocks.Block, now time.Time) {
 	var rest []*waiter
 	for _, w := range t.waiters {
@@ -503,7 +499,7 @@ func (e *engine) deliver(t *want, blk blocks.Block, now time.Time) {
 	}
 }
 
-// sendHave sends HAVE to those who asked.
+// sendHave sends HAVE to the waiters that asked for it.
 func (e *engine) sendHave(t *want) {
 	for _, w := range t.waiters {
 		if !w.block && !w.answered {
@@ -514,8 +510,8 @@ func (e *engine) sendHave(t *want) {
 	}
 }
 
-// nobody sends DONT_HAVE to those who asked for it. The want stays: a node
-// that gets the block sends it.
+// nobody sends DONT_HAVE to the waiters that asked for it. The want stays: a node that gets the
+// block later sends it.
 func (e *engine) nobody(t *want) {
 	if !t.parked {
 		t.parked, t.parkedAt = true, time.Now()

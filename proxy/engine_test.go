@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// heard is what a raw node was told.
+// heard records what was sent to a raw node.
 type heard struct {
 	mu        sync.Mutex
 	blocks    map[cid.Cid]int
@@ -137,7 +137,7 @@ func TestDontHaveOnlyAfterAllSaidSo(t *testing.T) {
 	require.Empty(t, told.dontHaves)
 	told.mu.Unlock()
 	openUp()
-	told.eventually(t, "all are told", func() bool { return len(told.dontHaves) == 20 })
+	told.eventually(t, "all get an answer", func() bool { return len(told.dontHaves) == 20 })
 	require.Empty(t, told.haves)
 	// WANT_HAVE and WANT_BLOCK stay apart.
 	for _, w := range asked.wants {

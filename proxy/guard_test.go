@@ -38,7 +38,7 @@ func (b *brokenTracer) breaks() {
 
 // TestAPanicCostsOneMessage: with a fault in the proxy, in what comes of peers
 // and nodes and in what goes to them, it lives on, counts, and serves when the
-// fault has gone.
+// fault has ended.
 func TestAPanicCostsOneMessage(t *testing.T) {
 	log, lines := guardtest.New()
 	node := newTestNode(t)
@@ -60,7 +60,7 @@ func TestAPanicCostsOneMessage(t *testing.T) {
 	up.on.Store(true)
 	short(0)
 	short(1)
-	lines.Once(t, "proxy: take in a peer's message", "proxy.(*brokenTracer).breaks")
+	lines.Once(t, "proxy: process a peer's message", "proxy.(*brokenTracer).breaks")
 	up.on.Store(false)
 	down.on.Store(true)
 	short(2)
@@ -147,19 +147,19 @@ func TestEveryBorderIsGuarded(t *testing.T) {
 		lines.Once(t, "proxy: "+doing, "/proxy."+in)
 	}
 	someCID := newBlocks(t, 1, 10)[0].Cid()
-	f("take in a peer's message", "(*upSide).ReceiveMessage", func(p *Proxy) { (*upSide)(p).ReceiveMessage(t.Context(), "p", nil) })
-	f("take in a node's message", "(*downSide).ReceiveMessage", func(p *Proxy) { (*downSide)(p).ReceiveMessage(t.Context(), "p", nil) })
-	f("let a peer in", "(*upSide).PeerConnected", func(p *Proxy) { (*upSide)(p).PeerConnected("p") })
-	f("forget a peer", "(*engine).peerGone", func(p *Proxy) {
+	f("process a peer's message", "(*upSide).ReceiveMessage", func(p *Proxy) { (*upSide)(p).ReceiveMessage(t.Context(), "p", nil) })
+	f("process a node's message", "(*downSide).ReceiveMessage", func(p *Proxy) { (*downSide)(p).ReceiveMessage(t.Context(), "p", nil) })
+	f("admit a peer", "(*upSide).PeerConnected", func(p *Proxy) { (*upSide)(p).PeerConnected("p") })
+	f("drop a disconnected peer", "(*engine).peerGone", func(p *Proxy) {
 		p.engine.ups["p"] = &upstream{wants: map[cid.Cid]*waiter{someCID: nil}}
 		(*upSide)(p).PeerDisconnected("p")
 	})
-	f("note that a node has gone", "(*Proxy).nodeDisconnected", func(p *Proxy) { p.nodeDisconnected(nil, nil) })
+	f("handle a node's disconnect", "(*Proxy).nodeDisconnected", func(p *Proxy) { p.nodeDisconnected(nil, nil) })
 	f("count a blocked protocol", "(*engine).noteBlocked", func(p *Proxy) {
 		p.engine.cfg = nil
 		p.engine.noteBlocked("/x")
 	})
-	f("look at what is due", "(*engine).tick", func(p *Proxy) {
+	f("check due asks", "(*engine).tick", func(p *Proxy) {
 		p.engine.due = []deadline{{}}
 		p.due(time.Now())
 	})
@@ -167,25 +167,25 @@ func TestEveryBorderIsGuarded(t *testing.T) {
 		p.engine.wants[someCID] = nil
 		p.retry()
 	})
-	f("look for peers that have gone", "(*Proxy).sweep", func(p *Proxy) {
+	f("look for disconnected peers", "(*Proxy).sweep", func(p *Proxy) {
 		p.engine.ups["p"] = new(upstream)
 		p.sweep()
 	})
-	f("hang up on a node", "(*Proxy).hangUp", func(p *Proxy) {
+	f("disconnect a node", "(*Proxy).hangUp", func(p *Proxy) {
 		p.hangUp(newDownstream(&downstreamAddr{name: "n"}))
 		p.tasks.Wait()
 	})
-	f("pass a stream on", "(*passer).take", func(p *Proxy) {
+	f("forward a stream", "(*passer).take", func(p *Proxy) {
 		s := new(brokenStream)
 		p.pass.pass(s)
 		require.Equal(t, 1, s.resets)
 		require.True(t, p.pass.mu.TryLock())
 		p.pass.mu.Unlock()
 	})
-	f("pass a stream back", "copyStream", func(p *Proxy) {
+	f("forward a stream back", "copyStream", func(p *Proxy) {
 		one, two := new(brokenStream), new(brokenStream)
 		func() {
-			defer p.pass.ended("proxy: pass a stream back", one, two)
+			defer p.pass.ended("proxy: forward a stream back", one, two)
 			copyStream(one, two)
 		}()
 		require.Equal(t, []int{1, 1}, []int{one.resets, two.resets})

@@ -214,7 +214,7 @@ func (n *testNode) tryFetch(ctx context.Context, want []blocks.Block) error {
 	return nil
 }
 
-// rawNode is a node of which each message is told and answered by the test.
+// rawNode is a node whose messages the test sends and answers itself.
 type rawNode struct {
 	host.Host
 	net  bsnetwork.BitSwapNetwork

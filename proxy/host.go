@@ -14,10 +14,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
-// userAgent is what the proxy calls itself.
+// userAgent is the proxy's agent version.
 const userAgent = "ipfsmon-proxy"
 
-// upHost makes the host that peers connect to.
+// upHost creates the host that peers connect to.
 func upHost(s *settings, key crypto.PrivKey) (host.Host, error) {
 	addrs := append([]ma.Multiaddr(nil), s.listen...)
 	if s.ws != nil {
@@ -43,9 +43,9 @@ func upHost(s *settings, key crypto.PrivKey) (host.Host, error) {
 	return h, nil
 }
 
-// downHost makes the host that connects to the nodes. It listens nowhere, so
-// that whom it knows is whom it has called. It has the same key, so that the
-// nodes' owner can tell them of one peer.
+// downHost creates the host that connects to the nodes. It listens nowhere, so that it only
+// knows the nodes that it dialled. It has the same key, so that the nodes' owner configures a
+// single peer ID in them.
 func downHost(s *settings, key crypto.PrivKey) (host.Host, error) {
 	opts := []libp2p.Option{libp2p.NoListenAddrs}
 	if s.DownSwarmKeyFile != "" {
@@ -68,7 +68,7 @@ func newHost(key crypto.PrivKey, rm network.ResourceManager, opts ...libp2p.Opti
 		libp2p.DisableRelay(), libp2p.ForceReachabilityPrivate(), libp2p.DisableMetrics())...)
 }
 
-// peersManager bounds what all peers and each of them may take of the machine.
+// peersManager limits the resources of all peers together and of each.
 func peersManager(peers int) (network.ResourceManager, error) {
 	whole := func(n int) rcmgr.LimitVal { return rcmgr.LimitVal(min(n, math.MaxInt32)) }
 	conns := rcmgr.ResourceLimits{

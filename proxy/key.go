@@ -17,14 +17,13 @@ import (
 	"github.com/libp2p/go-libp2p/core/pnet"
 )
 
-// maxKeyFile is more than any key takes.
+// maxKeyFile is larger than any key.
 const maxKeyFile = 64 << 10
 
-// LoadKey reads the private key of a file in either form that "ipfs key
-// export" writes: libp2p's protobuf, which is also what the proxy before this
-// one wrote, or PEM with PKCS #8. It may be of any kind that libp2p knows. If
-// there is no file, a new ed25519 key is written to it, for its owner alone; a
-// file that others may read is refused.
+// LoadKey reads a private key from a file in either format of "ipfs key export": libp2p's
+// protobuf, which the predecessor of this proxy also wrote, or PEM with PKCS #8. It may be of
+// any type that libp2p supports. If the file does not exist, LoadKey writes a new ed25519 key,
+// readable only by its owner; a file that others may read is an error.
 func LoadKey(path string) (crypto.PrivKey, error) {
 	b, err := readSecret(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -43,7 +42,7 @@ func LoadKey(path string) (crypto.PrivKey, error) {
 	return key, nil
 }
 
-// readSecret reads a file that nobody but its owner may read.
+// readSecret reads a file that only its owner may read.
 func readSecret(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -78,7 +77,7 @@ func pemKey(path string, b []byte) (crypto.PrivKey, error) {
 	}
 	switch k := std.(type) {
 	case ed25519.PrivateKey:
-		std = &k // as libp2p wants it
+		std = &k // as libp2p requires
 	case *rsa.PrivateKey:
 	}
 	key, _, err := crypto.KeyPairFromStdKey(std)
@@ -88,8 +87,7 @@ func pemKey(path string, b []byte) (crypto.PrivKey, error) {
 	return key, nil
 }
 
-// newKey writes a new key to a file that must not be there yet, complete or
-// not at all.
+// newKey writes a new key atomically to a file that must not exist.
 func newKey(path string) (crypto.PrivKey, error) {
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
@@ -106,7 +104,7 @@ func newKey(path string) (crypto.PrivKey, error) {
 	defer os.Remove(f.Name())
 	_, err = f.Write(b)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Link(f.Name(), path) // never over a file that came meanwhile
+		err = os.Link(f.Name(), path) // never replaces a file created meanwhile
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
@@ -114,7 +112,7 @@ func newKey(path string) (crypto.PrivKey, error) {
 	return key, nil
 }
 
-// loadSwarmKey reads a swarm.key as kubo has it.
+// loadSwarmKey reads a swarm.key in kubo's format.
 func loadSwarmKey(path string) (pnet.PSK, error) {
 	b, err := readSecret(path)
 	if err != nil {
@@ -122,7 +120,7 @@ func loadSwarmKey(path string) (pnet.PSK, error) {
 	}
 	psk, err := pnet.DecodeV1PSK(bytes.NewReader(b))
 	if err != nil {
-		return nil, fmt.Errorf("%s: want a swarm.key as kubo has it: %w", path, err)
+		return nil, fmt.Errorf("%s: want a swarm.key in kubo's format: %w", path, err)
 	}
 	return psk, nil
 }

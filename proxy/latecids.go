@@ -2,11 +2,11 @@ package proxy
 
 import "github.com/ipfs/go-cid"
 
-// maxLateCIDs is how many CIDs a node is remembered to have been asked for: a
-// block of one of them is late, and not unasked for.
+// maxLateCIDs is how many past CIDs are remembered for a node: a block of one of them is late,
+// not unrequested.
 const maxLateCIDs = 16384
 
-// lateCIDs remembers the last CIDs that were added.
+// lateCIDs remembers the most recently added CIDs.
 type lateCIDs struct {
 	ring []cid.Cid
 	next int

@@ -33,7 +33,7 @@ func (l *latency) add(d time.Duration) {
 	l.buckets[i]++
 }
 
-// take returns the interval's figures and begins the next one.
+// take returns the interval's figures and starts the next interval.
 func (l *latency) take() event.LatencyStats {
 	out := l.interval.Stats()
 	l.interval = histogram.Durations{}

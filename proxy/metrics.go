@@ -7,9 +7,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
-// The metrics are those of kitsune, by its names, and what they left out under
-// names of the same kind. kitsune counted messages by peer; labels here come
-// from closed sets: the side, and the configured names of the nodes.
+// The metrics are those of kitsune under the same names, and others named alike. kitsune
+// counted messages by peer; labels here come from closed sets: the side, and the configured
+// names of the nodes.
 var (
 	descUp = prometheus.NewDesc("kitsune_bitswap_upstream_peers", "Connected peers.", nil, nil)
 	descDn = prometheus.NewDesc("kitsune_bitswap_downstream_peers", "Connected nodes behind the proxy.", nil, nil)
@@ -20,17 +20,17 @@ var (
 	descDR = prometheus.NewDesc("kitsune_bitswap_downstream_block_rtt_ms", "From a want sent to a node to its block, in milliseconds.", []string{"downstream"}, nil)
 	descUR = prometheus.NewDesc("kitsune_bitswap_upstream_block_rtt_ms", "From a peer's want to its block, in milliseconds.", nil, nil)
 
-	descOpen   = prometheus.NewDesc("kitsune_bitswap_downstream_outstanding", "CIDs that a node was asked for and has not answered.", []string{"downstream"}, nil)
-	descBlocks = prometheus.NewDesc("kitsune_bitswap_downstream_blocks_total", "Blocks from a node: verified, refused because nobody asked for them, or late.", []string{"downstream", "result"}, nil)
-	descBytes  = prometheus.NewDesc("kitsune_bitswap_downstream_block_bytes_total", "Data in the verified blocks of a node.", []string{"downstream"}, nil)
+	descOpen   = prometheus.NewDesc("kitsune_bitswap_downstream_outstanding", "CIDs requested from a node and not answered yet.", []string{"downstream"}, nil)
+	descBlocks = prometheus.NewDesc("kitsune_bitswap_downstream_blocks_total", "Blocks from a node: verified, refused because they were not requested, or late.", []string{"downstream", "result"}, nil)
+	descBytes  = prometheus.NewDesc("kitsune_bitswap_downstream_block_bytes_total", "Data in a node's verified blocks.", []string{"downstream"}, nil)
 	descMiss   = prometheus.NewDesc("kitsune_bitswap_downstream_timeouts_total", "Wants for which another node was asked because this one did not answer.", []string{"downstream"}, nil)
 	descIsUp   = prometheus.NewDesc("kitsune_bitswap_downstream_up", "1 if a node is connected and answers.", []string{"downstream"}, nil)
-	descWants  = prometheus.NewDesc("kitsune_bitswap_upstream_wants_total", "Wants of peers, by what became of them at first: merged with one that was asked for already, cached (answered at once), overflow (beyond a limit); all counts every want.", []string{"result"}, nil)
-	descRefs   = prometheus.NewDesc("kitsune_preload_requests_total", "Requests to /api/v0/refs, all, and of these refused because of a limit.", []string{"result"}, nil)
-	descPassed = prometheus.NewDesc("kitsune_passed_streams_total", "Streams of other protocols passed on to a node.", nil, nil)
-	descAhead  = prometheus.NewDesc("kitsune_bitswap_downstream_ahead_total", "Blocks that a node was asked for before a peer wanted them.", nil, nil)
-	descPanics = prometheus.NewDesc("kitsune_panics_total", "Faults of the proxy's own; each cost what it came from: a message, a stream or a request.", nil, nil)
-	descDenied = prometheus.NewDesc("kitsune_blocked_streams_total", "Streams that peers wanted to open and that were refused, by what of --block their protocol begins with; others: not blocked, but over a limit or without a node.", []string{"protocol"}, nil)
+	descWants  = prometheus.NewDesc("kitsune_bitswap_upstream_wants_total", "Wants of peers by their first outcome: merged with a pending request, cached (answered at once), overflow (beyond a limit); all counts every want.", []string{"result"}, nil)
+	descRefs   = prometheus.NewDesc("kitsune_preload_requests_total", "Requests to /api/v0/refs: all, and those refused because of a limit.", []string{"result"}, nil)
+	descPassed = prometheus.NewDesc("kitsune_passed_streams_total", "Streams of other protocols forwarded to a node.", nil, nil)
+	descAhead  = prometheus.NewDesc("kitsune_bitswap_downstream_ahead_total", "Blocks requested from a node before a peer wanted them.", nil, nil)
+	descPanics = prometheus.NewDesc("kitsune_panics_total", "Internal errors of the proxy; each lost a message, a stream or a request.", nil, nil)
+	descDenied = prometheus.NewDesc("kitsune_blocked_streams_total", "Refused streams of peers, by the prefix in --block that their protocol matches; others: not blocked, but over a limit or without a node.", []string{"protocol"}, nil)
 )
 
 var descs = []*prometheus.Desc{descUp, descDn, descR, descS, descRS, descSS, descDR, descUR, descOpen, descBlocks, descBytes, descMiss, descIsUp, descWants, descRefs, descPassed, descAhead, descDenied, descPanics}
@@ -44,8 +44,7 @@ func (p *Proxy) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector: it costs what there is to print,
-// however many peers there are.
+// Collect implements prometheus.Collector: its cost does not depend on the number of peers.
 func (p *Proxy) Collect(out chan<- prometheus.Metric) {
 	defer p.engine.guard.Recover("proxy: collect metrics")
 	for _, m := range p.engine.metrics(p.received[event.Upstream].Load(), p.received[event.Downstream].Load()) {

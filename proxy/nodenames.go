@@ -9,8 +9,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// nodeNames are the names of the nodes by the peer IDs that they had last. It is
-// read without a lock, for every message, and known before a node is connected.
+// nodeNames maps the nodes' last known peer IDs to their names. It is read without a lock, for
+// every message, and set before a node is connected.
 type nodeNames struct {
 	now atomic.Pointer[map[peer.ID]event.Text]
 
@@ -18,7 +18,7 @@ type nodeNames struct {
 	ids map[*downstream]peer.ID
 }
 
-// set notes under which ID a node is reached.
+// set records the ID under which a node is reached.
 func (n *nodeNames) set(d *downstream, id peer.ID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -18,20 +18,19 @@ import (
 	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
-// How a message is filled: with so many entries, and blocks until it has so
-// many bytes of them. A large block goes alone, so that the other side can work
-// on it while the next one is on its way.
+// How a message is filled: at most so many entries, and blocks until their total is so many
+// bytes. A large block is sent alone, so that the other side can process it while the next one
+// is in transit.
 const (
 	maxEntries  = 512
 	enoughBytes = 128 << 10
 )
 
-// lanes is how many streams large blocks in a queue go by in turn. A peer reads
-// a stream with one goroutine, which checks a block before it reads the next.
+// lanes is over how many streams large blocks in a queue are distributed. A peer reads a stream
+// with one goroutine, which verifies a block before it reads the next.
 const lanes = 3
 
-// How a message is sent: a peer that does not take it within this time is taken
-// for one that has gone.
+// The timeout of sending a message: a peer that does not read it in time counts as gone.
 const (
 	sendTimeout = 30 * time.Second
 	sendRetries = 2
@@ -59,27 +58,27 @@ type item struct {
 	cid      cid.Cid
 	what     itemKind
 	priority int32
-	again    bool // a want that the node has been sent before and may still keep
+	again    bool // a want that was sent to the node before and that it may still keep
 	block    blocks.Block
 }
 
-// outbox is what is to be sent to one peer or node, in order. The engine's lock
-// guards it; at most one goroutine sends, and there is none while it is empty.
+// outbox is the queue of items for one peer or node. The engine's lock guards it; at most one
+// goroutine sends, and none while it is empty.
 type outbox struct {
 	to      peer.ID
 	down    *downstream // whose it is; nil: a peer's
 	items   []item
-	bytes   int // of the blocks, those being sent among them
+	bytes   int // of the blocks, including those being sent
 	sending int // bytes of the message being sent
 	running bool
 	pending bool // in engine.ready
-	era     int  // changes when all is dropped
+	era     int  // changes when everything is dropped
 	streams [lanes]bsnet.MessageSender
 	lane    int // of the last block
 	cancel  context.CancelFunc
 }
 
-// post puts an item at the end.
+// post appends an item.
 func (e *engine) post(b *outbox, x item) {
 	if x.block != nil {
 		b.bytes += len(x.block.RawData())
@@ -91,7 +90,7 @@ func (e *engine) post(b *outbox, x item) {
 	}
 }
 
-// drop empties the box and ends what is being sent: the other side has gone.
+// drop empties the box and aborts sending: the other side is gone.
 func (b *outbox) drop() {
 	b.items, b.bytes, b.streams = nil, b.sending, [lanes]bsnet.MessageSender{}
 	b.era++
@@ -100,7 +99,7 @@ func (b *outbox) drop() {
 	}
 }
 
-// start has a goroutine send what is there. The caller holds the lock.
+// start starts a goroutine that sends the items. The caller holds the lock.
 func (e *engine) start(b *outbox) {
 	b.pending = false
 	if b.running || len(b.items) == 0 || e.closed {
@@ -110,7 +109,7 @@ func (e *engine) start(b *outbox) {
 	e.boxes.Go(func() { e.empty(b) })
 }
 
-// empty sends until there is nothing left.
+// empty sends until the box is empty.
 func (e *engine) empty(b *outbox) {
 	msg := bsmsg.New(false)
 	e.mu.Lock()
@@ -119,7 +118,7 @@ func (e *engine) empty(b *outbox) {
 		if p := recover(); p != nil {
 			e.guard.Caught(p, "proxy: send to a peer or a node")
 			b.running = false
-			_ = e.guard.Call("proxy: give up on a peer or a node", func() error { e.sent(b, errPanic); return nil })
+			_ = e.guard.Call("proxy: drop a peer or a node", func() error { e.sent(b, errPanic); return nil })
 		}
 	}()
 	for len(b.items) > 0 && !e.closed {
@@ -130,7 +129,7 @@ func (e *engine) empty(b *outbox) {
 		b.items = b.items[:rest]
 		b.sending = size
 		lane := 0
-		if size >= enoughBytes && len(b.items) > 0 { // more follows: others can work on it meanwhile
+		if size >= enoughBytes && len(b.items) > 0 { // more follows: let other goroutines run meanwhile
 			b.lane = (b.lane + 1) % lanes
 			lane = b.lane
 		}
@@ -151,7 +150,7 @@ func (e *engine) empty(b *outbox) {
 			continue // to a later connection of the same node, or to nobody
 		}
 		b.streams[lane] = stream
-		if err != nil { // with this one the others are of no use
+		if err != nil { // without this stream the others are useless
 			lost := b.streams
 			b.streams = [lanes]bsnet.MessageSender{}
 			e.boxes.Go(func() {
@@ -174,13 +173,12 @@ func (e *engine) empty(b *outbox) {
 
 var errPanic = errors.New("a panic")
 
-// fill puts items into a message, as many as belong into one, and returns how
-// many and the bytes of the blocks.
+// fill adds as many items to a message as fit, and returns how many and the bytes of the
+// blocks.
 //
-// No message makes kubo exceed what it keeps: it enters a message's wants before
-// it takes out what the message cancels, and counts a want that still waits for
-// its answer a second time. So at most slack cancels stand before a want of the
-// same message, those sent again among them.
+// No message makes kubo exceed its limit: kubo adds a message's wants before it applies the
+// cancels, and counts a repeated want that waits for its answer twice. So a message has at most
+// slack cancels before a want, including wants sent again.
 func fill(msg bsmsg.BitSwapMessage, items []item) (n, size int) {
 	cancels := map[cid.Cid]bool(nil)
 	excess := 0
@@ -198,7 +196,7 @@ func fill(msg bsmsg.BitSwapMessage, items []item) (n, size int) {
 		case itemDontHave:
 			msg.AddDontHave(x.cid)
 		default:
-			// One message cannot say both of a CID, want and cancel.
+			// One message cannot both want and cancel a CID.
 			was, there := cancels[x.cid]
 			if there && was != (x.what == itemCancel) || x.what != itemCancel && excess+sets.Bit(x.again) > slack {
 				return n, size
@@ -222,8 +220,8 @@ func fill(msg bsmsg.BitSwapMessage, items []item) (n, size int) {
 	return n, size
 }
 
-// transmit sends a message on the peer's stream, which is opened if need be. It
-// never dials: who is not connected has gone.
+// transmit sends a message on the peer's stream, which it opens if necessary. It never dials: a
+// peer that is not connected is gone.
 func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsnet.MessageSender, msg bsmsg.BitSwapMessage) (bsnet.MessageSender, error) {
 	ctx = network.WithNoDial(ctx, "the proxy only answers")
 	if stream == nil {
@@ -253,8 +251,8 @@ func (e *engine) transmit(ctx context.Context, b *outbox, to peer.ID, stream bsn
 	return stream, nil
 }
 
-// sent counts a message and has the peer's next wants begin. A peer that does not
-// take it is dropped with all that it wants; a node is reconnected.
+// sent counts a message and starts the peer's next wants. A peer that did not read it is
+// dropped with all its wants; a node is reconnected.
 func (e *engine) sent(b *outbox, err error) {
 	if d := b.down; d != nil {
 		if err == nil {
@@ -270,7 +268,7 @@ func (e *engine) sent(b *outbox, err error) {
 		return
 	}
 	if err != nil {
-		e.log.Debug("proxy: a peer does not take its messages", "peer", b.to, "err", err)
+		e.log.Debug("proxy: a peer does not read its messages", "peer", b.to, "err", err)
 		delete(e.ups, b.to)
 		u.box.drop()
 		for _, w := range u.wants {

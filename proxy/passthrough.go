@@ -14,7 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
-// The bounds of streams that are passed on.
+// Limits of forwarded streams.
 const (
 	maxPassed     = 2048
 	maxPassedEach = 32
@@ -23,12 +23,11 @@ const (
 	passBuffer    = 32 << 10
 )
 
-// own are the protocols that the proxy speaks itself on both sides; they are
-// never passed on.
+// own are the protocols that the proxy itself supports on both sides; they are never forwarded.
 var own = []string{"/ipfs/bitswap", "/ipfs/id/", "/ipfs/ping/", "/libp2p/autonat/2"}
 
-// passer passes streams of other protocols from peers to nodes. It offers
-// peers what a connected node speaks, but for what is blocked.
+// passer forwards streams of other protocols from peers to nodes. It offers peers the protocols
+// of connected nodes, except blocked ones.
 type passer struct {
 	p       *Proxy
 	streams sync.WaitGroup
@@ -45,7 +44,7 @@ func newPasser(p *Proxy) *passer {
 	return &passer{p: p, offered: map[protocol.ID]bool{}, each: map[peer.ID]int{}, open: map[network.Stream]struct{}{}}
 }
 
-// passable says whether a protocol may be passed on.
+// passable reports whether a protocol may be forwarded.
 func (x *passer) passable(id protocol.ID) bool {
 	if x.p.cfg.NoPass || x.p.cfg.SwarmKeyFile != "" {
 		return false
@@ -58,7 +57,7 @@ func (x *passer) passable(id protocol.ID) bool {
 	return true
 }
 
-// offer announces to peers all protocols that the connected nodes speak.
+// offer announces all protocols of the connected nodes to peers.
 func (x *passer) offer() {
 	now := map[protocol.ID]bool{}
 	for _, d := range x.p.engine.nodes() {
@@ -87,7 +86,7 @@ func (x *passer) offer() {
 	x.offered = maps.Clone(now)
 }
 
-// take enters a stream; false: there are too many.
+// take registers a stream; false: there are too many.
 func (x *passer) take(s network.Stream) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -114,12 +113,12 @@ func (x *passer) leave(s network.Stream) {
 	x.streams.Done()
 }
 
-// pass copies a peer's stream to its node and back. Nothing of it is kept.
+// pass copies a peer's stream to its node and back. It keeps no data.
 func (x *passer) pass(s network.Stream) {
-	defer x.ended("proxy: pass a stream on", s)
+	defer x.ended("proxy: forward a stream", s)
 	if !x.take(s) {
 		x.p.engine.count(func(n *counts) { n.blocked++ })
-		_ = s.Reset() // it is gone either way
+		_ = s.Reset() // the stream is gone either way
 		return
 	}
 	defer x.leave(s)
@@ -132,14 +131,14 @@ func (x *passer) pass(s network.Stream) {
 	x.p.engine.count(func(n *counts) { n.passed++ })
 	var back sync.WaitGroup
 	back.Go(func() {
-		defer x.ended("proxy: pass a stream back", s, to)
+		defer x.ended("proxy: forward a stream back", s, to)
 		copyStream(s, to)
 	})
 	copyStream(to, s)
 	back.Wait()
 }
 
-// ended is deferred: a panic costs the streams.
+// ended is deferred: a panic ends both streams.
 func (x *passer) ended(doing string, streams ...network.Stream) {
 	if p := recover(); p != nil {
 		x.p.engine.guard.Caught(p, doing)
@@ -167,7 +166,7 @@ func (x *passer) connect(s network.Stream) (network.Stream, error) {
 func copyStream(to, from network.Stream) {
 	buf := make([]byte, passBuffer)
 	for {
-		_ = from.SetReadDeadline(time.Now().Add(passIdle)) // a stream without deadlines ends with its connection
+		_ = from.SetReadDeadline(time.Now().Add(passIdle)) // an error means no deadlines; the stream then ends with its connection
 		n, err := from.Read(buf)
 		if n > 0 {
 			_ = to.SetWriteDeadline(time.Now().Add(passIdle))

@@ -10,8 +10,8 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 )
 
-// How the round trips to peers are measured. A proxy has no DHT, whose requests
-// measure them in a kubo node.
+// Parameters of the measurement of round-trip times to peers. A proxy has no DHT, whose
+// requests measure them in a kubo node.
 const (
 	pingEvery   = time.Minute
 	pingLook    = time.Second // how soon a new peer is pinged
@@ -19,8 +19,8 @@ const (
 	pingAtOnce  = 16
 )
 
-// pings measures the round trip to each connected peer, which libp2p's peerstore
-// keeps, when it has connected and once in pingEvery, until ctx ends.
+// pings measures the round-trip time to each connected peer, after it has connected and every
+// pingEvery, until ctx ends. Libp2p's peerstore keeps it.
 func (p *Proxy) pings(ctx context.Context) {
 	tick := time.NewTicker(pingLook)
 	defer tick.Stop()
@@ -49,7 +49,7 @@ func (p *Proxy) pings(ctx context.Context) {
 					defer p.engine.guard.Recover("proxy: ping a peer")
 					p.ping(ctx, id)
 				})
-			default: // at the next look
+			default: // at the next check
 				if there {
 					connected[id] = at
 				}
@@ -59,11 +59,11 @@ func (p *Proxy) pings(ctx context.Context) {
 	}
 }
 
-// ping measures one round trip. A peer that does not answer has none.
+// ping measures one round-trip time. A peer that does not answer has none.
 func (p *Proxy) ping(ctx context.Context, id peer.ID) {
-	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "a ping is for who is connected"), pingTimeout)
+	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "a ping only to connected peers"), pingTimeout)
 	defer cancel()
-	for range ping.Ping(ctx, p.up, id) { // which keeps it; the first is enough
+	for range ping.Ping(ctx, p.up, id) { // the peerstore keeps it; one is enough
 		return
 	}
 }

@@ -24,31 +24,31 @@ import (
 	listening "github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
-// The bounds of the preload listener.
+// Limits of the preload listener.
 const (
-	maxRunning  = 128 // requests to nodes at a time, of all callers
-	maxConns    = 512 // connections at a time, of all callers
+	maxRunning  = 128 // concurrent requests to nodes, all callers together
+	maxConns    = 512 // concurrent connections, all callers together
 	maxOfOne    = 32  // of these, those of one address beyond loopback
 	maxCallers  = 1 << 16
 	refsPath    = "/api/v0/refs"
-	lineTimeout = time.Minute // for a caller to take what is written
+	lineTimeout = time.Minute // for a caller to read the answer
 )
 
-// refsServer answers /api/v0/refs: a caller's node asks the proxy's nodes to
-// fetch what it has, or to list what they have.
+// refsServer answers /api/v0/refs: a caller asks the proxy's nodes to fetch what the caller's
+// node has, or to list what they have.
 type refsServer struct {
 	p        *Proxy
 	listener net.Listener
 	server   *http.Server
 	token    [sha256.Size]byte
-	open     bool // no token wanted
+	open     bool // no token required
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
 	callers map[netip.Prefix]*caller
 }
 
-// caller is one's budget.
+// caller is the budget of a caller.
 type caller struct {
 	running int
 	limit   *rate.Limiter
@@ -76,21 +76,21 @@ func newRefsServer(p *Proxy) (*refsServer, error) {
 
 func (s *refsServer) serve() {
 	if err := s.server.Serve(s.listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		s.p.cfg.Logger.Error("proxy: preload requests are not answered any more", "err", err)
+		s.p.cfg.Logger.Error("proxy: the preload listener failed; preload requests are no longer answered", "err", err)
 	}
 }
 
-// close lets running requests end for a while, then ends them.
+// close waits a while for running requests, then ends them.
 func (s *refsServer) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
 	defer cancel()
 	if s.server.Shutdown(ctx) != nil {
-		_ = s.server.Close() // the end of patience
+		_ = s.server.Close() // the timeout
 	}
-	_ = s.listener.Close() // twice is no harm
+	_ = s.listener.Close() // closing twice is harmless
 }
 
-// fail answers with a status and a reason.
+// fail sends a status and a reason.
 func (s *refsServer) fail(w http.ResponseWriter, status int, reason string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -100,8 +100,8 @@ func (s *refsServer) fail(w http.ResponseWriter, status int, reason string) {
 
 // ServeHTTP answers one request.
 func (s *refsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Any page may ask: that is what preloads are for. There are no cookies,
-	// and what is answered is public.
+	// Any page may send requests: that is the purpose of preloads. There are no cookies, and
+	// the answers are public.
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	if r.URL.Path != refsPath {
 		s.fail(w, http.StatusNotFound, "there is only "+refsPath)
@@ -153,7 +153,7 @@ func (s *refsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.stream(w, r, f)
 }
 
-// stream writes a flight's lines as they come.
+// stream writes a flight's lines as they arrive.
 func (s *refsServer) stream(w http.ResponseWriter, r *http.Request, f *flight) {
 	rc := http.NewResponseController(w)
 	begun := false
@@ -191,9 +191,9 @@ func (s *refsServer) stream(w http.ResponseWriter, r *http.Request, f *flight) {
 			}
 			continue
 		}
-		if !errors.Is(end, errDone) { // the status has been sent: kubo's way to say it
+		if !errors.Is(end, errDone) { // the status has been sent: report the error as kubo does
 			text := string(event.Clean(end.Error(), 200))
-			_ = json.NewEncoder(w).Encode(ref{Err: text}) // the caller may have gone
+			_ = json.NewEncoder(w).Encode(ref{Err: text}) // the caller may be gone
 			w.Header().Set("X-Stream-Error", text)
 		}
 		return
@@ -209,7 +209,7 @@ func (s *refsServer) allowed(r *http.Request) bool {
 	return ok && subtle.ConstantTimeCompare(sum[:], s.token[:]) == 1
 }
 
-// parseRefs reads what is asked for: one CID, alone or as /ipfs/CID.
+// parseRefs parses the argument: one CID, alone or as /ipfs/CID.
 func parseRefs(r *http.Request) (flightKey, error) {
 	q := r.URL.Query()
 	args := q["arg"]
@@ -221,7 +221,7 @@ func parseRefs(r *http.Request) (flightKey, error) {
 		return flightKey{}, fmt.Errorf("arg: want a CID, as in ?arg=bafy...: %s", event.Clean(err.Error(), 100))
 	}
 	if c.ByteLen() > maxCID || c.Prefix().MhType == mh.IDENTITY {
-		return flightKey{}, fmt.Errorf("arg: want a CID of at most %d bytes that is no identity", maxCID)
+		return flightKey{}, fmt.Errorf("arg: want a CID of at most %d bytes that is not an identity CID", maxCID)
 	}
 	key := flightKey{cid: c}
 	for name, to := range map[string]*bool{"recursive": &key.recursive, "unique": &key.unique} {
@@ -234,9 +234,8 @@ func parseRefs(r *http.Request) (flightKey, error) {
 	return key, nil
 }
 
-// caller returns the address of whoever asks: the connection's, or what a trusted
-// proxy says, which is the last address of X-Forwarded-For that is none of a
-// trusted proxy.
+// caller returns the address of the caller: the connection's, or behind a trusted proxy the
+// last address in X-Forwarded-For that is not a trusted proxy's.
 func (s *refsServer) caller(r *http.Request) (netip.Addr, error) {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -266,8 +265,8 @@ func (s *refsServer) trusted(a netip.Addr) bool {
 	return slices.ContainsFunc(s.p.cfg.trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// budgetOf is what shares a budget: an IPv4 address, or the 64 bits of an IPv6
-// address that one customer has.
+// budgetOf returns the unit that has a budget: an IPv4 address, or the /64 network of an IPv6
+// address, which one customer has.
 func budgetOf(a netip.Addr) netip.Prefix {
 	bits := 32
 	if a.Is6() {
@@ -280,8 +279,8 @@ func budgetOf(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// enter takes a request off its caller's budget; leave gives the place back.
-// Without room leave is nil, and wait is how long to wait.
+// enter takes a request off its caller's budget; leave returns the place. Without room leave is
+// nil, and wait is how long to wait.
 func (s *refsServer) enter(from netip.Addr) (leave func(), wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -290,7 +289,7 @@ func (s *refsServer) enter(from netip.Addr) (leave func(), wait time.Duration) {
 	c := s.callers[key]
 	if c == nil {
 		if len(s.callers) >= maxCallers {
-			for k, x := range s.callers { // those who have their full budget again
+			for k, x := range s.callers { // callers with their full budget again
 				if x.running == 0 && x.limit.TokensAt(now) >= float64(most) {
 					delete(s.callers, k)
 				}

@@ -36,7 +36,7 @@ func refsProxy(t *testing.T, change func(*Config), refs http.HandlerFunc) (*test
 	return p, "http://" + p.RefsAddr().String() + refsPath
 }
 
-// freePort returns a port that was free a moment ago.
+// freePort returns a port that was free when it looked.
 func freePort(t *testing.T) int {
 	t.Helper()
 	s := httptest.NewServer(nil)
@@ -47,7 +47,7 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// call asks and gives status and body; headers are name, value.
+// call sends a request and returns status and body; headers are name, value.
 func call(t *testing.T, method, url string, headers ...string) (int, string, http.Header) {
 	t.Helper()
 	req, err := http.NewRequest(method, url, nil)
@@ -249,7 +249,7 @@ func TestBridge(t *testing.T) {
 	require.Error(t, stranger.Connect(ctx, peer.AddrInfo{ID: p.up.ID(), Addrs: p.up.Addrs()}))
 }
 
-// TestOtherProtocols: what a node speaks is passed on, but for what is blocked.
+// TestOtherProtocols: a node's protocols are forwarded, except blocked ones.
 func TestOtherProtocols(t *testing.T) {
 	node := newRawNode(t, nil)
 	for _, id := range []string{"/echo/1", "/x/secret", "/ipfs/lan/kad/1.0.0"} {
@@ -287,7 +287,7 @@ func TestOtherProtocols(t *testing.T) {
 	now, _ := p.Status()
 	require.EqualValues(t, 2, now.BlockedStreams)
 
-	// By the names of the list alone, which peers are told nothing of.
+	// Only by the names in the list, which peers do not see.
 	reg := prometheus.NewPedanticRegistry()
 	require.NoError(t, reg.Register(p.Proxy))
 	families, err := reg.Gather()

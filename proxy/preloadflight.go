@@ -19,10 +19,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// errDone ends a flight that has all.
+// errDone ends a complete flight.
 var errDone = errors.New("done")
 
-// flightKey is what is asked for; who asks for the same shares one flight.
+// flightKey identifies a request; callers with equal requests share one flight.
 type flightKey struct {
 	cid       cid.Cid
 	recursive bool
@@ -35,7 +35,7 @@ type ref struct {
 	Err string
 }
 
-// flight is one request to a node, whose answer any number of callers read.
+// flight is one request to a node, whose answer any number of callers can read.
 type flight struct {
 	key    flightKey
 	cancel context.CancelFunc
@@ -43,21 +43,21 @@ type flight struct {
 
 	mu      sync.Mutex
 	lines   [][]byte
-	end     error // errDone, or why there is no more
-	status  int   // if it ended before the first line: what to answer
+	end     error // errDone, or the error that ended it
+	status  int   // the status if it ended before the first line
 	changed chan struct{}
 	preload *preload
-	from    []netip.Addr // callers that came before preload was there
+	from    []netip.Addr // callers that came before preload was set
 }
 
-// join returns the flight for a key, begun if there is none.
+// join returns the flight for a key, started if there is none.
 func (s *refsServer) join(key flightKey, from netip.Addr) (*flight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.flights[key]
 	if f == nil {
 		if len(s.flights) >= maxRunning {
-			return nil, fmt.Errorf("%d requests are running, which is the most", maxRunning)
+			return nil, fmt.Errorf("%d requests are running already: want fewer at a time", maxRunning)
 		}
 		if len(s.p.engine.nodes()) == 0 {
 			return nil, errors.New("none of the nodes is connected")
@@ -92,7 +92,7 @@ func (s *refsServer) join(key flightKey, from netip.Addr) (*flight, error) {
 	return f, nil
 }
 
-// part takes a caller off a flight; without callers it ends.
+// part removes a caller from a flight; without callers it ends.
 func (s *refsServer) part(f *flight, from netip.Addr) {
 	s.mu.Lock()
 	f.users--
@@ -110,8 +110,8 @@ func (s *refsServer) part(f *flight, from netip.Addr) {
 	f.mu.Unlock()
 }
 
-// read returns the lines from i on, and the end if there is nothing after them;
-// changed is closed when there is more to read.
+// read returns the lines from i on, and the end if nothing follows; changed is closed when
+// there is more to read.
 func (f *flight) read(i int) (lines [][]byte, changed <-chan struct{}, end error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -121,8 +121,7 @@ func (f *flight) read(i int) (lines [][]byte, changed <-chan struct{}, end error
 	return nil, f.changed, f.end
 }
 
-// refused returns the status of a flight that ended before its first line, 0 for
-// one that did not.
+// refused returns the status of a flight that ended before its first line, otherwise 0.
 func (f *flight) refused() (status int, reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -149,8 +148,7 @@ func (f *flight) add(line []byte, end error, status int) {
 	f.changed = make(chan struct{})
 }
 
-// fly asks the nodes, in the order in which they would be asked for the CID,
-// until one answers.
+// fly asks the nodes, in their order for the CID, until one answers.
 func (s *refsServer) fly(ctx context.Context, f *flight, from netip.Addr) {
 	var failed []error
 	for _, d := range s.p.engine.orderOf(f.key.cid) {
@@ -183,7 +181,8 @@ func cmpErr(err, otherwise error) error {
 	return otherwise
 }
 
-// ask has one node answer; began: it has sent lines, and no other is to be asked.
+// ask requests the answer of one node; began: it has sent lines, so that no other node may be
+// asked.
 func (s *refsServer) ask(ctx context.Context, f *flight, d *downstream, from netip.Addr) (began bool, err error) {
 	e := s.p.engine
 	way := e.openPreload(f.key.cid, d, from)
@@ -212,14 +211,14 @@ func (s *refsServer) ask(ctx context.Context, f *flight, d *downstream, from net
 			continue
 		}
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			return n > 0, fmt.Errorf("refs: an answer that is not kubo's: %w", err)
+			return n > 0, fmt.Errorf("refs: the answer is not kubo's: %w", err)
 		}
 		if r.Err != "" {
 			return n > 0, fmt.Errorf("refs: %s", event.Clean(r.Err, 200))
 		}
 		c, err := cid.Decode(r.Ref)
 		if err != nil {
-			return n > 0, fmt.Errorf("refs: %q is no CID", event.Clean(r.Ref, 100))
+			return n > 0, fmt.Errorf("refs: %q is not a CID", event.Clean(r.Ref, 100))
 		}
 		if n++; n > s.p.cfg.PreloadNodes {
 			return true, fmt.Errorf("more than %d nodes", s.p.cfg.PreloadNodes)
@@ -248,7 +247,7 @@ func (e *engine) running(by int) {
 	e.mu.Unlock()
 }
 
-// orderOf lists the connected nodes in the order in which they are asked.
+// orderOf returns the connected nodes in the order in which to ask them.
 func (e *engine) orderOf(c cid.Cid) []*downstream {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -22,14 +22,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
-// How often the engine's clock ticks, and how often what the host knows is
-// compared with what the engine knows.
+// How often the engine's clock ticks, and how often the peers of the host and of the engine are
+// compared.
 const (
 	tickEvery  = 50 * time.Millisecond
 	sweepEvery = 10 * time.Second
 )
 
-// DrainTimeout is how long Close waits for what is on its way to peers.
+// DrainTimeout is how long Close waits until queued data has been sent to peers.
 const DrainTimeout = 5 * time.Second
 
 // Proxy is a proxy. New opens its listeners, Start serves, Close ends it.
@@ -56,8 +56,8 @@ type Proxy struct {
 	closing sync.Once
 }
 
-// New checks the configuration, reads or makes the key, and listens. Close it,
-// also when Start was not called.
+// New validates the configuration, reads or creates the key, and opens the listeners. Close it,
+// even if Start was not called.
 func New(cfg Config) (_ *Proxy, err error) {
 	s, err := cfg.settings()
 	if err != nil {
@@ -100,7 +100,7 @@ func New(cfg Config) (_ *Proxy, err error) {
 	return p, nil
 }
 
-// abandon closes what New has opened before it failed.
+// abandon closes everything that New opened before it failed.
 func (p *Proxy) abandon() {
 	p.cancel()
 	if p.refs != nil {
@@ -108,7 +108,7 @@ func (p *Proxy) abandon() {
 	}
 	for _, h := range []host.Host{p.up, p.down} {
 		if h != nil {
-			_ = h.Close() // nothing ran on it
+			_ = h.Close() // nothing was running on it
 		}
 	}
 	if p.rpc != nil {
@@ -116,7 +116,7 @@ func (p *Proxy) abandon() {
 	}
 }
 
-// Start begins to serve.
+// Start starts to serve.
 func (p *Proxy) Start() {
 	p.downNt.Start((*downSide)(p))
 	p.upNet.Start((*upSide)(p))
@@ -155,7 +155,7 @@ func (p *Proxy) ticks() {
 }
 
 func (p *Proxy) due(now time.Time) {
-	defer p.engine.guard.Recover("proxy: look at what is due")
+	defer p.engine.guard.Recover("proxy: check due asks")
 	for _, d := range p.engine.tick(now) {
 		p.hangUp(d)
 	}
@@ -167,7 +167,7 @@ func (p *Proxy) retry() {
 }
 
 func (p *Proxy) sweep() {
-	defer p.engine.guard.Recover("proxy: look for peers that have gone")
+	defer p.engine.guard.Recover("proxy: look for disconnected peers")
 	for _, id := range p.engine.peers() {
 		if p.up.Network().Connectedness(id) != network.Connected {
 			p.engine.peerGone(id)
@@ -175,12 +175,12 @@ func (p *Proxy) sweep() {
 	}
 }
 
-// Panics is how many panics were caught: each has cost what it came from, a
-// message, a stream or a request, and nothing else.
+// Panics returns how many panics were caught: each has lost only a message, a stream or a
+// request.
 func (p *Proxy) Panics() uint64 { return p.engine.guard.Panics() }
 
-// Close stops: no new peers and wants, then what is on its way is delivered, at
-// most for DrainTimeout, then all connections close. It may be called again.
+// Close stops the proxy: it accepts no new peers and wants, delivers what is queued for at most
+// DrainTimeout, then closes all connections. It may be called more than once.
 func (p *Proxy) Close() error {
 	var err error
 	p.closing.Do(func() {
@@ -210,22 +210,22 @@ func (p *Proxy) Close() error {
 	return err
 }
 
-// Host is the upstream side's host.
+// Host returns the upstream side's host.
 func (p *Proxy) Host() host.Host { return p.up }
 
-// DownHost is the downstream side's host.
+// DownHost returns the downstream side's host.
 func (p *Proxy) DownHost() host.Host { return p.down }
 
-// Addrs are where peers reach the proxy, with its peer ID.
+// Addrs returns the addresses at which peers reach the proxy, with its peer ID.
 func (p *Proxy) Addrs() []ma.Multiaddr {
 	all, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: p.up.ID(), Addrs: p.up.Addrs()})
 	if err != nil {
-		return nil // of an ID that is no ID
+		return nil // for an invalid ID
 	}
 	return all
 }
 
-// RefsAddr is where /api/v0/refs is served; nil: nowhere.
+// RefsAddr returns the address of /api/v0/refs; nil: not served.
 func (p *Proxy) RefsAddr() net.Addr {
 	if p.refs == nil {
 		return nil

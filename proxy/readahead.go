@@ -10,31 +10,31 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A peer that reads a file asks for a few blocks, works on them, and asks for
-// the next. Without more, each of these rounds takes the way to a node too. So
-// the children of a dag-pb node of which a peer wants some in a row are asked
-// for a little ahead of it and kept in the cache, which they may fill by half.
+// A peer that reads a file requests a few blocks, processes them, and requests the next.
+// Without read-ahead, each of these rounds includes a round trip to a node. So when a peer
+// wants several children of a dag-pb node in a row, the next ones are requested ahead and kept
+// in the cache, of which they may fill half.
 
 const (
-	// aheadBlocks is how many are asked for beyond the last that is wanted.
+	// aheadBlocks is how many are requested beyond the last wanted one.
 	aheadBlocks = 16
-	// aheadRun is how many have to be wanted in a row before. kubo sends its
-	// wants in no order, so that a row is what is not more than near apart.
+	// aheadRun is how many have to be wanted in a row first. kubo sends wants in random order,
+	// so children at most near apart count as in a row.
 	aheadRun = 3
 	near     = 8
-	// lackFor is how long a node that said no to one child of a parent is asked
-	// after the others for the rest of them.
+	// lackFor is how long a node that answered no to one child of a parent is asked last for
+	// its other children.
 	lackFor = time.Minute
-	// manyMisses is how many blocks in a row a node had not, for it to be asked
-	// after the others for what the same peer wants next.
+	// manyMisses is how many blocks in a row a node must lack to be asked last for the next
+	// wants of the same peer.
 	manyMisses = 3
-	// maxChildren bounds how many children are known, of all parents.
+	// maxChildren bounds the known children of all parents together.
 	maxChildren = 16384
-	// maxParent is the size up to which a block's links are looked at.
+	// maxParent is the size up to which a block's links are parsed.
 	maxParent = 1 << 20
 )
 
-// family knows the children of the nodes that were fetched last.
+// family holds the children of the most recently fetched dag-pb nodes.
 type family struct {
 	children map[cid.Cid]child
 	parents  []*parent // the oldest first
@@ -46,18 +46,18 @@ type child struct {
 	i  int
 }
 
-// parent is a node with links, and how far it has been read.
+// parent is a dag-pb node with links, and how far it has been read.
 type parent struct {
 	children []cid.Cid
-	last     int // the last child that was wanted; -1: none
+	last     int // the last wanted child; -1: none
 	run      int // how many were wanted in a row
-	ahead    int // those before it need not be asked for ahead any more
+	ahead    int // children before it need no read-ahead any more
 	// lacking are the nodes that had not the parent or a child, and when they
 	// said so: they are asked last for the other children.
 	lacking map[*downstream]time.Time
 }
 
-// lacks notes that a node has said no to a CID.
+// lacks records that a node has answered no to a CID.
 func (f *family) lacks(c cid.Cid, d *downstream, now time.Time) {
 	if x, there := f.children[c]; there {
 		if x.of.lacking == nil {
@@ -67,15 +67,15 @@ func (f *family) lacks(c cid.Cid, d *downstream, now time.Time) {
 	}
 }
 
-// has notes that a node has a CID.
+// has records that a node has a CID.
 func (f *family) has(c cid.Cid, d *downstream) {
 	if x, there := f.children[c]; there {
 		delete(x.of.lacking, d)
 	}
 }
 
-// unlikely says whether a node said no to a sibling of a CID a moment ago or, if
-// no parent is known, to the last that the peer found elsewhere.
+// unlikely reports whether a node recently answered no to a sibling of a CID or, if no parent
+// is known, to the last CIDs that the peer got from another node.
 func (e *engine) unlikely(c cid.Cid, d *downstream, who *upstream, now time.Time) bool {
 	if x, there := e.family.children[c]; there {
 		said, there := x.of.lacking[d]
@@ -84,7 +84,7 @@ func (e *engine) unlikely(c cid.Cid, d *downstream, who *upstream, now time.Time
 	return who != nil && who.misses[d] >= manyMisses
 }
 
-// found notes which nodes had not what a peer got of another one.
+// found records which nodes lacked a block that a peer got from another one.
 func (u *upstream) found(d *downstream, asks []*ask) {
 	delete(u.misses, d)
 	for _, a := range asks {
@@ -98,8 +98,7 @@ func (u *upstream) found(d *downstream, asks []*ask) {
 	}
 }
 
-// learn notes the children of a block, and which of those that were asked for
-// it said no.
+// learn records the children of a block, and which nodes answered no to it.
 func (f *family) learn(blk blocks.Block, asks []*ask, now time.Time) {
 	if blk.Cid().Type() != cid.DagProtobuf || len(blk.RawData()) > maxParent {
 		return
@@ -140,8 +139,7 @@ func (f *family) learn(blk blocks.Block, asks []*ask, now time.Time) {
 	}
 }
 
-// wanted notes that a peer wants a block, and returns its parent, nil if none is
-// known.
+// wanted records that a peer wants a block, and returns its parent, nil if none is known.
 func (f *family) wanted(c cid.Cid) *parent {
 	x, there := f.children[c]
 	if !there {
@@ -158,14 +156,14 @@ func (f *family) wanted(c cid.Cid) *parent {
 	return p
 }
 
-// readAhead asks for what a peer will want next of a node's children.
+// readAhead requests the children of a node that a peer will want next.
 func (e *engine) readAhead(u *upstream, p *parent, priority int32) {
 	if p.run < aheadRun || len(u.waiting) > 0 {
 		return
 	}
 	from, to := max(p.ahead, p.last+1), min(len(p.children), p.last+1+aheadBlocks)
 	if to-from < aheadBlocks/2 && to < len(p.children) {
-		return // some more at a time
+		return // several at a time
 	}
 	for p.ahead = from; p.ahead < to; p.ahead++ {
 		priority = max(priority-1, 1)
@@ -175,8 +173,7 @@ func (e *engine) readAhead(u *upstream, p *parent, priority int32) {
 	}
 }
 
-// askAhead asks one node for a block that nobody wants yet; false: there is no
-// room for more of them.
+// askAhead asks one node for a block that nobody wants yet; false: there is no room for more.
 func (e *engine) askAhead(u *upstream, c cid.Cid, priority int32) bool {
 	if e.wants[c] != nil || e.cache.at[c] != nil || c.ByteLen() > maxCID {
 		return true
@@ -198,7 +195,7 @@ func (e *engine) askAhead(u *upstream, c cid.Cid, priority int32) bool {
 	return true
 }
 
-// notAhead notes that a want is an ordinary one, or none any more.
+// notAhead records that a want is an ordinary one, or has ended.
 func (e *engine) notAhead(t *want) {
 	if t.ahead != nil {
 		t.ahead = nil
@@ -212,7 +209,7 @@ const (
 	fieldLinkHash protowire.Number = 1
 )
 
-// children are the CIDs of a dag-pb node's links, nil of what is none.
+// children returns the CIDs of a dag-pb node's links, nil if the block is not one.
 func children(b []byte) []cid.Cid {
 	var out []cid.Cid
 	for len(b) > 0 {

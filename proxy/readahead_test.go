@@ -146,7 +146,7 @@ func TestReadAheadOfWhatIsNotThere(t *testing.T) {
 		return len(e.wants) == 0 && e.ahead == 0 && e.downs[0].open == 0 && e.downs[1].open == 0 && e.downs[0].ledger == 0 && e.downs[1].ledger == 0
 	}, patient, time.Millisecond)
 	up.send(t, p.up.ID(), wantMsg(false, wantBlock, leaves[12].Cid()))
-	told.eventually(t, "who wants it is told", func() bool { return told.dontHaves[leaves[12].Cid()] > 0 })
+	told.eventually(t, "the peer that wants it gets DONT_HAVE", func() bool { return told.dontHaves[leaves[12].Cid()] > 0 })
 }
 
 // A node that had not the parent is asked for the children when the others

@@ -12,13 +12,13 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// upSide receives the messages of peers. It implements boxo's Receiver; its
-// methods are called by libp2p's goroutines and return soon.
+// upSide receives the messages of peers. It implements boxo's Receiver; libp2p's goroutines
+// call its methods, which return quickly.
 type upSide Proxy
 
-// ReceiveMessage takes in a peer's message.
+// ReceiveMessage processes a peer's message.
 func (s *upSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwapMessage) {
-	defer s.engine.guard.Recover("proxy: take in a peer's message")
+	defer s.engine.guard.Recover("proxy: process a peer's message")
 	s.received[event.Upstream].Add(1)
 	if t := s.cfg.Tracer; t != nil {
 		t.MessageReceived(from, m)
@@ -38,26 +38,26 @@ func (s *upSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwap
 // their stream.
 func (s *upSide) ReceiveError(err error) { s.cfg.Logger.Debug("proxy: from a peer", "err", err) }
 
-// PeerConnected lets a peer in, unless there are too many.
+// PeerConnected admits a peer, unless there are too many.
 func (s *upSide) PeerConnected(id peer.ID) {
-	defer s.engine.guard.Recover("proxy: let a peer in")
+	defer s.engine.guard.Recover("proxy: admit a peer")
 	if !s.engine.peerConnected(id) {
-		_ = s.up.Network().ClosePeer(id) // it is gone either way
+		_ = s.up.Network().ClosePeer(id) // the peer is gone either way
 	}
 }
 
-// PeerDisconnected forgets a peer.
+// PeerDisconnected drops a peer.
 func (s *upSide) PeerDisconnected(id peer.ID) {
-	defer s.engine.guard.Recover("proxy: forget a peer")
+	defer s.engine.guard.Recover("proxy: drop a disconnected peer")
 	s.engine.peerGone(id)
 }
 
 // downSide receives the messages of nodes.
 type downSide Proxy
 
-// ReceiveMessage takes in a node's message.
+// ReceiveMessage processes a node's message.
 func (s *downSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSwapMessage) {
-	defer s.engine.guard.Recover("proxy: take in a node's message")
+	defer s.engine.guard.Recover("proxy: process a node's message")
 	s.received[event.Downstream].Add(1)
 	if t := s.cfg.DownTracer; t != nil {
 		t.MessageReceived(from, m)
@@ -70,7 +70,7 @@ func (s *downSide) ReceiveMessage(_ context.Context, from peer.ID, m bsmsg.BitSw
 
 // ReceiveError is called for messages that could not be read.
 func (s *downSide) ReceiveError(err error) {
-	s.cfg.Logger.Warn("proxy: a message of a node could not be read", "err", err)
+	s.cfg.Logger.Warn("proxy: cannot read a node's message", "err", err)
 }
 
 // PeerConnected and PeerDisconnected are boxo's view of a node; watch has its own.

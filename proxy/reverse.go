@@ -10,18 +10,18 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// The bounds of what goes the other way.
+// Limits of the reverse direction.
 const (
-	maxWishes      = 4096     // wants of one node that no preload allows yet
-	maxReverse     = 16384    // wants of nodes that peers are asked for
-	maxReverseSend = 64 << 20 // bytes of blocks that wait for one node
+	maxWishes      = 4096     // wants of one node that no preload permits yet
+	maxReverse     = 16384    // wants of nodes sent to peers
+	maxReverseSend = 64 << 20 // bytes of blocks waiting for one node
 	maxAskedPeers  = 32       // peers asked for one CID
 	lookAgain      = time.Second
 )
 
-// reverse is the way from peers to nodes. It is open for the CIDs of running
-// preloads and their children, from the peers at the caller's address to the
-// node that works for the caller. The engine's lock guards it.
+// reverse is the direction from peers to nodes. It is open for the CIDs of running preloads and
+// their children, from the peers at the caller's address to the node that answers the caller.
+// The engine's lock guards it.
 type reverse struct {
 	allowed map[cid.Cid][]*preload
 	wants   map[reverseKey]*reverseWant
@@ -35,7 +35,7 @@ type reverseKey struct {
 	cid  cid.Cid
 }
 
-// reverseWant is what a node wants of peers.
+// reverseWant is a node's want sent to peers.
 type reverseWant struct {
 	block, dontHave bool
 	asked           map[peer.ID]askState // asked, have or dontHave
@@ -60,7 +60,7 @@ func (r *reverse) init() {
 	r.wishes = map[*downstream]map[cid.Cid]entry{}
 }
 
-// openPreload opens the way for a CID.
+// openPreload opens the reverse direction for a CID.
 func (e *engine) openPreload(root cid.Cid, d *downstream, caller netip.Addr) *preload {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -70,8 +70,7 @@ func (e *engine) openPreload(root cid.Cid, d *downstream, caller netip.Addr) *pr
 	return p
 }
 
-// joinPreload adds a caller, with whose peers the blocks may be too, or takes
-// one away.
+// joinPreload adds a caller, whose peers may have the blocks too, or removes one.
 func (e *engine) joinPreload(p *preload, caller netip.Addr, by int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -81,7 +80,7 @@ func (e *engine) joinPreload(p *preload, caller netip.Addr, by int) {
 	p.looked = time.Time{}
 }
 
-// allowPreload opens the way for a child that the node has listed.
+// allowPreload opens the reverse direction for a child that the node has listed.
 func (e *engine) allowPreload(p *preload, child cid.Cid) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -89,7 +88,7 @@ func (e *engine) allowPreload(p *preload, child cid.Cid) {
 	e.flush()
 }
 
-// closePreload closes the way, and takes back what peers were asked for it.
+// closePreload closes the reverse direction, and cancels the wants sent to peers for it.
 func (e *engine) closePreload(p *preload) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -128,8 +127,8 @@ func (e *engine) allow(p *preload, c cid.Cid) {
 	}
 }
 
-// nodeWants takes in a node's wantlist. A full one is taken as a change of it:
-// what is no longer wanted has been cancelled or brought.
+// nodeWants processes a node's wantlist. A full one is treated as an update: wants that ended
+// have been cancelled or answered.
 func (e *engine) nodeWants(id peer.ID, entries []entry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -171,7 +170,7 @@ func (e *engine) nodeWants(id peer.ID, entries []entry) {
 	e.flush()
 }
 
-// reverseWant asks the callers' peers for what a node wants.
+// reverseWant asks the callers' peers for a node's want.
 func (e *engine) reverseWant(p *preload, x entry) {
 	r := &e.reverse
 	key := reverseKey{p.down, x.cid}
@@ -236,7 +235,7 @@ func (e *engine) peersOf(p *preload) []peer.ID {
 	return p.peers
 }
 
-// reverseNobody sends a node that no peer has what it wants.
+// reverseNobody sends DONT_HAVE to a node because no peer has its want.
 func (e *engine) reverseNobody(key reverseKey, w *reverseWant) {
 	if !w.dontHave || w.answered {
 		return
@@ -250,7 +249,7 @@ func (e *engine) reverseNobody(key reverseKey, w *reverseWant) {
 	e.post(&key.down.box, item{cid: key.cid, what: itemDontHave})
 }
 
-// endReverse takes back what peers were asked, but for one of them.
+// endReverse cancels a want at all peers except one.
 func (e *engine) endReverse(key reverseKey, but peer.ID) {
 	w := e.reverse.wants[key]
 	if w == nil {
@@ -264,8 +263,7 @@ func (e *engine) endReverse(key reverseKey, but peer.ID) {
 	}
 }
 
-// fromPeer takes in the blocks and presences of a peer. What it was not asked
-// for is dropped.
+// fromPeer processes the blocks and presences of a peer. Unrequested ones are dropped.
 func (e *engine) fromPeer(id peer.ID, blks []blocks.Block, haves, dontHaves []cid.Cid) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -315,8 +313,8 @@ func (e *engine) fromPeer(id peer.ID, blks []blocks.Block, haves, dontHaves []ci
 	e.flush()
 }
 
-// links are the children of a dag-pb node; those of other codecs are known when
-// the node behind the proxy lists them.
+// links returns the children of a dag-pb node; those of other codecs are known only when the
+// node behind the proxy lists them.
 func links(blk blocks.Block) []cid.Cid {
 	if blk.Cid().Type() != cid.DagProtobuf {
 		return nil
@@ -332,7 +330,7 @@ func links(blk blocks.Block) []cid.Cid {
 	return out
 }
 
-// peerGone notes that a peer will not answer any more.
+// peerGone records that a peer will not answer any more.
 func (r *reverse) peerGone(e *engine, u *upstream) {
 	for key, w := range r.wants {
 		if _, there := w.asked[u.id]; there {
@@ -342,7 +340,7 @@ func (r *reverse) peerGone(e *engine, u *upstream) {
 	}
 }
 
-// forgetReverse forgets what a node wanted.
+// forgetReverse drops the wants of a node.
 func (e *engine) forgetReverse(d *downstream) {
 	delete(e.reverse.wishes, d)
 	for key := range e.reverse.wants {

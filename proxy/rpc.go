@@ -19,15 +19,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Limits of what the RPC APIs are asked.
+// Limits of requests to the RPC APIs.
 const (
 	idTimeout   = 10 * time.Second
 	maxIDAnswer = 1 << 20
 	maxRefLine  = 4 << 10
 )
 
-// rpc asks the nodes' RPC APIs. It dials the configured addresses and nothing
-// else, whatever an answer says, and follows no redirect.
+// rpc calls the nodes' RPC APIs. It dials only the configured addresses and follows no
+// redirects.
 type rpc struct {
 	client *http.Client
 	auth   string // value of the header Authorization, "" for none
@@ -55,14 +55,14 @@ func newRPC(s *settings) (*rpc, error) {
 	r.client = &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			Proxy: nil, // the environment has no say here
+			Proxy: nil, // ignore proxies in the environment
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 				if !allowed[address] {
-					return nil, fmt.Errorf("%s is no configured node", address)
+					return nil, fmt.Errorf("%s is not a configured node", address)
 				}
 				return dialer.DialContext(ctx, network, address)
 			},
-			ResponseHeaderTimeout: 5 * time.Minute, // refs answers when it has found the first node
+			ResponseHeaderTimeout: 5 * time.Minute, // refs sends headers once it has found the first node
 			MaxIdleConnsPerHost:   4,
 			IdleConnTimeout:       time.Minute,
 		},
@@ -72,8 +72,8 @@ func newRPC(s *settings) (*rpc, error) {
 
 func (r *rpc) close() { r.client.CloseIdleConnections() }
 
-// post calls a command; the caller closes the body. An answer that is no
-// success is an error with what the node says.
+// post calls a command; the caller closes the body. An answer other than success is an error
+// with the node's message.
 func (r *rpc) post(ctx context.Context, d *downstreamAddr, command string, query url.Values) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url(command, query), nil)
 	if err != nil {
@@ -88,14 +88,14 @@ func (r *rpc) post(ctx context.Context, d *downstreamAddr, command string, query
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
-		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // the status says enough
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // the status is enough
 		return nil, fmt.Errorf("%s: status %d: %s", command, resp.StatusCode, event.Clean(strings.TrimSpace(string(b)), 200))
 	}
 	return resp, nil
 }
 
-// id asks a node for its peer ID and the addresses at which it is to be reached
-// from here: its ports at the host of its API.
+// id asks a node for its peer ID and returns the addresses at which to reach it: its ports at
+// the host of its API.
 func (r *rpc) id(ctx context.Context, d *downstreamAddr) (*peer.AddrInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, idTimeout)
 	defer cancel()
@@ -113,7 +113,7 @@ func (r *rpc) id(ctx context.Context, d *downstreamAddr) (*peer.AddrInfo, error)
 	}
 	info := &peer.AddrInfo{}
 	if info.ID, err = peer.Decode(answer.ID); err != nil {
-		return nil, fmt.Errorf("id: %q is no peer ID", event.Clean(answer.ID, 100))
+		return nil, fmt.Errorf("id: %q is not a peer ID", event.Clean(answer.ID, 100))
 	}
 	if info.Addrs = reachable(d.host, answer.Addresses); len(info.Addrs) == 0 {
 		return nil, errors.New("id: the node listens neither on tcp nor on quic-v1")
@@ -121,8 +121,8 @@ func (r *rpc) id(ctx context.Context, d *downstreamAddr) (*peer.AddrInfo, error)
 	return info, nil
 }
 
-// reachable puts the ports of addresses behind a host: those of plain tcp, and
-// if there are none, of QUIC.
+// reachable combines a host with the ports of addresses: those of plain tcp or, if there are
+// none, of QUIC.
 func reachable(host ma.Multiaddr, addrs []string) []ma.Multiaddr {
 	var tcp, quic []ma.Multiaddr
 	seen := map[string]bool{}

@@ -2,8 +2,8 @@ package proxy
 
 import "github.com/ipfsmon/ipfsmon/event"
 
-// Status returns the proxy as it is now, with counters since its start and without
-// times, and its last sample, which has those; nil before the first.
+// Status returns the current state, with counters since the start and without latencies, and
+// the last sample, which has latencies; nil before the first.
 func (p *Proxy) Status() (now, last *event.Proxy) {
 	return p.engine.status(), p.last.Load()
 }
@@ -30,7 +30,7 @@ func (c *counts) fill(out *event.Proxy) {
 	out.ReverseWants, out.ReverseBlocks = c.reverseWants, c.reverseBlocks
 }
 
-// levels sets what is there now. The caller holds the lock.
+// levels sets the current values. The caller holds the lock.
 func (e *engine) levels(out *event.Proxy) {
 	out.UpstreamPeers, out.PreloadRunning = len(e.ups), e.refsRunning
 	for _, u := range e.ups {
@@ -42,7 +42,7 @@ func (e *engine) levels(out *event.Proxy) {
 	}
 }
 
-// snapshot is a node as it is now, with those counters.
+// snapshot returns the current state of a node, with those counters.
 func (d *downstream) snapshot(n *downCounts) event.ProxyDownstream {
 	return event.ProxyDownstream{
 		Name: d.addr.name, Peer: d.id, Connected: d.connected, Stalled: d.stalled, Outstanding: d.open,

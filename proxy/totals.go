@@ -52,8 +52,8 @@ func (e *engine) idOf(d *downstream) peer.ID {
 	return d.id
 }
 
-// home returns the node to which a peer's other streams go, the first from its
-// own on that can.
+// home returns the node for a peer's other streams: the first from its own on that supports
+// them.
 func (e *engine) home(from peer.ID, can func(peer.ID) bool) (peer.ID, bool) {
 	e.mu.Lock()
 	u := e.upstream(from)
@@ -77,7 +77,7 @@ func (e *engine) home(from peer.ID, can func(peer.ID) bool) (peer.ID, bool) {
 	return "", false
 }
 
-// goneSignal returns a channel that is closed when the node's connection goes.
+// goneSignal returns a channel that is closed when the node's connection ends.
 func (e *engine) goneSignal(d *downstream) <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -96,8 +96,8 @@ func (e *engine) signalGone(d *downstream) {
 	}
 }
 
-// drain refuses new wants and waits until all that is queued has been sent, at
-// most for that long.
+// drain refuses new wants and waits until everything queued has been sent, at most for that
+// long.
 func (e *engine) drain(most time.Duration) {
 	until := time.Now().Add(most)
 	for time.Now().Before(until) {
@@ -109,7 +109,7 @@ func (e *engine) drain(most time.Duration) {
 				left++
 			}
 			for _, w := range u.wants {
-				if w.active && !w.answered && w.block { // asked for, and perhaps on its way
+				if w.active && !w.answered && w.block { // asked for, and perhaps in transit
 					left++
 				}
 			}
@@ -162,8 +162,8 @@ func (e *engine) sample(interval time.Duration) *event.Proxy {
 	return out
 }
 
-// Publish publishes the totals every interval, and once more at the end. It is
-// for a goroutine of its own, which end stops.
+// Publish publishes the totals every interval, and once more at the end. It needs its own
+// goroutine, which end stops.
 func (p *Proxy) Publish(every time.Duration, publish func(*event.Event) bool) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() { // ends with stop

@@ -2,7 +2,7 @@ package proxy
 
 import "container/heap"
 
-// waiterHeap has the most important want first, of equal ones the oldest.
+// waiterHeap has the most important want first, among equals the oldest.
 type waiterHeap []*waiter
 
 func (h waiterHeap) Len() int { return len(h) }
@@ -17,7 +17,7 @@ func (h waiterHeap) Swap(i, j int) {
 	h[i].at, h[j].at = i, j
 }
 
-// Push and Pop are for package heap alone.
+// Push and Pop are only for package heap.
 func (h *waiterHeap) Push(x any) {
 	w := x.(*waiter)
 	w.at = len(*h)

@@ -12,7 +12,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 )
 
-// How a node that is down is tried again: soon, then more and more seldom.
+// The back-off of reconnects to a node.
 const (
 	firstBackoff   = 250 * time.Millisecond
 	lastBackoff    = 30 * time.Second
@@ -36,19 +36,19 @@ func (p *Proxy) watch(ctx context.Context, d *downstream) {
 			if ctx.Err() != nil {
 				return
 			}
-			p.cfg.Logger.Warn("proxy: a node has gone", "downstream", d.addr.name, "peer", id)
+			p.cfg.Logger.Warn("proxy: a node disconnected", "downstream", d.addr.name, "peer", id)
 			if said = ""; time.Since(began) > lastBackoff {
 				waits.Reset()
 			}
 		} else if text := err.Error(); text != said && ctx.Err() == nil {
-			p.cfg.Logger.Warn("proxy: a node cannot be reached; it is tried again", "downstream", d.addr.name, "api", d.addr.addr.String(), "err", err)
+			p.cfg.Logger.Warn("proxy: a node cannot be reached, retrying", "downstream", d.addr.name, "api", d.addr.addr.String(), "err", err)
 			said = text
 		}
 		_ = waits.Wait(ctx)
 	}
 }
 
-// connect asks a node who it is and connects to it.
+// connect asks a node for its ID and connects to it.
 func (p *Proxy) connect(ctx context.Context, d *downstream) (peer.ID, error) {
 	info, err := p.rpc.id(ctx, d.addr)
 	if err != nil {
@@ -72,7 +72,7 @@ func (p *Proxy) connect(ctx context.Context, d *downstream) (peer.ID, error) {
 	return info.ID, nil
 }
 
-// stay waits until a node's connection has gone.
+// stay waits until a node's connection has ended.
 func (p *Proxy) stay(ctx context.Context, d *downstream, id peer.ID) {
 	for {
 		gone := p.engine.goneSignal(d)
@@ -83,14 +83,14 @@ func (p *Proxy) stay(ctx context.Context, d *downstream, id peer.ID) {
 		case <-ctx.Done():
 			return
 		case <-gone:
-		case <-time.After(sweepEvery): // should a notification be lost
+		case <-time.After(sweepEvery): // in case a notification is lost
 		}
 	}
 }
 
-// nodeDisconnected is libp2p's notification.
+// nodeDisconnected handles libp2p's notification.
 func (p *Proxy) nodeDisconnected(n network.Network, c network.Conn) {
-	defer p.engine.guard.Recover("proxy: note that a node has gone")
+	defer p.engine.guard.Recover("proxy: handle a node's disconnect")
 	id := c.RemotePeer()
 	if n.Connectedness(id) == network.Connected {
 		return
@@ -101,14 +101,14 @@ func (p *Proxy) nodeDisconnected(n network.Network, c network.Conn) {
 	}
 }
 
-// hangUp closes the connection to a node that is silent; watch makes a new one.
+// hangUp closes the connection to a silent node; watch opens a new one.
 func (p *Proxy) hangUp(d *downstream) {
 	id := p.engine.idOf(d)
 	p.cfg.Logger.Warn("proxy: a node is silent; reconnecting", "downstream", d.addr.name, "peer", id)
 	p.engine.nodeGone(d)
-	p.tasks.Go(func() { // closing waits for streams that may be stuck
-		defer p.engine.guard.Recover("proxy: hang up on a node")
-		_ = p.down.Network().ClosePeer(id) // it is gone either way
+	p.tasks.Go(func() { // closing can wait for stuck streams
+		defer p.engine.guard.Recover("proxy: disconnect a node")
+		_ = p.down.Network().ClosePeer(id) // the connection is gone either way
 		p.engine.signalGone(d)
 	})
 }

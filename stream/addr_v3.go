@@ -3,7 +3,7 @@ package stream
 import "strings"
 
 // Programs of 2022 read version 3. They parse addresses with the libraries of
-// that year, and end the connection for good at a component that these do not
+// that year, and end the connection permanently at a component that these do not
 // know. components2022 has the components that both go-multiaddr v0.4.1 and
 // rust-multiaddr 0.14 know (source: their tables of protocols); true for one
 // with a value.

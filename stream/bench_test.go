@@ -15,7 +15,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// oldEncoder makes frames in the way of the old exporter, which has one for
+// oldEncoder makes frames like the old exporter, which has one for
 // each subscriber: encoding/json and the gzip writer of the standard library.
 type oldEncoder struct {
 	gz  *stdgzip.Writer

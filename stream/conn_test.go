@@ -121,7 +121,7 @@ func TestDataAfterTheHello(t *testing.T) {
 	_, _ = c.Write(make([]byte, 2*maxClientBytes))
 	s.await(t, func(st Stats) bool { return len(st.Subscribers) == 0 })
 
-	// Who closes their half has gone.
+	// A client that closes its half is gone.
 	c = s.raw(t)
 	_, err = c.Write(helloFrame)
 	require.NoError(t, err)
@@ -207,7 +207,7 @@ func TestLimitPerAddress(t *testing.T) {
 	subscribed(5, "there is room again")
 }
 
-// failing is a listener that fails as often as it is told before it accepts.
+// failing is a listener that fails a given number of times before it accepts.
 type failing struct {
 	net.Listener
 	left atomic.Int64

@@ -110,7 +110,7 @@ func TestOriginsAreBounded(t *testing.T) {
 func TestGoldenJSONV4(t *testing.T) {
 	goldenJSONV4(t, "v4-http.jsonl", goldenEventsHTTP())
 	for i, e := range goldenEventsHTTP() {
-		require.False(t, hasV3(e), "event %d: version 3 knows nothing of it", i)
+		require.False(t, hasV3(e), "event %d: version 3 does not have it", i)
 	}
 	goldenJSONV4(t, "v4.jsonl", goldenEventsV4())
 	goldenJSONV4(t, "v4-proxy.jsonl", goldenEventsProxy())

@@ -27,7 +27,7 @@ type Ratio struct{ Median, Low, High float64 }
 
 // Paired returns the ratio of at least 6 pairs; of fewer the interval has less
 // confidence (of 5: 93.75 %). The bounds are order statistics: between the k
-// smallest and the k largest of n values lies the median but for a chance of
+// smallest and the k largest of n values lies the median except with a chance of
 // 2 * P(Binomial(n, 1/2) < k).
 func Paired(v []float64) Ratio {
 	v = slices.Sorted(slices.Values(v))

@@ -2,7 +2,7 @@
 // and against a client that only posts, in one run.
 //
 // In: nothing but flags. Out: tables, and a status other than 0 if a gate is
-// missed. Each measurement runs in a process of its own; what is compared takes
+// missed. Each measurement runs in its own process; what is compared takes
 // turns, and what counts is the median of the pairs. Where there is a store its
 // count is compared with what was written: a measurement that lost a point ends
 // the run.
@@ -35,7 +35,7 @@ type plan struct {
 func main() {
 	role := flag.String("role", "", "write or null: what this process does for another of its kind")
 	var job job
-	flag.Func("job", "what a process with a role shall do, JSON", func(s string) error { return json.Unmarshal([]byte(s), &job) })
+	flag.Func("job", "the job of a process with a role, JSON", func(s string) error { return json.Unmarshal([]byte(s), &job) })
 	profile := flag.String("profile", "", "of CPU: the file that the measurements of our design write, each over the last")
 	p := plan{}
 	flag.StringVar(&p.bin, "bin", "bin/ipfsmon", "the ipfsmon whose store is written to")
@@ -157,7 +157,7 @@ func profiled(file string, do func() error) error {
 	return do()
 }
 
-// measure does a job in a process of its own.
+// measure does a job in its own process.
 func measure(j job) (r result, err error) {
 	arg, err := json.Marshal(j)
 	if err != nil {
@@ -170,7 +170,7 @@ func measure(j job) (r result, err error) {
 	return r, harness.Self(&r, args...)
 }
 
-// eventually waits for something that comes by itself.
+// eventually waits for a condition that comes true on its own.
 func eventually(within time.Duration, ok func() bool) bool {
 	for deadline := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
 		if ok() {

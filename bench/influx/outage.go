@@ -26,7 +26,7 @@ type fault struct {
 	before time.Duration
 	state  int32
 	away   time.Duration
-	after  time.Duration // points go on for so long
+	after  time.Duration // points continue for so long
 	quiet  time.Duration // then nobody writes
 	ends   bool          // the writer is closed in the outage, which ends afterwards
 
@@ -53,7 +53,7 @@ type took struct {
 }
 
 // outage has the same faults for the client's WriteAPI and for ours, all at
-// once, each with a proxy and a database of its own at one real store.
+// once, each with a proxy and its own database at one real store.
 func outage(g *harness.Gates, p plan) error {
 	influxlog.Log = nil
 	s, err := startStore(p.bin)
@@ -120,7 +120,7 @@ func withProxy(s *server, f fault, database string, run func(context.Context, fa
 	return t, err
 }
 
-// play writes points at the fault's rate, has the fault, and tells the longest
+// play writes points at the fault's rate, injects the fault, and returns the longest
 // call of write, which gets the number of the point.
 func (f fault) play(ctx context.Context, p *proxy, write func(n int), end func() error) (t took, err error) {
 	f.ready()

@@ -47,7 +47,7 @@ func (p *proxy) url() string { return "http://" + p.addr }
 func (p *proxy) listen() error {
 	var l net.Listener
 	var err error
-	for range 200 { // the port is ours, but the system may not have let go of it
+	for range 200 { // the port is ours, but the system may not have released it
 		if l, err = net.Listen("tcp", p.addr); err == nil {
 			break
 		}

@@ -23,7 +23,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
 )
 
-// server is a process that takes points, with a folder of its own.
+// server is a process that takes points, with its own folder.
 type server struct {
 	cmd *exec.Cmd
 	dir string
@@ -64,7 +64,7 @@ func (l login) config(server string) influx.Config {
 	return influx.Config{URL: server, Username: l.User, PasswordFile: l.PasswordFile, Rollups: &no}
 }
 
-// startServer runs a program and waits for the line that tells its address.
+// startServer runs a program and waits for the line with its address.
 func startServer(dir, says, program string, args ...string) (*server, error) {
 	s := &server{cmd: exec.Command(program, args...), dir: dir}
 	out, err := s.cmd.StdoutPipe()

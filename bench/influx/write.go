@@ -179,7 +179,7 @@ func (f *flow) live(j job) (n int, mean, most float64, err error) {
 	return n, sum / float64(max(times, 1)), most, nil
 }
 
-// writeAPI is the WriteAPI of influxdb-client-go with its defaults, but for gzip.
+// writeAPI is the WriteAPI of influxdb-client-go with its defaults, except for gzip.
 func writeAPI(j job) (r result, err error) {
 	influxlog.Log = nil
 	c := influxdb2.NewClientWithOptions(j.URL, "none", influxdb2.DefaultOptions().SetBatchSize(batchPoints).SetUseGZip(j.Gzip))

@@ -35,11 +35,11 @@ const (
 var (
 	rounds = flag.Int("rounds", 6, "pairs of direct and proxied, of which the median counts")
 	mib    = flag.Int("mib", 64, "MiB of each fetch")
-	apart  = flag.Bool("apart", false, "give the proxy a processor of its own and let all others share the rest, as where it is a machine of its own")
+	apart  = flag.Bool("apart", false, "give the proxy its own processor and let all others share the rest, as where it is its own machine")
 	role   = flag.String("role", "", "for the program itself")
 )
 
-// request is what a child is told, answer what it says, a line of JSON each.
+// request is a message to a child, answer the child's reply, a line of JSON each.
 type request struct {
 	Do    string   // put, fetch, ping, connect, idle
 	Addrs []string // to connect to
@@ -121,7 +121,7 @@ func (c *child) ask(r request) (answer, error) {
 	return c.answer()
 }
 
-// end has a child end by itself.
+// end asks a child to exit on its own.
 func (c *child) end() {
 	c.pip.Close()
 	_ = c.cmd.Wait() // it is gone
@@ -231,7 +231,7 @@ func (b *bench) put(nodes, size int) ([]string, error) {
 }
 
 // fetch has so many new peers fetch a file each at the same time, by the
-// addresses, and gives MiB/s of all together.
+// addresses, and returns the total MiB/s.
 func (b *bench) fetch(files [][]string, addrs []string) (float64, error) {
 	var peers []*child
 	for range files {

@@ -2,7 +2,7 @@
 // exporter, in one run.
 //
 // In: nothing. Out: a table, and a status other than 0 if a gate is missed.
-// Each measurement has a server in a process of its own and its subscribers in
+// Each measurement has a server in its own process and its subscribers in
 // another, which reads frames and throws them away; the old design and ours
 // take turns, and what counts is the median of the pairs.
 package main
@@ -78,7 +78,7 @@ type result struct {
 func (r result) rate() float64  { return float64(r.Events) / r.Seconds }
 func (r result) micro() float64 { return r.CPU / float64(r.Events) * 1e6 }
 
-// measure runs a server in a process of its own.
+// measure runs a server in its own process.
 func measure(j job) (r result, err error) {
 	return r, harness.Self(&r, j.args("serve")...)
 }

@@ -18,7 +18,7 @@ import (
 // oldServer is the old exporter's design: each subscriber has a queue of 100
 // events and three goroutines of its own, joined by channels without a buffer,
 // that encode with encoding/json, compress with gzip at its default level, and
-// write, each frame by itself with a deadline.
+// write, each frame with its own deadline.
 type oldServer struct {
 	l  net.Listener
 	wg sync.WaitGroup

@@ -122,7 +122,7 @@ func runQuery(c *cli.Context) error {
 			return wrongUse(c, "%w", err)
 		}
 	}
-	if since != "" { // tell what is wrong with it before a store is opened
+	if since != "" { // report an invalid value before a store is opened
 		if _, err := query.Since(statement, since, "", flux); err != nil {
 			return wrongUse(c, "%w", err)
 		}
@@ -186,7 +186,7 @@ func runQuery(c *cli.Context) error {
 	return nil
 }
 
-// isStatement says whether a statement is to change something, so that no rows
+// isStatement reports whether a statement changes something, so that no rows
 // are no surprise.
 func isStatement(text string) bool { return query.ReadsOnly(text, false) != nil }
 

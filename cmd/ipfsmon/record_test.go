@@ -43,7 +43,7 @@ func seen(t *testing.T, n int) []*event.Event {
 	}
 }
 
-// record makes a recording of n times what seen gives.
+// record makes a recording of n times the events of seen.
 func record(t *testing.T, n int, change func(*recording)) string {
 	t.Helper()
 	b := bus.New(bus.Config{})

@@ -63,7 +63,7 @@ func runCommand() *cli.Command {
 			"A repository of an older kubo is migrated with --migrate. Without it kubo asks at a terminal; elsewhere it is an error.\n" +
 			"All other settings: `ipfsmon config --all`. Ctrl-C stores everything and exits; a second one exits at once.",
 		Flags: append(runFlags(),
-			&cli.BoolFlag{Name: "isolated", Usage: "keep the node on the loopback interface; needs a repository of its own"},
+			&cli.BoolFlag{Name: "isolated", Usage: "keep the node on the loopback interface; needs its own repository"},
 			&cli.BoolFlag{Name: "migrate", Usage: "migrate the repository of an older kubo without asking, as 'ipfs daemon --migrate' does"},
 			&cli.BoolFlag{Name: "enable-gc", Usage: "collect garbage periodically, as 'ipfs daemon --enable-gc' does; the config's Datastore section says when"}),
 		Action: func(c *cli.Context) error {

@@ -1,5 +1,5 @@
 // Package check reads the compose files and the Dockerfiles with their programs'
-// own readers and holds the rules of the stack. It is a module of its own:
+// own readers and holds the rules of the stack. It is its own module:
 // compose-go and BuildKit need versions that the node's modules do not have.
 package check
 
@@ -47,7 +47,7 @@ func load(t *testing.T, overlays ...string) *types.Project {
 	return p
 }
 
-// stacks are the ways to put the files together that the files tell of.
+// stacks are the combinations of files that the files' comments describe.
 var stacks = [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"tls", "public", "stream"}, {"existing-node"}, {"scale"}, {"scale", "tls", "public"}}
 
 // published says which service may publish which ports, and where: "" is all

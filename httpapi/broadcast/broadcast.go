@@ -200,7 +200,7 @@ func (o *sending) cancel(ctx context.Context, cids []cid.Cid) httpapi.Sent {
 	}
 	sent := o.send(ctx, message)
 	if sent.Error != "" && again {
-		sent = o.send(ctx, message) // the stream of the want has gone since
+		sent = o.send(ctx, message) // the stream of the want has ended since
 	}
 	return sent
 }

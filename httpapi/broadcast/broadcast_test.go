@@ -68,7 +68,7 @@ func (a *arrived) entries() (out []bsmsg.Entry) {
 	return out
 }
 
-// newPeer is a host with a Bitswap of its own, of these protocols or all.
+// newPeer is a host with its own Bitswap, of these protocols or all.
 func newPeer(t *testing.T, protocols ...protocol.ID) (host.Host, *arrived) {
 	h, a := newHost(t), new(arrived)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -187,7 +187,7 @@ func TestBroadcastWantCancel(t *testing.T) {
 	require.Eventually(t, func() bool { return len(got.entries()) == 8 }, time.Minute, time.Millisecond)
 	require.True(t, got.entries()[7].Cancel)
 
-	// One that has gone already is asked nothing.
+	// A disconnected peer is asked nothing.
 	sent = x.WantCancel(ctx, cids, 0)
 	require.EqualValues(t, "context canceled", sent[0].WantStatus.Error)
 	require.Nil(t, sent[0].WantStatus.RequestTypeSent)

@@ -47,7 +47,7 @@ type Config struct {
 	// URL of the server: http://host:port or https://host:port, with a path
 	// if it is behind one. Default http://127.0.0.1:8086. Or a destination that does not
 	// acknowledge, to which line protocol is sent without confirmation: udp://host:port of an
-	// InfluxDB 1.x, with ?totals=port if totals have a listener of their own; file:///path, to
+	// InfluxDB 1.x, with ?totals=port if totals have their own listener; file:///path, to
 	// which lines are appended; stdout:
 	URL string `json:",omitempty" split_words:"true"`
 	// Version of the server's API: "1" (database, user, password) or "2"
@@ -83,8 +83,8 @@ type Config struct {
 	Proxy string `json:",omitempty" split_words:"true"`
 
 	// CreateDatabase lets the monitor create what it needs: the database with
-	// its retention policies, or the buckets and their InfluxQL names. What is
-	// there stays as it is, but for HistoryRetention. Default true.
+	// its retention policies, or the buckets and their InfluxQL names. What exists stays as it
+	// is, except for HistoryRetention. Default true.
 	CreateDatabase *bool `json:",omitempty" split_words:"true"`
 	// History false: no history, only totals. Default true.
 	History *bool `json:",omitempty" split_words:"true"`

@@ -28,7 +28,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-// Everything that is wrong is told at once, with its key and what is allowed.
+// All errors are reported together, with their keys and what is wanted.
 func TestConfigErrors(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")
@@ -78,10 +78,10 @@ func TestConfigErrors(t *testing.T) {
 	f(Config{HistoryRetention: "1m", FlushInterval: "1ms", Timeout: "soon"}, "HistoryRetention: ", "FlushInterval: ", "Timeout: ")
 	f(Config{BatchSize: -1, QueueBytes: 5, Gzip: "yes"}, "BatchSize: -1", "QueueBytes: 5", `Gzip: "yes"`)
 	if err := (Config{URL: "http://user:secret@influx"}).Validate(); strings.Contains(err.Error(), "secret") {
-		t.Errorf("the error tells the password: %v", err)
+		t.Errorf("the error contains the password: %v", err)
 	}
 	if err := (Config{URL: "http://user:secret@in flux"}).Validate(); strings.Contains(err.Error(), "secret") {
-		t.Errorf("the error tells the password: %v", err)
+		t.Errorf("the error contains the password: %v", err)
 	}
 }
 

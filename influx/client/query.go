@@ -124,7 +124,7 @@ type completeness struct {
 	version  string // of the server, X-Influxdb-Version
 	expected int    // statements; 0: not known
 	ended    int    // results that are complete
-	open     bool   // the last result, or its last series, is to be continued
+	open     bool   // the last result, or its last series, is incomplete
 	limit    bool   // chunks were requested and did not come
 }
 

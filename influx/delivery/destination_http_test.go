@@ -165,7 +165,7 @@ func TestBackoffBeginsAgain(t *testing.T) {
 	f(true, maxBackoffLocal)
 }
 
-// The last words of a command are what became of the points.
+// The last line of a command reports the outcome of the points.
 func TestClosing(t *testing.T) {
 	f := func(want, url, spool string, missed uint64, d Delivery) {
 		t.Helper()

@@ -25,7 +25,7 @@ import (
 // sinkEnv makes the test program a process with a sink, to be killed.
 const sinkEnv = "IPFSMON_TEST_SINK"
 
-// sinkChild is what such a process is told.
+// sinkChild is the configuration of such a process.
 type sinkChild struct {
 	Config   client.Config
 	From, To int // the events that it publishes

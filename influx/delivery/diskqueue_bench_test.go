@@ -15,7 +15,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 )
 
-// BenchmarkDelivery is the way of a point from the bus to a server that throws
+// BenchmarkDelivery is the path of a point from the bus to a server that throws
 // it away, with gzip, through the queue in memory and through the spool on disk.
 func BenchmarkDelivery(b *testing.B) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

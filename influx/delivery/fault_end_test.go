@@ -54,7 +54,7 @@ func TestFaultR22States(t *testing.T) {
 	always := func(status int, answer string) func(int, *http.Request, []string) (int, string, []string) {
 		return func(int, *http.Request, []string) (int, string, []string) { return status, answer, nil }
 	}
-	f("told to wait ten minutes", 3000, false, nil, always(429, "600"), failing)
+	f("asked to wait ten minutes", 3000, false, nil, always(429, "600"), failing)
 	f("credentials refused", 3000, false, func(c *client.Config) { c.Org, c.Token = "o", "t" }, always(401, ""), failing)
 	var cut atomic.Int32
 	f("cut in halves", 3000, false, nil, func(_ int, r *http.Request, lines []string) (int, string, []string) {

@@ -594,7 +594,7 @@ func TestFaultR22Close(t *testing.T) {
 	f("no disk, no server", true, 5000, blocked, away)
 }
 
-// R23: a panic while encoding costs one event, one while posting one batch.
+// R23: a panic while encoding loses one event, one while posting one batch.
 func TestFaultR23Panic(t *testing.T) {
 	s := influxtest.NewFaulty(t, influxtest.TakeAll)
 	cfg := s.Destination()
@@ -605,7 +605,7 @@ func TestFaultR23Panic(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, w := range sink.to[0].writers {
-		w.rate = nil // a fault of our own, in every batch
+		w.rate = nil // our own fault, in every batch
 	}
 	b := bus.New(bus.Config{})
 	r := b.Subscribe("influx")

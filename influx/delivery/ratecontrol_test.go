@@ -12,8 +12,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 )
 
-// Every answer and what becomes of the pace: without a clock, since all that
-// counts is told to it.
+// Every answer and its effect on the pace: without a clock, since all that
+// counts is reported to it.
 func TestPace(t *testing.T) {
 	p := newRateControl(5000, 3, 30*time.Second)
 	is := func(what string, points, posts int) {
@@ -33,7 +33,7 @@ func TestPace(t *testing.T) {
 	soon(1, 5000, time.Second/2)
 	is("after them", 5000, 2)
 	soon(100, 2000, time.Second/2)
-	is("small posts tell nothing", 5000, 2)
+	is("small posts carry no information", 5000, 2)
 	soon(100, 5000, 2*time.Second)
 	is("neither quick nor slow", 5000, 2)
 	soon(100, 5000, time.Second/2)
@@ -44,7 +44,7 @@ func TestPace(t *testing.T) {
 	is("trouble", 2500, 1)
 	p.trouble(began)
 	p.took(5000, began, 20*time.Second)
-	is("others of the same time tell nothing new", 2500, 1)
+	is("others of the same time carry no new information", 2500, 1)
 	for range 20 {
 		p.trouble(time.Now())
 	}

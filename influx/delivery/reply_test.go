@@ -152,7 +152,7 @@ func TestFaultR33NeverTaken(t *testing.T) {
 				const poison = 123
 				s := influxtest.NewFaulty(t, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
 					if _, n := bad(lines, poison); n > 0 {
-						return status, `{"error":"engine: a fault of its own"}`, nil
+						return status, `{"error":"engine: its own fault"}`, nil
 					}
 					return 204, "", lines
 				})
@@ -185,7 +185,7 @@ func TestFaultR33NeverTaken(t *testing.T) {
 				}
 				if disk {
 					got, err := os.ReadFile(filepath.Join(cfg.SpoolDir, rejectedName))
-					if err != nil || !strings.Contains(string(got), influxtest.CID(poison).String()) || !strings.Contains(string(got), "fault of its own") {
+					if err != nil || !strings.Contains(string(got), influxtest.CID(poison).String()) || !strings.Contains(string(got), "its own fault") {
 						t.Errorf("%v, rejected lines:\n%s", err, got)
 					}
 				}

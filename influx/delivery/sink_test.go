@@ -12,7 +12,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 )
 
-// publish gives events to a sink through a bus, waits until they are settled,
+// publish passes events to a sink through a bus, waits until they are settled,
 // and ends it.
 func publish(t *testing.T, cfg client.Config, events []*event.Event) (Stats, error) {
 	t.Helper()

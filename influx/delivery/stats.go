@@ -71,7 +71,7 @@ func (d DestinationStats) closing(missed uint64) string {
 type Stats struct {
 	Events uint64 // events read from the bus
 	Missed uint64 // events that the bus dropped before they were read
-	Panics uint64 // events and batches lost to a panic of our own
+	Panics uint64 // events and batches lost to an internal panic
 	Delivery
 	Destinations []DestinationStats // the first one first; never empty
 }

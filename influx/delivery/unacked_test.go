@@ -91,7 +91,7 @@ func TestDatagrams(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.(*net.UDPConn).SetReadBuffer(4 << 20) // as much as the system gives
+	_ = c.(*net.UDPConn).SetReadBuffer(4 << 20) // as much as the system permits
 	points, largest := make(chan int, 1), 0
 	go func() {
 		n, buf := 0, make([]byte, 1<<16)

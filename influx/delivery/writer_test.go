@@ -33,7 +33,7 @@ func bad(lines []string, n ...int) (good []string, found int) {
 	return good, found
 }
 
-// Each answer and what becomes of the points: everything that can be stored
+// Each answer and the outcome of the points: everything that can be stored
 // is, by count, and only the lines that the server refuses are rejected.
 func TestAnswers(t *testing.T) {
 	const n = 1000
@@ -149,7 +149,7 @@ func TestTokenIsReadAgain(t *testing.T) {
 	}
 }
 
-// While the server hangs the bus is read all the same, memory stays bounded,
+// While the server hangs the bus is still read, memory stays bounded,
 // and every point is stored, waiting, or counted as dropped.
 func TestHangingServer(t *testing.T) {
 	release := make(chan struct{})
@@ -225,18 +225,18 @@ func TestEndWithoutServer(t *testing.T) {
 	}
 }
 
-// faultyEncoder has a fault of our own: it panics at a sample.
+// faultyEncoder has our own fault: it panics at a sample.
 type faultyEncoder struct{ encoder }
 
 func (e faultyEncoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schema.Kinds][]byte, points [schema.Kinds]int) {
 	out, points = e.encoder.Append(bufs, ev)
 	if ev.Kind == event.KindSample {
-		panic("a fault of our own")
+		panic("our own fault")
 	}
 	return out, points
 }
 
-// A panic while encoding costs one event, not the node.
+// A panic while encoding loses one event, not the node.
 func TestPanicCostsOneEvent(t *testing.T) {
 	s := influxtest.NewFaulty(t, func(_ int, _ *http.Request, lines []string) (int, string, []string) { return 204, "", lines })
 	events := influxtest.Messages(10)

@@ -13,7 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 )
 
-// as makes a request as a user, or as nobody, and gives status and answer.
+// as makes a request as a user, or as nobody, and returns status and answer.
 func as(t *testing.T, user, password, method, to, body string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequest(method, to, strings.NewReader(body))

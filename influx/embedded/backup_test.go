@@ -74,7 +74,7 @@ func TestBackupAndRestore(t *testing.T) {
 
 	stop := make(chan struct{})
 	done := make(chan struct{})
-	go func() { // writes go on meanwhile
+	go func() { // writes continue meanwhile
 		defer close(done)
 		for i := 3000; ; i += 100 {
 			select {

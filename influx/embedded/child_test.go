@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
-// The child has a process group of its own and ends with Close, also when it
+// The child has its own process group and ends with Close, also when it
 // ignores SIGTERM.
 func TestChildEnds(t *testing.T) {
 	t.Parallel()

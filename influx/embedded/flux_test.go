@@ -118,7 +118,7 @@ func TestFluxFunctionsAreKnown(t *testing.T) {
 }
 
 // The Go package of an allowed function imports nothing that leaves the
-// process, but for those whose functions were looked at one by one.
+// process, except those whose functions were reviewed one by one.
 func TestFluxPackagesImportNothing(t *testing.T) {
 	knows := map[string][]string{
 		"csv":                    {"github.com/influxdata/flux/dependencies/filesystem"}, // from(file:), which has no file system

@@ -13,7 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 )
 
-// A store that runs and gives no answer is not taken for one that is not there,
+// A running store that does not answer is not taken for a missing one,
 // nor for another's.
 func TestOpenStoreThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()

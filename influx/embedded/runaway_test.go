@@ -126,7 +126,7 @@ func TestQueryMemory(t *testing.T) {
 	many(t, child, 1000)
 	pid := child.PID()
 	got := query(t, child, `SELECT sum(n) FROM wants WHERE time > now() - 3h GROUP BY time(1u) fill(0)`)
-	if !strings.Contains(got, "the store used more than 256 MiB of memory and killed all queries") {
+	if !strings.Contains(got, "the store used more than 256 MiB of memory and ended all queries") {
 		t.Errorf("answered %.300s", got)
 	}
 	if most := peak(t, pid); most > 1000 {
@@ -182,7 +182,7 @@ func TestRunawayEndsTheProcess(t *testing.T) {
 			}
 			for deadline := time.Now().Add(90 * time.Second); child.PID() == pid || child.PID() == 0; time.Sleep(50 * time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Fatalf("the process goes on: %s", log)
+					t.Fatalf("the process continues: %s", log)
 				}
 			}
 			for deadline := time.Now().Add(60 * time.Second); !strings.Contains(log.String(), "the process ended, restarting it"); time.Sleep(50 * time.Millisecond) {

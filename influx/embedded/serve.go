@@ -159,7 +159,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 
 	id := rand.Text()
 	server := &http.Server{
-		Handler:           guard(writes.tell(closed(bounds.requests(serveBackup(handler, engine)), engine.MetaClient)), id),
+		Handler:           guard(writes.mark(closed(bounds.requests(serveBackup(handler, engine)), engine.MetaClient)), id),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    1 << 20, // long queries arrive in the URL

@@ -229,8 +229,8 @@ func tryWrite(dir string) error {
 	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
-// tell adds stuckHeader to the answers to /ping while the engine is stuck.
-func (w *writeWatch) tell(next http.Handler) http.Handler {
+// mark adds stuckHeader to the answers to /ping while the engine is stuck.
+func (w *writeWatch) mark(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if why := w.reason.Load(); why != nil && r.URL.Path == "/ping" {
 			rw.Header().Set(stuckHeader, strings.Map(printable, (*why)[:min(len(*why), 500)]))

@@ -56,7 +56,7 @@ func TestJudgeWrites(t *testing.T) {
 		}
 		return look(nil, 1)
 	})
-	f("nobody has written since the disk was mended", "", func(_ *writeWatch, s *writes, look func(error, int) string) string {
+	f("no write since the disk works again", "", func(_ *writeWatch, s *writes, look func(error, int) string) string {
 		fail(s)
 		return look(nil, 3600)
 	})

@@ -30,7 +30,7 @@ func TestAppendCountsPoints(t *testing.T) {
 			bufs, points := e.Append([schema.Kinds][]byte{}, ev)
 			for k := range bufs {
 				if got := strings.Count(string(bufs[k]), "\n"); got != points[k] {
-					t.Errorf("event %d, %v: %d lines, %d points told", i, schema.Kind(k), got, points[k])
+					t.Errorf("event %d, %v: %d lines, %d points reported", i, schema.Kind(k), got, points[k])
 				}
 			}
 			if !history && points[schema.History] != 0 {

@@ -61,7 +61,7 @@ func TestSides(t *testing.T) {
 				t.Errorf("%v %q: series %s, want %v in it", side.side, side.name, key, side.tags)
 			}
 			if !strings.Contains(plain, without+" ") {
-				t.Errorf("%v %q: series %s is not one of a node's but for %v", side.side, side.name, key, side.tags)
+				t.Errorf("%v %q: series %s is not one of a node's except for %v", side.side, side.name, key, side.tags)
 			}
 		}
 	}

@@ -2,7 +2,7 @@ package lineproto
 
 // AppendString appends a string field's value in quotes. A line break or
 // another control character cannot come from an event.Text; should one come
-// all the same it becomes a space, so that it can never begin a line.
+// anyway it becomes a space, so that it can never begin a line.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	from := 0

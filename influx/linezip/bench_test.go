@@ -26,7 +26,7 @@ func lines(points, entries int) []byte {
 	return b.Bytes()
 }
 
-// BenchmarkAppend is beside the fastest level of the library that knows nothing
+// BenchmarkAppend is beside the fastest level of the library that assumes nothing
 // of lines.
 func BenchmarkAppend(b *testing.B) {
 	for _, entries := range []int{1, 16} {

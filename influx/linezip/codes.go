@@ -27,7 +27,7 @@ func init() {
 	base := 0
 	for c := range lengthBase {
 		n := 1 << lengthExtra(uint8(c))
-		if c == len(lengthBase)-1 { // 258 has a code of its own
+		if c == len(lengthBase)-1 { // 258 has its own code
 			base = 255
 		}
 		lengthBase[c] = uint16(base)

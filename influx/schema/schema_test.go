@@ -14,13 +14,13 @@ func TestSchemaDoc(t *testing.T) {
 }
 
 // Tags are sorted, as InfluxDB likes them; each measurement has the tag node;
-// keys are told once; a peer's choice is never a tag; series are few.
+// keys are listed once; a peer's choice is never a tag; series are few.
 func TestSchema(t *testing.T) {
 	series, probes := 0, 0
 	names := map[string]bool{}
 	for _, m := range schema.All {
 		if names[m.Name] || m.Answers == "" || m.Point == "" || m.Query == "" || len(m.Fields) == 0 {
-			t.Errorf("%s: told twice or not told fully", m.Name)
+			t.Errorf("%s: listed twice or incompletely", m.Name)
 		}
 		names[m.Name] = true
 		var tags []string

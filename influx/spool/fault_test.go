@@ -210,7 +210,7 @@ func TestFaultR4BitFlip(t *testing.T) {
 	}
 }
 
-// R5: whatever is in the folder, it opens, gives out what is whole, and counts.
+// R5: whatever is in the folder, it opens, returns the intact frames, and counts.
 func TestFaultR5Damage(t *testing.T) {
 	const n = 200
 	f := func(name string, least int, holes bool, damage func(dir string, segs []string)) {
@@ -349,7 +349,7 @@ func TestFaultR7Full(t *testing.T) {
 			full = false
 			m.mu.Unlock()
 			if count >= nth && (what == "write" || what == "create") && s.Stats().Err == nil {
-				t.Errorf("%s %d: no error is told", what, nth)
+				t.Errorf("%s %d: no error is reported", what, nth)
 			}
 			s.disk.Lock()
 			s.retryAt = time.Time{} // a second is over
@@ -515,7 +515,7 @@ func TestFaultR9Descriptors(t *testing.T) {
 	}
 }
 
-// R10: the second process is refused, and told by whom.
+// R10: the second process is refused, with the first one's ID.
 func TestFaultR10Lock(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
@@ -629,7 +629,7 @@ func TestGoldenIsWhatWeWrite(t *testing.T) {
 	}
 }
 
-// FuzzScan: whatever a segment holds, reading it ends, and gives only frames
+// FuzzScan: whatever a segment holds, reading it ends, and returns only frames
 // that are right.
 func FuzzScan(f *testing.F) {
 	one := appendFrame(nil, ref{seq: 1, points: 1, since: 1}, payload(0))

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-// payload of batch n: known bytes of a length of its own.
+// payload of batch n: known bytes, with its own length.
 func payload(n int) []byte {
 	return fmt.Appendf(nil, "batch %d %s\n", n, strings.Repeat(string(rune('a'+n%26)), 20+n%50))
 }
@@ -208,7 +208,7 @@ func TestFreshLane(t *testing.T) {
 		}
 		line, _, _ := bytes.Cut(b.Data, []byte("\n"))
 		if got := number(t, append(line, '\n')); got != first {
-			t.Errorf("lane %d gives %d first, want %d", lane, got, first)
+			t.Errorf("lane %d returns %d first, want %d", lane, got, first)
 		}
 		s.Ack(b)
 	}
@@ -247,7 +247,7 @@ func TestEitherLane(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := number(t, b.Data); got != want {
-			t.Errorf("lane %d gives %d, want %d", lane, got, want)
+			t.Errorf("lane %d returns %d, want %d", lane, got, want)
 		}
 		return b
 	}
@@ -339,7 +339,7 @@ func TestOldestIsOfWhatWaits(t *testing.T) {
 	}
 }
 
-// clock is a clock of the test's, which the spool reads from a goroutine of its own.
+// clock is a clock of the test's, which the spool reads from its own goroutine.
 type clock struct{ ns atomic.Int64 }
 
 func newClock(at time.Time) *clock {

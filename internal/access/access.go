@@ -2,7 +2,7 @@
 // the HTTP API share.
 //
 // In: paths of a certificate, its key and files with tokens, and addresses.
-// Out: listeners that say whether their clients need a token, and a check of
+// Out: listeners that report whether their clients need a token, and a check of
 // tokens. Promised: beyond the loopback interface nothing is served without TLS
 // and a token, unless AllowInsecure is set, about which the log then warns every
 // hour; tokens are compared in constant time; a changed file is read again at

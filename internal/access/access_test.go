@@ -42,7 +42,7 @@ func write(t *testing.T, path, content string, mode os.FileMode) string {
 	return path
 }
 
-// newPair writes a new certificate for 127.0.0.1 and gives it.
+// newPair writes a new certificate for 127.0.0.1 and returns it.
 func newPair(t *testing.T, certFile, keyFile string) *x509.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -172,7 +172,7 @@ func TestRotation(t *testing.T) {
 	require.False(t, g.Allowed(tokenA))
 	require.True(t, g.Allowed(tokenB))
 
-	// A file that is wrong gives nothing, and is good again when it is repaired.
+	// A broken file changes nothing, and counts again when it is repaired.
 	require.NoError(t, os.Chmod(path, 0o644))
 	again(g)
 	require.False(t, g.Allowed(tokenB))

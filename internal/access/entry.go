@@ -112,7 +112,7 @@ func Listeners(all []*Listener) []net.Listener {
 	return out
 }
 
-// needsToken is the context key that says whether a connection's listener
+// needsToken is the context key for whether a connection's listener
 // requires a token for every request.
 type needsToken struct{}
 

@@ -63,7 +63,7 @@ func readTokenFile(path string) ([][sha256.Size]byte, error) {
 	return out, nil
 }
 
-// sameTokens says whether two lists hold the same tokens in the same order.
+// sameTokens reports whether two lists hold the same tokens in the same order.
 func sameTokens(a, b [][sha256.Size]byte) bool { return slices.Equal(a, b) }
 
 // certificate is a certificate with its key, and the bytes of their files.

@@ -142,7 +142,7 @@ func TestPeersTalk(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	for n == 0 && ctx.Err() == nil { // the record is on its way
+	for n == 0 && ctx.Err() == nil { // the record is in transit
 		if n, err = providers(ctx, server, cids[0], 1); err != nil {
 			t.Fatal(err)
 		}

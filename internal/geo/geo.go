@@ -36,7 +36,7 @@ const (
 	MaxList     = 16 << 20
 )
 
-// Config names the files. With its zero value, a Lookup knows nothing.
+// Config names the files. With its zero value, a Lookup finds nothing.
 type Config struct {
 	// GeoIPDatabase is the path of a MaxMind DB file whose records hold
 	// country.iso_code, as those of MaxMind and DB-IP do, or the text

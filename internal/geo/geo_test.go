@@ -212,7 +212,7 @@ func TestAPanicIsCounted(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	whole := l.database
-	l.database = nil // a fault of our own
+	l.database = nil // our own fault
 	for range 2 {
 		require.Empty(t, l.countryOf(net.IPv4(8, 8, 8, 8)))
 	}
@@ -242,7 +242,7 @@ func TestGatewayList(t *testing.T) {
 	select {
 	case <-l.Changed():
 	case <-time.After(10 * time.Second):
-		t.Fatal("the change was not told")
+		t.Fatal("the change was not reported")
 	}
 	require.True(t, l.Gateway(c))
 	require.False(t, l.Gateway(a))

@@ -181,14 +181,14 @@ type Destination struct {
 	Delivery
 }
 
-// Delivery is what became of the points. Accepted is the sum of Stored, Dropped,
+// Delivery counts the outcomes of the points. Accepted is the sum of Stored, Dropped,
 // Rejected and Queued, except for what changes while it is read.
 type Delivery struct {
 	Accepted   uint64  `json:"accepted"`    // points accepted for delivery
 	Stored     uint64  `json:"stored"`      // points that the server has stored
 	Dropped    uint64  `json:"dropped"`     // points lost: no room, or no time at shutdown
 	Damaged    uint64  `json:"damaged"`     // of dropped: damaged on disk
-	Rejected   uint64  `json:"rejected"`    // points that the server rejected for good
+	Rejected   uint64  `json:"rejected"`    // points that the server rejected permanently
 	Expired    uint64  `json:"expired"`     // of rejected: too old for its retention period
 	Others     uint64  `json:"others"`      // points with a tag value replaced by others, because the server accepts no more values
 	Restored   uint64  `json:"restored"`    // of accepted: found on disk at the start

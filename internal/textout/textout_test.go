@@ -51,7 +51,7 @@ func TestMessage(t *testing.T) {
 func TestWriter(t *testing.T) {
 	var out bytes.Buffer
 	w := textout.NewWriter(&out)
-	for i := range len(hostile) { // each byte by itself
+	for i := range len(hostile) { // each byte alone
 		n, err := w.Write([]byte(hostile[i : i+1]))
 		require.NoError(t, err)
 		require.Equal(t, 1, n)

@@ -180,7 +180,7 @@ func TestFaultsStayHere(t *testing.T) {
 	lines.Once(t, "introspect: note a connection", "nodestate.(*Conns).Connected")
 	taps := NewDHTTaps()
 	taps.guard.Log = log
-	taps.Tell(func(introspect.DHTQuery) { panic("a fault") })
+	taps.OnQuery(func(introspect.DHTQuery) { panic("a fault") })
 	for range 2 {
 		taps.done(introspect.DHTQuery{Result: introspect.QuerySuccess})
 	}
@@ -239,7 +239,7 @@ func TestDHT(t *testing.T) {
 		return node{h, d, taps}
 	}
 	a, b := make(), make()
-	a.taps.Tell(s.Query)
+	a.taps.OnQuery(s.Query)
 	require.NoError(t, a.Connect(ctx, peer.AddrInfo{ID: b.ID(), Addrs: b.Addrs()}))
 	require.Eventually(t, func() bool { return a.dht.RoutingTable().Size() == 1 && b.dht.RoutingTable().Size() == 1 }, patience, time.Millisecond)
 	_, err := a.dht.GetClosestPeers(ctx, "key")

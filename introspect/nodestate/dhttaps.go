@@ -30,7 +30,7 @@ type DHTTaps struct {
 	guard  guard.Guard
 }
 
-// Panics counts the panics in the function set by Tell.
+// Panics counts the panics in the function that reports queries.
 func (t *DHTTaps) Panics() uint64 { return t.guard.Panics() }
 
 type queryGauge struct{ success, error, timeout atomic.Uint64 }
@@ -42,9 +42,9 @@ func (g *queryGauge) proto() *pb.DHT_QueryGauge {
 // NewDHTTaps returns taps that report to nobody yet.
 func NewDHTTaps() *DHTTaps { return &DHTTaps{} }
 
-// Tell sets the function that is called for each query from now on, on the goroutine of its
+// OnQuery sets the function that is called for each query from now on, on the goroutine of its
 // stream: it must not block.
-func (t *DHTTaps) Tell(f func(introspect.DHTQuery)) { t.sink.Store(&f) }
+func (t *DHTTaps) OnQuery(f func(introspect.DHTQuery)) { t.sink.Store(&f) }
 
 // Host returns the host to create the DHT with.
 func (t *DHTTaps) Host(h host.Host) host.Host { return &dhtHost{h, t} }

@@ -85,7 +85,7 @@ func (s *State) Start(srv *introspect.Server) {
 	if h := s.node.Host; s.conns != nil {
 		h.Network().Notify(s.conns)
 		if s.node.DHTTaps != nil {
-			s.node.DHTTaps.Tell(srv.Query)
+			s.node.DHTTaps.OnQuery(srv.Query)
 		}
 		s.wg.Go(func() {
 			if err := s.follower.follow(ctx, h.EventBus(), srv); err != nil {

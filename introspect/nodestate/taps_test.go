@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTapsDoNotAllocate on the way of the node's data.
+// TestTapsDoNotAllocate in the path of the node's data.
 func TestTapsDoNotAllocate(t *testing.T) {
 	taps := NewTaps()
 	r := &reporter{noReporter{}, taps}

@@ -165,19 +165,19 @@ func Run(ctx context.Context, cfg Config) (out *Outcome, err error) {
 	defer func() { err = errors.Join(err, n.close()) }()
 	total, joined := cfg.Nodes+cfg.Servers*len(cfg.Fleets), 0
 	var mu sync.Mutex
-	tell := func() {
+	onJoin := func() {
 		mu.Lock()
 		defer mu.Unlock()
 		if joined++; cfg.Setup != nil {
 			cfg.Setup(joined, total)
 		}
 	}
-	if err := n.build(ctx, tell); err != nil {
+	if err := n.build(ctx, onJoin); err != nil {
 		return nil, err
 	}
 	l := &lab{cfg: &cfg, net: n, store: st}
 	defer l.close()
-	if err := l.start(ctx, tell); err != nil {
+	if err := l.start(ctx, onJoin); err != nil {
 		return nil, err
 	}
 	if cfg.Ready != nil {
@@ -210,7 +210,7 @@ type lab struct {
 }
 
 // start starts the fleets' servers and waits until all are in the store.
-func (l *lab) start(ctx context.Context, tell func()) error {
+func (l *lab) start(ctx context.Context, onJoin func()) error {
 	ctx, l.stop = context.WithCancel(ctx)
 	for _, f := range l.cfg.Fleets {
 		for i := range l.cfg.Servers {
@@ -225,7 +225,7 @@ func (l *lab) start(ctx context.Context, tell func()) error {
 			if err := l.serve(ctx, f.Name, i, p); err != nil {
 				return err
 			}
-			tell()
+			onJoin()
 		}
 	}
 	for want := l.cfg.Servers * len(l.cfg.Fleets); ; {

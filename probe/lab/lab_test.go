@@ -78,7 +78,7 @@ func forget(p *probe.Peer, id peer.ID) {
 	p.Host.Peerstore().ClearAddrs(id)
 }
 
-// TestFifty is a lab of 50 peers, k=6: all is found, and what the probe tells
+// TestFifty is a lab of 50 peers, k=6: all is found, and what the probe reports
 // of its lookups is what the peers saw.
 func TestFifty(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
@@ -120,7 +120,7 @@ func compare(ctx context.Context, t *testing.T, w *witness, servers []*probe.Pee
 	for range runs {
 		m := provider.Provide(ctx, probe.Content())
 		require.Empty(t, m.Err)
-		// The last requests are let go of when the lookup has enough.
+		// The last requests are abandoned when the lookup has enough.
 		asked += m.Lookup.RPCs
 		arrived := w.count(provider, pb.Message_FIND_NODE, m.CID)
 		require.LessOrEqual(t, arrived, m.Lookup.RPCs)
@@ -147,8 +147,8 @@ func compare(ctx context.Context, t *testing.T, w *witness, servers []*probe.Pee
 		forget(other, id)
 		plain += w.count(other, pb.Message_GET_PROVIDERS, m.CID)
 	}
-	t.Logf("provides: %d RPCs told, %d arrived; a retrieval: %.1f RPCs told by the probe, %.1f seen of direct calls, %.1f hops", asked, seen, float64(probed)/runs, float64(plain)/runs, float64(hops)/runs)
-	require.GreaterOrEqual(t, float64(seen), 0.8*float64(asked), "of %d requests told %d arrived", asked, seen)
+	t.Logf("provides: %d RPCs reported, %d arrived; a retrieval: %.1f RPCs reported by the probe, %.1f seen of direct calls, %.1f hops", asked, seen, float64(probed)/runs, float64(plain)/runs, float64(hops)/runs)
+	require.GreaterOrEqual(t, float64(seen), 0.8*float64(asked), "of %d reported requests %d arrived", asked, seen)
 	require.Less(t, float64(probed), 3*float64(plain)+runs)
 	require.Less(t, float64(plain), 3*float64(probed)+runs)
 }

@@ -132,8 +132,8 @@ func (n *private) walk(ctx context.Context, p *probe.Peer) error {
 	return nil
 }
 
-// build makes the network and calls tell for each peer that has joined.
-func (n *private) build(ctx context.Context, tell func()) error {
+// build makes the network and calls onJoin for each peer that has joined.
+func (n *private) build(ctx context.Context, onJoin func()) error {
 	for range n.cfg.Nodes {
 		p, err := n.add(ctx, probe.PeerConfig{Server: true, DHT: n.cfg.NodeDHT})
 		if err != nil {
@@ -147,7 +147,7 @@ func (n *private) build(ctx context.Context, tell func()) error {
 		for _, p := range n.peers {
 			g.Go(func() error {
 				if pass == 0 {
-					defer tell()
+					defer onJoin()
 					return n.join(ctx, p)
 				}
 				return n.walk(ctx, p)

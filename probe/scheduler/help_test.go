@@ -32,7 +32,7 @@ type fakeServer struct {
 	calls     []call
 	conns     int
 	unready   bool
-	peer      string                                  // "": not told, as by parsec's
+	peer      string                                  // "": not reported, as by parsec's
 	provide   func(w http.ResponseWriter, cid string) // nil: the README's answer
 	retrieve  func(w http.ResponseWriter, cid string)
 	closeThen bool // break off every provide
@@ -201,7 +201,7 @@ func (f *fakeStore) setDown(err error) {
 	f.down = err
 }
 
-// add tells the store of servers, numbered from 1.
+// add adds servers to the store, numbered from 1.
 func (f *fakeStore) add(t *testing.T, fleet string, servers ...*fakeServer) {
 	for _, s := range servers {
 		at, err := netip.ParseAddrPort(s.Listener.Addr().String())
@@ -223,6 +223,6 @@ func run(t *testing.T, cfg Config) *Scheduler {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(t, s.Run(ctx))
-	require.NoError(t, ctx.Err(), "it did not end by itself")
+	require.NoError(t, ctx.Err(), "it did not end on its own")
 	return s
 }

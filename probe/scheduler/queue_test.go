@@ -46,7 +46,7 @@ func numbers(rs []store.Result) (out []int) {
 }
 
 // TestQueueOnDisk: what waits outlives the process, comes in its order, whole,
-// and once, also when the database has it and nobody was told.
+// and once, also when the database has it and nobody was informed.
 func TestQueueOnDisk(t *testing.T) {
 	st, path := &fakeStore{}, filepath.Join(t.TempDir(), "new", "queue.sqlite")
 	whole := store.Result{Provide: true, Scheduler: 3, Node: 1, Fleet: "f", Region: "r", Step: probe.StepProvide, Table: 7, Duration: 12345678901, CID: "Qm", Error: `"no"`,
@@ -144,7 +144,7 @@ func TestQueueOfAnotherDatabase(t *testing.T) {
 	require.NoError(t, j.close())
 	require.NoError(t, q.close())
 
-	// Empty, it goes on with any.
+	// Empty, it continues with any.
 	q = openQueue(t, &fakeStore{}, path)
 	_, lost = q.state()
 	require.Zero(t, lost)

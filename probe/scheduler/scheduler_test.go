@@ -86,7 +86,7 @@ func TestUnready(t *testing.T) {
 	}
 }
 
-// TestOneIsTooFew: parsec goes on with a single server.
+// TestOneIsTooFew: parsec continues with a single server.
 func TestOneIsTooFew(t *testing.T) {
 	st := &fakeStore{}
 	a := newServer(t)

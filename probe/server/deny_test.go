@@ -31,7 +31,7 @@ func denyList(t *testing.T, text string) *DenyList {
 	return d
 }
 
-// hashed is a rule that does not tell its CID, as badbits has them.
+// hashed is a rule that hides its CID, as in badbits.
 func hashed(c cid.Cid) string {
 	return fmt.Sprintf("//%x", sha256.Sum256([]byte(cid.NewCidV1(c.Prefix().Codec, c.Hash()).String()+"/")))
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
-// TestAddQueued: what is brought twice is there once, each queue by itself.
+// TestAddQueued: an entry added twice exists once, in each queue separately.
 func TestAddQueued(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, filepath.Join(t.TempDir(), "p.sqlite"))

@@ -16,8 +16,8 @@ import (
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 )
 
-// TLS writes a record of 16 KiB at a time, each of which wakes the other side.
-// Here the records of one write by yamux are coalesced into one write below.
+// TLS writes records of 16 KiB, each of which wakes the other side. Here the records of one
+// write by yamux are coalesced into one write to the socket.
 
 // Security is TLS that coalesces its records, and Noise, in libp2p's order of
 // preference.
@@ -52,7 +52,7 @@ func coalesced(insecure net.Conn, secure func(net.Conn) (sec.SecureConn, error))
 	return &coalescedConn{SecureConn: c, below: g}, nil
 }
 
-// coalescedConn is a secure connection of which each Write is one below.
+// coalescedConn is a secure connection whose every Write is one write to the socket.
 type coalescedConn struct {
 	sec.SecureConn
 	below   *coalescer
@@ -71,8 +71,7 @@ func (c *coalescedConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Close implements net.Conn. As TLS does, it does not wait for a write that is
-// stuck to say that it closes.
+// Close implements net.Conn. Like TLS, it does not wait for a stuck write to send its alert.
 func (c *coalescedConn) Close() error {
 	if !c.below.mu.TryLock() {
 		_ = c.below.Conn.Close() // the next Close reports
@@ -89,8 +88,8 @@ type coalescer struct {
 	buf []byte // nil: writes are not coalesced now
 }
 
-// recordSpace is what a record of TLS takes beside its data, and how much data
-// the smallest has, in bytes.
+// recordSpace is the overhead of a TLS record, and the size of the smallest record's data, in
+// bytes.
 const (
 	recordSpace = 64
 	leastRecord = 1024
@@ -102,7 +101,7 @@ func (g *coalescer) begin(size int) {
 	g.buf = pool.Get(size + (size/leastRecord+1)*recordSpace)[:0]
 }
 
-// end writes what was collected since begin.
+// end writes the bytes collected since begin.
 func (g *coalescer) end() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -1,10 +1,10 @@
-// Package wire is Bitswap as it is on the wire, for a program that passes on
-// blocks: read and written without a copy of them.
+// Package wire reads and writes Bitswap messages without copying their blocks, for a program
+// that forwards them.
 //
-// In: streams of Bitswap, messages. Out: messages, bytes. Promised: what is read
-// and written is what boxo reads and writes (FuzzMessage compares); a block is
-// read into memory that it keeps and written from it; a message longer than
-// libp2p's limit is an error. It knows nothing of who asks whom for what.
+// In: streams of Bitswap, messages. Out: messages, bytes. Promised: it reads and writes the
+// same as boxo (FuzzMessage compares); a block is read into memory that it keeps and written
+// from there; a message longer than libp2p's limit is an error. It has no state beyond a
+// message.
 package wire
 
 import (
@@ -31,8 +31,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
 
-// boxo copies each block twice more on its way through a proxy. What is not a
-// block is left to boxo. The format is that of boxo's message.proto.
+// boxo copies each block twice more in a proxy. Everything but blocks is left to boxo. The
+// format is that of boxo's message.proto.
 
 // Fields of Message and of Message.Block.
 const (
@@ -46,11 +46,11 @@ const (
 // Protocols are the names of Bitswap, of all versions.
 var Protocols = []protocol.ID{bsnet.ProtocolBitswap, bsnet.ProtocolBitswapOneOne, bsnet.ProtocolBitswapOneZero, bsnet.ProtocolBitswapNoVers}
 
-// closeTimeout is how long the other side may take to let a stream be closed.
+// closeTimeout bounds the closing of a stream.
 const closeTimeout = 10 * time.Second
 
-// Listen passes the messages of all streams of Bitswap to r, in place of boxo's
-// own handler, which must have been set before: Start of boxo's network does that.
+// Listen passes the messages of all Bitswap streams to r. It replaces boxo's own handler, which
+// must be set before: Start of boxo's network does that.
 func Listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManager, g *guard.Guard) {
 	handle := func(s network.Stream) {
 		defer func() {
@@ -64,13 +64,13 @@ func Listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManag
 		for {
 			m, err := in.Next()
 			if err != nil {
-				if err != io.EOF { // which what is wrong in a CID may wrap
+				if err != io.EOF { // an error in a CID may wrap io.EOF
 					_ = s.Reset() // it is of no use any more
 					r.ReceiveError(err)
 					return
 				}
 				_ = s.SetReadDeadline(time.Now().Add(closeTimeout))
-				_ = s.Close() // they have ended it
+				_ = s.Close() // the other side has ended it
 				return
 			}
 			seen.OnMessage(from)
@@ -82,10 +82,10 @@ func Listen(h host.Host, r bsnetwork.Receiver, seen *bsnetwork.ConnectEventManag
 	}
 }
 
-// Reader reads one message after the other, each after its length.
+// Reader reads length-prefixed messages.
 type Reader struct {
 	in    msgio.Reader
-	small []byte // for messages that hold no large block
+	small []byte // for messages without a large block
 }
 
 // NewReader reads from r.
@@ -93,8 +93,7 @@ func NewReader(r io.Reader) *Reader {
 	return &Reader{in: msgio.NewVarintReaderSize(r, network.MessageSizeMax)}
 }
 
-// smallMessage is the size up to which a message is read into a buffer that is
-// used again.
+// smallMessage is the size up to which a message is read into a reused buffer.
 const smallMessage = 4096
 
 // Next returns the next message; io.EOF at the end between two of them.
@@ -123,8 +122,8 @@ func (m *Reader) Next() (bsmsg.BitSwapMessage, error) {
 	return decode(buf)
 }
 
-// decode reads a message. Blocks that fill most of it are parts of b, which
-// must not be used again if it is longer than smallMessage.
+// decode decodes a message. Blocks that fill most of it alias b, which must not be reused if it
+// is longer than smallMessage.
 func decode(b []byte) (bsmsg.BitSwapMessage, error) {
 	var rest []byte // all fields but those of blocks
 	var blks []blocks.Block
@@ -164,8 +163,8 @@ func decode(b []byte) (bsmsg.BitSwapMessage, error) {
 	return m, nil
 }
 
-// decodeBlock makes a block of a field of a message of so many bytes. Its CID
-// is computed from its bytes.
+// decodeBlock decodes a block from a field of a message of so many bytes. Its CID is computed
+// from its bytes.
 func decodeBlock(num protowire.Number, value []byte, whole int) (blocks.Block, error) {
 	if num == fieldBlocks {
 		return blocks.NewBlock(ownBytes(value, whole)), nil
@@ -197,8 +196,8 @@ func decodeBlock(num protowire.Number, value []byte, whole int) (blocks.Block, e
 	return bsmsg.NewWantlistBlock(ownBytes(data, whole), cid.Undef, p)
 }
 
-// ownBytes copies a block's bytes unless they are most of their message, which they
-// keep in memory otherwise.
+// ownBytes copies a block's bytes unless they are most of their message; a small alias would
+// keep the whole message in memory.
 func ownBytes(data []byte, whole int) []byte {
 	if whole <= smallMessage || 2*len(data) < whole {
 		return append(make([]byte, 0, len(data)), data...)
@@ -206,8 +205,7 @@ func ownBytes(data []byte, whole int) []byte {
 	return data[:len(data):len(data)]
 }
 
-// blockMessage is a message with one block and nothing else, which it writes
-// without a copy of the whole.
+// blockMessage is a message with a single block, which it writes without copying the block.
 type blockMessage struct {
 	bsmsg.BitSwapMessage
 	block blocks.Block
@@ -222,14 +220,14 @@ func NoCopy(m bsmsg.BitSwapMessage) bsmsg.BitSwapMessage {
 	return m
 }
 
-// firstWrite is how many bytes of a message are written at first: as many as a
-// frame of yamux holds, so that what comes before the block is none of its own.
+// firstWrite is the size of the first write of a message: one yamux frame, so that the bytes
+// before the block do not get their own frame.
 const firstWrite = 64<<10 - 12
 
-// maxPreamble bounds what comes before a block, in bytes.
+// maxPreamble bounds the bytes before a block.
 const maxPreamble = 64
 
-// ToNetV1 writes the message as Bitswap 1.1 and 1.2 have it, its length before it.
+// ToNetV1 writes the length-prefixed message in the format of Bitswap 1.1 and 1.2.
 func (m *blockMessage) ToNetV1(w io.Writer) error {
 	data := m.block.RawData()
 	prefix := m.block.Cid().Prefix().Bytes()
@@ -256,8 +254,8 @@ func (m *blockMessage) ToNetV1(w io.Writer) error {
 	return err
 }
 
-// Readable returns a message without what its receiver cannot read: Bitswap before
-// 1.2 knows neither HAVE nor DONT_HAVE.
+// Readable returns a message without entries that its receiver does not support: Bitswap before
+// 1.2 has neither HAVE nor DONT_HAVE.
 func Readable(msg bsmsg.BitSwapMessage, to bsnetwork.MessageSender) bsmsg.BitSwapMessage {
 	if len(msg.BlockPresences()) == 0 || to.SupportsHave() {
 		return msg

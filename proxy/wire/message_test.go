@@ -138,7 +138,7 @@ type discard struct{ n int }
 func (d *discard) Write(b []byte) (int, error) { d.n += len(b); return len(b), nil }
 
 // A block of 256 KiB is read into memory that it keeps, and written from it:
-// what else is allocated for it on its way must not grow with it.
+// other allocations for it must not grow with it.
 func TestAllocationsOfABlock(t *testing.T) {
 	const size = 256 << 10
 	m := bsmsg.New(false)

@@ -70,7 +70,7 @@ func demoStore(t *testing.T) influx.Config {
 }
 
 // fillSamples writes points of the DHT probe, of a proxy, and the notes that no
-// demo gives cause for, as their encoder writes them.
+// demo causes, as their encoder writes them.
 func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 	t.Helper()
 	now := time.Now().Truncate(time.Minute).Add(-30 * time.Second).UnixNano() // the last 20 seconds before are in one minute

@@ -19,7 +19,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// demoInto runs the demo with an InfluxDB of its own and adds the sample points.
+// demoInto runs the demo with its own InfluxDB and adds the sample points.
 func demoInto(t *testing.T, address, authorization string, env ...string) {
 	t.Helper()
 	p := harness.Start(t, harness.Environ(t.TempDir(), env...), "demo", "--duration", "40s", "--influxdb", address,

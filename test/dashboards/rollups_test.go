@@ -14,7 +14,7 @@ import (
 )
 
 // TestRollupTasks has the tasks for InfluxDB 2 checked, whole, by the parser
-// and type checker of today's Flux. That no server has run them here is told in
+// and type checker of today's Flux. That no server has run them here is stated in
 // docs/destinations.md.
 func TestRollupTasks(t *testing.T) {
 	tasks := map[string]string{}

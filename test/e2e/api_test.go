@@ -17,7 +17,7 @@ import (
 )
 
 // TestAPIOfARealNode has one node send wants to another through the API, and
-// reads what both tell of it: the API, Prometheus where kubo serves it, and the
+// reads what both report of it: the API, Prometheus where kubo serves it, and the
 // other's stream.
 func TestAPIOfARealNode(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// The last words of run are what became of the points, not what one hopes.
+// The last line of run reports the outcome of the points.
 func TestLastWordsAreTrue(t *testing.T) {
 	t.Parallel()
 	t.Run("waiting on disk", func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestLastWordsAreTrue(t *testing.T) {
 }
 
 // Neither points nor credentials go to the proxy that HTTP_PROXY names; through
-// that of HTTPS_PROXY they go encrypted, and what it answers is told as its own.
+// that of HTTPS_PROXY they go encrypted, and its answers are reported as the proxy's.
 func TestProxyOfTheEnvironment(t *testing.T) {
 	t.Parallel()
 	var plain atomic.Int32

@@ -127,7 +127,7 @@ func TestEnableGC(t *testing.T) {
 	}, 60*time.Second, 200*time.Millisecond, "the block was not collected")
 }
 
-// TestTildeIsTheHomeFolder gives paths that no shell has expanded.
+// TestTildeIsTheHomeFolder passes paths that no shell has expanded.
 func TestTildeIsTheHomeFolder(t *testing.T) {
 	t.Parallel()
 	home, here := t.TempDir(), t.TempDir()

@@ -100,6 +100,6 @@ func TestProxySaysWhatIsWrong(t *testing.T) {
 	f(`[]`, "the file: want an object with settings, not array")
 	f(`{"dwonstream": []}`, `unknown field "dwonstream"`)
 	f(`{`, "unexpected EOF")
-	f(`{}`, "-l /ip4/127.0.0.1/udp/4441/quic: /quic is a draft that is not spoken any more: want quic-v1, as in /ip4/127.0.0.1/udp/4441/quic-v1",
+	f(`{}`, "-l /ip4/127.0.0.1/udp/4441/quic: /quic is a draft that is no longer supported: want quic-v1, as in /ip4/127.0.0.1/udp/4441/quic-v1",
 		"-d", "/ip4/127.0.0.1/tcp/5001", "-l", "/ip4/127.0.0.1/udp/4441/quic")
 }

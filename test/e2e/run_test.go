@@ -62,7 +62,7 @@ func TestInterruptStoresEverythingAndTheFolderAnswersLater(t *testing.T) {
 	require.Zero(t, n.Wait(10*time.Second), n.Out.String())
 	require.Contains(t, n.Out.String(), "Everything is stored.")
 	require.Eventually(t, func() bool { return sub.Get()["closed"] > 0 }, 5*time.Second, 10*time.Millisecond,
-		"the end of the connection is told before the stream ends")
+		"the end of the connection is reported before the stream ends")
 
 	// The store ended with the node, and the folder can still be asked.
 	_, err := http.Get(n.Influx + "/ping")
@@ -150,7 +150,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 				continue // flags are of run alone
 			}
 			if command[0] == "run" && strings.Contains(want[0], "missing ListenAddresses") {
-				continue // run has an address of its own
+				continue // run has its own address
 			}
 			p := harness.Start(t, n.Env, command...)
 			require.NotZero(t, p.Wait(30*time.Second), "ipfsmon %v started with %s", command, section)

@@ -138,7 +138,7 @@ func agree(t *testing.T, a, b *harness.Node, over, address string) {
 	require.Zero(t, a.Stored("sent")["want_block"])
 	require.Zero(t, b.Stored("received")["want_block"])
 
-	// Connections: opened once on each side, closed once after b has gone.
+	// Connections: opened once on each side, closed once after b has ended.
 	b.Signal(syscall.SIGINT)
 	require.Zero(t, b.Wait(30*time.Second))
 	require.Eventually(t, func() bool { return subA.Get()["closed"] == subA.Get()["opened"] }, 30*time.Second, 50*time.Millisecond)

@@ -24,7 +24,7 @@ import (
 )
 
 // faultFlow is a sink with a spool that writes to a real store, and a source
-// that gives it a known number of events.
+// that sends it a known number of events.
 type faultFlow struct {
 	t    *testing.T
 	cfg  influx.Config

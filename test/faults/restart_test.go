@@ -16,7 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// long reports whether a fault is to be as long as it is meant to be.
+// long reports whether faults run at full length.
 func long() bool { return os.Getenv("FAULTS") != "" }
 
 // R28: kubo with the plugin starts and ends again and again, by signals and by

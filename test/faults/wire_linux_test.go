@@ -43,7 +43,7 @@ type wire struct {
 func (w *wire) end(t *testing.T, i int, address string) {
 	t.Helper()
 	fd, err := syscall.Open("/dev/net/tun", syscall.O_RDWR|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
-	require.NoError(t, err, "network namespaces with a wire of our own need root")
+	require.NoError(t, err, "network namespaces with our own wire need root")
 	var request struct { // struct ifreq, linux/if.h
 		name  [16]byte
 		flags uint16
@@ -107,7 +107,7 @@ func (w *wire) close() {
 
 // TestFaultR14Wire has the sink in one network namespace and a real InfluxDB
 // 1.6.7 in another, with a wire between that loses and delays packets, breaks,
-// and is mended: every point is there once.
+// and is repaired: every point is there once.
 func TestFaultR14Wire(t *testing.T) {
 	if os.Getenv("FAULT_WIRE") == "" {
 		cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
@@ -188,7 +188,7 @@ bind-address = "127.0.0.1:0"
 		time.Sleep(phase)
 		require.Eventually(t, func() bool { return s.Stats().Failing }, time.Minute, 10*time.Millisecond, "%+v", s.Stats())
 		w.loss.Store(10)
-		more(1000, "mended")
+		more(1000, "repaired")
 		w.loss.Store(0)
 		f.delivered(s, 4*time.Minute)
 	})

@@ -22,7 +22,7 @@ import (
 
 // StartInfluxDB16 runs Debian's InfluxDB 1.6.7 on loopback until the test's
 // end, which asks everyone for a password. The administrator's authorization is
-// what it gives beside the address. data are settings of its storage in place of
+// what it returns besides the address. data are settings of its storage in place of
 // an index on disk; those that begin with "http " are of its server.
 func StartInfluxDB16(t *testing.T, data ...string) (address, authorization string) {
 	t.Helper()
@@ -88,7 +88,7 @@ func BuildInfluxDB2(t *testing.T) string {
 }
 
 // StartInfluxDB2 runs InfluxDB 2.7.12 on loopback until the test's end and
-// gives its address, its organisation and a token that may do everything. It
+// returns its address, its organisation and a token with all rights. It
 // has a bucket "initial", which its set-up asks for, and none of ours.
 func StartInfluxDB2(t *testing.T) (address, org, token string) {
 	t.Helper()
@@ -109,7 +109,7 @@ type Database struct {
 	Config        influx.Config // for the sink, with the secret in a file
 	SecretFile    string        // the file
 	Secret        string        // what belongs into it
-	Rotate        func() string // makes the server refuse the secret, gives a new one
+	Rotate        func() string // makes the server refuse the secret, returns a new one
 	Authorization string        // header of a user who may do everything
 }
 
@@ -170,7 +170,7 @@ func (d *Database) Ask(t *testing.T, statement string) []map[string]any {
 	return rows
 }
 
-// WithoutInflux is a process environment with a home of its own and none of
+// WithoutInflux is a process environment with its own home and none of
 // the settings that InfluxDB takes from its environment.
 func WithoutInflux(home string) []string {
 	var env []string

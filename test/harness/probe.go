@@ -30,7 +30,7 @@ func NewProbeFleet(t *testing.T, database ...string) *probeFleet {
 	return &probeFleet{t: t, Env: env, Database: database}
 }
 
-// Server runs "ipfsmon probe server" and gives it when it listens.
+// Server runs "ipfsmon probe server" and returns it once it listens.
 func (f *probeFleet) Server(fleet string, args ...string) (p *Process, url string) {
 	f.t.Helper()
 	bootstrap := f.first

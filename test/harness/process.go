@@ -57,7 +57,7 @@ func (l *Lines) String() string {
 	return l.buf.String()
 }
 
-// Environ is a process environment with a home of its own, without what the
+// Environ is a process environment with its own home, without what the
 // tester's own settings would add.
 func Environ(home string, extra ...string) []string {
 	var env []string
@@ -160,8 +160,8 @@ func Run(env []string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// FreeAddress returns host:port on loopback that was free a moment ago, for tcp or
-// udp. Its port is below those that Linux gives to whoever asks for any, so that
+// FreeAddress returns host:port on loopback that was free when it looked, for tcp or
+// udp. Its port is below those that Linux assigns to sockets without a fixed port, so that
 // nobody else gets it before the test uses it.
 func FreeAddress(t testing.TB, network string) string {
 	t.Helper()
@@ -183,7 +183,7 @@ func FreeAddress(t testing.TB, network string) string {
 	return ""
 }
 
-// FreePort returns a port of tcp that was free a moment ago.
+// FreePort returns a tcp port that was free when it looked.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(FreeAddress(t, "tcp"))

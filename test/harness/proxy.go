@@ -129,7 +129,7 @@ func (l *Light) Connect(t *testing.T, addr string) {
 	require.NoError(t, l.Host.Connect(ctx, *info))
 }
 
-// Get reads a file through Bitswap and checks its hash; got is told of bytes.
+// Get reads a file through Bitswap and checks its hash; got is called with the number of bytes.
 func (l *Light) Get(f *File, got func(int)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()

@@ -40,7 +40,7 @@ func PeerOf(n int) peer.ID {
 	return peer.ID(append([]byte{0x00, 0x24, 0x08, 0x01, 0x12, 0x20}, sum[:]...))
 }
 
-// Events makes n events of all kinds, a hundred for each nanosecond, and tells
+// Events makes n events of all kinds, a hundred for each nanosecond, and returns
 // how many points of each measurement they are to one sink.
 func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 	t.Helper()

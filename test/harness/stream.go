@@ -17,7 +17,7 @@ type tally struct {
 	count map[string]float64
 }
 
-// Subscribe counts all that a node's stream tells until the test's end.
+// Subscribe counts all events of a node's stream until the test's end.
 func Subscribe(t *testing.T, addr string) *tally {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -10,7 +10,7 @@
 # InfluxDB 2.x asks for libflux, which is written in Rust and cannot be had
 # from a Go module proxy. HTTP, tokens, organisations, buckets, InfluxQL and
 # storage do not use it. So this script copies InfluxDB and flux out of Go's
-# module cache, puts a libflux of our own in place that refuses every script,
+# module cache, puts our own libflux in place that refuses every script,
 # and builds. All other modules are those of InfluxDB's own go.mod, checked
 # against its own go.sum; the two copied ones against the sums below. What
 # comes out is InfluxDB's code, but no official build of it: it is for tests.

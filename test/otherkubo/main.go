@@ -4,7 +4,7 @@
 //
 // In: the tree that it is run in, as git lists its files, and a version of
 // kubo (v0.43.0) or of a fork of it (github.com/someone/kubo@v0.44.0). Out: the
-// copy in a folder of its own, with each module at the version that this kubo
+// copy in its own folder, with each module at the version that this kubo
 // pins, built and tested; the exit code is 1 if any of that fails. Promised:
 // nothing outside that folder is written but Go's caches. Not promised: that
 // a fork's own `replace`s can be had.

@@ -69,7 +69,7 @@ func TestTagFullInfluxDB16(t *testing.T) {
 	require.Equal(t, st.Accepted, st.Stored)
 	require.Positive(t, st.Others, "%+v", st)
 	// The server looks once for all points of a request, so it has a few more;
-	// each agent that has a value of its own was seen once.
+	// each agent that has its own value was seen once.
 	values := len(d.Ask(t, "SHOW TAG VALUES FROM totals.agent_versions WITH KEY = agent"))
 	require.GreaterOrEqual(t, values, 12)
 	require.Less(t, values, 12+5)

@@ -49,7 +49,7 @@ func deliversAll(t *testing.T, d *harness.Database) {
 	require.Equal(t, "kubo \"0.43\"\\, a b=c\uFFFD", rows[0]["first"], "a text comes back as it was")
 }
 
-// refusesJustOne gives the server a field of another type first, so that it
+// refusesJustOne first writes a field of another type to the server, so that it
 // refuses all points of one measurement: they are counted, the others stored.
 func refusesJustOne(t *testing.T, d *harness.Database) {
 	other := *d

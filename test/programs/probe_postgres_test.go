@@ -26,7 +26,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// postgresServer is Debian's PostgreSQL with a data folder of its own.
+// postgresServer is Debian's PostgreSQL with its own data folder.
 type postgresServer struct {
 	t        *testing.T
 	bin, dir string
@@ -167,7 +167,7 @@ func fillProbeStore(t *testing.T, cfg store.Config, port int) (nodes []store.Nod
 	return nodes, results, store.Permanent(err)
 }
 
-// TestProbeEqualTables: both databases tell the same, and have the same tables.
+// TestProbeEqualTables: both databases return the same, and have the same tables.
 func TestProbeEqualTables(t *testing.T) {
 	p := startPostgres(t)
 	n1, r1, e1 := fillProbeStore(t, p.config(), 65535)
@@ -272,7 +272,7 @@ func TestProbeParsecPorts(t *testing.T) {
 }
 
 // TestProbeOutage: PostgreSQL is killed for 30 s in the middle of rounds, and
-// every result that the scheduler told of is in the database afterwards.
+// every result that the scheduler reported is in the database afterwards.
 func TestProbeOutage(t *testing.T) {
 	p := startPostgres(t)
 	f := harness.NewProbeFleet(t, p.flags()...)
@@ -285,7 +285,7 @@ func TestProbeOutage(t *testing.T) {
 	before := countPoints(t, lines)
 	time.Sleep(30 * time.Second) // what is shown
 	during := countPoints(t, lines) - before
-	require.Greater(t, during, 2, "rounds go on while the database is down")
+	require.Greater(t, during, 2, "rounds continue while the database is down")
 	p.start()
 	n := during
 	require.Eventually(t, func() bool { return len(f.Results()) >= before+n }, harness.ProbePatience, 200*time.Millisecond)

@@ -151,7 +151,7 @@ func TestProbeKilled(t *testing.T) {
 	}
 
 	p.stop()
-	require.Eventually(t, func() bool { return answered() >= 30 }, harness.ProbePatience, time.Millisecond, "rounds go on without the database")
+	require.Eventually(t, func() bool { return answered() >= 30 }, harness.ProbePatience, time.Millisecond, "rounds continue without the database")
 	for _, w := range all {
 		w.hush()
 	}

@@ -210,7 +210,7 @@ var inside = map[string]string{
 	"influx/influxtest":         "schema client",
 }
 
-// TestFoldersPointOneWay holds the way of a point through the folders of a room.
+// TestFoldersPointOneWay checks the path of a point through the folders of a room.
 func TestFoldersPointOneWay(t *testing.T) {
 	for line := range strings.Lines(harness.Tool(t, "go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...")) {
 		pkg, imports, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -233,7 +233,7 @@ func TestFoldersPointOneWay(t *testing.T) {
 	}
 }
 
-// TestImportsPointOneWay holds the way of the data: capture, event, bus, sinks.
+// TestImportsPointOneWay checks the path of the data: capture, event, bus, sinks.
 func TestImportsPointOneWay(t *testing.T) {
 	room := func(pkg string) string {
 		first, _, _ := strings.Cut(strings.TrimPrefix(pkg, module), "/")

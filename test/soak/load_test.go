@@ -137,7 +137,7 @@ func (l *loader) fetch(ctx context.Context, cids []cid.Cid) (time.Duration, erro
 	return time.Since(begin), nil
 }
 
-// addFile gives the node so many random bytes and the CIDs of their blocks.
+// addFile adds so many random bytes to the node and returns the CIDs of their blocks.
 func addFile(n *harness.Node, size int) (cids []cid.Cid) {
 	n.T.Helper()
 	data := make([]byte, size)

@@ -132,7 +132,7 @@ func BenchmarkSoak(b *testing.B) {
 		check(last[name] == 0, "%-36s %.0f", name, last[name])
 	}
 	n.Signal(syscall.SIGINT)
-	check(n.Wait(30*time.Second) == 0, "the node ends when it is told to")
+	check(n.Wait(30*time.Second) == 0, "the node ends on request")
 	fmt.Fprintf(os.Stderr, "%d passed, %d failed\n", passed, failed)
 	b.ReportMetric(0, "ns/op")
 }
@@ -169,7 +169,7 @@ func writeSamples(file string, times []float64, values [][]float64) error {
 	for _, s := range soakedFigures {
 		row = append(row, s.name+" ("+s.unit+")")
 	}
-	_ = w.Write(row) // the error is told by Error
+	_ = w.Write(row) // Error returns the error
 	for i, at := range times {
 		row = append(row[:0], strconv.FormatFloat(at, 'f', 3, 64))
 		for _, v := range values {

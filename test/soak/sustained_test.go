@@ -30,7 +30,7 @@ const (
 	loaders       = 4     // peers, since capture bounds what it keeps of one
 )
 
-// BenchmarkSustained gives two nodes, one monitored and one not, the same
+// BenchmarkSustained runs two nodes, one monitored and one not, with the same
 // 20,000 wantlist entries a second, and fetches blocks from both in turn. Each
 // entry is a point in the monitored node's embedded InfluxDB.
 // IPFSMON_BENCH_TIME is how long (10m).

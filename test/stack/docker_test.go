@@ -280,7 +280,7 @@ func (s *stackRun) count(until time.Time) (map[string]float64, error) {
 // points counts what is stored until now.
 func (s *stackRun) points() (counts map[string]float64, until time.Time) {
 	s.t.Helper()
-	// What is younger is on its way, and may be kept or not when the node is
+	// Younger points are in transit, and may be kept or not when the node is
 	// killed.
 	until = time.Now().Add(-3 * time.Second)
 	require.Eventually(s.t, func() (ok bool) {
@@ -345,7 +345,7 @@ func (s *stackRun) unprivileged(want map[string]string) {
 	for _, id := range strings.Fields(s.stack("ps", "-aq")) {
 		raw := s.docker("inspect", id)
 		for name, secret := range s.secrets {
-			require.NotContains(t, raw, secret, "%s is in what the engine tells of a container", name)
+			require.NotContains(t, raw, secret, "%s is in the engine's description of a container", name)
 		}
 		var all []struct {
 			Name   string

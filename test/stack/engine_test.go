@@ -229,7 +229,7 @@ func (e *engine) listen() net.Listener {
 	return l
 }
 
-// image says whether there is one of this name.
+// image reports whether one of this name exists.
 func (e *engine) image(name string) bool {
 	_, err := e.try(nil, "docker", "image", "inspect", name)
 	return err == nil
@@ -282,7 +282,7 @@ func (e *engine) images() {
 		e.docker("image", "rm", "ipfsmon-test/go-alone")
 	}
 
-	// This machine's modules are the proxy: go.sum says whether they are right.
+	// This machine's modules are the proxy: go.sum verifies them.
 	l := e.listen()
 	proxy := &http.Server{Handler: http.FileServer(http.Dir(filepath.Join(paths[1], "cache", "download"))), ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})

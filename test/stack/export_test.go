@@ -45,7 +45,7 @@ func TestStackExport(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/operations.md")
 	require.NoError(t, err)
 	script := regexp.MustCompile("(?s)```sh\n(# Move.*?)```").FindSubmatch(doc)
-	require.Len(t, script, 2, "docs/operations.md does not tell how to move")
+	require.Len(t, script, 2, "docs/operations.md does not describe how to move")
 	export := func(args ...string) []string {
 		t.Helper()
 		var lines []string

@@ -175,7 +175,7 @@ func grafanaStandIn(t *testing.T) (address string, seen func(path string) int) {
 		case q.URL.Path == "/grafana/large":
 			for chunk := make([]byte, 1<<20); ; {
 				if _, err := w.Write(chunk); err != nil {
-					return // the reader has gone: the answer has no end of its own
+					return // the reader is gone: the answer does not end on its own
 				}
 			}
 		case q.URL.Path == "/grafana/api/snapshots":
@@ -405,7 +405,7 @@ func TestStackNginx(t *testing.T) {
 		resp, body := s.ask(secure, "GET", "8443", "/metric_plugin/v1/ready", func(q *http.Request) { q.SetBasicAuth("ipfsmon", strings.TrimSpace(password)) })
 		require.Equal(t, 200, resp.StatusCode, body)
 		require.Contains(t, resp.Header.Get("Strict-Transport-Security"), "max-age=")
-		resp, body = s.ask(secure, "GET", "8443", "/grafana/") // has a login of its own
+		resp, body = s.ask(secure, "GET", "8443", "/grafana/") // has its own login
 		require.Equal(t, 200, resp.StatusCode)
 		require.Contains(t, body, "proto https")
 		resp, _ = s.ask(secure, "GET", "8443", "/health", func(q *http.Request) { q.Host = "influxdb.example.org" })

@@ -43,7 +43,7 @@ func (s *stackRun) rounds(what string, more int) {
 }
 
 // TestStackProbe runs the profile probe on a real Docker engine: two servers
-// that find each other by their database, in a DHT of their own.
+// that find each other by their database, in their own DHT.
 func TestStackProbe(t *testing.T) {
 	s := startStack(t, "probe", "IPFSMON_PROBE_BOOTSTRAP=fleet", "IPFSMON_PROBE_DHT_PREFIX=/stack-test", "IPFSMON_PROBE_DHT_SERVER=true",
 		"IPFSMON_PROBE_STARTUP_DELAY=1s", "IPFSMON_PROBE_INTERVAL=2s", "IPFSMON_PROBE_SETTLE=200ms")
@@ -58,11 +58,11 @@ func TestStackProbe(t *testing.T) {
 	require.Equal(t, "postgres-password\ntoken", s.stack("exec", "-T", "postgres", "ls", "/secrets"))
 	s.panels()
 
-	// The database away, and the scheduler killed meanwhile: what it had told
+	// The database away, and the scheduler killed meanwhile: what it had reported
 	// InfluxDB of is in the database afterwards, once.
 	s.stack("kill", "postgres")
 	n := s.lookups()
-	require.Eventually(t, func() bool { return s.lookups() >= n+2 }, stackPatience, 500*time.Millisecond, "rounds go on without the database")
+	require.Eventually(t, func() bool { return s.lookups() >= n+2 }, stackPatience, 500*time.Millisecond, "rounds continue without the database")
 	s.stack("kill", "scheduler")
 	s.stack("up", "-d")
 	s.rounds("after the database was away", 2)

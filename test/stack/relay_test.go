@@ -95,7 +95,7 @@ func TestStackRelay(t *testing.T) {
 				strings.Contains(string(body), ","+strconv.Itoa(points[m.Name])+"]]")
 		}, time.Minute, 200*time.Millisecond, "%d points in %s", points[m.Name], where)
 	}
-	// What tells the two apart on the way is not stored.
+	// What distinguishes the two on the way is not stored.
 	q := url.Values{"db": {"ipfsmon"}, "q": {"SHOW TAG KEYS"}}
 	_, body := harness.Request(t, "POST", address+"/query?"+q.Encode(), "Token "+admin, "")
 	require.Contains(t, string(body), `"node"`)

@@ -48,7 +48,7 @@ func TestStackSetup(t *testing.T) {
 
 	out := runSetup()
 	require.Contains(t, out, "InfluxDB is set up")
-	for line := range strings.Lines(out) { // but for its tasks, which this build of InfluxDB cannot run
+	for line := range strings.Lines(out) { // except its tasks, which this build of InfluxDB cannot run
 		require.False(t, strings.Contains(line, "WARN") && !strings.Contains(line, "this build carries no Flux engine"), line)
 	}
 	first := read()

@@ -110,7 +110,7 @@ func saltedSum(password string, salt []byte) []byte {
 	return sum[:]
 }
 
-// checkUser says whether a line is that of a user and its password.
+// checkUser reports whether a line is that of a user and its password.
 func checkUser(line, user, password string) bool {
 	text, ok := strings.CutPrefix(line, user+":{SSHA}")
 	b, err := base64.StdEncoding.DecodeString(text)

@@ -100,7 +100,7 @@ func TestShow(t *testing.T) {
 	require.ErrorContains(t, err, "there are "+AdminToken)
 }
 
-// TestNoServer: the secrets are there before the server is, and the error tells
+// TestNoServer: the secrets exist before the server does, and the error says
 // where it was looked for.
 func TestNoServer(t *testing.T) {
 	dir := t.TempDir()

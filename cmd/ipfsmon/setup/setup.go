@@ -70,12 +70,12 @@ type Config struct {
 	InfluxDB influx.Config
 	// Wait is how long the server may take to answer.
 	Wait time.Duration
-	// Out is told what is done.
+	// Out gets the progress messages.
 	Out io.Writer
 }
 
 // Setup makes what is missing. The error says which step failed; running it
-// again goes on from there.
+// again continues from there.
 func Setup(ctx context.Context, cfg Config) error {
 	if cfg.InfluxDB.Org == "" {
 		cfg.InfluxDB.Org = client.DefaultDatabase
@@ -268,7 +268,7 @@ func (s *setup) onboard(ctx context.Context) error {
 	return nil
 }
 
-// accepts says whether the server knows a token.
+// accepts reports whether the server knows a token.
 func (s *setup) accepts(ctx context.Context, token string) (bool, error) {
 	// Any token may list the buckets that it has a right to, be it none.
 	url := strings.TrimSuffix(s.InfluxDB.URL, "/") + "/api/v2/buckets?limit=1"
@@ -328,7 +328,7 @@ func (s *setup) tokens(ctx context.Context) error {
 }
 
 // ensure makes a token with an action's right to the buckets, unless the one in
-// the file is it. A server tells a token only when it makes it (2.9 no longer
+// the file is it. A server shows a token only when it creates it (2.9 no longer
 // knows it itself), so one whose file is missing is of no use and goes.
 func (s *setup) ensure(ctx context.Context, org, file, description string, action domain.PermissionAction, buckets []string, all []domain.Authorization) error {
 	var permissions []domain.Permission
@@ -366,7 +366,7 @@ func (s *setup) ensure(ctx context.Context, org, file, description string, actio
 		return err
 	}
 	if made.Token == nil || *made.Token == "" {
-		return errors.New("the server made it and did not tell it")
+		return errors.New("the server created the token and did not return it")
 	}
 	if err := s.dir.write(file, *made.Token); err != nil {
 		return err
@@ -375,7 +375,7 @@ func (s *setup) ensure(ctx context.Context, org, file, description string, actio
 	return nil
 }
 
-// active says whether an authorization is on and has these rights and no other.
+// active reports whether an authorization is on and has exactly these rights.
 func active(a domain.Authorization, want []domain.Permission) bool {
 	if a.Status != nil && *a.Status != domain.AuthorizationUpdateRequestStatusActive || a.Permissions == nil || len(*a.Permissions) != len(want) {
 		return false

@@ -38,7 +38,7 @@ func main() {
 	hostile := flag.Bool("hostile", false, "with agents and CIDs that try to be more than text")
 	out := flag.String("out", "", "capture file to write instead of serving")
 	listen := flag.String("listen", "127.0.0.1:0", "where to serve")
-	token := flag.String("token", "", "what to ask for before anything is told")
+	token := flag.String("token", "", "the token that clients must show")
 	ui := flag.String("ui", "introspect/ui", "folder of the page")
 	flag.Parse()
 	s := newSwarm(*connections, *streams, *events, *hostile)
@@ -188,7 +188,7 @@ func (s *swarm) session(w http.ResponseWriter, q *http.Request) {
 	defer c.CloseNow()
 	ctx, cancel := context.WithCancel(q.Context())
 	defer cancel()
-	var mu sync.Mutex // of what the reader tells the writer
+	var mu sync.Mutex // guards what the reader passes to the writer
 	interval, paused, pushing := time.Second, false, make(chan struct{}, 1)
 	config := &pb.Configuration{RetentionPeriodMs: 120000, StateSnapshotIntervalMs: 1000}
 	send := func(m *pb.ServerMessage) error {

@@ -38,7 +38,7 @@ type swarm struct {
 	hostile     bool
 	sequence    uint64
 	start       time.Time
-	types       []*pb.EventType // told
+	types       []*pb.EventType // announced
 	published   uint64
 	received    *pb.Bitswap_Counters
 	sent        *pb.Bitswap_Counters
