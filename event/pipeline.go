@@ -26,7 +26,7 @@ type Pipeline struct {
 	Subscribers   uint64 // of the event stream, now
 	StreamDropped uint64 // events that subscribers did not get because they were slow
 
-	Panics uint64 // panics recovered from; each cost an event
+	Panics uint64 // panics recovered from; each lost an event
 }
 
 // Lost returns how many events and points were lost on the way.

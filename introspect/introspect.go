@@ -26,7 +26,7 @@ type Endpoint interface {
 
 // ErrNoState is returned while there is no state yet, as in the playback of a capture file that
 // begins with events.
-var ErrNoState = errors.New("there is no state yet")
+var ErrNoState = errors.New("no state yet")
 
 // Introspector collects the state of a node from its subsystems.
 type Introspector interface {

@@ -116,7 +116,7 @@ func TestGoldenJSONV4(t *testing.T) {
 	goldenJSONV4(t, "v4-proxy.jsonl", goldenEventsProxy())
 	goldenJSONV4(t, "v4-sums.jsonl", goldenEventsSums())
 	for i, e := range goldenEventsSums() {
-		require.False(t, hasV3(e), "event %d: version 3 knows nothing of it", i)
+		require.False(t, hasV3(e), "event %d: version 3 does not have it", i)
 	}
 	require.False(t, hasV4(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
 }

@@ -119,7 +119,7 @@ func (c Config) Destination(name string) (Config, error) {
 		names = append(names, d.Name)
 	}
 	if name != MainDestination {
-		return Config{}, fmt.Errorf("influx: there is no destination %q; there is %q", name, names)
+		return Config{}, fmt.Errorf("influx: unknown destination %q: want one of %q", name, names)
 	}
 	c.Also = nil
 	return c, nil

@@ -200,9 +200,9 @@ func (c *Client) keeps(have time.Duration) (change bool) {
 		c.set.Logger.Info("influx: history is kept for the server's own retention; set HistoryRetention to change it", "kept_for", keptFor(have))
 		return false
 	case want != 0 && (have == 0 || want < have):
-		c.set.Logger.Warn("influx: shortening the retention of history to HistoryRetention: the server deletes older points", "was", keptFor(have), "HistoryRetention", keptFor(want))
+		c.set.Logger.Warn("influx: shortening the retention of history to HistoryRetention: the server deletes older points", "was", keptFor(have), "history_retention", keptFor(want))
 	default:
-		c.set.Logger.Info("influx: extending the retention of history to HistoryRetention", "was", keptFor(have), "HistoryRetention", keptFor(want))
+		c.set.Logger.Info("influx: extending the retention of history to HistoryRetention", "was", keptFor(have), "history_retention", keptFor(want))
 	}
 	return true
 }

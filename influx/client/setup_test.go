@@ -57,7 +57,7 @@ func TestSetup(t *testing.T) {
 		t.Errorf("nothing was deleted, and the log has a warning:\n%s", log.String())
 	}
 	setup("36h")
-	if !strings.Contains(log.String(), "the server deletes older points") || !strings.Contains(log.String(), `was="for ever" HistoryRetention=36h0m0s`) {
+	if !strings.Contains(log.String(), "the server deletes older points") || !strings.Contains(log.String(), `was="for ever" history_retention=36h0m0s`) {
 		t.Errorf("history is kept for a shorter time, and the log has:\n%s", log.String())
 	}
 	setup("90m")

@@ -258,7 +258,7 @@ func (o *destination) deliver(ctx context.Context, w *writer, j *job) (err error
 // drop counts lost points.
 func (o *destination) drop(points int) {
 	o.dropped.Add(uint64(points))
-	o.lines.full.Warn(o.set.Logger, "influx: points dropped, the queue is full", "points", points, "QueueBytes", o.set.QueueBytes)
+	o.lines.full.Warn(o.set.Logger, "influx: points dropped, the queue is full", "points", points, "queue_bytes", o.set.QueueBytes)
 }
 
 // settled returns how many points of the batches in work are stored or rejected.

@@ -212,7 +212,7 @@ func (c *Child) watch(ctx context.Context, first chan<- error) {
 		}
 		c.set(false, err.Error())
 		wait := waits.Next()
-		c.cfg.Log.Warn("store: the process ended, restarting it", "err", err, "in", wait)
+		c.cfg.Log.Warn("store: the process ended, restarting it", "err", err, "retry_in", wait)
 		if backoff.Sleep(ctx, wait) != nil {
 			return
 		}

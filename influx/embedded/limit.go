@@ -20,7 +20,7 @@ func keepSmall(ctx context.Context, s *run.Server, most int64, every time.Durati
 	for {
 		if over := trim(s, most, log); over > 0 && time.Since(warned) > time.Hour {
 			warned = time.Now()
-			log.Warn("store: larger than its limit, and only the shards in use are left", "over", over, "allowed", most)
+			log.Warn("store: larger than its limit, and only the shards in use are left", "excess", over, "limit", most)
 		}
 		select {
 		case <-tick.C:
@@ -54,7 +54,7 @@ func trim(s *run.Server, most int64, log *slog.Logger) (over int64) {
 		if v == nil {
 			return size - most
 		}
-		log.Warn("store: larger than its limit, deleting the oldest shards", "size", size, "allowed", most,
+		log.Warn("store: larger than its limit, deleting the oldest shards", "size", size, "limit", most,
 			"policy", v.policy, "from", v.group.StartTime, "to", v.group.EndTime)
 		if err := s.MetaClient.DeleteShardGroup(v.database, v.policy, v.group.ID); err != nil {
 			log.Warn("store: cannot delete a shard", "err", err)

@@ -84,7 +84,7 @@ func repairLog(path string, log *slog.Logger) error {
 	defer r.Close()
 	for r.Next() {
 		if _, err := r.Read(); err != nil {
-			log.Warn("store: removing a torn write at the end of a file: the process ended before it acknowledged the write", "file", path, "whole", r.Count(), "err", err)
+			log.Warn("store: removing a torn write at the end of a file: the process ended before it acknowledged the write", "file", path, "intact", r.Count(), "err", err)
 			return f.Truncate(r.Count())
 		}
 	}

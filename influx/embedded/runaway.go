@@ -273,6 +273,6 @@ func (b *runaway) watchMemory(ctx context.Context) {
 			n++
 		}
 		b.mu.Unlock()
-		b.log.Warn("store: memory limit exceeded; killed all queries", "used", used, "allowed", b.limits.Memory, "queries", n)
+		b.log.Warn("store: memory limit exceeded; killed all queries", "used", used, "limit", b.limits.Memory, "queries", n)
 	}
 }

@@ -326,11 +326,11 @@ func (s *Spool) report(end bool) {
 		line := &s.lines[why]
 		switch reason(why) {
 		case lostMemory:
-			line.Warn(s.cfg.Log, "spool: points dropped, memory is full and the disk fails", "points", n, "MaxMemory", s.cfg.MaxMemory, "err", err)
+			line.Warn(s.cfg.Log, "spool: points dropped, memory is full and the disk fails", "points", n, "max_memory", s.cfg.MaxMemory, "err", err)
 		case lostBounds:
-			line.Warn(s.cfg.Log, "spool: the oldest points are dropped, the limit is reached", "points", n, "MaxBytes", s.cfg.MaxBytes, "MaxAge", s.cfg.MaxAge)
+			line.Warn(s.cfg.Log, "spool: the oldest points are dropped, the limit is reached", "points", n, "max_bytes", s.cfg.MaxBytes, "max_age", s.cfg.MaxAge)
 		case lostSize:
-			line.Warn(s.cfg.Log, "spool: points dropped, their batch is larger than the limit of the spool", "points", n, "MaxBytes", s.cfg.MaxBytes)
+			line.Warn(s.cfg.Log, "spool: points dropped, their batch is larger than the limit of the spool", "points", n, "max_bytes", s.cfg.MaxBytes)
 		case lostDamage:
 			line.Warn(s.cfg.Log, "spool: points are lost, the disk has changed or removed them; the remaining bytes are in "+quarantineName, "points", n, "dir", s.cfg.Dir, "err", corrupt)
 		case lostEnd:

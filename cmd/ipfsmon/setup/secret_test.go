@@ -97,7 +97,7 @@ func TestShow(t *testing.T) {
 	_, err = Show(dir, NodeToken)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, err = Show(dir, "../../etc/passwd")
-	require.ErrorContains(t, err, "there are "+AdminToken)
+	require.ErrorContains(t, err, "want one of "+AdminToken)
 }
 
 // TestNoServer: the secrets exist before the server does, and the error says

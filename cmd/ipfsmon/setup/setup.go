@@ -259,11 +259,11 @@ func (s *setup) onboard(ctx context.Context) error {
 		return err
 	}
 	if !ok && s.own {
-		return fmt.Errorf("InfluxDB at %s is in use and does not know the token in %s: give an operator's token of it (IPFSMON_INFLUXDB_TOKEN_FILE), or bring back the volume with the secrets that it was set up with",
+		return fmt.Errorf("InfluxDB at %s is in use and does not know the token in %s: want one of its operator tokens (IPFSMON_INFLUXDB_TOKEN_FILE), or bring back the volume with the secrets that it was set up with",
 			s.InfluxDB.URL, s.dir.path(AdminToken))
 	}
 	if !ok {
-		return fmt.Errorf("InfluxDB at %s does not take the operator's token", s.InfluxDB.URL)
+		return fmt.Errorf("InfluxDB at %s does not accept the operator's token", s.InfluxDB.URL)
 	}
 	return nil
 }
