@@ -29,19 +29,19 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// mayBeEmpty are the queries that find nothing after a demo and the sample
-// points, with the reason.
+// mayBeEmpty lists the queries that find nothing after a demo and the sample points, with the
+// reason.
 var mayBeEmpty = map[string]string{
 	"Bitswap traffic / Wants by kind of peer / A": "the demo has no list of gateways",
 	"Bitswap traffic / How peers ask / C":         "a full wantlist comes only from a peer that connects while it waits for something",
 }
 
-// answers is where to write what the questions of docs/queries.md were answered;
-// go generate ./influx/query then puts it there.
+// answers is the file for the answers to the questions of docs/queries.md; go generate
+// ./influx/query then includes them there.
 var answers = flag.String("answers", "", "write the answers to the questions of docs/queries.md, after two minutes of demo, into this `file`")
 
-// demoStore runs the demo for a while and serves what it stored, and then the
-// sample points of what no demo makes.
+// demoStore runs the demo for a while and serves its store, with sample points of measurements
+// that no demo writes.
 func demoStore(t *testing.T) influx.Config {
 	t.Helper()
 	home, duration := t.TempDir(), "40s"
@@ -132,7 +132,7 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 	}
 }
 
-// counted is an client.Output that counts rows with something in them.
+// counted is a client.Output that counts non-empty rows.
 type counted struct{ rows int }
 
 func (c *counted) Series(string, []client.Label, []string) error { return nil }
@@ -149,8 +149,8 @@ func (c *counted) Row(values []any) error {
 
 func (c *counted) Close() error { return nil }
 
-// figures is an client.Output that keeps the last column's numbers, by the
-// columns' names joined.
+// figures is a client.Output that keeps the last column's numbers, by the joined names of the
+// columns.
 type figures struct {
 	columns []string
 	rows    []map[string]float64
@@ -176,7 +176,7 @@ func (f *figures) Row(values []any) error {
 
 func (f *figures) Close() error { return nil }
 
-// sampleFigures compares what panels show of the sample points with what these are.
+// sampleFigures compares the figures of panels with the sample points.
 func sampleFigures(t *testing.T, cfg influx.Config) {
 	t.Helper()
 	c, err := client.New(cfg)
@@ -214,8 +214,8 @@ func sampleFigures(t *testing.T, cfg influx.Config) {
 	require.Equal(t, 14, seen)
 }
 
-// dashboardsAnswer asks every query of every panel, variable, annotation and
-// alert, as Grafana would.
+// dashboardsAnswer runs every query of every panel, variable, annotation and alert, as Grafana
+// would.
 func dashboardsAnswer(t *testing.T, cfg influx.Config) {
 	t.Helper()
 	c, err := client.New(cfg)
@@ -248,14 +248,14 @@ func dashboardsAnswer(t *testing.T, cfg influx.Config) {
 	sampleFigures(t, cfg)
 }
 
-// TestDashboards asks the embedded store of a demo.
+// TestDashboards queries the embedded store of a demo.
 func TestDashboards(t *testing.T) {
 	cfg := demoStore(t)
 	dashboardsAnswer(t, cfg)
 	questionsAnswer(t, cfg)
 }
 
-// writeAnswers asks all questions and keeps the first lines of each answer.
+// writeAnswers runs all questions and keeps the first lines of each answer.
 func writeAnswers(t *testing.T, cfg influx.Config, file string) {
 	t.Helper()
 	c, err := client.New(cfg)
@@ -285,7 +285,7 @@ func writeAnswers(t *testing.T, cfg influx.Config, file string) {
 	require.NoError(t, os.WriteFile(file, append(b, '\n'), 0o644))
 }
 
-// questionsAnswer asks every question of docs/queries.md in both languages.
+// questionsAnswer runs every question of docs/queries.md in both languages.
 func questionsAnswer(t *testing.T, cfg influx.Config) {
 	t.Helper()
 	c, err := client.New(cfg)

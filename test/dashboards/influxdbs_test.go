@@ -28,7 +28,7 @@ func demoInto(t *testing.T, address, authorization string, env ...string) {
 	fillSamples(t, address, func(r *http.Request) { r.Header.Set("Authorization", authorization) })
 }
 
-// TestDashboardsInfluxDB16 asks Debian's InfluxDB 1.6.7, which has no Flux.
+// TestDashboardsInfluxDB16 queries Debian's InfluxDB 1.6.7, which has no Flux.
 func TestDashboardsInfluxDB16(t *testing.T) {
 	address, authorization := harness.StartInfluxDB16(t)
 	password := filepath.Join(t.TempDir(), "password")
@@ -37,7 +37,7 @@ func TestDashboardsInfluxDB16(t *testing.T) {
 	dashboardsAnswer(t, influx.Config{URL: address, Username: "admin", PasswordFile: password})
 }
 
-// TestDashboardsInfluxDB2 asks InfluxDB 2.7.12, whose build here has no Flux.
+// TestDashboardsInfluxDB2 queries InfluxDB 2.7.12, whose build here has no Flux.
 func TestDashboardsInfluxDB2(t *testing.T) {
 	address, org, token := harness.StartInfluxDB2(t)
 	file := filepath.Join(t.TempDir(), "token")
@@ -62,8 +62,8 @@ func checkers(t *testing.T) string {
 	return dir
 }
 
-// TestDashboardsTypes is about Grafana's own types under tsc --strict, and
-// what Flux's own parser says to the questions in Flux.
+// TestDashboardsTypes checks the dashboards against Grafana's own types with tsc --strict, and
+// the Flux questions with Flux's own parser.
 func TestDashboardsTypes(t *testing.T) {
 	dir := checkers(t)
 	args := []string{"types.mjs"}

@@ -13,7 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// TestRollupTasks has the tasks for InfluxDB 2 checked, whole, by the parser
+// TestRollupTasks checks the complete tasks for InfluxDB 2 with the parser
 // and type checker of today's Flux. That no server has run them here is stated in
 // docs/destinations.md.
 func TestRollupTasks(t *testing.T) {

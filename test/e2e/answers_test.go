@@ -12,8 +12,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestQueryFindsTheRunning: of a stopped node with a store and a running demo all
-// commands mean the one that runs, and say so.
+// TestQueryFindsTheRunning: with a stopped node's store and a running demo, all commands use
+// the running one, and say so.
 func TestQueryFindsTheRunning(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
@@ -56,7 +56,7 @@ func TestQueryFindsTheRunning(t *testing.T) {
 	require.Zero(t, code, said)
 	require.Contains(t, said, "running demo", out)
 
-	// The other one is there by its name, and says nothing then.
+	// The other one can be named, without a message.
 	code, out, said = harness.Apart(t, env, "query", "--repo", filepath.Join(home, ".ipfs"), "--format", "csv", "SELECT last(connections) FROM totals.\"node\" GROUP BY \"node\"")
 	require.Zero(t, code, said)
 	require.Contains(t, out, "old")
@@ -69,7 +69,7 @@ func TestQueryFindsTheRunning(t *testing.T) {
 	require.Contains(t, said, "2 monitors are running")
 	again.Signal(9)
 	again.Wait(time.Minute)
-	require.Eventually(t, func() bool { // killed, it is not taken for running
+	require.Eventually(t, func() bool { // once killed, it does not count as running
 		_, out, said = harness.Apart(t, env, "health")
 		return strings.Contains(said, "running demo")
 	}, 30*time.Second, 100*time.Millisecond)
@@ -78,7 +78,7 @@ func TestQueryFindsTheRunning(t *testing.T) {
 	require.Zero(t, demo.Wait(time.Minute), demo.Out.String())
 }
 
-// TestQuerySaysWhy: an empty answer says on standard error what may be meant.
+// TestQuerySaysWhy: an empty answer prints hints on standard error.
 func TestQuerySaysWhy(t *testing.T) {
 	t.Parallel()
 	n := harness.StartNode(t, t.TempDir())
@@ -104,7 +104,7 @@ func TestQuerySaysWhy(t *testing.T) {
 	f("HistoryRetention", "SELECT cid FROM presences WHERE type = 'have'")
 	f("there is no field or tag bogus there", "SELECT bogus FROM totals.traffic")
 
-	// One row for all nodes, without a time that is none.
+	// One row for all nodes, without a meaningless time.
 	code, out, said = harness.Apart(t, n.Env, "query", "--format", "json", "SELECT sum(messages) AS messages FROM totals.traffic GROUP BY direction")
 	require.Zero(t, code, said)
 	var rows []map[string]any

@@ -16,9 +16,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestAPIOfARealNode has one node send wants to another through the API, and
-// reads what both report of it: the API, Prometheus where kubo serves it, and the
-// other's stream.
+// TestAPIOfARealNode makes one node send wants to another through the API, and reads what both
+// report: the API, Prometheus where kubo serves it, and the other's stream.
 func TestAPIOfARealNode(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
@@ -84,7 +83,7 @@ func TestAPIOfARealNode(t *testing.T) {
 	require.Positive(t, m.Prometheus("plugin_metric_export_wiretap_sent_bytes"))
 	require.Positive(t, n.Prometheus("go_goroutines"), "kubo's own are still there")
 
-	// The other's subscriber is listed; kicking it needs a token there too.
+	// The other node's subscriber is listed; disconnecting it needs a token too.
 	result, _ = m.API("GET", "/subscribers", "", 200)
 	require.Contains(t, string(result), `"id":"tcp-127.0.0.1:`)
 	result, _ = n.API("GET", "/pipeline", "", 200)

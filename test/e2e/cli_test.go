@@ -72,8 +72,7 @@ func streamOf(t *testing.T, e event.Event) (addr string) {
 var anIdentify = event.Event{Kind: event.KindIdentify, Peer: "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN",
 	Identify: &event.Identify{Agent: "kubo/0.43.1"}}
 
-// TestHangupEndsAsTermDoes: a terminal that closes ends each kind of command
-// in order.
+// TestHangupEndsAsTermDoes: closing the terminal ends each kind of command in order.
 func TestHangupEndsAsTermDoes(t *testing.T) {
 	t.Parallel()
 	addr := streamOf(t, anIdentify)
@@ -108,7 +107,7 @@ func TestHangupEndsAsTermDoes(t *testing.T) {
 	require.True(t, strings.HasSuffix(left[0], "_UTC.json.gz"), left[0])
 }
 
-// TestNohup: what was started with SIGHUP ignored continues without a terminal.
+// TestNohup: a program started with SIGHUP ignored continues without a terminal.
 func TestNohup(t *testing.T) {
 	t.Parallel()
 	for ready, line := range map[string]string{
@@ -154,8 +153,8 @@ func TestReadingMakesNothing(t *testing.T) {
 	}
 }
 
-// TestWhatCannotBeEnds: an address that leads nowhere and a folder that is a
-// file are errors at once, not after a monitor has come.
+// TestWhatCannotBeEnds: an unreachable address and a folder that is a file are errors at once,
+// not after waiting for a monitor.
 func TestWhatCannotBeEnds(t *testing.T) {
 	t.Parallel()
 	for want, args := range map[string][]string{
@@ -170,7 +169,7 @@ func TestWhatCannotBeEnds(t *testing.T) {
 	}
 }
 
-// TestHostileStream: nothing that a server of the stream says moves the cursor.
+// TestHostileStream: no text of a stream's server moves the cursor.
 func TestHostileStream(t *testing.T) {
 	t.Parallel()
 	e := anIdentify
@@ -184,7 +183,7 @@ func TestHostileStream(t *testing.T) {
 	}
 }
 
-// TestHostileServer: nor what an InfluxDB, or who stands in for one, answers.
+// TestHostileServer: nor does the answer of an InfluxDB, or of a server in its place.
 func TestHostileServer(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -213,7 +212,7 @@ func TestHostileServer(t *testing.T) {
 	requireHarmless(t, strings.ReplaceAll(p.Out.String(), "\r\n", "\n"))
 }
 
-// TestHostileNames: nor what stands in a command line.
+// TestHostileNames: nor does text in a command line.
 func TestHostileNames(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{hostileArg}, {"run", "--" + hostileArg}, {"run", hostileArg}, {"demo", "--rate", hostileArg}, {"tail", hostileArg},
@@ -224,9 +223,9 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// hostileText is what a terminal would obey: a title, a colour, C1's CSI, a
-// change of direction, NUL, and a line that pretends to be another; hostileArg
-// is the part of it that an argument can be.
+// hostileText has terminal control sequences: a title, a colour, C1's CSI, a change of
+// direction, NUL, and a line that imitates another; hostileArg is the part that an argument can
+// contain.
 const (
 	hostileArg  = "a\x1b]0;owned\x07\x1b[31m\u009b2J\u202egnp\nipfsmon: all is well\x7f"
 	hostileText = hostileArg + "\x00\r"

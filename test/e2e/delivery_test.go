@@ -46,7 +46,7 @@ func TestLastWordsAreTrue(t *testing.T) {
 		})
 		said := func(text string) func() bool {
 			return func() bool {
-				out, _ := exec.Command("cat", home+"/err").Output() // not there yet: nothing is said
+				out, _ := exec.Command("cat", home+"/err").Output() // not there yet: no message
 				return strings.Contains(string(out), text)
 			}
 		}
@@ -57,8 +57,8 @@ func TestLastWordsAreTrue(t *testing.T) {
 	})
 }
 
-// Neither points nor credentials go to the proxy that HTTP_PROXY names; through
-// that of HTTPS_PROXY they go encrypted, and its answers are reported as the proxy's.
+// Neither points nor credentials are sent to the proxy in HTTP_PROXY; through that in
+// HTTPS_PROXY they are encrypted, and its answers are reported as the proxy's.
 func TestProxyOfTheEnvironment(t *testing.T) {
 	t.Parallel()
 	var plain atomic.Int32
@@ -94,8 +94,8 @@ func TestProxyOfTheEnvironment(t *testing.T) {
 	require.Zero(t, plain.Load(), "requests that the proxy can read")
 }
 
-// A command that a person waits for ends soon where the server sends it
-// elsewhere or is another one, and its error says what to set.
+// An interactive command ends soon if the server redirects it or is another one, and its error
+// says what to set.
 func TestCommandsEndWhereTheServerIsAnother(t *testing.T) {
 	t.Parallel()
 	moved := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -124,7 +124,7 @@ func TestCommandsEndWhereTheServerIsAnother(t *testing.T) {
 	f("InfluxDB 3.10.0; want 1.x or 2.x", third.URL, "setup", "--dir", t.TempDir())
 }
 
-// setup waits for a server that is not there yet with longer and longer pauses.
+// setup waits for a server that is not up yet, with growing pauses.
 func TestSetupBacksOff(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

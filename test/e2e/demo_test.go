@@ -14,8 +14,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestDemo runs the demo as a newcomer would, in a clean home, and asks for
-// every measurement of a node and every kind of event.
+// TestDemo runs the demo as a newcomer would, in a clean home, and checks every measurement of
+// a node and every kind of event.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
@@ -54,14 +54,14 @@ func TestDemo(t *testing.T) {
 	savesAndRestores(t, env, filepath.Join(home, ".ipfsmon", "demo", "ipfsmon"))
 }
 
-// ofNodes are the measurements of nodes; the rest is of the proxy and the probe.
+// ofNodes are the measurements of nodes; the others are those of the proxy and the probe.
 func ofNodes() []*schema.Measurement {
 	return slices.DeleteFunc(slices.Clone(schema.All), func(m *schema.Measurement) bool {
 		return strings.HasPrefix(m.Name, "proxy") || strings.HasPrefix(m.Name, "dht_")
 	})
 }
 
-// asksByName asks the demo's store the questions that have a name.
+// asksByName runs the named questions on the demo's store.
 func asksByName(t *testing.T, env []string) {
 	g := func(want string, args ...string) {
 		t.Helper()
@@ -87,7 +87,7 @@ func asksByName(t *testing.T, env []string) {
 	f("its own time", "--since", "1h", "SELECT cid FROM wants WHERE time > 0")
 }
 
-// savesAndRestores backs the store up and compares what was restored.
+// savesAndRestores backs the store up, restores it and compares.
 func savesAndRestores(t *testing.T, env []string, data string) {
 	dir, again := t.TempDir(), filepath.Join(t.TempDir(), "again")
 	out, err := harness.Run(env, "store", "backup", "--data", data, dir)

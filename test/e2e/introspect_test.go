@@ -19,8 +19,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestIntrospection looks into the demo's node as the page does: everything
-// that a state has is filled by a live node, and events come.
+// TestIntrospection introspects the demo's node as the page does: a live node fills all parts
+// of a state, and events arrive.
 func TestIntrospection(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
@@ -54,7 +54,7 @@ func TestIntrospection(t *testing.T) {
 		switch {
 		case m.GetState() != nil:
 			require.Empty(t, m.GetState().GetFailed())
-			// What was there once is enough: peers come and go.
+			// A part seen once is enough: peers connect and disconnect.
 			missing = both(missing, missingParts(m.GetState()))
 		case m.GetEvent() != nil:
 			name := m.GetEvent().GetType().GetName()
@@ -145,7 +145,7 @@ func missingParts(st *pb.State) (missing []string) {
 	return missing
 }
 
-// historyOf asks the store by way of the HTTP API, as the page does at its start.
+// historyOf queries the store through the HTTP API, as the page does at its start.
 func historyOf(t *testing.T, page string) {
 	require.Eventually(t, func() bool {
 		resp, err := http.Get(page + "metric_plugin/v1/history?since=5m&step=5s")
@@ -212,7 +212,7 @@ func homeOf(env []string) string {
 	return ""
 }
 
-// replays serves a recorded session and looks at it as at a node.
+// replays serves a recorded session and reads it like a node.
 func replays(t *testing.T, env []string, file string) {
 	p := harness.Start(t, env, "introspect", "replay", "--listen", "127.0.0.1:0", "--speed", "5", file)
 	page := p.Find(`Introspection page at (\S+)`)

@@ -19,9 +19,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// crowd opens as many connections as this process may, n at most, each of
-// which says the same and no more, and keeps them. Those that are closed at once
-// count too: what matters is that they came.
+// crowd opens as many connections as this process may, at most n, sends the same bytes on each
+// and keeps them open. Connections that are closed at once count too.
 func crowd(t *testing.T, address string, n int, say string) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -69,9 +68,8 @@ const (
 	wholeAsk   = "GET /metric_plugin/v1/ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 )
 
-// One client cannot keep others from the listeners of a node: not by headers
-// that do not end, nor connections that say nothing, nor by sockets that were
-// closed.
+// One client cannot block others from the listeners of a node: not with headers that do not
+// end, with silent connections, or with closed sockets.
 func TestOneClientKeepsNobodyFromANode(t *testing.T) {
 	t.Parallel()
 	n := harness.StartNode(t, t.TempDir())
@@ -116,7 +114,7 @@ func TestOneClientKeepsNobodyFromTheStore(t *testing.T) {
 	out, err := harness.Run(harness.Environ(data), "query", "--data", data, "SHOW DATABASES")
 	require.NoError(t, err, out)
 	crowd(t, address, 500, "POST /write?db=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
-	require.Eventually(t, func() bool { // each makes room when it has stood still for a second
+	require.Eventually(t, func() bool { // each is closed when it has been idle for a second
 		res, err := http.Get(query)
 		if err != nil {
 			return false

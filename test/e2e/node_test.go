@@ -22,7 +22,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// isolatedFlags are those of startNode.
+// isolatedFlags are the flags of startNode.
 var isolatedFlags = []string{"run", "--isolated", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0"}
 
 // madeRepo is the repository of an isolated node that has run once.
@@ -34,8 +34,7 @@ func madeRepo(t *testing.T) *harness.Node {
 	return n
 }
 
-// refused runs a command that must end with an error soon, and returns what it
-// printed.
+// refused runs a command that must fail soon, and returns its output.
 func refused(t *testing.T, env []string, args ...string) string {
 	t.Helper()
 	p := harness.Start(t, env, args...)
@@ -44,9 +43,9 @@ func refused(t *testing.T, env []string, args ...string) string {
 	return p.Out.String()
 }
 
-// TestFirstStartKilledAtAnyMomentHeals kills the first starts of a node, and
-// what they have started or not, at random moments. The next start must work,
-// and the node must be isolated, which startNode's flag checks.
+// TestFirstStartKilledAtAnyMomentHeals kills the first starts of a node and their children at
+// random moments. The next start must work, and the node must be isolated, which startNode's
+// flag checks.
 func TestFirstStartKilledAtAnyMomentHeals(t *testing.T) {
 	t.Parallel()
 	for range 4 {
@@ -77,7 +76,7 @@ func TestFirstStartKilledAtAnyMomentHeals(t *testing.T) {
 	}
 }
 
-// TestOlderRepository starts nodes on a repository of the kubo before.
+// TestOlderRepository starts nodes on a repository of the previous kubo.
 func TestOlderRepository(t *testing.T) {
 	t.Parallel()
 	n := madeRepo(t)
@@ -111,7 +110,7 @@ func TestOlderRepository(t *testing.T) {
 	require.Contains(t, refused(t, n.Env, isolatedFlags...), "is not complete")
 }
 
-// TestEnableGC has a node with the flag drop a block that nobody pinned.
+// TestEnableGC: a node with the flag drops an unpinned block.
 func TestEnableGC(t *testing.T) {
 	t.Parallel()
 	n := madeRepo(t)
@@ -188,7 +187,7 @@ func TestARunningNodeIsNotStartedAgain(t *testing.T) {
 	require.Contains(t, refused(t, n.Env, isolatedFlags...), "is in use by another process")
 }
 
-// TestIsolatedRepositories shows what of them may be changed.
+// TestIsolatedRepositories shows which of their settings may be changed.
 func TestIsolatedRepositories(t *testing.T) {
 	t.Parallel()
 	n := madeRepo(t)
@@ -216,7 +215,7 @@ func TestIsolatedRepositories(t *testing.T) {
 	require.NotContains(t, out, "Addresses.API")
 }
 
-// TestDisabledPlugin shows every place where that is said.
+// TestDisabledPlugin checks every place that reports it.
 func TestDisabledPlugin(t *testing.T) {
 	t.Parallel()
 	n := madeRepo(t)
@@ -232,8 +231,8 @@ func TestDisabledPlugin(t *testing.T) {
 	require.NotContains(t, p.Out.String(), "Metric Export Plugin started")
 }
 
-// TestDaemonWithoutASection says that nothing leaves the monitor, and with a
-// section says no such thing.
+// TestDaemonWithoutASection: the daemon reports that no data leaves the monitor, and with a
+// section it does not.
 func TestDaemonWithoutASection(t *testing.T) {
 	t.Parallel()
 	n := madeRepo(t)
@@ -264,7 +263,7 @@ func TestSectionOfTheLastExporter(t *testing.T) {
 	require.Contains(t, out, "Warning: "+monitor.Section+".AMQPServerAddress")
 }
 
-// TestPluginsThatAreBuiltIn leaves one in the folder where kubo looks.
+// TestPluginsThatAreBuiltIn puts one into the folder where kubo looks.
 func TestPluginsThatAreBuiltIn(t *testing.T) {
 	t.Parallel()
 	n := madeRepo(t)
@@ -276,12 +275,12 @@ func TestPluginsThatAreBuiltIn(t *testing.T) {
 		require.Contains(t, out, at+": this is the old metrics exporter, which is built into this program; move it out", "%v", args)
 		require.NotContains(t, out, "goroutine")
 	}
-	// What Go itself refuses comes with an explanation.
+	// Go's own load error comes with an explanation.
 	require.NoError(t, os.WriteFile(at, []byte("\x7fELF"), 0o755))
 	require.Contains(t, refused(t, n.Env, "ipfs", "id"), "Want plugins that are built with the Go, the flags and the modules of this program")
 }
 
-// TestSecretInKubosConfiguration warns of what `ipfs config show` prints.
+// TestSecretInKubosConfiguration: a warning for secrets that `ipfs config show` prints.
 func TestSecretInKubosConfiguration(t *testing.T) {
 	t.Parallel()
 	n := madeRepo(t)
@@ -296,8 +295,8 @@ func TestSecretInKubosConfiguration(t *testing.T) {
 	require.Contains(t, p.Out.String(), "InfluxDB.Password: a secret in kubo's configuration")
 }
 
-// TestTelemetry holds what the documents say of kubo's own: this kubo reports
-// to nobody, unless its configuration names somebody.
+// TestTelemetry checks the documents on kubo's telemetry: this kubo reports to nobody, unless
+// its configuration names a receiver.
 func TestTelemetry(t *testing.T) {
 	t.Parallel()
 	n := madeRepo(t)

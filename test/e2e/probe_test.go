@@ -95,7 +95,7 @@ func TestProbeLab(t *testing.T) {
 	}
 }
 
-// TestProbeFlags: what is wrong is named, and nothing is opened.
+// TestProbeFlags: errors are named, and nothing is opened.
 func TestProbeFlags(t *testing.T) {
 	t.Parallel()
 	env := harness.Environ(t.TempDir())

@@ -20,8 +20,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestProxyWithRealNodes: three kubo daemons with different content, twenty
-// peers that know the proxy alone; then one daemon is killed and one hangs.
+// TestProxyWithRealNodes: three kubo daemons with different content, twenty peers that know
+// only the proxy; then one daemon is killed and one hangs.
 func TestProxyWithRealNodes(t *testing.T) {
 	t.Parallel()
 	var nodes []*harness.Kubo
@@ -80,7 +80,7 @@ func TestProxyWithRealNodes(t *testing.T) {
 	}
 	wg.Wait()
 	require.Greater(t, bytes.Load(), int64(8<<20))
-	// And what only the third has, while the others are as they are.
+	// And files that only the third has, while the others stay down.
 	last := harness.NewFile(t, 1<<20)
 	nodes[2].Add(last)
 	require.NoError(t, ups[0].Get(last, nil))
@@ -125,7 +125,7 @@ func TestProxyPreload(t *testing.T) {
 	ws := p.Find(`(?m)^ +(/ip4/127\.0\.0\.1/tcp/\d+/ws/p2p/\S+)$`)
 	p.Metric("kitsune_bitswap_downstream_peers", 1)
 
-	// A browser's node: WebSockets alone, its file nowhere else.
+	// A browser's node: only WebSockets, its file nowhere else.
 	f := harness.NewFile(t, 2<<20)
 	browser := harness.NewLight(t)
 	browser.Add(t, f)

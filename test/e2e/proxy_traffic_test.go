@@ -75,8 +75,8 @@ func TestProxyShowsTraffic(t *testing.T) {
 	require.NotContains(t, string(body), `"latency_ewma_ns":null`)
 }
 
-// TestProxySaysWhatIsWrong: mistakes in the configuration file and in addresses
-// are named in the words of the one who made them.
+// TestProxySaysWhatIsWrong: errors in the configuration file and in addresses quote the user's
+// input.
 func TestProxySaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	f := func(file, want string, args ...string) {

@@ -12,9 +12,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// While nothing gets through for half a minute the monitor is well and not
-// ready, and says why, whatever the destination; it is ready again when points
-// get through.
+// While nothing gets through for half a minute the monitor is healthy and not ready, and says
+// why, for every destination; it is ready again when points get through.
 func TestReadySaysWhy(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0") // a port to come back to
@@ -38,7 +37,7 @@ func TestReadySaysWhy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := harness.StartNode(t, t.TempDir(), "--influxdb", of.url)
-			n.API("GET", "/ready", "", 200) // it has only begun
+			n.API("GET", "/ready", "", 200) // it has only just started
 			health := func(args ...string) (string, error) {
 				return harness.Run(n.Env, append(append([]string{"health"}, args...), n.HTTP)...)
 			}

@@ -13,8 +13,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestStandardOutputIsPointsAlone: whoever pipes points into another program
-// gets nothing else from the first line on, also when the repository is made.
+// TestStandardOutputIsPointsAlone: standard output has only points from the first line on, also
+// when the repository is created.
 func TestStandardOutputIsPointsAlone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

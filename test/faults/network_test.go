@@ -42,8 +42,8 @@ func spooled(t *testing.T) *faultFlow {
 	return f
 }
 
-// R14: the server's certificate has expired. Nothing is sent to it; when it has
-// another one, the same process continues.
+// R14: the server's certificate has expired. Nothing is sent to it; when it has a new one, the
+// same process continues.
 func TestFaultR14ExpiredCertificate(t *testing.T) {
 	f := spooled(t)
 	authority, file := expiringAuthority(t, t.TempDir())
@@ -95,8 +95,7 @@ func expiringAuthority(t *testing.T, dir string) (sign func(from, to time.Time) 
 	}, file
 }
 
-// R14: the server's name does not resolve, its name server then fails, and then
-// all is well.
+// R14: the server's name does not resolve, then its name server fails, then everything works.
 func TestFaultR14NameHeals(t *testing.T) {
 	f := spooled(t)
 	store := &harness.Counter{Lines: map[string]bool{}}

@@ -111,7 +111,7 @@ func (f *faultFlow) counted() {
 	require.Equal(f.t, map[string]float64{"": float64(f.sent)}, got)
 }
 
-// R12: the server is away while 5000 events come each second, and comes back.
+// R12: the server is down at 5000 events a second, and comes back.
 func TestFaultR12Outage(t *testing.T) {
 	away := 3 * time.Second
 	if long() {
@@ -132,8 +132,8 @@ func TestFaultR12Outage(t *testing.T) {
 	t.Logf("%d events, %v without a server", f.sent, away)
 }
 
-// R27: the server is killed again and again under load, and stands still; what
-// it answered for is there, and everything else is, too, once.
+// R27: the server is killed repeatedly under load, and stopped; everything it acknowledged and
+// everything else is stored once.
 func TestFaultR27KilledServer(t *testing.T) {
 	rounds := 3
 	if long() {

@@ -21,8 +21,7 @@ func long() bool { return os.Getenv("FAULTS") != "" }
 
 // R28: kubo with the plugin starts and ends again and again, by signals and by
 // its own command, with and without a store; every third time a setting of the
-// plugin is wrong: then it ends with a message that names the key, and the next
-// one starts as if nothing had been.
+// plugin is wrong: then it ends with a message that names the key, and the next start works.
 func TestFaultR28Restarts(t *testing.T) {
 	rounds := 6
 	if long() {

@@ -18,8 +18,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// supervised is a flow into a store that is watched over as `ipfsmon run` does
-// it, with its data in the given folder.
+// supervised is a flow into a store supervised as by `ipfsmon run`, with its data in the given
+// folder.
 func supervised(t *testing.T, data string) (*faultFlow, *embedded.Child) {
 	t.Helper()
 	child, err := embedded.Supervise(t.Context(), embedded.ChildConfig{
@@ -111,8 +111,7 @@ func TestFaultR30StoreDisk(t *testing.T) {
 	t.Logf("%d events, the disk was full for %v, %d times", f.sent, full, times)
 }
 
-// R31: the embedded store stands still: it is ended and started again, and
-// nothing is lost.
+// R31: the embedded store hangs: it is restarted, and nothing is lost.
 func TestFaultR31StoreHangs(t *testing.T) {
 	f, child := supervised(t, t.TempDir())
 	f.during(1000, func(s *influx.Sink) {

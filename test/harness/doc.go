@@ -1,4 +1,4 @@
-// Package harness is what tests of the program share: processes, nodes, servers,
-// peers, and waits for what they say. It is for test packages two folders below
-// the root (test/e2e), which run in their own folder.
+// Package harness has the helpers that tests of the program share: processes, nodes, servers,
+// peers, and waits for their output. It is for test packages two folders below the root
+// (test/e2e), which run in their own folder.
 package harness

@@ -104,7 +104,7 @@ func StartInfluxDB2(t *testing.T) (address, org, token string) {
 	return address, org, answer.Auth.Token
 }
 
-// Database is a real InfluxDB with what a test must know of it.
+// Database is a real InfluxDB with the facts that a test needs.
 type Database struct {
 	Config        influx.Config // for the sink, with the secret in a file
 	SecretFile    string        // the file
@@ -182,7 +182,7 @@ func WithoutInflux(home string) []string {
 	return env
 }
 
-// Counted checks that the server has just so many points of each measurement.
+// Counted checks that the server has exactly so many points of each measurement.
 func (d *Database) Counted(t *testing.T, want map[string]int) {
 	t.Helper()
 	for _, m := range schema.All {

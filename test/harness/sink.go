@@ -187,7 +187,7 @@ func (r *running) Publish(events []*event.Event) {
 	}
 }
 
-// Until waits for a state of the sink.
+// Until waits until the sink has reached a state.
 func (r *running) Until(what string, ok func(influx.Stats) bool) {
 	r.t.Helper()
 	deadline := time.Now().Add(60 * time.Second)
@@ -203,7 +203,7 @@ func (r *running) Delivered(points map[string]int) {
 	r.Until("all is stored", func(s influx.Stats) bool { return s.Stored == uint64(Sum(points)) })
 }
 
-// Finish ends the sink, which must have stored and rejected just so many.
+// Finish ends the sink, which must have stored and rejected exactly so many.
 func (r *running) Finish(stored, rejected int) {
 	r.t.Helper()
 	r.Bus.Close()

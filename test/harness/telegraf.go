@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is built of telegraf: no more than takes line protocol and hands it on.
+// The parts of telegraf that are built: only those that receive line protocol and forward it.
 const (
 	TelegrafModule = "github.com/influxdata/telegraf/cmd/telegraf@v1.37.2"
 	telegrafTags   = "custom,inputs.influxdb_v2_listener,inputs.influxdb_listener,inputs.socket_listener," +

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Tool runs a program at the top of the repository, which must succeed, and
-// returns its standard output.
+// Tool runs a program in the root of the repository, which must succeed, and returns its
+// standard output.
 func Tool(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(program, args...)

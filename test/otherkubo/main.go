@@ -1,8 +1,7 @@
-// Command otherkubo builds a copy of this tree against another kubo and runs
-// the quick tests there, so that an upgrade shows what it breaks before go.mod
-// is touched.
+// Command otherkubo builds a copy of this tree against another kubo and runs the quick tests
+// there, to show what an upgrade breaks before go.mod is changed.
 //
-// In: the tree that it is run in, as git lists its files, and a version of
+// In: the current tree, as git lists its files, and a version of
 // kubo (v0.43.0) or of a fork of it (github.com/someone/kubo@v0.44.0). Out: the
 // copy in its own folder, with each module at the version that this kubo
 // pins, built and tested; the exit code is 1 if any of that fails. Promised:

@@ -18,8 +18,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestAnswerCutShort: InfluxDB 1.6.7 with a bound of rows, behind a proxy that
-// takes the wish for chunks away, cuts answers; query and export say so.
+// TestAnswerCutShort: InfluxDB 1.6.7 with a limit of rows, behind a proxy that removes the
+// request for chunks, truncates answers; query and export report that.
 func TestAnswerCutShort(t *testing.T) {
 	const limit = 10
 	address, authorization := harness.StartInfluxDB16(t, "http max-row-limit = "+strconv.Itoa(limit))

@@ -16,7 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestInfluxDB16 is about the InfluxDB that Debian carries.
+// TestInfluxDB16 delivers to Debian's InfluxDB.
 func TestInfluxDB16(t *testing.T) {
 	address, admin := harness.StartInfluxDB16(t)
 	file := filepath.Join(t.TempDir(), "password")
@@ -41,9 +41,8 @@ func TestInfluxDB16(t *testing.T) {
 	refusesJustOne(t, d)
 }
 
-// TestTagFullInfluxDB16 is a real server that takes no more than twelve values of a
-// tag: what is new from then on is stored as others, by sum, and nothing is
-// lost.
+// TestTagFullInfluxDB16: a real server accepts at most twelve values of a tag; new values are
+// then stored as others, summed, and nothing is lost.
 func TestTagFullInfluxDB16(t *testing.T) {
 	address, admin := harness.StartInfluxDB16(t, `index-version = "inmem"`, "max-values-per-tag = 12")
 	file := filepath.Join(t.TempDir(), "password")

@@ -14,8 +14,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestInfluxDB2 is about a real InfluxDB 2 and a token with no more rights
-// than the monitor needs.
+// TestInfluxDB2 delivers to a real InfluxDB 2 with a token that has only the rights that the
+// monitor needs.
 func TestInfluxDB2(t *testing.T) {
 	address, org, admin := harness.StartInfluxDB2(t)
 	file := filepath.Join(t.TempDir(), "token")

@@ -18,8 +18,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestPluginInStockIPFS builds the .so and a stock ipfs of the same modules,
-// and has the one load the other.
+// TestPluginInStockIPFS builds the .so and a stock ipfs of the same modules, which loads it.
 func TestPluginInStockIPFS(t *testing.T) {
 	home := t.TempDir()
 	ipfs, so := filepath.Join(home, "stock-ipfs"), filepath.Join(home, "ipfsmon.so")

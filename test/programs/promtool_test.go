@@ -17,11 +17,10 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// oldNameComplaint is what promtool has against a name that is the old
-// exporter's and stays.
+// oldNameComplaint matches promtool's complaints about names of the old exporter, which stay.
 const oldNameComplaint = `plugin_metric_export_wiretap_sent_bytes counter metrics should have "_total" suffix`
 
-// promtool has Prometheus's own tool read a page of metrics.
+// promtool checks a page of metrics with Prometheus's own tool.
 func promtool(t *testing.T, page []byte) {
 	t.Helper()
 	program, err := exec.LookPath("promtool")

@@ -13,7 +13,7 @@ import (
 )
 
 // TestEveryRecoverIsTheGuards: a function of the product that calls recover()
-// hands what it gets to internal/guard, which counts and logs it with its stack.
+// passes the result to internal/guard, which counts and logs it with its stack.
 func TestEveryRecoverIsTheGuards(t *testing.T) {
 	recovers := 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {

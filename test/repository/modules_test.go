@@ -13,8 +13,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// ownModules are the modules that we mean to have at another version than
-// kubo, each with its reason. A module is here only while it differs.
+// ownModules are the modules whose version intentionally differs from kubo's, each with its
+// reason. A module is here only while it differs.
 var ownModules = []ownModule{
 	{
 		path:   "github.com/libp2p/go-libp2p",
@@ -169,8 +169,8 @@ func TestModuleFaults(t *testing.T) {
 
 const module = "github.com/ipfsmon/ipfsmon/"
 
-// mayImport says which rooms of ours a room may know: those that it does know,
-// and no more. What is not here may be known by nobody but cmd and tests.
+// mayImport lists which of our packages a package may import: exactly those that it does
+// import. A package that is not listed may be imported only by cmd and tests.
 var mayImport = map[string]string{
 	"event":      "",
 	"internal":   "event", // what is shared knows no other room
@@ -194,7 +194,7 @@ var mayImport = map[string]string{
 	"test":       "*",
 }
 
-// inside says the same of the folders of a room that has several: in influx a
+// inside is the same for the folders of a package that has several: in influx a
 // point passes them from schema and lineproto through delivery.
 var inside = map[string]string{
 	"influx":                    "client delivery",
@@ -268,7 +268,7 @@ func TestImportsPointOneWay(t *testing.T) {
 	require.GreaterOrEqual(t, seen, len(mayImport))
 }
 
-// mayNeedKubo are the rooms that have kubo among what they import, or may have.
+// mayNeedKubo are the packages that import kubo, or may.
 var mayNeedKubo = []string{"bench", "cmd", "internal/demo", "internal/loopback", "plugin", "proxy/benchproxy", "test"}
 
 // TestKuboIsInThePluginAlone: the monitor, the probe and the proxy are for any

@@ -13,7 +13,7 @@ import (
 )
 
 // TestFaultsHaveTests wants each test that docs/testing.md names for a fault
-// to be in the tree: a table that names a test which is gone promises nothing.
+// to be in the tree: a table that names a removed test is worthless.
 func TestFaultsHaveTests(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/testing.md")
 	require.NoError(t, err)

@@ -24,17 +24,16 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// What a monitored node may cost beside an unmonitored one, moving blocks.
+// Gates: the cost of a monitored node relative to an unmonitored one, moving blocks.
 const (
 	mostCPU       = 1.03
 	leastTransfer = 0.98
 )
 
-// BenchmarkEndToEnd has one kubo daemon fetch blocks from another, with the
-// monitor off and on in both, in turn, and compares the CPU time of both
-// processes and the rate. On means stream, HTTP API and points to an InfluxDB
-// that takes everything. IPFSMON_BENCH_MIB sets the size (1024), and
-// IPFSMON_BENCH_ROUNDS the rounds (5).
+// BenchmarkEndToEnd: one kubo daemon fetches blocks from another, with the monitor off and on
+// in both, in turn; it compares the CPU time of both processes and the rate. On means stream,
+// HTTP API and points to an InfluxDB that accepts everything. IPFSMON_BENCH_MIB sets the size
+// (1024), and IPFSMON_BENCH_ROUNDS the rounds (5).
 func BenchmarkEndToEnd(b *testing.B) {
 	mib, rounds := envInt(b, "IPFSMON_BENCH_MIB", 1024), envInt(b, "IPFSMON_BENCH_ROUNDS", 5)
 	influx := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

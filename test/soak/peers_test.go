@@ -31,7 +31,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// What a monitor may cost a node with many peers.
+// Gates: the cost of a monitor for a node with many peers.
 const (
 	mostMessageCPU  = 1.10 // of the node's CPU time for a message
 	mostPeersMemory = 60.0 // MiB

@@ -53,11 +53,11 @@ var soakedFigures = []soaked{
 	{"memory of the store", "MiB", 256, func(_ map[string]float64, _ *harness.Node, store int) float64 { return bench.ResidentMiB(store) }},
 }
 
-// BenchmarkSoak runs a monitored node under load for as long as SOAK says (3m),
-// and finds what grows. Peers come, ask, fetch blocks and leave; one reads the
-// stream. Samples are in SOAK_DIR (bin/soak): samples.csv and soak.png. A
-// figure grows if its slope after the first quarter, times that time, is more
-// than a tenth of its median and more than what it does in a minute anyhow.
+// BenchmarkSoak runs a monitored node under load for the duration SOAK (3m), and reports what
+// grows. Peers connect, send wants, fetch blocks and leave; one reads the stream. Samples are
+// in SOAK_DIR (bin/soak): samples.csv and soak.png. A figure grows if its slope after the first
+// quarter, times that time, is more than a tenth of its median and more than what it does in a
+// minute anyhow.
 func BenchmarkSoak(b *testing.B) {
 	long, dir := 3*time.Minute, filepath.Join("../..", "bin", "soak")
 	if s := os.Getenv("SOAK"); s != "" {

@@ -21,7 +21,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// What 20,000 points a second may do to a node.
+// Gates: the effect of 20,000 points a second on a node.
 const (
 	sustainedRate = 20_000
 	mostMemory    = 100.0 // MiB more than an unmonitored node

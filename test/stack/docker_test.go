@@ -63,8 +63,8 @@ func startStack(t *testing.T, profile string, env ...string) *stackRun {
 }
 
 // TestStackDocker brings docker-compose.yml up, restarts and kills its
-// containers one by one, ends it and brings it up again, and loses no point. At
-// last it is destroyed and made again of a backup.
+// containers one by one, ends it and brings it up again, and loses no point. Finally it is
+// destroyed and restored from a backup.
 func TestStackDocker(t *testing.T) {
 	s := startStack(t, "demo")
 	e := s.engine
@@ -307,7 +307,7 @@ func (s *stackRun) grows() {
 	}, 2*time.Minute, 300*time.Millisecond, "no points come in")
 }
 
-// losesNothing does something to the stack and compares what was stored before.
+// losesNothing applies a change to the stack and compares the stored points before and after.
 func (s *stackRun) losesNothing(what string, do func()) {
 	s.t.Helper()
 	counts, until := s.points()
@@ -401,7 +401,7 @@ func (s *stackRun) unprivileged(want map[string]string) {
 	require.Error(t, err, out)
 }
 
-// web looks at what nginx shows of the others.
+// web checks what nginx exposes of the other services.
 func (s *stackRun) web() {
 	t := s.t
 	t.Helper()

@@ -15,8 +15,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// TestStackSetup runs ipfsmon setup against a real InfluxDB: a new one, one
-// that is set up, one whose set-up was cut short, and one of somebody else.
+// TestStackSetup runs ipfsmon setup against a real InfluxDB: a new one, one that is set up, one
+// with an interrupted set-up, and a foreign one.
 func TestStackSetup(t *testing.T) {
 	program, dir := harness.BuildInfluxDB2(t), t.TempDir()
 	p := harness.Launch(t, harness.WithoutInflux(dir), program, "--http-bind-address", "127.0.0.1:0", "--reporting-disabled",

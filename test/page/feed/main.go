@@ -1,6 +1,5 @@
-// Feed stands for a node with as many peers as wanted, for tests and
-// measurements of the live page: it serves the page and pushes states and
-// events that it makes up, or writes them to a capture file.
+// Feed simulates a node with any number of peers, for tests and measurements of the live page:
+// it serves the page and pushes invented states and events, or writes them to a capture file.
 //
 //	go run ./test/page/feed --connections 10000 --states 20 --out big.ipfsmon-capture
 //	go run ./test/page/feed --connections 5000 --listen 127.0.0.1:0

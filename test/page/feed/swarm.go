@@ -22,7 +22,7 @@ var (
 	protocols = []string{"/ipfs/bitswap/1.2.0", "/ipfs/kad/1.0.0", "/ipfs/id/1.0.0", "/libp2p/autonat/2/dial-request", "/meshsub/1.1.0"}
 )
 
-// hostileTexts are agents that a page must show and never obey.
+// hostileTexts are agents that a page must show and never interpret.
 var hostileTexts = []string{
 	`<script>window.attacked=1</script>`, `<img src=x onerror="window.attacked=1">`, "abc\u202edcba", "a\u200bb\u0000c", `javascript:attacked=1`,
 	`{{constructor.constructor('window.attacked=1')()}}`, strings.Repeat("A", 8192), "é" + strings.Repeat("\u0301", 500), `"><svg onload=window.attacked=1>`,
