@@ -44,9 +44,8 @@ type minuteOf struct {
 	full       float64 // of the spool
 }
 
-// alertStretches are what nodes see for whom the alert must fire, and then what
-// others see for whom it must not, by the minutes before the end; what they do not
-// set is as at any other node.
+// alertStretches are the events of nodes for which the alert must fire, and of nodes for which
+// it must not, by the minutes before the end; unset values are those of any other node.
 var alertStretches = map[string][2][]func(age int, m *minuteOf){
 	"ipfsmon-node-down": {
 		{func(age int, m *minuteOf) { m.silent = age < 12 }},
@@ -114,7 +113,7 @@ var alertStretches = map[string][2][]func(age int, m *minuteOf){
 	},
 }
 
-// AlertsAreTrue evaluates each rule as Grafana does, over what nodes saw.
+// AlertsAreTrue evaluates each rule as Grafana does, over the events of nodes.
 func AlertsAreTrue(t *testing.T, rules []AlertRule) {
 	t.Helper()
 	end := time.Now().UTC().Truncate(time.Hour).Add(-2*time.Hour + 17*time.Minute + 23*time.Second)
@@ -178,8 +177,8 @@ func AlertsAreTrue(t *testing.T, rules []AlertRule) {
 	}
 }
 
-// holds says for which nodes the rule's condition holds at a time; "" is one that
-// is about no single node.
+// holds returns the nodes for which the rule's condition holds at a time; "" stands for a
+// condition about no single node.
 func (a AlertRule) holds(t *testing.T, c *client.Client, at time.Time) map[string]bool {
 	t.Helper()
 	reduced := map[string]map[string]float64{}

@@ -16,8 +16,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
-// deriver is what derives a node's figures from events whose times are past. It
-// makes the events that come with a sample; the others are the oracle's.
+// deriver derives a node's figures from events with past times. It creates the events that
+// accompany a sample; the others are the oracle's.
 type deriver struct {
 	t      *testing.T
 	bus    *bus.Bus

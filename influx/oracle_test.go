@@ -32,9 +32,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
-// The oracle computes the answer to each question from the events that two
-// nodes saw, in the plainest Go, and does not use the store. Its events lie
-// in an hour and a half, so that some are before the hour that is asked about.
+// The oracle computes the answer to each question from the events of two nodes, in the simplest
+// Go, and does not use the store. Its events lie in an hour and a half, so that some are before
+// the hour that is asked about.
 type oracle struct {
 	now    time.Time // when a question is asked
 	begin  time.Time // of the hour; no event is near it

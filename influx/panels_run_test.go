@@ -197,7 +197,7 @@ func aliased(alias, column string, labels []client.Label) string {
 	return strings.TrimSpace(name)
 }
 
-// apply does what Grafana does; it refuses what it does not know.
+// apply does what Grafana does; it rejects unknown transformations.
 func (x PanelTransformation) apply(t *testing.T, name string, g graph, table []row) (graph, []row) {
 	t.Helper()
 	var o struct {
@@ -385,7 +385,7 @@ func PanelsAreTrue(t *testing.T, panels []Panel) {
 // nearly reports whether two figures differ only in the last digits.
 func nearly(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a)) }
 
-// differ says in what a panel's answer is not what it should be, "": in nothing.
+// differ returns how a panel's answer differs from the expected one, "": not at all.
 func differ(want, got any) string {
 	switch want := want.(type) {
 	case graph:

@@ -14,8 +14,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// The server keeps what the definition says: its continuous queries and the
-// Flux of the tasks give the same points, and those of the events.
+// The server stores what the definition says: its continuous queries and the Flux of the tasks
+// produce the same points, and those of the events.
 func TestRollups(t *testing.T) {
 	t.Parallel()
 	server := storetest.Start(t)

@@ -70,7 +70,7 @@ func TestQueryWithoutServer(t *testing.T) {
 	}
 }
 
-// An answer whose end is missing is an error, however it was cut.
+// A truncated answer is an error, however it was truncated.
 func TestQueryCutShort(t *testing.T) {
 	const (
 		series  = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","a"],"values":[["1970-01-01T00:00:00Z",1]]}]}]}`
@@ -132,7 +132,7 @@ func TestQueryCutShort(t *testing.T) {
 	f(flux, table[:len(table)-3], true)
 	f(flux, "", true)
 	version = "1.6.7"
-	f(one, two, true) // it sends chunks when asked: somebody took the word away
+	f(one, two, true) // it sends chunks on request: a proxy removed the parameter
 	f(one, series, false)
 
 	for _, length = range []int{100, -1} { // the connection ends before the answer does

@@ -45,8 +45,8 @@ func TestSetup(t *testing.T) {
 	setup("90m")
 	has("history,1h30m0s", "totals,1000h0m0s")
 
-	// A default makes, and never changes: whoever comes without a retention of
-	// his own leaves what is there. What is asked for and deletes is said first.
+	// A default creates and never changes: without HistoryRetention the existing retention
+	// stays. A configured one that deletes points is logged first.
 	log.Reset()
 	setup("")
 	has("history,1h30m0s")
@@ -67,7 +67,7 @@ func TestSetup(t *testing.T) {
 	setup("")
 	has("history,1h30m0s,1h0m0s,1,true", "totals,1000h0m0s,168h0m0s,1,false")
 
-	// A database that somebody else made.
+	// A database that somebody else created.
 	cfg.HistoryRetention = "90m"
 	influxtest.Ask(t, cfg, `CREATE DATABASE three`, false)
 	cfg.Database = "three"

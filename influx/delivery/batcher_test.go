@@ -52,8 +52,8 @@ func TestQueueDropsOldest(t *testing.T) {
 	}
 }
 
-// Small batches that wait become one of their kind, so that an hour of a quiet
-// stream is not thousands of requests.
+// Small waiting batches of a kind are joined, so that an hour of a quiet stream is not
+// thousands of requests.
 func TestQueueJoins(t *testing.T) {
 	q := newMemoryQueue(1<<20, 100, func(int) { t.Error("dropped") })
 	q.put(testBatch(schema.History, 1, 10))

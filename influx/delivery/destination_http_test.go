@@ -69,8 +69,8 @@ func TestRedirectsAreNamed(t *testing.T) {
 	}
 }
 
-// Proxy is used where it is safe, its answers are named as its own, and what
-// would show it a secret is refused.
+// Proxy is used where it is safe, errors name its answers as the proxy's, and a configuration
+// that would show it a secret is an error.
 func TestProxy(t *testing.T) {
 	var seen atomic.Pointer[http.Request]
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -189,7 +189,7 @@ func TestClosing(t *testing.T) {
 	}
 }
 
-// A command that a person waits for ends where nothing is taken, and only there.
+// An interactive command ends if nothing is accepted, and only then.
 func TestStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s Stuck
@@ -207,13 +207,13 @@ func TestStuck(t *testing.T) {
 		check(true, failing)
 		check(false, Stats{Delivery: Delivery{Failing: true, Stored: 1}})
 		time.Sleep(stuckAfter + time.Second)
-		check(false, Stats{Delivery: Delivery{Stored: 1}}) // slow, but well
+		check(false, Stats{Delivery: Delivery{Stored: 1}}) // slow, but healthy
 		check(false, Stats{Delivery: Delivery{Failing: true, Stored: 1}})
 	})
 }
 
-// Each message of a destination has its own throttle: that a server is away
-// hides no loss, and the lines sum up to what was lost.
+// Each message of a destination has its own throttle: the line about an unreachable server
+// suppresses no line about losses, and these sum up to the loss.
 func TestLossIsNotHidden(t *testing.T) {
 	s := influxtest.NewFaulty(t, func(int, *http.Request, []string) (int, string, []string) { return 503, "", nil })
 	var log influxtest.LockedBuffer

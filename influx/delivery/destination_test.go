@@ -92,8 +92,8 @@ func killSink(t *testing.T, cfg client.Config, from, to int) {
 	}
 }
 
-// Two servers, one of them away while two processes with the sink are killed:
-// in the end both have all points, each once by count.
+// Two servers, one of them down while two processes with the sink are killed: in the end both
+// have all points exactly once.
 func TestFaultTwoDestinations(t *testing.T) {
 	var up atomic.Bool
 	first := influxtest.NewFaulty(t, influxtest.TakeAll)
@@ -141,8 +141,8 @@ func keys(m map[string]int) map[string]bool {
 	return out
 }
 
-// A server that never answers, with a spool that is too small, loses its own
-// points only, and counts them; the other has all, and history where it wants it.
+// A server that never answers, with a spool that is too small, loses only its own points, which
+// are counted; the other has all, and history if configured.
 func TestFaultDestinationsApart(t *testing.T) {
 	first := influxtest.NewFaulty(t, influxtest.TakeAll)
 	hangs := influxtest.NewFaulty(t, func(_ int, r *http.Request, _ []string) (int, string, []string) {
@@ -206,8 +206,8 @@ func TestRejectedNamesDestination(t *testing.T) {
 	}
 }
 
-// A destination that is taken out of the configuration leaves its points, and a
-// warning at each start; Drain delivers them.
+// A destination that is removed from the configuration leaves its points, and a warning at each
+// start; Drain delivers them.
 func TestForgottenDestination(t *testing.T) {
 	first, second := influxtest.NewFaulty(t, influxtest.TakeAll), influxtest.NewFaulty(t, influxtest.TakeAll)
 	cfg := first.Destination()

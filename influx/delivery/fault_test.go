@@ -25,7 +25,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
-// flow is a sink at work, with a bus to give it events.
+// flow is a running sink, with a bus that feeds it events.
 type flow struct {
 	t    *testing.T
 	sink *Sink
@@ -83,8 +83,8 @@ func (f *flow) stop() (Stats, error) {
 	return f.sink.Stats(), f.err
 }
 
-// R11, R22: the server is away while a process lives and dies; the next one
-// delivers everything, once by count, and nothing counts as lost.
+// R11, R22: the server is down during the whole life of a process; the next process delivers
+// everything exactly once, and nothing counts as lost.
 func TestFaultR11NextProcessDelivers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	var up atomic.Bool
@@ -120,8 +120,8 @@ func TestFaultR11NextProcessDelivers(t *testing.T) {
 	}
 }
 
-// R12, R21: the server is away and comes back slow; what comes then is stored
-// within 5 s while the backlog drains.
+// R12, R21: the server is down and comes back slow; new points are stored within 5 s while the
+// backlog drains.
 func TestFaultR21FreshFirst(t *testing.T) {
 	var up atomic.Bool
 	var mu sync.Mutex
@@ -182,8 +182,8 @@ func TestFaultR21FreshFirst(t *testing.T) {
 	}
 }
 
-// R13: a server that takes a request and never answers does not slow the bus,
-// and memory has a bound; the rest is on disk.
+// R13: a server that accepts a request and never answers does not slow the bus, and memory is
+// bounded; the rest is on disk.
 func TestFaultR13Hangs(t *testing.T) {
 	release := make(chan struct{})
 	s := influxtest.NewFaulty(t, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
@@ -241,7 +241,7 @@ func TestFaultR13SlowAnswer(t *testing.T) {
 
 // R14: connections that end before the answer, in it, or before the request is
 // read; a certificate that is not valid and then is; a name that does not
-// resolve and then does. All is stored once by count.
+// resolve and then does. Everything is stored exactly once.
 func TestFaultR14Connections(t *testing.T) {
 	hang := func(when string) func(w http.ResponseWriter, n int) bool {
 		return func(w http.ResponseWriter, n int) bool {
@@ -424,8 +424,8 @@ func TestFaultR15Statuses(t *testing.T) {
 	}
 }
 
-// R16: of 5000 lines the server refuses one: 4999 are stored, the one is in the
-// file with the server's words, and finding it took few requests.
+// R16: of 5000 lines the server refuses one: 4999 are stored, that one is in the file with the
+// server's message, and finding it took few requests.
 func TestFaultR16Poison(t *testing.T) {
 	for _, v2 := range []bool{false, true} {
 		for _, poison := range []int{0, 1, 2345, 4999} {
@@ -462,8 +462,8 @@ func TestFaultR16Poison(t *testing.T) {
 	}
 }
 
-// R17: a server that takes little at once gets everything, and is not asked
-// again and again for more: halving each batch from the start would be 620 requests.
+// R17: a server that accepts little at once gets everything, and is not repeatedly sent more:
+// halving each batch from the start would be 620 requests.
 func TestFaultR17TooLarge(t *testing.T) {
 	s := influxtest.NewFaulty(t, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
 		if len(lines) > 70 {
@@ -540,8 +540,8 @@ func TestFaultR20Clock(t *testing.T) {
 	}
 }
 
-// R22: the end, in every state: within 5 s, and nothing that was accepted is
-// lost unless neither disk nor server takes it.
+// R22: shutdown in every state takes at most 5 s, and nothing accepted is lost unless both disk
+// and server fail.
 func TestFaultR22Close(t *testing.T) {
 	f := func(name string, lost bool, events int, set func(t *testing.T, cfg *client.Config), rule func(int, *http.Request, []string) (int, string, []string)) {
 		t.Run(name, func(t *testing.T) {
@@ -668,8 +668,8 @@ func TestFaultR19OneNanosecond(t *testing.T) {
 	}
 }
 
-// R9: no descriptor is left for the spool's files: it runs in memory, says so,
-// and all is delivered.
+// R9: no descriptor is left for the spool's files: it runs in memory, reports that, and
+// delivers everything.
 func TestFaultR9Unwritable(t *testing.T) {
 	s := influxtest.NewFaulty(t, influxtest.TakeAll)
 	cfg := s.Destination()
@@ -689,7 +689,7 @@ func TestFaultR9Unwritable(t *testing.T) {
 	}
 }
 
-// A spool that no node has is drained by hand.
+// A spool that no node uses is drained by hand.
 func TestDrain(t *testing.T) {
 	s := influxtest.NewFaulty(t, influxtest.TakeAll)
 	cfg := s.Destination()
@@ -710,9 +710,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// R34: while points come, somebody drops the retention policy and then the
-// database of a real server: each is made again, and what was accepted is
-// delivered.
+// R34: under load, somebody drops the retention policy and then the database of a real server:
+// each is created again, and everything accepted is delivered.
 func TestFaultR34DroppedPolicy(t *testing.T) {
 	server := storetest.Start(t)
 	cfg := influxtest.StoreAt(server)

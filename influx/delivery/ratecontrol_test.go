@@ -101,11 +101,10 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// A server that gets slow under a backlog, then answers 503, then is well
-// again: it is asked less and less, then more again, what is fresh never waits
-// for the backlog, and all is stored.
+// A server that gets slow under a backlog, then answers 503, then recovers: the load shrinks,
+// then grows again, recent points never wait for the backlog, and everything is stored.
 func TestFaultPaceFollowsServer(t *testing.T) {
-	var phase, atOnce, most atomic.Int32 // 0: away, 1: quick, 2: slow, 3: overloaded
+	var phase, atOnce, most atomic.Int32 // 0: down, 1: quick, 2: slow, 3: overloaded
 	var fresh atomic.Int64
 	s := influxtest.NewFaulty(t, func(n int, r *http.Request, lines []string) (int, string, []string) {
 		now := atOnce.Add(1)

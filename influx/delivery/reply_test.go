@@ -16,8 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 )
 
-// What a body says counts, whatever the status: one line per answer that a
-// server is known to give.
+// The body counts, whatever the status: one line for each known answer of a server.
 func TestReply(t *testing.T) {
 	type want struct {
 		done, missing, line, suspects bool
@@ -76,7 +75,7 @@ func TestReply(t *testing.T) {
 	f(502, `<html>`, want{})
 }
 
-// What a server says is shown without what a terminal would obey.
+// A server's text is shown without terminal control sequences.
 func TestServersWordsAreCleaned(t *testing.T) {
 	r := readReply(500, http.Header{}, []byte("{\"error\":\"a\\u001b]0;x\\u0007b\"}"))
 	if strings.ContainsAny(r.err().Error(), "\x1b\x07") || !strings.Contains(r.err().Error(), "]0;x") {
@@ -140,10 +139,9 @@ func TestFaultR32PartialAnswers(t *testing.T) {
 // bad2 is bad for one line.
 func bad2(line string, n ...int) ([]string, int) { return bad([]string{line}, n...) }
 
-// R33: a line that the server never takes, with an answer that may be about
-// the server as well: newer points do not wait for it, it is found, and after
-// ten answers that refuse it while others are stored it is rejected: counted,
-// logged, kept for people.
+// R33: a line that the server never accepts, with an answer that may be about the server
+// itself: newer points do not wait for it, it is found, and after ten answers that refuse it
+// while others are stored it is rejected: counted, logged, and kept in the file.
 func TestFaultR33NeverTaken(t *testing.T) {
 	for _, status := range []int{500, 403, 409} {
 		for _, disk := range []bool{true, false} {
@@ -194,8 +192,7 @@ func TestFaultR33NeverTaken(t *testing.T) {
 	}
 }
 
-// R33: a server that takes nothing for a while is no reason to reject
-// anything, whatever it answers.
+// R33: a server that accepts nothing for a while causes no rejects, whatever it answers.
 func TestFaultR33NothingIsTaken(t *testing.T) {
 	for _, status := range []int{500, 403, 409, 503} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {

@@ -74,7 +74,7 @@ func TestMissingDatabase(t *testing.T) {
 	f(false)
 }
 
-// fake2 is as much of an InfluxDB 2 as set-up needs.
+// fake2 implements the part of InfluxDB 2 that set-up needs.
 type fake2 struct {
 	*httptest.Server
 	readOnly bool
@@ -212,9 +212,9 @@ func TestSetup2(t *testing.T) {
 	}
 }
 
-// A server that is InfluxDB 3: points are delivered, and it is said once at the
-// start that ipfsmon made no databases, no retention and no rollups. A set-up by
-// hand is an error at once.
+// A server that is InfluxDB 3: points are delivered, and the log says once at the start that
+// ipfsmon creates no databases, no retention and no rollups. A set-up by command is an error at
+// once.
 func TestInfluxDB3IsNamed(t *testing.T) {
 	var mu sync.Mutex
 	asked := map[string]int{}

@@ -51,8 +51,8 @@ func limited(most int, known ...string) func(int, *http.Request, []string) (int,
 	}
 }
 
-// A tag that is full: its values that are new become others, in what waits and
-// in what comes, no point is lost or overwritten, and the alarm is counted.
+// A full tag: its new values become others, in waiting and in later points, no point is lost or
+// overwritten, and the event is counted.
 func TestTagFull(t *testing.T) {
 	s := influxtest.NewFaulty(t, limited(3))
 	cfg := s.Destination()
@@ -99,8 +99,8 @@ func TestTagFull(t *testing.T) {
 	}
 }
 
-// A server that takes not even others: those points are rejected and kept with
-// its words, all others are stored.
+// A server that does not accept even others: those points are rejected and kept with its
+// message, all others are stored.
 func TestTagFullWithoutOthers(t *testing.T) {
 	s := influxtest.NewFaulty(t, limited(1, "a"))
 	cfg := s.Destination()

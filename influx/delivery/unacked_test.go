@@ -84,7 +84,7 @@ func TestUDPIntoStore(t *testing.T) {
 	}
 }
 
-// Datagrams hold whole lines, fit into a packet and come at the rate allowed.
+// Datagrams hold whole lines, fit into a packet and are sent at the configured rate.
 func TestDatagrams(t *testing.T) {
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -126,7 +126,7 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-// Nobody there: what the system says is lost is counted, and nothing hangs.
+// No listener: losses that the system reports are counted, and nothing hangs.
 func TestUDPToNobody(t *testing.T) {
 	st, err := publishOver(t, client.Config{URL: "udp://" + freeUDP(t), FlushInterval: "10ms"}, influxtest.Messages(2000), 300*time.Millisecond, 5*time.Second)
 	if err != nil || st.Dropped == 0 || st.Stored+st.Dropped != st.Accepted || !strings.Contains(st.LastError, "refused") {
@@ -198,8 +198,8 @@ func TestFileIsRotated(t *testing.T) {
 	}
 }
 
-// Standard output is a pipe: its reader gets the lines, and when it goes away
-// the process lives.
+// Standard output is a pipe: its reader gets the lines, and the process survives the reader's
+// end.
 func TestStdoutDestination(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -120,7 +120,7 @@ func TestAnswers(t *testing.T) {
 	})
 }
 
-// A token that is changed in its file is taken up without loss.
+// A token that is changed in its file is used without loss.
 func TestTokenIsReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	token := func(s string) {
@@ -195,7 +195,7 @@ func TestHangingServer(t *testing.T) {
 	}
 }
 
-// The end does not wait for ever, and says what it could not store.
+// Shutdown does not wait for ever, and reports what it could not store.
 func TestEndWithoutServer(t *testing.T) {
 	t.Parallel()
 	s := influxtest.NewFaulty(t, nil)

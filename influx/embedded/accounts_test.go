@@ -59,8 +59,8 @@ func ask(q string) string { return "/query?" + url.Values{"db": {"ipfsmon"}, "q"
 
 const fluxCount = `from(bucket: "ipfsmon/history") |> range(start: -1h) |> filter(fn: (r) => r._measurement == "wants" and r._field == "n") |> group() |> count()`
 
-// Nobody gets in without a password; the reader reads everything, also what is
-// made later, and changes nothing.
+// Nobody has access without a password; the reader reads everything, including later databases,
+// and changes nothing.
 func TestAccounts(t *testing.T) {
 	data := t.TempDir()
 	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
@@ -120,8 +120,8 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// A store that never had passwords gets them at its next start, with all that
-// is in it; a password that was changed in its file is the one that counts.
+// A store that never had passwords gets them at its next start and keeps its data; a password
+// changed in its file takes effect.
 func TestAccountsOfAnOldStore(t *testing.T) {
 	data := t.TempDir()
 	life := func(do func(*embedded.Child)) {
@@ -163,7 +163,7 @@ func TestAccountsOfAnOldStore(t *testing.T) {
 			t.Errorf("the password of the file: %d", status)
 		}
 	})
-	// One that is no password, as after a full disk: another is made.
+	// An invalid one, as after a full disk, is replaced.
 	if err := os.WriteFile(embedded.PasswordFile(data, embedded.MonitorUser), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -59,8 +59,8 @@ func fill(t *testing.T, at *embedded.Child, from, n int) {
 	post(t, at, "/write", url.Values{"db": {"ipfsmon"}, "rp": {"history"}}, b.String())
 }
 
-// A backup of a running store holds what was answered for; a new folder made of
-// it answers the same; what is damaged makes nothing.
+// A backup of a running store has everything acknowledged; a folder restored from it answers
+// the same; a damaged backup restores nothing.
 func TestBackupAndRestore(t *testing.T) {
 	data, dir := t.TempDir(), t.TempDir()
 	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
@@ -160,8 +160,8 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
-// A store over its limit drops its oldest days, first of policies that
-// forget, and never of the day that is written.
+// A store over its limit drops its oldest days, first of policies with a retention, and never
+// of the day being written.
 func TestMaxBytes(t *testing.T) {
 	data := t.TempDir()
 	cfg := storetest.Config(t, data, "1")

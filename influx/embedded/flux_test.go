@@ -67,8 +67,8 @@ func (f fluxFunction) builtIn() bool {
 	return !strings.HasPrefix(fmt.Sprintf("%T", f.value), "interpreter.") && !strings.HasPrefix(fmt.Sprintf("%T", f.value), "*interpreter.")
 }
 
-// Every built-in function of the linked Flux has been looked at: a Flux with
-// others fails here until somebody has, whatever fluxFunctions says of them.
+// Every built-in function of the linked Flux has been reviewed: a Flux with others fails here
+// until somebody reviews them, whatever fluxFunctions says.
 func TestFluxFunctionsAreKnown(t *testing.T) {
 	if err := startFlux(); err != nil {
 		t.Fatal(err)

@@ -12,8 +12,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
 )
 
-// TestRestoreAfterAFailedStart: what a start that failed leaves is no store,
-// for restore as for backup.
+// TestRestoreAfterAFailedStart: the remnants of a failed start are not a store, for restore and
+// for backup.
 func TestRestoreAfterAFailedStart(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

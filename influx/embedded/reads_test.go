@@ -81,8 +81,8 @@ func ways(t *testing.T, at, user, password, statement, params string) map[string
 	return answers
 }
 
-// What the reader asks only reads, in whatever way it is sent, and whatever
-// the right that InfluxDB itself would want.
+// The reader's statements only read, whichever way they are sent, and whichever right InfluxDB
+// itself requires.
 func TestReaderOnlyReads(t *testing.T) {
 	data := t.TempDir()
 	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
@@ -205,8 +205,8 @@ func TestPathsOfReader(t *testing.T) {
 	}
 }
 
-// Flux that would leave the store is refused, whoever asks and however, and the
-// ordinary one answers.
+// Flux that would reach beyond the store is refused for every user and in every way, and
+// ordinary Flux works.
 func TestFluxStaysInside(t *testing.T) {
 	data := t.TempDir()
 	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
@@ -344,8 +344,8 @@ func TestFluxStaysInside(t *testing.T) {
 	}
 }
 
-// At its start the store warns of continuous queries that the monitor did not
-// make, in the log of whoever runs it.
+// At its start the store warns of continuous queries that the monitor did not create, in the
+// log of its process.
 func TestWarnsOfContinuousQueries(t *testing.T) {
 	data := t.TempDir()
 	life := func(do func(*embedded.Child)) string {

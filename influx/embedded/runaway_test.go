@@ -140,8 +140,8 @@ func TestQueryMemory(t *testing.T) {
 	}
 }
 
-// What does not end, or takes all memory at once, ends the process, which is
-// started again and has lost nothing.
+// A query that does not end, or takes all memory at once, ends the process, which is restarted
+// and has lost nothing.
 func TestRunawayEndsTheProcess(t *testing.T) {
 	// Each function calls the one before twice.
 	var double strings.Builder

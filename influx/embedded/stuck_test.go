@@ -80,8 +80,7 @@ func TestJudgeWrites(t *testing.T) {
 	})
 }
 
-// A store that is stuck however often it is started again is not restarted all
-// the time.
+// A store that stays stuck after restarts is not restarted constantly.
 func TestNoRestartStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &Child{cfg: ChildConfig{Log: slog.New(slog.DiscardHandler)}}
@@ -107,7 +106,7 @@ func TestNoRestartStorm(t *testing.T) {
 	})
 }
 
-// A disk takes writes or does not, and nothing is left of the question.
+// A disk accepts writes or does not, and the check leaves no files.
 func TestTryWrite(t *testing.T) {
 	dir := t.TempDir()
 	if err := tryWrite(dir); err != nil {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// However the clock is set, no time is given twice, and time is the clock's
-// again as soon as that shows what was not used.
+// However the clock is set, no time is used twice, and the clock's time is used again as soon
+// as it is unused.
 func TestStamps(t *testing.T) {
 	var s stamps
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano()

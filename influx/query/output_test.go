@@ -8,7 +8,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// What a peer calls itself must not move the cursor of a terminal.
+// A peer's agent must not move the cursor of a terminal.
 func TestTableIsSafe(t *testing.T) {
 	var b strings.Builder
 	out, err := NewOutput("table", &b)
