@@ -49,7 +49,7 @@ quick: ## check one package while you work: gofmt, vet, staticcheck and its test
 test: test-plain race ## all tests that need only Go and a C compiler, also under the race detector
 
 # The packages of FAULTY are left to `make faults`, which counts their tests.
-test-plain: build ## the same without the race detector, but for what make faults runs
+test-plain: build ## the same without the race detector, except what make faults runs
 	$(TEST) -timeout 15m $(filter-out $(shell $(GO) list $(FAULTY)),$(shell $(GO) list ./...))
 
 # Arrow, a dependency of the embedded InfluxDB, fails its pointer checks.
