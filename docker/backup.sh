@@ -1,15 +1,13 @@
 #!/usr/bin/env bash
-# Copies what the stack cannot make again into a folder: InfluxDB's, Grafana's and
+# Copies the data that the stack cannot recreate into a folder: InfluxDB's, Grafana's and
 # PostgreSQL's data and the secrets, a tar file for each volume.
 #
 #	docker/backup.sh FOLDER           --node: also the node's repository
 #	docker/restore.sh FOLDER
-#
-# The databases and Grafana stand still while they are copied; the node and the
-# probe continue, and their points wait on disk (with --node the node
-# stands still too).
-# The secret that today's pseudonyms are made with is left out: docs/privacy.md.
-# COMPOSE is the command, if it is another than "docker compose".
+# The databases and Grafana are stopped while they are copied; the node and the probe continue,
+# and their points wait on disk (with --node the node is stopped too). The secret that today's
+# pseudonyms are made with is left out: docs/privacy.md. COMPOSE is the command, if it is
+# another than "docker compose".
 set -euo pipefail
 umask 077
 
@@ -32,7 +30,7 @@ image=$("${compose[@]}" config --images influxdb | head -n 1)
 writers='influxdb|grafana|postgres'
 if [[ ${volumes[*]} = *node-data* ]]; then writers+='|node'; fi
 mapfile -t running < <("${compose[@]}" --profile '*' ps --services --status running | grep -xE "$writers" || true)
-# Whatever happens: what ran runs again.
+# Always restart the services that were running.
 start() { [ ${#running[@]} -eq 0 ] || "${compose[@]}" --profile '*' start "${running[@]}"; }
 trap start EXIT
 [ ${#running[@]} -eq 0 ] || "${compose[@]}" --profile '*' stop "${running[@]}"
@@ -43,7 +41,7 @@ for v in "${volumes[@]}"; do
 		echo "backup: there is no volume $v, it is left out"
 		continue
 	fi
-	# In place once it is whole.
+	# Move into place once complete.
 	docker run --rm --network none --read-only --user 0:0 --cap-drop ALL --cap-add DAC_READ_SEARCH \
 		-v "$name:/volume:ro" --entrypoint tar "$image" -C /volume --exclude='pseudonym.key*' -cf - . >"$folder/$v.tar.new"
 	mv "$folder/$v.tar.new" "$folder/$v.tar"

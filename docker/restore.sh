@@ -1,11 +1,9 @@
 #!/usr/bin/env bash
-# Makes the stack's volumes out of what docker/backup.sh wrote.
+# Creates the stack's volumes from a backup of docker/backup.sh.
 #
 #	docker/restore.sh FOLDER && docker compose up -d
-#
-# The stack must not be there (docker compose down), and none of the volumes:
-# what is in one is not overwritten. COMPOSE is the command, if it is another
-# than "docker compose".
+# The stack must be down (docker compose down), and the volumes must not exist: existing data is
+# never overwritten. COMPOSE is the command, if it is another than "docker compose".
 set -euo pipefail
 
 read -ra compose <<<"${COMPOSE:-docker compose}"
@@ -26,7 +24,7 @@ for f in "${files[@]}"; do
 	[ -z "$name" ] || fail "there is a volume $name: remove it first, docker volume rm $name"
 done
 
-# Makes the volumes, which belong to the project then.
+# Creates the volumes as the project's.
 "${compose[@]}" create
 trap '"${compose[@]}" down' EXIT
 for f in "${files[@]}"; do
