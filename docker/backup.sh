@@ -4,6 +4,7 @@
 #
 #	docker/backup.sh FOLDER           --node: also the node's repository
 #	docker/restore.sh FOLDER
+#
 # The databases and Grafana are stopped while they are copied; the node and the probe continue,
 # and their points wait on disk (with --node the node is stopped too). The secret that today's
 # pseudonyms are made with is left out: docs/privacy.md. COMPOSE is the command, if it is

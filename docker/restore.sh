@@ -2,6 +2,7 @@
 # Creates the stack's volumes from a backup of docker/backup.sh.
 #
 #	docker/restore.sh FOLDER && docker compose up -d
+#
 # The stack must be down (docker compose down), and the volumes must not exist: existing data is
 # never overwritten. COMPOSE is the command, if it is another than "docker compose".
 set -euo pipefail
