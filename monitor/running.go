@@ -17,7 +17,7 @@ const runningFile = "monitor.json"
 type Running struct {
 	PID        int      `json:"pid"`
 	Monitor    string   `json:"monitor"`            // its name
-	DataFolder string   `json:"data_folder"`        // absolute
+	DataFolder string   `json:"data_folder"`        // absolute; "": none
 	InfluxDB   string   `json:"influxdb,omitempty"` // URL that points are written to, without a password; "": none
 	Stream     []string `json:"stream,omitempty"`   // host:port or unix:/path
 	HTTP       []string `json:"http,omitempty"`
@@ -48,8 +48,10 @@ func FindRunning(repo string) (*Running, error) {
 // sayRunning writes the file of a repository; end removes it.
 func (m *Monitor) sayRunning(repo string) (end func(), err error) {
 	r := Running{PID: os.Getpid(), Monitor: m.Config.MonitorName, Pages: m.IntrospectAddresses()}
-	if r.DataFolder, err = filepath.Abs(m.Config.DataFolder); err != nil {
-		return nil, err
+	if m.Config.DataFolder != "" {
+		if r.DataFolder, err = filepath.Abs(m.Config.DataFolder); err != nil {
+			return nil, err
+		}
 	}
 	if m.store != nil {
 		r.InfluxDB = m.store.client.URL()

@@ -20,8 +20,8 @@ type Watched struct {
 	Sample func(context.Context) event.Node
 	// Kubo is the version of the linked kubo.
 	Kubo string
-	// Repo is the node's repository, through which other commands find this monitor
-	// (FindRunning); "": they cannot.
+	// Repo is the node's repository, or another folder, through which other commands
+	// find this monitor (FindRunning); "": they cannot.
 	Repo string
 	// Drift returns why wants that the node sends are not captured; nil: they are.
 	Drift error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,9 +23,9 @@ type monitorAt struct {
 
 // findMonitor returns the monitor that a command is about, by the same rule for
 // every command: that of the given repository (--repo, IPFS_PATH); else the
-// running one, the node's before the demo's; else the first of these two for
-// which useful is true. If that is not the node's own, it prints a line about it
-// on standard error.
+// running one, the node's before the demo's and the demo's before the proxy's;
+// else the first of these for which useful is true. If that is not the node's own,
+// it prints a line about it on standard error.
 func findMonitor(given string, useful func(repo string) bool) (monitorAt, error) {
 	if given != "" {
 		repo, err := repoPath(given)
@@ -37,40 +38,46 @@ func findMonitor(given string, useful func(repo string) bool) (monitorAt, error)
 	if err != nil {
 		return monitorAt{}, err
 	}
-	repos := []string{repo}
+	places, names := []string{repo}, []string{"node"}
 	if os.Getenv("IPFS_PATH") == "" {
-		if demo, err := demoRepo(); err == nil {
-			repos = append(repos, demo)
+		for _, other := range []struct {
+			name   string
+			folder func() (string, error)
+		}{{"demo", demoRepo}, {"proxy", proxyPlace}} {
+			if at, err := other.folder(); err == nil {
+				places, names = append(places, at), append(names, other.name)
+			}
 		}
 	}
 	var all []monitorAt
-	var running int
-	for _, r := range repos {
-		m, err := monitorOf(r)
+	var running []string
+	first := -1
+	for i, place := range places {
+		m, err := monitorOf(place)
 		if err != nil {
 			return m, err
 		}
 		all = append(all, m)
 		if m.running != nil {
-			running++
+			running = append(running, place)
+			if first < 0 {
+				first = i
+			}
 		}
 	}
-	for i, m := range all {
-		if m.running == nil {
-			continue
-		}
+	if first >= 0 {
 		switch {
-		case running > 1:
-			fmt.Fprintf(os.Stderr, "ipfsmon: %d monitors are running; using the one of %s, not that of --repo %s\n", running, m.repo, all[1-i].repo)
-		case i > 0:
-			fmt.Fprintf(os.Stderr, "ipfsmon: using the running demo, of %s\n", m.repo)
+		case len(running) > 1:
+			fmt.Fprintf(os.Stderr, "ipfsmon: %d monitors are running; using the one of %s, not that of --repo %s\n", len(running), running[0], strings.Join(running[1:], ", "))
+		case first > 0:
+			fmt.Fprintf(os.Stderr, "ipfsmon: using the running %s, of %s\n", names[first], places[first])
 		}
-		return m, nil
+		return all[first], nil
 	}
 	for i, m := range all {
 		if useful != nil && useful(m.repo) {
 			if i > 0 {
-				fmt.Fprintf(os.Stderr, "ipfsmon: no monitor is running, and %s has no data of one; using the stopped demo, of %s\n", repo, m.repo)
+				fmt.Fprintf(os.Stderr, "ipfsmon: no monitor is running, and %s has no data of one; using the stopped %s, of %s\n", repo, names[i], m.repo)
 			}
 			return m, nil
 		}
@@ -95,7 +102,9 @@ func (m monitorAt) config() (cfg influx.Config, data string, err error) {
 	if err != nil || m.running == nil {
 		return cfg, data, err
 	}
-	data = m.running.DataFolder
+	if m.running.DataFolder != "" {
+		data = m.running.DataFolder
+	}
 	if url, err := embedded.FindStore(context.Background(), data); err == nil && url == m.running.InfluxDB {
 		cfg.URL = "" // the embedded store
 	} else if m.running.InfluxDB != "" {

@@ -306,6 +306,10 @@ func runProxy(c *cli.Context) error {
 	return serveProxy(ctx, stop, pc, mc, storeStats)
 }
 
+// proxyPlace is the folder through which other commands find the monitor of a
+// running proxy, as they find that of a node by its repository.
+func proxyPlace() (string, error) { return paths.Home("~/.ipfsmon/proxy") }
+
 // serveProxy runs proxy and monitor until ctx ends.
 func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.Config, storeStats func() pipeline.Store) error {
 	log := slog.Default()
@@ -321,6 +325,10 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.C
 	if err != nil {
 		return err
 	}
+	place, err := proxyPlace()
+	if err != nil {
+		log.Warn("other commands cannot find this monitor without its address", "err", err)
+	}
 	node := nodestate.Node{Host: p.Host(), Reporter: traffic, Taps: taps}
 	sampler := nodestate.NewSampler(node)
 	m, err := monitor.Start(mc, monitor.Watched{
@@ -329,6 +337,7 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.C
 			traffic.TrimIdle(time.Now().Add(-time.Hour)) // otherwise it keeps every peer that ever connected
 			return sampler.Sample(ctx)
 		},
+		Repo:        place,
 		Kubo:        kuboversion.CurrentVersionNumber,
 		NoBroadcast: true,
 		Store:       storeStats,

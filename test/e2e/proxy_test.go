@@ -124,6 +124,8 @@ func TestProxyPreload(t *testing.T) {
 	p := harness.StartProxy(t, "-d", k.Multiaddr(), "-w", "/ip4/127.0.0.1/tcp/0", "-p", free)
 	ws := p.Find(`(?m)^ +(/ip4/127\.0\.0\.1/tcp/\d+/ws/p2p/\S+)$`)
 	p.Metric("kitsune_bitswap_downstream_peers", 1)
+	out, err := harness.Run(p.Env, "health")
+	require.NoError(t, err, out)
 
 	// A browser's node: only WebSockets, its file nowhere else.
 	f := harness.NewFile(t, 2<<20)

@@ -184,6 +184,7 @@ func (l *Light) Add(t *testing.T, f *File) {
 // proxied is a running proxy.
 type proxied struct {
 	*Process
+	Env        []string
 	Addr, HTTP string
 }
 
@@ -191,7 +192,8 @@ func StartProxy(t *testing.T, args ...string) *proxied {
 	t.Helper()
 	p := &proxied{}
 	home := t.TempDir()
-	p.Process = Start(t, Environ(home, "GOLOG_LOG_LEVEL=info"), append([]string{"proxy", "-k", filepath.Join(home, "key"),
+	p.Env = Environ(home, "GOLOG_LOG_LEVEL=info")
+	p.Process = Start(t, p.Env, append([]string{"proxy", "-k", filepath.Join(home, "key"),
 		"-l", "/ip4/127.0.0.1/tcp/0", "--http", "127.0.0.1:0", "--stream", "127.0.0.1:0", "--interval", "1"}, args...)...)
 	p.Find(`Proxy is (ready)`)
 	p.Addr = p.Find(`(?m)^ +(/ip4/127\.0\.0\.1/tcp/\d+/p2p/\S+)$`)
