@@ -48,3 +48,31 @@ func TestCaptureDoesNotAllocate(t *testing.T) {
 	f("16 presences", presences, 1)
 	f("a block", block, 1)
 }
+
+// TestDHTAllocations: a request costs the two allocations of its event and key,
+// whichever way it goes; following the bytes of a stream costs none.
+func TestDHTAllocations(t *testing.T) {
+	b := bus.New(bus.Config{MaxEvents: 256})
+	defer b.Close()
+	stalled := b.Subscribe("stalled")
+	defer stalled.Close()
+	b.Live()
+	c := New(b, nil)
+	ask, answer := dhtFrame(byte(event.DHTGetProviders), testCID(1).Hash()), dhtFrame(byte(event.DHTGetProviders), nil, make([]byte, 512)...)
+	for dir := range event.Directions {
+		s := &dhtStream{Stream: silentStream{}, capture: c, dir: dir}
+		requests, answers := &s.received, &s.sent
+		if dir == event.Sent {
+			requests, answers = answers, requests
+		}
+		one := func() { s.passed(requests, ask, true); s.passed(answers, answer, false) }
+		one()
+		if n := testing.AllocsPerRun(1000, one); n > 2 {
+			t.Errorf("a request %v allocates %v times, want 2", dir, n)
+		}
+		all := c.DHTRequests(false)
+		if n := all[dir][event.DHTGetProviders][event.DHTAnswered]; n < 1000 {
+			t.Errorf("%v: %d answered", dir, n)
+		}
+	}
+}

@@ -44,7 +44,9 @@ type counted struct {
 	traffic [event.MessageTransports][event.Directions]counters
 	failed  [event.MessageTransports]atomic.Uint64 // messages that could not be sent
 
-	limited atomic.Uint64 // messages without an event because of the peer's rate
+	dht dhtCounters
+
+	limited atomic.Uint64 // messages and requests without an event because of the peer's rate
 	guard   guard.Guard   // deferred by every callback
 }
 
@@ -88,7 +90,8 @@ func (c *Capture) place(e *event.Event) {
 // Panics returns how many panics the callbacks recovered from so far.
 func (c *Capture) Panics() uint64 { return c.guard.Panics() }
 
-// Limited returns how many messages made no event because their peer exceeded its rate.
+// Limited returns how many messages and requests of the DHT made no event because
+// their peer exceeded its rate.
 func (c *Capture) Limited() uint64 { return c.limited.Load() }
 
 // Traffic returns the counters of what passed by a transport in one direction

@@ -28,6 +28,7 @@ const (
 	DefaultMaxRepeats      = 1 << 20 // 20 MiB
 	DefaultMaxCIDsTracked  = 8192    // in each of two tables, about 2 MiB together
 	DefaultMaxPeersTracked = 4096    // about 0.5 MiB
+	DefaultMaxDHTTracked   = 2048    // in each of two tables, about 0.5 MiB together
 	DefaultMaxAgents       = 50_000  // about 8 MiB with agents of ordinary length
 	DefaultMaxLatencies    = 5000
 	DefaultTopN            = 50
@@ -51,6 +52,7 @@ type Config struct {
 	MaxRepeats      int           // places for the wants of the last 46 s, in which repeats are looked up; rounded and lost likewise
 	MaxCIDsTracked  int           // counters for top CIDs
 	MaxPeersTracked int           // counters for top peers
+	MaxDHTTracked   int           // counters for the keys of the DHT's requests, for each direction
 	MaxAgents       int           // peers whose agent and coverage are remembered
 	TopN            int           // length of the lists in a summary
 	HistoryLatency  bool          // publish an event for each answer
@@ -72,6 +74,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MaxRepeats, DefaultMaxRepeats)
 	orDefault(&c.MaxCIDsTracked, DefaultMaxCIDsTracked)
 	orDefault(&c.MaxPeersTracked, DefaultMaxPeersTracked)
+	orDefault(&c.MaxDHTTracked, DefaultMaxDHTTracked)
 	orDefault(&c.MaxAgents, DefaultMaxAgents)
 	orDefault(&c.TopN, DefaultTopN)
 	orDefault(&c.MaxLatencies, DefaultMaxLatencies)
@@ -233,6 +236,8 @@ func (d *Deriver) hold(e *event.Event) bool {
 		}
 		d.order.push(e)
 		return true
+	case event.KindDHT:
+		d.dht(e)
 	}
 	d.order.latest = max(d.order.latest, e.Time)
 	return false

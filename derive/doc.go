@@ -52,6 +52,12 @@
 //     more than five times the usual rate, an average over at least ten minutes and
 //     about an hour. It ends below twice the usual rate, or below 50 a second. A
 //     loss is noted at once, further losses every five minutes.
+//   - DHT: Status is exact, Elapsed and Peers are as Latency and UniquePeers.
+//     Agents is exact by the agent known when the request ended. TopKeys:
+//     Space-Saving over the n requests of get_providers of one direction.
+//     Requests is too high by at most Error, and Error is at most
+//     n/MaxDHTTracked. Peers of a key is too low by at most Error; it is too high only where more than 32768 pairs of peer and key
+//     came in the interval, so that a repeat may count as a first one.
 //
 // All of them lack what the reader missed on the bus, which Missed reports.
 //

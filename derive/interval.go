@@ -31,6 +31,7 @@ type interval struct {
 	byPeers *heavy[cid.Cid] // counts the first want of each peer; other: wants
 	peers   *heavy[peer.ID]
 	line    [event.Directions]line
+	dht     dhtInterval
 }
 
 func newInterval(cfg Config, now time.Time) *interval {
@@ -50,7 +51,7 @@ func (v *interval) next(now time.Time, lost uint64) *interval {
 	v.byWants.reset()
 	v.byPeers.reset()
 	v.peers.reset()
-	n := &interval{number: v.number + 1, started: now, lost: lost, byWants: v.byWants, byPeers: v.byPeers, peers: v.peers}
+	n := &interval{number: v.number + 1, started: now, lost: lost, byWants: v.byWants, byPeers: v.byPeers, peers: v.peers, dht: v.dht.next()}
 	for dir := range event.Directions {
 		// Not the library's sparse form: it allocates with each new CID.
 		n.uniqueCIDs[dir], n.uniquePeers[dir] = hyperloglog.NewNoSparse(), hyperloglog.NewNoSparse()
@@ -221,6 +222,7 @@ func (d *Deriver) summarize(now time.Time) {
 		Hashes:         named(Hashes, v.shares.hashes[:]),
 		Pending:        d.pending.sweep(d.clock),
 		Lost:           d.pending.lost - v.lost,
+		DHT:            v.dht.summary(d.cfg.TopN),
 	}
 	s.Coverage = d.peers.coverage(d.clock)
 	d.peers.sweep(v.number)

@@ -62,6 +62,7 @@ const (
 	KindNote                       // something that a person should know: Note
 	KindOrigins                    // sums by where peers are: Origins
 	KindPipeline                   // the monitor's own counters: Pipeline
+	KindDHT                        // a request of the DHT's protocol: DHT
 )
 
 // String returns the kind's name in logs, filters and the stream.
@@ -93,6 +94,8 @@ func (k Kind) String() string {
 		return "pipeline"
 	case KindProbe:
 		return "probe"
+	case KindDHT:
+		return "dht"
 	}
 	return "unknown"
 }
@@ -231,7 +234,7 @@ type Event struct {
 	Seq  uint64
 	Time int64 // wall clock, nanoseconds since 1970 UTC; several events may share one
 	Kind Kind
-	Dir  Direction // of a message
+	Dir  Direction // of a message or of a request of the DHT
 	Full bool      // the message carried a full wantlist
 	Peer peer.ID   // the peer it is about; empty for samples and summaries
 
@@ -255,18 +258,19 @@ type Event struct {
 	Blocks       []Block
 	Addrs        []Text // addresses of the peer's open connections at that time
 
-	Conn      *Conn      // KindConnection
-	Identify  *Identify  // KindIdentify
-	Sample    *Sample    // KindSample
-	Latency   *Latency   // KindLatency
-	Summary   *Summary   // KindSummary
-	Proxy     *Proxy     // KindProxy
-	Probe     *Probe     // KindProbe
-	ClockStep *ClockStep // KindClockStep
-	SendError *SendError // KindSendError
-	Note      *Note      // KindNote
-	Origins   *Origins   // KindOrigins
-	Pipeline  *Pipeline  // KindPipeline
+	Conn      *Conn       // KindConnection
+	Identify  *Identify   // KindIdentify
+	Sample    *Sample     // KindSample
+	Latency   *Latency    // KindLatency
+	Summary   *Summary    // KindSummary
+	Proxy     *Proxy      // KindProxy
+	Probe     *Probe      // KindProbe
+	ClockStep *ClockStep  // KindClockStep
+	SendError *SendError  // KindSendError
+	Note      *Note       // KindNote
+	Origins   *Origins    // KindOrigins
+	Pipeline  *Pipeline   // KindPipeline
+	DHT       *DHTRequest // KindDHT
 }
 
 // Clone returns a copy that may be kept. It has copies of Wants, Presences and
@@ -313,6 +317,14 @@ func (e *Event) Weight() int {
 		for d := range s.Line {
 			w += entryBytes * (len(s.Line[d].CIDs) + len(s.Line[d].Peers) + len(s.Line[d].Agents))
 		}
+		if d := s.DHT; d != nil {
+			for dir := range Directions {
+				w += entryBytes * (int(DHTTypes) + len(d.TopKeys[dir]) + len(d.Agents[dir]))
+			}
+		}
+	}
+	if e.DHT != nil {
+		w += 3 * entryBytes
 	}
 	if p := e.Proxy; p != nil {
 		w += entryBytes * (8 + 6*len(p.Downstreams))
@@ -557,7 +569,8 @@ type Summary struct {
 	Lost    uint64 // wants evicted in this interval because of the memory limit
 
 	Line     [Directions]Line
-	Coverage Coverage // of the peers that are connected at the end
+	Coverage Coverage    // of the peers that are connected at the end
+	DHT      *DHTSummary // nil: there was no request
 }
 
 // TopCID is a CID that was wanted often. The true number of wants is between

@@ -14,7 +14,7 @@ func TestClone(t *testing.T) {
 		Wants: []Want{{Priority: 1}, {Priority: 2}}, Presences: []Presence{{Type: DontHave}}, Blocks: []Block{{Size: 9}}, Addrs: []Text{"/a"},
 		Conn: new(Conn), Identify: new(Identify), Sample: new(Sample), Latency: new(Latency), Summary: new(Summary), Proxy: new(Proxy),
 		Probe: new(Probe), ClockStep: new(ClockStep), SendError: new(SendError),
-		Note: new(Note), Origins: new(Origins), Pipeline: new(Pipeline),
+		Note: new(Note), Origins: new(Origins), Pipeline: new(Pipeline), DHT: new(DHTRequest),
 	}
 	for i := range reflect.TypeOf(*e).NumField() {
 		if reflect.ValueOf(*e).Field(i).IsZero() {

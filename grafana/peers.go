@@ -45,6 +45,7 @@ func peers() *board {
 						series("$tag_protocol", level("streams", "", "protocol", "streams"))).stacked(),
 				},
 			},
+			dhtRow(),
 			{
 				title: "Who asks",
 				read:  "**How to read it:** wants of the minutes' lists of 50, added up. A peer far above all others is a gateway, an indexer, or a client that hammers.",

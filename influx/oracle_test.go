@@ -212,6 +212,7 @@ func makeOracle(now time.Time, write writer) *oracle {
 					l.P90 = (l.P50 + l.P99) / 2
 				}
 			}
+			u.DHT = dhtSummary(rand.New(rand.NewPCG(uint64(m), uint64(n))))
 			emit(event.Event{Time: at + 1, Kind: event.KindSummary, Summary: u}, nil)
 			traffic, minute, versions = [2]event.Traffic{}, map[string]int{}, map[string]int{}
 			byCID, byPeer, cidPeers = map[cid.Cid]uint64{}, map[peer.ID]uint64{}, map[cid.Cid]map[peer.ID]bool{}
@@ -383,6 +384,7 @@ func (o *oracle) lastSample(node string) (last seen) {
 
 // oracles has the answer to each question; flux where the languages differ.
 var oracles = map[string]func(o *oracle, flux bool) []row{
+	"dht-requests": oracleDHTRequests, "dht-keys": oracleDHTKeys, "dht-agents": oracleDHTAgents,
 	"wants": func(o *oracle, _ bool) []row {
 		t := adding("time", "direction")
 		o.wants(func(e seen, _ event.Want) { t.at(o.step(e), directionOf(e)).add("wants", 1) })

@@ -32,6 +32,7 @@ func TestStoreAnswers(t *testing.T) {
 	t.Parallel()
 	server := storetest.Start(t)
 	cfg := influxtest.StoreAt(server)
+	cfg.HistoryDHT = true
 	events := influxtest.Events()
 	for _, e := range events {
 		e.Time = time.Now().UnixNano()
@@ -45,6 +46,7 @@ func TestStoreAnswers(t *testing.T) {
 	}
 	want := map[string]int{}
 	enc := lineproto.NewEncoder("test", true)
+	enc.SetDHTHistory()
 	for _, p := range influxtest.Decode(t, influxtest.Encode(enc, events...)) {
 		want[p.Name]++
 	}

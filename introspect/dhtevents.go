@@ -1,34 +1,20 @@
 package introspect
 
 import (
-	"time"
+	"strings"
 
-	"github.com/libp2p/go-libp2p/core/peer"
-
+	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// The outcomes of a query, named as in the original protocol.
-const (
-	QuerySuccess = "SUCCESS"
-	QueryError   = "ERROR"
-	QueryTimeout = "TIMEOUT"
-)
-
-// DHTQuery is one request of the DHT's protocol and its outcome.
-type DHTQuery struct {
-	Peer     peer.ID
-	Inbound  bool   // true: the peer asked this node
-	Type     string // FIND_NODE and so on; "" if no stream was opened
-	Result   string // SUCCESS, ERROR or TIMEOUT
-	Table    string // wan or lan
-	At       time.Time
-	Duration time.Duration // until the answer or the failure
-}
+// queryResults are the outcomes of a query in the words of the original protocol,
+// which has none for a query that was cancelled.
+var queryResults = [event.DHTStatuses]string{"SUCCESS", "ERROR", "TIMEOUT", "ERROR"}
 
 var dhtColumns = []*pb.EventType_EventProperty{
 	Column("peerIds", peerID, true), Column("type", text, false), Column("result", text, false),
-	Column("totalTimeMs", number, false), Column("table", text, false),
+	Column("totalTimeMs", number, false), Column("table", text, false), Column("key", text, false),
+	Column("providers", number, false), Column("closer", number, false),
 }
 
 // The names of types and columns that the original visualizer knows.
@@ -38,21 +24,29 @@ var (
 )
 
 type queryContent struct {
-	PeerIDs     []string `json:"peerIds"`
-	Type        string   `json:"type,omitempty"`
-	Result      string   `json:"result"`
-	TotalTimeMS float64  `json:"totalTimeMs"`
-	Table       string   `json:"table"`
+	PeerIDs     []string   `json:"peerIds"`
+	Type        string     `json:"type,omitempty"` // FIND_NODE and so on; "" where no stream came about
+	Result      string     `json:"result"`
+	TotalTimeMS float64    `json:"totalTimeMs"`
+	Table       string     `json:"table"`
+	Key         event.Text `json:"key,omitempty"`
+	Providers   int        `json:"providers,omitempty"`
+	Closer      int        `json:"closer,omitempty"`
 }
 
-// Query emits the event of a DHT query. It never blocks.
-func (s *Server) Query(q DHTQuery) {
-	t := typeOutbound
-	if q.Inbound {
+// query emits the event of a request of the DHT. Its time is when the request
+// began.
+func (f *Feed) query(e *event.Event) {
+	t, r := typeOutbound, e.DHT
+	if e.Dir == event.Received {
 		t = typeInbound
 	}
-	s.Emit(t, q.At, func() any {
-		return queryContent{PeerIDs: []string{q.Peer.String()}, Type: q.Type, Result: q.Result,
-			TotalTimeMS: float64(q.Duration.Microseconds()) / 1000, Table: q.Table}
+	f.srv.Emit(t, e.At().Add(-r.Elapsed), func() any {
+		c := queryContent{PeerIDs: []string{e.Peer.String()}, Result: queryResults[min(r.Status, event.DHTCanceled)],
+			TotalTimeMS: float64(r.Elapsed.Microseconds()) / 1000, Table: r.Table(), Key: r.Key(), Providers: r.Providers, Closer: r.Closer}
+		if r.Type != event.DHTUnsent {
+			c.Type = strings.ToUpper(r.Type.String())
+		}
+		return c
 	})
 }

@@ -207,6 +207,10 @@ func (f *Feed) take(e *event.Event) {
 		f.srv.Emit(typeNote, e.At(), func() any { return noteContent{e.Note.Kind.String(), e.Note.Text, e.Note.Value} })
 	case event.KindOrigins:
 		f.srv.Emit(typeOrigins, e.At(), func() any { return originSums(e.Origins) })
+	case event.KindDHT:
+		if !f.quiet {
+			f.query(e)
+		}
 	case event.KindSample:
 		f.mu.Lock()
 		f.sample = e.Sample
@@ -314,6 +318,7 @@ func (f *Feed) Content() *pb.Content {
 		Codecs: shares(s.Codecs), Versions: shares(s.Versions), Hashes: shares(s.Hashes),
 	}
 	out.TopPeers = TopPeers(s.TopPeers)
+	dhtContent(out, s.DHT)
 	for d := range event.Directions {
 		for a := range event.AnswerTypes {
 			if l := s.Latency[d][a]; l.Count > 0 {

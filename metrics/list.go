@@ -141,6 +141,13 @@ var captureFamilies = []Family{
 	ofCapture("ipfsmon_capture_http_messages_total", "Answers that came by HTTP; no counter of Bitswap includes them.", func(c *pipeline.Capture) uint64 { return c.HTTPMessages }),
 	ofCapture("ipfsmon_capture_http_blocks_total", "Blocks that came by HTTP.", func(c *pipeline.Capture) uint64 { return c.HTTPBlocks }),
 	ofCapture("ipfsmon_capture_http_block_bytes_total", "Bytes of blocks that came by HTTP.", func(c *pipeline.Capture) uint64 { return c.HTTPBlockBytes }),
+	{Name: "ipfsmon_capture_dht_requests_total", Kind: Counter, Help: "Requests of the DHT's protocol that have ended: received from peers, or sent by the node. A combination appears with its first request.",
+		Labels: []Label{direction, {"type", strings.Join(event.DHTTypeNames[:], ", ")}, {"status", strings.Join(event.DHTStatusNames[:], ", ")}},
+		pipeline: func(p *pipeline.Pipeline, out emit) {
+			for _, r := range p.Capture.DHT {
+				out(float64(r.Requests), r.Direction, r.Type, r.Status)
+			}
+		}},
 	ofCapture("ipfsmon_capture_panics_total", "Panics recovered from while capturing.", func(c *pipeline.Capture) uint64 { return c.Panics }),
 
 	{Name: "ipfsmon_bus_published_events_total", Kind: Counter, Help: "Events published to the queue.",

@@ -50,6 +50,7 @@ func everyPart() pipeline.Pipeline {
 			Received: pipeline.Traffic{Messages: 1, WantBlock: 2, WantHave: 3, Cancel: 4, Have: 5, DontHave: 6, Blocks: 7, BlockBytes: 8, Truncated: 9},
 			Sent:     pipeline.Traffic{Messages: 11, WantBlock: 12, WantHave: 13, Cancel: 14, Have: 15, DontHave: 16, Blocks: 17, BlockBytes: 18, Truncated: 19},
 			Limited:  20, SendErrors: 21, Panics: 22, HTTPWants: 126, HTTPMessages: 123, HTTPBlocks: 124, HTTPBlockBytes: 125,
+			DHT: []pipeline.DHTRequests{{Direction: "received", Type: "find_node", Status: "ok", Requests: 127}, {Direction: "sent", Type: "unsent", Status: "timeout", Requests: 128}},
 		},
 		Bus: pipeline.Bus{Published: 30, Held: 31, HeldBytes: 32, Readers: []pipeline.Reader{
 			{Name: "stream", Read: 33, Missed: 34, Behind: 35}, {Name: "influx", Read: 36, Missed: 37, Behind: 38}}},

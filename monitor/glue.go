@@ -79,7 +79,7 @@ func (m *Monitor) pipeline() pipeline.Pipeline {
 		Capture: pipeline.Capture{
 			Received: pipeline.Traffic(m.capture.Traffic(event.Libp2p, event.Received)),
 			Sent:     pipeline.Traffic(m.capture.Traffic(event.Libp2p, event.Sent)),
-			Limited:  m.capture.Limited(), Panics: m.capture.Panics(),
+			Limited:  m.capture.Limited(), Panics: m.capture.Panics(), DHT: m.dhtRequests(),
 		},
 		Bus:     pipeline.Bus{Published: b.Published, Held: uint64(b.Held), HeldBytes: uint64(b.Bytes), Readers: []pipeline.Reader{}},
 		Privacy: []pipeline.Privacy{},

@@ -104,7 +104,7 @@ func (m *Monitor) openIntrospection() (err error) {
 		providers.Agents = in.sampledAgents
 	}
 	in.node = nodestate.New(m.watched.Node, nodestate.Config{
-		Started: in.started, Named: in.named, Bitswap: m.traffic, Origin: m.whence, RepoBytes: in.repoBytes,
+		Started: in.started, Named: in.named, Bitswap: m.traffic, DHT: m.capture.DHTRequests, Origin: m.whence, RepoBytes: in.repoBytes,
 		Proxy: m.watched.Proxy, Logger: m.log,
 	})
 	if err = errors.Join(in.node.Register(in.registry), in.registry.RegisterDataProviders(providers)); err != nil {
@@ -244,7 +244,7 @@ func (in *introspection) content() (*pb.Content, error) {
 		out.TopPeers = introspect.TopPeers(peers.Running.Peers)
 	}
 	if !in.named {
-		out.TopCids, out.TopCidsByPeers, out.TopPeers = nil, nil, nil
+		out.TopCids, out.TopCidsByPeers, out.TopPeers, out.DhtKeys = nil, nil, nil, nil
 	}
 	return out, nil
 }

@@ -84,7 +84,7 @@ func (p *Plugin) Init(env *kuboplugin.Environment) error {
 	}
 	p.bus = bus.New(bus.Config{})
 	p.capture = capture.New(p.bus, p.log)
-	p.taps = newTaps()
+	p.taps = taps{nodestate.NewTaps(), p.capture.DHT}
 	return nil
 }
 
@@ -146,7 +146,7 @@ func (p *Plugin) watched(n *core.IpfsNode) monitor.Watched {
 		Node: nodestate.Node{
 			Host: n.PeerHost, Identity: n.Identity, Peerstore: n.Peerstore, Resources: n.ResourceManager, Reporter: n.Reporter,
 			DHT: n.DHT, Bitswap: n.Bitswap, PubSub: n.PubSub, RepoBytes: n.Repo.GetStorageUsage,
-			Taps: p.taps.traffic, DHTTaps: p.taps.dht,
+			Taps: p.taps.traffic,
 		},
 		Kubo: ipfs.CurrentVersionNumber, Repo: p.repo, Drift: p.drift(), Store: p.opts.Store,
 	}

@@ -15,12 +15,10 @@ import (
 // taps are in the node from its start, whether anybody looks or not.
 type taps struct {
 	traffic *nodestate.Taps
-	dht     *nodestate.DHTTaps
+	dht     func(host.Host) host.Host // capture.DHT
 }
 
-func newTaps() taps { return taps{nodestate.NewTaps(), nodestate.NewDHTTaps()} }
-
-// options puts the taps into the host and into the DHT.
+// options puts the taps into the host, and has the DHT made with a watched host.
 func (t taps) options() fx.Option {
 	return fx.Options(
 		fx.Decorate(func(make kubolibp2p.HostOption) kubolibp2p.HostOption {
@@ -31,7 +29,7 @@ func (t taps) options() fx.Option {
 		fx.Decorate(func(make kubolibp2p.RoutingOption) kubolibp2p.RoutingOption {
 			return func(args kubolibp2p.RoutingOptionArgs) (routing.Routing, error) {
 				if args.Host != nil {
-					args.Host = t.dht.Host(args.Host)
+					args.Host = t.dht(args.Host)
 				}
 				return make(args)
 			}

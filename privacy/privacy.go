@@ -119,6 +119,7 @@ func aggregate(e *event.Event) *event.Event {
 		for dir := range s.Line {
 			s.Line[dir].CIDs, s.Line[dir].Peers = nil, nil
 		}
+		s.DHT = sumsOfDHT(s.DHT)
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Summary: &s}
 	case e.Kind == event.KindProxy && e.Proxy != nil:
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Proxy: proxy(e.Proxy, func(peer.ID) peer.ID { return "" })}
@@ -182,6 +183,8 @@ func (n *names) event(e *event.Event) *event.Event {
 		out.SendError = e.SendError // a class and counts
 	case event.KindProxy:
 		out.Proxy = proxy(e.Proxy, n.peer)
+	case event.KindDHT:
+		out.DHT = n.dht(e.DHT)
 	default:
 		return nil
 	}
@@ -219,6 +222,7 @@ func (n *names) summary(s *event.Summary) *event.Summary {
 		return tops
 	}
 	out.TopCIDs, out.TopCIDsByPeers, out.TopPeers = tops(s.TopCIDs), tops(s.TopCIDsByPeers), nil
+	out.DHT = n.dhtSummary(s.DHT)
 	for _, t := range s.TopPeers {
 		out.TopPeers = append(out.TopPeers, event.TopPeer{Peer: n.peer(t.Peer), Agent: t.Agent, Wants: t.Wants, Error: t.Error})
 	}

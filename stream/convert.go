@@ -50,8 +50,10 @@ func (e *Event) ToEvent() (*event.Event, error) {
 	case e.Identify != nil:
 		out.Kind = event.KindIdentify
 		out.Identify = e.Identify.identify()
+	case e.DHT != nil:
+		e.DHT.fill(out)
 	default:
-		return nil, fmt.Errorf("stream: neither a message nor a connection nor an identify nor a note nor origins")
+		return nil, fmt.Errorf("stream: an event without a part: want a message, a connection, an identify, a note, origins or a request of the DHT")
 	}
 	return out, nil
 }

@@ -23,6 +23,8 @@ func hasV4(e *event.Event) bool {
 		return e.Note != nil
 	case event.KindOrigins:
 		return e.Origins != nil
+	case event.KindDHT:
+		return e.DHT != nil
 	}
 	return false
 }
@@ -56,6 +58,9 @@ func appendV4(dst []byte, e *event.Event) []byte {
 	case event.KindOrigins:
 		dst = append(dst, `,"origins":`...)
 		dst = appendOrigins(dst, e.Origins)
+	case event.KindDHT:
+		dst = append(dst, `,"dht":`...)
+		dst = appendDHT(dst, e.Dir, e.DHT)
 	}
 	dst = appendInt(dst, "seq", int64(e.Seq))
 	dst = appendString(dst, "country", e.Country)

@@ -17,9 +17,10 @@ import (
 // Filter says which events a subscriber wants. An event must match every list
 // that is not empty. The JSON form is part of version 4 of the protocol.
 type Filter struct {
-	// Kinds: message, connection, identify, note, origins.
+	// Kinds: message, connection, identify, note, origins, dht.
 	Kinds []string `json:"kinds,omitempty"`
-	// Directions of messages: received, sent. Other kinds of events match.
+	// Directions of messages and of requests of the DHT: received, sent. Other
+	// kinds of events match.
 	Directions []string `json:"directions,omitempty"`
 	// Peers as base58 or CIDs.
 	Peers []string `json:"peers,omitempty"`
@@ -58,8 +59,8 @@ const (
 )
 
 var (
-	kindNames      = []string{"message", "connection", "identify", "note", "origins"}
-	kindValues     = []event.Kind{event.KindMessage, event.KindConnection, event.KindIdentify, event.KindNote, event.KindOrigins}
+	kindNames      = []string{"message", "connection", "identify", "note", "origins", "dht"}
+	kindValues     = []event.Kind{event.KindMessage, event.KindConnection, event.KindIdentify, event.KindNote, event.KindOrigins, event.KindDHT}
 	directionNames = []string{"received", "sent"}
 	typeNames      = []string{"want_block", "want_have", "cancel", "have", "dont_have", "block"}
 	codecNames     = map[string]uint64{
@@ -162,11 +163,11 @@ func (m *matcher) match(e *event.Event) bool {
 	if m.nodes != nil && (e.Side != event.Downstream || !m.nodes[e.Downstream]) {
 		return false
 	}
+	if (e.Kind == event.KindMessage || e.Kind == event.KindDHT) && m.directions>>e.Dir&1 == 0 {
+		return false
+	}
 	if e.Kind != event.KindMessage {
 		return !m.entries
-	}
-	if m.directions>>e.Dir&1 == 0 {
-		return false
 	}
 	return !m.entries || m.matchEntries(e)
 }

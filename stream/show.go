@@ -46,6 +46,9 @@ func (e *Event) Clean() {
 		clean(event.MaxAddrText, &c.Remote)
 		clean(event.MaxProtocolText, &c.ID, &c.Direction, &c.Transport, &c.Security, &c.Muxer)
 	}
+	if e.DHT != nil {
+		e.DHT.clean()
+	}
 	if i := e.Identify; i != nil {
 		clean(event.MaxAgentText, &i.Agent)
 		clean(event.MaxProtocolText, &i.ProtocolVersion)
@@ -111,6 +114,8 @@ func (e *Event) AppendText(dst []byte) []byte {
 		dst = append(dst, ", "...)
 		dst = strconv.AppendInt(dst, int64(len(e.Identify.Protocols)), 10)
 		dst = append(dst, " protocols"...)
+	case e.DHT != nil:
+		dst = e.DHT.appendText(dst)
 	case e.Message != nil:
 		dst = e.Message.appendText(dst, " from ")
 	case e.Sent != nil:
@@ -300,6 +305,9 @@ func (e *Event) CSV() [][]string {
 	}
 	if i := e.Identify; i != nil {
 		row("identify", "", "", "", "", "", "", i.ObservedAddr, i.Agent)
+	}
+	if r := e.DHT; r != nil {
+		row("dht", r.Direction, r.Type, r.Key, "", "", "", "", "")
 	}
 	if n := e.Note; n != nil {
 		row("note", "", n.Kind, "", "", "", strconv.FormatInt(n.Value, 10), "", "")

@@ -88,6 +88,11 @@ type Config struct {
 	CreateDatabase *bool `json:",omitempty" split_words:"true"`
 	// History false: no history, only totals. Default true.
 	History *bool `json:",omitempty" split_words:"true"`
+	// HistoryDHT true: history has each request of the DHT's protocol too, that
+	// peers send to this node and that it sends, which are some hundred a second
+	// at a DHT server. All destinations with history get them. Default false:
+	// only their sums are stored.
+	HistoryDHT bool `json:",omitempty" split_words:"true"`
 	// HistoryRetention is how long history is kept: a duration of at least
 	// one hour, "0s" for ever. Default: 168h where the monitor creates the database or bucket,
 	// else as the server has it. A value shorter than the server's deletes older history; a log

@@ -45,6 +45,7 @@ type Sink struct {
 // TagFull, which any goroutine may call.
 type encoder interface {
 	Append([schema.Kinds][]byte, *event.Event) ([schema.Kinds][]byte, [schema.Kinds]int)
+	SetDHTHistory()
 	TagFull(measurement, tag, value string)
 }
 
@@ -62,6 +63,9 @@ func New(cfg client.Config, node string) (*Sink, error) {
 	s.guard.Log = s.set.Logger
 	history := slices.ContainsFunc(all, func(set client.Settings) bool { return set.KeepsHistory })
 	s.enc = lineproto.NewEncoder(node, history)
+	if cfg.HistoryDHT {
+		s.enc.SetDHTHistory()
+	}
 	if s.unacked = newUnacked(&s.set, &s.lines); s.unacked != nil {
 		return s, nil
 	}

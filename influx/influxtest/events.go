@@ -77,7 +77,20 @@ func Events() []*event.Event {
 					Peers: []event.PeerBytes{{Peer: Peer(3), Agent: "kubo, 1", Bytes: 13}}, Agents: []event.FamilyBytes{{Family: "kubo", Messages: 1, Bytes: 13, BlockBytes: 12}, {Family: "none such"}}},
 				{Peers: []event.PeerBytes{{Peer: Peer(1), Agent: `a"\`, Bytes: math.MaxUint64, Error: 2}}, Agents: []event.FamilyBytes{{Family: "other", Messages: 1, Bytes: math.MaxUint64}}}},
 			Coverage: event.Coverage{Untracked: 4, Families: []event.FamilyCoverage{{Family: "unknown", Connected: 1}, {Family: "kubo", Connected: 9, Asked: 3, Broadcast: 2}}},
+			DHT: &event.DHTSummary{
+				Requests: [event.Directions][event.DHTTypes]event.DHTFigures{
+					{event.DHTPing: {Status: [event.DHTStatuses]uint64{1, 2, 3, 4}, Peers: 5, Elapsed: event.LatencyStats{Count: 1, Sum: time.Second, P50: time.Millisecond, P90: 2 * time.Millisecond, P99: 3 * time.Millisecond, Max: time.Second}}},
+					{event.DHTUnsent: {Status: [event.DHTStatuses]uint64{event.DHTFailed: math.MaxUint64}}}},
+				Peers:   [event.Directions]uint64{6, 7},
+				TopKeys: [event.Directions][]event.TopDHTKey{{{CID: CID(1), Requests: 8, Error: 1, Peers: 2}, {CID: CID(4)}}, {{CID: CID(7), Requests: 3}}},
+				Agents:  [event.Directions][]event.Share{{{Name: "kubo", N: 9}, {Name: "what", N: 4}}},
+			},
 		}},
+		{Time: Time, Kind: event.KindDHT, Dir: event.Received, Peer: Peer(1), Country: "DE", Gateway: true,
+			DHT: &event.DHTRequest{Type: event.DHTAddProvider, LAN: true, CID: CID(1), Providers: 1, Elapsed: 1234567 * time.Nanosecond}},
+		{Time: Time, Kind: event.KindDHT, Dir: event.Sent, Peer: Peer(2),
+			DHT: &event.DHTRequest{Type: event.DHTFindNode, Status: event.DHTCanceled, Target: Peer(3), Closer: 20, Elapsed: time.Second}},
+		{Time: Time, Kind: event.KindDHT, Dir: event.Sent, Peer: Peer(2), DHT: &event.DHTRequest{Type: 99, Status: 99, Name: `/x/"\`}},
 		{Time: Time, Kind: event.KindProbe, Peer: Peer(5), Probe: &event.Probe{Provide: true, Fleet: "a, b", Region: "", Target: "IPNI",
 			CID: CID(2), Duration: 1234567 * time.Nanosecond, Table: 20, Hops: 2, RPCs: 9, FailedRPCs: 1, Dials: 8, FailedDials: 3,
 			HopTimes: [event.ProbeHops]time.Duration{time.Millisecond, 2 * time.Millisecond}}},
@@ -109,12 +122,13 @@ func Pipeline() *event.Pipeline {
 	return &out
 }
 
-// HostileEvents returns eight events of peer i whose texts no other peer uses.
+// HostileEvents returns nine events of peer i whose texts no other peer uses.
 func HostileEvents(i int, at int64) []*event.Event {
 	name := event.Text(fmt.Sprint("hostile, =/", i))
 	p, c := Peer(i), CID(i)
 	country := string([]byte{'A' + byte(i%26), 'A' + byte(i/26%26)})
 	return []*event.Event{
+		{Time: at, Kind: event.KindDHT, Dir: event.Direction(i), Peer: p, Country: country, DHT: &event.DHTRequest{Type: event.DHTType(i), Status: event.DHTStatus(i), Name: name}},
 		{Time: at, Kind: event.KindMessage, Dir: event.Direction(i), Peer: p, Country: country, Gateway: i%3 == 0,
 			Wants: []event.Want{{CID: c, Type: event.WantType(i)}}, Blocks: []event.Block{{CID: c}}, Presences: []event.Presence{{CID: c, Type: event.PresenceType(i)}}},
 		{Time: at, Kind: event.KindConnection, Peer: p, Country: string(name), Conn: &event.Conn{Addr: name, Transport: string(name), Security: string(name), Muxer: string(name)}},
@@ -129,7 +143,9 @@ func HostileEvents(i int, at int64) []*event.Event {
 			TopCIDs: []event.TopCID{{CID: c}}, TopPeers: []event.TopPeer{{Peer: p, Agent: name}},
 			Line:     [event.Directions]event.Line{{CIDs: []event.CIDBytes{{CID: c}}, Peers: []event.PeerBytes{{Peer: p, Agent: name}}, Agents: []event.FamilyBytes{{Family: string(name)}}}},
 			Coverage: event.Coverage{Families: []event.FamilyCoverage{{Family: string(name)}}},
-			Codecs:   []event.Share{{Name: string(name)}}, Versions: []event.Share{{Name: string(name)}}, Hashes: []event.Share{{Name: string(name)}}}},
+			DHT: &event.DHTSummary{Requests: [event.Directions][event.DHTTypes]event.DHTFigures{{{Status: [event.DHTStatuses]uint64{1}}}},
+				TopKeys: [event.Directions][]event.TopDHTKey{{{CID: c}}}, Agents: [event.Directions][]event.Share{{{Name: string(name)}}}},
+			Codecs: []event.Share{{Name: string(name)}}, Versions: []event.Share{{Name: string(name)}}, Hashes: []event.Share{{Name: string(name)}}}},
 		{Time: at, Kind: event.KindNote, Note: &event.Note{Kind: event.NoteKind(i), Text: name}},
 		{Time: at, Kind: event.KindOrigins, Origins: &event.Origins{Sums: []event.Origin{{Country: country, Dir: event.Direction(i), Gateway: i%3 == 0, Messages: 1}, {Country: string(name), Connections: 1}}}},
 	}

@@ -22,10 +22,11 @@ import (
 // that have points. So there must be one Encoder for all points of a node. It is for
 // one goroutine.
 type Encoder struct {
-	node      string // escaped
-	noHistory bool
-	tables    map[*schema.Measurement]*table
-	t         tables
+	node       string // escaped
+	noHistory  bool
+	dhtHistory bool // points of the DHT's requests
+	tables     map[*schema.Measurement]*table
+	t          tables
 
 	side        int    // of the event at hand; see sideOf
 	downstreams *names // of the nodes behind a proxy
@@ -148,6 +149,10 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 		bufs[schema.History], points[schema.History] = e.connection(bufs[schema.History], ev), 1
 	case ev.Kind == event.KindIdentify && ev.Identify != nil:
 		bufs[schema.History], points[schema.History] = e.identify(bufs[schema.History], ev), 1
+	case ev.Kind == event.KindDHT && ev.DHT != nil:
+		if e.dhtHistory {
+			bufs[schema.History], points[schema.History] = e.dht(bufs[schema.History], ev), 1
+		}
 	case ev.Kind == event.KindLatency && ev.Latency != nil:
 		bufs[schema.History], points[schema.History] = e.latency(bufs[schema.History], ev), 1
 	}

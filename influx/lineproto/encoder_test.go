@@ -17,7 +17,12 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-func testEncoder(history bool) *Encoder { return NewEncoder("node, one", history) }
+// testEncoder has all points, those of the DHT's requests too.
+func testEncoder(history bool) *Encoder {
+	e := NewEncoder("node, one", history)
+	e.SetDHTHistory()
+	return e
+}
 
 func TestGolden(t *testing.T) {
 	influxtest.Generated(t, "testdata/points.golden", influxtest.Encode(testEncoder(true), influxtest.Events()...))

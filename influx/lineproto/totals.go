@@ -235,6 +235,9 @@ func (e *Encoder) summary(b []byte, ev *event.Event) ([]byte, int) {
 				l.P50.Microseconds(), l.P90.Microseconds(), l.P99.Microseconds(), l.Max.Microseconds())
 		}
 	}
+	if s.DHT != nil {
+		t.dht(s.DHT, interval)
+	}
 	t.of(e.t.derived).put(0, interval, whole(s.Missed), int64(s.Pending), whole(s.Lost))
 	b, t.b = t.b, nil
 	return b, t.points

@@ -12,7 +12,7 @@ import (
 )
 
 // derivedNames are the measurements written once in each interval of the derived figures.
-var derivedNames = []string{"unique", "duplicates", "top_cids", "top_peers", "top_bytes_cids", "top_bytes_peers", "agent_bytes", "coverage", "codecs", "cid_versions", "hashes", "latency_totals", "derived"}
+var derivedNames = []string{"unique", "duplicates", "top_cids", "top_peers", "top_bytes_cids", "top_bytes_peers", "agent_bytes", "coverage", "dht_requests", "dht_top", "codecs", "cid_versions", "hashes", "latency_totals", "derived"}
 
 // Hints returns hints for a statement that found nothing: names that the schema does not have
 // with similar ones that it has, and when the first points are written. It may return none.

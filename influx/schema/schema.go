@@ -150,6 +150,7 @@ var All = []*Measurement{
 	Wants, Blocks, Presences, Connections, Identifies, Latency,
 	Traffic, Peers, Origins, AgentVersions, Protocols, Streams, Bandwidth, Routing, NodeTotals, Process,
 	Unique, Duplicates, TopCIDs, TopPeers, TopBytesCIDs, TopBytesPeers, AgentBytes, Coverage, Codecs, CIDVersions, Hashes, LatencyTotals, Derived, Pipeline, Notes,
+	DHTRequests, DHTTop, DHTLog,
 	DHTProvide, DHTRetrieve, ProxyTotals, ProxyDownstreams,
 }
 

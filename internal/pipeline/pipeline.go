@@ -71,7 +71,18 @@ type Capture struct {
 	HTTPBlocks     uint64 `json:"http_blocks"`
 	HTTPBlockBytes uint64 `json:"http_block_bytes"`
 
+	DHT []DHTRequests `json:"dht_requests"` // those that there were
+
 	Panics uint64 `json:"panics"` // panics recovered from in callbacks, in a proxy and in look-ups of peers' origins
+}
+
+// DHTRequests counts the requests of the DHT's protocol of one kind, of both its
+// tables.
+type DHTRequests struct {
+	Direction string `json:"direction"` // received or sent
+	Type      string `json:"type"`      // as event.DHTTypeNames
+	Status    string `json:"status"`    // as event.DHTStatusNames
+	Requests  uint64 `json:"requests"`
 }
 
 // Traffic is the Bitswap traffic of one direction.

@@ -16,6 +16,8 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 	"github.com/ipfsmon/ipfsmon/introspect"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
@@ -170,7 +172,7 @@ func TestConnectionThatNobodySaw(t *testing.T) {
 	require.Empty(t, conns.open)
 }
 
-// TestFaultsStayHere: libp2p and the DHT do not notice a fault of ours.
+// TestFaultsStayHere: libp2p does not notice a fault of ours.
 func TestFaultsStayHere(t *testing.T) {
 	log, lines := guardtest.New()
 	c := NewConns(ConnsConfig{Logger: log})
@@ -178,15 +180,6 @@ func TestFaultsStayHere(t *testing.T) {
 	c.Disconnected(nil, nil)
 	require.EqualValues(t, 2, c.Panics())
 	lines.Once(t, "introspect: note a connection", "nodestate.(*Conns).Connected")
-	taps := NewDHTTaps()
-	taps.guard.Log = log
-	taps.OnQuery(func(introspect.DHTQuery) { panic("a fault") })
-	for range 2 {
-		taps.done(introspect.DHTQuery{Result: introspect.QuerySuccess})
-	}
-	require.EqualValues(t, 2, taps.Panics())
-	lines.Once(t, "introspect: report a DHT query", "nodestate.TestFaultsStayHere.func")
-	require.EqualValues(t, 2, taps.gauges[0][1].proto().GetSuccess())
 }
 
 func TestClosedConnectionsAreBounded(t *testing.T) {
@@ -227,26 +220,31 @@ func TestDHT(t *testing.T) {
 	s, client := serve(t)
 	type node struct {
 		host.Host
-		dht  *dht.IpfsDHT
-		taps *DHTTaps
+		dht     *dht.IpfsDHT
+		capture *capture.Capture
 	}
-	make := func() node {
-		taps := NewDHTTaps()
+	events := bus.New(bus.Config{})
+	t.Cleanup(events.Close)
+	feed := introspect.NewFeed(s, nil)
+	r := events.Subscribe("introspect")
+	events.Live()
+	make := func(b *bus.Bus) node {
+		c := capture.New(b, nil)
 		h := newHost(t, libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"))
-		d, err := dht.New(taps.Host(h), dht.ProtocolPrefix("/test/lan"), dht.Mode(dht.ModeServer), dht.AddressFilter(nil), dht.DisableAutoRefresh())
+		d, err := dht.New(c.DHT(h), dht.ProtocolPrefix("/test/lan"), dht.Mode(dht.ModeServer), dht.AddressFilter(nil), dht.DisableAutoRefresh())
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, d.Close()) })
-		return node{h, d, taps}
+		return node{h, d, c}
 	}
-	a, b := make(), make()
-	a.taps.OnQuery(s.Query)
+	a, b := make(events), make(bus.New(bus.Config{}))
+	go func() { _ = feed.Run(ctx, r) }() // ends with the bus
 	require.NoError(t, a.Connect(ctx, peer.AddrInfo{ID: b.ID(), Addrs: b.Addrs()}))
 	require.Eventually(t, func() bool { return a.dht.RoutingTable().Size() == 1 && b.dht.RoutingTable().Size() == 1 }, patience, time.Millisecond)
 	_, err := a.dht.GetClosestPeers(ctx, "key")
 	require.NoError(t, err)
 	require.NoError(t, b.dht.Ping(ctx, a.ID()))
 
-	provide := dhtProvider(time.Now(), []dhtTable{{Name: "lan", Protocol: "/test/lan/kad/1.0.0", DHT: a.dht}}, a.taps, agentFrom(a))
+	provide := dhtProvider(time.Now(), []dhtTable{{Name: "lan", Protocol: "/test/lan/kad/1.0.0", DHT: a.dht}}, a.capture.DHTRequests, agentFrom(a))
 	var d *pb.DHT
 	require.Eventually(t, func() bool {
 		all, err := provide()
@@ -280,56 +278,4 @@ func TestDHT(t *testing.T) {
 		require.NoError(t, err)
 		return all[0].GetOutgoingQueries().GetError()+all[0].GetOutgoingQueries().GetTimeout() > 0
 	}, patience, 10*time.Millisecond)
-}
-
-// TestSniffer finds the types of messages, however they are cut.
-func TestSniffer(t *testing.T) {
-	var stream []byte
-	want := []uint64{4, 0, 2, 5, 0, 3}
-	for i, kind := range want {
-		var body []byte
-		if kind != 0 {
-			body = []byte{1 << 3, byte(kind)}
-		}
-		if i != 4 { // the fifth is empty
-			body = append(body, 0x12, 200, 1)
-			body = append(body, strings.Repeat("k", 200)...)
-		}
-		if n := len(body); n < 128 {
-			stream = append(stream, byte(n))
-		} else {
-			stream = append(stream, byte(n)|0x80, byte(n>>7))
-		}
-		stream = append(stream, body...)
-	}
-	for cut := 1; cut < 300; cut++ {
-		var f sniffer
-		var got []uint64
-		for b := stream; len(b) > 0; {
-			n := min(cut, len(b))
-			f.feed(b[:n], func(kind uint64) { got = append(got, kind) })
-			b = b[n:]
-		}
-		require.Equal(t, want, got, "in pieces of %d", cut)
-	}
-	for _, bad := range []string{"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\xff\xff\xff\xff\x0f"} {
-		var f sniffer
-		f.feed([]byte(bad), func(uint64) { t.Error("that is no message") })
-		require.True(t, f.broken)
-	}
-}
-
-func FuzzSniffer(f *testing.F) {
-	f.Add([]byte{2, 8, 4, 0, 1, 0xff}, uint8(2))
-	f.Fuzz(func(t *testing.T, b []byte, cut uint8) {
-		var whole, cutUp sniffer
-		var a, c []uint64
-		whole.feed(b, func(k uint64) { a = append(a, k) })
-		for len(b) > 0 {
-			n := min(int(cut)+1, len(b))
-			cutUp.feed(b[:n], func(k uint64) { c = append(c, k) })
-			b = b[n:]
-		}
-		require.Equal(t, a, c)
-	})
 }

@@ -13,9 +13,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/internal/sets"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
+
+// The names of a node's DHTs.
+const tableWAN, tableLAN = "wan", "lan"
 
 // dhtTable is one DHT of a node.
 type dhtTable struct {
@@ -25,21 +27,33 @@ type dhtTable struct {
 }
 
 // dhtProvider returns the provider of these tables. agent returns a peer's unchanged agent
-// version; taps may be nil.
-func dhtProvider(start time.Time, tables []dhtTable, taps *DHTTaps, agent func(peer.ID) string) func() ([]*pb.DHT, error) {
+// version; requests may be nil.
+func dhtProvider(start time.Time, tables []dhtTable, requests func(lan bool) event.DHTCounters, agent func(peer.ID) string) func() ([]*pb.DHT, error) {
 	return func() ([]*pb.DHT, error) {
 		out := make([]*pb.DHT, 0, len(tables))
 		for _, t := range tables {
 			d := describeTable(t, agent)
 			d.StartTs = pb.Millis(start)
-			if taps != nil {
-				g := &taps.gauges[sets.Bit(t.Name == tableLAN)]
-				d.IncomingQueries, d.OutgoingQueries = g[0].proto(), g[1].proto()
+			if requests != nil {
+				n := requests(t.Name == tableLAN)
+				d.IncomingQueries, d.OutgoingQueries = queryGauge(&n[event.Received]), queryGauge(&n[event.Sent])
 			}
 			out = append(out, d)
 		}
 		return out, nil
 	}
+}
+
+// queryGauge sums the requests of one direction. The protocol has three outcomes:
+// what was cancelled is an error there.
+func queryGauge(by *[event.DHTTypes][event.DHTStatuses]uint64) *pb.DHT_QueryGauge {
+	g := new(pb.DHT_QueryGauge)
+	for _, n := range by {
+		g.Success += n[event.DHTAnswered]
+		g.Error += n[event.DHTFailed] + n[event.DHTCanceled]
+		g.Timeout += n[event.DHTTimedOut]
+	}
+	return g
 }
 
 func describeTable(t dhtTable, agent func(peer.ID) string) *pb.DHT {

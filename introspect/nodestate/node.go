@@ -1,6 +1,6 @@
 // Package nodestate reads the state of a node.
 //
-// In: the parts of a libp2p node, kubo's or another program's; taps in its host and in its DHT.
+// In: the parts of a libp2p node, kubo's or another program's; taps in its host.
 // Out: the state of the node and its events for package introspect (State); the node's own
 // figures for each sample (Sampler). Promised: reading holds no lock of the node for longer
 // than libp2p's own getters do; figures of a missing part are left out. Not promised: that all
@@ -34,9 +34,8 @@ type Node struct {
 	PubSub    *pubsub.PubSub
 	RepoBytes func(context.Context) (uint64, error) // returns the size on disk; may be slow
 
-	// Taps and DHTTaps were put into the host and the DHT when those were created.
-	Taps    *Taps
-	DHTTaps *DHTTaps
+	// Taps were put into the host when it was created.
+	Taps *Taps
 }
 
 // OfHost returns the node with missing parts filled in from its host.

@@ -39,6 +39,8 @@ type Config struct {
 	Named bool
 	// Bitswap reads the counters of Bitswap messages.
 	Bitswap func(event.Direction) event.Traffic
+	// DHT reads the counters of the requests of one DHT; nil: unknown.
+	DHT func(lan bool) event.DHTCounters
 	// Origin returns the country of a peer and whether it is a gateway; nil: unknown.
 	Origin func(peer.ID, multiaddr.Multiaddr) (country string, gateway bool)
 	// RepoBytes returns the repository's size as last read, -1 if unknown; nil: unknown.
@@ -84,9 +86,6 @@ func (s *State) Start(srv *introspect.Server) {
 	s.cancel = cancel
 	if h := s.node.Host; s.conns != nil {
 		h.Network().Notify(s.conns)
-		if s.node.DHTTaps != nil {
-			s.node.DHTTaps.OnQuery(srv.Query)
-		}
 		s.wg.Go(func() {
 			if err := s.follower.follow(ctx, h.EventBus(), srv); err != nil {
 				s.log().Warn("introspection does not show libp2p's events", "err", err)
@@ -120,9 +119,6 @@ func (s *State) Panics() uint64 {
 	n := s.follower.guard.Panics()
 	if s.conns != nil {
 		n += s.conns.Panics()
-		if s.node.DHTTaps != nil {
-			n += s.node.DHTTaps.Panics()
-		}
 	}
 	return n
 }
@@ -163,7 +159,7 @@ func (s *State) Register(r introspect.Introspector) error {
 		if d.LAN != nil {
 			tables = append(tables, dhtTable{Name: tableLAN, Protocol: "/ipfs/lan/kad/1.0.0", DHT: d.LAN})
 		}
-		out.DHT = dhtProvider(s.cfg.Started, tables, n.DHTTaps, n.Agent)
+		out.DHT = dhtProvider(s.cfg.Started, tables, s.cfg.DHT, n.Agent)
 	}
 	return errors.Join(r.RegisterDataProviders(s.conns.Providers()), r.RegisterDataProviders(out))
 }

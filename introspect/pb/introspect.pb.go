@@ -2924,20 +2924,23 @@ func (x *Process) GetRepoBytes() int64 {
 
 type Content struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The interval that unique, codecs, versions, hashes and latency are of: the
+	// The interval that unique, codecs, versions, hashes, latency and the DHT's are of: the
 	// last that is complete. Both 0: none is yet.
-	SinceTs        uint64             `protobuf:"varint,1,opt,name=since_ts,json=sinceTs,proto3" json:"since_ts,omitempty"`
-	UntilTs        uint64             `protobuf:"varint,2,opt,name=until_ts,json=untilTs,proto3" json:"until_ts,omitempty"`
-	TopCids        []*Content_Cid     `protobuf:"bytes,3,rep,name=top_cids,json=topCids,proto3" json:"top_cids,omitempty"` // wants received in that interval, or before there is one in the running one
-	TopCidsByPeers []*Content_Cid     `protobuf:"bytes,4,rep,name=top_cids_by_peers,json=topCidsByPeers,proto3" json:"top_cids_by_peers,omitempty"`
-	TopPeers       []*Content_Peer    `protobuf:"bytes,5,rep,name=top_peers,json=topPeers,proto3" json:"top_peers,omitempty"`
-	Codecs         []*Content_Share   `protobuf:"bytes,6,rep,name=codecs,proto3" json:"codecs,omitempty"`
-	Versions       []*Content_Share   `protobuf:"bytes,7,rep,name=versions,proto3" json:"versions,omitempty"`
-	Hashes         []*Content_Share   `protobuf:"bytes,8,rep,name=hashes,proto3" json:"hashes,omitempty"`
-	Unique         *Content_Unique    `protobuf:"bytes,9,opt,name=unique,proto3" json:"unique,omitempty"`
-	Latency        []*Content_Latency `protobuf:"bytes,10,rep,name=latency,proto3" json:"latency,omitempty"`
-	Duplicates     uint64             `protobuf:"varint,11,opt,name=duplicates,proto3" json:"duplicates,omitempty"` // wants received that repeat one within 31 s
-	Rebroadcasts   uint64             `protobuf:"varint,12,opt,name=rebroadcasts,proto3" json:"rebroadcasts,omitempty"`
+	SinceTs        uint64                 `protobuf:"varint,1,opt,name=since_ts,json=sinceTs,proto3" json:"since_ts,omitempty"`
+	UntilTs        uint64                 `protobuf:"varint,2,opt,name=until_ts,json=untilTs,proto3" json:"until_ts,omitempty"`
+	TopCids        []*Content_Cid         `protobuf:"bytes,3,rep,name=top_cids,json=topCids,proto3" json:"top_cids,omitempty"` // wants received in that interval, or before there is one in the running one
+	TopCidsByPeers []*Content_Cid         `protobuf:"bytes,4,rep,name=top_cids_by_peers,json=topCidsByPeers,proto3" json:"top_cids_by_peers,omitempty"`
+	TopPeers       []*Content_Peer        `protobuf:"bytes,5,rep,name=top_peers,json=topPeers,proto3" json:"top_peers,omitempty"`
+	Codecs         []*Content_Share       `protobuf:"bytes,6,rep,name=codecs,proto3" json:"codecs,omitempty"`
+	Versions       []*Content_Share       `protobuf:"bytes,7,rep,name=versions,proto3" json:"versions,omitempty"`
+	Hashes         []*Content_Share       `protobuf:"bytes,8,rep,name=hashes,proto3" json:"hashes,omitempty"`
+	Unique         *Content_Unique        `protobuf:"bytes,9,opt,name=unique,proto3" json:"unique,omitempty"`
+	Latency        []*Content_Latency     `protobuf:"bytes,10,rep,name=latency,proto3" json:"latency,omitempty"`
+	Duplicates     uint64                 `protobuf:"varint,11,opt,name=duplicates,proto3" json:"duplicates,omitempty"` // wants received that repeat one within 31 s
+	Rebroadcasts   uint64                 `protobuf:"varint,12,opt,name=rebroadcasts,proto3" json:"rebroadcasts,omitempty"`
+	DhtRequests    []*Content_DhtRequests `protobuf:"bytes,20,rep,name=dht_requests,json=dhtRequests,proto3" json:"dht_requests,omitempty"` // those that there were
+	DhtKeys        []*Content_DhtKey      `protobuf:"bytes,21,rep,name=dht_keys,json=dhtKeys,proto3" json:"dht_keys,omitempty"`             // whose providers are looked for most, most first
+	DhtAgents      []*Content_Share       `protobuf:"bytes,22,rep,name=dht_agents,json=dhtAgents,proto3" json:"dht_agents,omitempty"`       // requests received by family of agents
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3054,6 +3057,27 @@ func (x *Content) GetRebroadcasts() uint64 {
 		return x.Rebroadcasts
 	}
 	return 0
+}
+
+func (x *Content) GetDhtRequests() []*Content_DhtRequests {
+	if x != nil {
+		return x.DhtRequests
+	}
+	return nil
+}
+
+func (x *Content) GetDhtKeys() []*Content_DhtKey {
+	if x != nil {
+		return x.DhtKeys
+	}
+	return nil
+}
+
+func (x *Content) GetDhtAgents() []*Content_Share {
+	if x != nil {
+		return x.DhtAgents
+	}
+	return nil
 }
 
 type AgentCount struct {
@@ -5573,6 +5597,190 @@ func (x *Content_Latency) GetMaxUs() uint64 {
 	return 0
 }
 
+type Content_DhtRequests struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Direction     string                 `protobuf:"bytes,1,opt,name=direction,proto3" json:"direction,omitempty"` // received: peers asked this node; sent: it asked them
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`           // find_node and so on; unsent: the peer could not be reached
+	Requests      uint64                 `protobuf:"varint,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	Failed        uint64                 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"` // of these, by outcome; the others were answered
+	Timeouts      uint64                 `protobuf:"varint,5,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
+	Canceled      uint64                 `protobuf:"varint,6,opt,name=canceled,proto3" json:"canceled,omitempty"`
+	Peers         uint64                 `protobuf:"varint,7,opt,name=peers,proto3" json:"peers,omitempty"`              // distinct, estimated
+	P50Us         uint64                 `protobuf:"varint,8,opt,name=p50_us,json=p50Us,proto3" json:"p50_us,omitempty"` // until the answer
+	P99Us         uint64                 `protobuf:"varint,9,opt,name=p99_us,json=p99Us,proto3" json:"p99_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Content_DhtRequests) Reset() {
+	*x = Content_DhtRequests{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content_DhtRequests) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content_DhtRequests) ProtoMessage() {}
+
+func (x *Content_DhtRequests) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content_DhtRequests.ProtoReflect.Descriptor instead.
+func (*Content_DhtRequests) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 5}
+}
+
+func (x *Content_DhtRequests) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *Content_DhtRequests) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Content_DhtRequests) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *Content_DhtRequests) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Content_DhtRequests) GetTimeouts() uint64 {
+	if x != nil {
+		return x.Timeouts
+	}
+	return 0
+}
+
+func (x *Content_DhtRequests) GetCanceled() uint64 {
+	if x != nil {
+		return x.Canceled
+	}
+	return 0
+}
+
+func (x *Content_DhtRequests) GetPeers() uint64 {
+	if x != nil {
+		return x.Peers
+	}
+	return 0
+}
+
+func (x *Content_DhtRequests) GetP50Us() uint64 {
+	if x != nil {
+		return x.P50Us
+	}
+	return 0
+}
+
+func (x *Content_DhtRequests) GetP99Us() uint64 {
+	if x != nil {
+		return x.P99Us
+	}
+	return 0
+}
+
+type Content_DhtKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Direction     string                 `protobuf:"bytes,1,opt,name=direction,proto3" json:"direction,omitempty"`
+	Cid           string                 `protobuf:"bytes,2,opt,name=cid,proto3" json:"cid,omitempty"` // codec raw: a provider record does not tell it
+	Requests      uint64                 `protobuf:"varint,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	Error         uint64                 `protobuf:"varint,4,opt,name=error,proto3" json:"error,omitempty"` // requests may be too high by this
+	Peers         uint64                 `protobuf:"varint,5,opt,name=peers,proto3" json:"peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Content_DhtKey) Reset() {
+	*x = Content_DhtKey{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content_DhtKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content_DhtKey) ProtoMessage() {}
+
+func (x *Content_DhtKey) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content_DhtKey.ProtoReflect.Descriptor instead.
+func (*Content_DhtKey) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 6}
+}
+
+func (x *Content_DhtKey) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *Content_DhtKey) GetCid() string {
+	if x != nil {
+		return x.Cid
+	}
+	return ""
+}
+
+func (x *Content_DhtKey) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *Content_DhtKey) GetError() uint64 {
+	if x != nil {
+		return x.Error
+	}
+	return 0
+}
+
+func (x *Content_DhtKey) GetPeers() uint64 {
+	if x != nil {
+		return x.Peers
+	}
+	return 0
+}
+
 var File_introspect_pb_introspect_proto protoreflect.FileDescriptor
 
 const file_introspect_pb_introspect_proto_rawDesc = "" +
@@ -6050,7 +6258,7 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\tgc_cycles\x18\a \x01(\rR\bgcCycles\x12\x1e\n" +
 	"\vgc_pause_ns\x18\b \x01(\x04R\tgcPauseNs\x12\x1d\n" +
 	"\n" +
-	"repo_bytes\x18\t \x01(\x03R\trepoBytes\"\xc1\b\n" +
+	"repo_bytes\x18\t \x01(\x03R\trepoBytes\"\xd3\f\n" +
 	"\aContent\x12\x19\n" +
 	"\bsince_ts\x18\x01 \x01(\x04R\asinceTs\x12\x19\n" +
 	"\buntil_ts\x18\x02 \x01(\x04R\auntilTs\x12*\n" +
@@ -6066,7 +6274,11 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\n" +
 	"duplicates\x18\v \x01(\x04R\n" +
 	"duplicates\x12\"\n" +
-	"\frebroadcasts\x18\f \x01(\x04R\frebroadcasts\x1aY\n" +
+	"\frebroadcasts\x18\f \x01(\x04R\frebroadcasts\x12:\n" +
+	"\fdht_requests\x18\x14 \x03(\v2\x17.pb.Content.DhtRequestsR\vdhtRequests\x12-\n" +
+	"\bdht_keys\x18\x15 \x03(\v2\x12.pb.Content.DhtKeyR\adhtKeys\x120\n" +
+	"\n" +
+	"dht_agents\x18\x16 \x03(\v2\x11.pb.Content.ShareR\tdhtAgents\x1aY\n" +
 	"\x03Cid\x12\x10\n" +
 	"\x03cid\x18\x01 \x01(\tR\x03cid\x12\x14\n" +
 	"\x05wants\x18\x02 \x01(\x04R\x05wants\x12\x14\n" +
@@ -6093,7 +6305,23 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\x06p50_us\x18\x04 \x01(\x04R\x05p50Us\x12\x15\n" +
 	"\x06p90_us\x18\x05 \x01(\x04R\x05p90Us\x12\x15\n" +
 	"\x06p99_us\x18\x06 \x01(\x04R\x05p99Us\x12\x15\n" +
-	"\x06max_us\x18\a \x01(\x04R\x05maxUs\"8\n" +
+	"\x06max_us\x18\a \x01(\x04R\x05maxUs\x1a\xef\x01\n" +
+	"\vDhtRequests\x12\x1c\n" +
+	"\tdirection\x18\x01 \x01(\tR\tdirection\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1a\n" +
+	"\brequests\x18\x03 \x01(\x04R\brequests\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x04R\x06failed\x12\x1a\n" +
+	"\btimeouts\x18\x05 \x01(\x04R\btimeouts\x12\x1a\n" +
+	"\bcanceled\x18\x06 \x01(\x04R\bcanceled\x12\x14\n" +
+	"\x05peers\x18\a \x01(\x04R\x05peers\x12\x15\n" +
+	"\x06p50_us\x18\b \x01(\x04R\x05p50Us\x12\x15\n" +
+	"\x06p99_us\x18\t \x01(\x04R\x05p99Us\x1a\x80\x01\n" +
+	"\x06DhtKey\x12\x1c\n" +
+	"\tdirection\x18\x01 \x01(\tR\tdirection\x12\x10\n" +
+	"\x03cid\x18\x02 \x01(\tR\x03cid\x12\x1a\n" +
+	"\brequests\x18\x03 \x01(\x04R\brequests\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\x04R\x05error\x12\x14\n" +
+	"\x05peers\x18\x05 \x01(\x04R\x05peers\"8\n" +
 	"\n" +
 	"AgentCount\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x14\n" +
@@ -6123,7 +6351,7 @@ func file_introspect_pb_introspect_proto_rawDescGZIP() []byte {
 }
 
 var file_introspect_pb_introspect_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_introspect_pb_introspect_proto_goTypes = []any{
 	(Status)(0), // 0: pb.Status
 	(Role)(0),   // 1: pb.Role
@@ -6194,6 +6422,8 @@ var file_introspect_pb_introspect_proto_goTypes = []any{
 	(*Content_Share)(nil),                     // 66: pb.Content.Share
 	(*Content_Unique)(nil),                    // 67: pb.Content.Unique
 	(*Content_Latency)(nil),                   // 68: pb.Content.Latency
+	(*Content_DhtRequests)(nil),               // 69: pb.Content.DhtRequests
+	(*Content_DhtKey)(nil),                    // 70: pb.Content.DhtKey
 }
 var file_introspect_pb_introspect_proto_depIdxs = []int32{
 	37, // 0: pb.EventType.property_types:type_name -> pb.EventType.EventProperty
@@ -6271,20 +6501,23 @@ var file_introspect_pb_introspect_proto_depIdxs = []int32{
 	66, // 72: pb.Content.hashes:type_name -> pb.Content.Share
 	67, // 73: pb.Content.unique:type_name -> pb.Content.Unique
 	68, // 74: pb.Content.latency:type_name -> pb.Content.Latency
-	2,  // 75: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
-	17, // 76: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
-	3,  // 77: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
-	43, // 78: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
-	46, // 79: pb.Proxy.Downstream.rtt:type_name -> pb.Proxy.Times
-	53, // 80: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
-	53, // 81: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
-	55, // 82: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
-	58, // 83: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
-	84, // [84:84] is the sub-list for method output_type
-	84, // [84:84] is the sub-list for method input_type
-	84, // [84:84] is the sub-list for extension type_name
-	84, // [84:84] is the sub-list for extension extendee
-	0,  // [0:84] is the sub-list for field type_name
+	69, // 75: pb.Content.dht_requests:type_name -> pb.Content.DhtRequests
+	70, // 76: pb.Content.dht_keys:type_name -> pb.Content.DhtKey
+	66, // 77: pb.Content.dht_agents:type_name -> pb.Content.Share
+	2,  // 78: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
+	17, // 79: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
+	3,  // 80: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
+	43, // 81: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
+	46, // 82: pb.Proxy.Downstream.rtt:type_name -> pb.Proxy.Times
+	53, // 83: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
+	53, // 84: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
+	55, // 85: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
+	58, // 86: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
+	87, // [87:87] is the sub-list for method output_type
+	87, // [87:87] is the sub-list for method input_type
+	87, // [87:87] is the sub-list for extension type_name
+	87, // [87:87] is the sub-list for extension extendee
+	0,  // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_introspect_pb_introspect_proto_init() }
@@ -6313,7 +6546,7 @@ func file_introspect_pb_introspect_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_introspect_pb_introspect_proto_rawDesc), len(file_introspect_pb_introspect_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   61,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

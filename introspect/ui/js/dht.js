@@ -3,7 +3,7 @@
 
 import { useMemo } from '../lib/preact-htm.js';
 import { clock, counted, date, duration, number, numeric, shown } from './format.js';
-import { Card, Choice, Empty, html, Peer, Search, Tile, to, Words } from './parts.js';
+import { Bars, Card, Choice, Cid, Empty, html, Peer, Search, Tile, to, Words } from './parts.js';
 import { Table } from './table.js';
 import { enums } from './schema.js';
 
@@ -64,10 +64,43 @@ const queryColumns = [
   { name: 'time', title: 'Time', width: '96px', cell: ({ e }) => html`<span class="mono">${clock(e.ts, true)}</span>` },
   { name: 'way', title: 'Way', width: '62px', cell: ({ out }) => html`<span class=${`way ${out ? 'out' : 'in'}`}>${out ? '→ out' : '← in'}</span>` },
   { name: 'type', title: 'Query', width: 'minmax(120px, 1fr)', cell: ({ data }) => html`<${Words} max=${40}>${data.type}<//>` },
+  { name: 'key', title: 'Key', width: 'minmax(100px, 1fr)', drop: 2, cell: ({ data }) => html`<${Words} max=${100}>${typeof data.key === 'string' ? data.key : ''}<//>` },
   { name: 'peer', title: 'Peers', width: '150px', cell: ({ peers }) => html`<${Peer} id=${peers[0]} />${peers.length > 1 && html` <span class="muted">+${peers.length - 1}</span>`}` },
   { name: 'result', title: 'Result', width: '76px', drop: 1, cell: ({ data }) => html`<${Words} max=${20}>${typeof data.result === 'string' ? data.result.toLowerCase() : data.result}<//>` },
   { name: 'took', title: 'Took', width: '76px', right: true, drop: 1, cell: ({ data }) => (took(data) > 0 ? duration(took(data)) : '') },
 ];
+
+const answered = (r) => r.requests - r.failed - r.timeouts - r.canceled;
+const totalColumns = [
+  { name: 'way', title: 'Way', width: '70px', sort: (r) => r.direction, cell: (r) => html`<span class=${`way ${r.direction === 'sent' ? 'out' : 'in'}`}>${r.direction === 'sent' ? '→ out' : '← in'}</span>` },
+  { name: 'type', title: 'Request', width: 'minmax(96px, 1fr)', sort: (r) => r.type, cell: (r) => html`<${Words} max=${20}>${r.type.replace('_', ' ')}<//>` },
+  { name: 'requests', title: 'Count', width: '70px', right: true, sort: (r) => r.requests, cell: (r) => number(r.requests) },
+  { name: 'peers', title: 'Peers', width: '64px', right: true, sort: (r) => r.peers, cell: (r) => number(r.peers) },
+  { name: 'lost', title: 'Unanswered', width: '92px', right: true, drop: 1, sort: (r) => r.failed + r.timeouts, cell: (r) => html`<span title=${`${number(r.failed)} failed, ${number(r.timeouts)} late, ${number(r.canceled)} not waited for`}>${number(r.failed + r.timeouts)}</span>` },
+  { name: 'p50', title: 'Median', width: '76px', right: true, drop: 1, sort: (r) => r.p50_us, cell: (r) => (answered(r) > 0 && r.p50_us > 0 ? duration(r.p50_us / 1000) : '–') },
+];
+
+const keyColumns = [
+  { name: 'cid', title: 'Key as a CID', width: 'minmax(110px, 1fr)', sort: (r) => r.cid, cell: (r) => html`<${Cid} cid=${r.cid} whole />` },
+  { name: 'requests', title: 'Count', width: '76px', right: true, sort: (r) => r.requests, cell: (r) => html`<span title=${r.error > 0 ? `too high by ${number(r.error)} at most` : undefined}>${number(r.requests)}${r.error > 0 ? ' ≈' : ''}</span>` },
+  { name: 'peers', title: 'Peers', width: '64px', right: true, sort: (r) => r.peers, cell: (r) => number(r.peers) },
+];
+
+// Totals shows what was asked in the last complete interval.
+function Totals({ content }) {
+  if (!content || content.dht_requests.length === 0) return null;
+  const keys = content.dht_keys.filter((k) => k.direction === 'received');
+  return html`
+    <${Card} title="Requests" note=${content.until_ts > 0 ? `of the minute until ${clock(content.until_ts)}` : ''}>
+      <${Table} label="Requests of the DHT by type" columns=${totalColumns} rows=${content.dht_requests} keyOf=${(r) => `${r.direction}/${r.type}`} start=${{ by: 'requests', down: true }} height="300px" />
+    <//>
+    <${Card} title="Who asks" note="requests of others by software">
+      <${Bars} rows=${content.dht_agents.map((s) => ({ name: s.name, n: s.wants }))} />
+    <//>
+    <${Card} title="Providers looked for most" wide note="by others">
+      <${Table} label="Keys whose providers are looked for" columns=${keyColumns} rows=${keys} keyOf=${(r) => r.cid} start=${{ by: 'requests', down: true }} height="300px" empty="Nobody asked for providers, or keys may not be shown." />
+    <//>`;
+}
 
 function Queries({ name, gauge, tone }) {
   const g = gauge || { success: 0, error: 0, timeout: 0 };
@@ -106,6 +139,7 @@ export function Dht({ view, params, setParams }) {
       <div class="bar"><${Search} label="Peer or agent" value=${params.q || ''} onChange=${(q) => setParams({ q })} /></div>
       <${Table} label="Peers in the routing table" columns=${peerColumns(view.state.instant_ts)} rows=${peers} keyOf=${(r) => `${r.cpl}/${r.p.peer_id}`} start=${{ by: 'bucket', down: true }} height="340px" />
     <//>
+    <${Totals} content=${sub.content} />
     <${Card} title="Queries" note="newest first">
       <${Table} label="DHT queries" columns=${queryColumns} rows=${queries} fixedOrder keyOf=${({ e }) => e.order} height="386px" empty="No query in this window." />
     <//></div>`;

@@ -72,6 +72,10 @@ func (s *swarm) content(now time.Time) *pb.Content {
 		Unique:   &pb.Content_Unique{CidsReceived: 1204, CidsSent: 322, PeersReceived: 71, PeersSent: 64},
 		Codecs:   []*pb.Content_Share{{Name: "raw", Wants: 5102}, {Name: "dag-pb", Wants: 3110}, {Name: "dag-cbor", Wants: 141}},
 		Versions: []*pb.Content_Share{{Name: "1", Wants: 7231}, {Name: "0", Wants: 1122}}, Hashes: []*pb.Content_Share{{Name: "sha2-256", Wants: 8300}, {Name: "blake2b-256", Wants: 53}},
+		DhtRequests: []*pb.Content_DhtRequests{
+			{Direction: "received", Type: "find_node", Requests: 912, Peers: 210, P50Us: 140, P99Us: 2100}, {Direction: "received", Type: "get_providers", Requests: 301, Peers: 90, P50Us: 210, P99Us: 3000},
+			{Direction: "received", Type: "add_provider", Requests: 88, Peers: 31}, {Direction: "sent", Type: "find_node", Requests: 311, Failed: 22, Timeouts: 9, Canceled: 14, Peers: 120, P50Us: 71000, P99Us: 4100000}},
+		DhtAgents: []*pb.Content_Share{{Name: "kubo", Wants: 811}, {Name: "other", Wants: 402}, {Name: "unknown", Wants: 88}},
 		Latency: []*pb.Content_Latency{
 			{Direction: "sent", Answer: "block", Count: 812, P50Us: 84000, P90Us: 310000, P99Us: 1200000, MaxUs: 4100000},
 			{Direction: "sent", Answer: "have", Count: 1503, P50Us: 61000, P90Us: 210000, P99Us: 900000, MaxUs: 2100000},
@@ -80,6 +84,7 @@ func (s *swarm) content(now time.Time) *pb.Content {
 	for i := range 20 {
 		r := &pb.Content_Cid{Cid: cidName(i), Wants: uint64(900 / (i + 1)), Error: uint64(i / 6), Peers: uint64(40 / (i + 1))}
 		c.TopCids = append(c.TopCids, r)
+		c.DhtKeys = append(c.DhtKeys, &pb.Content_DhtKey{Direction: []string{"received", "sent"}[i%2], Cid: cidName(i + 40), Requests: uint64(300 / (i + 1)), Error: uint64(i / 6), Peers: uint64(30 / (i + 1))})
 		c.TopCidsByPeers = append(c.TopCidsByPeers, r)
 		agent := agents[i%len(agents)]
 		if s.hostile {
