@@ -38,7 +38,7 @@ type asked struct {
 }
 
 // swarm is a private DHT. Its witness is kad-dht's own hook, which sees what each
-// node's DHT was asked and knows nothing of the capture.
+// node's DHT was asked and does not depend on the capture.
 type swarm struct {
 	mu      sync.Mutex
 	witness map[asked]uint64

@@ -4,7 +4,7 @@ package grafana
 func dhtRow() row {
 	return row{
 		title: "DHT",
-		read:  "**How to read it:** received is what peers ask of this node's DHT, sent what this node asks. A node that is a DHT client is asked nothing. Keys are shown as raw CIDs: a provider record does not tell the codec.",
+		read:  "**How to read it:** received is what peers ask of this node's DHT, sent what this node asks. A node that is a DHT client is asked nothing. Keys are shown as raw CIDs: a provider record does not have the codec.",
 		panels: []*panel{
 			lines("Requests received", "cps", "Requests of the DHT's protocol that peers sent to this node, per second, by type. find_node is most of them; add_provider are those who publish here, get_providers those who search.",
 				series("$tag_type", dhtRate("received"))).minutes().stacked().size(12, 8).empty("No request of the DHT in this time: the node is a DHT client, or has no DHT."),

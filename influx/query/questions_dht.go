@@ -23,7 +23,7 @@ var dhtQuestions = []Question{
   |> pivot(rowKey: ["_time", "node", "rank"], columnKey: ["_field"], valueColumn: "_value") |> group(columns: ["cid"])
   |> reduce(identity: {requests: 0, error: 0}, fn: (r, accumulator) => ({requests: accumulator.requests + r.requests, error: accumulator.error + r.error}))
   |> group() |> sort(columns: ["requests", "cid"], desc: true) |> limit(n: 20)`,
-		Note: "Sums of the minutes' lists of 50: the true number is at least requests - error. A provider record does not tell the codec, so each is shown as raw.",
+		Note: "Sums of the minutes' lists of 50: the true number is at least requests - error. A provider record does not have the codec, so each is shown as raw.",
 	},
 	{
 		Name: "dht-agents", Asks: "Which software asks the DHT of this node?", Since: "1h",

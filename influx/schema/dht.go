@@ -36,7 +36,7 @@ var DHTTop = &Measurement{
 		{Key: "list", Values: []string{"keys", "agents"}, Help: "what is listed: keys of get_providers, or families of agents"},
 		tagNode, tagRank},
 	Fields: []Field{
-		{Key: "cid", Type: String, Help: "the key as a CID: version 1, codec raw, in base32; a provider record does not tell the codec. \"\" of an agent"},
+		{Key: "cid", Type: String, Help: "the key as a CID: version 1, codec raw, in base32; a provider record does not have the codec. \"\" of an agent"},
 		{Key: "agent", Type: String, Help: "the family of agents as in agent_bytes, unknown of peers that were not identified; \"\" of a key"},
 		{Key: "requests", Type: Int, Help: "requests; the true number is at most error less"},
 		{Key: "error", Type: Int, Help: "requests may be too high by this; 0 of agents"},
