@@ -66,7 +66,7 @@ func TestAPanicInAnyCallbackIsCaught(t *testing.T) {
 	f("received by a network", func() { watched.(*watchedNetwork).received(testPeer, wantMessage(1)) })
 	c.conns.peers.set(testPeer, nil)
 	f("sample", func() {
-		var before [event.Directions]event.Traffic
+		var before [event.MessageTransports][event.Directions]event.Traffic
 		last := time.Now()
 		c.publishSample(context.Background(), h, Sampling{
 			Interval: time.Second, Node: func(context.Context) event.Node { panic("broken") },

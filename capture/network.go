@@ -95,6 +95,15 @@ func (n *watchedNetwork) sent(p peer.ID, m bsmsg.BitSwapMessage, at int64, took 
 			SendError: &event.SendError{Class: sendErrorClass(err), Wants: wants, Presences: presences, Blocks: blocks}}
 		info, _ := c.conns.peer(p)
 		info.fill(e)
+		if n.via == event.HTTP && wants > 0 && wants <= maxRead {
+			// Each is a request that was not made.
+			a := c.arenas.Get().(*arena)
+			a.budget = entryBudget
+			e.Addrs = n.addrs(p)
+			a.copyWants(e, new(event.Traffic), m)
+			a.forget(e)
+			c.arenas.Put(a)
+		}
 		c.place(e)
 		c.bus.Publish(e)
 		return

@@ -24,7 +24,7 @@ const maxNamed = 200
 func (c *Capture) sample(ctx context.Context, h host.Host, s Sampling) {
 	tick := time.NewTicker(s.Interval)
 	defer tick.Stop()
-	var before [event.Directions]event.Traffic
+	var before [event.MessageTransports][event.Directions]event.Traffic
 	last := time.Now()
 	for {
 		select {
@@ -37,16 +37,18 @@ func (c *Capture) sample(ctx context.Context, h host.Host, s Sampling) {
 	}
 }
 
-func (c *Capture) publishSample(ctx context.Context, h host.Host, s Sampling, before *[event.Directions]event.Traffic, last *time.Time) {
+func (c *Capture) publishSample(ctx context.Context, h host.Host, s Sampling, before *[event.MessageTransports][event.Directions]event.Traffic, last *time.Time) {
 	defer c.guard.Recover("capture: sample")
 	c.clock.set()
 	now := time.Now()
 	out := &event.Sample{Interval: now.Sub(*last)}
 	*last = now
-	for d := range event.Directions {
-		t := c.Traffic(event.Libp2p, d)
-		out.Traffic[d] = t.Sub(before[d])
-		before[d] = t
+	for via, of := range [event.MessageTransports]*[event.Directions]event.Traffic{event.Libp2p: &out.Traffic, event.HTTP: &out.HTTP} {
+		for d := range event.Directions {
+			t := c.Traffic(event.Transport(via), d)
+			of[d] = t.Sub(before[via][d])
+			before[via][d] = t
+		}
 	}
 	// Deferred before anything that may panic in foreign code: the traffic of
 	// this interval must not be lost with the rest.

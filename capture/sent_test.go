@@ -173,7 +173,7 @@ func (r *countingReceiver) PeerConnected(peer.ID) { r.connected++ }
 func TestASampleIsOfItsInterval(t *testing.T) {
 	h := newHost(t)
 	c, next := newTest(t)
-	var before [event.Directions]event.Traffic
+	var before [event.MessageTransports][event.Directions]event.Traffic
 	last := time.Now().Add(-time.Hour)
 	sample := func() *event.Sample {
 		c.MessageReceived(testPeer, wantMessage(2))

@@ -26,6 +26,7 @@ const (
 	DefaultHold            = 50 * time.Millisecond
 	DefaultMaxPending      = 1 << 18 // 8 MiB
 	DefaultMaxRepeats      = 1 << 20 // 20 MiB
+	DefaultMaxWanted       = 1 << 16 // 4 MiB
 	DefaultMaxCIDsTracked  = 8192    // in each of two tables, about 2 MiB together
 	DefaultMaxPeersTracked = 4096    // about 0.5 MiB
 	DefaultMaxDHTTracked   = 2048    // in each of two tables, about 0.5 MiB together
@@ -50,12 +51,13 @@ type Config struct {
 	Hold            time.Duration // how long an event waits to be put in order of time
 	MaxPending      int           // places for waiting wants, rounded up to 8 times a power of two; losses begin when about a third is in use
 	MaxRepeats      int           // places for the wants of the last 46 s, in which repeats are looked up; rounded and lost likewise
+	MaxWanted       int           // places for the CIDs that the node wants, and for records of providers; rounded and lost likewise
 	MaxCIDsTracked  int           // counters for top CIDs
 	MaxPeersTracked int           // counters for top peers
 	MaxDHTTracked   int           // counters for the keys of the DHT's requests, for each direction
 	MaxAgents       int           // peers whose agent and coverage are remembered
 	TopN            int           // length of the lists in a summary
-	HistoryLatency  bool          // publish an event for each answer
+	HistoryLatency  bool          // publish an event for each answer, wanted block and HTTP request
 	MaxLatencies    int           // most such events in one second; the rest is only counted
 	Logger          *slog.Logger  // nil: slog.Default()
 
@@ -72,6 +74,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Hold, DefaultHold)
 	orDefault(&c.MaxPending, DefaultMaxPending)
 	orDefault(&c.MaxRepeats, DefaultMaxRepeats)
+	orDefault(&c.MaxWanted, DefaultMaxWanted)
 	orDefault(&c.MaxCIDsTracked, DefaultMaxCIDsTracked)
 	orDefault(&c.MaxPeersTracked, DefaultMaxPeersTracked)
 	orDefault(&c.MaxDHTTracked, DefaultMaxDHTTracked)
@@ -101,20 +104,23 @@ type Deriver struct {
 	seed    maphash.Seed
 	rhythm  rhythm // of Run's goroutine
 
-	mu      sync.Mutex // guards all below; never held while publishing
-	order   order
-	pending *pending
-	repeats *repeats
-	peers   peers
-	other   known // stands for a peer that is not remembered
-	now     *interval
-	last    *event.Summary // of the last complete interval
-	lastEnd time.Time
-	out     []*event.Event // derived; to be published after the lock is released
-	clock   int64          // latest event time counted
-	second  int64          // event time, in seconds, of the latest latency events
-	inSec   int            // latency events made in that second
-	stats   Stats
+	mu        sync.Mutex // guards all below; never held while publishing
+	order     order
+	pending   *pending
+	repeats   *repeats
+	retrieval *retrieval
+	requests  requests
+	sending   sending
+	peers     peers
+	other     known // stands for a peer that is not remembered
+	now       *interval
+	last      *event.Summary // of the last complete interval
+	lastEnd   time.Time
+	out       []*event.Event // derived; to be published after the lock is released
+	clock     int64          // latest event time counted
+	second    int64          // event time, in seconds, of the latest latency events
+	inSec     int            // latency events made in that second
+	stats     Stats
 }
 
 // New returns a Deriver and allocates its tables. It calls publish once for each
@@ -123,15 +129,17 @@ type Deriver struct {
 func New(cfg Config, publish func(*event.Event) bool) *Deriver {
 	cfg = cfg.withDefaults()
 	d := &Deriver{
-		cfg:     cfg,
-		publish: publish,
-		guard:   guard.Guard{Log: cfg.Logger},
-		seed:    maphash.MakeSeed(),
-		order:   order{hold: int64(cfg.Hold)},
-		pending: newPending(cfg.MaxPending, cfg.Expiry),
-		repeats: newRepeats(cfg.MaxRepeats, cfg.Window),
-		peers:   peers{of: map[peer.ID]*known{}, limit: cfg.MaxAgents},
-		now:     newInterval(cfg, time.Now()),
+		cfg:       cfg,
+		publish:   publish,
+		guard:     guard.Guard{Log: cfg.Logger},
+		seed:      maphash.MakeSeed(),
+		order:     order{hold: int64(cfg.Hold)},
+		pending:   newPending(cfg.MaxPending, cfg.Expiry),
+		repeats:   newRepeats(cfg.MaxRepeats, cfg.Window),
+		retrieval: newRetrieval(cfg.MaxWanted, cfg.Expiry),
+		requests:  requests{open: map[requestKey]*event.Event{}},
+		peers:     peers{of: map[peer.ID]*known{}, limit: cfg.MaxAgents},
+		now:       newInterval(cfg, time.Now()),
 	}
 	d.rhythm.origins = newOrigins(d.now.started)
 	return d
@@ -147,8 +155,8 @@ type Stats struct {
 	Expired       uint64 // wants that waited longer than Expiry
 	Lost          uint64 // waiting wants evicted by others
 	RepeatsLost   uint64 // wants forgotten before the end of their window
-	Latencies     uint64 // events of KindLatency made
-	LatenciesHeld uint64 // events of KindLatency not made because of MaxLatencies
+	Latencies     uint64 // events made of single answers: KindLatency, KindRetrieval, KindRequest
+	LatenciesHeld uint64 // such events not made because of MaxLatencies
 	Refused       uint64 // derived events that publish did not accept
 	Panics        uint64 // recovered panics; each lost an event or a summary
 	Pending       int    // wants that wait now, some perhaps expired
@@ -160,7 +168,7 @@ func (d *Deriver) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.stats
-	s.Expired, s.Lost, s.RepeatsLost = d.pending.expired, d.pending.lost, d.repeats.lost
+	s.Expired, s.Lost, s.RepeatsLost = d.pending.expired, d.pending.lost+d.requests.lost, d.repeats.lost
 	s.Pending, s.Held, s.Panics = d.pending.used, d.order.len(), d.guard.Panics()
 	return s
 }
@@ -230,7 +238,7 @@ func (d *Deriver) Run(ctx context.Context, r *bus.Reader) error {
 // derived from its kind.
 func (d *Deriver) hold(e *event.Event) bool {
 	switch e.Kind {
-	case event.KindMessage, event.KindConnection, event.KindIdentify:
+	case event.KindMessage, event.KindConnection, event.KindIdentify, event.KindSearch, event.KindSendError:
 		if e.Time < d.order.latest-stepBack {
 			d.count(true)
 		}

@@ -325,7 +325,7 @@ func TestStatsAndTopWhileRunning(t *testing.T) {
 		time.Sleep(ms) // end closes the reader, which leaves what it has not read
 	}
 	r.end(t)
-	if s := r.Stats(); s.Matched != 2000 || s.Panics != 0 || int(s.Latencies) != len(r.published(event.KindLatency)) {
+	if s := r.Stats(); s.Matched != 2000 || s.Panics != 0 || int(s.Latencies) != len(r.published(event.KindLatency))+len(r.published(event.KindRetrieval)) {
 		t.Errorf("%+v", s)
 	}
 }

@@ -20,7 +20,7 @@ type interval struct {
 	number  uint32 // from 1
 	started time.Time
 	missed  uint64
-	lost    uint64 // pending.lost at the interval's start
+	lost    uint64 // wants lost before the interval's start
 
 	uniqueCIDs, uniquePeers  [event.Directions]*hyperloglog.Sketch
 	duplicates, rebroadcasts [event.Directions]uint64
@@ -75,6 +75,11 @@ func (d *Deriver) event(e *event.Event) {
 		d.peers.identify(e.Peer, e.Identify.Agent, d.now.number)
 	case event.KindConnection:
 		d.peers.connection(e.Peer, e.Conn, d.now.number)
+		d.foundConnection(e)
+	case event.KindSearch:
+		d.search(e)
+	case event.KindSendError:
+		d.sendError(e)
 	}
 }
 
@@ -102,10 +107,18 @@ func (d *Deriver) message(e *event.Event) {
 		if w.Cancel {
 			d.pending.cancel(k)
 			d.repeats.cancel(k, e.Time)
+			if dir == event.Sent {
+				d.retrieval.cancel(max(1, c))
+			}
 			continue
 		}
 		d.stats.Wants++
-		d.pending.want(k, w.Type, e.Time)
+		if e.Transport == event.Libp2p {
+			d.pending.want(k, w.Type, e.Time)
+		}
+		if dir == event.Sent {
+			d.retrieval.want(max(1, c), e.Time)
+		}
 		duplicate, rebroadcast, first := d.repeats.want(k, w.Type, e.Time, v.number)
 		if duplicate {
 			v.duplicates[dir]++
@@ -128,21 +141,37 @@ func (d *Deriver) message(e *event.Event) {
 	if dir == event.Received {
 		asked = event.Sent
 	}
+	bitswap := e.Transport == event.Libp2p
 	for i := range e.Blocks {
 		b := &e.Blocks[i]
 		c := maphash.String(d.seed, b.CID.KeyString())
 		v.line[dir].block(b, c)
-		d.answer(e, who, from, c, b.CID, event.AnswerBlock, asked)
+		if dir == event.Received {
+			d.retrieved(e, from, c, b)
+		}
+		if bitswap {
+			d.answer(e, who, from, c, b.CID, event.AnswerBlock, asked)
+		}
 	}
 	for i := range e.Presences {
 		p := &e.Presences[i]
 		c := maphash.String(d.seed, p.CID.KeyString())
-		switch p.Type {
-		case event.Have:
+		if dir == event.Received && p.Type == event.Have {
+			d.retrieval.provider(max(1, c), e.Time)
+		}
+		switch {
+		case !bitswap:
+		case p.Type == event.Have:
 			d.answer(e, who, from, c, p.CID, event.AnswerHave, asked)
-		case event.DontHave:
+		case p.Type == event.DontHave:
 			d.answer(e, who, from, c, p.CID, event.AnswerDontHave, asked)
 		}
+	}
+	if dir == event.Sent {
+		d.sending.took[min(e.Transport, event.MessageTransports-1)].Add(e.Took)
+	}
+	if !bitswap {
+		d.httpMessage(e, from)
 	}
 }
 
@@ -183,18 +212,9 @@ func (d *Deriver) answer(e *event.Event, who *known, from, hash uint64, c cid.Ci
 	}
 	d.stats.Matched++
 	d.now.latency[asked][a].Add(elapsed)
-	if !d.cfg.HistoryLatency {
+	if !d.single(e.Time) {
 		return
 	}
-	if s := e.Time / int64(time.Second); s != d.second {
-		d.second, d.inSec = s, 0
-	}
-	if d.inSec >= d.cfg.MaxLatencies {
-		d.stats.LatenciesHeld++
-		return
-	}
-	d.inSec++
-	d.stats.Latencies++
 	d.out = append(d.out, &event.Event{
 		Time: e.Time, Kind: event.KindLatency, Dir: asked, Peer: e.Peer, Country: e.Country, Gateway: e.Gateway,
 		Side: e.Side, Downstream: e.Downstream,
@@ -202,15 +222,34 @@ func (d *Deriver) answer(e *event.Event, who *known, from, hash uint64, c cid.Ci
 	})
 }
 
+// single reports whether an event of a single answer may be made now, and counts
+// it.
+func (d *Deriver) single(now int64) bool {
+	if !d.cfg.HistoryLatency {
+		return false
+	}
+	if s := now / int64(time.Second); s != d.second {
+		d.second, d.inSec = s, 0
+	}
+	if d.inSec >= d.cfg.MaxLatencies {
+		d.stats.LatenciesHeld++
+		return false
+	}
+	d.inSec++
+	d.stats.Latencies++
+	return true
+}
+
 // summarize ends the interval and begins the next. The caller holds mu.
 func (d *Deriver) summarize(now time.Time) {
 	defer func() {
 		if p := recover(); p != nil {
 			d.guard.Caught(p, "derive: sum up an interval")
-			d.now = d.now.next(now, d.pending.lost)
+			d.now = d.now.next(now, d.pending.lost+d.requests.lost)
 		}
 	}()
 	v := d.now
+	d.sweepRequests(d.clock)
 	s := &event.Summary{
 		Interval: now.Sub(v.started), Missed: v.missed,
 		Duplicates: v.duplicates, Rebroadcasts: v.rebroadcasts,
@@ -221,8 +260,11 @@ func (d *Deriver) summarize(now time.Time) {
 		Versions:       named(Versions, v.shares.versions[:]),
 		Hashes:         named(Hashes, v.shares.hashes[:]),
 		Pending:        d.pending.sweep(d.clock),
-		Lost:           d.pending.lost - v.lost,
 		DHT:            v.dht.summary(d.cfg.TopN),
+		Lost:           d.pending.lost + d.requests.lost - v.lost,
+		Retrieval:      d.retrieval.end(d.clock),
+		Requests:       d.requests.end(),
+		Sending:        d.sending.end(),
 	}
 	s.Coverage = d.peers.coverage(d.clock)
 	d.peers.sweep(v.number)
@@ -235,7 +277,7 @@ func (d *Deriver) summarize(now time.Time) {
 		}
 	}
 	d.last, d.lastEnd = s, now
-	d.now = v.next(now, d.pending.lost)
+	d.now = v.next(now, d.pending.lost+d.requests.lost)
 	d.out = append(d.out, &event.Event{Time: now.UnixNano(), Kind: event.KindSummary, Summary: s})
 }
 

@@ -63,6 +63,9 @@ const (
 	KindOrigins                    // sums by where peers are: Origins
 	KindPipeline                   // the monitor's own counters: Pipeline
 	KindDHT                        // a request of the DHT's protocol: DHT
+	KindSearch                     // a search for providers: Search
+	KindRetrieval                  // a wanted block came: Retrieval
+	KindRequest                    // an HTTP request ended: Request
 )
 
 // String returns the kind's name in logs, filters and the stream.
@@ -92,6 +95,12 @@ func (k Kind) String() string {
 		return "origins"
 	case KindPipeline:
 		return "pipeline"
+	case KindSearch:
+		return "search"
+	case KindRetrieval:
+		return "retrieval"
+	case KindRequest:
+		return "request"
 	case KindProbe:
 		return "probe"
 	case KindDHT:
@@ -271,6 +280,9 @@ type Event struct {
 	Origins   *Origins    // KindOrigins
 	Pipeline  *Pipeline   // KindPipeline
 	DHT       *DHTRequest // KindDHT
+	Search    *Search     // KindSearch
+	Retrieval *Retrieval  // KindRetrieval
+	Request   *Request    // KindRequest
 }
 
 // Clone returns a copy that may be kept. It has copies of Wants, Presences and
@@ -379,7 +391,7 @@ func (c *Conn) StateName() string {
 }
 
 // SendErrors are the classes of SendError, a closed set.
-var SendErrors = []string{"canceled", "timeout", "other"}
+var SendErrors = [...]string{"canceled", "timeout", "other"}
 
 // SendError is a message that could not be sent, or not all of it, and what was
 // in it.
@@ -500,9 +512,10 @@ type Node struct {
 // Sample is the node's periodic totals: Traffic since the sample before,
 // the rest as it is now.
 type Sample struct {
-	Interval  time.Duration // since the sample before
-	Traffic   [Directions]Traffic
-	Conns     int // open connections
+	Interval  time.Duration       // since the sample before
+	Traffic   [Directions]Traffic // over libp2p
+	HTTP      [Directions]Traffic // over HTTP
+	Conns     int                 // open connections
 	Peers     []PeerCount
 	Known     int             // peers in the peerstore
 	Agents    []AgentCount    // the most frequent first, then OthersAgent
@@ -564,13 +577,17 @@ type Summary struct {
 	Versions []Share // by CID version: 0, 1
 	Hashes   []Share // by hash function
 
-	Latency [Directions][AnswerTypes]LatencyStats
-	Pending int    // wants that wait for an answer
-	Lost    uint64 // wants evicted in this interval because of the memory limit
+	Latency [Directions][AnswerTypes]LatencyStats // over libp2p
+	Pending int                                   // wants that wait for an answer
+	Lost    uint64                                // wants evicted in this interval because of the memory limit
 
 	Line     [Directions]Line
 	Coverage Coverage    // of the peers that are connected at the end
 	DHT      *DHTSummary // nil: there was no request
+
+	Retrieval SummaryRetrieval
+	Requests  [2][RequestOutcomes]RequestStats // by WantType
+	Sending   [MessageTransports]SendStats
 }
 
 // TopCID is a CID that was wanted often. The true number of wants is between

@@ -47,6 +47,7 @@ func content() *board {
 						series("$tag_codec", `SELECT count(cid) * 1000.0 / $__interval_ms FROM history.presences WHERE {w} AND direction = 'sent' AND type = 'dont_have' GROUP BY {i}, codec fill(0)`)).stacked().empty(noHistory),
 				},
 			},
+			retrievalRow(),
 			{
 				title: "Blocks",
 				read:  "**How to read it:** the data themselves, as they passed. A block larger than 2 MiB is refused by most nodes.",

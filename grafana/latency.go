@@ -41,6 +41,8 @@ func latency() *board {
 						series("$col", level("derived", "", "", "pending:waiting", "lost:given up for room"))).minutes().colors("waiting", "blue", "given up for room", "red"),
 				},
 			},
+			httpRow(),
+			sendingRow(),
 			{
 				title:  "Single answers",
 				closed: true,

@@ -177,12 +177,15 @@ func makeOracle(now time.Time, write writer) *oracle {
 				s.Agents = append(s.Agents, event.AgentCount{Agent: "gone", Peers: 99})
 				s.Protocols = append(s.Protocols, event.ProtocolCount{Protocol: "/gone", Peers: 99})
 			}
+			u := &event.Summary{}
+			retrievalEvents(r, at-int64(time.Second), func(e event.Event) { emit(e, nil) }, s, u)
 			emit(event.Event{Time: at, Kind: event.KindSample, Sample: s}, &pipeline.Pipeline{
 				Capture: pipeline.Capture{Limited: 3 * lost, SendErrors: lost, Panics: lost / 3},
 				Bus:     pipeline.Bus{Published: 100 * lost, HeldBytes: uint64(m % 5 * 100), Readers: []pipeline.Reader{{Missed: lost / 2}, {Missed: lost / 4}}},
 				Stream:  &pipeline.Stream{Subscribers: uint64(m % 3), DroppedEvents: 4 * lost},
 				Influx:  &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: 50 * lost, Stored: 49 * lost, Dropped: lost, Rejected: 2 * lost, Queued: uint64(m), QueueBytes: uint64(m * 10), LagSeconds: float64(m % 17)}}})
-			u := &event.Summary{Interval: time.Minute, UniqueCIDs: [2]uint64{uint64(len(byCID)), 3}, UniquePeers: [2]uint64{uint64(len(byPeer)), 2},
+			retrieval, requests, sending := u.Retrieval, u.Requests, u.Sending
+			*u = event.Summary{Retrieval: retrieval, Requests: requests, Sending: sending, Interval: time.Minute, UniqueCIDs: [2]uint64{uint64(len(byCID)), 3}, UniquePeers: [2]uint64{uint64(len(byPeer)), 2},
 				Missed: uint64(m % 3), Pending: m, Lost: uint64(m % 2),
 				Duplicates: [2]uint64{uint64(r.IntN(9)), uint64(r.IntN(9))}, Rebroadcasts: [2]uint64{uint64(r.IntN(9)), 0}}
 			for _, c := range sortedBy(byCID, func(c cid.Cid) string { return c.String() }) {

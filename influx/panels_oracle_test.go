@@ -170,9 +170,9 @@ func (o *oracle) each(f func(e seen, put func(v float64))) (all values) {
 	return all
 }
 
-// entries are what a message carries.
+// entries are what a message of Bitswap over libp2p carries.
 func entries(e seen, put put) {
-	if e.Kind != event.KindMessage || e.Side != event.NoSide {
+	if e.Kind != event.KindMessage || e.Side != event.NoSide || e.Transport != event.Libp2p {
 		return
 	}
 	put("messages", 1)
@@ -481,15 +481,17 @@ var panelOracles = map[string]func(o *oracle) any{
 	"Bitswap traffic / Answers and data / Hits":             hits,
 	"Bitswap traffic / Answers and data / Size of a block": func(o *oracle) any {
 		return o.means(func(e seen, put put) {
-			for _, b := range e.Blocks {
-				put(directionOf(e), float64(b.Size))
-			}
+			entries(e, func(name string, v float64) {
+				if name == "block_bytes" {
+					put(directionOf(e), v)
+				}
+			})
 		})
 	},
 	"Bitswap traffic / Messages / Messages": trafficBy("messages"),
 	"Bitswap traffic / Messages / Entries in a message": func(o *oracle) any {
 		return o.means(func(e seen, put put) {
-			if e.Kind == event.KindMessage {
+			if e.Kind == event.KindMessage && e.Transport == event.Libp2p {
 				put(directionOf(e), float64(len(e.Wants)))
 			}
 		})
@@ -498,7 +500,7 @@ var panelOracles = map[string]func(o *oracle) any{
 		var all values
 		o.every = time.Minute
 		for _, s := range o.sum(func(e seen, put put) {
-			if e.Kind == event.KindMessage && e.Dir == event.Received {
+			if e.Kind == event.KindMessage && e.Transport == event.Libp2p && e.Dir == event.Received {
 				put(e.node, 1)
 			}
 		}) {
@@ -510,7 +512,7 @@ var panelOracles = map[string]func(o *oracle) any{
 	},
 	"Bitswap traffic / Messages / Rhythm of the week": func(o *oracle) any {
 		return o.sum(func(e seen, put put) {
-			if e.Kind == event.KindMessage && e.Dir == event.Received {
+			if e.Kind == event.KindMessage && e.Transport == event.Libp2p && e.Dir == event.Received {
 				put("messages", 1)
 			}
 		})

@@ -25,6 +25,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/routing"
 	"go.uber.org/fx"
 
+	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
@@ -93,20 +94,21 @@ func checkConstructor(ctor reflect.Type) error {
 }
 
 // NewBitswap returns an fx decorator that builds the node's Bitswap as kubo's
-// constructor does, of the same settings, on networks that watch has wrapped:
-// kubo makes them inside its constructor, where nobody can reach them.
+// constructor does, of the same settings, on networks and with a content routing
+// that c watches: kubo makes the networks inside its constructor, where nobody
+// can reach them.
 // TestBitswapIsKubos holds it to kubo's behaviour, TestKuboSourceIsKnown to the
 // source that it was written for.
-func NewBitswap(watch func(network.BitSwapNetwork, event.Transport) network.BitSwapNetwork) any {
+func NewBitswap(c *capture.Capture) any {
 	return func(in bitswapIn, lc fx.Lifecycle) (*bitswap.Bitswap, error) {
 		if in.Host == nil {
 			return nil, nil // a node without a network has no Bitswap
 		}
-		nets, err := bitswapNetworks(in.Cfg, in.Host, watch)
+		nets, err := bitswapNetworks(in.Cfg, in.Host, c.Network)
 		if err != nil {
 			return nil, err
 		}
-		providers, err := providerQueries(in.Cfg, nets, in.Discovery)
+		providers, err := providerQueries(in.Cfg, nets, c.Discovery(in.Discovery))
 		if err != nil {
 			return nil, err
 		}

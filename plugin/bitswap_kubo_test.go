@@ -84,7 +84,7 @@ func TestBitswapIsKubos(t *testing.T) {
 		lc.RequireStart().RequireStop()
 		return out, nil
 	}
-	ours := NewBitswap(c.Network).(func(bitswapIn, fx.Lifecycle) (*bitswap.Bitswap, error))
+	ours := NewBitswap(c).(func(bitswapIn, fx.Lifecycle) (*bitswap.Bitswap, error))
 	defaults, err := build(&config.Config{}, kubosBitswap)
 	require.NoError(t, err)
 	require.Greater(t, len(defaults), 40, "what boxo keeps of its settings: %v", defaults)

@@ -95,13 +95,13 @@ func (p *Plugin) Init(env *kuboplugin.Environment) error {
 func (p *Plugin) Options(info core.FXNodeInfo) ([]fx.Option, error) {
 	opts := append(info.FXOptions, p.taps.options())
 	if err := p.drift(); err != nil {
-		p.log.Error("this kubo builds Bitswap in another way: wants and cancels that this node sends are not captured, and blocks that come by HTTP count as Bitswap's", "err", err)
+		p.log.Error("this kubo builds Bitswap in another way: wants and cancels that this node sends are not captured, who found providers is not known, and blocks that come by HTTP count as Bitswap's", "err", err)
 		return append(opts, fx.Provide(fx.Annotate(
 			func() bitswap.Option { return bitswap.WithTracer(p.capture) },
 			fx.ResultTags(`group:"bitswap-options"`),
 		))), nil
 	}
-	return append(opts, fx.Decorate(NewBitswap(p.capture.Network))), nil
+	return append(opts, fx.Decorate(NewBitswap(p.capture))), nil
 }
 
 // drift returns why NewBitswap cannot be used with the kubo that is linked in.

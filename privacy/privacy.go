@@ -181,6 +181,15 @@ func (n *names) event(e *event.Event) *event.Event {
 		out.Pipeline = e.Pipeline // the monitor's own counters
 	case event.KindSendError:
 		out.SendError = e.SendError // a class and counts
+	case event.KindSearch:
+		s := e.Search
+		out.Search = &event.Search{CID: n.cid(s.CID), State: s.State, HTTP: s.HTTP, Connected: s.Connected, Elapsed: s.Elapsed, Providers: s.Providers}
+	case event.KindRetrieval:
+		r := e.Retrieval
+		out.Retrieval = &event.Retrieval{CID: n.cid(r.CID), Size: r.Size, Source: r.Source, ToProvider: r.ToProvider, ToBlock: r.ToBlock}
+	case event.KindRequest:
+		r := e.Request
+		out.Request = &event.Request{CID: n.cid(r.CID), Want: r.Want, Outcome: r.Outcome, Elapsed: r.Elapsed, Size: r.Size}
 	case event.KindProxy:
 		out.Proxy = proxy(e.Proxy, n.peer)
 	case event.KindDHT:

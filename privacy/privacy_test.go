@@ -254,7 +254,8 @@ func TestPseudonymKeepsTheRest(t *testing.T) {
 		out := f.Apply(e)
 		part := map[event.Kind]string{event.KindMessage: "Wants Presences Blocks", event.KindConnection: "Conn", event.KindIdentify: "Identify",
 			event.KindSample: "Sample", event.KindLatency: "Latency", event.KindSummary: "Summary", event.KindClockStep: "ClockStep", event.KindProxy: "Proxy", event.KindSendError: "SendError",
-			event.KindNote: "Note", event.KindOrigins: "Origins", event.KindPipeline: "Pipeline", event.KindDHT: "DHT"}[kind]
+			event.KindNote: "Note", event.KindOrigins: "Origins", event.KindPipeline: "Pipeline", event.KindDHT: "DHT",
+			event.KindSearch: "Search", event.KindRetrieval: "Retrieval", event.KindRequest: "Request"}[kind]
 		require.NotEmpty(t, part, kind)
 		for _, name := range append(strings.Fields(part), "Peer", "Addrs", "Country", "Gateway", "Dir", "Full", "Transport", "Took", "PendingBytes", "WireSize", "Truncated", "OversizeCID", "Side", "Downstream") {
 			same(t, name, reflect.ValueOf(e).Elem().FieldByName(name), reflect.ValueOf(out).Elem().FieldByName(name))

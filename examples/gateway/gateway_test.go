@@ -62,7 +62,7 @@ func TestKuboFetchesThroughIt(t *testing.T) {
 
 	h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"))
 	require.NoError(t, err)
-	g, err := open(t.Context(), h, &monitor.Config{
+	g, err := open(t.Context(), h, nil, &monitor.Config{
 		PopulatePrometheusInterval: 1, AgentVersionCutOff: 20, MonitorName: "gateway",
 		HTTPServerConfig: &httpapi.Config{ListenAddresses: []string{"127.0.0.1:0"}},
 		IntrospectConfig: &monitor.IntrospectConfig{Off: true},

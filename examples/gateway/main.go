@@ -21,11 +21,14 @@ import (
 	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/boxo/blockstore"
 	boxogateway "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/routing/http/client"
+	"github.com/ipfs/boxo/routing/http/contentrouter"
 	"github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/routing"
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
@@ -45,17 +48,18 @@ type gateway struct {
 	monitor *monitor.Monitor
 }
 
-// open starts a gateway on a host, which close closes too.
-func open(ctx context.Context, h host.Host, cfg *monitor.Config) (*gateway, error) {
+// open starts a gateway on a host, which close closes too. router finds
+// providers; nil: only connected peers are asked.
+func open(ctx context.Context, h host.Host, router routing.ContentDiscovery, cfg *monitor.Config) (*gateway, error) {
 	g := &gateway{host: h}
 	events := bus.New(bus.Config{})
 	g.capture = capture.New(events, nil)
 
-	// The one line that makes Bitswap visible: its network, wrapped.
+	// What makes Bitswap visible: its network, wrapped, and below its routing.
 	network := g.capture.Network(bsnet.NewFromIpfsHost(h), event.Libp2p)
 
 	store := blockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore()))
-	g.bitswap = bitswap.New(ctx, network, nil, store)
+	g.bitswap = bitswap.New(ctx, network, g.capture.Discovery(router), store)
 	backend, err := boxogateway.NewBlocksBackend(blockservice.New(store, g.bitswap))
 	if err == nil {
 		g.Handler = boxogateway.NewHandler(boxogateway.Config{}, backend)
@@ -80,7 +84,16 @@ func run(ctx context.Context) error {
 	listen := flag.String("listen", "127.0.0.1:8080", "`HOST:PORT` of the gateway")
 	watch := flag.String("monitor", "127.0.0.1:8432", "`HOST:PORT` of the monitor's API and live page")
 	from := flag.String("peer", "", "`MULTIADDR` of a peer to fetch from, with its /p2p/ID")
+	finds := flag.String("router", "", "`URL` of a delegated router that finds providers")
 	flag.Parse()
+	var router routing.ContentDiscovery
+	if *finds != "" {
+		c, err := client.New(*finds)
+		if err != nil {
+			return fmt.Errorf("-router %q: %w", *finds, err)
+		}
+		router = contentrouter.NewContentRoutingClient(c)
+	}
 	h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"))
 	if err != nil {
 		return err
@@ -92,7 +105,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, h.Close())
 	}
-	g, err := open(ctx, h, cfg)
+	g, err := open(ctx, h, router, cfg)
 	if err != nil {
 		return err
 	}

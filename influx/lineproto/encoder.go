@@ -37,7 +37,8 @@ type Encoder struct {
 	transports [2][]int64     // peers of the sample by direction and transport
 	seen       [2][]bool      // transports that have been written
 	origins    []event.Origin // by the number of their series
-	out        totals         // being written
+	ended      ended
+	out        totals // being written
 
 	fullMu     sync.Mutex
 	full       []tagValue // from TagFull, not applied yet
@@ -47,7 +48,7 @@ type Encoder struct {
 
 // tables are those of an encoder by name, so that no point looks for its own.
 type tables struct {
-	wants, blocks, presences, connections, identifies, latency                                       *table
+	wants, blocks, presences, connections, identifies, latency, requests, retrievals                 *table
 	traffic, peers, origins, agents, protocols, streams, bandwidth, routing, node, process, pipeline *table
 	unique, duplicates, topCIDs, topPeers, codecs, versions, hashes, latencyTotals, derived, notes   *table
 }
@@ -99,6 +100,7 @@ func NewEncoder(node string, history bool) *Encoder {
 	of := e.tables
 	e.t = tables{
 		wants: of[schema.Wants], blocks: of[schema.Blocks], presences: of[schema.Presences], connections: of[schema.Connections], identifies: of[schema.Identifies], latency: of[schema.Latency],
+		requests: of[schema.HTTPRequests], retrievals: of[schema.Retrievals],
 		traffic: of[schema.Traffic], peers: of[schema.Peers], origins: of[schema.Origins], agents: of[schema.AgentVersions], protocols: of[schema.Protocols], streams: of[schema.Streams],
 		bandwidth: of[schema.Bandwidth], routing: of[schema.Routing], node: of[schema.NodeTotals], process: of[schema.Process], pipeline: of[schema.Pipeline],
 		unique: of[schema.Unique], duplicates: of[schema.Duplicates], topCIDs: of[schema.TopCIDs], topPeers: of[schema.TopPeers],
@@ -142,7 +144,6 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 	}
 	switch {
 	case e.noHistory:
-	case ev.Kind == event.KindMessage && ev.Transport != event.Libp2p: // history is of Bitswap over libp2p
 	case ev.Kind == event.KindMessage:
 		bufs[schema.History], points[schema.History] = e.message(bufs[schema.History], ev)
 	case ev.Kind == event.KindConnection && ev.Conn != nil:
@@ -155,15 +156,26 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 		}
 	case ev.Kind == event.KindLatency && ev.Latency != nil:
 		bufs[schema.History], points[schema.History] = e.latency(bufs[schema.History], ev), 1
+	case ev.Kind == event.KindRequest && ev.Request != nil:
+		bufs[schema.History], points[schema.History] = e.request(bufs[schema.History], ev), 1
+	case ev.Kind == event.KindRetrieval && ev.Retrieval != nil:
+		bufs[schema.History], points[schema.History] = e.retrieval(bufs[schema.History], ev), 1
 	}
 	return bufs, points
 }
 
+// message writes what is in a message. Of one over HTTP that is its blocks: its
+// wants and the other answers are requests.
 func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 	e.setPeer(ev.Peer)
+	http := ev.Transport != event.Libp2p
 	dir, gateway, country := int(ev.Dir&1), bit(ev.Gateway), quotedCountries[event.CountryIndex(ev.Country)]
-	for i := range ev.Wants {
-		w := &ev.Wants[i]
+	wants, presences := ev.Wants, ev.Presences
+	if http {
+		wants, presences = nil, nil
+	}
+	for i := range wants {
+		w := &wants[i]
 		p := e.begin(e.t.wants, b, ((codecIndex(w.CID)*2+dir)*2+gateway)*4+wantIndex(w))
 		p.cid(w.CID)
 		p.raw(e.peerText)
@@ -173,8 +185,8 @@ func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 		p.word(country)
 		b = p.end(e.t.wants.stamp(ev.Time))
 	}
-	for i := range ev.Presences {
-		x := &ev.Presences[i]
+	for i := range presences {
+		x := &presences[i]
 		kind := 2
 		if x.Type == event.Have || x.Type == event.DontHave {
 			kind = int(x.Type)
@@ -187,14 +199,14 @@ func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 	}
 	for i := range ev.Blocks {
 		x := &ev.Blocks[i]
-		p := e.begin(e.t.blocks, b, (codecIndex(x.CID)*2+dir)*2+gateway)
+		p := e.begin(e.t.blocks, b, ((codecIndex(x.CID)*2+dir)*2+gateway)*2+bit(http))
 		p.cid(x.CID)
 		p.raw(e.peerText)
 		p.int(int64(x.Size))
 		p.word(country)
 		b = p.end(e.t.blocks.stamp(ev.Time))
 	}
-	return b, len(ev.Wants) + len(ev.Presences) + len(ev.Blocks)
+	return b, len(wants) + len(presences) + len(ev.Blocks)
 }
 
 func (e *Encoder) connection(b []byte, ev *event.Event) []byte {
@@ -291,13 +303,17 @@ func (e *Encoder) seriesKey(t *table, series int) string {
 		tag := &t.m.Tags[i]
 		value, n := e.node, tag.Size()
 		switch {
+		case tag.Values != nil && tag.Values[series%n] == "":
+			value = ""
 		case tag.Values != nil:
 			value = string(AppendTag(nil, tag.Values[series%n]))
 		case tag.Limit > 0:
 			value = string(AppendTag(nil, t.names.list[series%n]))
 		}
 		series /= n
-		tags = append(tags, ","+tag.Key+"="+value)
+		if value != "" {
+			tags = append(tags, ","+tag.Key+"="+value)
+		}
 	}
 	slices.Sort(tags)
 	return t.m.Name + strings.Join(tags, "")

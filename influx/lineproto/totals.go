@@ -69,6 +69,8 @@ func (e *Encoder) sample(b []byte, ev *event.Event) ([]byte, int) {
 			whole(x.Have), whole(x.DontHave), whole(x.Blocks), whole(x.BlockBytes), whole(x.Truncated))
 	}
 
+	t.httpTraffic(s)
+
 	for _, c := range s.Peers {
 		dir, i := bit(!c.Inbound), schema.TagTransport.Index(c.Transport)
 		e.transports[dir][i] += int64(c.Peers)
@@ -238,6 +240,7 @@ func (e *Encoder) summary(b []byte, ev *event.Event) ([]byte, int) {
 	if s.DHT != nil {
 		t.dht(s.DHT, interval)
 	}
+	t.retrieval(s, interval)
 	t.of(e.t.derived).put(0, interval, whole(s.Missed), int64(s.Pending), whole(s.Lost))
 	b, t.b = t.b, nil
 	return b, t.points

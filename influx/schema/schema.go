@@ -53,7 +53,8 @@ func (t Type) String() string {
 }
 
 // Tag is an indexed key of a measurement. Its values are a closed set, so that the number of
-// series is known beforehand; a value outside it becomes the last one. An open tag has a Limit
+// series is known beforehand; a value outside it becomes the last one; for "" a point does not
+// have the tag. An open tag has a Limit
 // instead: a run of the monitor writes the first so many values; later ones become others. The
 // tag node has neither: the monitor's owner chooses its one value.
 type Tag struct {
@@ -147,10 +148,11 @@ var (
 // All lists the measurements. Encoding, documentation, dashboards, rollups and tests derive
 // from it. A value that a peer can choose is a field, or a tag with a limit.
 var All = []*Measurement{
-	Wants, Blocks, Presences, Connections, Identifies, Latency,
+	Wants, Blocks, Presences, Connections, Identifies, Latency, HTTPRequests, Retrievals,
 	Traffic, Peers, Origins, AgentVersions, Protocols, Streams, Bandwidth, Routing, NodeTotals, Process,
 	Unique, Duplicates, TopCIDs, TopPeers, TopBytesCIDs, TopBytesPeers, AgentBytes, Coverage, Codecs, CIDVersions, Hashes, LatencyTotals, Derived, Pipeline, Notes,
 	DHTRequests, DHTTop, DHTLog,
+	HTTPTraffic, Retrieval, RetrievalWants, HTTPTotals, Sending, SendErrors,
 	DHTProvide, DHTRetrieve, ProxyTotals, ProxyDownstreams,
 }
 
@@ -174,7 +176,7 @@ var Blocks = &Measurement{
 	Point:   "one block in a message, received or sent",
 	Answers: "Which data flows through the node, how much, to and from whom?",
 	Query:   `SELECT sum(size) FROM blocks WHERE time > now() - 1h GROUP BY time(1m), direction`,
-	Tags:    []Tag{tagCodec, TagDirection, tagGateway, tagNode},
+	Tags:    []Tag{tagCodec, TagDirection, tagGateway, tagNode, tagVia},
 	Fields: []Field{fieldCID, fieldPeer,
 		{Key: "size", Type: Int, Unit: "bytes", Help: "size of the block's data"},
 		fieldCountry},

@@ -17,7 +17,7 @@ func ranks() []string {
 
 var Traffic = &Measurement{
 	Name: "traffic", Kind: Totals,
-	Point:   "Bitswap traffic of one direction in one interval, counted at capture",
+	Point:   "Bitswap traffic of one direction in one interval, counted at capture, without what travelled over HTTP",
 	Answers: "How much Bitswap traffic is there, also when history is off or incomplete?",
 	Query:   `SELECT sum(blocks), sum(block_bytes) FROM totals.traffic WHERE time > now() - 1d GROUP BY time(10m), direction`,
 	Tags:    []Tag{TagDirection, tagNode},

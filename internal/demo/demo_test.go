@@ -55,7 +55,7 @@ func (s *watchedSwitch) options(info core.FXNodeInfo) ([]fx.Option, error) {
 	if c == nil {
 		return info.FXOptions, nil
 	}
-	return append(info.FXOptions, fx.Decorate(plugin.NewBitswap(c.Network))), nil
+	return append(info.FXOptions, fx.Decorate(plugin.NewBitswap(c))), nil
 }
 
 // seen counts what happened at the stand-in for the monitored node.

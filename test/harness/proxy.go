@@ -81,6 +81,7 @@ func (k *Kubo) IPFS(args ...string) string {
 type File struct {
 	Root cid.Cid
 	Sum  [32]byte
+	Data []byte
 	path string
 }
 
@@ -89,7 +90,7 @@ func NewFile(t *testing.T, size int) *File {
 	data := make([]byte, size)
 	_, err := rand.Read(data)
 	require.NoError(t, err)
-	f := &File{Sum: sha256.Sum256(data), path: filepath.Join(t.TempDir(), "file")}
+	f := &File{Sum: sha256.Sum256(data), Data: data, path: filepath.Join(t.TempDir(), "file")}
 	require.NoError(t, os.WriteFile(f.path, data, 0o600))
 	return f
 }

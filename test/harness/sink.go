@@ -92,7 +92,7 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 						Agents: []event.FamilyBytes{{Family: "kubo", Bytes: 1}}}},
 					Coverage: event.Coverage{Families: []event.FamilyCoverage{{Family: "kubo", Connected: 1}}},
 				}
-				for name, n := range map[string]int{"unique": 2, "duplicates": 2, "top_cids": 1, "top_peers": 1, "top_bytes_cids": 1, "top_bytes_peers": 1, "agent_bytes": 1, "coverage": 1, "codecs": 1, "cid_versions": 1, "hashes": 1, "latency_totals": 6, "derived": 1} {
+				for name, n := range map[string]int{"unique": 2, "duplicates": 2, "top_cids": 1, "top_peers": 1, "top_bytes_cids": 1, "top_bytes_peers": 1, "agent_bytes": 1, "coverage": 1, "codecs": 1, "cid_versions": 1, "hashes": 1, "latency_totals": 6, "derived": 1, "retrieval": 5, "retrieval_wants": 1, "sending": 1} {
 					points[name] += n
 				}
 				break
