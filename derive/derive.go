@@ -59,6 +59,7 @@ type Config struct {
 	TopN            int           // length of the lists in a summary
 	HistoryLatency  bool          // publish an event for each answer, wanted block and HTTP request
 	MaxLatencies    int           // most such events in one second; the rest is only counted
+	Floods          FloodConfig   // when a peer floods
 	Logger          *slog.Logger  // nil: slog.Default()
 
 	// Pipeline returns the monitor's own counters. Run calls it for each sample,
@@ -112,6 +113,7 @@ type Deriver struct {
 	requests  requests
 	sending   sending
 	peers     peers
+	floods    *floods
 	other     known // stands for a peer that is not remembered
 	now       *interval
 	last      *event.Summary // of the last complete interval
@@ -139,6 +141,7 @@ func New(cfg Config, publish func(*event.Event) bool) *Deriver {
 		retrieval: newRetrieval(cfg.MaxWanted, cfg.Expiry),
 		requests:  requests{open: map[requestKey]*event.Event{}},
 		peers:     peers{of: map[peer.ID]*known{}, limit: cfg.MaxAgents},
+		floods:    newFloods(cfg.Floods),
 		now:       newInterval(cfg, time.Now()),
 	}
 	d.rhythm.origins = newOrigins(d.now.started)
@@ -159,6 +162,9 @@ type Stats struct {
 	LatenciesHeld uint64 // such events not made because of MaxLatencies
 	Refused       uint64 // derived events that publish did not accept
 	Panics        uint64 // recovered panics; each lost an event or a summary
+	Floods        uint64 // floods found
+	Flooding      int    // peers that flood now
+	FloodsLost    uint64 // peers with too much for a window, but no place to follow them
 	Pending       int    // wants that wait now, some perhaps expired
 	Held          int    // events waiting to be put in order
 }
@@ -169,6 +175,12 @@ func (d *Deriver) Stats() Stats {
 	defer d.mu.Unlock()
 	s := d.stats
 	s.Expired, s.Lost, s.RepeatsLost = d.pending.expired, d.pending.lost+d.requests.lost, d.repeats.lost
+	s.Floods, s.FloodsLost = d.floods.found, d.floods.lost
+	for _, x := range d.floods.suspects {
+		if x.flooding {
+			s.Flooding++
+		}
+	}
 	s.Pending, s.Held, s.Panics = d.pending.used, d.order.len(), d.guard.Panics()
 	return s
 }
@@ -191,8 +203,8 @@ func (d *Deriver) Run(ctx context.Context, r *bus.Reader) error {
 		ended error
 	)
 	for ended == nil {
-		wait := time.Until(next)
-		if d.order.len() > 0 { // only this goroutine changes it
+		wait := min(time.Until(next), d.floods.due(time.Now())) // only this goroutine changes the window
+		if d.order.len() > 0 {                                  // only this goroutine changes it
 			wait = min(wait, d.cfg.Hold)
 		}
 		waiting, cancel := context.WithTimeout(ctx, wait)
@@ -219,6 +231,9 @@ func (d *Deriver) Run(ctx context.Context, r *bus.Reader) error {
 			buf[i] = nil
 		}
 		d.count(ended != nil || now.Sub(heard) >= d.cfg.Hold)
+		if d.floods.due(now) <= 0 {
+			d.flood(now)
+		}
 		if ended != nil || !now.Before(next) {
 			d.summarize(now)
 			next = now.Add(d.cfg.Interval)

@@ -5,7 +5,8 @@
 // HistoryLatency, one of KindLatency for every answer to a want; at each sample of
 // the node one of KindOrigins, and, with Pipeline, one of KindPipeline; one of
 // KindNote when wants come in a storm, when something was lost, and when the clock
-// was set; Stats and Top on request. Nothing is derived from what was derived.
+// was set; one of KindFlood when a peer begins or ends to flood the node, and in
+// each interval while it does; Stats, Top and Floods on request. Nothing is derived from what was derived.
 //
 // Promised: memory does not grow with what peers send. Every table has its
 // size from Config and is keyed by hashes under a secret of this process, so
@@ -40,6 +41,8 @@
 //     most BlockBytes/MaxCIDsTracked or Bytes/MaxPeersTracked; every CID or peer with
 //     more than that is tracked. Error is 0 for all where the direction's CIDs (or
 //     peers) of the interval are no more than the counters.
+//   - Floods: a peer's wants and messages in a window are never too high, and too
+//     low by at most n/1024, n the wants and messages of all peers in the window.
 //   - Coverage: exact for the peers that are tracked, at most MaxAgents; Untracked
 //     counts the others. Asked and Broadcast are too low by what Missed lacks.
 //     Broadcast counts a peer too much if the node took longer than 5 s to answer

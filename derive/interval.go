@@ -98,7 +98,7 @@ func (d *Deriver) message(e *event.Event) {
 	v := d.now
 	from := maphash.String(d.seed, string(e.Peer))
 	v.uniquePeers[dir].InsertHash(from)
-	who, wants := d.who(e), uint64(0)
+	who, wants, repeats := d.who(e), uint64(0), uint64(0)
 	v.line[dir].message(e, from, int(who.family))
 	for i := range e.Wants {
 		w := &e.Wants[i]
@@ -129,6 +129,9 @@ func (d *Deriver) message(e *event.Event) {
 		v.uniqueCIDs[dir].InsertHash(c)
 		if dir == event.Received {
 			wants++
+			if duplicate {
+				repeats++
+			}
 			v.shares.add(w.CID)
 			v.rank(w.CID, c, first)
 			who.want(w, c, e.Time)
@@ -136,6 +139,11 @@ func (d *Deriver) message(e *event.Event) {
 	}
 	if wants > 0 {
 		v.peers.addN(from, e.Peer, wants)
+	}
+	if dir == event.Received {
+		d.floods.received(e, from, wants, repeats)
+	} else if len(e.Blocks) > 0 {
+		d.floods.sent(from, len(e.Blocks))
 	}
 	asked := event.Received // direction of the wants that this message answers
 	if dir == event.Received {
@@ -266,6 +274,7 @@ func (d *Deriver) summarize(now time.Time) {
 		Requests:       d.requests.end(),
 		Sending:        d.sending.end(),
 	}
+	d.out = append(d.out, d.floods.running(now, &d.peers)...)
 	s.Coverage = d.peers.coverage(d.clock)
 	d.peers.sweep(v.number)
 	for dir := range event.Directions {

@@ -66,6 +66,7 @@ const (
 	KindSearch                     // a search for providers: Search
 	KindRetrieval                  // a wanted block came: Retrieval
 	KindRequest                    // an HTTP request ended: Request
+	KindFlood                      // a peer floods the node, or no longer: Flood
 )
 
 // String returns the kind's name in logs, filters and the stream.
@@ -101,6 +102,8 @@ func (k Kind) String() string {
 		return "retrieval"
 	case KindRequest:
 		return "request"
+	case KindFlood:
+		return "flood"
 	case KindProbe:
 		return "probe"
 	case KindDHT:
@@ -283,6 +286,7 @@ type Event struct {
 	Search    *Search     // KindSearch
 	Retrieval *Retrieval  // KindRetrieval
 	Request   *Request    // KindRequest
+	Flood     *Flood      // KindFlood
 }
 
 // Clone returns a copy that may be kept. It has copies of Wants, Presences and

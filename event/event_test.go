@@ -15,7 +15,7 @@ func TestClone(t *testing.T) {
 		Conn: new(Conn), Identify: new(Identify), Sample: new(Sample), Latency: new(Latency), Summary: new(Summary), Proxy: new(Proxy),
 		Probe: new(Probe), ClockStep: new(ClockStep), SendError: new(SendError),
 		Note: new(Note), Origins: new(Origins), Pipeline: new(Pipeline), DHT: new(DHTRequest),
-		Search: new(Search), Retrieval: new(Retrieval), Request: new(Request),
+		Search: new(Search), Retrieval: new(Retrieval), Request: new(Request), Flood: new(Flood),
 	}
 	for i := range reflect.TypeOf(*e).NumField() {
 		if reflect.ValueOf(*e).Field(i).IsZero() {

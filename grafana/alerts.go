@@ -68,6 +68,13 @@ func Alerts() []Alert {
 			Queries: []AlertQuery{ask("A", 600, `SELECT count(value) AS storms FROM totals.notes WHERE {t} AND "kind" = 'storm' GROUP BY "node"`)},
 		},
 		{
+			UID: "ipfsmon-flood", Title: "A peer floods the node", Severity: "warning", Dashboard: "ipfsmon-traffic",
+			Summary: "A peer sends node {{ $labels.node }} more wants or messages than a node can use.",
+			Runbook: "See Bitswap traffic, What uses the line, Floods: the peer, what it sends, and the command that blocks it in kubo. `ipfsmon query floods`, the live page and /metric_plugin/v1/floods of the node's HTTP API have the same. A gateway or another node of yours: talk to its owner first. docs/operations.md says more.",
+			For:     "0s", NoData: "OK", Reduce: "sum", Above: ptr(0.0),
+			Queries: []AlertQuery{ask("A", 180, `SELECT count(wants) AS floods FROM totals.floods WHERE {t} AND state != 'ended' GROUP BY "node"`)},
+		},
+		{
 			UID: "ipfsmon-duplicates", Title: "Many repeated wants", Severity: "warning", Dashboard: "ipfsmon-traffic",
 			Summary: "More than a fifth of the wants that node {{ $labels.node }} receives repeat a want of the last 31 seconds.",
 			Runbook: "See Peers, Who asks: often one peer asks in a loop.",

@@ -14,9 +14,10 @@ func content() *board {
 		uid: "ipfsmon-content", title: "Content", tags: []string{"content"},
 		help: "What is wanted and what flows: CIDs, codecs, sizes, and how much of it is new.",
 		rows: []row{
+			coverageRow(),
 			{
 				title: "Most wanted",
-				read:  "**How to read it:** wants are from the minutes' lists of 50, added up over the time chosen, of the 20,000 largest entries: six hours of one node are whole. The sum does not include wants of minutes in whose list the CID is not. A CID that one peer wants often is a loop; one that many want is popular. Click a CID to see what it is: that page is not part of this monitor.",
+				read:  "**How to read it:** wants are from the minutes' lists of 50, added up over the time chosen, of the 20,000 largest entries: six hours of one node are whole. The sum does not include wants of minutes in whose list the CID is not. A CID that one peer wants often is a loop; one that many want is popular. Click a CID to see what it is: that page is not part of this monitor." + ofThisNode,
 				panels: []*panel{
 					wanted("By wants", "wants", "wants", "The 20 CIDs with the most wants in the minutes' lists. `ipfsmon query top-cids` has the exact numbers, from history."),
 					wanted("By peers", "peers", "peers", "The 20 CIDs that the most different peers wanted in one minute."),
@@ -24,7 +25,7 @@ func content() *board {
 			},
 			{
 				title: "Kinds",
-				read:  "**How to read it:** parts of all received wants. dag-pb is files and folders, raw the leaves of files, dag-cbor other data; CIDv0 is always dag-pb with sha2-256.",
+				read:  "**How to read it:** parts of all received wants. dag-pb is files and folders, raw the leaves of files, dag-cbor other data; CIDv0 is always dag-pb with sha2-256." + ofThisNode,
 				panels: []*panel{
 					share("codecs", "codec", "Codec", "Received wants by the codec of the CID. dag-pb and raw are nearly all on the public network."),
 					share("cid_versions", "cid_version", "CID version", "Received wants by the version of the CID. Version 0 is older content, or made by software that still uses it."),
@@ -37,7 +38,7 @@ func content() *board {
 			},
 			{
 				title: "How much is different",
-				read:  "**How to read it:** estimates, true to 0.8 %, of each minute. Many different CIDs and few peers is a crawler; many peers and few CIDs is something popular.",
+				read:  "**How to read it:** estimates, true to 0.8 %, of each minute. Many different CIDs and few peers is a crawler; many peers and few CIDs is something popular." + ofThisNode,
 				panels: []*panel{
 					lines("Different CIDs wanted", "short", "Distinct CIDs in the wants of each minute. At longer steps the highest minute.",
 						series("$tag_direction", `SELECT max(cids) FROM totals."unique" WHERE {w} GROUP BY {i}, direction fill(null)`)).minutes().colors("received", "blue", "sent", "green"),

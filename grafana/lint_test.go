@@ -389,7 +389,7 @@ func TestProvisioning(t *testing.T) {
 	read("alerting/ipfsmon.yml", &alerts)
 	require.Len(t, alerts.Groups, 1)
 	rules := alerts.Groups[0].Rules
-	require.Len(t, rules, 7)
+	require.Len(t, rules, 8)
 	uids := map[string]bool{}
 	for _, r := range rules {
 		require.False(t, uids[r.UID] || len(r.UID) > 40, r.UID)

@@ -29,9 +29,10 @@ func peers() *board {
 						series("$tag_table", level("routing", "", `"table"`, "peers"))),
 				},
 			},
+			coverageRow(),
 			{
 				title: "Software",
-				read:  "**How to read it:** what peers say of themselves. Agents are the most frequent, at most 500 in one run; the rest is others.",
+				read:  "**How to read it:** what peers say of themselves. Agents are the most frequent, at most 500 in one run; the rest is others." + ofThisNode,
 				panels: []*panel{
 					lines("Peers by agent", "short", "Connected peers by agent version, as parts of all. kubo is usual; a new name with many peers is worth a look.",
 						series("$tag_agent", level("agent_versions", "", "agent", "peers"))).percent().size(12, 9),
@@ -48,7 +49,7 @@ func peers() *board {
 			dhtRow(),
 			{
 				title: "Who asks",
-				read:  "**How to read it:** wants of the minutes' lists of 50, added up. A peer far above all others is a gateway, an indexer, or a client that hammers.",
+				read:  "**How to read it:** wants of the minutes' lists of 50, added up. A peer far above all others is a gateway, an indexer, or a client that hammers." + ofThisNode,
 				panels: []*panel{
 					cells("Top 20 requesting peers", "short", "Peers that sent the most wants in this time, with their agent. `ipfsmon query top-peers` has the exact numbers.",
 						rows(`SELECT top(wants, 20000) AS wants, peer, agent FROM totals.top_peers WHERE {w}`)).
@@ -60,7 +61,7 @@ func peers() *board {
 			},
 			{
 				title: "Where from",
-				read:  "**How to read it:** countries need a database of addresses (GeoIPDatabase); without one all are none. Choose countries above.",
+				read:  "**How to read it:** countries need a database of addresses (GeoIPDatabase); without one all are none. Choose countries above." + ofThisNode,
 				panels: []*panel{
 					ranking("Wants by country", "short", "Wants received in this time by the peer's country.",
 						series("$tag_country", `SELECT sum(wants) FROM totals.origins WHERE {w} AND direction = 'received' AND country =~ /^$country$/ GROUP BY country`)),

@@ -61,6 +61,7 @@ func traffic() *board {
 						series("messages", counter("pipeline", "", "", "limited"))).thresholds("transparent", 1.0, "red").line(),
 				},
 			},
+			lineRow(),
 		},
 	}
 }

@@ -32,6 +32,8 @@ type Deps struct {
 	// Top returns the first n entries of a kind, cids or peers. If it returns an
 	// *Error, that is the answer.
 	Top func(kind string, n int) (any, error)
+	// Floods returns the peers that flood the node, and the last ones that did.
+	Floods func() []Flood
 	// Pipeline reads the monitor's counters.
 	Pipeline func() pipeline.Pipeline
 	// Peers returns the number of open connections, and all known peers or the

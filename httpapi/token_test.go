@@ -48,6 +48,9 @@ func fullDeps() Deps {
 		return []Subscriber{{ID: "tcp-[::1]:5", Since: time.Now(), Version: 4, Encoding: "zstd", Filter: "{}"}}
 	}
 	d.Kick = func(id string) bool { return id == "tcp-[::1]:5" }
+	d.Floods = func() []Flood {
+		return []Flood{{Peer: "p", Addresses: []event.Text{}, Since: time.Now()}, {Peer: "q", Addresses: []event.Text{"/ip4/192.0.2.1/tcp/1"}, Country: "NZ", Until: &time.Time{}, Block: "ipfs swarm", Share: 0.5, Repeats: 1}}
+	}
 	d.Top = func(kind string, n int) (any, error) { return []map[string]any{{"name": kind, "count": n}}, nil }
 	d.Pipeline = func() pipeline.Pipeline {
 		flows := pipeline.Delivery{LastError: "x", SpoolError: "y", LagSeconds: 0.5}

@@ -42,6 +42,8 @@ type minuteOf struct {
 	duplicates uint64
 	dropped    uint64
 	full       float64 // of the spool
+	flood      bool
+	over       bool // the flood
 }
 
 // alertStretches are the events of nodes for which the alert must fire, and of nodes for which
@@ -95,6 +97,10 @@ var alertStretches = map[string][2][]func(age int, m *minuteOf){
 			},
 		},
 	},
+	"ipfsmon-flood": {
+		{func(age int, m *minuteOf) { m.flood = age <= 1 }, func(age int, m *minuteOf) { m.flood = true }},
+		{func(age int, m *minuteOf) { m.flood, m.over = age == 10, age == 5 }, func(age int, m *minuteOf) { m.over = age == 1 }},
+	},
 	"ipfsmon-duplicates": {
 		{func(age int, m *minuteOf) { m.duplicates = 130 }},
 		{func(age int, m *minuteOf) { m.duplicates = 110 }},
@@ -133,6 +139,9 @@ func AlertsAreTrue(t *testing.T, rules []AlertRule) {
 						s.Traffic[event.Received].WantHave = m.wants
 						pipe := &pipeline.Pipeline{Influx: &pipeline.Influx{Delivery: pipeline.Delivery{Dropped: m.dropped, SpoolFull: m.full}}}
 						write(node, seen{Event: &event.Event{Time: at, Kind: event.KindSample, Sample: s}, node: node, pipe: pipe, starts: m.starts})
+						if m.flood || m.over {
+							write(node, seen{Event: &event.Event{Time: at + 2, Kind: event.KindFlood, Flood: &event.Flood{State: event.FloodState(1 + bit(m.over))}}, node: node})
+						}
 						write(node, seen{Event: &event.Event{Time: at + 1, Kind: event.KindSummary, Summary: &event.Summary{Interval: time.Minute, Duplicates: [2]uint64{m.duplicates, 0}}}, node: node})
 					}
 				}

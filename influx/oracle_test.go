@@ -216,7 +216,11 @@ func makeOracle(now time.Time, write writer) *oracle {
 				}
 			}
 			u.DHT = dhtSummary(rand.New(rand.NewPCG(uint64(m), uint64(n))))
+			addLine(u, m)
 			emit(event.Event{Time: at + 1, Kind: event.KindSummary, Summary: u}, nil)
+			if f := floodOf(m, at+2); f != nil {
+				emit(*f, nil)
+			}
 			traffic, minute, versions = [2]event.Traffic{}, map[string]int{}, map[string]int{}
 			byCID, byPeer, cidPeers = map[cid.Cid]uint64{}, map[peer.ID]uint64{}, map[cid.Cid]map[peer.ID]bool{}
 		}

@@ -319,6 +319,7 @@ func (f *Feed) Content() *pb.Content {
 	}
 	out.TopPeers = TopPeers(s.TopPeers)
 	dhtContent(out, s.DHT)
+	out.Lines, out.Coverage = lines(s), coverage(&s.Coverage)
 	for d := range event.Directions {
 		for a := range event.AnswerTypes {
 			if l := s.Latency[d][a]; l.Count > 0 {

@@ -58,7 +58,7 @@ func everyPart() pipeline.Pipeline {
 			OfferedBytes: 46, SentFrames: 47, SentBytes: 48, DroppedFrames: 49, Panics: 50, FailedTokens: 51, BatchedEvents: 52,
 			SentEvents: 53, DroppedEvents: 54, Kicked: 55},
 		Derive: &pipeline.Derive{Events: 80, Wants: 81, Matched: 82, Unmatched: 83, Expired: 84, Lost: 85, RepeatsLost: 86, Latencies: 87,
-			LatenciesHeld: 88, Refused: 89, Pending: 90, Held: 91, Panics: 92},
+			LatenciesHeld: 88, Refused: 89, Pending: 90, Held: 91, Panics: 92, Floods: 193, Flooding: 194, FloodsLost: 195},
 		Origin:  &pipeline.Origin{Gateways: 95},
 		Clock:   pipeline.ClockSteps{Back: 98, Forward: 99},
 		Privacy: []pipeline.Privacy{{Sink: "influx", Mode: "raw", Panics: 96}, {Sink: "stream", Mode: "aggregate", Panics: 97}},

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ipfsmon/ipfsmon/derive"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
@@ -76,6 +77,9 @@ type Config struct {
 	// StoreMemoryLimit is how much memory the embedded InfluxDB's process tries
 	// to stay under, in bytes, 64 MiB or more. Default: 0, no limit.
 	StoreMemoryLimit units.Bytes `json:",omitempty" split_words:"true"`
+
+	// Floods is when a peer floods the node.
+	Floods *derive.FloodConfig `json:",omitempty" envconfig:"FLOODS"`
 
 	// Privacy is how much the sinks see of peers and CIDs: raw, pseudonym or aggregate
 	// (docs/privacy.md). Default: raw.
@@ -225,6 +229,9 @@ func (c *Config) validate() error {
 	}
 	if c.InfluxDB != nil {
 		add("InfluxDB", c.InfluxDB.Validate())
+	}
+	if c.Floods != nil {
+		add("Floods", c.Floods.Validate())
 	}
 	for key, n := range map[string]units.Bytes{"StoreMaxBytes": c.StoreMaxBytes, "StoreMemoryLimit": c.StoreMemoryLimit} {
 		if n != 0 && n < 64<<20 {

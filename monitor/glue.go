@@ -41,7 +41,7 @@ func (m *Monitor) deps() httpapi.Deps {
 	// Functions that name peers and CIDs are set only if the stream may name them.
 	named := m.Config.StreamPrivacy == privacy.Raw
 	if named {
-		d.Top = m.top
+		d.Top, d.Floods = m.top, m.floods
 	}
 	if h := m.watched.Host; h != nil { // an offline daemon has none
 		if named {
@@ -104,6 +104,7 @@ func (m *Monitor) pipeline() pipeline.Pipeline {
 		p.Derive = &pipeline.Derive{
 			Events: d.Events, Wants: d.Wants, Matched: d.Matched, Unmatched: d.Unmatched, Expired: d.Expired, Lost: d.Lost, RepeatsLost: d.RepeatsLost,
 			Latencies: d.Latencies, LatenciesHeld: d.LatenciesHeld, Refused: d.Refused, Pending: uint64(d.Pending), Held: uint64(d.Held), Panics: d.Panics,
+			Floods: d.Floods, Flooding: uint64(d.Flooding), FloodsLost: d.FloodsLost,
 		}
 	}
 	if m.origin != nil {

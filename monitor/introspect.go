@@ -243,8 +243,12 @@ func (in *introspection) content() (*pb.Content, error) {
 		out.TopCids, out.TopCidsByPeers = introspect.TopCIDs(cids.Running.CIDs), introspect.TopCIDs(cids.Running.CIDsByPeers)
 		out.TopPeers = introspect.TopPeers(peers.Running.Peers)
 	}
+	out.Floods = in.m.shownFloods()
 	if !in.named {
-		out.TopCids, out.TopCidsByPeers, out.TopPeers, out.DhtKeys = nil, nil, nil, nil
+		out.TopCids, out.TopCidsByPeers, out.TopPeers, out.DhtKeys, out.Floods = nil, nil, nil, nil, nil
+		for _, l := range out.Lines {
+			l.Cids, l.Peers = nil, nil
+		}
 	}
 	return out, nil
 }

@@ -217,7 +217,12 @@ const deriveDrain = time.Second
 // startDerive starts the sink that derives figures from the events and publishes them on the
 // bus. Other sinks wait for its results, so it ends before the bus does: m.endDerive.
 func (m *Monitor) startDerive(ctx context.Context) {
+	var floods derive.FloodConfig
+	if c := m.Config.Floods; c != nil {
+		floods = *c
+	}
 	m.derive = derive.New(derive.Config{
+		Floods:         floods,
 		Interval:       time.Duration(m.Config.PopulatePrometheusInterval) * time.Second * summariesPerSample,
 		HistoryLatency: true,
 		Logger:         m.log,

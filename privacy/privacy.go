@@ -194,6 +194,10 @@ func (n *names) event(e *event.Event) *event.Event {
 		out.Proxy = proxy(e.Proxy, n.peer)
 	case event.KindDHT:
 		out.DHT = n.dht(e.DHT)
+	case event.KindFlood:
+		f := *e.Flood
+		f.Block = "" // it names the peer
+		out.Flood = &f
 	default:
 		return nil
 	}

@@ -50,10 +50,14 @@ func (e *Event) ToEvent() (*event.Event, error) {
 	case e.Identify != nil:
 		out.Kind = event.KindIdentify
 		out.Identify = e.Identify.identify()
+	case e.Flood != nil:
+		out.Kind = event.KindFlood
+		out.Flood = e.Flood.flood()
+		out.Addrs = peertext.AddrTexts(e.Flood.Addrs, event.MaxAddrs)
 	case e.DHT != nil:
 		e.DHT.fill(out)
 	default:
-		return nil, fmt.Errorf("stream: an event without a part: want a message, a connection, an identify, a note, origins or a request of the DHT")
+		return nil, fmt.Errorf("stream: an event without a part: want a message, a connection, an identify, a note, origins, a flood or a request of the DHT")
 	}
 	return out, nil
 }
@@ -172,5 +176,15 @@ func (i *Identify) identify() *event.Identify {
 		Protocols:       peertext.Protocols(i.Protocols),
 		ListenAddrs:     peertext.AddrTexts(i.ListenAddrs, event.MaxAddrs),
 		ObservedAddr:    event.Clean(i.ObservedAddr, event.MaxAddrText),
+	}
+}
+
+// flood returns the flood without the command that blocks the peer, which only
+// the monitor that saw it makes.
+func (f *Flood) flood() *event.Flood {
+	state := sets.Index(event.FloodStates, f.State)
+	return &event.Flood{
+		State: event.FloodState(state), Since: f.Since, Agent: event.Clean(f.Agent, event.MaxAgentText),
+		Wants: f.Wants, Messages: f.Messages, WantRate: f.WantRate, MessageRate: f.MessageRate, Share: min(f.Share, 1000), Repeats: min(f.Repeats, 1000),
 	}
 }

@@ -189,6 +189,14 @@ func asClient(e *event.Event) *Event {
 				Messages: s.Messages, Wants: s.Wants, Blocks: s.Blocks, BlockBytes: s.BlockBytes, Connections: s.Connections})
 		}
 		return out
+	case event.KindFlood:
+		f := e.Flood
+		out.Flood = &Flood{State: f.State.String(), Since: f.Since.UTC(), Agent: string(f.Agent), Addrs: []string{}, Wants: f.Wants, Messages: f.Messages,
+			WantRate: f.WantRate, MessageRate: f.MessageRate, Share: f.Share, Repeats: f.Repeats}
+		for _, a := range e.Addrs {
+			out.Flood.Addrs = append(out.Flood.Addrs, string(a))
+		}
+		return out
 	}
 	m := &Message{Full: e.Full, Wants: []Want{}, Blocks: []cid.Cid{}, Presences: []Presence{}, Addrs: []string{},
 		PendingBytes: e.PendingBytes, WireSize: e.WireSize, Truncated: e.Truncated, OversizeCID: e.OversizeCID, Duration: int64(e.Took)}
@@ -322,6 +330,7 @@ func TestOnlyWhatV3HasAPlaceFor(t *testing.T) {
 	for _, e := range []*event.Event{
 		sent,
 		{Kind: event.KindIdentify, Identify: &event.Identify{}},
+		{Kind: event.KindFlood, Flood: &event.Flood{}},
 		{Kind: event.KindSample, Sample: &event.Sample{}},
 		{Kind: event.KindConnection},
 		{},

@@ -25,6 +25,8 @@ func hasV4(e *event.Event) bool {
 		return e.Origins != nil
 	case event.KindDHT:
 		return e.DHT != nil
+	case event.KindFlood:
+		return e.Flood != nil
 	}
 	return false
 }
@@ -61,6 +63,9 @@ func appendV4(dst []byte, e *event.Event) []byte {
 	case event.KindDHT:
 		dst = append(dst, `,"dht":`...)
 		dst = appendDHT(dst, e.Dir, e.DHT)
+	case event.KindFlood:
+		dst = append(dst, `,"flood":`...)
+		dst = appendFlood(dst, e)
 	}
 	dst = appendInt(dst, "seq", int64(e.Seq))
 	dst = appendString(dst, "country", e.Country)
@@ -173,6 +178,25 @@ func appendOrigins(dst []byte, o *event.Origins) []byte {
 		dst = append(dst, '}')
 	}
 	return append(dst, "]}"...)
+}
+
+func appendFlood(dst []byte, e *event.Event) []byte {
+	f := e.Flood
+	dst = append(dst, `{"state":`...)
+	dst = appendJSONString(dst, f.State.String())
+	dst = append(dst, `,"since":"`...)
+	dst = f.Since.UTC().AppendFormat(dst, time.RFC3339Nano)
+	dst = append(dst, `","agent":`...)
+	dst = appendJSONString(dst, string(f.Agent))
+	dst = append(dst, `,"connected_addresses":`...)
+	dst = appendTexts(dst, e.Addrs)
+	dst = appendInt(dst, "wants", int64(f.Wants))
+	dst = appendInt(dst, "messages", int64(f.Messages))
+	dst = appendInt(dst, "want_rate", int64(f.WantRate))
+	dst = appendInt(dst, "message_rate", int64(f.MessageRate))
+	dst = appendInt(dst, "share_permille", int64(f.Share))
+	dst = appendInt(dst, "repeats_permille", int64(f.Repeats))
+	return append(dst, '}')
 }
 
 func appendTexts(dst []byte, texts []event.Text) []byte {

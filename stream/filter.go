@@ -17,7 +17,7 @@ import (
 // Filter says which events a subscriber wants. An event must match every list
 // that is not empty. The JSON form is part of version 4 of the protocol.
 type Filter struct {
-	// Kinds: message, connection, identify, note, origins, dht.
+	// Kinds: message, connection, identify, note, origins, dht, flood.
 	Kinds []string `json:"kinds,omitempty"`
 	// Directions of messages and of requests of the DHT: received, sent. Other
 	// kinds of events match.
@@ -59,8 +59,8 @@ const (
 )
 
 var (
-	kindNames      = []string{"message", "connection", "identify", "note", "origins", "dht"}
-	kindValues     = []event.Kind{event.KindMessage, event.KindConnection, event.KindIdentify, event.KindNote, event.KindOrigins, event.KindDHT}
+	kindNames      = []string{"message", "connection", "identify", "note", "origins", "dht", "flood"}
+	kindValues     = []event.Kind{event.KindMessage, event.KindConnection, event.KindIdentify, event.KindNote, event.KindOrigins, event.KindDHT, event.KindFlood}
 	directionNames = []string{"received", "sent"}
 	typeNames      = []string{"want_block", "want_have", "cancel", "have", "dont_have", "block"}
 	codecNames     = map[string]uint64{

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 	"github.com/ipfsmon/ipfsmon/internal/topn"
 )
 
@@ -48,6 +49,11 @@ func (e *Event) Clean() {
 	}
 	if e.DHT != nil {
 		e.DHT.clean()
+	}
+	if f := e.Flood; f != nil {
+		clean(event.MaxAgentText, &f.Agent)
+		f.State = sets.Name(event.FloodStates, f.State)
+		list(event.MaxAddrText, f.Addrs)
 	}
 	if i := e.Identify; i != nil {
 		clean(event.MaxAgentText, &i.Agent)
@@ -116,6 +122,8 @@ func (e *Event) AppendText(dst []byte) []byte {
 		dst = append(dst, " protocols"...)
 	case e.DHT != nil:
 		dst = e.DHT.appendText(dst)
+	case e.Flood != nil:
+		dst = e.Flood.appendText(dst)
 	case e.Message != nil:
 		dst = e.Message.appendText(dst, " from ")
 	case e.Sent != nil:
@@ -153,6 +161,19 @@ func (o *Origins) appendText(dst []byte) []byte {
 		dst = fmt.Appendf(dst, ", others %d", rest)
 	}
 	return append(dst, '\n')
+}
+
+// appendText appends what the flood is, and where it comes from.
+func (f *Flood) appendText(dst []byte) []byte {
+	verb := map[string]string{"began": "began to flood the node", "runs": "floods the node", "ended": "no longer floods the node"}[f.State]
+	dst = fmt.Appendf(dst, " %s: %d wants and %d messages a second, %d %% of all, %d %% repeats", verb, f.WantRate, f.MessageRate, (f.Share+5)/10, (f.Repeats+5)/10)
+	if f.Agent != "" {
+		dst = append(dst, ", "+f.Agent...)
+	}
+	if len(f.Addrs) > 0 {
+		dst = append(dst, " from "+f.Addrs[0]...)
+	}
+	return dst
 }
 
 // appendText appends the entries and then, after by, the peer's address.
@@ -308,6 +329,13 @@ func (e *Event) CSV() [][]string {
 	}
 	if r := e.DHT; r != nil {
 		row("dht", r.Direction, r.Type, r.Key, "", "", "", "", "")
+	}
+	if f := e.Flood; f != nil {
+		address := ""
+		if len(f.Addrs) > 0 {
+			address = f.Addrs[0]
+		}
+		row("flood", "", f.State, "", "", "", strconv.FormatUint(f.WantRate, 10), address, f.Agent)
 	}
 	if n := e.Note; n != nil {
 		row("note", "", n.Kind, "", "", "", strconv.FormatInt(n.Value, 10), "", "")

@@ -9,7 +9,7 @@ import (
 
 // Event is something that a monitor saw: what Client.Next returns, a line of a
 // version 4 batch, and a line of a recording. One of Message, Sent, Connection,
-// Identify, DHT, Gap, Note and Origins is set; the last three have no Peer. Version 3 leaves the fields empty that it does not
+// Identify, DHT, Flood, Gap, Note and Origins is set; the last three have no Peer. Version 3 leaves the fields empty that it does not
 // have. The strings come from the network: call Clean before you show them.
 type Event struct {
 	Timestamp  time.Time   `json:"timestamp"`
@@ -21,6 +21,7 @@ type Event struct {
 	Sent     *Message    `json:"sent_message,omitempty"` // by the node, to Peer
 	Identify *Identify   `json:"identify,omitempty"`
 	DHT      *DHTRequest `json:"dht,omitempty"`
+	Flood    *Flood      `json:"flood,omitempty"`
 	Gap      *Gap        `json:"gap,omitempty"`
 	Note     *Note       `json:"note,omitempty"`
 	Origins  *Origins    `json:"origins,omitempty"`
@@ -142,6 +143,22 @@ type Origin struct {
 	Blocks      uint64 `json:"blocks,omitempty"`
 	BlockBytes  uint64 `json:"block_bytes,omitempty"`
 	Connections uint64 `json:"connections,omitempty"` // opened
+}
+
+// Flood is a peer that sends the node too much: when that began, ended, and once a
+// minute while it continues. Rates are those of two seconds, the counts are since
+// it began.
+type Flood struct {
+	State       string    `json:"state"` // began, runs or ended
+	Since       time.Time `json:"since"`
+	Agent       string    `json:"agent"`
+	Addrs       []string  `json:"connected_addresses"` // of the peer's open connections
+	Wants       uint64    `json:"wants,omitempty"`     // without cancels
+	Messages    uint64    `json:"messages,omitempty"`
+	WantRate    uint64    `json:"want_rate,omitempty"` // per second
+	MessageRate uint64    `json:"message_rate,omitempty"`
+	Share       uint16    `json:"share_permille,omitempty"`   // its part of all that the node received
+	Repeats     uint16    `json:"repeats_permille,omitempty"` // part of its wants that repeat an earlier one
 }
 
 // Gap reports that the subscriber missed events at this place of the stream.

@@ -107,7 +107,17 @@ func TestOriginsAreBounded(t *testing.T) {
 	require.ErrorContains(t, err, fmt.Sprint("want at most ", event.MaxOrigins))
 }
 
+// goldenEventsFlood are the course of a flood.
+func goldenEventsFlood() (all []*event.Event) {
+	for state := range event.FloodStates {
+		all = append(all, &event.Event{Seq: uint64(state + 1), Kind: event.KindFlood, Time: 1_795_185_730_000_000_000, Peer: testPeer(9), Country: "DE", Addrs: []event.Text{"/ip4/192.0.2.1/tcp/4001"},
+			Flood: &event.Flood{State: event.FloodState(state), Since: time.Unix(1_795_185_720, 5), Agent: `loop/1 "<é>"`, Wants: 4000, Messages: 400, WantRate: 401, MessageRate: 40, Share: 501, Repeats: 1000}})
+	}
+	return append(all, &event.Event{Kind: event.KindFlood, Peer: testPeer(9), Flood: &event.Flood{}})
+}
+
 func TestGoldenJSONV4(t *testing.T) {
+	goldenJSONV4(t, "v4-flood.jsonl", goldenEventsFlood())
 	goldenJSONV4(t, "v4-http.jsonl", goldenEventsHTTP())
 	for i, e := range goldenEventsHTTP() {
 		require.False(t, hasV3(e), "event %d: version 3 does not have it", i)

@@ -103,6 +103,8 @@ func (r *rates) count(e *stream.Event) uint64 {
 	case e.Origins != nil:
 		r.types["origins"]++
 		return 0
+	case e.Flood != nil:
+		r.types["flood "+e.Flood.State]++
 	default:
 		return r.message(e.Message, "received ") + r.message(e.Sent, "sent ")
 	}

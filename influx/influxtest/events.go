@@ -108,6 +108,10 @@ func Events() []*event.Event {
 			CID: CID(2), Duration: time.Hour, Error: `not "found"`}},
 		{Time: Time, Kind: event.KindProxy, Proxy: &event.Proxy{Interval: 10 * time.Second, UpstreamPeers: 3, Merged: 4, Downstreams: []event.ProxyDownstream{
 			{Name: "a, b", Peer: Peer(7), Connected: true, Outstanding: 2}}}},
+		{Time: Time, Kind: event.KindFlood, Peer: Peer(8), Country: "NZ", Gateway: true, Addrs: []event.Text{"/ip4/203.0.113.7/tcp/4001", "/ip6/2001:db8::1/tcp/1"},
+			Flood: &event.Flood{State: event.FloodRuns, Since: time.Unix(0, Time-1_500_000_000), Agent: `a "b" \`, Wants: 1000, Messages: 100, WantRate: 500, MessageRate: 50, Share: 501, Repeats: 999,
+				Block: "ipfs swarm filters add /ip4/203.0.113.7/ipcidr/32 && ipfs swarm disconnect /p2p/x"}},
+		{Time: Time, Kind: event.KindFlood, Peer: Peer(9), Flood: &event.Flood{State: 77, Wants: math.MaxUint64}},
 		{Time: Time, Kind: event.KindClockStep, ClockStep: &event.ClockStep{By: -time.Hour}},
 		{Time: Time, Kind: event.KindNote, Note: &event.Note{Kind: event.NoteStorm, Value: 5000, Text: `Storm of "wants"`}},
 		{Time: Time, Kind: event.KindOrigins, Origins: &event.Origins{Interval: 10 * time.Second, Missed: 1, Sums: []event.Origin{
@@ -161,6 +165,7 @@ func HostileEvents(i int, at int64) []*event.Event {
 			Protocols: []event.ProtocolCount{{Protocol: name, Peers: 1}},
 			Streams:   []event.StreamCount{{Protocol: name, Direction: event.StreamDirections[i%3]}, {Protocol: name + "y", Direction: string(name)}},
 			Node:      event.Node{Bandwidth: []event.Bandwidth{{Protocol: name}}, Routing: []event.RoutingTable{{Name: string(name)}}}}},
+		{Time: at, Kind: event.KindFlood, Peer: p, Country: string(name), Addrs: []event.Text{name}, Flood: &event.Flood{State: event.FloodState(i), Agent: name, Block: name}},
 		{Time: at, Kind: event.KindSummary, Summary: &event.Summary{
 			TopCIDs: []event.TopCID{{CID: c}}, TopPeers: []event.TopPeer{{Peer: p, Agent: name}},
 			Line:     [event.Directions]event.Line{{CIDs: []event.CIDBytes{{CID: c}}, Peers: []event.PeerBytes{{Peer: p, Agent: name}}, Agents: []event.FamilyBytes{{Family: string(name)}}}},

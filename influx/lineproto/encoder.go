@@ -38,6 +38,7 @@ type Encoder struct {
 	seen       [2][]bool      // transports that have been written
 	origins    []event.Origin // by the number of their series
 	ended      ended
+	families   uint32 // that coverage was written of, by their places in event.AgentFamilies
 	out        totals // being written
 
 	fullMu     sync.Mutex
@@ -134,6 +135,10 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 		return bufs, points
 	case ev.Kind == event.KindSummary && ev.Summary != nil:
 		bufs[schema.Totals], points[schema.Totals] = e.summary(bufs[schema.Totals], ev)
+		return bufs, points
+	case ev.Kind == event.KindFlood && ev.Flood != nil:
+		e.side = noSide // totals are of the whole
+		bufs[schema.Totals], points[schema.Totals] = e.flood(bufs[schema.Totals], ev), 1
 		return bufs, points
 	case ev.Kind == event.KindProxy && ev.Proxy != nil:
 		bufs[schema.Totals], points[schema.Totals] = e.proxy(bufs[schema.Totals], ev)

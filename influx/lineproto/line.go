@@ -42,8 +42,15 @@ func (t *totals) line(s *event.Summary) {
 		}
 	}
 	w = t.of(e.tables[schema.Coverage])
+	var of [32]event.FamilyCoverage
 	for _, c := range s.Coverage.Families {
 		if family := slices.Index(event.AgentFamilies, c.Family); family >= 0 {
+			of[family] = c
+			e.families |= 1 << family
+		}
+	}
+	for family := range event.AgentFamilies { // a family that was seen once has a point from then on
+		if c := &of[family]; e.families>>family&1 == 1 {
 			w.put(family, int64(c.Connected), int64(c.Asked), int64(c.Broadcast), int64(s.Coverage.Untracked))
 		}
 	}

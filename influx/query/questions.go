@@ -28,7 +28,7 @@ type Question struct {
 }
 
 // Questions are run by `ipfsmon query NAME`; docs/queries.md is generated from them.
-var Questions = slices.Concat(generalQuestions, historyQuestions, dhtQuestions, retrievalQuestions)
+var Questions = slices.Concat(generalQuestions, historyQuestions, dhtQuestions, retrievalQuestions, lineQuestions)
 
 var generalQuestions = []Question{
 	{

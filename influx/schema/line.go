@@ -43,7 +43,7 @@ var AgentBytes = &Measurement{
 
 var Coverage = &Measurement{
 	Name: "coverage", Kind: Totals,
-	Point:   "the connected peers of one family of agents at the end of one interval of the derived figures",
+	Point:   "the connected peers of one family of agents at the end of one interval of the derived figures; of a family from when it was first seen",
 	Answers: "How much of what the connected peers want reaches this node?",
 	Query:   `SELECT last(connected), last(asked), last(broadcast) FROM totals.coverage WHERE time > now() - 5m GROUP BY family`,
 	Tags:    []Tag{tagFamily, tagNode},

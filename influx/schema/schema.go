@@ -150,7 +150,7 @@ var (
 var All = []*Measurement{
 	Wants, Blocks, Presences, Connections, Identifies, Latency, HTTPRequests, Retrievals,
 	Traffic, Peers, Origins, AgentVersions, Protocols, Streams, Bandwidth, Routing, NodeTotals, Process,
-	Unique, Duplicates, TopCIDs, TopPeers, TopBytesCIDs, TopBytesPeers, AgentBytes, Coverage, Codecs, CIDVersions, Hashes, LatencyTotals, Derived, Pipeline, Notes,
+	Unique, Duplicates, TopCIDs, TopPeers, TopBytesCIDs, TopBytesPeers, AgentBytes, Coverage, Floods, Codecs, CIDVersions, Hashes, LatencyTotals, Derived, Pipeline, Notes,
 	DHTRequests, DHTTop, DHTLog,
 	HTTPTraffic, Retrieval, RetrievalWants, HTTPTotals, Sending, SendErrors,
 	DHTProvide, DHTRetrieve, ProxyTotals, ProxyDownstreams,

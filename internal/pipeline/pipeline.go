@@ -128,6 +128,9 @@ type Derive struct {
 	Refused       uint64 `json:"refused"`        // derived events that the bus refused
 	Pending       uint64 `json:"pending"`        // wants waiting now
 	Held          uint64 `json:"held"`           // events waiting now to be put in order
+	Floods        uint64 `json:"floods"`         // peers found that flood the node
+	Flooding      uint64 `json:"flooding"`       // of these, those that do now
+	FloodsLost    uint64 `json:"floods_lost"`    // peers that sent too much in a window, and could not be followed because too many did
 	Panics        uint64 `json:"panics"`
 }
 

@@ -2941,6 +2941,9 @@ type Content struct {
 	DhtRequests    []*Content_DhtRequests `protobuf:"bytes,20,rep,name=dht_requests,json=dhtRequests,proto3" json:"dht_requests,omitempty"` // those that there were
 	DhtKeys        []*Content_DhtKey      `protobuf:"bytes,21,rep,name=dht_keys,json=dhtKeys,proto3" json:"dht_keys,omitempty"`             // whose providers are looked for most, most first
 	DhtAgents      []*Content_Share       `protobuf:"bytes,22,rep,name=dht_agents,json=dhtAgents,proto3" json:"dht_agents,omitempty"`       // requests received by family of agents
+	Lines          []*Content_Line        `protobuf:"bytes,13,rep,name=lines,proto3" json:"lines,omitempty"`
+	Coverage       []*Content_Coverage    `protobuf:"bytes,14,rep,name=coverage,proto3" json:"coverage,omitempty"`
+	Floods         []*Content_Flood       `protobuf:"bytes,15,rep,name=floods,proto3" json:"floods,omitempty"` // those that continue, then the last ones that ended
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3076,6 +3079,27 @@ func (x *Content) GetDhtKeys() []*Content_DhtKey {
 func (x *Content) GetDhtAgents() []*Content_Share {
 	if x != nil {
 		return x.DhtAgents
+	}
+	return nil
+}
+
+func (x *Content) GetLines() []*Content_Line {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *Content) GetCoverage() []*Content_Coverage {
+	if x != nil {
+		return x.Coverage
+	}
+	return nil
+}
+
+func (x *Content) GetFloods() []*Content_Flood {
+	if x != nil {
+		return x.Floods
 	}
 	return nil
 }
@@ -5781,6 +5805,366 @@ func (x *Content_DhtKey) GetPeers() uint64 {
 	return 0
 }
 
+type Content_Bytes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                                     // a CID, a peer ID or a family of agents
+	AgentVersion  string                 `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"` // of a peer
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Error         uint64                 `protobuf:"varint,4,opt,name=error,proto3" json:"error,omitempty"` // bytes may be too high by this
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Content_Bytes) Reset() {
+	*x = Content_Bytes{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content_Bytes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content_Bytes) ProtoMessage() {}
+
+func (x *Content_Bytes) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content_Bytes.ProtoReflect.Descriptor instead.
+func (*Content_Bytes) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 7}
+}
+
+func (x *Content_Bytes) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Content_Bytes) GetAgentVersion() string {
+	if x != nil {
+		return x.AgentVersion
+	}
+	return ""
+}
+
+func (x *Content_Bytes) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Content_Bytes) GetError() uint64 {
+	if x != nil {
+		return x.Error
+	}
+	return 0
+}
+
+type Content_Line struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Direction     string                 `protobuf:"bytes,1,opt,name=direction,proto3" json:"direction,omitempty"` // received or sent
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`        // of Bitswap's messages
+	BlockBytes    uint64                 `protobuf:"varint,3,opt,name=block_bytes,json=blockBytes,proto3" json:"block_bytes,omitempty"`
+	Cids          []*Content_Bytes       `protobuf:"bytes,4,rep,name=cids,proto3" json:"cids,omitempty"`     // data of their blocks, most first
+	Peers         []*Content_Bytes       `protobuf:"bytes,5,rep,name=peers,proto3" json:"peers,omitempty"`   // their messages
+	Agents        []*Content_Bytes       `protobuf:"bytes,6,rep,name=agents,proto3" json:"agents,omitempty"` // the messages of all peers of a family
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Content_Line) Reset() {
+	*x = Content_Line{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content_Line) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content_Line) ProtoMessage() {}
+
+func (x *Content_Line) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content_Line.ProtoReflect.Descriptor instead.
+func (*Content_Line) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 8}
+}
+
+func (x *Content_Line) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *Content_Line) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Content_Line) GetBlockBytes() uint64 {
+	if x != nil {
+		return x.BlockBytes
+	}
+	return 0
+}
+
+func (x *Content_Line) GetCids() []*Content_Bytes {
+	if x != nil {
+		return x.Cids
+	}
+	return nil
+}
+
+func (x *Content_Line) GetPeers() []*Content_Bytes {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *Content_Line) GetAgents() []*Content_Bytes {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+type Content_Coverage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Family        string                 `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"` // of agents
+	Connected     uint32                 `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"`
+	Asked         uint32                 `protobuf:"varint,3,opt,name=asked,proto3" json:"asked,omitempty"`         // sent a want since they connected
+	Broadcast     uint32                 `protobuf:"varint,4,opt,name=broadcast,proto3" json:"broadcast,omitempty"` // sent a want like a broadcast
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Content_Coverage) Reset() {
+	*x = Content_Coverage{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content_Coverage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content_Coverage) ProtoMessage() {}
+
+func (x *Content_Coverage) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content_Coverage.ProtoReflect.Descriptor instead.
+func (*Content_Coverage) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 9}
+}
+
+func (x *Content_Coverage) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *Content_Coverage) GetConnected() uint32 {
+	if x != nil {
+		return x.Connected
+	}
+	return 0
+}
+
+func (x *Content_Coverage) GetAsked() uint32 {
+	if x != nil {
+		return x.Asked
+	}
+	return 0
+}
+
+func (x *Content_Coverage) GetBroadcast() uint32 {
+	if x != nil {
+		return x.Broadcast
+	}
+	return 0
+}
+
+type Content_Flood struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	PeerId            string                 `protobuf:"bytes,1,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	AgentVersion      string                 `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	Address           string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Country           string                 `protobuf:"bytes,4,opt,name=country,proto3" json:"country,omitempty"`
+	SinceTs           uint64                 `protobuf:"varint,5,opt,name=since_ts,json=sinceTs,proto3" json:"since_ts,omitempty"`
+	UntilTs           uint64                 `protobuf:"varint,6,opt,name=until_ts,json=untilTs,proto3" json:"until_ts,omitempty"` // 0: it continues
+	Wants             uint64                 `protobuf:"varint,7,opt,name=wants,proto3" json:"wants,omitempty"`                    // since then
+	Messages          uint64                 `protobuf:"varint,8,opt,name=messages,proto3" json:"messages,omitempty"`
+	WantsPerSecond    uint64                 `protobuf:"varint,9,opt,name=wants_per_second,json=wantsPerSecond,proto3" json:"wants_per_second,omitempty"`
+	MessagesPerSecond uint64                 `protobuf:"varint,10,opt,name=messages_per_second,json=messagesPerSecond,proto3" json:"messages_per_second,omitempty"`
+	SharePermille     uint32                 `protobuf:"varint,11,opt,name=share_permille,json=sharePermille,proto3" json:"share_permille,omitempty"`       // of all that the node receives
+	RepeatsPermille   uint32                 `protobuf:"varint,12,opt,name=repeats_permille,json=repeatsPermille,proto3" json:"repeats_permille,omitempty"` // of its wants
+	Block             string                 `protobuf:"bytes,13,opt,name=block,proto3" json:"block,omitempty"`                                             // command that blocks it in kubo; empty if there is no address to block
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Content_Flood) Reset() {
+	*x = Content_Flood{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content_Flood) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content_Flood) ProtoMessage() {}
+
+func (x *Content_Flood) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content_Flood.ProtoReflect.Descriptor instead.
+func (*Content_Flood) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 10}
+}
+
+func (x *Content_Flood) GetPeerId() string {
+	if x != nil {
+		return x.PeerId
+	}
+	return ""
+}
+
+func (x *Content_Flood) GetAgentVersion() string {
+	if x != nil {
+		return x.AgentVersion
+	}
+	return ""
+}
+
+func (x *Content_Flood) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Content_Flood) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *Content_Flood) GetSinceTs() uint64 {
+	if x != nil {
+		return x.SinceTs
+	}
+	return 0
+}
+
+func (x *Content_Flood) GetUntilTs() uint64 {
+	if x != nil {
+		return x.UntilTs
+	}
+	return 0
+}
+
+func (x *Content_Flood) GetWants() uint64 {
+	if x != nil {
+		return x.Wants
+	}
+	return 0
+}
+
+func (x *Content_Flood) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *Content_Flood) GetWantsPerSecond() uint64 {
+	if x != nil {
+		return x.WantsPerSecond
+	}
+	return 0
+}
+
+func (x *Content_Flood) GetMessagesPerSecond() uint64 {
+	if x != nil {
+		return x.MessagesPerSecond
+	}
+	return 0
+}
+
+func (x *Content_Flood) GetSharePermille() uint32 {
+	if x != nil {
+		return x.SharePermille
+	}
+	return 0
+}
+
+func (x *Content_Flood) GetRepeatsPermille() uint32 {
+	if x != nil {
+		return x.RepeatsPermille
+	}
+	return 0
+}
+
+func (x *Content_Flood) GetBlock() string {
+	if x != nil {
+		return x.Block
+	}
+	return ""
+}
+
 var File_introspect_pb_introspect_proto protoreflect.FileDescriptor
 
 const file_introspect_pb_introspect_proto_rawDesc = "" +
@@ -6258,7 +6642,7 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\tgc_cycles\x18\a \x01(\rR\bgcCycles\x12\x1e\n" +
 	"\vgc_pause_ns\x18\b \x01(\x04R\tgcPauseNs\x12\x1d\n" +
 	"\n" +
-	"repo_bytes\x18\t \x01(\x03R\trepoBytes\"\xd3\f\n" +
+	"repo_bytes\x18\t \x01(\x03R\trepoBytes\"\xbb\x14\n" +
 	"\aContent\x12\x19\n" +
 	"\bsince_ts\x18\x01 \x01(\x04R\asinceTs\x12\x19\n" +
 	"\buntil_ts\x18\x02 \x01(\x04R\auntilTs\x12*\n" +
@@ -6278,7 +6662,10 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\fdht_requests\x18\x14 \x03(\v2\x17.pb.Content.DhtRequestsR\vdhtRequests\x12-\n" +
 	"\bdht_keys\x18\x15 \x03(\v2\x12.pb.Content.DhtKeyR\adhtKeys\x120\n" +
 	"\n" +
-	"dht_agents\x18\x16 \x03(\v2\x11.pb.Content.ShareR\tdhtAgents\x1aY\n" +
+	"dht_agents\x18\x16 \x03(\v2\x11.pb.Content.ShareR\tdhtAgents\x12&\n" +
+	"\x05lines\x18\r \x03(\v2\x10.pb.Content.LineR\x05lines\x120\n" +
+	"\bcoverage\x18\x0e \x03(\v2\x14.pb.Content.CoverageR\bcoverage\x12)\n" +
+	"\x06floods\x18\x0f \x03(\v2\x11.pb.Content.FloodR\x06floods\x1aY\n" +
 	"\x03Cid\x12\x10\n" +
 	"\x03cid\x18\x01 \x01(\tR\x03cid\x12\x14\n" +
 	"\x05wants\x18\x02 \x01(\x04R\x05wants\x12\x14\n" +
@@ -6321,7 +6708,40 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\x03cid\x18\x02 \x01(\tR\x03cid\x12\x1a\n" +
 	"\brequests\x18\x03 \x01(\x04R\brequests\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\x04R\x05error\x12\x14\n" +
-	"\x05peers\x18\x05 \x01(\x04R\x05peers\"8\n" +
+	"\x05peers\x18\x05 \x01(\x04R\x05peers\x1al\n" +
+	"\x05Bytes\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\x04R\x05error\x1a\xd6\x01\n" +
+	"\x04Line\x12\x1c\n" +
+	"\tdirection\x18\x01 \x01(\tR\tdirection\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1f\n" +
+	"\vblock_bytes\x18\x03 \x01(\x04R\n" +
+	"blockBytes\x12%\n" +
+	"\x04cids\x18\x04 \x03(\v2\x11.pb.Content.BytesR\x04cids\x12'\n" +
+	"\x05peers\x18\x05 \x03(\v2\x11.pb.Content.BytesR\x05peers\x12)\n" +
+	"\x06agents\x18\x06 \x03(\v2\x11.pb.Content.BytesR\x06agents\x1at\n" +
+	"\bCoverage\x12\x16\n" +
+	"\x06family\x18\x01 \x01(\tR\x06family\x12\x1c\n" +
+	"\tconnected\x18\x02 \x01(\rR\tconnected\x12\x14\n" +
+	"\x05asked\x18\x03 \x01(\rR\x05asked\x12\x1c\n" +
+	"\tbroadcast\x18\x04 \x01(\rR\tbroadcast\x1a\xa3\x03\n" +
+	"\x05Flood\x12\x17\n" +
+	"\apeer_id\x18\x01 \x01(\tR\x06peerId\x12#\n" +
+	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x18\n" +
+	"\acountry\x18\x04 \x01(\tR\acountry\x12\x19\n" +
+	"\bsince_ts\x18\x05 \x01(\x04R\asinceTs\x12\x19\n" +
+	"\buntil_ts\x18\x06 \x01(\x04R\auntilTs\x12\x14\n" +
+	"\x05wants\x18\a \x01(\x04R\x05wants\x12\x1a\n" +
+	"\bmessages\x18\b \x01(\x04R\bmessages\x12(\n" +
+	"\x10wants_per_second\x18\t \x01(\x04R\x0ewantsPerSecond\x12.\n" +
+	"\x13messages_per_second\x18\n" +
+	" \x01(\x04R\x11messagesPerSecond\x12%\n" +
+	"\x0eshare_permille\x18\v \x01(\rR\rsharePermille\x12)\n" +
+	"\x10repeats_permille\x18\f \x01(\rR\x0frepeatsPermille\x12\x14\n" +
+	"\x05block\x18\r \x01(\tR\x05block\"8\n" +
 	"\n" +
 	"AgentCount\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x14\n" +
@@ -6351,7 +6771,7 @@ func file_introspect_pb_introspect_proto_rawDescGZIP() []byte {
 }
 
 var file_introspect_pb_introspect_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_introspect_pb_introspect_proto_goTypes = []any{
 	(Status)(0), // 0: pb.Status
 	(Role)(0),   // 1: pb.Role
@@ -6424,6 +6844,10 @@ var file_introspect_pb_introspect_proto_goTypes = []any{
 	(*Content_Latency)(nil),                   // 68: pb.Content.Latency
 	(*Content_DhtRequests)(nil),               // 69: pb.Content.DhtRequests
 	(*Content_DhtKey)(nil),                    // 70: pb.Content.DhtKey
+	(*Content_Bytes)(nil),                     // 71: pb.Content.Bytes
+	(*Content_Line)(nil),                      // 72: pb.Content.Line
+	(*Content_Coverage)(nil),                  // 73: pb.Content.Coverage
+	(*Content_Flood)(nil),                     // 74: pb.Content.Flood
 }
 var file_introspect_pb_introspect_proto_depIdxs = []int32{
 	37, // 0: pb.EventType.property_types:type_name -> pb.EventType.EventProperty
@@ -6504,20 +6928,26 @@ var file_introspect_pb_introspect_proto_depIdxs = []int32{
 	69, // 75: pb.Content.dht_requests:type_name -> pb.Content.DhtRequests
 	70, // 76: pb.Content.dht_keys:type_name -> pb.Content.DhtKey
 	66, // 77: pb.Content.dht_agents:type_name -> pb.Content.Share
-	2,  // 78: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
-	17, // 79: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
-	3,  // 80: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
-	43, // 81: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
-	46, // 82: pb.Proxy.Downstream.rtt:type_name -> pb.Proxy.Times
-	53, // 83: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
-	53, // 84: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
-	55, // 85: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
-	58, // 86: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
-	87, // [87:87] is the sub-list for method output_type
-	87, // [87:87] is the sub-list for method input_type
-	87, // [87:87] is the sub-list for extension type_name
-	87, // [87:87] is the sub-list for extension extendee
-	0,  // [0:87] is the sub-list for field type_name
+	72, // 78: pb.Content.lines:type_name -> pb.Content.Line
+	73, // 79: pb.Content.coverage:type_name -> pb.Content.Coverage
+	74, // 80: pb.Content.floods:type_name -> pb.Content.Flood
+	2,  // 81: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
+	17, // 82: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
+	3,  // 83: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
+	43, // 84: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
+	46, // 85: pb.Proxy.Downstream.rtt:type_name -> pb.Proxy.Times
+	53, // 86: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
+	53, // 87: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
+	55, // 88: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
+	58, // 89: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
+	71, // 90: pb.Content.Line.cids:type_name -> pb.Content.Bytes
+	71, // 91: pb.Content.Line.peers:type_name -> pb.Content.Bytes
+	71, // 92: pb.Content.Line.agents:type_name -> pb.Content.Bytes
+	93, // [93:93] is the sub-list for method output_type
+	93, // [93:93] is the sub-list for method input_type
+	93, // [93:93] is the sub-list for extension type_name
+	93, // [93:93] is the sub-list for extension extendee
+	0,  // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_introspect_pb_introspect_proto_init() }
@@ -6546,7 +6976,7 @@ func file_introspect_pb_introspect_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_introspect_pb_introspect_proto_rawDesc), len(file_introspect_pb_introspect_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   63,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,6 +1,7 @@
 // Content: what is wanted of this node, and how fast wants are answered.
 
 import { clock, duration, number } from './format.js';
+import { Alarm, Coverage, Floods, Lines, Seen } from './line.js';
 import { Bars, Card, Cid, Empty, html, Peer, Tile, Words } from './parts.js';
 import { Table } from './table.js';
 
@@ -45,7 +46,9 @@ export function Content({ view }) {
   const when = c.until_ts > 0 ? `${clock(c.since_ts)} to ${clock(c.until_ts)}` : 'the first minute is not over';
   const list = (label, columns, rows, keyOf, by) => html`<${Table} label=${label} columns=${columns} rows=${rows} keyOf=${keyOf} start=${{ by, down: true }} height=${tall(rows)} />`;
   return html`
+    <${Alarm} state=${view.state} />
     <div class="bar"><span class="note">Figures of one interval: ${when}</span></div>
+    <${Seen} content=${c} />
     <div class="tiles">
       <${Tile} name="CIDs others want" tone="in" value=${number(u.cids_received)} below="distinct" />
       <${Tile} name="CIDs this node wants" tone="out" value=${number(u.cids_sent)} below="distinct" />
@@ -58,6 +61,9 @@ export function Content({ view }) {
       <${Card} title="Most wanted" note="by wants received">${list('Most wanted CIDs', cidColumns, c.top_cids, (r) => r.cid, 'wants')}<//>
       <${Card} title="Wanted by most peers">${list('CIDs wanted by most peers', cidColumns, c.top_cids_by_peers, (r) => r.cid, 'peers')}<//>
       <${Card} title="Who wants most">${list('Peers that want most', peerColumns, c.top_peers, (r) => r.peer_id, 'wants')}<//>
+      <${Coverage} content=${c} />
+      <${Lines} content=${c} />
+      <${Floods} content=${c} />
       <${Card} title="From want to answer">${list('Latencies', latencyColumns, c.latency, (r) => r.direction + r.answer, 'count')}<//>
       <${Card} title="Codecs" note="wants received"><${Bars} label="Codecs" rows=${shares(c.codecs)} /><//>
       <${Card} title="CID versions" note="wants received"><${Bars} label="CID versions" rows=${shares(c.versions).map((r) => ({ ...r, name: `version ${r.name}` }))} /><//>

@@ -18,6 +18,7 @@ const eventOverhead = 400; // bytes of memory beside the payload, about
 // What the totals of a state do without: these are read when the state is looked at.
 const heavy = new Set(['Subsystems.connections', 'Subsystems.dht', 'Subsystems.dhts', 'Subsystems.resources', 'Subsystems.agents',
   'Subsystems.pubsub', 'Bitswap.ledgers', 'Bitswap.wantlist', 'Content.top_cids', 'Content.top_cids_by_peers', 'Content.top_peers',
+  'Content.lines', 'Content.coverage', 'Content.floods',
   'Pipeline.stream']);
 
 // connected counts the open connections of a state and their peers, where its

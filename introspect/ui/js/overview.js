@@ -4,6 +4,7 @@
 import { useMemo } from '../lib/preact-htm.js';
 import { Chart } from './chart.js';
 import { agentName, bytes, counted, duration, number, rate } from './format.js';
+import { Alarm } from './line.js';
 import { Bars, Card, Choice, Empty, html, Tile, to } from './parts.js';
 
 // Without a prototype: they are asked with strangers' words.
@@ -110,6 +111,7 @@ export function Overview({ view, source, params, setParams }) {
   const agents = sub.agents.length > 0 ? sub.agents.map((a) => ({ name: a.agent || 'unknown', n: a.peers })) : groups(connections, (c) => agentName(c.agent_version));
   const countries = groups(connections, (c) => c.country).filter((g) => g.name);
   return html`
+    <${Alarm} state=${s} />
     <div class="bar"><${Choice} label="Time shown" value=${hour ? 'hour' : 'window'} onChange=${(range) => setParams({ range })}
       options=${[['hour', 'Last hour'], ['window', `Last ${duration(view.model.retention)}`]]} />
       ${hour && !view.model.file && source.historyFault && html`<span class="note">The last hour cannot be shown: ${source.historyFault}.</span>`}</div>

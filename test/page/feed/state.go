@@ -81,6 +81,7 @@ func (s *swarm) content(now time.Time) *pb.Content {
 			{Direction: "sent", Answer: "have", Count: 1503, P50Us: 61000, P90Us: 210000, P99Us: 900000, MaxUs: 2100000},
 			{Direction: "received", Answer: "block", Count: 301, P50Us: 1100, P90Us: 3900, P99Us: 19000, MaxUs: 61000},
 		}}
+	lines := []*pb.Content_Line{{Direction: "received", Bytes: 21e6, BlockBytes: 20e6, Agents: []*pb.Content_Bytes{{Name: "kubo", Bytes: 20e6}, {Name: "other", Bytes: 1e6}}}, {Direction: "sent", Bytes: 14e6}}
 	for i := range 20 {
 		r := &pb.Content_Cid{Cid: cidName(i), Wants: uint64(900 / (i + 1)), Error: uint64(i / 6), Peers: uint64(40 / (i + 1))}
 		c.TopCids = append(c.TopCids, r)
@@ -91,7 +92,16 @@ func (s *swarm) content(now time.Time) *pb.Content {
 			agent = hostileTexts[i%len(hostileTexts)]
 		}
 		c.TopPeers = append(c.TopPeers, &pb.Content_Peer{PeerId: peerName(i), AgentVersion: agent, Wants: uint64(500 / (i + 1))})
+		b := &pb.Content_Bytes{Name: peerName(i), AgentVersion: agent, Bytes: uint64(9_000_000 / (i + 1)), Error: uint64(i / 6)}
+		lines[0].Peers, lines[1].Peers = append(lines[0].Peers, b), append(lines[1].Peers, b)
+		lines[0].Cids = append(lines[0].Cids, &pb.Content_Bytes{Name: cidName(i), Bytes: uint64(8_000_000 / (i + 1))})
+		if i < 2 {
+			c.Floods = append(c.Floods, &pb.Content_Flood{PeerId: peerName(i), AgentVersion: agent, Address: "/ip4/203.0.113.9/udp/4001/quic-v1", SinceTs: uint64(now.Add(-time.Minute).UnixMilli()),
+				UntilTs: uint64(i) * uint64(now.UnixMilli()), Wants: 9000, WantsPerSecond: 412, MessagesPerSecond: 103, SharePermille: 640, RepeatsPermille: 970, Block: "ipfs swarm filters add /ip4/203.0.113.9/ipcidr/32 && ipfs swarm disconnect /p2p/" + peerName(i)})
+		}
 	}
+	c.Lines = lines
+	c.Coverage = []*pb.Content_Coverage{{Family: "kubo", Connected: 60, Asked: 9, Broadcast: 2}, {Family: "other", Connected: 11, Asked: 3, Broadcast: 3}}
 	return c
 }
 
