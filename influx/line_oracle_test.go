@@ -48,7 +48,7 @@ func floodOf(m int, at int64) *event.Event {
 			WantRate: uint64(200 + m), MessageRate: uint64(m), Share: uint16(200 + m), Repeats: uint16(m), Block: "ipfs swarm filters add /ip4/203.0.113.7/ipcidr/32"}}
 }
 
-func (o *oracle) summaries(f func(node string, s *event.Summary)) {
+func (o *oracle) summariesOf(f func(node string, s *event.Summary)) {
 	for _, e := range o.events {
 		if e.Kind == event.KindSummary {
 			f(e.node, e.Summary)
@@ -60,7 +60,7 @@ func init() {
 	directions := schema.TagDirection.Values
 	oracles["line"] = func(o *oracle, _ bool) []row {
 		t := adding("family", "direction")
-		o.summaries(func(_ string, s *event.Summary) {
+		o.summariesOf(func(_ string, s *event.Summary) {
 			for dir := range s.Line {
 				for _, a := range s.Line[dir].Agents {
 					t.at(a.Family, directions[dir]).add("bytes", float64(a.Bytes))
@@ -72,7 +72,7 @@ func init() {
 	}
 	oracles["line-cids"] = func(o *oracle, _ bool) []row {
 		t := adding("cid", "direction")
-		o.summaries(func(_ string, s *event.Summary) {
+		o.summariesOf(func(_ string, s *event.Summary) {
 			for dir := range s.Line {
 				for _, c := range s.Line[dir].CIDs {
 					t.at(c.CID.String(), directions[dir]).add("bytes", float64(c.Bytes))
@@ -84,7 +84,7 @@ func init() {
 	}
 	oracles["line-peers"] = func(o *oracle, _ bool) []row {
 		t := adding("peer", "direction")
-		o.summaries(func(_ string, s *event.Summary) {
+		o.summariesOf(func(_ string, s *event.Summary) {
 			for dir := range s.Line {
 				for _, p := range s.Line[dir].Peers {
 					r := t.at(p.Peer.String(), directions[dir])
@@ -99,7 +99,7 @@ func init() {
 	oracles["coverage"] = func(o *oracle, _ bool) []row {
 		last := map[string]map[string]event.FamilyCoverage{}
 		families := map[string]bool{}
-		o.summaries(func(node string, s *event.Summary) {
+		o.summariesOf(func(node string, s *event.Summary) {
 			last[node] = map[string]event.FamilyCoverage{}
 			for _, c := range s.Coverage.Families {
 				last[node][c.Family] = c
