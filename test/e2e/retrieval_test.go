@@ -162,11 +162,16 @@ func TestSourcesOfBlocks(t *testing.T) {
 	require.Equal(t, []float64{3, 2, 1}, []float64{w["searches"], w["providers"], w["not_found"]}, "searches of what no connected peer had")
 	require.Equal(t, []float64{0, 0, 0}, []float64{w["lost"], w["surplus"], w["unanswered"]})
 
-	require.Equal(t, map[string]int{"HEAD " + fromHTTP.Root.String(): 1, "GET " + fromHTTP.Root.String(): 1, "HEAD " + nowhere.String(): 1}, requests)
-	// A broadcast does not ask to be told DONT_HAVE, so that a 404 is no answer.
-	for _, ended := range []string{"GET block", "HEAD have", "HEAD canceled"} {
-		require.EqualValues(t, 1, sums["http_requests "+ended]["points"], ended)
-		require.EqualValues(t, 1, sums["http_totals "+ended]["requests"], ended)
+	// Whether the session asks by HEAD before its GET depends on when the gateway
+	// is known. A broadcast does not ask to be told DONT_HAVE, so that a 404 is no
+	// answer.
+	heads := float64(requests["HEAD "+fromHTTP.Root.String()])
+	require.Equal(t, 1, requests["GET "+fromHTTP.Root.String()])
+	require.Equal(t, 1, requests["HEAD "+nowhere.String()])
+	require.Len(t, requests, 2+int(heads))
+	for ended, n := range map[string]float64{"GET block": 1, "HEAD have": heads, "HEAD canceled": 1} {
+		require.Equal(t, n, sums["http_requests "+ended]["points"], ended)
+		require.Equal(t, n, sums["http_totals "+ended]["requests"], ended)
 		require.Equal(t, sums["http_requests "+ended]["elapsed_us"], sums["http_totals "+ended]["sum_us"], ended)
 	}
 	size := float64(len(fromHTTP.Data) + 11)
@@ -176,7 +181,7 @@ func TestSourcesOfBlocks(t *testing.T) {
 	require.EqualValues(t, 3, sums["blocks received"]["points"], "over libp2p")
 	require.Equal(t, size, sums["http_traffic received"]["block_bytes"])
 	require.EqualValues(t, 3, sums["traffic received"]["blocks"], "over libp2p")
-	require.EqualValues(t, 2, sums["http_traffic sent"]["want_have"])
+	require.Equal(t, 1+heads, sums["http_traffic sent"]["want_have"])
 	require.EqualValues(t, 1, sums["http_traffic sent"]["want_block"])
 	require.Positive(t, sums["sending libp2p"]["messages"])
 	require.Positive(t, sums["sending http"]["messages"])
