@@ -141,6 +141,9 @@ func init() {
 	}
 	panelOracles[line+"By country"] = func(o *oracle) any {
 		return o.sum(func(e seen, put put) {
+			if e.Transport != event.Libp2p { // origins are of libp2p
+				return
+			}
 			for _, b := range e.Blocks {
 				put(directionOf(e)+" "+country(e), float64(b.Size))
 			}

@@ -7,6 +7,7 @@
 package influx
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -966,16 +967,24 @@ func filledStore(t *testing.T, history bool, fill func(write writer)) *client.Cl
 	if err != nil {
 		t.Fatal(err)
 	}
+	const atOnce = 8 << 20 // the store takes 25 MB at most
 	for kind, points := range lines {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("%s/write?db=ipfsmon&rp=%s", cfg.URL, schema.Kind(kind)), strings.NewReader(string(points)))
-		req.SetBasicAuth(cfg.Username, strings.TrimSpace(string(password)))
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		if res.StatusCode != http.StatusNoContent {
-			t.Fatalf("write: %s", res.Status)
+		for len(points) > 0 {
+			n := len(points)
+			if n > atOnce {
+				n = bytes.LastIndexByte(points[:atOnce], '\n') + 1
+			}
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("%s/write?db=ipfsmon&rp=%s", cfg.URL, schema.Kind(kind)), bytes.NewReader(points[:n]))
+			points = points[n:]
+			req.SetBasicAuth(cfg.Username, strings.TrimSpace(string(password)))
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != http.StatusNoContent {
+				t.Fatalf("write: %s", res.Status)
+			}
 		}
 	}
 	c, err := client.New(cfg)
