@@ -15,7 +15,7 @@ func dhtRow() row {
 			lines("Time to an answer", "µs", "Of the requests that this node sent: half of the answers of each type came within this time, in the worst minute of each step.",
 				series("$tag_type", `SELECT max(p50_us) FROM totals.dht_requests WHERE {w} AND direction = 'sent' AND max_us > 0 GROUP BY {i}, type fill(none)`)).minutes().logarithmic(),
 			lines("Peers that ask the DHT", "short", "Distinct peers in a minute with any request, the most of each step. Estimates, 0.81 % standard error.",
-				series("$tag_direction", over(func(f string) string { return "max(" + f + ")" }, "dht_requests", "", "direction", "all_peers"))).minutes().colors("received", "blue", "sent", "green"),
+				series("$tag_direction", `SELECT sum(peers) FROM (SELECT max(all_peers) AS peers FROM totals.dht_requests WHERE {w} GROUP BY {i}, direction, "node" fill(none)) WHERE {t} GROUP BY {i}, direction fill(null)`)).minutes().colors("received", "blue", "sent", "green"),
 			cells("Who asks the DHT", "short", "Requests received in this time by family of agents; unknown are peers that were not identified.",
 				rows(`SELECT top(requests, 20000) AS requests, agent FROM totals.dht_top WHERE {w} AND direction = 'received' AND list = 'agents'`)).
 				minutes().top(20, "requests", []string{"agent"}, map[string]string{"requests": "sum"}, map[string]string{"agent": "Agent", "requests": "Requests"}).

@@ -145,6 +145,9 @@ func init() {
 				return
 			}
 			for _, b := range e.Blocks {
+				if e.Transport != event.Libp2p {
+					continue
+				}
 				put(directionOf(e)+" "+country(e), float64(b.Size))
 			}
 		}).whole()

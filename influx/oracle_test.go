@@ -216,7 +216,9 @@ func makeOracle(now time.Time, write writer) *oracle {
 					l.P90 = (l.P50 + l.P99) / 2
 				}
 			}
-			u.DHT = dhtSummary(rand.New(rand.NewPCG(uint64(m), uint64(n))))
+			dht := rand.New(rand.NewPCG(uint64(m), uint64(n)))
+			u.DHT = dhtSummary(dht)
+			emit(dhtRequest(dht, at-int64(time.Duration(1+n)*time.Millisecond)), nil)
 			addLine(u, m)
 			emit(event.Event{Time: at + 1, Kind: event.KindSummary, Summary: u}, nil)
 			if f := floodOf(m, at+2); f != nil {
@@ -949,6 +951,7 @@ func filledStore(t *testing.T, history bool, fill func(write writer)) *client.Cl
 				old.close()
 			}
 			encoders[node], derivers[node] = lineproto.NewEncoder(node, history), newDeriver(t)
+			encoders[node].SetDHTHistory()
 			derived = append(derived, event.NewNote(e.Time, event.NoteStart, 0, "started")) // as the monitor does
 		}
 		if e.pipe != nil {
