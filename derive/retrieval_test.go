@@ -23,7 +23,7 @@ func web(e *event.Event) *event.Event {
 }
 
 // TestWhereBlocksComeFrom follows wants to their blocks: the source, both times,
-// and what became of those without a block.
+// and how wants without a block ended.
 func TestWhereBlocksComeFrom(t *testing.T) {
 	const c = 1
 	sent := func(at time.Duration) *event.Event { return wants(message(event.Sent, 1, at), event.WantHave, c) }
@@ -59,7 +59,7 @@ func TestWhereBlocksComeFrom(t *testing.T) {
 	f("asked before it was named", event.SourceConnected, 5*ms, 30*ms, sent(0), search(event.SearchFound, 5*ms, 1, c, true), got(30*ms))
 	f("named for another CID", event.SourceSession, 30*ms, 30*ms, search(event.SearchFound, -10*ms, 1, 2, false), sent(0), got(30*ms))
 	f("named for another CID, but connected before", event.SourceConnected, 30*ms, 30*ms, search(event.SearchFound, -10*ms, 1, 2, true), sent(0), got(30*ms))
-	f("named for another CID, but it came by itself", event.SourceConnected, 30*ms, 30*ms, search(event.SearchFound, -10*ms, 1, 2, false), opened(-5*ms, true), sent(0), got(30*ms))
+	f("named for another CID, but this peer connected on its own", event.SourceConnected, 30*ms, 30*ms, search(event.SearchFound, -10*ms, 1, 2, false), opened(-5*ms, true), sent(0), got(30*ms))
 	f("named for another CID and dialled", event.SourceSession, 30*ms, 30*ms, search(event.SearchFound, -10*ms, 1, 2, false), opened(-5*ms, false), sent(0), got(30*ms))
 	f("over HTTP", event.SourceHTTP, 5*ms, 30*ms, search(event.SearchBegan, 0, 0, c, false), search(event.SearchFound, 5*ms, 1, c, false), web(sent(10*ms)), web(got(30*ms)))
 	f("a peer that was not asked", event.SourceUnknown, 30*ms, 30*ms, wants(message(event.Sent, 2, 0), event.WantHave, c), got(30*ms))

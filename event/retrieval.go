@@ -73,7 +73,7 @@ const (
 	RequestCanceled                // the node no longer wanted the block
 	RequestTimeout                 // it could not be sent in time
 	RequestError                   // it could not be sent
-	RequestNoAnswer                // boxo reported nothing: a failure, or a 404 where the want did not ask to be told DONT_HAVE
+	RequestNoAnswer                // boxo reported nothing: a failure, or a 404 where the want did not ask for DONT_HAVE
 	RequestOutcomes
 )
 

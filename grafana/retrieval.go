@@ -35,7 +35,7 @@ func retrievalRow() row {
 func httpRow() row {
 	return row{
 		title: "Over HTTP",
-		read:  "**How to read it:** wants that the node asked of HTTP gateways. HEAD asks whether the block is there, GET for the block. no_answer: the request failed, or the server does not have it and the want did not ask to be told so.",
+		read:  "**How to read it:** wants that the node asked of HTTP gateways. HEAD asks whether the block is there, GET for the block. no_answer: the request failed, or the server does not have it and the want did not ask for DONT_HAVE.",
 		panels: []*panel{
 			lines("Requests by outcome", "cps", "HTTP requests that ended, per second, by how. A rise of no_answer: a gateway is down.",
 				series("$tag_method $tag_outcome", rate("http_totals", "", "method, outcome", "requests"))).minutes().stacked().empty("Nothing was asked over HTTP in this time."),

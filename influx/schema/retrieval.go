@@ -10,7 +10,7 @@ var tagVia = Tag{Key: "transport", Values: []string{"", "http"}, Help: "http: ov
 var (
 	TagSource  = Tag{Key: "source", Values: event.SourceNames[:], Help: "where the provider came from; connected: a peer that was connected for another reason and was asked; routing: the routing named it for this CID before it was asked; session: it is connected because the routing named it for another CID; http: an HTTP gateway; unknown: when it was asked is not known"}
 	TagMethod  = Tag{Key: "method", Values: event.RequestMethods[:], Help: "GET: a want of a block; HEAD: a want of a HAVE"}
-	TagOutcome = Tag{Key: "outcome", Values: event.RequestOutcomeNames[:], Help: "block, have, dont_have: what the server answered; canceled: before an answer the node no longer wanted it; timeout, error: it could not be sent; no_answer: the exchange reported nothing within 30 s, because the server or the connection failed, or the server does not have it and the want did not ask to be told so, as those of broadcasts"}
+	TagOutcome = Tag{Key: "outcome", Values: event.RequestOutcomeNames[:], Help: "block, have, dont_have: what the server answered; canceled: before an answer the node no longer wanted it; timeout, error: it could not be sent; no_answer: the exchange reported nothing within 30 s, because the server or the connection failed, or the server does not have it and the want did not ask for DONT_HAVE, as those of broadcasts do not"}
 	TagVia     = Tag{Key: "transport", Values: []string{"libp2p", "http"}, Help: "libp2p: Bitswap; http: requests to gateways"}
 )
 

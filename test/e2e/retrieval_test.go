@@ -163,7 +163,7 @@ func TestSourcesOfBlocks(t *testing.T) {
 	require.Equal(t, []float64{0, 0, 0}, []float64{w["lost"], w["surplus"], w["unanswered"]})
 
 	// Whether the session asks by HEAD before its GET depends on when the gateway
-	// is known. A broadcast does not ask to be told DONT_HAVE, so that a 404 is no
+	// is known. A broadcast does not ask for DONT_HAVE, so that a 404 is no
 	// answer.
 	heads := float64(requests["HEAD "+fromHTTP.Root.String()])
 	require.Equal(t, 1, requests["GET "+fromHTTP.Root.String()])
