@@ -13,6 +13,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/test/harness"
@@ -106,37 +107,38 @@ func agree(t *testing.T, a, b *harness.Node, over, address string) {
 	var statA, statB struct {
 		BlocksReceived, DataReceived, BlocksSent, DataSent, DupBlksReceived float64
 	}
-	require.Eventually(t, func() bool { // the last cancels take a moment
-		a.RPC("/api/v0/bitswap/stat", &statA)
-		b.RPC("/api/v0/bitswap/stat", &statB)
-		s := subA.Get()
-		return s["cancel"] == 41 && s["want_block"] >= 41 && a.Stored("received")["cancel"] == 41 &&
-			b.Stored("sent")["cancel"] == 41 && b.Stored("received")["blocks"] == 41
-	}, 30*time.Second, 200*time.Millisecond, "stream of a: %v, stored at a: %v, sent by b: %v", subA.Get(), a.Stored("received"), b.Stored("sent"))
-
 	onlyWants := func(m map[string]float64) map[string]float64 {
 		return map[string]float64{"want_block": m["want_block"], "want_have": m["want_have"], "cancel": m["cancel"]}
 	}
-	wire := onlyWants(subA.Get())
-	t.Logf("wants: %v; blocks %v, bytes %v", wire, statB.BlocksReceived, statB.DataReceived)
-	require.EqualValues(t, 41, wire["want_block"])
-	require.Positive(t, wire["want_have"])
-	require.Equal(t, wire, onlyWants(a.Stored("received")), "stream and InfluxDB of a")
-	require.Equal(t, wire, onlyWants(b.Stored("sent")), "what b sent and a received")
-	require.Equal(t, wire["want_block"]+wire["want_have"]+wire["cancel"], b.Prometheus("exchange_bitswap_wantlists_items_total"),
-		"kubo's own count of entries that b has sent")
+	var wire map[string]float64
+	require.EventuallyWithT(t, func(c *assert.CollectT) { // the last cancels take a moment
+		a.RPC("/api/v0/bitswap/stat", &statA)
+		b.RPC("/api/v0/bitswap/stat", &statB)
+		wire = onlyWants(subA.Get())
+		assert.GreaterOrEqual(c, wire["want_block"], 41.0) // a slow machine asks again
+		assert.GreaterOrEqual(c, wire["cancel"], 41.0)
+		assert.Positive(c, wire["want_have"])
+		storedA, storedB := a.Stored("received"), b.Stored("sent")
+		assert.Equal(c, wire, onlyWants(storedA), "stream and InfluxDB of a")
+		assert.Equal(c, wire, onlyWants(storedB), "what b sent and a received")
+		assert.Equal(c, wire["want_block"]+wire["want_have"]+wire["cancel"], b.Prometheus("exchange_bitswap_wantlists_items_total"),
+			"kubo's own count of entries that b has sent")
 
-	// Blocks and bytes: the streams, both databases and kubo on both sides.
-	require.EqualValues(t, 41, statB.BlocksReceived)
-	require.Equal(t, statB.BlocksReceived, subB.Get()["blocks"])
-	require.Equal(t, statB.BlocksReceived, b.Stored("received")["blocks"])
-	require.Equal(t, statB.DataReceived, b.Stored("received")["bytes"])
-	require.Equal(t, statA.BlocksSent, a.Stored("sent")["blocks"])
-	require.Equal(t, statA.DataSent, a.Stored("sent")["bytes"])
-	require.EqualValues(t, 10_488_250, statA.DataSent)
-	require.Equal(t, subB.Get()["have"], a.Stored("sent")["have"], "presences")
-	require.Zero(t, a.Stored("sent")["want_block"])
-	require.Zero(t, b.Stored("received")["want_block"])
+		// Blocks and bytes: the streams, both databases and kubo on both sides.
+		storedA, storedB = a.Stored("sent"), b.Stored("received")
+		assert.GreaterOrEqual(c, statB.BlocksReceived, 41.0)
+		assert.GreaterOrEqual(c, statB.DataReceived, 10_488_250.0)
+		assert.Equal(c, statB.BlocksReceived, subB.Get()["blocks"])
+		assert.Equal(c, statB.BlocksReceived, storedB["blocks"])
+		assert.Equal(c, statB.DataReceived, storedB["bytes"])
+		assert.Equal(c, statA.BlocksSent, storedA["blocks"])
+		assert.Equal(c, statA.DataSent, storedA["bytes"])
+		assert.Equal(c, statA.DataSent, statB.DataReceived)
+		assert.Equal(c, subB.Get()["have"], storedA["have"], "presences")
+		assert.Zero(c, storedA["want_block"])
+		assert.Zero(c, storedB["want_block"])
+	}, time.Minute, 200*time.Millisecond)
+	t.Logf("wants: %v; blocks %v, bytes %v", wire, statB.BlocksReceived, statB.DataReceived)
 
 	// Connections: opened once on each side, closed once after b has ended.
 	b.Signal(syscall.SIGINT)
