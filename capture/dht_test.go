@@ -58,7 +58,7 @@ func (s *swarm) add(t *testing.T) *swarmNode {
 	b.Live()
 	t.Cleanup(b.Close)
 	var err error
-	n.dht, err = dht.New(n.capture.DHT(n.Host), dht.ProtocolPrefix("/test"), dht.Mode(dht.ModeServer), dht.BucketSize(3),
+	n.dht, err = dht.New(n.capture.DHT(n.Host), dht.ProtocolPrefix("/test"), dht.Mode(dht.ModeServer),
 		dht.AddressFilter(nil), dht.DisableAutoRefresh(), dht.Validator(anyValue{}),
 		dht.OnRequestHook(func(_ context.Context, st network.Stream, m *pb.Message) {
 			s.mu.Lock()
@@ -176,7 +176,7 @@ func TestDHTRequestsAgainstWhatWasAsked(t *testing.T) {
 			}
 		}
 		return true
-	}, dhtPatience, 10*time.Millisecond, "who asked, whom, for what: %v, %v, want %v", in, out, s.witness)
+	}, dhtPatience, 10*time.Millisecond, "who asked, whom, for what is not the same at those who ask, those who are asked, and kad-dht's hook")
 	for _, n := range s.nodes {
 		require.Zero(t, n.capture.Panics())
 		require.Equal(t, event.DHTCounters{}, n.capture.DHTRequests(true), "there is no DHT of a local network")

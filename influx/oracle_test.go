@@ -1110,6 +1110,25 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 					if blocks != n("blocks") {
 						t.Errorf("%s, flux %v: %v, the truth is %v blocks", q.Name, flux, r, blocks)
 					}
+				case "http":
+					want := row{}
+					o.summaries(func(s *event.Summary) {
+						ofRequests(s, func(method, outcome string, x *event.RequestStats) {
+							if method == r["method"] && outcome == r["outcome"] {
+								want.add("requests", float64(x.Took.Count))
+								want.add("bytes", float64(x.Bytes))
+								want.most("max_us", float64(x.Took.Max.Microseconds()))
+							}
+						})
+					})
+					for column, w := range want {
+						if r[column] != w {
+							t.Errorf("%s, flux %v: %v, the truth is %v", q.Name, flux, r, want)
+						}
+					}
+					if len(want) == 0 {
+						t.Errorf("%s, flux %v: there was nothing of %v", q.Name, flux, r)
+					}
 				default:
 					t.Errorf("%s: nothing states whether its totals are true", q.Name)
 				}

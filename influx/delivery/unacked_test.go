@@ -59,6 +59,7 @@ func TestUDPIntoStore(t *testing.T) {
 	events := append(influxtest.Messages(20_000), influxtest.Events()...)
 	want := map[string]int{}
 	e := testEncoder()
+	e.SetDHTHistory()
 	for _, ev := range events {
 		ev.Time = time.Now().UnixNano()
 		for _, p := range influxtest.Decode(t, influxtest.Encode(e, ev)) {
@@ -66,7 +67,7 @@ func TestUDPIntoStore(t *testing.T) {
 		}
 	}
 	_, port, _ := net.SplitHostPort(totals)
-	st, err := publish(t, client.Config{URL: "udp://" + history + "?totals=" + port, FlushInterval: "10ms", UDPRate: 20_000}, events)
+	st, err := publish(t, client.Config{URL: "udp://" + history + "?totals=" + port, FlushInterval: "10ms", UDPRate: 20_000, HistoryDHT: true}, events)
 	if err != nil || st.Stored != st.Accepted || st.Dropped != 0 || st.Rejected != 0 || st.Missed != 0 {
 		t.Fatalf("%v, %+v", err, st)
 	}

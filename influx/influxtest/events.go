@@ -109,7 +109,7 @@ func Events() []*event.Event {
 		{Time: Time, Kind: event.KindProxy, Proxy: &event.Proxy{Interval: 10 * time.Second, UpstreamPeers: 3, Merged: 4, Downstreams: []event.ProxyDownstream{
 			{Name: "a, b", Peer: Peer(7), Connected: true, Outstanding: 2}}}},
 		{Time: Time, Kind: event.KindFlood, Peer: Peer(8), Country: "NZ", Gateway: true, Addrs: []event.Text{"/ip4/203.0.113.7/tcp/4001", "/ip6/2001:db8::1/tcp/1"},
-			Flood: &event.Flood{State: event.FloodRuns, Since: time.Unix(0, Time-1_500_000_000), Agent: `a "b" \`, Wants: 1000, Messages: 100, WantRate: 500, MessageRate: 50, Share: 501, Repeats: 999,
+			Flood: &event.Flood{State: event.FloodBegan, Since: time.Unix(0, Time-1_500_000_000), Agent: `a "b" \`, Wants: 1000, Messages: 100, WantRate: 500, MessageRate: 50, Share: 501, Repeats: 999,
 				Block: "ipfs swarm filters add /ip4/203.0.113.7/ipcidr/32 && ipfs swarm disconnect /p2p/x"}},
 		{Time: Time, Kind: event.KindFlood, Peer: Peer(9), Flood: &event.Flood{State: 77, Wants: math.MaxUint64}},
 		{Time: Time, Kind: event.KindClockStep, ClockStep: &event.ClockStep{By: -time.Hour}},

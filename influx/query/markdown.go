@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -49,12 +50,16 @@ the statements here use ` + "`time > now() - {since}`" + `, and ` + "`$__interva
 			b.WriteString(" " + q.Note)
 		}
 		fmt.Fprintf(&b, "\n\n```sql\n%s\n```\n\n%s```text\n%s\n```\n\n```flux\n%s\n```\n\n```text\n%s\n```\n",
-			q.InfluxQL, foldsDoc(q.Then), answers[q.Name]["influxql"], q.Flux, answers[q.Name]["flux"])
+			q.InfluxQL, foldsDoc(q.Then), answered(answers[q.Name]["influxql"]), q.Flux, answered(answers[q.Name]["flux"]))
 		if q.Else != nil {
 			fmt.Fprintf(&b, "\nElse: %s.\n\n```sql\n%s\n```\n\n%s```flux\n%s\n```\n", q.Else.Note, q.Else.InfluxQL, foldsDoc(q.Else.Then), q.Else.Flux)
 		}
 	}
 	return b.String()
+}
+
+func answered(text string) string {
+	return cmp.Or(text, "(no rows: nothing of the kind happens in a demo)")
 }
 
 // foldsDoc describes what is computed from the rows.

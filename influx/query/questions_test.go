@@ -17,6 +17,9 @@ func TestQueriesDoc(t *testing.T) {
 	}
 	influxtest.Generated(t, filepath.Join("..", "..", "docs", "queries.md"), Doc(answers))
 	for _, q := range Questions {
+		if q.Name == "http" || q.Name == "floods" { // a demo has neither
+			continue
+		}
 		if strings.Count(answers[q.Name]["influxql"], "\n") < 2 || strings.Count(answers[q.Name]["flux"], "\n") < 2 {
 			t.Errorf("%s: what a demo answered to it is not in testdata/answers.json", q.Name)
 		}

@@ -80,6 +80,7 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 	require.NoError(t, err)
 
 	e := lineproto.NewEncoder("sample", true)
+	e.SetDHTHistory()
 	var lines [schema.Kinds][]byte
 	add := func(only string, ev *event.Event) {
 		bufs, _ := e.Append([schema.Kinds][]byte{}, ev)
@@ -111,6 +112,25 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 				{Name: "one", Peer: id, Connected: true, Verified: 10, VerifiedBytes: 1 << 19, RTT: times},
 				{Name: "two", Peer: id, Connected: i%2 == 0, Verified: 5, VerifiedBytes: 1 << 18, Late: 20, RTT: times}}}})
 		c := cid.NewCidV1(cid.Raw, hash)
+		add("floods", &event.Event{Time: at, Kind: event.KindFlood, Peer: id, Addrs: []event.Text{"/ip4/192.0.2.1/tcp/4001"}, Flood: &event.Flood{State: event.FloodState(i % 2),
+			Since: time.Unix(0, at), Wants: 9000, Messages: 900, WantRate: 1500, MessageRate: 150, Share: 700, Repeats: 400, Block: "ipfs swarm filters add /ip4/192.0.2.1/ipcidr/32"}})
+		add("dht_log", &event.Event{Time: at, Kind: event.KindDHT, Dir: event.Direction(i % 2), Peer: id,
+			DHT: &event.DHTRequest{Type: event.DHTGetProviders, CID: c, Providers: 1, Closer: 20, Elapsed: time.Duration(i+1) * time.Millisecond}})
+		add("http_requests", &event.Event{Time: at, Kind: event.KindRequest, Dir: event.Sent, Transport: event.HTTP, Peer: id, Addrs: []event.Text{"/dns4/gateway.example/tcp/443/tls/http"},
+			Request: &event.Request{CID: c, Want: event.WantType(i % 2), Outcome: event.RequestOutcome(i % int(event.RequestOutcomes)), Elapsed: times.P50, Size: 1 << 18}})
+		sample := &event.Sample{Interval: 10 * time.Second}
+		sample.HTTP[event.Received] = event.Traffic{Messages: 3, Blocks: 2, BlockBytes: 1 << 19}
+		add("http_traffic", &event.Event{Time: at, Kind: event.KindSample, Sample: sample})
+		summary := &event.Summary{Interval: time.Minute}
+		for want := range summary.Requests {
+			summary.Requests[want][0] = event.RequestStats{Bytes: 1 << 18, Took: times}
+		}
+		for via := range summary.Sending {
+			summary.Sending[via].Errors[0].Messages = 2
+		}
+		for _, m := range []string{"http_totals", "send_errors"} {
+			add(m, &event.Event{Time: at, Kind: event.KindSummary, Summary: summary})
+		}
 		side, name := event.Upstream, event.Text("")
 		if i%2 == 1 {
 			side, name = event.Downstream, event.Text([]string{"one", "two"}[i/2%2])

@@ -70,9 +70,9 @@ func StartRepo(t *testing.T, home string, args ...string) *Node {
 	n.HTTP = n.Find(`Metric Export HTTP server listening on (\S+)`)
 	if n.Influx != "" { // the database is made with the first points
 		require.Eventually(t, func() bool {
-			_, err := InfluxQL(n.Influx, "SELECT count(messages) FROM totals.traffic")
-			return err == nil
-		}, 20*time.Second, 20*time.Millisecond)
+			got, err := InfluxQL(n.Influx, "SELECT count(messages) FROM totals.traffic")
+			return err == nil && len(got) > 0
+		}, 30*time.Second, 20*time.Millisecond)
 	}
 	return n
 }
