@@ -63,7 +63,7 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 			points["identifies"]++
 		case 2:
 			e.Kind, e.Peer, e.Sample = event.KindSample, "", &event.Sample{
-				Interval: time.Second, Traffic: [2]event.Traffic{{Messages: 3}, {Messages: 4}}, Known: 7,
+				Interval: time.Second, Traffic: [2]event.Traffic{{Messages: 3}, {Messages: 4}}, HTTP: [2]event.Traffic{{Messages: 1}}, Known: 7,
 				Peers:     []event.PeerCount{{Inbound: true, Transport: "tcp", Peers: 2}},
 				Agents:    []event.AgentCount{{Agent: `kubo, a b=c\d`, Peers: 1}, {Agent: "kubo/0.43.0/", Peers: 1}},
 				Protocols: []event.ProtocolCount{{Protocol: "/ipfs/bitswap/1.2.0", Peers: 1}, {Protocol: `/a b,c=d\e`, Peers: 2}},
@@ -72,7 +72,8 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 					Routing: []event.RoutingTable{{Name: "wan", Peers: 9}, {Name: "lan", Peers: 1}}},
 			}
 			points["traffic"] += 2 // one for each direction
-			points["peers"] += 4   // tcp and quic-v1 in both directions
+			points["http_traffic"] += 2
+			points["peers"] += 4 // tcp and quic-v1 in both directions
 			points["agent_versions"] += 2
 			points["protocols"] += 2
 			points["streams"]++
@@ -91,29 +92,46 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 					Line: [event.Directions]event.Line{{CIDs: []event.CIDBytes{{CID: CidOf(t, i), Bytes: 1}}, Peers: []event.PeerBytes{{Peer: PeerOf(i), Agent: "a"}},
 						Agents: []event.FamilyBytes{{Family: "kubo", Bytes: 1}}}},
 					Coverage: event.Coverage{Families: []event.FamilyCoverage{{Family: "kubo", Connected: 1}}},
+					Requests: [2][event.RequestOutcomes]event.RequestStats{{{Bytes: 1, Took: event.LatencyStats{Count: 1}}}},
+					DHT: &event.DHTSummary{Requests: [event.Directions][event.DHTTypes]event.DHTFigures{{{Status: [event.DHTStatuses]uint64{1}}}},
+						TopKeys: [event.Directions][]event.TopDHTKey{{{CID: CidOf(t, 1), Requests: 1}}}},
 				}
-				for name, n := range map[string]int{"unique": 2, "duplicates": 2, "top_cids": 1, "top_peers": 1, "top_bytes_cids": 1, "top_bytes_peers": 1, "agent_bytes": 1, "coverage": 1, "codecs": 1, "cid_versions": 1, "hashes": 1, "latency_totals": 6, "derived": 1, "retrieval": 5, "retrieval_wants": 1, "sending": 1} {
+				e.Summary.Sending[event.Libp2p].Errors[0].Messages = 1
+				for name, n := range map[string]int{"unique": 2, "duplicates": 2, "top_cids": 1, "top_peers": 1, "top_bytes_cids": 1, "top_bytes_peers": 1, "agent_bytes": 1, "coverage": 1, "codecs": 1, "cid_versions": 1, "hashes": 1, "latency_totals": 6, "derived": 1, "retrieval": 5, "retrieval_wants": 1, "sending": 2, "http_totals": 1, "send_errors": 1, "dht_requests": 1, "dht_top": 1} {
 					points[name] += n
 				}
 				break
 			}
-			switch i % 100 {
-			case 14:
+			switch i % 200 {
+			case 14, 114:
 				e.Kind, e.Peer, e.Proxy = event.KindProxy, "", &event.Proxy{Interval: time.Second, UpstreamPeers: 1,
 					Downstreams: []event.ProxyDownstream{{Name: "one", Peer: PeerOf(1)}, {Name: "two, a b=c", Peer: PeerOf(2)}}}
 				points["proxy"]++
 				points["proxy_downstreams"] += 2
-			case 24, 34:
+			case 24, 34, 124, 134:
 				e.Kind, e.Probe = event.KindProbe, &event.Probe{Provide: i%100 == 24, Fleet: "default", Region: "a b,c=d", Target: "DHT", CID: CidOf(t, i)}
 				points[map[bool]string{true: "dht_provide", false: "dht_retrieve"}[e.Probe.Provide]]++
-			case 44:
+			case 44, 144:
 				e.Kind, e.Peer = event.KindNote, ""
 				e.Note = event.NewNote(e.Time, event.NoteKind(i/100)%event.NoteKinds, -3000, `a "note"\`).Note
 				points["notes"]++
-			case 54:
+			case 54, 154:
 				e.Kind, e.Peer, e.Origins = event.KindOrigins, "", &event.Origins{Sums: []event.Origin{{Messages: 1}, {Country: "DE", Gateway: true, Connections: 2}}}
 				points["origins"] += 2
-			case 64:
+			case 74:
+				e.Kind, e.Transport, e.Addrs = event.KindRequest, event.HTTP, []event.Text{"/dns4/a.example/tcp/443/tls/http"}
+				e.Request = &event.Request{CID: CidOf(t, i), Outcome: event.RequestOutcome(i/100) % event.RequestOutcomes, Elapsed: time.Second}
+				points["http_requests"]++
+			case 84:
+				e.Kind, e.Retrieval = event.KindRetrieval, &event.Retrieval{CID: CidOf(t, i), Size: 1, ToBlock: time.Second}
+				points["retrievals"]++
+			case 94:
+				e.Kind, e.Flood = event.KindFlood, &event.Flood{Since: time.Unix(0, at), Agent: `a "b"`, Wants: 1}
+				points["floods"]++
+			case 194:
+				e.Kind, e.DHT = event.KindDHT, &event.DHTRequest{Type: event.DHTGetProviders, CID: CidOf(t, 1), Elapsed: time.Second}
+				points["dht_log"]++
+			case 64, 164:
 				e.Kind, e.Peer, e.Pipeline = event.KindPipeline, "", &event.Pipeline{Published: uint64(i)}
 				points["pipeline"]++
 			}
@@ -157,6 +175,7 @@ type running struct {
 func RunSink(t *testing.T, cfg influx.Config) *running {
 	t.Helper()
 	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, nil))
+	cfg.HistoryDHT = true // Events has them
 	sink, err := influx.New(cfg, "monitor under test")
 	require.NoError(t, err)
 	r := &running{Sink: sink, t: t, Bus: bus.New(bus.Config{MaxEvents: 1 << 16, MaxBytes: 256 << 20}), End: make(chan error, 1)}
