@@ -170,7 +170,7 @@ func TestAgainstReference(t *testing.T) {
 		"top_bytes_peers": fmt.Sprintf("map[direction:received rank:01]map[agent:kubo, 1 bytes:13 error:0 peer:%s]", influxtest.Peer(3)),
 		"agent_bytes":     "map[direction:received family:kubo]map[block_bytes:12 bytes:13 messages:1]",
 		"coverage":        "map[family:unknown]map[asked:0 broadcast:0 connected:1 untracked:4]",
-		"floods":          fmt.Sprintf(`map[state:runs]map[addr:/ip4/203.0.113.7/tcp/4001 agent:a "b" \ command:ipfs swarm filters add /ip4/203.0.113.7/ipcidr/32 && ipfs swarm disconnect /p2p/x country:NZ gateway:true lasted_ms:1500 message_rate:50 messages:100 peer:%s repeats_permille:999 share_permille:501 want_rate:500 wants:1000]`, influxtest.Peer(8)),
+		"floods":          fmt.Sprintf(`map[state:began]map[addr:/ip4/203.0.113.7/tcp/4001 agent:a "b" \ command:ipfs swarm filters add /ip4/203.0.113.7/ipcidr/32 && ipfs swarm disconnect /p2p/x country:NZ gateway:true lasted_ms:1500 message_rate:50 messages:100 peer:%s repeats_permille:999 share_permille:501 want_rate:500 wants:1000]`, influxtest.Peer(8)),
 		"codecs":          "map[codec:dag-pb]map[wants:2]",
 		"latency_totals":  "map[answer:block direction:received]map[answers:1 interval_ms:60000 max_us:1000000 p50_us:1000 p90_us:2000 p99_us:3000 sum_us:1000000]",
 		"derived":         "map[]map[interval_ms:60000 lost:12 missed:1 pending:11]",

@@ -5,9 +5,11 @@ package guardtest
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 )
@@ -35,9 +37,13 @@ func Default(t testing.TB) *Lines {
 }
 
 // Once fails the test unless there is exactly one line about the operation, also
-// after several panics, with a stack that names the function that panicked.
+// after several panics, with a stack that names the function that panicked. A
+// guard counts a panic before it logs it, so Once waits for the line.
 func (l *Lines) Once(t testing.TB, doing, function string) {
 	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !l.has(doing) && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -56,6 +62,12 @@ func (l *Lines) Once(t testing.TB, doing, function string) {
 	if n != 1 {
 		t.Errorf("%d lines of %q, want 1; all: %v", n, doing, l.doings())
 	}
+}
+
+func (l *Lines) has(doing string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.doings(), doing)
 }
 
 func (l *Lines) doings() (out []string) {
