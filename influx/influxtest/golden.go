@@ -23,6 +23,6 @@ func Generated(t *testing.T, path, want string) {
 	}
 	got, err := os.ReadFile(path)
 	if err != nil || string(got) != want {
-		t.Errorf("%s is out of date (%v): run make generate", path, err)
+		t.Errorf("%s is out of date (%v): look at the difference, and write it with go test -run %s -update . in its package", path, err, t.Name())
 	}
 }
