@@ -33,7 +33,7 @@ func (o *origins) count(e *event.Event) {
 			cancels += sets.Bit(e.Wants[i].Cancel)
 		}
 		for i := range e.Blocks {
-			bytes += uint64(max(e.Blocks[i].Size, 0))
+			bytes += size(&e.Blocks[i])
 		}
 		sum := &o.sums[event.OriginIndex(e.Country, e.Dir, e.Gateway)]
 		sum.Messages++

@@ -14,6 +14,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // AlertRule is an alert as a test needs it; package influx_test makes them.
@@ -76,7 +77,7 @@ var alertStretches = map[string][2][]func(age int, m *minuteOf){
 	},
 	"ipfsmon-disk": {
 		{func(age int, m *minuteOf) { m.full = 0.85 }},
-		{func(age int, m *minuteOf) { m.full = []float64{0.75, 0.9}[bit(age > 5)] }}, // it was
+		{func(age int, m *minuteOf) { m.full = []float64{0.75, 0.9}[sets.Bit(age > 5)] }}, // it was
 	},
 	"ipfsmon-storm": {
 		{func(age int, m *minuteOf) {
@@ -140,7 +141,7 @@ func AlertsAreTrue(t *testing.T, rules []AlertRule) {
 						pipe := &pipeline.Pipeline{Influx: &pipeline.Influx{Delivery: pipeline.Delivery{Dropped: m.dropped, SpoolFull: m.full}}}
 						write(node, seen{Event: &event.Event{Time: at, Kind: event.KindSample, Sample: s}, node: node, pipe: pipe, starts: m.starts})
 						if m.flood || m.over {
-							write(node, seen{Event: &event.Event{Time: at + 2, Kind: event.KindFlood, Flood: &event.Flood{State: event.FloodState(1 + bit(m.over))}}, node: node})
+							write(node, seen{Event: &event.Event{Time: at + 2, Kind: event.KindFlood, Flood: &event.Flood{State: event.FloodState(1 + sets.Bit(m.over))}}, node: node})
 						}
 						write(node, seen{Event: &event.Event{Time: at + 1, Kind: event.KindSummary, Summary: &event.Summary{Interval: time.Minute, Duplicates: [2]uint64{m.duplicates, 0}}}, node: node})
 					}

@@ -36,10 +36,3 @@ func publishOver(t *testing.T, cfg Config, events []*event.Event, over, settle t
 	})
 	return s.Stats(), err
 }
-
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}

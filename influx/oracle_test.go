@@ -31,6 +31,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // The oracle computes the answer to each question from the events of two nodes, in the simplest
@@ -308,7 +309,7 @@ func (t *addition) sorted(column string, limit int) (out []row) {
 
 func directionOf(e seen) string { return schema.TagDirection.Values[e.Dir] }
 
-func inOut(inbound bool) string { return schema.TagInOut.Values[bit(!inbound)] }
+func inOut(inbound bool) string { return schema.TagInOut.Values[sets.Bit(!inbound)] }
 
 func wantType(w event.Want) string {
 	switch {
@@ -749,7 +750,7 @@ var oracles = map[string]func(o *oracle, flux bool) []row{
 		t := adding("time", "state")
 		for _, e := range o.events {
 			if e.Kind == event.KindConnection {
-				t.at(o.step(e), []string{"opened", "closed"}[bit(e.Conn.Closed)]).add("connections", 1)
+				t.at(o.step(e), []string{"opened", "closed"}[sets.Bit(e.Conn.Closed)]).add("connections", 1)
 			}
 		}
 		return t.byTime()

@@ -13,6 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // seenIn calls f for each event of the time that is asked about.
@@ -132,7 +133,7 @@ func (o *oracle) level(f func(e seen, put func(name, part string, v float64))) g
 func (o *oracle) grown(perSecond, before bool, f func(e seen, put put)) graph {
 	last := graph{}
 	for _, e := range o.all {
-		if e.Time > o.to || e.Time < o.from-int64(o.every)*int64(bit(before)) {
+		if e.Time > o.to || e.Time < o.from-int64(o.every)*int64(sets.Bit(before)) {
 			continue
 		}
 		f(e, func(name string, v float64) { last.set(name+"\x00"+e.node, o.stepOf(e), v) })
@@ -180,7 +181,7 @@ func entries(e seen, put put) {
 		put(wantType(w), 1)
 	}
 	for _, p := range e.Presences {
-		put([]string{"have", "dont_have"}[bit(p.Type != event.Have)], 1)
+		put([]string{"have", "dont_have"}[sets.Bit(p.Type != event.Have)], 1)
 	}
 	for _, b := range e.Blocks {
 		put("blocks", 1)
@@ -462,13 +463,13 @@ var panelOracles = map[string]func(o *oracle) any{
 	},
 	"Bitswap traffic / Wants / Wants by kind of peer": func(o *oracle) any {
 		return o.per(o.sum(func(e seen, put put) {
-			received(e, func(event.Want) { put([]string{"others", "gateways"}[bit(e.Gateway)], 1) })
+			received(e, func(event.Want) { put([]string{"others", "gateways"}[sets.Bit(e.Gateway)], 1) })
 		}))
 	},
 	"Bitswap traffic / Wants / How peers ask": func(o *oracle) any {
 		return o.per(o.sum(func(e seen, put put) {
 			received(e, func(w event.Want) {
-				put([]string{"not requested", "requested"}[bit(w.SendDontHave)], 1)
+				put([]string{"not requested", "requested"}[sets.Bit(w.SendDontHave)], 1)
 				if e.Full {
 					put("full wantlist", 1)
 				}
@@ -610,7 +611,7 @@ var panelOracles = map[string]func(o *oracle) any{
 	"Peers and connections / Connected / Peers that come and go": func(o *oracle) any {
 		return o.sum(func(e seen, put put) {
 			if e.Kind == event.KindConnection {
-				put([]string{"opened", "closed"}[bit(e.Conn.Closed)], 1)
+				put([]string{"opened", "closed"}[sets.Bit(e.Conn.Closed)], 1)
 			}
 		})
 	},
@@ -941,7 +942,7 @@ var edgeOracles = map[string]func(o *oracle) any{
 		return o.means(ofProxy(func(p *event.Proxy, put put) {
 			n := 0
 			for _, d := range p.Downstreams {
-				n += bit(d.Connected)
+				n += sets.Bit(d.Connected)
 			}
 			put("nodes", float64(n))
 		}))
@@ -1062,7 +1063,7 @@ var edgeOracles = map[string]func(o *oracle) any{
 	"Bitswap proxy / Both sides, from history / Nodes come and go": func(o *oracle) any {
 		return o.sum(func(e seen, put put) {
 			if e.Kind == event.KindConnection && e.Side == event.Downstream {
-				put(string(e.Downstream)+[]string{" opened", " closed"}[bit(e.Conn.Closed)], 1)
+				put(string(e.Downstream)+[]string{" opened", " closed"}[sets.Bit(e.Conn.Closed)], 1)
 			}
 		})
 	},

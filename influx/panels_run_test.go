@@ -16,6 +16,7 @@ import (
 	"github.com/influxdata/influxql"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // Panel is a panel of a dashboard as a test needs it; package influx_test makes
@@ -76,7 +77,7 @@ func figureOf(v any) (float64, bool) {
 		f, err := v.Float64()
 		return f, err == nil
 	case bool:
-		return float64(bit(v)), true
+		return float64(sets.Bit(v)), true
 	}
 	return 0, false
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // Encoder turns events into lines of InfluxDB's line protocol. It sums nothing from
@@ -137,7 +138,7 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 		bufs[schema.Totals], points[schema.Totals] = e.summary(bufs[schema.Totals], ev)
 		return bufs, points
 	case ev.Kind == event.KindFlood && ev.Flood != nil:
-		e.side = noSide // totals are of the whole
+		e.side = int(event.NoSide) // totals are of the whole
 		bufs[schema.Totals], points[schema.Totals] = e.flood(bufs[schema.Totals], ev), 1
 		return bufs, points
 	case ev.Kind == event.KindProxy && ev.Proxy != nil:
@@ -174,7 +175,7 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 	e.setPeer(ev.Peer)
 	http := ev.Transport != event.Libp2p
-	dir, gateway, country := int(ev.Dir&1), bit(ev.Gateway), quotedCountries[event.CountryIndex(ev.Country)]
+	dir, gateway, country := int(ev.Dir&1), sets.Bit(ev.Gateway), quotedCountries[event.CountryIndex(ev.Country)]
 	wants, presences := ev.Wants, ev.Presences
 	if http {
 		wants, presences = nil, nil
@@ -204,7 +205,7 @@ func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 	}
 	for i := range ev.Blocks {
 		x := &ev.Blocks[i]
-		p := e.begin(e.t.blocks, b, ((codecIndex(x.CID)*2+dir)*2+gateway)*2+bit(http))
+		p := e.begin(e.t.blocks, b, ((codecIndex(x.CID)*2+dir)*2+gateway)*2+sets.Bit(http))
 		p.cid(x.CID)
 		p.raw(e.peerText)
 		p.int(int64(x.Size))
@@ -217,11 +218,11 @@ func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 func (e *Encoder) connection(b []byte, ev *event.Event) []byte {
 	c, tags := ev.Conn, schema.Connections.Tags
 	e.setPeer(ev.Peer)
-	s := bit(!c.Inbound)
-	s = s*2 + bit(c.Limited)
+	s := sets.Bit(!c.Inbound)
+	s = s*2 + sets.Bit(c.Limited)
 	s = s*len(tags[2].Values) + tags[2].Index(c.Muxer)
 	s = s*len(tags[4].Values) + tags[4].Index(c.Security)
-	s = s*2 + bit(c.Closed)
+	s = s*2 + sets.Bit(c.Closed)
 	s = s*len(schema.TagTransport.Values) + schema.TagTransport.Index(c.Transport)
 	p := e.begin(e.t.connections, b, s)
 	p.raw(e.peerText)
@@ -240,7 +241,7 @@ func (e *Encoder) connection(b []byte, ev *event.Event) []byte {
 func (e *Encoder) identify(b []byte, ev *event.Event) []byte {
 	id := ev.Identify
 	e.setPeer(ev.Peer)
-	p := e.begin(e.t.identifies, b, bit(ev.Gateway))
+	p := e.begin(e.t.identifies, b, sets.Bit(ev.Gateway))
 	p.raw(e.peerText)
 	p.text(id.Agent)
 	p.text(id.ProtocolVersion)
@@ -258,7 +259,7 @@ func (e *Encoder) latency(b []byte, ev *event.Event) []byte {
 	if l.Want == event.WantBlock || l.Want == event.WantHave {
 		kind = int(l.Want)
 	}
-	p := e.begin(e.t.latency, b, ((answer*2+int(ev.Dir&1))*2+bit(ev.Gateway))*3+kind)
+	p := e.begin(e.t.latency, b, ((answer*2+int(ev.Dir&1))*2+sets.Bit(ev.Gateway))*3+kind)
 	p.cid(l.CID)
 	p.raw(e.peerText)
 	p.int(l.Elapsed.Microseconds())
@@ -374,13 +375,6 @@ func (p *point) raw(v []byte) {
 
 func (p *point) end(at int64) []byte {
 	return append(strconv.AppendInt(append(p.buf, ' '), at, 10), '\n')
-}
-
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func wantIndex(w *event.Want) int {

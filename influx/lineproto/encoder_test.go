@@ -15,6 +15,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // testEncoder has all points, those of the DHT's requests too.
@@ -63,7 +64,7 @@ func checkSchema(t *testing.T, p influxtest.Line) {
 		if !m.Sided() || (p.Tags["downstream"] != "") != (side == "downstream") || schema.TagSide.Values[schema.TagSide.Index(side)] != side {
 			t.Errorf("%s: side=%q downstream=%q", p.Name, side, p.Tags["downstream"])
 		}
-		tags += 1 + bit(side == "downstream")
+		tags += 1 + sets.Bit(side == "downstream")
 	}
 	for i := range m.Tags {
 		if tag := &m.Tags[i]; p.Tags[tag.Key] == "" && slices.Contains(tag.Values, "") {

@@ -3,6 +3,7 @@ package lineproto
 import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // probeNames are the values of the probe's open tags, of which its measurements
@@ -19,7 +20,7 @@ func (e *Encoder) probe(b []byte, ev *event.Event) []byte {
 	if p.Provide {
 		t = e.tables[schema.DHTProvide]
 	}
-	success, target := bit(p.Error == ""), schema.ProbeTags[4].Index(p.Target)
+	success, target := sets.Bit(p.Error == ""), schema.ProbeTags[4].Index(p.Target)
 	fleet, region := e.probeNames.fleets.at(p.Fleet), e.probeNames.regions.at(p.Region)
 	series := ((fleet*schema.MaxRegions+region)*2+success)*len(event.ProbeTargets) + target
 	if t.series[series] == "" {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // proxy appends the points of a proxy's totals.
@@ -14,7 +15,7 @@ func (e *Encoder) proxy(b []byte, ev *event.Event) ([]byte, int) {
 	at := t.stamp(ev.Time)
 	up, verified := 0, uint64(0)
 	for i := range p.Downstreams {
-		up += bit(p.Downstreams[i].Connected)
+		up += sets.Bit(p.Downstreams[i].Connected)
 		verified += p.Downstreams[i].Verified
 	}
 	w := e.begin(t, b, 0)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // ended says which series have begun that a node without HTTP or without errors
@@ -19,7 +20,7 @@ func (e *Encoder) request(b []byte, ev *event.Event) []byte {
 	q := ev.Request
 	e.setPeer(ev.Peer)
 	method, outcome := int(q.Want&1), int(min(q.Outcome, event.RequestOutcomes-1))
-	p := e.begin(e.t.requests, b, (bit(ev.Gateway)*2+method)*int(event.RequestOutcomes)+outcome)
+	p := e.begin(e.t.requests, b, (sets.Bit(ev.Gateway)*2+method)*int(event.RequestOutcomes)+outcome)
 	p.cid(q.CID)
 	p.raw(e.peerText)
 	p.host(ev.Addrs)
@@ -32,7 +33,7 @@ func (e *Encoder) request(b []byte, ev *event.Event) []byte {
 func (e *Encoder) retrieval(b []byte, ev *event.Event) []byte {
 	r := ev.Retrieval
 	e.setPeer(ev.Peer)
-	p := e.begin(e.t.retrievals, b, bit(ev.Gateway)*int(event.Sources)+int(min(r.Source, event.SourceUnknown)))
+	p := e.begin(e.t.retrievals, b, sets.Bit(ev.Gateway)*int(event.Sources)+int(min(r.Source, event.SourceUnknown)))
 	p.cid(r.CID)
 	p.raw(e.peerText)
 	p.int(int64(r.Size))

@@ -4,22 +4,17 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// The places of the sides: none, peers, and from then on the nodes by the
-// places of their names.
-const (
-	noSide = iota
-	upstreamSide
-	downstreamSide
-)
-
+// sideOf returns the place of an event's side: that of event.NoSide and
+// event.Upstream, and from event.Downstream on the nodes by the places of their
+// names.
 func (e *Encoder) sideOf(ev *event.Event) int {
-	switch ev.Side {
-	case event.Upstream:
-		return upstreamSide
-	case event.Downstream:
-		return downstreamSide + e.downstreams.at(ev.Downstream)
+	if ev.Side == event.Downstream {
+		return int(event.Downstream) + e.downstreams.at(ev.Downstream)
 	}
-	return noSide
+	if ev.Side == event.Upstream {
+		return int(event.Upstream)
+	}
+	return int(event.NoSide)
 }
 
 // onSide returns the series keys of a side, empty at first.
@@ -36,11 +31,11 @@ func (t *table) onSide(side int) []string {
 // sideKeys appends the tags of the side at hand, as they are in a series key.
 func (e *Encoder) sideKeys(to []string) []string {
 	switch e.side {
-	case noSide:
+	case int(event.NoSide):
 		return to
-	case upstreamSide:
+	case int(event.Upstream):
 		return append(to, ",side="+event.Upstream.String())
 	}
-	name := e.downstreams.list[e.side-downstreamSide]
+	name := e.downstreams.list[e.side-int(event.Downstream)]
 	return append(to, ",side="+event.Downstream.String(), ",downstream="+string(AppendTag(nil, name)))
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // quotedCountries are the countries as values of a field.
@@ -72,7 +73,7 @@ func (e *Encoder) sample(b []byte, ev *event.Event) ([]byte, int) {
 	t.httpTraffic(s)
 
 	for _, c := range s.Peers {
-		dir, i := bit(!c.Inbound), schema.TagTransport.Index(c.Transport)
+		dir, i := sets.Bit(!c.Inbound), schema.TagTransport.Index(c.Transport)
 		e.transports[dir][i] += int64(c.Peers)
 		e.seen[dir][i] = true
 	}
