@@ -463,10 +463,13 @@ func TestFaultR16Poison(t *testing.T) {
 }
 
 // R17: a server that accepts little at once gets everything, and is not repeatedly sent more:
-// halving each batch from the start would be 620 requests.
+// halving each batch from the start would be 300 refused requests. How many are accepted
+// depends on how fast the points come.
 func TestFaultR17TooLarge(t *testing.T) {
+	var refused atomic.Int64
 	s := influxtest.NewFaulty(t, func(_ int, _ *http.Request, lines []string) (int, string, []string) {
 		if len(lines) > 70 {
+			refused.Add(1)
 			return 413, "", nil
 		}
 		return 204, "", lines
@@ -476,9 +479,10 @@ func TestFaultR17TooLarge(t *testing.T) {
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 20_000))
 	f.until("stored", 20*time.Second, func(st Stats) bool { return st.Stored == 20_000 })
-	if f.stop(); s.Lines() != 20_000 || s.Requests > 500 {
-		t.Errorf("%d lines in %d requests", s.Lines(), s.Requests)
+	if f.stop(); s.Lines() != 20_000 || refused.Load() > 100 {
+		t.Errorf("%d lines, %d of %d requests refused", s.Lines(), refused.Load(), s.Requests)
 	}
+	t.Logf("%d of %d requests refused", refused.Load(), s.Requests)
 }
 
 // R18: the token changes in its file while the server says 401: nothing is
