@@ -37,12 +37,15 @@ const (
 	DefaultMaxBytes  = 16 << 20
 )
 
-// wakeEvery is how long the waker sleeps after it has woken the readers. It
-// bounds how long an event waits for an idle reader, and there is at most one
-// wake-up in it, whatever the rate of events. With 1 ms the wake-ups of five
-// sinks cost a node with 1,000 peers and 2,000 messages a second a fifth of its
-// CPU time (make bench-peers).
-const wakeEvery = 10 * time.Millisecond
+// wakeEvery is how long the waker sleeps after it has woken the readers, unless
+// wakePart of what the queue holds came since. So it bounds how long an event
+// waits for an idle reader, and how often readers are woken. A wake-up of five sinks
+// costs a node with many peers as much as ten of its messages (make bench-peers),
+// and a sink that finds many events at once works with a warm cache.
+const (
+	wakeEvery = 50 * time.Millisecond
+	wakePart  = 8
+)
 
 // ErrClosed is returned by Next when the reader was closed, or the bus was
 // closed and everything is read.
@@ -69,7 +72,9 @@ type Bus struct {
 	holding bool // before Live: keep events although no reader waits for them
 	closed  bool
 	readers []*Reader
-	idle    bool // the waker waits on wake
+	idle    bool   // the waker waits on wake
+	woken   uint64 // head when the readers were last woken
+	fresh   int    // weight of the events since then
 
 	wake chan struct{} // cap 1
 	done chan struct{} // closed when the waker has ended; nil before it starts
@@ -151,8 +156,12 @@ func (b *Bus) publish(e *event.Event, spare bool) bool {
 	if len(b.readers) == 0 && !b.holding {
 		b.drop(true)
 	}
-	wake := b.idle
+	b.fresh += w
+	wake := b.idle || b.head-b.woken >= n/wakePart || b.fresh >= b.cfg.MaxBytes/wakePart
 	b.idle = false
+	if wake {
+		b.woken, b.fresh = b.head, 0
+	}
 	b.mu.Unlock()
 	if wake {
 		select {
@@ -225,10 +234,11 @@ func (b *Bus) Subscribe(name string) *Reader {
 	return r
 }
 
-// waker wakes the readers after an event, and then at most every wakeEvery.
+// waker wakes the readers after an event, and then every wakeEvery while more come.
 // It ends when the bus is closed; Close waits for it.
 func (b *Bus) waker(done chan struct{}) {
 	defer close(done)
+	sleep := time.NewTimer(wakeEvery)
 	var seen uint64
 	for {
 		<-b.wake
@@ -237,6 +247,7 @@ func (b *Bus) waker(done chan struct{}) {
 			fresh, closed := b.head != seen, b.closed
 			seen = b.head
 			if fresh || closed {
+				b.woken, b.fresh = b.head, 0
 				b.wakeReaders()
 			} else {
 				b.idle = true
@@ -248,7 +259,11 @@ func (b *Bus) waker(done chan struct{}) {
 			if !fresh {
 				break
 			}
-			time.Sleep(wakeEvery)
+			sleep.Reset(wakeEvery)
+			select {
+			case <-sleep.C:
+			case <-b.wake: // much came, or the bus was closed
+			}
 		}
 	}
 }

@@ -96,7 +96,7 @@ func benchPeers(c *Capture) []peer.ID {
 	var out []peer.ID
 	for i := range 64 {
 		p := peer.ID(fmt.Sprintf("\x00\x24\x08\x01\x12\x20peer of the benchmark %8d%c", i, byte(i)))
-		c.conns.peers.set(p, newPeerState())
+		c.conns.peers.Set(p, newPeerState())
 		out = append(out, p)
 	}
 	return out

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/connstate"
+	"github.com/ipfsmon/ipfsmon/internal/peermap"
 	"github.com/ipfsmon/ipfsmon/internal/peertext"
 	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
@@ -19,7 +20,7 @@ import (
 // connTable has every open connection and the addresses of each connected peer;
 // the hot path reads the addresses without a lock.
 type connTable struct {
-	peers     peerMap // connected peers; changed under mu
+	peers     peermap.Map[peerState] // connected peers; changed under mu
 	strangers bucket
 
 	mu       sync.Mutex // held while an event is published: lock order is this one, then the bus's
@@ -71,7 +72,7 @@ func (t *connTable) init() {
 // peer returns what is known of a peer, and the bucket that limits its messages;
 // both are shared. All peers without a connection share one bucket.
 func (t *connTable) peer(p peer.ID) (*peerInfo, *bucket) {
-	s := t.peers.get(p)
+	s := t.peers.Get(p)
 	if s == nil {
 		return &noInfo, &t.strangers
 	}
@@ -95,14 +96,14 @@ var noIdentity identity
 
 // setIdentity keeps what a connected peer reported about itself.
 func (t *connTable) setIdentity(p peer.ID, id *event.Identify) {
-	if s := t.peers.get(p); s != nil {
+	if s := t.peers.Get(p); s != nil {
 		s.identity.Store(&identity{id.Agent, id.Protocols})
 	}
 }
 
 // changeProtocols applies a change of protocols that a connected peer reported.
 func (t *connTable) changeProtocols(p peer.ID, added, removed []event.Text) {
-	s := t.peers.get(p)
+	s := t.peers.Get(p)
 	if s == nil {
 		return
 	}
@@ -148,7 +149,7 @@ func (c *Capture) OriginChanged() {
 	t := &c.conns
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for p, s := range t.peers.all() {
+	for p, s := range t.peers.All() {
 		s.refresh(p, t.origin)
 	}
 }
@@ -169,10 +170,10 @@ func (c *Capture) opened(nc network.Conn, wasOpen bool) {
 	if _, gone := t.gone[info.ID]; gone {
 		return
 	}
-	s := t.peers.get(p)
+	s := t.peers.Get(p)
 	if s == nil {
 		s = newPeerState()
-		t.peers.set(p, s)
+		t.peers.Set(p, s)
 	}
 	oc := &openConn{peer: p, conn: nc, event: info}
 	if t.origin != nil && !info.Limited { // a relay's address is not the peer's
@@ -210,11 +211,11 @@ func (c *Capture) closed(nc network.Conn) {
 	info.Duration = since(info.Opened, now)
 	info.Streams = 0
 
-	s := t.peers.get(p)
+	s := t.peers.Get(p)
 	if s != nil {
 		s.conns = slices.DeleteFunc(s.conns, func(o *openConn) bool { return o == oc })
 		if len(s.conns) == 0 {
-			t.peers.set(p, nil) // the event still carries s.info
+			t.peers.Set(p, nil) // the event still carries s.info
 		} else {
 			s.refresh(p, t.origin)
 		}

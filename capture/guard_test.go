@@ -41,30 +41,30 @@ func TestAPanicInAnyCallbackIsCaught(t *testing.T) {
 	f("connection opened", func() { c.opened(brokenConn{}, false) })
 	f("connection closed", func() { c.closed(brokenConn{}) })
 	f("identify", func() {
-		c.conns.peers.set(testPeer, new(peerState)) // without its parts
+		c.conns.peers.Set(testPeer, new(peerState)) // without its parts
 		c.identified(lpevent.EvtPeerIdentificationCompleted{Peer: testPeer})
-		c.conns.peers.set(testPeer, nil)
+		c.conns.peers.Set(testPeer, nil)
 	})
 	f("identify", func() {
-		c.conns.peers.set(testPeer, new(peerState)) // without its parts
+		c.conns.peers.Set(testPeer, new(peerState)) // without its parts
 		c.identified(lpevent.EvtPeerProtocolsUpdated{Peer: testPeer})
-		c.conns.peers.set(testPeer, nil)
+		c.conns.peers.Set(testPeer, nil)
 	})
 	f("identify", func() { c.knownAgent(h, brokenConn{}) })
 	f("origin", func() {
 		c.SetOrigin(brokenOrigin{})
-		c.conns.peers.set(testPeer, newPeerState())
+		c.conns.peers.Set(testPeer, newPeerState())
 		c.OriginChanged()
 		c.SetOrigin(nil)
-		c.conns.peers.set(testPeer, nil)
+		c.conns.peers.Set(testPeer, nil)
 	})
 	watched := c.Network(idleNetwork{}, event.Libp2p)
 	sender, err := watched.NewMessageSender(t.Context(), testPeer, nil)
 	require.NoError(t, err)
-	c.conns.peers.set(testPeer, new(peerState)) // without its parts
+	c.conns.peers.Set(testPeer, new(peerState)) // without its parts
 	f("sent by a network", func() { require.NoError(t, sender.SendMsg(t.Context(), wantMessage(1))) })
 	f("received by a network", func() { watched.(*watchedNetwork).received(testPeer, wantMessage(1)) })
-	c.conns.peers.set(testPeer, nil)
+	c.conns.peers.Set(testPeer, nil)
 	f("sample", func() {
 		var before [event.MessageTransports][event.Directions]event.Traffic
 		last := time.Now()

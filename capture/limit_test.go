@@ -42,7 +42,7 @@ func TestAFloodDoesNotPushOthersOut(t *testing.T) {
 	c := New(b, nil)
 	const other = testPeer + "other"
 	for _, p := range []peer.ID{testPeer, other} {
-		c.conns.peers.set(p, newPeerState())
+		c.conns.peers.Set(p, newPeerState())
 	}
 	flood, calm := wantMessage(0), wantMessage(1)
 	const messages = 10 * peerBurst

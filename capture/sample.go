@@ -77,7 +77,7 @@ func (t *connTable) count(out *event.Sample, cutOff int) {
 	out.Conns = len(t.open)
 	conns := make([]network.Conn, 0, len(t.open))
 	all := make([]sampled, 0, len(t.open))
-	for _, s := range t.peers.all() {
+	for _, s := range t.peers.All() {
 		if len(s.conns) == 0 {
 			continue
 		}

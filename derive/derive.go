@@ -24,11 +24,11 @@ const (
 	DefaultWindow          = 31 * time.Second
 	DefaultExpiry          = 5 * time.Minute
 	DefaultHold            = 50 * time.Millisecond
-	DefaultMaxPending      = 1 << 18 // 8 MiB
-	DefaultMaxRepeats      = 1 << 20 // 20 MiB
-	DefaultMaxWanted       = 1 << 16 // 4 MiB
-	DefaultMaxCIDsTracked  = 8192    // in each of two tables, about 2 MiB together
-	DefaultMaxPeersTracked = 4096    // about 0.5 MiB
+	DefaultMaxPending      = 1 << 18 // 8 MiB when full
+	DefaultMaxRepeats      = 1 << 20 // 24 MiB when full
+	DefaultMaxWanted       = 1 << 16 // 4 MiB when full
+	DefaultMaxCIDsTracked  = 8192    // in each of four tables, about 1 MiB each when full
+	DefaultMaxPeersTracked = 4096    // in each of three tables, about 0.5 MiB each when full
 	DefaultMaxDHTTracked   = 2048    // in each of two tables, about 0.5 MiB together
 	DefaultMaxAgents       = 50_000  // about 8 MiB with agents of ordinary length
 	DefaultMaxLatencies    = 5000
@@ -36,25 +36,26 @@ const (
 )
 
 const (
-	batchEvents = 64 // read at once and counted under one lock
+	batchEvents = 256 // read at once and counted under one lock
 	// stepBack is how far event times may go back before it means that the clock
 	// was set, not that an event came late.
 	stepBack = int64(10 * time.Second)
 )
 
-// Config bounds what the figures cost. A value of zero or less means the
-// default; HistoryLatency is off by default.
+// Config bounds what the figures cost: tables begin small and grow to these
+// sizes if they have to. A value of zero or less means the default;
+// HistoryLatency is off by default.
 type Config struct {
 	Interval        time.Duration // between summaries
 	Window          time.Duration // in which a repeated want is a duplicate
 	Expiry          time.Duration // after which a want no longer waits for an answer
 	Hold            time.Duration // how long an event waits to be put in order of time
-	MaxPending      int           // places for waiting wants, rounded up to 8 times a power of two; losses begin when about a third is in use
+	MaxPending      int           // places for waiting wants, rounded up to 16 times a power of two; losses begin when about a third is in use
 	MaxRepeats      int           // places for the wants of the last 46 s, in which repeats are looked up; rounded and lost likewise
 	MaxWanted       int           // places for the CIDs that the node wants, and for records of providers; rounded and lost likewise
-	MaxCIDsTracked  int           // counters for top CIDs
-	MaxPeersTracked int           // counters for top peers
-	MaxDHTTracked   int           // counters for the keys of the DHT's requests, for each direction
+	MaxCIDsTracked  int           // counters for top CIDs: the error is a part of this; twice as many are kept
+	MaxPeersTracked int           // counters for top peers, likewise
+	MaxDHTTracked   int           // counters for the keys of the DHT's requests, for each direction, likewise
 	MaxAgents       int           // peers whose agent and coverage are remembered
 	TopN            int           // length of the lists in a summary
 	HistoryLatency  bool          // publish an event for each answer, wanted block and HTTP request
@@ -125,7 +126,7 @@ type Deriver struct {
 	stats     Stats
 }
 
-// New returns a Deriver and allocates its tables. It calls publish once for each
+// New returns a Deriver. It calls publish once for each
 // derived event, from Run's goroutine alone; publish reports whether it accepted
 // the event.
 func New(cfg Config, publish func(*event.Event) bool) *Deriver {
@@ -205,7 +206,7 @@ func (d *Deriver) Run(ctx context.Context, r *bus.Reader) error {
 	for ended == nil {
 		wait := min(time.Until(next), d.floods.due(time.Now())) // only this goroutine changes the window
 		if d.order.len() > 0 {                                  // only this goroutine changes it
-			wait = min(wait, d.cfg.Hold)
+			wait = min(wait, 2*d.cfg.Hold) // twice, so that it rarely ends before more events come
 		}
 		waiting, cancel := context.WithTimeout(ctx, wait)
 		n, missed, err := r.Next(waiting, buf[:])

@@ -103,11 +103,11 @@ func TestAnAnswerReadBeforeItsWant(t *testing.T) {
 			r := run(Config{HistoryLatency: true}, bus.Config{})
 			now := time.Duration(time.Now().UnixNano() - start)
 			r.bus.Publish(blocks(message(event.Received, 1, now+5*ms), 1))
-			time.Sleep(20 * ms) // so that they are surely read apart
+			time.Sleep(20 * ms) // so that they are surely read apart: the bus wakes its readers for the first at once
 			r.bus.Publish(wants(message(event.Sent, 1, now), event.WantBlock, 1))
 			if more {
 				r.bus.Publish(message(event.Received, 2, now+100*ms))
-				time.Sleep(20 * ms)
+				time.Sleep(60 * ms)
 			} else {
 				time.Sleep(200 * ms)
 			}

@@ -110,7 +110,7 @@ func TestDHTIsBounded(t *testing.T) {
 	}
 	v := &d.now.dht
 	require.Len(t, v.askers, maxDHTAskers)
-	require.Len(t, v.keys[event.Received].slots, 64)
+	require.LessOrEqual(t, len(v.keys[event.Received].slots), 2*64)
 	require.Nil(t, v.keys[event.Sent])
 	for _, e := range []*event.Event{{Kind: event.KindDHT}, {Kind: event.KindDHT, Dir: 9, DHT: &event.DHTRequest{}},
 		{Kind: event.KindDHT, DHT: &event.DHTRequest{Type: 99}}, {Kind: event.KindDHT, DHT: &event.DHTRequest{Status: 99}}} {

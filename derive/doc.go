@@ -8,7 +8,7 @@
 // was set; one of KindFlood when a peer begins or ends to flood the node, and in
 // each interval while it does; Stats, Top and Floods on request. Nothing is derived from what was derived.
 //
-// Promised: memory does not grow with what peers send. Every table has its
+// Promised: memory is bounded, whatever peers send. Every table has its greatest
 // size from Config and is keyed by hashes under a secret of this process, so
 // that no peer can choose which entries meet. Not promised: exact figures.
 // Their errors, with N the wants received in the interval:
@@ -23,20 +23,20 @@
 //     less than one of 10^8 wants. Too low by at most Stats.RepeatsLost.
 //   - UniqueCIDs, UniquePeers: HyperLogLog with 2^14 registers, standard error
 //     0.81 %; within 4 % in all but one of a million intervals.
-//   - TopCIDs: Space-Saving. Wants is too high by at most Error, and Error is
+//   - TopCIDs: a variant of Space-Saving (heavy.go). Wants is too high by at most Error, and Error is
 //     at most N/MaxCIDsTracked; every CID with more wants than that is tracked.
 //     Peers is too low by at most Error.
-//   - TopCIDsByPeers: Space-Saving over the first want of each peer for a CID.
+//   - TopCIDsByPeers: the same over the first want of each peer for a CID.
 //     Peers is too low by at most n/MaxCIDsTracked, n the number of such first
 //     wants. Wants is too high by at most Error.
 //   - In both, Peers is too high only where a repeated want counts as a first
 //     one because its entry of MaxRepeats was lost: at most
 //     Stats.RepeatsLost in all lists and intervals together.
-//   - TopPeers: Space-Saving. Wants is too high by at most Error, and Error is
+//   - TopPeers: the same. Wants is too high by at most Error, and Error is
 //     at most N/MaxPeersTracked.
 //   - Codecs, Versions, Hashes: exact; what is not in the set is "other".
 //   - Line: Messages, Bytes, BlockBytes and Agents are exact sums of what
-//     event.Event.WireBytes and the blocks' sizes say. CIDs and Peers: Space-Saving
+//     event.Event.WireBytes and the blocks' sizes say. CIDs and Peers: as TopCIDs,
 //     with the bytes as weight. Bytes is too high by at most Error, and Error is at
 //     most BlockBytes/MaxCIDsTracked or Bytes/MaxPeersTracked; every CID or peer with
 //     more than that is tracked. Error is 0 for all where the direction's CIDs (or
@@ -57,7 +57,7 @@
 //     loss is noted at once, further losses every five minutes.
 //   - DHT: Status is exact, Elapsed and Peers are as Latency and UniquePeers.
 //     Agents is exact by the agent known when the request ended. TopKeys:
-//     Space-Saving over the n requests of get_providers of one direction.
+//     as TopCIDs, over the n requests of get_providers of one direction.
 //     Requests is too high by at most Error, and Error is at most
 //     n/MaxDHTTracked. Peers of a key is too low by at most Error; it is too high only where more than 32768 pairs of peer and key
 //     came in the interval, so that a repeat may count as a first one.

@@ -208,7 +208,7 @@ func TestFloodsAreBounded(t *testing.T) {
 		now = now.Add(floodWindow)
 		d.flood(now)
 	}
-	if n := len(d.floods.senders.slots); n > floodCounters {
+	if n := len(d.floods.senders.slots); n > 2*floodCounters {
 		t.Errorf("%d senders", n)
 	}
 	if n := len(d.floods.suspects); n > maxSuspects {

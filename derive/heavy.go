@@ -1,5 +1,7 @@
 package derive
 
+import "slices"
+
 // counter counts one key. The true count is between count-err and count.
 type counter[K any] struct {
 	key        K
@@ -11,35 +13,38 @@ type counter[K any] struct {
 // certain returns the lower bound of the key's count.
 func (c *counter[K]) certain() uint64 { return c.count - c.err }
 
-// heavy finds the most frequent keys with a fixed number of counters, by
-// Space-Saving (Metwally, Agrawal, El Abbadi, 2005): a key without a counter
-// replaces the key with the lowest count and continues from that count. With m
-// counters and n the sum of all that was added, no count is too high by more than
-// n/m, and every key with more than n/m has a counter. As long as no key was
-// replaced, all counts are exact. Keys are distinguished by a 64-bit hash.
+// heavy finds the most frequent keys in bounded memory, with a guarantee as that
+// of Space-Saving (Metwally, Agrawal, El Abbadi, 2005): with n the sum of all
+// that was added, no count is too high by more than n/most, and every key with
+// more than n/most has a counter. Where Space-Saving replaces the lowest counter
+// with each new key, this keeps up to twice as many and then drops the lower half at
+// once, which costs a tenth. No dropped key had more than floor, the highest
+// count that was dropped, so a key without a counter starts there.
+//
+// Why floor is at most n/most: when it rises from a to b, each of the most
+// counters that stay has a count of at least b, and was made at a floor of at
+// most a. So all rises while a counter stays are together no more than what was
+// added to it, and all rises times most are no more than n.
+//
+// As long as nothing was dropped, all counts are exact. Keys are distinguished by
+// a 64-bit hash.
 type heavy[K any] struct {
+	most  int
 	slots []counter[K]
-	heap  []ranked // the one with the lowest count first
-	pos   []int32  // by slot: its place in heap
-	index map[uint64]int32
-	total uint64
+	index []place // of slots, by hash: open addressing, at most half full; its length is a power of two
+	floor uint64
+	sort  []uint64 // used by halve alone
 }
 
-// ranked is a slot in the heap. It has a copy of the count, so that keeping the
-// order touches the heap alone, which stays in the processor's cache, and not the
-// counters, which do not.
-type ranked struct {
-	count uint64
-	slot  int32
+// place is where a counter is. It has a part of the hash, so that a search does
+// not fetch the counters of other keys.
+type place struct {
+	tag  uint32
+	slot int32 // plus one; 0: free
 }
 
-func newHeavy[K any](counters int) *heavy[K] {
-	return &heavy[K]{
-		slots: make([]counter[K], 0, counters),
-		heap:  make([]ranked, 0, counters),
-		pos:   make([]int32, counters),
-		index: make(map[uint64]int32, counters),
-	}
+func newHeavy[K any](most int) *heavy[K] {
+	return &heavy[K]{most: most, index: make([]place, 16)}
 }
 
 // add counts a key once and returns its counter, valid until the next call.
@@ -48,87 +53,84 @@ func (h *heavy[K]) add(hash uint64, key K) *counter[K] { return h.addN(hash, key
 // addN adds n to the count of a key and returns its counter, valid until the next
 // call.
 func (h *heavy[K]) addN(hash uint64, key K, n uint64) *counter[K] {
-	h.total += n
-	if i, ok := h.index[hash]; ok {
-		c := &h.slots[i]
+	if c := h.get(hash); c != nil {
 		c.count += n
-		h.down(int(h.pos[i]), ranked{c.count, i})
 		return c
 	}
-	if len(h.slots) < cap(h.slots) {
-		i := int32(len(h.slots))
-		h.slots = append(h.slots, counter[K]{key: key, hash: hash, count: n})
-		h.heap = append(h.heap, ranked{})
-		h.index[hash] = i
-		h.up(len(h.heap)-1, ranked{n, i})
-		return &h.slots[i]
+	if len(h.slots) >= 2*h.most {
+		h.halve()
 	}
-	i := h.heap[0].slot
-	c := &h.slots[i]
-	delete(h.index, c.hash)
-	h.index[hash] = i
-	*c = counter[K]{key: key, hash: hash, count: c.count + n, err: c.count}
-	h.down(0, ranked{c.count, i})
-	return c
+	h.slots = append(h.slots, counter[K]{key: key, hash: hash, count: h.floor + n, err: h.floor})
+	if 2*len(h.slots) > len(h.index) {
+		h.index = make([]place, 2*len(h.index))
+		h.reindex()
+	} else {
+		h.enter(len(h.slots) - 1)
+	}
+	return &h.slots[len(h.slots)-1]
 }
 
 // get returns the key's counter, nil if it has none.
 func (h *heavy[K]) get(hash uint64) *counter[K] {
-	if i, ok := h.index[hash]; ok {
-		return &h.slots[i]
+	mask := uint64(len(h.index) - 1)
+	for i := hash & mask; h.index[i].slot != 0; i = (i + 1) & mask {
+		if p := h.index[i]; p.tag == uint32(hash>>32) && h.slots[p.slot-1].hash == hash {
+			return &h.slots[p.slot-1]
+		}
 	}
 	return nil
 }
 
 // least returns the upper bound of the count of a key without a counter.
-func (h *heavy[K]) least() uint64 {
-	if len(h.slots) < cap(h.slots) {
-		return 0
-	}
-	return h.heap[0].count
-}
+func (h *heavy[K]) least() uint64 { return h.floor }
 
 // reset forgets all keys and keeps the memory.
 func (h *heavy[K]) reset() {
 	clear(h.slots)
 	clear(h.index)
-	h.slots, h.heap, h.total = h.slots[:0], h.heap[:0], 0
+	h.slots, h.floor = h.slots[:0], 0
 }
 
-// put sets a place of the heap.
-func (h *heavy[K]) put(at int, r ranked) {
-	h.heap[at] = r
-	h.pos[r.slot] = int32(at)
-}
-
-// up puts r at a free place of the heap or, in its stead, above it.
-func (h *heavy[K]) up(at int, r ranked) {
-	for at > 0 {
-		parent := (at - 1) / 2
-		if h.heap[parent].count <= r.count {
-			break
-		}
-		h.put(at, h.heap[parent])
-		at = parent
+// halve keeps most counters, those with the highest counts.
+func (h *heavy[K]) halve() {
+	h.sort = h.sort[:0]
+	for i := range h.slots {
+		h.sort = append(h.sort, h.slots[i].count)
 	}
-	h.put(at, r)
+	slices.Sort(h.sort)
+	low, high := h.sort[:len(h.sort)-h.most], h.sort[len(h.sort)-h.most:]
+	h.floor = low[len(low)-1]
+	level := 0 // how many stay that have no more than floor
+	for level < len(high) && high[level] == h.floor {
+		level++
+	}
+	kept := h.slots[:0]
+	for _, c := range h.slots {
+		if c.count == h.floor && level > 0 {
+			level--
+		} else if c.count <= h.floor {
+			continue
+		}
+		kept = append(kept, c)
+	}
+	clear(h.slots[len(kept):])
+	h.slots = kept
+	clear(h.index)
+	h.reindex()
 }
 
-// down puts r at a free place of the heap or, in its stead, below it.
-func (h *heavy[K]) down(at int, r ranked) {
-	for {
-		child := 2*at + 1
-		if child >= len(h.heap) {
-			break
-		}
-		if child+1 < len(h.heap) && h.heap[child+1].count < h.heap[child].count {
-			child++
-		}
-		if r.count <= h.heap[child].count {
-			break
-		}
-		h.put(at, h.heap[child])
-		at = child
+func (h *heavy[K]) reindex() {
+	for slot := range h.slots {
+		h.enter(slot)
 	}
-	h.put(at, r)
+}
+
+// enter puts a slot into the index, which has room.
+func (h *heavy[K]) enter(slot int) {
+	hash, mask := h.slots[slot].hash, uint64(len(h.index)-1)
+	i := hash & mask
+	for h.index[i].slot != 0 {
+		i = (i + 1) & mask
+	}
+	h.index[i] = place{uint32(hash >> 32), int32(slot + 1)}
 }

@@ -31,7 +31,7 @@ func TestExpiredWantsAreCounted(t *testing.T) {
 	past := int64(expiry) + 2
 	f := func(name string, expired, lost uint64, used int, do func(p *pending)) {
 		t.Helper()
-		p := newPending(64, expiry)
+		p := newPending(8*ways, expiry)
 		do(p)
 		if p.expired != expired || p.lost != lost || p.used != used {
 			t.Errorf("%s: %d expired, %d lost, %d used; want %d, %d, %d", name, p.expired, p.lost, p.used, expired, lost, used)
@@ -61,7 +61,7 @@ func TestExpiredWantsAreCounted(t *testing.T) {
 		first := p.bucket(1)
 		n, at := 0, int64(1)
 		for key := uint64(1); n < ways+2; key++ {
-			if &p.bucket(key)[0] != &first[0] {
+			if p.bucket(key) != first {
 				continue
 			}
 			switch n {

@@ -1,31 +1,15 @@
 package derive
 
 import (
-	"math/bits"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// ways is the number of places in a bucket. The tables are arrays of buckets, and
-// a hash belongs to one of them. The tables never grow and have no pointers; a
-// full bucket evicts its oldest entry.
-const ways = 8
-
-// buckets returns the number of buckets, a power of two, for at least that many places.
-func buckets(places int) int {
-	n := (places + ways - 1) / ways
-	if n <= 1 {
-		return 1
-	}
-	return 1 << bits.Len(uint(n-1))
-}
-
 // pending holds the wants that wait for an answer.
 type pending struct {
-	slots  []waiting
-	mask   uint64
-	expiry int64 // ns
+	table[waiting]       // by peer, direction of the want and CID
+	expiry         int64 // ns
 
 	used          int
 	expired, lost uint64
@@ -33,9 +17,8 @@ type pending struct {
 
 // waiting is a CID that a peer wants from the node, or the node from a peer.
 type waiting struct {
-	key         uint64 // of peer, direction of the want and CID; 0: free
-	have, block int64  // event times of the first want-have and want-block; 0: none
-	heard       bool   // HAVE has come: the want-have waits for its block
+	have, block int64 // event times of the first want-have and want-block; 0: none
+	heard       bool  // HAVE has come: the want-have waits for its block
 }
 
 // since is when the first of its wants began to wait.
@@ -47,28 +30,7 @@ func (w *waiting) since() int64 {
 }
 
 func newPending(places int, expiry time.Duration) *pending {
-	n := buckets(places)
-	return &pending{slots: make([]waiting, n*ways), mask: uint64(n - 1), expiry: int64(expiry)}
-}
-
-func (p *pending) bucket(key uint64) []waiting {
-	i := (key & p.mask) * ways
-	return p.slots[i : i+ways : i+ways]
-}
-
-func (p *pending) find(key uint64) *waiting {
-	b := p.bucket(key)
-	for i := range b {
-		if b[i].key == key {
-			return &b[i]
-		}
-	}
-	return nil
-}
-
-func (p *pending) free(w *waiting) {
-	*w = waiting{}
-	p.used--
+	return &pending{table: newTable[waiting](places), expiry: int64(expiry)}
 }
 
 // want enters a want unless it is waiting already.
@@ -76,12 +38,10 @@ func (p *pending) want(key uint64, t event.WantType, now int64) {
 	w := p.find(key)
 	if w != nil && now-w.since() > p.expiry {
 		p.expired++
-		p.free(w)
-		w = nil
+		*w = waiting{}
 	}
 	if w == nil {
 		w = p.place(key, now)
-		*w = waiting{key: key}
 		p.used++
 	}
 	at := &w.block
@@ -93,32 +53,36 @@ func (p *pending) want(key uint64, t event.WantType, now int64) {
 	}
 }
 
-// place returns a free place in the key's bucket, after it has freed the oldest
-// one if there was none.
+// place enters a key that is not there. If its bucket is full, the oldest want
+// goes, unless it is young and the table may grow.
 func (p *pending) place(key uint64, now int64) *waiting {
 	b := p.bucket(key)
-	oldest := &b[0]
-	for i := range b {
-		if b[i].key == 0 {
-			return &b[i]
+	i := b.index(0)
+	if i < 0 {
+		i = 0
+		for j := range b.values {
+			if b.values[j].since() < b.values[i].since() {
+				i = j
+			}
 		}
-		if b[i].since() < oldest.since() {
-			oldest = &b[i]
+		switch {
+		case now-b.values[i].since() > p.expiry:
+			p.expired++
+		case p.grow():
+			return p.place(key, now)
+		default:
+			p.lost++
 		}
+		p.used--
 	}
-	if now-oldest.since() > p.expiry {
-		p.expired++
-	} else {
-		p.lost++
-	}
-	p.free(oldest)
-	return oldest
+	b.keys[i], b.values[i] = key, waiting{}
+	return &b.values[i]
 }
 
 // cancel removes a want.
 func (p *pending) cancel(key uint64) {
-	if w := p.find(key); w != nil {
-		p.free(w)
+	if p.drop(key) {
+		p.used--
 	}
 }
 
@@ -131,7 +95,7 @@ func (p *pending) answer(key uint64, a event.AnswerType, now int64) (t event.Wan
 	}
 	if now-w.since() > p.expiry {
 		p.expired++
-		p.free(w)
+		p.cancel(key)
 		return 0, 0, false
 	}
 	var at int64
@@ -147,7 +111,7 @@ func (p *pending) answer(key uint64, a event.AnswerType, now int64) (t event.Wan
 	if a == event.AnswerHave {
 		w.heard = true
 	} else {
-		p.free(w)
+		p.cancel(key)
 	}
 	if a == event.AnswerDontHave && heard && t == event.WantHave {
 		return 0, 0, false // HAVE has answered it before
@@ -157,10 +121,14 @@ func (p *pending) answer(key uint64, a event.AnswerType, now int64) (t event.Wan
 
 // sweep removes the expired wants and returns how many are waiting.
 func (p *pending) sweep(now int64) int {
-	for i := range p.slots {
-		if w := &p.slots[i]; w.key != 0 && now-w.since() > p.expiry {
-			p.expired++
-			p.free(w)
+	for i := range p.buckets {
+		b := &p.buckets[i]
+		for j := range b.keys {
+			if b.keys[j] != 0 && now-b.values[j].since() > p.expiry {
+				p.expired++
+				p.used--
+				b.keys[j] = 0
+			}
 		}
 	}
 	return p.used

@@ -20,41 +20,26 @@ const sweepEvery = 10 * 24 * time.Hour
 
 // repeats remembers the wants of the last window.
 type repeats struct {
-	slots  []wanted
-	mask   uint64
-	window int32 // ms
-	keep   int32 // ms
-	lost   uint64
-	swept  int64 // unix nanoseconds of the last sweep
+	table[wanted]       // by peer, direction and CID
+	window        int32 // ms
+	keep          int32 // ms
+	lost          uint64
+	swept         int64 // unix nanoseconds of the last sweep
 }
 
 // wanted is a CID that was wanted lately. Times are milliseconds in 32 bits, which
 // wrap around after 49 days: only their differences are compared.
 type wanted struct {
-	tag         uint32 // of peer, direction and CID; 0: free
 	last        uint32 // when it was last wanted or cancelled
 	have, block uint32 // times of the last want-have and want-block not cancelled since; 0: none
 	counted     uint32 // number of the last interval in which its peer was counted
 }
 
 func newRepeats(places int, window time.Duration) *repeats {
-	n := buckets(places)
 	return &repeats{
-		slots: make([]wanted, n*ways), mask: uint64(n - 1),
+		table:  newTable[wanted](places),
 		window: int32(window.Milliseconds()), keep: int32(max(window, rebroadcastTo).Milliseconds()),
 	}
-}
-
-func (r *repeats) find(key uint64) (*wanted, []wanted, uint32) {
-	i := (key & r.mask) * ways
-	b := r.slots[i : i+ways : i+ways]
-	tag := uint32(key>>32) | 1
-	for i := range b {
-		if b[i].tag == tag {
-			return &b[i], b, tag
-		}
-	}
-	return nil, b, tag
 }
 
 // want enters a want and reports whether it is a duplicate, a re-broadcast, and
@@ -64,22 +49,9 @@ func (r *repeats) want(key uint64, t event.WantType, now int64, interval uint32)
 		r.sweep(now, time.Duration(since))
 	}
 	ms := uint32(now/int64(time.Millisecond)) | 1 // not 0
-	w, bucket, tag := r.find(key)
+	w := r.find(key)
 	if w == nil {
-		w = &bucket[0]
-		for i := range bucket {
-			if bucket[i].tag == 0 {
-				w = &bucket[i]
-				break
-			}
-			if int32(bucket[i].last-w.last) < 0 {
-				w = &bucket[i]
-			}
-		}
-		if w.tag != 0 && (age(ms, w.last) <= r.keep || w.counted == interval) {
-			r.lost++
-		}
-		*w = wanted{tag: tag}
+		w = r.place(key, ms, interval)
 	}
 	at := &w.block
 	if t == event.WantHave {
@@ -95,33 +67,59 @@ func (r *repeats) want(key uint64, t event.WantType, now int64, interval uint32)
 	return duplicate, rebroadcast, first
 }
 
+// place enters a key that is not there. If its bucket is full, the entry that was
+// wanted or cancelled first goes, unless it is still needed and the table may grow.
+func (r *repeats) place(key uint64, ms, interval uint32) *wanted {
+	b := r.bucket(key)
+	i := b.index(0)
+	if i < 0 {
+		i = 0
+		for j := range b.values {
+			if int32(b.values[j].last-b.values[i].last) < 0 {
+				i = j
+			}
+		}
+		if w := &b.values[i]; age(ms, w.last) <= r.keep || w.counted == interval {
+			if r.grow() {
+				return r.place(key, ms, interval)
+			}
+			r.lost++
+		}
+	}
+	b.keys[i], b.values[i] = key, wanted{}
+	return &b.values[i]
+}
+
 // sweep removes the times that are older than what is kept, before age can take
 // them for later ones.
 func (r *repeats) sweep(now int64, since time.Duration) {
 	r.swept = now
 	if since >= 2*sweepEvery { // nothing was wanted for so long that all is old
-		clear(r.slots)
+		clear(r.buckets)
 		return
 	}
 	ms := uint32(now/int64(time.Millisecond)) | 1
-	for i := range r.slots {
-		w := &r.slots[i]
-		if age(ms, w.last) > r.keep {
-			*w = wanted{}
-			continue
-		}
-		if age(ms, w.have) > r.keep {
-			w.have = 0
-		}
-		if age(ms, w.block) > r.keep {
-			w.block = 0
+	for i := range r.buckets {
+		b := &r.buckets[i]
+		for j := range b.values {
+			w := &b.values[j]
+			if age(ms, w.last) > r.keep {
+				b.keys[j], *w = 0, wanted{}
+				continue
+			}
+			if age(ms, w.have) > r.keep {
+				w.have = 0
+			}
+			if age(ms, w.block) > r.keep {
+				w.block = 0
+			}
 		}
 	}
 }
 
 // cancel makes the next want for the CID count as new.
 func (r *repeats) cancel(key uint64, now int64) {
-	if w, _, _ := r.find(key); w != nil {
+	if w := r.find(key); w != nil {
 		w.have, w.block = 0, 0
 		w.last = uint32(now/int64(time.Millisecond)) | 1
 	}

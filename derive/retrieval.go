@@ -2,6 +2,7 @@ package derive
 
 import (
 	"hash/maphash"
+	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -23,10 +24,9 @@ const (
 // retrieval follows each CID that the node wants from its first want or search
 // to its block.
 type retrieval struct {
-	wanted []wantedCID
-	mask   uint64
-	found  *times // when the routing named a peer for a CID, by key
-	peers  *times // when it named a peer that was not connected, by the peer's hash
+	wanted table[wantedCID] // by the CID's hash
+	found  *times           // when the routing named a peer for a CID, by key
+	peers  *times           // when it named a peer that was not connected, by the peer's hash
 	expiry int64
 
 	lost     uint64
@@ -38,97 +38,84 @@ type retrieval struct {
 
 // wantedCID is a CID that the node wants, or has just got.
 type wantedCID struct {
-	key         uint64 // the CID's hash; 0: free
-	since, last int64  // event times of the first and of the latest want or search
-	provider    int64  // of the first record or HAVE; 0: none
-	got         int64  // of the block; 0: it has not come
+	since, last int64 // event times of the first and of the latest want or search
+	provider    int64 // of the first record or HAVE; 0: none
+	got         int64 // of the block; 0: it has not come
 }
 
 func newRetrieval(places int, expiry time.Duration) *retrieval {
-	n := buckets(places)
 	return &retrieval{
-		wanted: make([]wantedCID, n*ways), mask: uint64(n - 1), expiry: int64(expiry),
+		wanted: newTable[wantedCID](places), expiry: int64(expiry),
 		found: newTimes(places, expiry), peers: newTimes(maxFoundPeers, 0),
 	}
 }
 
-func (r *retrieval) bucket(c uint64) []wantedCID {
-	i := (c & r.mask) * ways
-	return r.wanted[i : i+ways : i+ways]
-}
-
-func (r *retrieval) find(c uint64) *wantedCID {
-	b := r.bucket(c)
-	for i := range b {
-		if b[i].key == c {
-			return &b[i]
-		}
-	}
-	return nil
-}
-
 // want notes that the node asked a peer for a CID, or the routing for who has it.
-func (r *retrieval) want(c uint64, now int64) *wantedCID {
-	w := r.find(c)
+func (r *retrieval) want(c uint64, now int64) {
+	w := r.wanted.find(c)
 	switch {
 	case w == nil:
 		w = r.place(c, now)
 	case w.got != 0 && now-w.got < settled:
-		return w
+		return
 	case w.got == 0 && now-w.last > r.expiry:
 		r.now.Unanswered++
 	case w.got == 0:
 		w.last = max(w.last, now)
-		return w
+		return
 	}
-	*w = wantedCID{key: c, since: now, last: now}
+	*w = wantedCID{since: now, last: now}
 	r.now.Wanted++
-	return w
 }
 
-// place returns a free place in the bucket of a CID, after it has freed one that
-// is done with, or the one that was asked for least lately.
+// place enters a CID that is not there. If its bucket is full, one that is done
+// with goes, or else the one that was asked for least lately, unless the table may
+// grow.
 func (r *retrieval) place(c uint64, now int64) *wantedCID {
-	b := r.bucket(c)
-	oldest := &b[0]
-	for i := range b {
-		w := &b[i]
-		if w.key == 0 || w.got != 0 && now-w.got >= settled {
-			return w
+	b := r.wanted.bucket(c)
+	i := b.index(0)
+	if i < 0 {
+		i = slices.IndexFunc(b.values[:], func(w wantedCID) bool { return w.got != 0 && now-w.got >= settled })
+	}
+	if i < 0 {
+		i = 0
+		for j := range b.values {
+			if b.values[j].last < b.values[i].last {
+				i = j
+			}
 		}
-		if w.last < oldest.last {
-			oldest = w
+		switch w := &b.values[i]; {
+		case w.got == 0 && now-w.last > r.expiry:
+			r.now.Unanswered++
+		case r.wanted.grow():
+			return r.place(c, now)
+		case w.got == 0:
+			r.lost++
 		}
 	}
-	switch {
-	case oldest.got != 0:
-	case now-oldest.last > r.expiry:
-		r.now.Unanswered++
-	default:
-		r.lost++
-	}
-	return oldest
+	b.keys[i] = c
+	return &b.values[i]
 }
 
 // provider notes that a peer is known that has the CID, or may have it.
 func (r *retrieval) provider(c uint64, now int64) {
-	if w := r.find(c); w != nil && w.got == 0 && w.provider == 0 {
+	if w := r.wanted.find(c); w != nil && w.got == 0 && w.provider == 0 {
 		w.provider = now
 	}
 }
 
 // cancel notes that the node no longer wants a CID from a peer.
 func (r *retrieval) cancel(c uint64) {
-	if w := r.find(c); w != nil && w.got == 0 {
+	if w := r.wanted.find(c); w != nil && w.got == 0 {
 		r.now.GivenUp++
-		*w = wantedCID{}
+		r.wanted.drop(c)
 	}
 }
 
 // block notes that a block came, and returns how long it took to know a provider
 // and to get the block; ok is false if the CID did not wait.
 func (r *retrieval) block(c uint64, now int64) (toProvider, toBlock time.Duration, ok bool) {
-	w := r.find(c)
+	w := r.wanted.find(c)
 	if w == nil || w.got != 0 {
 		return 0, 0, false
 	}
@@ -161,16 +148,19 @@ func (r *retrieval) source(via event.Transport, from, k uint64, asked, now int64
 
 // end returns the interval's figures and begins the next.
 func (r *retrieval) end(now int64) event.SummaryRetrieval {
-	for i := range r.wanted {
-		switch w := &r.wanted[i]; {
-		case w.key == 0:
-		case w.got != 0 && now-w.got >= settled:
-			*w = wantedCID{}
-		case w.got == 0 && now-w.last > r.expiry:
-			r.now.Unanswered++
-			*w = wantedCID{}
-		case w.got == 0:
-			r.now.Waiting++
+	for i := range r.wanted.buckets {
+		b := &r.wanted.buckets[i]
+		for j := range b.keys {
+			switch w := &b.values[j]; {
+			case b.keys[j] == 0:
+			case w.got != 0 && now-w.got >= settled:
+				b.keys[j] = 0
+			case w.got == 0 && now-w.last > r.expiry:
+				r.now.Unanswered++
+				b.keys[j] = 0
+			case w.got == 0:
+				r.now.Waiting++
+			}
 		}
 	}
 	out := r.now
@@ -184,62 +174,59 @@ func (r *retrieval) end(now int64) event.SummaryRetrieval {
 	return out
 }
 
-// times is a table of when something was, by key. The oldest entry of a full
-// bucket is evicted, and counted in lost unless it was older than expiry
-// (0: nothing expires).
+// times is a table of when something was, by key. A full bucket evicts its oldest
+// entry, and counts it in lost unless it was older than expiry (0: nothing
+// expires).
 type times struct {
-	slots  []struct{ key, at uint64 }
-	mask   uint64
+	table[int64]
 	expiry int64
 	lost   uint64
 }
 
 func newTimes(places int, expiry time.Duration) *times {
-	n := buckets(places)
-	return &times{slots: make([]struct{ key, at uint64 }, n*ways), mask: uint64(n - 1), expiry: int64(expiry)}
+	return &times{table: newTable[int64](places), expiry: int64(expiry)}
 }
 
-func (t *times) old(at uint64, now int64) bool { return t.expiry > 0 && now-int64(at) > t.expiry }
+func (t *times) old(at, now int64) bool { return t.expiry > 0 && now-at > t.expiry }
 
 // set enters a key unless it is there.
 func (t *times) set(key uint64, now int64) {
-	i := (key & t.mask) * ways
-	b := t.slots[i : i+ways : i+ways]
-	to := &b[0]
-	for i := range b {
-		switch s := &b[i]; {
-		case s.key == key && !t.old(s.at, now):
-			return
-		case s.key == key:
-			to = s
-		case to.key != key && s.at < to.at: // a free one is the oldest
-			to = s
+	at := t.find(key)
+	if at == nil {
+		at = t.place(key, now)
+	} else if !t.old(*at, now) {
+		return
+	}
+	*at = now
+}
+
+func (t *times) place(key uint64, now int64) *int64 {
+	b := t.bucket(key)
+	i := b.index(0)
+	if i < 0 {
+		i = 0
+		for j := range b.values {
+			if b.values[j] < b.values[i] {
+				i = j
+			}
+		}
+		if !t.old(b.values[i], now) {
+			if t.grow() {
+				return t.place(key, now)
+			}
+			t.lost++
 		}
 	}
-	if to.key != 0 && to.key != key && !t.old(to.at, now) {
-		t.lost++
-	}
-	to.key, to.at = key, uint64(now)
+	b.keys[i] = key
+	return &b.values[i]
 }
 
 // get returns when the key was, 0 if that is not known.
 func (t *times) get(key uint64, now int64) int64 {
-	i := (key & t.mask) * ways
-	for _, s := range t.slots[i : i+ways] {
-		if s.key == key && !t.old(s.at, now) {
-			return int64(s.at)
-		}
+	if at := t.find(key); at != nil && !t.old(*at, now) {
+		return *at
 	}
 	return 0
-}
-
-func (t *times) drop(key uint64) {
-	i := (key & t.mask) * ways
-	for j := range t.slots[i : i+ways] {
-		if s := &t.slots[i:][j]; s.key == key {
-			s.key, s.at = 0, 0
-		}
-	}
 }
 
 func (d *Deriver) peerHash(p peer.ID) uint64 { return max(1, maphash.String(d.seed, string(p))) }

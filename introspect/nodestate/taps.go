@@ -12,6 +12,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/ipfsmon/ipfsmon/internal/peermap"
 )
 
 // Limits of Taps: peers, and protocols of each peer. Traffic beyond them is not shown by
@@ -25,8 +27,10 @@ const (
 // and protocol. It adds two atomic additions and one map lookup to each read and write of a
 // stream, and allocates only for the first of a peer and protocol.
 type Taps struct {
-	peers sync.Map // peer.ID -> *peerTap
-	count atomic.Int64
+	peers peermap.Map[peerTap]
+
+	mu    sync.Mutex   // held to change peers
+	count atomic.Int64 // of peers; changed under mu
 }
 
 // NewTaps returns taps that count nothing yet.
@@ -152,17 +156,12 @@ type protoTap struct {
 
 // of returns a counter and creates it if missing; nil if there are too many.
 func (t *Taps) of(p peer.ID, proto protocol.ID) *protoTap {
-	v, ok := t.peers.Load(p)
-	if !ok {
-		if t.count.Load() >= maxTappedPeers {
+	pt := t.peers.Get(p)
+	if pt == nil {
+		if pt = t.add(p); pt == nil {
 			return nil
 		}
-		var there bool
-		if v, there = t.peers.LoadOrStore(p, new(peerTap)); !there {
-			t.count.Add(1)
-		}
 	}
-	pt := v.(*peerTap)
 	if k := pt.find(proto); k != nil {
 		return k
 	}
@@ -195,17 +194,36 @@ func (pt *peerTap) find(proto protocol.ID) *protoTap {
 	return nil
 }
 
+// add makes the counters of a peer, unless there are too many.
+func (t *Taps) add(p peer.ID) *peerTap {
+	if t.count.Load() >= maxTappedPeers {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	pt := t.peers.Get(p)
+	if pt == nil {
+		pt = new(peerTap)
+		t.peers.Set(p, pt)
+		t.count.Add(1)
+	}
+	return pt
+}
+
 // get is of without creating a counter.
 func (t *Taps) get(p peer.ID, proto protocol.ID) *protoTap {
-	if v, ok := t.peers.Load(p); ok {
-		return v.(*peerTap).find(proto)
+	if pt := t.peers.Get(p); pt != nil {
+		return pt.find(proto)
 	}
 	return nil
 }
 
 // forget drops a peer's counters.
 func (t *Taps) forget(p peer.ID) {
-	if _, ok := t.peers.LoadAndDelete(p); ok {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.peers.Get(p) != nil {
+		t.peers.Set(p, nil)
 		t.count.Add(-1)
 	}
 }
@@ -213,12 +231,11 @@ func (t *Taps) forget(p peer.ID) {
 // sweep drops the counters of disconnected peers: reads after their last connection closed have
 // created the counters again.
 func (t *Taps) sweep(connected func(peer.ID) bool) {
-	t.peers.Range(func(k, _ any) bool {
-		if p := k.(peer.ID); !connected(p) {
+	for p := range t.peers.All() {
+		if !connected(p) {
 			t.forget(p)
 		}
-		return true
-	})
+	}
 }
 
 // rate computes the speed of a counter from readings that are not too close together. It must
