@@ -10,7 +10,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bench/harness"
 	"github.com/ipfsmon/ipfsmon/event"
-	"github.com/ipfsmon/ipfsmon/influx/lineproto"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
@@ -24,11 +24,15 @@ const (
 func encode(g *harness.Gates, p plan) error {
 	fmt.Println("encoding one point, the median of", p.pairs, "turns; the others are given CIDs and peers as text")
 	fmt.Println("measurement     ours ns  allocs | line-protocol/v2 ns  ratio | influxdb-client-go ns  allocs  ratio | gates")
+	single := influxtest.Single()
 	for _, m := range schema.All {
 		if m.Kind != schema.History {
 			continue
 		}
-		ev := oneOf(m.Name)
+		ev := single[m.Name]
+		if ev == nil {
+			return fmt.Errorf("no event makes one point of %s", m.Name)
+		}
 		pts, err := pointsOf(ev)
 		if err != nil {
 			return err
@@ -60,30 +64,8 @@ func encode(g *harness.Gates, p plan) error {
 
 func perOp(r testing.BenchmarkResult) float64 { return float64(r.T.Nanoseconds()) / float64(r.N) }
 
-// oneOf makes an event that is one point of a measurement of history.
-func oneOf(measurement string) *event.Event {
-	e := &event.Event{Time: time.Now().UnixNano(), Kind: event.KindMessage, Peer: peerOf(1), Country: "DE"}
-	switch measurement {
-	case "wants":
-		e.Wants = []event.Want{{CID: cidOf(1), Priority: 1<<31 - 1, Type: event.WantHave, SendDontHave: true}}
-	case "blocks":
-		e.Blocks = []event.Block{{CID: cidOf(1), Size: 262158}}
-	case "presences":
-		e.Presences = []event.Presence{{CID: cidOf(1), Type: event.Have}}
-	case "connections":
-		e.Kind, e.Conn = event.KindConnection, &event.Conn{ID: "1", Closed: true, Inbound: true, Addr: "/ip4/203.0.113.7/udp/4001/quic-v1",
-			Transport: "quic-v1", Security: "tls", Muxer: "quic", Duration: time.Minute, Streams: 3}
-	case "identifies":
-		e.Kind, e.Identify = event.KindIdentify, &event.Identify{Agent: "kubo/0.43.0/desktop",
-			Protocols: []event.Text{"/ipfs/bitswap/1.2.0", "/ipfs/id/1.0.0", "/ipfs/kad/1.0.0"}}
-	case "latency":
-		e.Kind, e.Latency = event.KindLatency, &event.Latency{CID: cidOf(1), Elapsed: 17 * time.Millisecond}
-	}
-	return e
-}
-
 func encodeOurs(b *testing.B, ev *event.Event) {
-	enc := lineproto.NewEncoder(nodeName, true)
+	enc := newEncoder()
 	var bufs [schema.Kinds][]byte
 	b.ReportAllocs()
 	for b.Loop() {

@@ -79,11 +79,18 @@ type point struct {
 	at          time.Time
 }
 
+// newEncoder makes one that writes every measurement of history.
+func newEncoder() *lineproto.Encoder {
+	enc := lineproto.NewEncoder(nodeName, true)
+	enc.SetDHTHistory()
+	return enc
+}
+
 // pointsOf returns the points of an event as text and numbers: who gets them
 // need not make text of CIDs and peers.
 func pointsOf(e *event.Event) (out []point, err error) {
 	var bufs [schema.Kinds][]byte
-	bufs, _ = lineproto.NewEncoder(nodeName, true).Append(bufs, e)
+	bufs, _ = newEncoder().Append(bufs, e)
 	for _, b := range bufs {
 		for d := lineprotocol.NewDecoderWithBytes(b); d.Next(); {
 			p := point{tags: map[string]string{}, fields: map[string]any{}}

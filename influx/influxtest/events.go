@@ -131,6 +131,41 @@ func Events() []*event.Event {
 	}
 }
 
+// Single returns, by the name of each measurement of history, an event that makes one point of
+// it, with values as they are in the field.
+func Single() map[string]*event.Event {
+	of := make(map[string]*event.Event)
+	single := func(measurement string, k event.Kind, fill func(*event.Event)) {
+		e := &event.Event{Time: Time, Kind: k, Peer: Peer(1), Country: "DE"}
+		fill(e)
+		of[measurement] = e
+	}
+	single("wants", event.KindMessage, func(e *event.Event) {
+		e.Wants = []event.Want{{CID: CID(1), Priority: math.MaxInt32, Type: event.WantHave, SendDontHave: true}}
+	})
+	single("blocks", event.KindMessage, func(e *event.Event) { e.Blocks = []event.Block{{CID: CID(1), Size: 262158}} })
+	single("presences", event.KindMessage, func(e *event.Event) { e.Presences = []event.Presence{{CID: CID(1), Type: event.Have}} })
+	single("connections", event.KindConnection, func(e *event.Event) {
+		e.Conn = &event.Conn{ID: "1", Closed: true, Inbound: true, Addr: "/ip4/203.0.113.7/udp/4001/quic-v1",
+			Transport: "quic-v1", Security: "tls", Muxer: "quic", Duration: time.Minute, Streams: 3}
+	})
+	single("identifies", event.KindIdentify, func(e *event.Event) {
+		e.Identify = &event.Identify{Agent: "kubo/0.43.0/desktop", Protocols: []event.Text{"/ipfs/bitswap/1.2.0", "/ipfs/id/1.0.0", "/ipfs/kad/1.0.0"}}
+	})
+	single("latency", event.KindLatency, func(e *event.Event) { e.Latency = &event.Latency{CID: CID(1), Elapsed: 17 * time.Millisecond} })
+	single("dht_log", event.KindDHT, func(e *event.Event) {
+		e.DHT = &event.DHTRequest{Type: event.DHTGetProviders, CID: CID(1), Providers: 2, Closer: 20, Elapsed: 3 * time.Millisecond}
+	})
+	single("http_requests", event.KindRequest, func(e *event.Event) {
+		e.Transport, e.Addrs = event.HTTP, []event.Text{"/dns4/gateway.example/tcp/443/https"}
+		e.Request = &event.Request{CID: CID(1), Outcome: event.RequestBlock, Elapsed: 40 * time.Millisecond, Size: 262144}
+	})
+	single("retrievals", event.KindRetrieval, func(e *event.Event) {
+		e.Retrieval = &event.Retrieval{CID: CID(1), Size: 262144, Source: event.SourceRouting, ToProvider: 800 * time.Millisecond, ToBlock: time.Second}
+	})
+	return of
+}
+
 // Pipeline returns the monitor's own counters, all different.
 func Pipeline() *event.Pipeline {
 	p := pipeline.Pipeline{

@@ -410,3 +410,24 @@ func BenchmarkEncodeWant(b *testing.B) {
 		}
 	})
 }
+
+// The events that the benchmarks encode are one point each, of every measurement of history.
+func TestSingleEvents(t *testing.T) {
+	single := influxtest.Single()
+	for _, m := range schema.All {
+		if m.Kind != schema.History {
+			continue
+		}
+		if single[m.Name] == nil {
+			t.Errorf("no event for %s", m.Name)
+			continue
+		}
+		if pts := influxtest.Decode(t, influxtest.Encode(testEncoder(true), single[m.Name])); len(pts) != 1 || pts[0].Name != m.Name {
+			t.Errorf("%s: %+v", m.Name, pts)
+		}
+		delete(single, m.Name)
+	}
+	if len(single) > 0 {
+		t.Errorf("no measurements: %v", single)
+	}
+}
