@@ -20,8 +20,8 @@ func publish(b *Bus, n int) {
 	}
 }
 
-// drain reads until want events are read or missed, and checks that Seq has
-// no gaps but the reported ones.
+// drain reads until want events were read or missed, and checks that Seq has no gaps
+// except the reported ones.
 func drain(t *testing.T, r *Reader, want uint64) (read, missed uint64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -136,7 +136,7 @@ func TestCloseDeliversWhatIsHeld(t *testing.T) {
 	b.Close()
 	b.Close()
 	if b.Publish(&event.Event{}) {
-		t.Error("a closed bus took an event")
+		t.Error("a closed bus accepted an event")
 	}
 	if read, _ := drain(t, r, 3); read != 3 {
 		t.Errorf("read %d", read)
@@ -199,7 +199,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// odd leaves out every event with an even Seq and renames the others.
+// odd drops every event with an even Seq and renames the others.
 func odd(e *event.Event) *event.Event {
 	if e.Seq%2 == 0 {
 		return nil
@@ -230,7 +230,7 @@ func TestMap(t *testing.T) {
 		}
 		for _, e := range buf[n:] {
 			if e != nil && e.Kind != event.KindLatency {
-				t.Fatal("an event that was left out is in the buffer")
+				t.Fatal("an event that Map dropped is in the buffer")
 			}
 		}
 	}
@@ -246,8 +246,8 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// TestMapLeavesOutEverything: what is lost before events that are left out is
-// reported with the next event that is not, and Next waits for that one.
+// TestMapLeavesOutEverything: events that are lost before others that Map drops are
+// reported with the next event that Map keeps, and Next waits for that event.
 func TestMapLeavesOutEverything(t *testing.T) {
 	b := New(Config{MaxEvents: 10})
 	r := b.Subscribe("r")
@@ -277,7 +277,7 @@ func TestMapLeavesOutEverything(t *testing.T) {
 	}
 	select {
 	case g := <-got:
-		t.Fatalf("did not wait: %+v", g)
+		t.Fatalf("Next did not wait: %+v", g)
 	case <-time.After(20 * time.Millisecond):
 	}
 	// A reader that stops waiting and returns learns how many events it missed.
@@ -293,7 +293,7 @@ func TestMapLeavesOutEverything(t *testing.T) {
 	}
 	for _, e := range buf[1:] {
 		if e != nil {
-			t.Fatalf("left out, and in the buffer: %+v", e)
+			t.Fatalf("an event that Map dropped is in the buffer: %+v", e)
 		}
 	}
 
@@ -312,7 +312,8 @@ func TestMapLeavesOutEverything(t *testing.T) {
 	}
 }
 
-// TestMapPanics: the panic is Next's, and nothing that was not changed is left.
+// TestMapPanics: the panic reaches the caller of Next, and the buffer holds no event that
+// Map did not change.
 func TestMapPanics(t *testing.T) {
 	b := New(Config{})
 	r := b.Subscribe("r")
@@ -344,8 +345,8 @@ func TestMapPanics(t *testing.T) {
 	b.Close()
 }
 
-// TestSpareEventsAreTheReadersUntilItsNextNext publishes spare events for readers of different
-// pace: what a reader holds until its next Next must stay as it was.
+// TestSpareEventsAreTheReadersUntilItsNextNext publishes spare events for readers of
+// different speed: what a reader holds must not change until its next call of Next.
 func TestSpareEventsAreTheReadersUntilItsNextNext(t *testing.T) {
 	const n = 50_000
 	b := New(Config{MaxEvents: 128})
@@ -365,7 +366,7 @@ func TestSpareEventsAreTheReadersUntilItsNextNext(t *testing.T) {
 				}
 				for _, e := range buf[:k] {
 					if e.Time != int64(e.Seq) || len(e.Wants) != int(e.Seq%20) {
-						t.Errorf("event %d was written over: time %d, %d wants", e.Seq, e.Time, len(e.Wants))
+						t.Errorf("event %d was overwritten: time %d, %d wants", e.Seq, e.Time, len(e.Wants))
 						return
 					}
 					for _, w := range e.Wants {
@@ -423,15 +424,15 @@ func TestAClosedReaderKeepsItsEvents(t *testing.T) {
 		}
 		for i, e := range got[:k] {
 			if e.Time != int64(1000+i) {
-				t.Fatalf("the reader's event has now time %d", e.Time)
+				t.Fatalf("the event that the reader holds was overwritten: its time is %d", e.Time)
 			}
 		}
 		other.Close()
 	}
 }
 
-// TestLongListsAreNotKept publishes events of many entries without a reader:
-// none of them may come back from Spare with its list.
+// TestLongListsAreNotKept publishes events with many entries and no reader: Spare must
+// return none of them with its list.
 func TestLongListsAreNotKept(t *testing.T) {
 	b := New(Config{})
 	defer b.Close()
@@ -445,7 +446,7 @@ func TestLongListsAreNotKept(t *testing.T) {
 		b.PublishSpare(sent)
 		b.Spare(buf[:])
 		if (buf[0] == sent) != comesBack {
-			t.Errorf("an event of %d entries comes back: %v, want %v", entries, !comesBack, comesBack)
+			t.Errorf("an event of %d entries is used again: %v, want %v", entries, !comesBack, comesBack)
 		}
 	}
 	f(1, true)

@@ -10,9 +10,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Drained waits for a slow reader to be done with what was published before, and
-// for no longer: not until it has only been given the last events, nor for
-// events that come later.
+// Drained waits until a slow reader is done with the events published before the call,
+// and no longer: it must not return when the reader has only received the last of them,
+// nor wait for events that are published later.
 func TestDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Config{})
@@ -20,7 +20,7 @@ func TestDrained(t *testing.T) {
 		r := b.Subscribe("slow")
 		b.Live()
 		if err := r.Drained(t.Context()); err != nil {
-			t.Errorf("nothing to wait for: %v", err)
+			t.Errorf("without a waiting event: %v, want nil", err)
 		}
 		publish(b, 10)
 		ended := make(chan error)
@@ -31,7 +31,7 @@ func TestDrained(t *testing.T) {
 					ended <- err
 					return
 				}
-				time.Sleep(time.Hour) // what it does with them
+				time.Sleep(time.Hour) // the reader's work on them
 			}
 		}()
 		start := time.Now()
@@ -42,7 +42,7 @@ func TestDrained(t *testing.T) {
 		short, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := r.Drained(short); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
-			t.Errorf("too short a time: %v after %v", err, time.Since(start))
+			t.Errorf("with a deadline of a minute: %v after %v", err, time.Since(start))
 		}
 		if err := r.Drained(t.Context()); err != nil || time.Since(start) != 2*time.Hour {
 			t.Errorf("10 events in two hours: %v after %v", err, time.Since(start))

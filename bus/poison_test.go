@@ -8,8 +8,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// TestPoison: what a reader keeps beyond its next Next is overwritten, and
-// nothing else: not what another reader has, not a clone, not what was published.
+// TestPoison: an event that a reader keeps beyond its next call of Next is overwritten.
+// Another reader's event, a clone and a published event are not.
 func TestPoison(t *testing.T) {
 	b := New(Config{})
 	one, two := b.Subscribe("one"), b.Subscribe("two")

@@ -6,8 +6,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// TestAnEventThatAReaderIsAtIsNotUsedAgain: the queue is full and drops it, and
-// the reader that was handed it last still looks at it.
+// TestAnEventThatAReaderIsAtIsNotUsedAgain: the full queue drops an event while the
+// reader that received it last still looks at it.
 func TestAnEventThatAReaderIsAtIsNotUsedAgain(t *testing.T) {
 	b := New(Config{MaxEvents: 2})
 	defer b.Close()
@@ -23,11 +23,11 @@ func TestAnEventThatAReaderIsAtIsNotUsedAgain(t *testing.T) {
 	for range 4 {
 		b.Spare(spare[:])
 		if spare[0] == at {
-			t.Fatal("the event that the reader is at was given out for another")
+			t.Fatal("Spare returned the event that the reader still holds")
 		}
 		b.PublishSpare(spare[0])
 	}
-	// When the reader is done with it, what comes next may be.
+	// When the reader is done with it, the event may be used again.
 	for range 3 {
 		if _, _, err := r.Next(t.Context(), make([]*event.Event, 2)); err != nil {
 			t.Fatal(err)
@@ -40,8 +40,8 @@ func TestAnEventThatAReaderIsAtIsNotUsedAgain(t *testing.T) {
 	}
 }
 
-// TestAnEventThatNoReaderTookIsUsedAgain: the queue drops what comes next for
-// the only reader, which never saw it.
+// TestAnEventThatNoReaderTookIsUsedAgain: the queue drops the next event of its only
+// reader, which never received it.
 func TestAnEventThatNoReaderTookIsUsedAgain(t *testing.T) {
 	b := New(Config{MaxEvents: 1})
 	defer b.Close()
@@ -57,14 +57,14 @@ func TestAnEventThatNoReaderTookIsUsedAgain(t *testing.T) {
 	}
 }
 
-// TestASpareOfNothing: an empty spare stores and returns nothing.
+// TestASpareOfNothing: Spare with an empty slice stores and returns nothing.
 func TestASpareOfNothing(t *testing.T) {
 	b := New(Config{})
 	b.Spare(nil)
 	b.Close()
 }
 
-// TestTheRingIsNoLargerThanItMustBe: a power of two, and as many as MaxEvents.
+// TestTheRingIsNoLargerThanItMustBe: its length is a power of two and holds MaxEvents.
 func TestTheRingIsNoLargerThanItMustBe(t *testing.T) {
 	for most, want := range map[int]int{1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 64: 64} {
 		b := New(Config{MaxEvents: most})
@@ -76,7 +76,7 @@ func TestTheRingIsNoLargerThanItMustBe(t *testing.T) {
 	}
 }
 
-// TestMissedIsTheGap: Stats and Next count the same.
+// TestMissedIsTheGap: Stats and Next report the same number.
 func TestMissedIsTheGap(t *testing.T) {
 	b := New(Config{MaxEvents: 3})
 	defer b.Close()

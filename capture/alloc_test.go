@@ -2,8 +2,8 @@
 
 package capture
 
-// The race detector makes sync.Pool forget at random, so allocations are
-// counted without it.
+// The race detector makes sync.Pool drop entries at random, so allocations are counted
+// without it.
 
 import (
 	"testing"
@@ -49,8 +49,8 @@ func TestCaptureDoesNotAllocate(t *testing.T) {
 	f("a block", block, 1)
 }
 
-// TestDHTAllocations: a request costs the two allocations of its event and key,
-// whichever way it goes; following the bytes of a stream costs none.
+// TestDHTAllocations: a request costs two allocations in either direction, its event and
+// its key; following the bytes of a stream costs none.
 func TestDHTAllocations(t *testing.T) {
 	b := bus.New(bus.Config{MaxEvents: 256})
 	defer b.Close()

@@ -26,8 +26,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// rounds is how often each pair is measured in turn; the best of each counts,
-// since whatever else the machine does only adds.
+// rounds is how often each pair is measured in turn; the best of each counts, because
+// other load on the machine can only add time.
 const rounds = 12
 
 // nodeHeap is about what an idle kubo node holds.
@@ -40,8 +40,8 @@ func timeOf(f func()) float64 {
 	return float64(time.Since(begin).Nanoseconds())
 }
 
-// best runs the functions in turn, n calls each, and returns the shortest time
-// per call of each, in nanoseconds.
+// best runs the functions in turn, n calls each, and returns the shortest time per call
+// of each, in nanoseconds.
 func best(n int, fs ...func()) []float64 {
 	out := make([]float64, len(fs))
 	for r := range rounds {
@@ -59,8 +59,8 @@ func best(n int, fs ...func()) []float64 {
 	return out
 }
 
-// benchBitswap is a real Bitswap, client and server as kubo runs it, on a
-// network that goes nowhere.
+// benchBitswap is a real Bitswap, client and server as kubo runs it, on a network that
+// sends nothing.
 func benchBitswap(b *testing.B) *bitswap.Bitswap {
 	id, err := tnet.RandIdentity()
 	if err != nil {
@@ -74,8 +74,8 @@ func benchBitswap(b *testing.B) *bitswap.Bitswap {
 	return x
 }
 
-// benchMessages are different messages of as many wants each, also as bytes.
-// Bitswap looks for the block, has not got it, and answers if it was asked to.
+// benchMessages are n different messages of as many wants each, and their bytes. Bitswap
+// looks up the block, does not have it, and answers if the want asks for that.
 func benchMessages(b *testing.B, wants int, sendDontHave bool) (raw [][]byte, decoded []bsmsg.BitSwapMessage) {
 	for i := range max(4, 64/wants) { // few enough to be in the cache, as a message is that was just decoded
 		m := bsmsg.New(false)
@@ -91,7 +91,7 @@ func benchMessages(b *testing.B, wants int, sendDontHave bool) (raw [][]byte, de
 	return raw, decoded
 }
 
-// benchPeers connects as many peers as it takes to stay below the limit of each.
+// benchPeers connects as many peers as are needed to stay below the limit of each.
 func benchPeers(c *Capture) []peer.ID {
 	var out []peer.ID
 	for i := range 64 {
@@ -102,13 +102,13 @@ func benchPeers(c *Capture) []peer.ID {
 	return out
 }
 
-// BenchmarkCapture measures what a message costs in capture against what
-// Bitswap itself does with it: decoding, and the server's handling.
+// BenchmarkCapture compares what a message costs in capture with what it costs in Bitswap
+// itself: decoding, and the server's handling.
 func BenchmarkCapture(b *testing.B) {
 	x := benchBitswap(b)
 	ctx := context.Background()
-	// A node has a heap; with that of a bare test the collector would run all
-	// the time, for both sides.
+	// A node has a heap; with the small heap of a test the collector would run all the
+	// time, on both sides.
 	ballast := make([]byte, nodeHeap)
 	defer runtime.KeepAlive(ballast)
 	for _, kind := range []struct {
@@ -117,8 +117,8 @@ func BenchmarkCapture(b *testing.B) {
 		plain bool
 	}{
 		{"1 want", 1, false}, {"16 wants", 16, false}, {"256 wants", 256, false},
-		// Without send_dont_have Bitswap has nothing to answer: the cheapest
-		// message there is. Shown, not gated.
+		// Without send_dont_have Bitswap has nothing to answer: the cheapest message. It
+		// is reported and has no gate.
 		{"1 want that needs no answer", 1, true},
 	} {
 		wants := kind.wants
@@ -175,11 +175,11 @@ func BenchmarkCapture(b *testing.B) {
 	}
 }
 
-// mostStalled is how much dearer a message may seem when nobody reads: no more
-// than the noise of this measurement.
+// mostStalled is how much more a message may cost when no sink reads: no more than the
+// noise of this measurement.
 const mostStalled = 1.25
 
-// benchCapture returns a capture with so many sinks, which read or are stalled.
+// benchCapture returns a capture with n sinks, which read or are stalled.
 func benchCapture(b *testing.B, sinks int, stalled bool) (*Capture, []peer.ID) {
 	q := bus.New(bus.Config{})
 	b.Cleanup(q.Close)
@@ -202,8 +202,8 @@ func benchCapture(b *testing.B, sinks int, stalled bool) (*Capture, []peer.ID) {
 	return c, benchPeers(c)
 }
 
-// BenchmarkHostileMessage captures the message of a peer that puts 191,000
-// tiny CIDs into 3.8 MB, and fails when that costs more than 5 ms.
+// BenchmarkHostileMessage captures the message of a peer that puts 191,000 tiny CIDs into
+// 3.8 MB, and fails when that costs more than 5 ms.
 func BenchmarkHostileMessage(b *testing.B) {
 	m := bsmsg.New(false)
 	for i := range 191_000 {
@@ -239,8 +239,8 @@ func BenchmarkHostileMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkDHT is what a request of the DHT and its answer of 1 KiB cost more
-// than without the capture: kad-dht's own work for one is some 20 µs.
+// BenchmarkDHT measures how much more a request of the DHT and its answer of 1 KiB cost
+// with the capture: kad-dht's own work for one is some 20 µs.
 func BenchmarkDHT(b *testing.B) {
 	events := bus.New(bus.Config{})
 	defer events.Close()
@@ -260,7 +260,7 @@ func BenchmarkDHT(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.passed(requests, ask[:1], true) // kad-dht reads the length a byte at a time
+				s.passed(requests, ask[:1], true) // kad-dht reads the length one byte at a time
 				s.passed(requests, ask[1:], true)
 				s.passed(answers, answer[:1], false)
 				s.passed(answers, answer[1:2], false)

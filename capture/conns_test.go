@@ -34,7 +34,7 @@ func TestConnectionsFromOpenToClosed(t *testing.T) {
 	h, before, after := newHost(t), newHost(t), newHost(t)
 	connect(t, before, h)
 	c, next := newTest(t)
-	// Identify runs beside Connect: wait until h knows who is there.
+	// Identify runs concurrently with Connect: wait until h knows the other's agent.
 	require.Eventually(t, func() bool {
 		v, err := h.Peerstore().Get(before.ID(), "AgentVersion")
 		return err == nil && v != ""
@@ -86,7 +86,7 @@ func TestConnectionsFromOpenToClosed(t *testing.T) {
 	require.Empty(t, info.addrs)
 }
 
-// fakeConn answers only what capture asks.
+// fakeConn answers only the calls that capture makes.
 type fakeConn struct {
 	network.Conn
 	id string
@@ -112,7 +112,7 @@ func TestOrderOfNotificationsDoesNotMatter(t *testing.T) {
 	c.closed(one)
 	require.True(t, next().Conn.Closed)
 
-	// Closed before the listing at the start came to it.
+	// Closed before the listing at the start reached it.
 	c.conns.mu.Lock()
 	c.conns.starting = true
 	c.conns.mu.Unlock()
@@ -149,7 +149,7 @@ func TestEventsCarryCountryAndGateway(t *testing.T) {
 	require.True(t, e.Gateway)
 	c.MessageReceived(testPeer+"x", wantMessage(1))
 	e = next()
-	require.Empty(t, e.Country, "of a peer that is not connected nothing is known")
+	require.Empty(t, e.Country, "a peer that is not connected has no country")
 	require.False(t, e.Gateway)
 
 	// The list of gateways changes.
@@ -171,7 +171,7 @@ func TestNamesBeyondTheCutOffAreSummed(t *testing.T) {
 	}
 	f(2, named{Name: "a", N: 5}, named{Name: "b", N: 2}, named{Name: "others", N: 7})
 	f(9, named{Name: "a", N: 5}, named{Name: "b", N: 2}, named{Name: "c", N: 2}, named{Name: "d", N: 1}, named{Name: "others", N: 4})
-	require.Equal(t, []named{{Name: "others"}}, top(nil, 3, event.OthersAgent), "others is there also when 0")
+	require.Equal(t, []named{{Name: "others"}}, top(nil, 3, event.OthersAgent), "\"others\" is present even if it is 0")
 }
 
 func TestSamplesAddUpToAllTraffic(t *testing.T) {

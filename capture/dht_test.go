@@ -31,14 +31,14 @@ const (
 	testKad     = protocol.ID("/test/kad/1.0.0")
 )
 
-// asked says who asked whom for what.
+// asked is a request: from whom, to whom, for what.
 type asked struct {
 	from, to peer.ID
 	kind     event.DHTType
 }
 
-// swarm is a private DHT. Its witness is kad-dht's own hook, which sees what each
-// node's DHT was asked and does not depend on the capture.
+// swarm is a private DHT. Its witness is kad-dht's own hook, which sees the requests that
+// each node's DHT receives and does not depend on the capture.
 type swarm struct {
 	mu      sync.Mutex
 	witness map[asked]uint64
@@ -71,13 +71,13 @@ func (s *swarm) add(t *testing.T) *swarmNode {
 	return n
 }
 
-// anyValue takes every record.
+// anyValue accepts every record.
 type anyValue struct{}
 
 func (anyValue) Validate(string, []byte) error        { return nil }
 func (anyValue) Select(string, [][]byte) (int, error) { return 0, nil }
 
-// events reads the next events of the node's bus, total of them.
+// events reads the next total events of the node's bus.
 func (n *swarmNode) events(t *testing.T, ctx context.Context, total uint64) (out []*event.Event) {
 	t.Helper()
 	for uint64(len(out)) < total {
@@ -93,7 +93,7 @@ func (n *swarmNode) events(t *testing.T, ctx context.Context, total uint64) (out
 	return out
 }
 
-// waiting reads what the node's bus has now.
+// waiting reads the events that are on the node's bus now.
 func (n *swarmNode) waiting(t *testing.T) []*event.Event {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
@@ -107,9 +107,9 @@ func (n *swarmNode) waiting(t *testing.T) []*event.Event {
 	return buf[:k]
 }
 
-// TestDHTRequestsAgainstWhatWasAsked: in a swarm of kad-dht nodes that publish,
-// look up and store, the events and counters of each node are what every other
-// node was asked, to the request, both ways.
+// TestDHTRequestsAgainstWhatWasAsked: kad-dht nodes publish, look up and store in a
+// swarm. The events and counters of each node must match exactly the requests that the
+// other nodes received from it and sent to it.
 func TestDHTRequestsAgainstWhatWasAsked(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), dhtPatience)
 	defer cancel()
@@ -142,7 +142,7 @@ func TestDHTRequestsAgainstWhatWasAsked(t *testing.T) {
 		require.NoError(t, n.dht.Ping(ctx, other.ID()))
 	}
 
-	// What was asked and not waited for may still be on its way.
+	// Requests whose answer nobody waited for may still be on their way.
 	in, out := map[asked]uint64{}, map[asked]uint64{}
 	var total [event.DHTStatuses]uint64
 	closer, providers := 0, 0
@@ -196,7 +196,7 @@ func TestDHTRequestsAgainstWhatWasAsked(t *testing.T) {
 	require.NotZero(t, providers)
 }
 
-// checkDHTEvent compares an event with what the swarm asks for.
+// checkDHTEvent compares an event with the requests that the swarm makes.
 func checkDHTEvent(t *testing.T, e *event.Event) {
 	t.Helper()
 	r := e.DHT
@@ -228,8 +228,8 @@ func testHashes() map[string]bool {
 	return m
 }
 
-// TestDHTRequestsOfAPlainPeer: a peer that is no DHT sends a known number of each
-// type, some of them hostile, and each is counted once, with what it asked for.
+// TestDHTRequestsOfAPlainPeer: a peer without a DHT sends a known number of requests of
+// each type, some of them hostile, and each is counted once, with what it asked for.
 func TestDHTRequestsOfAPlainPeer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), dhtPatience)
 	defer cancel()
@@ -279,7 +279,7 @@ func TestDHTRequestsOfAPlainPeer(t *testing.T) {
 		all := n.capture.DHTRequests(false)
 		want := uint64(c.times)
 		if c.ask.Type == pb.Message_FIND_NODE {
-			want = all.Requests(event.Received, c.kind) // two rows
+			want = all.Requests(event.Received, c.kind) // two records
 		}
 		require.GreaterOrEqual(t, all.Requests(event.Received, c.kind), want)
 	}
@@ -293,8 +293,8 @@ func TestDHTRequestsOfAPlainPeer(t *testing.T) {
 		}())
 }
 
-// TestDHTWhatTheNodeAsksInVain: a peer that resets, one that is silent while the
-// node stops waiting, and one that cannot be reached.
+// TestDHTWhatTheNodeAsksInVain: a peer that resets the stream, one that is silent until
+// the node stops waiting, and one that cannot be reached.
 func TestDHTWhatTheNodeAsksInVain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), dhtPatience)
 	defer cancel()
@@ -319,7 +319,7 @@ func TestDHTWhatTheNodeAsksInVain(t *testing.T) {
 		}
 	})
 	require.NoError(t, n.Connect(ctx, peer.AddrInfo{ID: other.ID(), Addrs: other.Addrs()}))
-	// kad-dht asks a peer that it met for a node, too, and again after a reset.
+	// kad-dht also sends FIND_NODE to a peer that it meets, and again after a reset.
 	next := func(kind event.DHTType, status event.DHTStatus) *event.Event {
 		for {
 			e := n.events(t, ctx, 1)[0]
@@ -348,8 +348,8 @@ func TestDHTWhatTheNodeAsksInVain(t *testing.T) {
 	next(event.DHTUnsent, event.DHTFailed)
 }
 
-// TestDHTFloodIsCountedAndBounded: beyond its rate a peer's requests make no
-// event, and are counted.
+// TestDHTFloodIsCountedAndBounded: a peer's requests beyond its rate make no event, and
+// are counted.
 func TestDHTFloodIsCountedAndBounded(t *testing.T) {
 	b := bus.New(bus.Config{})
 	defer b.Close()
@@ -364,7 +364,7 @@ func TestDHTFloodIsCountedAndBounded(t *testing.T) {
 	require.EqualValues(t, n, b.Stats().Published+c.Limited())
 }
 
-// silentStream is a stream of which only the connection is asked.
+// silentStream is a stream of which only the connection is used.
 type silentStream struct{ network.Stream }
 
 func (silentStream) Conn() network.Conn { return silentConn{} }
@@ -399,7 +399,7 @@ func readDHT(t testing.TB, r *dhtReader, b []byte) (out []dhtMessage) {
 	return out
 }
 
-// TestDHTReader finds the messages, however they are cut.
+// TestDHTReader finds the messages wherever they are split.
 func TestDHTReader(t *testing.T) {
 	long := make([]byte, 1000)
 	var stream []byte
@@ -408,8 +408,8 @@ func TestDHTReader(t *testing.T) {
 		dhtFrame(3, long, 10<<3, 0xff, 1, 3<<3|1, 1, 2, 3, 4, 5, 6, 7, 8, 4<<3|5, 1, 2, 3, 4), // fields of every kind
 		dhtFrame(2, []byte("k"), 7),                  // a group
 		dhtFrame(2, []byte("k"), 9<<3|2, 0x7f, 1),    // longer than the message
-		dhtFrame(1, []byte("first"), 2<<3|2, 1, 'z'), // a field again: the last counts
-		dhtFrame(4, nil, 1<<3),                       // ends within a field
+		dhtFrame(1, []byte("first"), 2<<3|2, 1, 'z'), // a repeated field: the last one counts
+		dhtFrame(4, nil, 1<<3),                       // ends in the middle of a field
 	} {
 		stream = append(stream, f...)
 	}
@@ -432,8 +432,8 @@ func TestDHTReader(t *testing.T) {
 	}
 }
 
-// FuzzDHTReader: the same bytes in pieces are the same messages; what protobuf
-// accepts is read as protobuf reads it.
+// FuzzDHTReader: the same bytes in other pieces are the same messages; bytes that
+// protobuf accepts are read as protobuf reads them.
 func FuzzDHTReader(f *testing.F) {
 	f.Add(dhtFrame(4, []byte("key"), 8<<3|2, 1, 'x'), uint8(2))
 	f.Add([]byte{2, 8, 4, 0, 1, 0xff}, uint8(0))

@@ -14,7 +14,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// records returns as many records as it is, then waits for the context's end.
+// records returns that many records, then waits until the context ends.
 type records int
 
 func (n records) FindProvidersAsync(ctx context.Context, _ cid.Cid, _ int) <-chan peer.AddrInfo {
@@ -32,8 +32,8 @@ func (n records) FindProvidersAsync(ctx context.Context, _ cid.Cid, _ int) <-cha
 	return out
 }
 
-// TestSearchesAreEvents: the beginning of a search, each record before the
-// exchange has it up to the limit, and the end with the number of all.
+// TestSearchesAreEvents: the start of a search, each record up to the limit before the
+// exchange receives it, and the end with the number of all records.
 func TestSearchesAreEvents(t *testing.T) {
 	c, next := newTest(t)
 	require.Nil(t, c.Discovery(nil))
@@ -61,7 +61,7 @@ func TestSearchesAreEvents(t *testing.T) {
 	require.Equal(t, n, e.Search.Providers)
 	require.Empty(t, e.Peer)
 
-	// An exchange that reads no more ends the search.
+	// An exchange that stops reading ends the search.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	got = d.FindProvidersAsync(ctx, testCID(2), 0)
 	<-got

@@ -22,8 +22,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// TestTheStreamsFormIsBounded sends as many of the longest CIDs as fit into a
-// message through a real stream, and weighs what either version of it says.
+// TestTheStreamsFormIsBounded sends as many of the longest CIDs as fit into a message
+// through a real stream, and measures what each version of it writes.
 func TestTheStreamsFormIsBounded(t *testing.T) {
 	m := bsmsg.New(false)
 	for i := range 1000 {
@@ -51,7 +51,7 @@ func TestTheStreamsFormIsBounded(t *testing.T) {
 		written, err := json.Marshal(e)
 		require.NoError(t, err)
 		require.Less(t, len(written), event.MaxEncodedBytes, "version %d", version)
-		require.Greater(t, len(written), event.MaxEncodedBytes/3, "version %d: the bound is not far from what is needed", version)
+		require.Greater(t, len(written), event.MaxEncodedBytes/3, "version %d: the bound is close to what is needed", version)
 		require.NoError(t, client.Close())
 		b.Close()
 		require.NoError(t, <-done)

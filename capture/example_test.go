@@ -14,8 +14,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// A DHT is watched if it is made with the capture's host. Here another peer pings
-// it, and the events of the bus say so.
+// A DHT is watched if it is made with the capture's host. Here another peer pings it, and
+// the bus has an event for that.
 func ExampleCapture_DHT() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -13,14 +13,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
-// brokenConn panics when anything is asked of it.
+// brokenConn panics at each call.
 type brokenConn struct{ network.Conn }
 
-// brokenOrigin panics when it is asked.
+// brokenOrigin panics at each call.
 type brokenOrigin struct{ Origin }
 
-// TestAPanicInAnyCallbackIsCaught injects one into each callback; the capture
-// must count it, hold no lock, and continue.
+// TestAPanicInAnyCallbackIsCaught injects a panic into each callback; the capture must
+// count it, hold no lock, and continue.
 func TestAPanicInAnyCallbackIsCaught(t *testing.T) {
 	h := newHost(t)
 	log, lines := guardtest.New()
@@ -73,7 +73,7 @@ func TestAPanicInAnyCallbackIsCaught(t *testing.T) {
 		}, &before, &last)
 	})
 
-	// What it is for still works.
+	// The capture still works.
 	for range 2 {
 		require.Equal(t, event.KindSample, next().Kind, "a sample is published though a part of it failed")
 	}

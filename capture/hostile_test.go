@@ -21,8 +21,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// TestHostileMessages puts messages on a wire as a peer could and has the
-// capture take what Bitswap's own decoder makes of them.
+// TestHostileMessages writes messages on the wire as a peer could, and gives the capture
+// the result of Bitswap's own decoder.
 func TestHostileMessages(t *testing.T) {
 	c, next := newTest(t)
 	f := func(name string, m bsmsg.BitSwapMessage, check func(*event.Event)) {
@@ -81,7 +81,7 @@ func TestHostileMessages(t *testing.T) {
 	f("nothing", bsmsg.New(false), func(e *event.Event) { require.Empty(t, e.Wants) })
 	f("from a peer without a connection", wantMessage(1), func(e *event.Event) { require.Empty(t, e.Addrs) })
 
-	// After the end: nothing happens.
+	// After the end nothing happens.
 	c.bus.Close()
 	c.Close()
 	c.MessageReceived(testPeer, wantMessage(1))
@@ -89,7 +89,7 @@ func TestHostileMessages(t *testing.T) {
 	require.Zero(t, c.Panics())
 }
 
-// hostileStrings are what a peer may call itself or its protocols.
+// hostileStrings are names that a peer may send for itself or its protocols.
 var hostileStrings = []string{
 	`kubo\`, `\`, "", strings.Repeat("a", 8<<10), "a v=1i 1\nforged,who=me v=666i", "a\r\nb", ",=  ,", `"quoted"`,
 	"<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "javascript:alert(1)", "${jndi:ldap://x}", "{{constructor}}",
@@ -133,7 +133,7 @@ func TestHostileIdentify(t *testing.T) {
 	require.Zero(t, c.Panics())
 }
 
-// hostileAddrs are addresses that a peer may say it listens on.
+// hostileAddrs are addresses on which a peer may claim to listen.
 func hostileAddrs(t *testing.T) []ma.Multiaddr {
 	t.Helper()
 	var out []ma.Multiaddr
@@ -143,7 +143,7 @@ func hostileAddrs(t *testing.T) []ma.Multiaddr {
 		"/dns4/a\nforged,who=me v=1i/tcp/1", "/dns4/\u202egnp.exe/tcp/1", "/ip4/0.0.0.0/tcp/0", "/ip6/::/udp/0/quic-v1",
 	} {
 		a, err := ma.NewMultiaddr(s)
-		if err == nil { // what multiaddr refuses cannot arrive
+		if err == nil { // an address that multiaddr rejects cannot arrive
 			out = append(out, a)
 		}
 	}

@@ -30,9 +30,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// gatewayOf serves blocks as a trustless gateway, by TLS and HTTP/2 as httpnet
-// wants it. It returns its multiaddress, and what returns the requests that it
-// got so far by method and CID, without httpnet's probes.
+// gatewayOf serves blocks as a trustless gateway, over TLS and HTTP/2 as httpnet
+// requires. It returns its multiaddress, and a function that returns the requests so far
+// by method and CID, without httpnet's probes.
 func gatewayOf(t *testing.T, all ...blocks.Block) (ma.Multiaddr, func() map[string]int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -70,13 +70,13 @@ func gatewayOf(t *testing.T, all ...blocks.Block) (ma.Multiaddr, func() map[stri
 	}
 }
 
-// probe is what httpnet asks for to see whether a server is one: the empty block.
+// probe is the empty block, which httpnet requests to find out whether a server is a
+// gateway.
 const probe = "/bafkqaaa"
 
-// TestHTTPIsNotBitswap: a node that fetches by both, and from a peer that is
-// connected by both. What is asked and comes by HTTP is counted apart, and its
-// events say so, with the address that was asked: as many requests as the
-// server got.
+// TestHTTPIsNotBitswap: a node fetches over both transports, also from a peer that is
+// connected by both. HTTP requests and answers are counted apart, and their events have
+// the transport and the address that was used. There are as many as the server received.
 func TestHTTPIsNotBitswap(t *testing.T) {
 	data := make([]byte, 5000)
 	_, _ = rand.Read(data)
@@ -115,7 +115,7 @@ func TestHTTPIsNotBitswap(t *testing.T) {
 	require.Zero(t, c.Traffic(event.HTTP, event.Received))
 	require.EqualValues(t, 1, c.Traffic(event.Libp2p, event.Received).Blocks)
 
-	// Connected by libp2p too, which is not what the block comes by.
+	// Also connected by libp2p, over which the block does not come.
 	gateway, requests := gatewayOf(t, byHTTP)
 	require.NoError(t, both.Connect(ctx, peer.AddrInfo{ID: provider.ID(), Addrs: []ma.Multiaddr{gateway}}))
 	require.True(t, web.IsConnectedToPeer(ctx, provider.ID()))
@@ -131,14 +131,14 @@ func TestHTTPIsNotBitswap(t *testing.T) {
 	require.EqualValues(t, 1, traffic.Blocks)
 	require.EqualValues(t, len(byStream.RawData()), traffic.BlockBytes)
 
-	// One that nobody has is asked for too.
+	// A block that no server has is requested too.
 	short, enough := context.WithTimeout(ctx, time.Second)
 	defer enough()
 	nowhere := blocks.NewBlock([]byte("nowhere"))
 	_, err = client.GetBlock(short, nowhere.Cid())
 	require.Error(t, err)
 	require.Positive(t, requests()["HEAD "+nowhere.Cid().String()]+requests()["GET "+nowhere.Cid().String()])
-	require.NoError(t, client.Close()) // nothing more is asked
+	require.NoError(t, client.Close()) // nothing more is requested
 	b.Close()
 	found := map[event.Transport][]cid.Cid{}
 	asked := map[string]int{}
@@ -158,7 +158,7 @@ func TestHTTPIsNotBitswap(t *testing.T) {
 		}
 		if e.Transport != event.HTTP {
 			for _, x := range e.Presences {
-				require.NotEqual(t, byHTTP.Cid(), x.CID, "a presence that came by HTTP, reported as Bitswap's")
+				require.NotEqual(t, byHTTP.Cid(), x.CID, "a presence over HTTP is reported as libp2p's")
 			}
 			continue
 		}
@@ -171,5 +171,5 @@ func TestHTTPIsNotBitswap(t *testing.T) {
 	}
 	require.Equal(t, map[event.Transport][]cid.Cid{event.Libp2p: {byStream.Cid()}, event.HTTP: {byHTTP.Cid()}}, found)
 	require.NotEmpty(t, asked)
-	require.Equal(t, requests(), asked, "what the server got, and what was seen of it")
+	require.Equal(t, requests(), asked, "the server's requests and the captured ones differ")
 }

@@ -32,8 +32,8 @@ func TestBucket(t *testing.T) {
 	require.False(t, b.take(now, 1))
 }
 
-// TestAFloodDoesNotPushOthersOut has one peer send empty messages without end
-// while another speaks now and then.
+// TestAFloodDoesNotPushOthersOut: one peer sends empty messages without end while another
+// sends one now and then.
 func TestAFloodDoesNotPushOthersOut(t *testing.T) {
 	b := bus.New(bus.Config{})
 	defer b.Close()
@@ -49,7 +49,7 @@ func TestAFloodDoesNotPushOthersOut(t *testing.T) {
 	got := map[bool]int{} // by whether it is of the other peer
 	var missed uint64
 	var reading sync.WaitGroup
-	reading.Go(func() { // a sink that keeps up with what is allowed
+	reading.Go(func() { // a sink that keeps up with the permitted rate
 		buf := make([]*event.Event, 512)
 		for {
 			n, m, err := r.Next(t.Context(), buf)
@@ -77,5 +77,5 @@ func TestAFloodDoesNotPushOthersOut(t *testing.T) {
 	require.LessOrEqual(t, got[false], allowed)
 	require.GreaterOrEqual(t, got[false], peerBurst)
 	require.EqualValues(t, messages-got[false], c.Limited())
-	require.EqualValues(t, messages+messages/1000, c.Traffic(event.Libp2p, event.Received).Messages, "all are counted")
+	require.EqualValues(t, messages+messages/1000, c.Traffic(event.Libp2p, event.Received).Messages, "all messages are counted")
 }

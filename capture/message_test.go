@@ -144,14 +144,14 @@ func TestHostileMessageIsBounded(t *testing.T) {
 	require.LessOrEqual(t, len(e.Blocks), event.MaxEntries)
 	require.EqualValues(t, n+3000+3000-len(e.Wants)-len(e.Presences)-len(e.Blocks), e.Truncated)
 	tr := c.Traffic(event.Libp2p, event.Received)
-	require.EqualValues(t, n, tr.WantHave, "what is truncated is still counted")
+	require.EqualValues(t, n, tr.WantHave, "truncated entries are still counted")
 	require.EqualValues(t, 3000, tr.Have)
 	require.EqualValues(t, 3000, tr.Blocks)
 	require.EqualValues(t, e.Truncated, tr.Truncated)
 }
 
-// TestEncodedSizeIsBounded sends as many of the longest CIDs as fit into a
-// message, and weighs its lists; TestTheStreamsFormIsBounded has the stream's form.
+// TestEncodedSizeIsBounded sends as many of the longest CIDs as fit into a message, and
+// measures its lists; TestTheStreamsFormIsBounded does the same for the stream's form.
 func TestEncodedSizeIsBounded(t *testing.T) {
 	c, next := newTest(t)
 	long := func(i int) cid.Cid {
@@ -172,7 +172,7 @@ func TestEncodedSizeIsBounded(t *testing.T) {
 	written, err := json.Marshal(map[string]any{"wantlist_entries": e.Wants, "block_presences": e.Presences})
 	require.NoError(t, err)
 	require.Less(t, len(written), event.MaxEncodedBytes)
-	require.Greater(t, len(written), event.MaxEncodedBytes/2, "the bound is not far from what is needed")
+	require.Greater(t, len(written), event.MaxEncodedBytes/2, "the bound is close to what is needed")
 }
 
 func TestOversizeCIDIsReplaced(t *testing.T) {
@@ -194,7 +194,7 @@ func TestOversizeCIDIsReplaced(t *testing.T) {
 	require.Equal(t, cid.NewCidV1(cid.Raw, sum), e.Wants[0].CID)
 }
 
-// brokenMessage panics when it is looked at.
+// brokenMessage panics at each call.
 type brokenMessage struct{ bsmsg.BitSwapMessage }
 
 func (brokenMessage) Full() bool { panic("broken") }

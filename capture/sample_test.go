@@ -53,8 +53,8 @@ type simStream struct {
 func (s *simStream) Protocol() protocol.ID { return s.protocol }
 func (s *simStream) Stat() network.Stats   { return network.Stats{Direction: s.dir} }
 
-// simPeers connects n peers with three streams each, 50 agents and 25
-// protocols each of 40.
+// simPeers connects n peers with three streams each. They have 50 agents, and 25 of 40
+// protocols each.
 func simPeers(c *Capture, n int) {
 	for i := range n {
 		p := peer.ID(fmt.Sprintf("simulated peer number %16d", i))
@@ -114,8 +114,8 @@ func TestSampleNamesAreBounded(t *testing.T) {
 	require.Equal(t, 2000, total)
 }
 
-// BenchmarkSample takes the totals of many simulated peers and fails when that
-// costs more CPU than the node can spare: 100 ms for 10,000, 500 for 50,000.
+// BenchmarkSample takes the totals of many simulated peers and fails when that costs more
+// CPU than the node can spare: 100 ms for 10,000, 500 for 50,000.
 func BenchmarkSample(b *testing.B) {
 	for n, most := range map[int]time.Duration{10_000: 100 * time.Millisecond, 50_000: 500 * time.Millisecond} {
 		b.Run(fmt.Sprintf("%d peers", n), func(b *testing.B) {
@@ -140,7 +140,7 @@ func BenchmarkSample(b *testing.B) {
 	}
 }
 
-// cpuTime is what this process has used of the CPU so far.
+// cpuTime is the CPU time that this process has used so far.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -25,7 +25,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// idleNetwork sends nothing anywhere; sending returns err.
+// idleNetwork sends nothing; its sends return err.
 type idleNetwork struct {
 	network.BitSwapNetwork
 	err error
@@ -39,8 +39,8 @@ func (n idleNetwork) NewMessageSender(context.Context, peer.ID, *network.Message
 	return n, nil
 }
 
-// TestSendErrors: what could not be sent is no traffic, and its own event
-// that says why and how much it was.
+// TestSendErrors: a message that could not be sent is not traffic; it is an event of its
+// own, with the reason and the size.
 func TestSendErrors(t *testing.T) {
 	c, next := newTest(t)
 	f := func(err error, class string) {
@@ -76,8 +76,8 @@ func TestSendErrors(t *testing.T) {
 	require.EqualValues(t, 3, c.Traffic(event.Libp2p, event.Sent).WantBlock)
 }
 
-// TestWireSize compares what is computed of messages of wants with what bsnet
-// writes of them.
+// TestWireSize compares the computed size of messages of wants with what bsnet writes of
+// them.
 func TestWireSize(t *testing.T) {
 	c, next := newTest(t)
 	n := c.Network(idleNetwork{}, event.Libp2p)
@@ -100,7 +100,7 @@ func TestWireSize(t *testing.T) {
 			}
 		}
 		writers := []func(io.Writer) error{m.ToNetV1}
-		if m.PendingBytes() == 0 { // which the oldest form has no place for
+		if m.PendingBytes() == 0 { // which the oldest form cannot express
 			writers = append(writers, m.ToNetV0)
 		}
 		for _, write := range writers {
@@ -110,18 +110,18 @@ func TestWireSize(t *testing.T) {
 			require.EqualValues(t, raw.Len(), next().WireSize, "message %d: %d wants", i, len(m.Wantlist()))
 		}
 	}
-	// A full wantlist with nothing in it.
+	// A full wantlist without entries.
 	var raw bytes.Buffer
 	require.NoError(t, bsmsg.New(true).ToNetV1(&raw))
 	require.NoError(t, n.SendMessage(t.Context(), testPeer, bsmsg.New(true)))
 	require.EqualValues(t, raw.Len(), next().WireSize)
-	// What is received may have been written in another way.
+	// A received message may have been encoded in another way.
 	n.(*watchedNetwork).received(testPeer, wantMessage(3))
 	require.Zero(t, next().WireSize)
 }
 
-// TestOneReceiverReports: a message that several receivers get is one event, and
-// all get it.
+// TestOneReceiverReports: a message for several receivers is one event, and every
+// receiver gets it.
 func TestOneReceiverReports(t *testing.T) {
 	c, next := newTest(t)
 	inner := &startedNetwork{}
@@ -169,7 +169,7 @@ func (r *countingReceiver) ReceiveMessage(context.Context, peer.ID, bsmsg.BitSwa
 }
 func (r *countingReceiver) PeerConnected(peer.ID) { r.connected++ }
 
-// TestASampleIsOfItsInterval: of the time and of the traffic since the one before.
+// TestASampleIsOfItsInterval: a sample has the time and the traffic since the one before.
 func TestASampleIsOfItsInterval(t *testing.T) {
 	h := newHost(t)
 	c, next := newTest(t)

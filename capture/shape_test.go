@@ -12,7 +12,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// TestShapeIsBoxos fails when a new boxo keeps its messages in another way.
+// TestShapeIsBoxos fails when a new boxo stores its messages in another way.
 func TestShapeIsBoxos(t *testing.T) {
 	require.NotNil(t, boxoShape.of)
 	m := bsmsg.New(false)

@@ -9,8 +9,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// The two captures of a proxy mark their sides on one bus and count together;
-// the same peer may be on both. What a node captures has no side.
+// The two captures of a proxy mark their sides on one bus and share counters; the same
+// peer may be on both sides. Events of a node's capture have no side.
 func TestSides(t *testing.T) {
 	plain, next := newTest(t)
 	plain.MessageReceived(testPeer, wantMessage(1))
@@ -25,7 +25,7 @@ func TestSides(t *testing.T) {
 		}
 		return ""
 	})
-	for range 3 { // events are used again
+	for range 3 { // the bus uses events again
 		up.MessageReceived(testPeer, wantMessage(2))
 		e = next()
 		require.Equal(t, event.Upstream, e.Side)
@@ -46,8 +46,8 @@ func TestSides(t *testing.T) {
 	}
 }
 
-// Connections and identifications have their sides too, also those that were
-// there before; a capture without an interval takes no samples.
+// Connections and identifications have sides too, also those from before the start; a
+// capture without an interval takes no samples.
 func TestSidesOfConnections(t *testing.T) {
 	h, before, after := newHost(t), newHost(t), newHost(t)
 	connect(t, h, before)

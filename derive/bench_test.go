@@ -8,9 +8,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// BenchmarkWants counts wants on one core, 4 to a message from 1000 peers, 20
-// messages a millisecond of event time: of a Zipf distribution over a million
-// CIDs, and of half a million CIDs each in its turn, the worst for the counters.
+// BenchmarkWants counts wants on one core: 4 in a message, 1000 peers, 20 messages in a
+// millisecond of event time. The CIDs are a Zipf distribution over a million, and then
+// half a million in turn, the worst case for the counters.
 func BenchmarkWants(b *testing.B) {
 	for _, stream := range []struct {
 		name string
@@ -52,8 +52,7 @@ func TestWantsDoNotAllocate(t *testing.T) {
 		events[i] = wants(message(event.Received, i%100, time.Duration(i)*time.Millisecond), event.WantBlock, rng.Uint64(), rng.Uint64(), uint64(i%7))
 	}
 	i := 0
-	// The maps of the counters clean up behind themselves now and then, so the
-	// bound is not 0.
+	// The maps of the counters reorganise themselves now and then, so the bound is not 0.
 	n := testing.AllocsPerRun(3000, func() {
 		d.see(events[i%len(events)])
 		d.hold(events[i%len(events)])

@@ -22,8 +22,8 @@ func leave(d *Deriver, p int, at time.Duration) {
 	d.feed(&event.Event{Kind: event.KindConnection, Peer: testPeer(p), Time: start + int64(at), Conn: &event.Conn{Closed: true}})
 }
 
-// TestWhatIsLikeABroadcast holds the definition: a WANT_HAVE that the node answers
-// neither HAVE nor a block within five seconds; of boxo's families, one without
+// TestWhatIsLikeABroadcast checks the definition: a WANT_HAVE that the node answers with
+// neither HAVE nor a block within five seconds; for boxo's families, only one without
 // send_dont_have.
 func TestWhatIsLikeABroadcast(t *testing.T) {
 	f := func(name string, agent event.Text, want bool, events func(e func(event.Direction, time.Duration) *event.Event) []*event.Event) {
@@ -76,8 +76,8 @@ func TestWhatIsLikeABroadcast(t *testing.T) {
 	})
 }
 
-// TestCoverageAgainstExact counts peers that come, ask and go, against an oracle
-// that keeps everything.
+// TestCoverageAgainstExact counts peers that connect, ask and disconnect, against an
+// oracle that stores everything.
 func TestCoverageAgainstExact(t *testing.T) {
 	d := quiet(Config{})
 	agents := []event.Text{"kubo/0.43.1", "go-ipfs/0.9", "rainbow/1", "helia/2", "x"}
@@ -141,8 +141,8 @@ func TestCoverageAgainstExact(t *testing.T) {
 	}
 }
 
-// TestCoverageIsBounded: beyond MaxAgents peers are not in the figures, and are
-// counted. Peers that are not connected leave first.
+// TestCoverageIsBounded: peers beyond MaxAgents are not in the figures, and are counted.
+// Peers that are not connected are evicted first.
 func TestCoverageIsBounded(t *testing.T) {
 	d := quiet(Config{MaxAgents: 100})
 	for p := range 250 {

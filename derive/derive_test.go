@@ -13,7 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
-// running is a Deriver on its own bus, and what it published there.
+// running is a Deriver on its own bus, with the events that it published there.
 type running struct {
 	*Deriver
 	bus    *bus.Bus
@@ -25,7 +25,7 @@ type running struct {
 	out []*event.Event
 }
 
-// run starts a Deriver. In a synctest bubble time costs nothing.
+// run starts a Deriver. In a synctest bubble waiting costs no time.
 func run(cfg Config, busCfg bus.Config) *running {
 	r := &running{bus: bus.New(busCfg), done: make(chan error, 1)}
 	r.Deriver = New(cfg, func(e *event.Event) bool {
@@ -95,15 +95,15 @@ func TestRunSumsUpEachIntervalAndAtTheEnd(t *testing.T) {
 	})
 }
 
-// TestAnAnswerReadBeforeItsWant: events are put in order of their time, both
-// when more follow and when none does.
+// TestAnAnswerReadBeforeItsWant: events are sorted by their time, both when more follow
+// and when none does.
 func TestAnAnswerReadBeforeItsWant(t *testing.T) {
 	for _, more := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			r := run(Config{HistoryLatency: true}, bus.Config{})
 			now := time.Duration(time.Now().UnixNano() - start)
 			r.bus.Publish(blocks(message(event.Received, 1, now+5*ms), 1))
-			time.Sleep(20 * ms) // so that they are surely read apart: the bus wakes its readers for the first at once
+			time.Sleep(20 * ms) // so that they are surely read separately: the bus wakes its readers for the first at once
 			r.bus.Publish(wants(message(event.Sent, 1, now), event.WantBlock, 1))
 			if more {
 				r.bus.Publish(message(event.Received, 2, now+100*ms))
@@ -193,7 +193,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		r := run(Config{}, bus.Config{})
 		e := wants(message(event.Received, 1, 0), event.WantHave, 1)
 		r.bus.Publish(e)
-		time.Sleep(10 * ms) // read, and held to be put in order
+		time.Sleep(10 * ms) // read, and held until they are sorted
 		r.cancel()
 		if err := <-r.done; err != nil {
 			t.Error(err)
@@ -206,7 +206,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestAPanicCostsOneEvent: an event that breaks its own promises, and a
+// TestAPanicCostsOneEvent: an event that lacks a part that its kind promises, and a
 // publish that panics.
 func TestAPanicCostsOneEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestAPanicCostsOneEvent(t *testing.T) {
 	})
 }
 
-// TestAPanicWhileAnIntervalIsSummedUp costs that summary; the next one is made.
+// TestAPanicWhileAnIntervalIsSummedUp loses that summary; the next one is published.
 func TestAPanicWhileAnIntervalIsSummedUp(t *testing.T) {
 	log, lines := guardtest.New()
 	d := quiet(Config{})
@@ -322,7 +322,7 @@ func TestStatsAndTopWhileRunning(t *testing.T) {
 	}
 	wg.Wait()
 	for deadline := time.Now().Add(time.Minute); r.Stats().Events < 4000 && time.Now().Before(deadline); {
-		time.Sleep(ms) // end closes the reader, which leaves what it has not read
+		time.Sleep(ms) // end closes the reader, which drops what it has not read
 	}
 	r.end(t)
 	if s := r.Stats(); s.Matched != 2000 || s.Panics != 0 || int(s.Latencies) != len(r.published(event.KindLatency))+len(r.published(event.KindRetrieval)) {

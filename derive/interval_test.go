@@ -21,7 +21,7 @@ func TestUniqueAgainstExact(t *testing.T) {
 		for i := range n {
 			d.feed(wants(message(event.Received, int(i%(n/3+1)), 0), event.WantHave, i, i))
 			if i%2 == 0 {
-				d.feed(cancels(wants(message(event.Sent, int(i%7), 0), event.WantHave, i), i, n+i)) // a cancel is no want
+				d.feed(cancels(wants(message(event.Sent, int(i%7), 0), event.WantHave, i), i, n+i)) // a cancel is not a want
 			}
 		}
 		s := d.cut()
@@ -35,7 +35,7 @@ func TestUniqueAgainstExact(t *testing.T) {
 	}
 }
 
-// exact counts what the rankings estimate.
+// exact counts exactly what the rankings estimate.
 type exact struct {
 	wants map[cid.Cid]uint64
 	peers map[cid.Cid]map[peer.ID]bool
@@ -59,8 +59,8 @@ func (x *exact) add(e *event.Event) {
 	}
 }
 
-// TestTopAgainstExact holds every bound of the rankings on streams of 200,000
-// wants: natural ones, and a flood by one peer of CIDs asked for once.
+// TestTopAgainstExact checks every bound of the rankings on streams of 200,000 wants:
+// natural ones, and a flood of one peer with CIDs that it requests once each.
 func TestTopAgainstExact(t *testing.T) {
 	const tracked, trackedPeers, n = 500, 200, 200_000
 	flat := rand.New(rand.NewPCG(9, 9))
@@ -74,8 +74,8 @@ func TestTopAgainstExact(t *testing.T) {
 			return func(int) (int, uint64) { return int(p()), c() }
 		}(),
 		"all unique": func(i int) (int, uint64) { return i, uint64(i) },
-		// Nine of ten wants are one peer's, for CIDs that nobody else wants; the
-		// last hundred CIDs come late, when every counter is taken.
+		// Nine of ten wants are one peer's, for CIDs that no other peer wants; the last
+		// hundred CIDs come late, when no counter is free.
 		"flood": func(i int) (int, uint64) {
 			if i%10 != 0 {
 				return 1_000_000, 1<<40 + uint64(i)
@@ -118,7 +118,7 @@ func TestTopAgainstExact(t *testing.T) {
 				t.Errorf("%s: peer %d: %d wants less at most %d, exactly %d", name, i, p.Wants, p.Error, truth)
 			}
 		}
-		// Whatever stands clear of the bound is in the list.
+		// Every key that exceeds the bound is in the list.
 		missing(t, name+": CIDs", s.TopCIDs, func(c event.TopCID) cid.Cid { return c.CID }, x.wants, x.total/tracked)
 		missing(t, name+": peers", s.TopPeers, func(p event.TopPeer) peer.ID { return p.Peer }, x.by, x.total/trackedPeers)
 		distinct := map[cid.Cid]uint64{}
@@ -132,8 +132,8 @@ func TestTopAgainstExact(t *testing.T) {
 	}
 }
 
-// missing fails for each of the exact list's first that is not in the top
-// though it exceeds the list's last by more than the bound.
+// missing fails for each of the first keys of the exact list that is not in the top
+// although it exceeds the list's last by more than the bound.
 func missing[K comparable, T any](t *testing.T, what string, got []T, key func(T) K, truth map[K]uint64, bound uint64) {
 	t.Helper()
 	if len(got) != min(DefaultTopN, len(truth)) {
@@ -156,8 +156,8 @@ func missing[K comparable, T any](t *testing.T, what string, got []T, key func(T
 	}
 }
 
-// TestAPeerIsCountedOnceForACID: neither repeating, nor the other type, nor
-// cancelling makes one peer two; a new interval counts from zero.
+// TestAPeerIsCountedOnceForACID: repeating, the other type and cancelling do not make one
+// peer two; a new interval counts from zero.
 func TestAPeerIsCountedOnceForACID(t *testing.T) {
 	d := quiet(Config{})
 	for range 2 {
@@ -201,7 +201,7 @@ func TestSharesAreExactAndClosed(t *testing.T) {
 		}
 	}
 	d.feed(e)
-	e.Dir = event.Sent // what we want is not counted
+	e.Dir = event.Sent // the node's own wants are not counted
 	d.feed(e)
 	s := d.cut()
 	for what, pair := range map[string][2][]event.Share{
@@ -259,9 +259,9 @@ func TestTopPeersCarryTheirAgent(t *testing.T) {
 	}
 }
 
-// TestMemoryIsBounded measures the heap with a million CIDs from 100,000 peers
-// with long agents, each once, and again after a second million: it may be as
-// large as the tables of Config, and does not grow.
+// TestMemoryIsBounded measures the heap after a million CIDs from 100,000 peers with long
+// agents, each once, and again after a second million: it may be as large as the tables
+// of Config, and does not grow.
 func TestMemoryIsBounded(t *testing.T) {
 	heap := func() int {
 		var m runtime.MemStats

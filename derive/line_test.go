@@ -12,7 +12,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// lineOracle adds up everything, however much that is.
+// lineOracle adds up everything, without a limit.
 type lineOracle struct {
 	cids  map[cid.Cid]uint64
 	peers map[peer.ID]uint64
@@ -52,9 +52,9 @@ func held(t *testing.T, what string, truth, got, err, bound uint64) {
 	}
 }
 
-// TestLineAgainstExact holds every figure of what uses the line against an oracle
-// that reads the same events: exact where the keys are fewer than the counters,
-// within the stated error where they are many more.
+// TestLineAgainstExact checks every figure about bandwidth against an oracle that reads
+// the same events: exact where there are fewer keys than counters, within the stated
+// error where there are many more.
 func TestLineAgainstExact(t *testing.T) {
 	agents := []event.Text{"kubo/0.43.1", "rainbow/1", "helia/2", "something else", ""}
 	for name, c := range map[string]struct {
@@ -131,8 +131,8 @@ func TestLineAgainstExact(t *testing.T) {
 	}
 }
 
-// largest fails for each key that exceeds the last place by more than the bound
-// and is not in the list.
+// largest fails for each key that exceeds the last place by more than the bound and is
+// not in the list.
 func largest[K comparable](t *testing.T, what string, n int, key func(int) K, truth map[K]uint64, bound uint64) {
 	t.Helper()
 	if n != min(TopBytes, len(truth)) {
@@ -155,7 +155,7 @@ func largest[K comparable](t *testing.T, what string, n int, key func(int) K, tr
 	}
 }
 
-// TestLineOfHTTP: what comes over HTTP uses the line too, of nobody's agent.
+// TestLineOfHTTP: traffic over HTTP uses bandwidth too, and has no agent.
 func TestLineOfHTTP(t *testing.T) {
 	d := quiet(Config{})
 	e := message(event.Received, 1, 0)

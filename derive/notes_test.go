@@ -45,7 +45,7 @@ func TestNotes(t *testing.T) {
 			t.Errorf("notes %q, want %q", got, w)
 		}
 	}
-	interval(1000, 10) // not yet known what is usual
+	interval(1000, 10) // the usual rate is not known yet
 	interval(40, 700)
 	interval(99, 5) // fewer than 100 a second
 	want()
@@ -63,7 +63,7 @@ func TestNotes(t *testing.T) {
 	want("loss 12")
 	interval(40, 100)
 	want()
-	interval(5000, 500) // a storm that stays becomes the usual
+	interval(5000, 500) // a storm that lasts becomes the usual rate
 	if got := noted(); len(got) != 2 || got[0] != "storm 5000" || !strings.HasPrefix(got[1], "calm ") {
 		t.Errorf("a storm that stays: %q", got)
 	}
@@ -77,8 +77,8 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// What comes with a sample is published after it, with its time; a panic of the
-// function that reads the counters costs what is made of them.
+// Notes that come with a sample are published after it, with its time; a panic of the
+// function that reads the counters loses the notes made of them.
 func TestPipelineComesWithEachSample(t *testing.T) {
 	reads := 0
 	r := run(Config{Pipeline: func() event.Pipeline {

@@ -10,8 +10,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Messages over libp2p and opened connections are summed by country, direction
-// and gateway, of all sides together, from sample to sample and at the end.
+// Messages over libp2p and opened connections are summed by country, direction and
+// gateway, over all sides, from sample to sample and at the end.
 func TestOrigins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(Config{}, bus.Config{})
@@ -67,7 +67,7 @@ func TestOrigins(t *testing.T) {
 	})
 }
 
-// Whatever countries peers are said to be in, the sums stay few.
+// The number of sums stays small, whatever countries peers are said to be in.
 func TestOriginsAreBounded(t *testing.T) {
 	o := newOrigins(time.Now())
 	for i := range 26 * 26 * 8 {

@@ -10,7 +10,7 @@ import (
 
 const ms = time.Millisecond
 
-// latencies leaves those events alone.
+// latencies returns only the latency events.
 func latencies(in []*event.Event) (out []*event.Event) {
 	for _, e := range in {
 		if e.Kind == event.KindLatency {
@@ -20,8 +20,8 @@ func latencies(in []*event.Event) (out []*event.Event) {
 	return out
 }
 
-// TestLatencyBothDirections matches answers with wants by peer, CID and
-// direction, and by nothing less.
+// TestLatencyBothDirections matches answers with wants by peer, CID and direction, and by
+// nothing else.
 func TestLatencyBothDirections(t *testing.T) {
 	d := quiet(Config{HistoryLatency: true})
 	for dir := range event.Directions {
@@ -75,7 +75,7 @@ func TestLatencyBothDirections(t *testing.T) {
 	}
 }
 
-// TestOneCIDsAnswers follows what a want may go through.
+// TestOneCIDsAnswers follows everything that can happen to a want.
 func TestOneCIDsAnswers(t *testing.T) {
 	const c = 1
 	sent := func(at time.Duration) *event.Event { return message(event.Sent, 1, at) }

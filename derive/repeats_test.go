@@ -76,8 +76,8 @@ func TestRepeatsAfterWeeks(t *testing.T) {
 	}
 }
 
-// TestDuplicatesAgainstExact replays ten minutes of a Zipf stream of both
-// directions with cancels against maps that forget nothing.
+// TestDuplicatesAgainstExact replays ten minutes of a Zipf stream in both directions,
+// with cancels, against maps that evict nothing.
 func TestDuplicatesAgainstExact(t *testing.T) {
 	type want struct {
 		peer int
@@ -124,13 +124,13 @@ func TestDuplicatesAgainstExact(t *testing.T) {
 	}
 	for dir := range event.Directions {
 		check("duplicates", s.Duplicates[dir], duplicates[dir], 2)
-		// Ages are of whole milliseconds, so those at the borders may differ.
+		// Ages are whole milliseconds, so those at the borders may differ.
 		check("re-broadcasts", s.Rebroadcasts[dir], rebroadcasts[dir], rebroadcasts[dir]/1000+5)
 	}
 }
 
-// TestRepeatsAreNeverTooHighWhenFull floods a small table: what it forgets is
-// counted, and never becomes a duplicate.
+// TestRepeatsAreNeverTooHighWhenFull floods a small table: evicted entries are counted,
+// and never become duplicates.
 func TestRepeatsAreNeverTooHighWhenFull(t *testing.T) {
 	d := quiet(Config{MaxRepeats: 1 << 10})
 	for i := range 50_000 {

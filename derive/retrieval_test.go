@@ -7,7 +7,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// search is a step of a search for a CID; p is the provider that was found.
+// search makes a step of a search for a CID; p is the provider that was found.
 func search(state event.SearchState, at time.Duration, p int, c uint64, connected bool) *event.Event {
 	e := &event.Event{Kind: event.KindSearch, Time: start + int64(at), Search: &event.Search{CID: testCID(c), State: state, Connected: connected}}
 	if state == event.SearchFound {
@@ -16,14 +16,14 @@ func search(state event.SearchState, at time.Duration, p int, c uint64, connecte
 	return e
 }
 
-// web makes a message one over HTTP.
+// web returns the message as one over HTTP.
 func web(e *event.Event) *event.Event {
 	e.Transport = event.HTTP
 	return e
 }
 
-// TestWhereBlocksComeFrom follows wants to their blocks: the source, both times,
-// and how wants without a block ended.
+// TestWhereBlocksComeFrom follows wants to their blocks: the source, both times, and how
+// wants without a block ended.
 func TestWhereBlocksComeFrom(t *testing.T) {
 	const c = 1
 	sent := func(at time.Duration) *event.Event { return wants(message(event.Sent, 1, at), event.WantHave, c) }
@@ -76,8 +76,8 @@ func TestWhereBlocksComeFrom(t *testing.T) {
 	}
 }
 
-// TestWantedIsBoundedAndCountsLosses: what the node wants never takes more places
-// than there are; each that was evicted is counted.
+// TestWantedIsBoundedAndCountsLosses: the node's wants never take more places than there
+// are; each evicted one is counted.
 func TestWantedIsBoundedAndCountsLosses(t *testing.T) {
 	d := quiet(Config{MaxWanted: 64})
 	const n = 1000

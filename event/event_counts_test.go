@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestSub: each counter is less the same counter of before, and no other.
+// TestSub subtracts from each counter the same counter of the earlier Counts, and no
+// other.
 func TestSub(t *testing.T) {
 	var now, old, want Traffic
 	for i := range reflect.TypeFor[Traffic]().NumField() {
@@ -20,7 +21,7 @@ func TestSub(t *testing.T) {
 	}
 }
 
-// TestWeight: each entry of a list counts, and the parts of an event.
+// TestWeight: each entry of each list counts, and so do the other parts of an event.
 func TestWeight(t *testing.T) {
 	f := func(name string, e Event, entries int) {
 		t.Helper()
@@ -69,7 +70,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// TestCleanAtItsBorders: what just fits stays whole.
+// TestCleanAtItsBorders: a text that just fits is not cut.
 func TestCleanAtItsBorders(t *testing.T) {
 	f := func(in string, limit int, want string) {
 		t.Helper()

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestClone: what the bus uses again is a clone's own; what is never changed is
-// shared. A field that Event gets must be said here.
+// TestClone: a clone has its own copy of everything that the bus uses again, and shares
+// what never changes. A new field of Event must be added here.
 func TestClone(t *testing.T) {
 	e := &Event{
 		Seq: 3, Time: 5, Kind: KindMessage, Dir: Sent, Transport: HTTP, Took: 1, Full: true, Peer: "p", Country: "DE", Gateway: true, Side: Downstream, Downstream: "n",
@@ -26,14 +26,14 @@ func TestClone(t *testing.T) {
 	room := &out.Wants[0]
 	e.CloneInto(out)
 	if &out.Wants[0] != room {
-		t.Error("the list that was there was not used")
+		t.Error("the clone did not use its own list again")
 	}
 	for name, c := range map[string]*Event{"Clone": e.Clone(), "CloneInto": out} {
 		if !reflect.DeepEqual(c, e) {
 			t.Errorf("%s: %+v, want %+v", name, c, e)
 		}
 		if c.Conn != e.Conn || &c.Addrs[0] != &e.Addrs[0] {
-			t.Errorf("%s copies what is never changed", name)
+			t.Errorf("%s: the clone copies what never changes, want it shared", name)
 		}
 	}
 	clone := e.Clone()
@@ -42,6 +42,6 @@ func TestClone(t *testing.T) {
 		t.Errorf("a clone changed with its event: %+v", clone)
 	}
 	if c := new(Event).Clone(); c.Wants != nil || c.Presences != nil || c.Blocks != nil {
-		t.Errorf("lists out of nothing: %+v", c)
+		t.Errorf("a clone of an event without lists has lists: %+v", c)
 	}
 }

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var update = flag.Bool("update", false, "write generated files instead of comparing them")
 
-// The files in the tree are what the code says, and no more are there.
+// The files in the tree are exactly those that the code makes.
 func TestGenerated(t *testing.T) {
 	files, err := Files()
 	require.NoError(t, err)

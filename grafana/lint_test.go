@@ -31,7 +31,7 @@ func read(t *testing.T) (all map[string]dashboard.Dashboard, texts map[string]st
 	for _, path := range append(paths, "../dashboards.json") {
 		raw, err := os.ReadFile(path)
 		require.NoError(t, err)
-		if strings.HasPrefix(path, "..") { // what only the import reads
+		if strings.HasPrefix(path, "..") { // which only the import reads
 			var m map[string]any
 			require.NoError(t, json.Unmarshal(raw, &m))
 			delete(m, "__inputs")
@@ -43,7 +43,7 @@ func read(t *testing.T) (all map[string]dashboard.Dashboard, texts map[string]st
 		require.NoError(t, d.UnmarshalJSONStrict(raw), path)
 		require.NoError(t, d.Validate(), path)
 		for _, p := range d.Panels {
-			if p.RowPanel != nil && p.RowPanel.Panels == nil { // the reader makes nothing of an empty list
+			if p.RowPanel != nil && p.RowPanel.Panels == nil { // the reader drops an empty list
 				p.RowPanel.Panels = []dashboard.Panel{}
 			}
 		}
@@ -171,7 +171,7 @@ func lintPanel(t *testing.T, name string, p dashboard.Panel) {
 	}
 }
 
-// lintVariables compares what is declared with what is used.
+// lintVariables compares the declared variables with the used ones.
 func lintVariables(t *testing.T, name string, d dashboard.Dashboard, text string) {
 	t.Helper()
 	declared := map[string]bool{}
@@ -237,7 +237,7 @@ func TestQueriesFitTheSchema(t *testing.T) {
 		fits(t, s.Where, q, measured)
 	}
 	for _, m := range schema.All {
-		if !measured[m.Name] && m.Name != "identifies" { // a history for questions, not for pictures
+		if !measured[m.Name] && m.Name != "identifies" { // a history for questions, not for panels
 			t.Errorf("no panel shows %s", m.Name)
 		}
 	}
@@ -257,8 +257,8 @@ func measurement(t *testing.T, where string, m *influxql.Measurement) *schema.Me
 	return nil
 }
 
-// fits checks a SELECT against what its sources have, and returns the columns that
-// it makes.
+// fits checks a SELECT against what its sources have, and returns the columns of its
+// result.
 func fits(t *testing.T, where string, q *influxql.SelectStatement, measured map[string]bool) map[string]bool {
 	t.Helper()
 	has := map[string]bool{"time": true}
@@ -305,8 +305,8 @@ func within(q *influxql.SelectStatement, v *influxql.VarRef) (found bool) {
 	return found
 }
 
-// The import asks for what there is, and has the same panels as the provisioned
-// dashboards.
+// The import asks for nothing that does not exist, and has the same panels as the
+// provisioned dashboards.
 func TestImportIsTheSame(t *testing.T) {
 	raw, err := os.ReadFile("../dashboards.json")
 	require.NoError(t, err)
@@ -352,8 +352,8 @@ func TestImportIsTheSame(t *testing.T) {
 	require.Equal(t, here, there)
 }
 
-// The provisioning names what there is, keeps no secret, and asks for nothing
-// that Grafana would put something else in for.
+// The provisioning names only what exists, contains no secret, and has no text that
+// Grafana would replace.
 func TestProvisioning(t *testing.T) {
 	read := func(path string, into any) string {
 		raw, err := os.ReadFile("provisioning/" + path)
@@ -415,9 +415,9 @@ func TestProvisioning(t *testing.T) {
 	}
 }
 
-// TestAnswersAreTrue refuses forms of queries whose answers mislead: the first
-// rows of a time in place of its whole, and the last figures of each name, which
-// has what is gone and takes one node's for all.
+// TestAnswersAreTrue rejects forms of queries with misleading answers: the first rows of
+// a time in place of all of it, and the last values of each name, which include names
+// that no longer exist and count one node's as all.
 func TestAnswersAreTrue(t *testing.T) {
 	for _, d := range Dashboards() {
 		for _, p := range AllPanels(d) {

@@ -12,8 +12,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/access"
 )
 
-// asks returns the status and body of a GET with headers, for a listener that
-// wants a token or not.
+// asks returns the status and body of a GET with headers, from a listener with or without
+// a token.
 func asks(t *testing.T, s *Server, path string, needsIt bool, headers ...string) (int, string) {
 	t.Helper()
 	q, err := http.NewRequest(http.MethodGet, "http://127.0.0.1"+path, nil)
@@ -26,8 +26,8 @@ func asks(t *testing.T, s *Server, path string, needsIt bool, headers ...string)
 	return w.Code, w.Body.String()
 }
 
-// TestPageAndSocketBesideTheAPI: the page's files need no token, the socket
-// does where everything does, and curl gets the text of old.
+// TestPageAndSocketBesideTheAPI: the page's files need no token; the socket needs one
+// where everything does; curl gets the text of the old exporter.
 func TestPageAndSocketBesideTheAPI(t *testing.T) {
 	d := deps()
 	say := func(text string) http.Handler {
@@ -59,7 +59,7 @@ func TestPageAndSocketBesideTheAPI(t *testing.T) {
 	f("/introspect", true, 200, "socket", "Authorization", "Bearer "+goodToken)
 	f("/introspect", true, 401, "no valid token", "Sec-WebSocket-Protocol", socket("wrong"))
 	f("/introspect", true, 401, "no valid token", "Sec-WebSocket-Protocol", "ipfsmon.bearer.%%%")
-	f(base+"/ping", true, 401, "no valid token", "Sec-WebSocket-Protocol", socket(goodToken)) // of sockets alone
+	f(base+"/ping", true, 401, "no valid token", "Sec-WebSocket-Protocol", socket(goodToken)) // of an endpoint with sockets only
 	f("/ui/app.js", false, 403, "origin", "Origin", "http://evil.example")
 	f("/", false, 403, "origin", "Accept", "text/html", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors")
 	f("/", false, 200, "page", "Accept", "text/html", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate")

@@ -54,14 +54,14 @@ func start(t *testing.T, cfg Config, d Deps) *running {
 	return r
 }
 
-// say writes bytes on a new connection and returns everything that comes back.
+// say writes bytes to a new connection and returns everything that it receives.
 func (r *running) say(t *testing.T, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", r.addr)
 	require.NoError(t, err)
 	defer c.Close()
 	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
-	_, _ = io.WriteString(c, request) // the server may have had enough of it
+	_, _ = io.WriteString(c, request) // the server may have closed it
 	_ = c.(*net.TCPConn).CloseWrite()
 	got, err := io.ReadAll(c)
 	if err != nil {
@@ -70,7 +70,7 @@ func (r *running) say(t *testing.T, request string) string {
 	return string(got)
 }
 
-// request makes a request of a line and some headers.
+// request builds a request from a line and some headers.
 func request(line string, headers ...string) string {
 	return line + " HTTP/1.1\r\nConnection: close\r\n" + strings.Join(append(headers, "", ""), "\r\n")
 }
@@ -109,7 +109,7 @@ func TestGolden(t *testing.T) {
 	f("redirect_case", "GET //metric_plugin/./v1/PING")
 }
 
-// TestBodies holds the bodies to what clients of the old exporter rely on.
+// TestBodies checks the bodies against what clients of the old exporter rely on.
 func TestBodies(t *testing.T) {
 	s := start(t, config(), deps())
 	f := func(path, kind, want string) {
@@ -243,7 +243,7 @@ func TestOurErrors(t *testing.T) {
 	f(s.http.Handler, 503, "{\"status\":503,\"error\":\"server closing\"}\n")
 }
 
-// recorder is a ResponseWriter that keeps what is written.
+// recorder is a ResponseWriter that records what is written.
 type recorder struct {
 	header http.Header
 	status int
@@ -344,7 +344,7 @@ func TestLife(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 	_, err = net.Dial("tcp", s.Addrs()[0].String())
-	require.Error(t, err, "closed without ever having run")
+	require.Error(t, err, "closed without having run")
 
 	s, err = New(config(), deps())
 	require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBadOrders is the part of the row "HTTP API" that is about bodies.
+// TestBadOrders covers bodies, a part of the row "HTTP API".
 func TestBadOrders(t *testing.T) {
 	d := fullDeps()
 	b := d.Broadcaster.(*told)
@@ -65,16 +65,16 @@ func TestBadOrders(t *testing.T) {
 	f(timed, seconds("3600"), 200, "want_status")
 	require.Equal(t, time.Hour, b.after)
 	f(timed, oneCID, 200, "want_status")
-	require.Zero(t, b.after, "without it at once, as in the old exporter")
+	require.Zero(t, b.after, "without a delay the cancel follows at once, as in the old exporter")
 	f(want, many(maxBroadcast), 200, "peers")
 	require.Len(t, b.cids, maxBroadcast)
 	f(want, `{"cids":[{"/":"QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"}],"cids":[{"/":"bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"},{"/":"bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"}]}`, 200, "peers")
-	require.Len(t, b.cids, 1, "the last of two keys, and each CID once")
+	require.Len(t, b.cids, 1, "the last of two equal keys counts, and each CID once")
 	f("/broadcast_cancel", oneCID, 200, "peers")
 
 	require.Equal(t, 405, s.ask(t, "GET", base+want, "", goodToken).status)
 	got := s.say(t, request("POST "+base+want, "Host: localhost", "Authorization: Bearer "+goodToken, "Content-Length: 1000000")+oneCID)
-	require.Contains(t, got, " 400 ", "a length that is not true")
+	require.Contains(t, got, " 400 ", "a false Content-Length")
 	got = s.say(t, request("POST "+base+want, "Host: localhost", "Authorization: Bearer "+goodToken, "Transfer-Encoding: chunked")+"7fffffff\r\n"+strings.Repeat(" ", 2<<20))
 	require.NotContains(t, got, " 200 ", "chunks without end")
 	got = s.say(t, request("POST "+base+want, "Host: evil.example", "Authorization: Bearer "+goodToken))
@@ -110,8 +110,8 @@ func TestBadQueries(t *testing.T) {
 	f("/subscribers/%2e%2e", 301) // to base
 }
 
-// TestLongBroadcast: the deadlines of other requests do not end it, and it ends
-// with its caller and with the server.
+// TestLongBroadcast: the deadlines of other requests do not end it; the end of its caller
+// or of the server does.
 func TestLongBroadcast(t *testing.T) {
 	d := fullDeps()
 	b := d.Broadcaster.(*told)
@@ -159,14 +159,15 @@ func TestLongBroadcast(t *testing.T) {
 	<-entered
 	closed := make(chan error)
 	go func() { closed <- s.Close() }()
-	<-left // Close does not wait for it in vain
+	<-left // Close ends the broadcast and does not wait for its deadline
 	require.NoError(t, <-closed)
 	require.NoError(t, <-done)
 	<-gone
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// TestManyPeers: the answer is written as it goes, and breaks off if it must.
+// TestManyPeers: the answer is written while the list is read, and breaks off on an
+// error.
 func TestManyPeers(t *testing.T) {
 	d := fullDeps()
 	_, seq := d.Peers(true)

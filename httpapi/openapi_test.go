@@ -32,7 +32,7 @@ func TestContractRejects(t *testing.T) {
 
 var parameter = regexp.MustCompile(`:(\w+)`)
 
-// TestRoutesAreInTheContract, and nothing else is.
+// TestRoutesAreInTheContract: and the contract has no others.
 func TestRoutesAreInTheContract(t *testing.T) {
 	c := contract.Read(t, filepath.Join("..", "docs", "openapi.yaml"))
 	s, err := New(config(), Deps{})
@@ -49,8 +49,8 @@ func TestRoutesAreInTheContract(t *testing.T) {
 	require.Equal(t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(have)))
 }
 
-// TestContract asks for everything that the contract declares and holds each
-// answer to its schema.
+// TestContract requests everything that the contract declares and checks each answer
+// against its schema.
 func TestContract(t *testing.T) {
 	c := contract.Read(t, filepath.Join("..", "docs", "openapi.yaml"))
 	on, off := start(t, tokenConfig(t), fullDeps()), start(t, config(), Deps{})

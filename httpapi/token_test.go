@@ -39,7 +39,7 @@ func tokenConfig(t *testing.T) Config {
 	return cfg
 }
 
-// fullDeps answers everything, with something in it.
+// fullDeps answers every request, with data in each answer.
 func fullDeps() Deps {
 	d := deps()
 	d.Ready = func() error { return nil }
@@ -113,14 +113,14 @@ func (b *told) WantCancel(_ context.Context, cids []cid.Cid, after time.Duration
 	return []WantCancelSent{{"a", WantStatus{b.sent(), &block}, b.sent()}}
 }
 
-// answered is what came back.
+// answered is a response.
 type answered struct {
 	status     int
 	kind, body string
 	header     http.Header
 }
 
-// ask makes a request, with a token if there is one.
+// ask makes a request, with a token unless it is empty.
 func (r *running) ask(t testing.TB, method, path, body, token string) answered {
 	t.Helper()
 	a, err := askWith(http.DefaultClient, method, "http://"+r.addr+path, body, token)
@@ -173,8 +173,8 @@ func TestTokens(t *testing.T) {
 	f(401, "Authorization: Bearer "+strings.ToUpper(goodToken))
 	f(401, "Authorization: Bearer "+goodToken, "Authorization: Bearer "+goodToken)
 	f(401, "X-Token: "+goodToken, "Cookie: token="+goodToken)
-	require.Equal(t, 401, s.ask(t, "POST", path+"?token="+goodToken+"&access_token="+goodToken, oneCID, "").status, "not in the address")
-	require.Equal(t, 200, s.ask(t, "GET", base+"/subscribers", "", "").status, "on loopback reading needs none")
+	require.Equal(t, 401, s.ask(t, "POST", path+"?token="+goodToken+"&access_token="+goodToken, oneCID, "").status, "a token in the address does not count")
+	require.Equal(t, 200, s.ask(t, "GET", base+"/subscribers", "", "").status, "on loopback reading needs no token")
 	require.Equal(t, 403, start(t, config(), fullDeps()).ask(t, "DELETE", base+"/subscribers/tcp-[::1]:5", "", goodToken).status)
 }
 
@@ -256,7 +256,7 @@ func TestBeyondLoopback(t *testing.T) {
 	plain, err := askWith(http.DefaultClient, "GET", "http://127.0.0.1:"+port+base+"/ping", "", goodToken)
 	http.DefaultClient.CloseIdleConnections()
 	require.True(t, err != nil || plain.status == 400, "without TLS there is nothing: %+v", plain)
-	require.Equal(t, 200, s.ask(t, "GET", base+"/ping", "", "").status, "on loopback as ever")
+	require.Equal(t, 200, s.ask(t, "GET", base+"/ping", "", "").status, "on loopback without TLS, as before")
 }
 
 func TestErrorsOfDeps(t *testing.T) {
@@ -280,7 +280,7 @@ func TestStats(t *testing.T) {
 		s.ask(t, "GET", base+"/ping", "", "")
 	}
 	s.ask(t, "DELETE", base+"/subscribers/x", "", "")
-	for i := range 20 { // names that a caller makes up are not kept
+	for i := range 20 { // names that a caller invents are not stored
 		s.ask(t, "GET", fmt.Sprint("/made/up/", i), "", "")
 	}
 	want := []pipeline.Requests{

@@ -20,8 +20,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 )
 
-// fakeConn costs what a connection of libp2p's costs to ask: its ID and those
-// of its streams are made again each time, and its streams are in a new list.
+// fakeConn costs as much to read as a connection of libp2p: its ID and those of its
+// streams are computed at each call, and its streams are returned in a new list.
 type fakeConn struct {
 	network.Conn
 	n             int
@@ -65,7 +65,7 @@ func (s *fakeStream) Stat() network.Stats {
 	return network.Stats{Direction: network.DirOutbound, Opened: s.conn.opened}
 }
 
-// fakeNode is a server of a node with so many connections of three streams.
+// fakeNode is a server of a node with n connections of three streams each.
 func fakeNode(t testing.TB, conns int) (*introspect.Server, *introspect.Registry) {
 	protocols := []protocol.ID{"/ipfs/bitswap/1.2.0", "/ipfs/kad/1.0.0", "/ipfs/id/1.0.0"}
 	local := multiaddr.StringCast("/ip4/203.0.113.7/tcp/4001")
@@ -101,7 +101,7 @@ func fakeNode(t testing.TB, conns int) (*introspect.Server, *introspect.Registry
 	return introspect.NewServer(introspect.Config{Introspector: r}), r
 }
 
-// allocated is how many bytes f allocates.
+// allocated returns how many bytes f allocates.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -110,8 +110,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// TestSnapshotAllocations: 10,000 connections with three streams each take less
-// than 32 MiB, the first time too.
+// TestSnapshotAllocations: 10,000 connections with three streams each take less than 32
+// MiB, also in the first snapshot.
 func TestSnapshotAllocations(t *testing.T) {
 	s, r := fakeNode(t, 10_000)
 	defer s.Close()
@@ -133,7 +133,7 @@ func TestSnapshotAllocations(t *testing.T) {
 	}
 }
 
-// TestSnapshotLimit: what is left out is counted.
+// TestSnapshotLimit: connections that do not fit are counted.
 func TestSnapshotLimit(t *testing.T) {
 	s, r := fakeNode(t, 50)
 	defer s.Close()
@@ -146,8 +146,8 @@ func TestSnapshotLimit(t *testing.T) {
 	require.EqualValues(t, 50, st.GetPeers())
 }
 
-// cpu is the processor time of this process, of user and system, garbage
-// collection included.
+// cpu returns the user and system time of this process, which includes garbage
+// collection.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -156,10 +156,10 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// maxSnapshotCPU is the gate for 10,000 connections.
+// maxSnapshotCPU is the limit for 10,000 connections.
 const maxSnapshotCPU = 150 * time.Millisecond
 
-// BenchmarkSnapshot makes and encodes the state of a node, streams and all.
+// BenchmarkSnapshot builds and encodes the state of a node, including streams.
 func BenchmarkSnapshot(b *testing.B) {
 	for _, n := range []int{100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
@@ -177,7 +177,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			each := (cpu() - began) / time.Duration(b.N)
 			b.ReportMetric(float64(each.Microseconds())/1000, "cpu-ms/op")
 			if n == 10_000 && each > maxSnapshotCPU {
-				b.Errorf("%v of processor time for each, %v are allowed", each, maxSnapshotCPU)
+				b.Errorf("each snapshot takes %v of CPU time, want at most %v", each, maxSnapshotCPU)
 			}
 			b.ReportMetric(float64(size), "frame-B")
 		})

@@ -32,8 +32,8 @@ func readAll(b []byte) (n int, err error) {
 	}
 }
 
-// TestCaptureDamage: what a kill leaves is read to its end; other damage is
-// named with its place.
+// TestCaptureDamage: a file that a kill cut short is read to its end; other damage is
+// reported with its offset.
 func TestCaptureDamage(t *testing.T) {
 	good := goldenCapture(t)
 	n, err := readAll(good)
@@ -68,7 +68,8 @@ func TestCaptureDamage(t *testing.T) {
 	})
 }
 
-// TestCaptureTakesNoMemoryOnAWord: a file of few bytes that says it has many.
+// TestCaptureTakesNoMemoryOnAWord: a short file that claims a long message does not make
+// the reader allocate it.
 func TestCaptureTakesNoMemoryOnAWord(t *testing.T) {
 	b := []byte{1, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 4} // 64 MiB
 	bytesPerRun := testing.AllocsPerRun(1, func() {
@@ -78,7 +79,7 @@ func TestCaptureTakesNoMemoryOnAWord(t *testing.T) {
 	require.Less(t, bytesPerRun, 50.0)
 }
 
-// TestReplay plays a session to a client as its node did.
+// TestReplay plays a recorded session to a client as its node sent it.
 func TestReplay(t *testing.T) {
 	replay := NewPlayback()
 	require.Error(t, replay.RegisterDataProviders(&DataProviders{}))
@@ -110,7 +111,7 @@ func TestReplay(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, goldenPeer, rt.GetPeerId())
 	n, before := 0, -1
-	for n < 15 { // the first may have been played before we listened
+	for n < 15 { // the first may have been played before the client listened
 		m, _, err := c.Next(ctx)
 		require.NoError(t, err)
 		if e := m.GetEvent(); e != nil {
@@ -132,7 +133,7 @@ func TestReplay(t *testing.T) {
 	}, patience, freshEnough)
 }
 
-// TestAPanicCostsOneMessageOfAReplay: the file is played to its end.
+// TestAPanicCostsOneMessageOfAReplay: the rest of the file is played.
 func TestAPanicCostsOneMessageOfAReplay(t *testing.T) {
 	log, lines := guardtest.New()
 	var file bytes.Buffer
@@ -143,7 +144,7 @@ func TestAPanicCostsOneMessageOfAReplay(t *testing.T) {
 	require.NoError(t, w.Write(&pb.ServerMessage{Payload: &pb.ServerMessage_State{State: &pb.State{Sequence: 7}}}))
 	require.NoError(t, w.Flush())
 	s := NewServer(Config{Logger: log})
-	s.events = nil // our own fault
+	s.events = nil // a fault in the player
 	r := NewPlayback()
 	require.NoError(t, r.Play(t.Context(), s, &file, 1))
 	st, err := r.FetchFullState()

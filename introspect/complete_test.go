@@ -12,9 +12,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// dereferenced are the messages that the original visualizer looks into without
-// asking whether they are there (libp2p/observer-toolkit, the definitions of its
-// columns and its SDK's functions for states, connections and streams).
+// dereferenced are the messages that the original visualizer reads without checking that
+// they exist (libp2p/observer-toolkit: the definitions of its columns and its SDK's
+// functions for states, connections and streams).
 var dereferenced = map[protoreflect.Name][]protoreflect.Name{
 	"State":      {"subsystems", "traffic"},
 	"Connection": {"endpoints", "timeline", "traffic", "attribs", "streams"},
@@ -22,7 +22,8 @@ var dereferenced = map[protoreflect.Name][]protoreflect.Name{
 	"Traffic":    {"traffic_in", "traffic_out"},
 }
 
-// missing lists the messages of dereferenced that m and what is in it lack.
+// missing lists the messages of dereferenced that are absent from m and the messages in
+// it.
 func missing(m protoreflect.Message) (out []string) {
 	d := m.Descriptor()
 	for _, name := range dereferenced[d.Name()] {
@@ -45,7 +46,7 @@ func missing(m protoreflect.Message) (out []string) {
 	return out
 }
 
-// bare is a state of the original protocol with nothing that may be left out.
+// bare is a state of the original protocol with every optional part left out.
 func bare() *pb.State {
 	return &pb.State{InstantTs: 5000, Subsystems: &pb.Subsystems{
 		Connections: []*pb.Connection{
@@ -57,10 +58,10 @@ func bare() *pb.State {
 	}}
 }
 
-// TestNothingThatIsLookedIntoIsMissing holds it for what a registry makes of
-// bare connections, and for bare states of others.
+// TestNothingThatIsLookedIntoIsMissing checks the states that a registry makes of bare
+// connections, and bare states from other sources.
 func TestNothingThatIsLookedIntoIsMissing(t *testing.T) {
-	require.Len(t, missing(bare().ProtoReflect()), 5+3+1+5+2+1, "the check sees what is missing")
+	require.Len(t, missing(bare().ProtoReflect()), 5+3+1+5+2+1, "the check finds missing messages")
 	r := NewRegistry()
 	require.NoError(t, r.RegisterDataProviders(&DataProviders{
 		Connections: func(ConnectionQuery) ([]*pb.Connection, error) { return bare().Subsystems.Connections, nil },
@@ -82,7 +83,7 @@ func TestNothingThatIsLookedIntoIsMissing(t *testing.T) {
 	require.True(t, proto.Equal(noTraffic, &pb.Traffic{TrafficIn: &pb.DataGauge{}, TrafficOut: &pb.DataGauge{}}), "nobody has written to it")
 }
 
-// TestTotalsWithoutAList: who may not see the connections may see how many there are.
+// TestTotalsWithoutAList: a client that may not see the connections may see their number.
 func TestTotalsWithoutAList(t *testing.T) {
 	r := NewRegistry()
 	require.NoError(t, r.RegisterDataProviders(&DataProviders{Totals: func() (int, int) { return 5, 6 }}))
@@ -92,8 +93,8 @@ func TestTotalsWithoutAList(t *testing.T) {
 	require.EqualValues(t, 6, st.Connections)
 }
 
-// TestReplayHasNoStateBeforeTheFirst: a capture that begins with an event does
-// not show an empty node.
+// TestReplayHasNoStateBeforeTheFirst: a capture that begins with an event does not show
+// an empty node.
 func TestReplayHasNoStateBeforeTheFirst(t *testing.T) {
 	replay := NewPlayback()
 	s := serve(t, Config{Introspector: replay})

@@ -16,7 +16,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/ui"
 )
 
-// TestEndpointRules: what the interface says, and in the original's words.
+// TestEndpointRules: the rules of the documentation, with the error texts of the
+// original.
 func TestEndpointRules(t *testing.T) {
 	srv := NewServer(Config{Introspector: NewRegistry()})
 	defer srv.Close()
@@ -45,11 +46,11 @@ func TestEndpointRules(t *testing.T) {
 	require.NoError(t, e.Close())
 	require.Empty(t, e.ListenAddrs())
 	require.Zero(t, srv.Stats().Sessions, "its sessions end with it")
-	require.NoError(t, e.Start(), "it may begin again")
+	require.NoError(t, e.Start(), "it may start again")
 	require.NoError(t, e.Close())
 }
 
-// TestTwoListenersAtOnce serve one node, and one may end without the other.
+// TestTwoListenersAtOnce serve one node; one may close without the other.
 func TestTwoListenersAtOnce(t *testing.T) {
 	s := serve(t, Config{})
 	e, err := NewEndpoint(EndpointConfig{ListenAddresses: []string{"unix:" + filepath.Join(t.TempDir(), "s"), "127.0.0.1:0"}}, s.Server)
@@ -97,7 +98,7 @@ func TestEndpointBeyondLoopback(t *testing.T) {
 	f(401, "Authorization", "Bearer wrong")
 	f(401, "Authorization", "Basic "+token)
 	f(401, "Sec-WebSocket-Protocol", "ipfsmon.bearer."+base64.RawURLEncoding.EncodeToString([]byte("wrong")))
-	f(426, "Authorization", "Bearer "+token) // it is let in, and is no WebSocket
+	f(426, "Authorization", "Bearer "+token) // it is accepted, and is not a WebSocket request
 	f(426, "Sec-WebSocket-Protocol", "ipfsmon.introspect, ipfsmon.bearer."+base64.RawURLEncoding.EncodeToString([]byte(token)))
 }
 
@@ -114,7 +115,8 @@ func (w *plainWriter) WriteHeader(s int) {
 }
 func (w *plainWriter) Write(b []byte) (int, error) { w.WriteHeader(200); return len(b), nil }
 
-// TestPageOnTheEndpoint: the page with its policy, and nothing to foreign pages.
+// TestPageOnTheEndpoint: the page is served with its content policy, and not to foreign
+// pages.
 func TestPageOnTheEndpoint(t *testing.T) {
 	srv := NewServer(Config{Introspector: NewRegistry()})
 	defer srv.Close()

@@ -8,15 +8,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// A program's own subsystem reports its state, and a client reads it.
+// A program reports the state of its own subsystem, and a client reads it.
 func Example() {
 	registry := introspect.NewRegistry()
 	err := registry.RegisterDataProviders(&introspect.DataProviders{
-		// The program's own connections, from its own network.
+		// The program's own connections, from a network that is not libp2p.
 		Connections: func(introspect.ConnectionQuery) ([]*pb.Connection, error) {
 			return []*pb.Connection{{Id: []byte("1"), PeerId: "12D3KooWMf1UG5oF9GLgSsH56BftdkcTRs4UdfgEstPsFZX1zbvy"}}, nil
 		},
-		// Annotate sees the results of all others, and may add to them.
+		// Annotate sees the results of all others and may add to them.
 		Annotate: func(s *pb.State) error {
 			for _, c := range s.GetSubsystems().GetConnections() {
 				c.UserProvidedTags = append(c.UserProvidedTags, "friend")

@@ -1,7 +1,6 @@
 package introspect
 
-// MakeSnapshot makes a state and encodes it, however much time that takes, and
-// returns the frame.
+// MakeSnapshot builds a state, encodes it without a limit of time, and returns the frame.
 func (s *Server) MakeSnapshot() ([]byte, error) {
 	s.snap.Lock()
 	defer s.snap.Unlock()

@@ -144,7 +144,8 @@ func columnOf(t *pb.EventType, name string) *pb.EventType_EventProperty {
 	return nil
 }
 
-// TestQuietFeedNamesNoPeers: its events are those without a peer; it keeps the sums.
+// TestQuietFeedNamesNoPeers: its only events are those without a peer; its sums are
+// complete.
 func TestQuietFeedNamesNoPeers(t *testing.T) {
 	s := serve(t, Config{})
 	f := NewQuietFeed(s.Server)
@@ -160,8 +161,8 @@ func TestQuietFeedNamesNoPeers(t *testing.T) {
 	require.Equal(t, "End", p.next().GetEvent().GetType().GetName())
 }
 
-// BenchmarkEvent is what a Bitswap message costs with nobody listening, and
-// with one session and sixteen.
+// BenchmarkEvent measures what a Bitswap message costs without a session, with one and
+// with sixteen.
 func BenchmarkEvent(b *testing.B) {
 	for _, n := range []int{0, 1, 16} {
 		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {

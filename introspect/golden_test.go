@@ -111,7 +111,8 @@ func everything() *pb.State {
 	}
 }
 
-// goldenMessages are one of each kind, and more of those with more than one form.
+// goldenMessages are one message of each kind, and several of those that have more than
+// one form.
 func goldenMessages() map[string]proto.Message {
 	event := NewEventType("BitswapMessage", typeMessage.columns...)
 	server := func(payload any) *pb.ServerMessage {
@@ -162,11 +163,11 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 	want, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.True(t, bytes.Equal(want, got), "%s is not what it was", name)
+	require.True(t, bytes.Equal(want, got), "%s has changed; run with -update if that is wanted", name)
 }
 
-// TestGoldenMessages holds each message to its bytes: those below field 100 are
-// the original's, and all are what the page's reader is tested with.
+// TestGoldenMessages compares each message with its bytes. Fields below 100 are the
+// original's. The page's reader is tested with the same files.
 func TestGoldenMessages(t *testing.T) {
 	for name, m := range goldenMessages() {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
@@ -174,7 +175,7 @@ func TestGoldenMessages(t *testing.T) {
 		golden(t, "messages/"+name+".bin", b)
 		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
 		require.NoError(t, err)
-		var even bytes.Buffer // protojson's blanks change from build to build
+		var even bytes.Buffer // protojson's spaces change from build to build
 		require.NoError(t, json.Indent(&even, text, "", " "))
 		even.WriteByte('\n')
 		golden(t, "messages/"+name+".json", even.Bytes())
@@ -212,7 +213,8 @@ func TestGoldenCapture(t *testing.T) {
 	}
 }
 
-// TestFrameByHand is a frame made from the description, not by our own code.
+// TestFrameByHand builds a frame from the description of the format, without our own
+// code.
 func TestFrameByHand(t *testing.T) {
 	// ServerMessage{version{1}, response{id 5, ERR, "x"}}
 	payload := []byte{0x0a, 2, 0x08, 1, 0x2a, 7, 0x08, 5, 0x10, 1, 0x1a, 1, 'x'}
@@ -248,8 +250,8 @@ func TestFramesThatAreWrong(t *testing.T) {
 	f("claims", func(b []byte) []byte { copy(b[8:], "\xff\xff\xff\xff"); return b })
 }
 
-// originals are the messages of the old protocol with their numbers, from its
-// description: they may never change.
+// originals are the messages of the original protocol with their field numbers, from its
+// description. They must never change.
 const originals = `Version version=1
 ResultCounter total=1 ok=2 err=3
 SlidingCounter over_1m=1 over_5m=2 over_15m=3 over_30m=4 over_1hr=5 over_2hr=6 over_4hr=7 over_8hr=8 over_12hr=9 over_24hr=10
@@ -280,8 +282,8 @@ ClientCommand version=1 id=2 command=3 source=4 config=5
 CommandResponse id=1 result=2 error=3 effective_config=4
 ServerNotice kind=1`
 
-// TestNumbersOfTheOriginal: what is below 100 is the original's and all of it
-// is there; what is ours is at 100 and above.
+// TestNumbersOfTheOriginal: fields below 100 are the original's and complete; our own
+// fields have numbers from 100.
 func TestNumbersOfTheOriginal(t *testing.T) {
 	file := pb.File_introspect_pb_introspect_proto
 	for line := range strings.Lines(originals) {
@@ -311,6 +313,6 @@ func TestNumbersOfTheOriginal(t *testing.T) {
 }
 
 func itoa(n int) string {
-	b, _ := json.Marshal(n) // an int can be
+	b, _ := json.Marshal(n) // an int can always be encoded
 	return string(b)
 }

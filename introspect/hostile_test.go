@@ -24,7 +24,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// raw is a connection after the upgrade, whose frames a test makes itself.
+// raw is a connection after the upgrade; the test writes its frames.
 func (s *served) raw(t *testing.T, headers ...string) (net.Conn, *http.Response) {
 	t.Helper()
 	u, err := url.Parse(s.url)
@@ -52,7 +52,7 @@ func (s *served) raw(t *testing.T, headers ...string) (net.Conn, *http.Response)
 	return c, resp
 }
 
-// wsFrame makes a frame as RFC 6455 has it; length may say more than there is.
+// wsFrame builds a frame according to RFC 6455; length may claim more than there is.
 func wsFrame(first byte, masked bool, length uint64, payload []byte) []byte {
 	b := []byte{first, 0}
 	switch {
@@ -67,13 +67,13 @@ func wsFrame(first byte, masked bool, length uint64, payload []byte) []byte {
 	}
 	if masked {
 		b[1] |= 0x80
-		b = append(b, 0, 0, 0, 0) // a mask of zeros leaves the payload as it is
+		b = append(b, 0, 0, 0, 0) // a mask of zeros does not change the payload
 	}
 	return append(b, payload...)
 }
 
-// TestHostileOrigins: pages from elsewhere get nothing, by their origin or by a
-// name made to point here.
+// TestHostileOrigins: pages of other origins get nothing, neither with their own origin
+// nor with a name that resolves to this server.
 func TestHostileOrigins(t *testing.T) {
 	s := serve(t, Config{AllowedOrigins: []string{"https://visualizer.example"}, AllowedHosts: []string{"node.example"}})
 	here := strings.TrimPrefix(s.url, "http://")
@@ -101,8 +101,7 @@ func TestHostileOrigins(t *testing.T) {
 	require.Equal(t, http.StatusUpgradeRequired, resp.StatusCode)
 }
 
-// TestHostileFrames: what is against the protocol costs its session, and
-// nobody else anything.
+// TestHostileFrames: a violation of the protocol ends its session and affects no other.
 func TestHostileFrames(t *testing.T) {
 	s := serve(t, Config{})
 	f := func(name string, frames ...[]byte) {
@@ -161,7 +160,7 @@ func many(b []byte, n int) [][]byte {
 	return out
 }
 
-// TestUnknownFieldsAreLetBe: a command of a later version is still a command.
+// TestUnknownFieldsAreLetBe: a command with fields of a later version is still executed.
 func TestUnknownFieldsAreLetBe(t *testing.T) {
 	p := serve(t, Config{}).connect(t)
 	b, err := proto.Marshal(&pb.ClientCommand{Id: 7})
@@ -172,7 +171,7 @@ func TestUnknownFieldsAreLetBe(t *testing.T) {
 	require.EqualValues(t, 7, p.next().GetResponse().GetId())
 }
 
-// TestEmptyCommandIsHello: all fields are left out where they are 0.
+// TestEmptyCommandIsHello: all fields are absent when they are 0.
 func TestEmptyCommandIsHello(t *testing.T) {
 	p := serve(t, Config{}).connect(t)
 	require.NoError(t, p.sendBytes(websocket.MessageBinary, nil))
@@ -181,7 +180,7 @@ func TestEmptyCommandIsHello(t *testing.T) {
 	require.EqualValues(t, 1000, r.GetEffectiveConfig().GetStateSnapshotIntervalMs())
 }
 
-// TestStorms: pings, subscriptions and configurations as fast as they go.
+// TestStorms: pings, subscriptions and configurations, as fast as possible.
 func TestStorms(t *testing.T) {
 	var made atomic.Int64
 	r := NewRegistry()
@@ -221,7 +220,7 @@ func TestStorms(t *testing.T) {
 	require.Zero(t, s.Stats().Panics)
 }
 
-// TestSessionsAreCounted: no more than there may be.
+// TestSessionsAreCounted: there are no more than the limit.
 func TestSessionsAreCounted(t *testing.T) {
 	s := serve(t, Config{})
 	for range MaxSessions {
@@ -249,8 +248,7 @@ func TestSessionsAreCounted(t *testing.T) {
 	require.Empty(t, one.perIP)
 }
 
-// FuzzCommand: whatever a client sends is a command or is not, and a session
-// obeys without a panic.
+// FuzzCommand: any input from a client is executed or rejected, and never causes a panic.
 func FuzzCommand(f *testing.F) {
 	for _, m := range goldenMessages() {
 		if c, ok := m.(*pb.ClientCommand); ok {
@@ -282,7 +280,7 @@ func FuzzCommand(f *testing.F) {
 	})
 }
 
-// FuzzFrame and FuzzCapture read what a server or a file says.
+// FuzzFrame and FuzzCapture read any input from a server or a file.
 func FuzzFrame(f *testing.F) {
 	for _, m := range goldenMessages() {
 		if s, ok := m.(*pb.ServerMessage); ok {

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/libp2p/go-flow-metrics.(*sweeper).run")) // libp2p's, for the whole process
 }
 
-// patience is how long a test waits for what must come.
+// patience bounds each wait of a test.
 const patience = 45 * time.Second
 
 // served is a server on its own listener.
@@ -42,7 +42,7 @@ func serve(t testing.TB, cfg Config) *served {
 	return &served{s, h.URL}
 }
 
-// peerOf is a client that sends what a test says, and nothing else.
+// peerOf is a client that sends only what a test asks for.
 type peerOf struct {
 	t  testing.TB
 	ws *websocket.Conn
@@ -63,7 +63,7 @@ func (s *served) connect(t testing.TB) *peerOf {
 	return p
 }
 
-// greet is connect with a HELLO of these milliseconds.
+// greet connects and sends a HELLO with this interval in milliseconds.
 func (s *served) greet(t testing.TB, interval, retention uint64) *peerOf {
 	t.Helper()
 	p := s.connect(t)
@@ -87,7 +87,7 @@ func (p *peerOf) send(c pb.ClientCommand_Command, source pb.ClientCommand_Source
 	return p.id
 }
 
-// next returns the next message, whose frame must be good.
+// next returns the next message; its frame must be valid.
 func (p *peerOf) next() *pb.ServerMessage {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -101,7 +101,8 @@ func (p *peerOf) next() *pb.ServerMessage {
 	return m
 }
 
-// ask sends a command; its response must be the next message that is one.
+// ask sends a command and returns its response. The first response that arrives must be
+// it.
 func (p *peerOf) ask(c pb.ClientCommand_Command, source pb.ClientCommand_Source, cfg *pb.Configuration) *pb.CommandResponse {
 	p.t.Helper()
 	id := p.send(c, source, cfg)
@@ -120,7 +121,7 @@ func (p *peerOf) agrees(c pb.ClientCommand_Command, source pb.ClientCommand_Sour
 	require.Empty(p.t, r.GetError())
 }
 
-// ended waits until the server closes the connection, and returns its code.
+// ended waits until the server closes the connection and returns the status code.
 func (p *peerOf) ended() websocket.StatusCode {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

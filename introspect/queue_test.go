@@ -12,7 +12,7 @@ func ev(n int, tells string) item {
 	return item{frame: make([]byte, n), kind: eventItem, at: time.Unix(1000, 0), tells: tells}
 }
 
-// drain takes everything out and returns how many of each length there were.
+// drain empties the queue and returns how many items of each length it held.
 func drain(q *queue) (lengths []int) {
 	for {
 		b, ok := q.next()
@@ -28,7 +28,7 @@ func TestQueueBoundsEvents(t *testing.T) {
 	for range 8 {
 		require.Empty(t, q.push(ev(1<<20, "")))
 	}
-	require.Equal(t, []string{"T"}, q.push(ev(1<<20, "T")), "who was to learn T has not")
+	require.Equal(t, []string{"T"}, q.push(ev(1<<20, "T")), "the columns of T must be sent again")
 	require.Empty(t, q.push(item{frame: make([]byte, 10<<20), kind: stateItem}), "one state always fits")
 	n := q.notice()
 	require.EqualValues(t, 1, n.GetDiscardedEvents())
@@ -78,7 +78,7 @@ func TestPauseIsBoundedInBytesAndTime(t *testing.T) {
 	require.Equal(t, 7, got[0])
 	require.Len(t, got, maxItems+1)
 	q.pause()
-	q.push(ev(maxHeld+1, "")) // longer than everything: the one that is kept
+	q.push(ev(maxHeld+1, "")) // longer than the bound: the one that is kept
 	require.Len(t, q.held, 1)
 	q.drop()
 	require.Zero(t, q.heldBytes)

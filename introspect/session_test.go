@@ -36,8 +36,8 @@ const (
 // tick is a type of events with one column.
 var tick = NewEventType("Tick", Column("n", number, false))
 
-// TestRefusalsLetterForLetter: what the original refuses, in its words, and the
-// connection stays open after each.
+// TestRefusalsLetterForLetter: requests that the original refuses are refused in its
+// words, and the connection stays open after each.
 func TestRefusalsLetterForLetter(t *testing.T) {
 	p := serve(t, Config{}).connect(t)
 	f := func(want string, c pb.ClientCommand_Command, source pb.ClientCommand_Source, cfg *pb.Configuration) {
@@ -74,14 +74,15 @@ func TestConfigurationIsClamped(t *testing.T) {
 	}
 	p := s.connect(t)
 	f(p, cmdHello, nil, 1000, 120_000)
-	f(p, cmdUpdate, &pb.Configuration{}, 500, 0) // what is missing is 0, as in the original
+	f(p, cmdUpdate, &pb.Configuration{}, 500, 0) // an absent value is 0, as in the original
 	f(p, cmdUpdate, &pb.Configuration{StateSnapshotIntervalMs: 499, RetentionPeriodMs: 120_001}, 500, 120_000)
 	f(p, cmdUpdate, &pb.Configuration{StateSnapshotIntervalMs: 2000}, 2000, 0)
 	f(p, cmdUpdate, &pb.Configuration{StateSnapshotIntervalMs: 1<<64 - 1, RetentionPeriodMs: 1<<64 - 1}, 86_400_000, 120_000)
 	f(s.connect(t), cmdHello, &pb.Configuration{StateSnapshotIntervalMs: 1}, 500, 0)
 }
 
-// TestRequestsAreAnsweredByTheMessage, without a response, also in text frames.
+// TestRequestsAreAnsweredByTheMessage: the answer is the message itself without a
+// response, also to text frames.
 func TestRequestsAreAnsweredByTheMessage(t *testing.T) {
 	r := NewRegistry()
 	require.NoError(t, r.RegisterDataProviders(&DataProviders{
@@ -104,8 +105,8 @@ func TestRequestsAreAnsweredByTheMessage(t *testing.T) {
 	require.NotNil(t, p.next().GetRuntime())
 }
 
-// TestPushes: states come one interval after they are asked for, and enabling
-// twice is no fault.
+// TestPushes: the first state comes one interval after the request, and a second ENABLE
+// is not an error.
 func TestPushes(t *testing.T) {
 	p := serve(t, Config{}).greet(t, 500, 120_000)
 	p.agrees(cmdEnable, srcState)
@@ -123,7 +124,8 @@ func TestPushes(t *testing.T) {
 	require.NotNil(t, p.next().GetRuntime(), "nothing more is pushed")
 }
 
-// TestPauseHoldsAndResumeGives: OK first, then what piled up, in order, then live.
+// TestPauseHoldsAndResumeGives: first OK, then the held messages in order, then live
+// ones.
 func TestPauseHoldsAndResumeGives(t *testing.T) {
 	s := serve(t, Config{})
 	p := s.greet(t, 60_000, 120_000)
@@ -141,11 +143,12 @@ func TestPauseHoldsAndResumeGives(t *testing.T) {
 	for i := range 51 {
 		e := p.next().GetEvent()
 		require.JSONEq(t, `{"n":`+itoa(i)+`}`, e.GetContent())
-		require.Equal(t, i == 0, len(e.GetType().GetPropertyTypes()) > 0, "the columns come with the first alone")
+		require.Equal(t, i == 0, len(e.GetType().GetPropertyTypes()) > 0, "only the first event has its columns")
 	}
 }
 
-// TestRetentionBoundsAPause: with none, nothing is held longer than a tidying.
+// TestRetentionBoundsAPause: with a retention of 0, no message is held beyond one
+// tidying.
 func TestRetentionBoundsAPause(t *testing.T) {
 	s := serve(t, Config{})
 	p := s.greet(t, 60_000, 0)
@@ -160,7 +163,7 @@ func TestRetentionBoundsAPause(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 }
 
-// TestDisablingBothClearsThePause.
+// TestDisablingBothClearsThePause: it discards the held messages.
 func TestDisablingBothClearsThePause(t *testing.T) {
 	s := serve(t, Config{})
 	p := s.greet(t, 60_000, 120_000)
@@ -176,7 +179,8 @@ func TestDisablingBothClearsThePause(t *testing.T) {
 	require.Equal(t, "Tock", p.next().GetEvent().GetType().GetName())
 }
 
-// TestLateClientLearnsColumns: in the original only who was there first did.
+// TestLateClientLearnsColumns: in the original only the clients that were connected first
+// did.
 func TestLateClientLearnsColumns(t *testing.T) {
 	s := serve(t, Config{})
 	first := s.greet(t, 60_000, 120_000)
@@ -196,8 +200,8 @@ func TestLateClientLearnsColumns(t *testing.T) {
 	require.Len(t, types[0].GetPropertyTypes(), 1)
 }
 
-// TestSessionsEndWithTheirClients: the original kept a goroutine for each
-// session of the past.
+// TestSessionsEndWithTheirClients: the original kept a goroutine for each session that
+// had ended.
 func TestSessionsEndWithTheirClients(t *testing.T) {
 	s := serve(t, Config{})
 	before := runtime.NumGoroutine()
@@ -212,7 +216,7 @@ func TestSessionsEndWithTheirClients(t *testing.T) {
 	require.EqualValues(t, 20, s.Stats().Accepted)
 }
 
-// TestRequestsThatNobodyReads: the original's loop hung there for ever.
+// TestRequestsThatNobodyReads: the original's loop blocked there forever.
 func TestRequestsThatNobodyReads(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
 	r := NewRegistry()
@@ -226,20 +230,20 @@ func TestRequestsThatNobodyReads(t *testing.T) {
 			break
 		}
 	}
-	other := s.greet(t, 500, 1000) // nobody else notices
+	other := s.greet(t, 500, 1000) // other sessions do not notice
 	other.agrees(cmdEnable, srcState)
 	require.NotNil(t, other.next().GetState())
 	require.Eventually(t, func() bool { return s.Stats().Sessions == 1 }, patience, 10*time.Millisecond, "a client that does not read is disconnected")
 }
 
-// TestMissedEventsAreTold by a notice with the counts.
+// TestMissedEventsAreTold: a notice has the counts.
 func TestMissedEventsAreTold(t *testing.T) {
 	s := serve(t, Config{})
 	p := s.greet(t, 60_000, 120_000)
 	p.agrees(cmdEnable, srcEvents)
 	const sent = eventBurst + 2000
 	at := time.Now()
-	for i := range sent { // more than the bound on events allows, however slow this machine is
+	for i := range sent { // exceeds the bound on events on any machine
 		if i == eventBurst/2 {
 			s.budget.SetBurst(0)
 		}
@@ -262,7 +266,7 @@ func TestMissedEventsAreTold(t *testing.T) {
 	require.EqualValues(t, missed, s.Stats().DiscardedEvents)
 }
 
-// TestSnapshotsAreShared: many who look cost no more than one.
+// TestSnapshotsAreShared: many sessions cost no more than one.
 func TestSnapshotsAreShared(t *testing.T) {
 	var made atomic.Int64
 	r := NewRegistry()
@@ -289,7 +293,7 @@ func TestSnapshotsAreShared(t *testing.T) {
 	}
 	require.EqualValues(t, made.Load(), len(sequences))
 	require.Equal(t, s.Stats().Snapshots, uint64(len(sequences)))
-	require.Less(t, len(sequences), 320, "320 were asked for")
+	require.Less(t, len(sequences), 320, "320 snapshots were requested")
 }
 
 func TestProvidersThatFail(t *testing.T) {
@@ -315,12 +319,12 @@ func TestProvidersThatFail(t *testing.T) {
 	require.EqualValues(t, 1000, st.GetTraffic().GetTrafficIn().GetCumBytes())
 }
 
-// brokenIntrospector panics when it is asked for a state.
+// brokenIntrospector panics when a state is requested.
 type brokenIntrospector struct{ Introspector }
 
 func (brokenIntrospector) FetchFullState() (*pb.State, error) { panic("a fault") }
 
-// TestAPanicEndsOneSession: the client's connection is closed, and others are
+// TestAPanicEndsOneSession: the client's connection is closed, and others are still
 // served.
 func TestAPanicEndsOneSession(t *testing.T) {
 	log, lines := guardtest.New()
@@ -348,12 +352,12 @@ func TestProvidersRegisterOnce(t *testing.T) {
 	}
 	st, err := r.FetchFullState()
 	require.NoError(t, err)
-	require.Zero(t, st.GetTraffic().GetTrafficIn().GetCumBytes(), "nothing of the refused registration")
+	require.Zero(t, st.GetTraffic().GetTrafficIn().GetCumBytes(), "the rejected registration left no provider")
 	require.Equal(t, "lan", st.GetSubsystems().GetDht().GetName())
 	require.Equal(t, []string{"a", "b"}, st.GetFailed())
 }
 
-// TestCloseEndsSessions, with a reason that the client gets.
+// TestCloseEndsSessions with a reason that the client receives.
 func TestCloseEndsSessions(t *testing.T) {
 	s := serve(t, Config{})
 	p := s.greet(t, 500, 1000)

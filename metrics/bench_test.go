@@ -8,9 +8,9 @@ import (
 // scrapeGate is the longest that a scrape may take with 50,000 peers.
 const scrapeGate = 50 * time.Millisecond
 
-// BenchmarkScrape50kPeers is a scrape after a sample of 50,000 peers of which
-// each has an agent and its own protocol and three streams, which capture
-// would not even let through. It fails if a scrape is too slow.
+// BenchmarkScrape50kPeers scrapes after a sample of 50,000 peers, each with its own
+// agent, its own protocol and three streams, which is more than capture would admit. It
+// fails if a scrape is too slow.
 func BenchmarkScrape50kPeers(b *testing.B) {
 	m := newTest(b, Config{Pipeline: everyPart})
 	m.take(invented(50_000))
@@ -24,7 +24,7 @@ func BenchmarkScrape50kPeers(b *testing.B) {
 	}
 }
 
-// BenchmarkSample50kPeers is what is done once for each such sample.
+// BenchmarkSample50kPeers measures what is done once for each such sample.
 func BenchmarkSample50kPeers(b *testing.B) {
 	m := newTest(b, Config{})
 	e := invented(50_000)

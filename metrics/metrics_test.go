@@ -43,7 +43,7 @@ func golden(t *testing.T, path, got string) {
 
 func TestDoc(t *testing.T) { golden(t, filepath.Join("..", "docs", "prometheus.md"), Doc()) }
 
-// everyPart has a different number in every field.
+// everyPart returns counters with a different number in every field.
 func everyPart() pipeline.Pipeline {
 	return pipeline.Pipeline{
 		Capture: pipeline.Capture{
@@ -159,7 +159,7 @@ func TestRegisterAndUnregister(t *testing.T) {
 	m := newTest(t, Config{Registerer: reg, Pipeline: everyPart})
 	require.Contains(t, page(t, h), "ipfsmon_info{")
 
-	// A second monitor leaves the first where it is, also when it goes.
+	// Closing a second monitor does not affect the first.
 	var log bytes.Buffer
 	second := newTest(t, Config{Registerer: reg, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.Contains(t, log.String(), "another monitor")
@@ -205,7 +205,7 @@ func TestRun(t *testing.T) {
 	r.Close()
 	got := page(t, m.Handler())
 	require.Contains(t, got, "plugin_metric_export_wiretap_connections 5\n")
-	require.NotContains(t, got, "peers_supported_protocols{", "what is not in the last sample is gone")
+	require.NotContains(t, got, "peers_supported_protocols{", "values that are not in the last sample are not exposed")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -216,7 +216,7 @@ func TestRun(t *testing.T) {
 	b.Close()
 }
 
-// TestFaults: a fault of ours costs our metrics and not the page.
+// TestFaults: a fault in the monitor removes its metrics and not the page.
 func TestFaults(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "other", Help: "of the node"}))
@@ -249,12 +249,12 @@ func TestFaults(t *testing.T) {
 	require.Zero(t, m.Panics())
 }
 
-// TestScrapes is the row "Prometheus" of what others may try.
+// TestScrapes covers the row "Prometheus" of the hostile requests.
 func TestScrapes(t *testing.T) {
 	e := sample()
 	for _, raw := range []string{"a\nb", `"} 1` + "\nforged 1", `\`, "", "<script>", "日本", "\xff", "\u202e", "x=y,z"} {
 		e.Sample.Agents = append(e.Sample.Agents, event.AgentCount{Agent: event.Clean(raw, event.MaxAgentText), Peers: 1})
-		e.Sample.Protocols = append(e.Sample.Protocols, event.ProtocolCount{Protocol: event.Text(raw), Peers: 1}) // not even cleaned
+		e.Sample.Protocols = append(e.Sample.Protocols, event.ProtocolCount{Protocol: event.Text(raw), Peers: 1}) // not cleaned
 	}
 	m := newTest(t, Config{Pipeline: everyPart})
 	m.take(e)

@@ -47,7 +47,7 @@ func TestLabelsAreCapped(t *testing.T) {
 			sum += n
 		}
 	}
-	require.Equal(t, 1800*3, sum, "none is lost in others")
+	require.Equal(t, 1800*3, sum, "the label \"others\" has the rest")
 }
 
 // invented is a sample of n agents, protocols and protocols' streams.
@@ -64,7 +64,8 @@ func invented(n int) *event.Event {
 	return &event.Event{Kind: event.KindSample, Sample: s}
 }
 
-// TestOtherEventsAllocateNothing: every event of the node passes here.
+// TestOtherEventsAllocateNothing: every event of the node passes here, most of them
+// without effect.
 func TestOtherEventsAllocateNothing(t *testing.T) {
 	m := newTest(t, Config{})
 	e := &event.Event{Kind: event.KindMessage, Wants: make([]event.Want, 16)}

@@ -16,7 +16,7 @@ func TestClockSteps(t *testing.T) {
 	w := &clockWatch{wall: func() int64 { return wall }, steady: func() time.Duration { return steady }}
 	wall, steady = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC).UnixNano(), time.Hour
 	w.lastWall, w.lastSteady = wall, steady
-	// pass lets time go by, with the clock set meanwhile.
+	// pass advances time; the wall clock is set forward or back meanwhile.
 	pass := func(by time.Duration) *event.Event {
 		steady += time.Second
 		wall += int64(time.Second + by)
@@ -28,7 +28,7 @@ func TestClockSteps(t *testing.T) {
 		require.Equal(t, &event.Event{Time: wall, Kind: event.KindClockStep, ClockStep: &event.ClockStep{By: by}}, e)
 	}
 	require.Nil(t, pass(0))
-	for range 3600 * 24 { // a leap second that is smeared over a day
+	for range 3600 * 24 { // a leap second, smeared over a day
 		require.Nil(t, pass(time.Second/(3600*24)))
 	}
 	require.Nil(t, pass(-2*time.Second))

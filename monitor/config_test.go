@@ -127,8 +127,8 @@ func TestSecretsAreMasked(t *testing.T) {
 }
 
 func TestEveryKeyHasAVariable(t *testing.T) {
-	// envconfig takes a bare name from the environment where a field has a
-	// name of its own: USERNAME or TOKEN would then leak into the monitor.
+	// envconfig reads a bare name from the environment where a field has a name of its
+	// own: USERNAME or TOKEN would then reach the monitor.
 	t.Setenv("LISTEN_ADDRESSES", "127.0.0.1:9")
 	t.Setenv("USERNAME", "somebody")
 	t.Setenv("TOKEN", "something")

@@ -11,14 +11,14 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// TestHistoryRows puts an answer's rows at their steps.
+// TestHistoryRows assigns an answer's rows to their steps.
 func TestHistoryRows(t *testing.T) {
 	h := &httpapi.History{Times: []int64{10_000, 20_000, 30_000}}
 	o := &historyOutput{h: h, step: 10 * time.Second, columns: []figure{{"messages", "1/s"}, {"blocks", "1/s"}}}
 	require.NoError(t, o.Series("traffic", []client.Label{{Key: "direction", Value: "sent"}, {Key: "answer", Value: "block"}}, nil))
 	row := func(at string, values ...any) error { return o.Row(append([]any{at}, values...)) }
 	require.NoError(t, row("1970-01-01T00:00:20Z", json.Number("1.5"), nil))
-	require.NoError(t, row("1970-01-01T00:01:00Z", json.Number("9"), json.Number("9"))) // not asked for
+	require.NoError(t, row("1970-01-01T00:01:00Z", json.Number("9"), json.Number("9"))) // not requested
 	require.NoError(t, row("1970-01-01T00:00:05Z", json.Number("9"), json.Number("9")))
 	require.Error(t, row("yesterday"))
 	require.Len(t, h.Series, 2)

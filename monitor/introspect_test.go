@@ -51,7 +51,7 @@ func TestIntrospectConfig(t *testing.T) {
 	require.Equal(t, FromEnv, sources["IntrospectConfig.AllowedOrigins"])
 }
 
-// watchHost runs a monitor of a bare libp2p host with another connected to it.
+// watchHost runs a monitor of a bare libp2p host, to which another host is connected.
 func watchHost(t *testing.T, settings string) *Monitor {
 	t.Helper()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -95,7 +95,8 @@ func lookAt(t *testing.T, page string) (*pb.Runtime, *pb.State, []byte) {
 	return rt, st, frame
 }
 
-// TestIntrospectionOnTwoListeners: the HTTP API's and one of its own at once.
+// TestIntrospectionOnTwoListeners: the HTTP API's listener and one of its own at the same
+// time.
 func TestIntrospectionOnTwoListeners(t *testing.T) {
 	m := watchHost(t, `{"HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "IntrospectConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
 	pages := m.IntrospectAddresses()
@@ -121,7 +122,8 @@ func TestIntrospectionOnTwoListeners(t *testing.T) {
 	}
 }
 
-// TestIntrospectionKeepsPrivacy: where the stream may not name peers, nor may a state.
+// TestIntrospectionKeepsPrivacy: if the stream may not name peers, the state may not
+// either.
 func TestIntrospectionKeepsPrivacy(t *testing.T) {
 	m := watchHost(t, `{"HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "StreamPrivacy": "aggregate"}`)
 	rt, st, frame := lookAt(t, m.IntrospectAddresses()[0])

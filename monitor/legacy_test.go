@@ -15,8 +15,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// TestOtherExportersSections starts from the sections that the first and the
-// last exporters had in their documents.
+// TestOtherExportersSections starts with the sections that the first and the last
+// exporter documented.
 func TestOtherExportersSections(t *testing.T) {
 	f := func(in string, check func(*Config), warnings ...string) {
 		t.Helper()
@@ -60,7 +60,8 @@ func TestOtherExportersSections(t *testing.T) {
 		func(c *Config) { require.Equal(t, []string{"localhost:1"}, c.TCPServerConfig.ListenAddresses) },
 		"TCPServerConfig.ListenAddress: is ignored, because TCPServerConfig.ListenAddresses is set too")
 
-	// What is protected, and what says nothing of an old exporter, is taken as it is.
+	// A protected listener is accepted unchanged, and so is a section without a key of an
+	// old exporter.
 	f(`{"AMQPServerAddress": "x", "TCPServerConfig": {"ListenAddresses": ["0.0.0.0:1"], "AllowInsecure": true}}`,
 		func(c *Config) { require.Equal(t, []string{"0.0.0.0:1"}, c.TCPServerConfig.ListenAddresses) }, "AMQPServerAddress")
 	_, _, err := Layers{Section: section(t, `{"HTTPServerConfig": {"ListenAddresses": ["0.0.0.0:8432"]}}`)}.Effective()
@@ -68,7 +69,7 @@ func TestOtherExportersSections(t *testing.T) {
 	require.ErrorContains(t, err, "not on the loopback interface")
 	f(`{"TCPServerConfig": {"ListenAddresses": ["localhost:8181"]}, "HTTPServerConfig": {"ListenAddresses": ["localhost:8432"]}}`, func(*Config) {})
 
-	// Wrong types are still errors that name the key.
+	// A wrong type is still an error that names the key.
 	_, _, err = Layers{Section: section(t, `{"TCPServerConfig": {"ListenAddress": 7}}`)}.Effective()
 	require.ErrorContains(t, err, "TCPServerConfig.ListenAddresses")
 	_, _, err = Layers{Section: section(t, `{"QueryPeerListIntervalSeconds": "often"}`)}.Effective()
@@ -93,7 +94,7 @@ func TestSecretsInKubosConfigurationAreNamed(t *testing.T) {
 	f(`{"influxdb": {"password": "geheim", "Username": "u"}}`, "Password")
 	f(`{"InfluxDB": {"URL": "http://u:geheim@localhost:8086"}}`, "URL")
 	f(`{"InfluxDB": {"Also": [{"Name": "a", "Token": "geheim"}, {"Name": "b", "Password": "geheim"}]}}`, "Also.0.Token", "Also.1.Password")
-	f(`{"InfluxDB": 7}`) // is refused elsewhere
+	f(`{"InfluxDB": 7}`) // rejected elsewhere
 }
 
 func TestPathsMayBeginWithTheHomeFolder(t *testing.T) {
@@ -116,8 +117,8 @@ func TestPathsMayBeginWithTheHomeFolder(t *testing.T) {
 	require.ErrorContains(t, err, Section+`.DataFolder: path "~other/data"`)
 }
 
-// TestEveryPathIsExpanded looks for settings whose names say that they are
-// paths and that paths does not know.
+// TestEveryPathIsExpanded searches for settings whose names say that they are paths but
+// that package paths does not know.
 func TestEveryPathIsExpanded(t *testing.T) {
 	c := &Config{
 		TCPServerConfig: new(stream.Config), HTTPServerConfig: new(httpapi.Config), IntrospectConfig: new(IntrospectConfig),

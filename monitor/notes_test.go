@@ -16,8 +16,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 )
 
-// TestNotesOfStartAndStop: they are on the bus as any other event, the stop last;
-// the monitor's own counters come with each sample, those of this bus among them.
+// TestNotesOfStartAndStop: both notes are events on the bus, the stop is the last one;
+// the monitor's own counters come with each sample and include those of this bus.
 func TestNotesOfStartAndStop(t *testing.T) {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	cfg, _, err := Layers{Section: section(t, `{"PopulatePrometheusInterval": 1}`)}.Effective()
@@ -60,7 +60,7 @@ func TestNotesOfStartAndStop(t *testing.T) {
 		case event.KindSample:
 			sampled = true
 		case event.KindPipeline:
-			require.True(t, sampled, "the counters came before their sample")
+			require.True(t, sampled, "the counters were published before their sample")
 			require.NotZero(t, e.Pipeline.Published)
 		}
 	}

@@ -21,7 +21,7 @@ func TestPeerMetadata(t *testing.T) {
 	connect(t, h, other)
 	gone, err := peer.Decode("12D3KooWFQLEWPRoLJqYS9wHwvy5bA7vJ1ypaWmT1ZMxkrgGE2FY")
 	if err != nil {
-		gone = peer.ID("gone") // any bytes name a peer here
+		gone = peer.ID("gone") // a peer ID may be any bytes here
 	}
 	long, err := ma.NewMultiaddr("/dns4/" + strings.Repeat("x", event.MaxAddrText) + "/tcp/1")
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func TestPeerMetadata(t *testing.T) {
 	}
 	conns, all := read(false)
 	require.Equal(t, 1, conns)
-	require.Len(t, all, 2, "all but ourselves")
+	require.Len(t, all, 2, "all peers except ourselves")
 	m := all[other.ID().String()]
 	require.Equal(t, 1, m.Connectedness)
 	require.EqualValues(t, "test/1", *m.AgentVersion)
@@ -52,14 +52,14 @@ func TestPeerMetadata(t *testing.T) {
 	m = all[gone.String()]
 	require.Equal(t, 0, m.Connectedness)
 	require.EqualValues(t, "N/A", *m.AgentVersion)
-	require.Equal(t, []event.Text{"/ip4/192.0.2.1/tcp/4001"}, m.Multiaddresses, "without what is too long")
+	require.Equal(t, []event.Text{"/ip4/192.0.2.1/tcp/4001"}, m.Multiaddresses, "texts that are too long are left out")
 	require.Equal(t, []event.Text{"/x\uFFFD/<b>\uFFFD"}, m.Protocols)
 	require.EqualValues(t, 5*time.Millisecond, *m.LatencyEWMANs)
 	b, err := json.Marshal(m)
 	require.NoError(t, err)
 	require.Contains(t, string(b), `"connected_multiaddresses":null`)
 
-	// A value of another kind is an error of the peerstore.
+	// A value of another type is an error of the peerstore.
 	require.NoError(t, h.Peerstore().Put(gone, "AgentVersion", 5))
 	_, all = read(false)
 	require.Nil(t, all[gone.String()].AgentVersion)
@@ -68,7 +68,7 @@ func TestPeerMetadata(t *testing.T) {
 	require.Len(t, all, 1)
 	require.Contains(t, all, other.ID().String())
 
-	// The one who reads may stop.
+	// The caller may stop reading early.
 	_, seq := peerMetadata(h, false)
 	n := 0
 	for range seq {

@@ -78,8 +78,8 @@ func TestBadPrivacyIsNamed(t *testing.T) {
 	f(`{"GatewayList": "/"}`, Section+".GatewayList: want a file that can be read", "not a regular file")
 }
 
-// TestFiltersOfTheSinks: each sink's reader shows what its mode lets pass, and
-// pseudonyms are the same for both.
+// TestFiltersOfTheSinks: each sink's reader receives what its mode permits, and both
+// sinks get the same pseudonyms.
 func TestFiltersOfTheSinks(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	read := func(t *testing.T, influxMode, streamMode privacy.Mode) (influxSees, streamSees *event.Event, raw *event.Event, folder string) {
@@ -108,7 +108,7 @@ func TestFiltersOfTheSinks(t *testing.T) {
 	i, s, raw, folder := read(t, privacy.Aggregate, privacy.Raw)
 	require.Equal(t, event.KindSample, i.Kind)
 	require.Equal(t, raw, s)
-	require.NoDirExists(t, folder, "nobody needs a key")
+	require.NoDirExists(t, folder, "no sink needs a key")
 
 	i, s, raw, folder = read(t, privacy.Pseudonym, privacy.Pseudonym)
 	require.NotEqual(t, raw.Peer, i.Peer)

@@ -10,8 +10,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 )
 
-// What "ready" means: points get through, and nothing is lost on the way, or it
-// has not been so for less than readyAfter.
+// What "ready" means: points are delivered and nothing is being lost, or this has not
+// been true for less than readyAfter.
 func TestReadiness(t *testing.T) {
 	f := func(name, want string, seconds int, step func(second int, p *pipeline.Pipeline, d *pipeline.Delivery)) {
 		t.Helper()
@@ -122,7 +122,7 @@ func TestReadiness(t *testing.T) {
 	})
 }
 
-// A part that has ended with an error is gone until the monitor is restarted.
+// A part that ended with an error stays ended until the monitor is restarted.
 func TestEndedPart(t *testing.T) {
 	var r readiness
 	r.end("stream", errors.New("listener gone"))

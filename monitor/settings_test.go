@@ -28,8 +28,8 @@ const (
 	pageFile = "../docs/configuration.md"
 )
 
-// TestSettingsAreCurrent makes the texts of the settings out of the comments
-// above their fields, and the page out of both.
+// TestSettingsAreCurrent generates the texts of the settings from the comments above
+// their fields, and the page from both.
 func TestSettingsAreCurrent(t *testing.T) {
 	docs := docsOfSource(t)
 	var b bytes.Buffer
@@ -55,7 +55,7 @@ func TestSettingsAreCurrent(t *testing.T) {
 	require.Equal(t, page, string(have), "go generate ./monitor writes it")
 }
 
-// TestEverySettingIsDescribed: each has a text and a default.
+// TestEverySettingIsDescribed: each setting has a text and a default.
 func TestEverySettingIsDescribed(t *testing.T) {
 	env := map[string]bool{}
 	for _, s := range Settings() {
@@ -76,7 +76,7 @@ func TestEverySettingIsDescribed(t *testing.T) {
 
 var defaultText = regexp.MustCompile(`(?s)\bDefaults?:? "?(.+?)"?(\.( |$)|; | \(|, which|$)`)
 
-// docsOfSource reads the comments.
+// docsOfSource reads the comments of the fields.
 func docsOfSource(t *testing.T) map[string]settingDoc {
 	t.Helper()
 	const module = "github.com/ipfsmon/ipfsmon/"
@@ -195,7 +195,7 @@ func TestErrorsNameTheirSource(t *testing.T) {
 }
 
 func TestUnknownVariables(t *testing.T) {
-	for _, e := range os.Environ() { // a tester's own
+	for _, e := range os.Environ() { // set by whoever runs the tests
 		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "IPFSMON_") {
 			t.Setenv(name, "")
 			os.Unsetenv(name)

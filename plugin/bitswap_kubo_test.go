@@ -34,7 +34,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/capture"
 )
 
-// nowhere finds no provider.
+// nowhere is a routing that finds no provider.
 type nowhere struct{}
 
 func (nowhere) FindProvidersAsync(context.Context, cid.Cid, int) <-chan peer.AddrInfo {
@@ -58,9 +58,9 @@ func kubosBitswap(in bitswapIn, lc fx.Lifecycle) (*bitswap.Bitswap, error) {
 	return x, err
 }
 
-// TestBitswapIsKubos changes each of kubo's settings of Bitswap in turn and
-// compares what kubo's constructor and ours make of it: all that boxo keeps of
-// its settings. Each setting must show somewhere.
+// TestBitswapIsKubos changes each of kubo's settings of Bitswap in turn and compares what
+// boxo has stored of its settings after kubo's constructor and after ours. Each setting
+// must make a difference somewhere.
 func TestBitswapIsKubos(t *testing.T) {
 	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableMetrics(), libp2p.ResourceManager(&lpnetwork.NullResourceManager{}))
 	require.NoError(t, err)
@@ -87,7 +87,7 @@ func TestBitswapIsKubos(t *testing.T) {
 	ours := NewBitswap(c).(func(bitswapIn, fx.Lifecycle) (*bitswap.Bitswap, error))
 	defaults, err := build(&config.Config{}, kubosBitswap)
 	require.NoError(t, err)
-	require.Greater(t, len(defaults), 40, "what boxo keeps of its settings: %v", defaults)
+	require.Greater(t, len(defaults), 40, "what boxo has stored of its settings: %v", defaults)
 
 	internal := func(f func(*config.InternalBitswap)) func(*config.Config) {
 		return func(c *config.Config) {
@@ -145,7 +145,7 @@ func TestBitswapIsKubos(t *testing.T) {
 			t.Errorf("%s: %d settings, kubo's %d", name, len(got), len(want))
 		}
 		if name != "defaults" && maps.Equal(want, defaults) {
-			t.Errorf("%s: nothing shows it", name)
+			t.Errorf("%s: changing the setting makes no difference in Bitswap", name)
 		}
 	}
 	f("defaults", func(*config.Config) {})
@@ -164,7 +164,7 @@ func TestBitswapIsKubos(t *testing.T) {
 			}
 		}
 	}
-	// What kubo refuses is refused.
+	// Settings that kubo rejects are rejected.
 	for name, change := range map[string]func(*config.Config){
 		"want one of them true": func(c *config.Config) { c.Bitswap.Libp2pEnabled, c.HTTPRetrieval.Enabled = config.False, config.False },
 		"MaxBlockSize":          func(c *config.Config) { c.HTTPRetrieval.MaxBlockSize = config.NewOptionalString("much") },
@@ -177,15 +177,15 @@ func TestBitswapIsKubos(t *testing.T) {
 		_, err = build(cfg, ours)
 		require.ErrorContains(t, err, name)
 	}
-	// A node without a network has none.
+	// A node without a network has no Bitswap.
 	x, err := ours(bitswapIn{Cfg: new(config.Config)}, nil)
 	require.NoError(t, err)
 	require.Nil(t, x)
 }
 
-// settingsOf collects the booleans, numbers, texts and sets of names that a
-// value of boxo's holds, by the fields that lead to it. What it finds below our
-// wrappers is entered as if they were not there.
+// settingsOf collects the booleans, numbers, texts and sets of names in a value of
+// boxo's, keyed by the path of fields. Values below our wrappers are entered as if the
+// wrappers were not there.
 func settingsOf(out map[string]string, at string, v reflect.Value, seen map[unsafe.Pointer]bool) {
 	switch v.Kind() {
 	case reflect.Bool, reflect.Int, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint32, reflect.Uint64, reflect.String, reflect.Float64:

@@ -27,7 +27,7 @@ func TestKeyFile(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	today := k.at(noon.UnixNano()).secret
 
-	// A restart on the same day keeps the key, one on another day does not.
+	// A restart on the same day keeps the key; a restart on another day does not.
 	k, err = openKey(path, nil, c.now)
 	require.NoError(t, err)
 	require.Equal(t, today, k.at(noon.UnixNano()).secret)
@@ -43,14 +43,14 @@ func TestKeyFile(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, b, again)
 
-	// A day that ends while it runs: the file has the new key alone.
+	// The day ends while the program runs: the file then has only the new key.
 	c.at = c.at.Add(24 * time.Hour)
 	third := k.at(c.at.UnixNano())
 	saved, err := readKey(path)
 	require.NoError(t, err)
 	require.Equal(t, third.secret, saved.secret)
 	require.Equal(t, third.day, saved.day)
-	// A clock that was wrong and is put back makes a new key as well.
+	// A clock that was ahead and is set back makes a new key as well.
 	c.at = noon.Add(-1000 * time.Hour)
 	require.NotEqual(t, third.secret, k.at(c.at.UnixNano()).secret)
 	left, err := os.ReadDir(filepath.Dir(path))
@@ -89,7 +89,7 @@ func TestKeyFileRefused(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestKeyThatCannotBeSaved: names change at midnight whatever the disk says.
+// TestKeyThatCannotBeSaved: pseudonyms change at midnight even if the disk fails.
 func TestKeyThatCannotBeSaved(t *testing.T) {
 	c := &clock{noon}
 	dir := filepath.Join(t.TempDir(), "data")
@@ -120,7 +120,7 @@ func TestKeyFromManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for range 1000 {
 				if got := k.at(time.Now().UnixNano()); got.secret != want && got.number == 1 {
-					t.Error("another key under the same number")
+					t.Error("the same number has another key")
 					return
 				}
 			}

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// clock is a machine's clock that a test moves.
+// clock is a machine's clock that a test can set.
 type clock struct{ at time.Time }
 
 func (c *clock) now() time.Time { return c.at }
@@ -48,12 +48,12 @@ func filter(t testing.TB, mode Mode, k *Key) *Filter {
 	return f
 }
 
-// filler puts something of its own into every field of an event, also into
-// fields that this test has never heard of, and keeps what nobody may see.
+// filler puts a distinct value into every field of an event, including fields that were
+// added after this test was written, and records what must stay secret.
 type filler struct {
 	t       testing.TB
 	n       int
-	secrets map[string]string // bytes that may not come out, and what they are
+	secrets map[string]string // bytes that must not appear in the output, and what they are
 	addrs   []event.Text
 }
 
@@ -94,7 +94,7 @@ func (f *filler) addr() event.Text {
 	return a
 }
 
-// text returns what a field of type Text or string may hold by its name.
+// text returns what a field of type Text or string may hold, by the field's name.
 func (f *filler) text(name string) string {
 	switch name {
 	case "Addr", "Addrs", "ListenAddrs", "ObservedAddr":
@@ -106,7 +106,8 @@ func (f *filler) text(name string) string {
 		f.secret("connection's name", s)
 		return s
 	}
-	// All other words are the same for many peers: agents, protocols, names of closed sets.
+	// All other words are the same for many peers: agents, protocols, names of closed
+	// sets.
 	return "word of " + name
 }
 
@@ -150,12 +151,12 @@ func (f *filler) fill(name string, v reflect.Value) {
 	case reflect.Float32, reflect.Float64:
 		v.SetFloat(7)
 	default:
-		f.t.Fatalf("%s: what is put into a %s?", name, v.Type())
+		f.t.Fatalf("%s: filler has no value for a %s", name, v.Type())
 	}
 }
 
-// full makes an event with everything in it: also what an event of its kind
-// has not, so that nothing comes through by mistake.
+// full makes an event with every field set, also those that an event of its kind does not
+// have, so that no field passes by mistake.
 func full(t testing.TB, kind event.Kind) (*event.Event, *filler) {
 	f := &filler{t: t, secrets: map[string]string{}}
 	e := new(event.Event)
@@ -189,7 +190,7 @@ func everyText(t testing.TB, v any) []string {
 			}
 		case reflect.Struct:
 			for i := range v.NumField() {
-				walk(v.Field(i)) // also what is not exported: the bytes of a CID
+				walk(v.Field(i)) // unexported fields too: the bytes of a CID
 			}
 		case reflect.Slice, reflect.Array:
 			for i := range v.Len() {
@@ -210,7 +211,7 @@ func TestNothingRawComesOut(t *testing.T) {
 			t.Run(string(mode)+"/"+kind.String(), func(t *testing.T) {
 				e, f := full(t, kind)
 				require.Greater(t, len(f.secrets), 50)
-				require.Contains(t, strings.Join(everyText(t, e), "\n"), e.Peer.String(), "the search finds nothing")
+				require.Contains(t, strings.Join(everyText(t, e), "\n"), e.Peer.String(), "the search does not find the names in the original event")
 				before := fmt.Sprintf("%#v", everyText(t, e))
 
 				flt := filter(t, mode, k)
@@ -248,7 +249,7 @@ func TestUnknownKindIsLeftOut(t *testing.T) {
 	}
 }
 
-// TestPseudonymKeepsTheRest compares all that is no name.
+// TestPseudonymKeepsTheRest compares everything that is not a name.
 func TestPseudonymKeepsTheRest(t *testing.T) {
 	f := filter(t, Pseudonym, testKey(t, &clock{noon}))
 	for _, kind := range kinds() {
@@ -265,8 +266,8 @@ func TestPseudonymKeepsTheRest(t *testing.T) {
 	}
 }
 
-// same compares a field before and after: names differ and stay well formed,
-// all else is equal, and nothing is missing.
+// same compares a field before and after: names differ and are well formed, everything
+// else is equal, and nothing is missing.
 func same(t *testing.T, name string, a, b reflect.Value) {
 	t.Helper()
 	switch x := a.Interface().(type) {
@@ -310,7 +311,7 @@ func same(t *testing.T, name string, a, b reflect.Value) {
 			same(t, name, a.Index(i), b.Index(i))
 		}
 	default:
-		if name == "DHT.Name" { // a value's name may be a peer's
+		if name == "DHT.Name" { // the name of a value may be a peer's
 			require.Empty(t, b.String())
 			return
 		}
@@ -369,11 +370,11 @@ func TestPseudonymsOfADay(t *testing.T) {
 	require.Equal(t, first.Peer, other.Peer)
 	require.Equal(t, first.Wants, other.Wants)
 	require.NotEqual(t, first.Peer, stream.Apply(message(noon, q, v0)).Peer)
-	require.Equal(t, first.Wants[0].CID.Hash(), stream.Apply(message(noon, p, v1)).Wants[0].CID.Hash(), "two names of the same block")
+	require.Equal(t, first.Wants[0].CID.Hash(), stream.Apply(message(noon, p, v1)).Wants[0].CID.Hash(), "one block has two pseudonyms")
 	require.NotEqual(t, first.Wants[0].CID.Hash(), stream.Apply(message(noon, p, raw)).Wants[0].CID.Hash())
-	// A CID that holds a peer ID is not the peer.
+	// The pseudonym of a CID that holds a peer ID differs from the peer's.
 	require.NotEqual(t, string(first.Peer), string(stream.Apply(message(noon, p, peer.ToCid(p))).Wants[0].CID.Hash()))
-	// Another installation has other names.
+	// Another installation makes other pseudonyms.
 	require.NotEqual(t, first.Peer, filter(t, Pseudonym, testKey(t, c)).Apply(message(noon, p, v0)).Peer)
 
 	c.at = noon.Add(12*time.Hour + time.Minute) // the next day
@@ -381,10 +382,10 @@ func TestPseudonymsOfADay(t *testing.T) {
 	require.NotEqual(t, first.Peer, next.Peer)
 	require.NotEqual(t, first.Wants, next.Wants)
 	require.Equal(t, next.Peer, influx.Apply(message(c.at, p, v0)).Peer)
-	// What happened before midnight and is read late keeps its names for a while.
+	// Events from before midnight that are read later keep their pseudonyms for a while.
 	require.Equal(t, first.Peer, influx.Apply(message(noon, p, v0)).Peer)
 	c.at = c.at.Add(Allowance)
-	require.Equal(t, next.Peer, influx.Apply(message(noon, p, v0)).Peer, "yesterday's key is gone")
+	require.Equal(t, next.Peer, influx.Apply(message(noon, p, v0)).Peer, "yesterday's key was dropped")
 	require.Equal(t, dayKey{}, k.before)
 }
 
@@ -444,7 +445,7 @@ func TestCutAddr(t *testing.T) {
 		require.Equal(t, want, string(got), in)
 		if got != "" {
 			a, err := ma.NewMultiaddr(string(got))
-			require.NoError(t, err, "%s: is no address any more", got)
+			require.NoError(t, err, "%s is not an address", got)
 			require.Equal(t, string(got), a.String())
 			require.Equal(t, got, cutAddr(got), "not stable")
 		}
@@ -462,7 +463,7 @@ func FuzzCutAddr(f *testing.F) {
 		}
 		a, err := ma.NewMultiaddr(got)
 		if err != nil {
-			// Only an order of parts that multiaddr refuses in the first place.
+			// The order of parts may differ only in what multiaddr rejects anyway.
 			if _, err := ma.NewMultiaddr(s); err == nil {
 				t.Fatalf("%q -> %q: %v", s, got, err)
 			}
@@ -484,7 +485,8 @@ func TestKnownNamesAreBounded(t *testing.T) {
 	require.Equal(t, remembered, f.names.addresses.Len())
 }
 
-// TestAllocations: what a sink sees costs memory, what it does not see costs none.
+// TestAllocations: an event that a sink receives costs memory, one that it does not
+// receive costs none.
 func TestAllocations(t *testing.T) {
 	e := &event.Event{Kind: event.KindMessage, Time: noon.UnixNano(), Peer: libp2ptest.RandPeerIDFatal(t),
 		Addrs: []event.Text{"/ip4/1.2.3.4/tcp/4001"}, Wants: []event.Want{{CID: cid.NewCidV1(cid.Raw, mh.Multihash("\x12\x20"+strings.Repeat("x", 32)))}}}
@@ -496,8 +498,8 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkApply: what an event costs each sink. known: peers and CIDs seen
-// before; new: never seen, which is the most that it can cost.
+// BenchmarkApply measures what an event costs each sink. known: peers and CIDs seen
+// before; new: never seen, which is the maximum.
 func BenchmarkApply(b *testing.B) {
 	p := libp2ptest.RandPeerIDFatal(b)
 	addrs := []event.Text{"/ip4/1.2.3.4/tcp/4001", "/ip6/2a02::1/udp/4001/quic-v1"}

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const wait = 60 * time.Second
 
-// gate refuses to dial anything but loopback, whatever addresses a test makes up.
+// gate refuses to dial anything but loopback, whatever addresses a test invents.
 type gate struct{}
 
 func (gate) InterceptPeerDial(peer.ID) bool                   { return true }
@@ -63,7 +63,7 @@ func swarm(t *testing.T, n int, cfg PeerConfig) (out []*Peer) {
 		out = append(out, p)
 	}
 	least := n / 2
-	if cfg.BucketSize > 0 { // all others may belong into one bucket
+	if cfg.BucketSize > 0 { // all others may belong in one bucket
 		least = min(least, cfg.BucketSize)
 	}
 	for _, p := range out {
@@ -77,15 +77,15 @@ func connect(t *testing.T, a, b *Peer) {
 	require.NoError(t, a.Host.Connect(t.Context(), peer.AddrInfo{ID: b.Host.ID(), Addrs: b.Host.Addrs()}))
 }
 
-// retrieve finds what was just provided: records are sent without
-// waiting for their arrival.
+// retrieve finds what was just provided. It retries, because provider records are sent
+// without waiting for their arrival.
 func retrieve(t *testing.T, p *Peer, c cid.Cid) (r Measurement) {
 	t.Helper()
 	require.Eventually(t, func() bool { r = p.Retrieve(context.Background(), c); return r.Err == "" }, wait, 20*time.Millisecond)
 	return r
 }
 
-// TestModes: each mode provides and finds, and the provider is forgotten.
+// TestModes: each mode provides and finds, and then forgets the provider.
 func TestModes(t *testing.T) {
 	private := PeerConfig{Prefix: "/probe-test", BucketSize: 3, Bootstrap: []peer.AddrInfo{}}
 	peers := swarm(t, 9, private)
@@ -110,7 +110,7 @@ func TestModes(t *testing.T) {
 
 		r := retrieve(t, finder, m.CID)
 		require.Equal(t, provider.Host.ID(), r.Provider, name)
-		if !cfg.Server { // a server's neighbours connect to it at any time, this one too
+		if !cfg.Server { // a server's neighbours connect to it at any time, and so may this one
 			require.Empty(t, finder.Host.Network().ConnsToPeer(provider.Host.ID()), "it is disconnected")
 			require.Empty(t, finder.Host.Peerstore().Addrs(provider.Host.ID()), "and forgotten")
 			require.GreaterOrEqual(t, r.Lookup.RPCs, 1)
@@ -124,7 +124,7 @@ func TestModes(t *testing.T) {
 	f("optprov", func(c *PeerConfig) { c.OptProv = true })
 }
 
-// TestFailures: nobody has it, nobody is there, nobody answers.
+// TestFailures: no peer has the content, no peer is connected, no peer answers.
 func TestFailures(t *testing.T) {
 	private := PeerConfig{Prefix: "/probe-test", Bootstrap: []peer.AddrInfo{}}
 	alone := newPeer(t, private)
@@ -132,7 +132,7 @@ func TestFailures(t *testing.T) {
 	m := alone.Provide(t.Context(), Content())
 	require.NotEmpty(t, m.Err)
 	r := alone.Retrieve(t.Context(), m.CID)
-	require.Empty(t, r.Err, "its own record is there, though nobody else has it")
+	require.Empty(t, r.Err, "its own record exists, although no other peer has it")
 	require.Zero(t, r.Lookup.Hops)
 	r = alone.Retrieve(t.Context(), CIDOf([]byte("nobody's")))
 	require.Equal(t, NotFound, r.Err)
@@ -144,10 +144,10 @@ func TestFailures(t *testing.T) {
 	r = finder.Retrieve(t.Context(), CIDOf([]byte("nobody's")))
 	require.Equal(t, NotFound, r.Err)
 	require.GreaterOrEqual(t, r.Lookup.RPCs, 4)
-	require.LessOrEqual(t, r.Lookup.RPCs, 8, "some are asked again at the end")
+	require.LessOrEqual(t, r.Lookup.RPCs, 8, "some peers are asked again at the end")
 	require.Zero(t, r.Lookup.FailedDials)
 
-	// Three are gone: their dials fail, and are reported.
+	// Three peers are gone: their dials fail and are reported.
 	for _, p := range peers[1:] {
 		require.NoError(t, p.Host.Close())
 	}
@@ -165,11 +165,11 @@ func TestFailures(t *testing.T) {
 	require.NotEmpty(t, finder.Retrieve(ctx, CIDOf([]byte("x"))).Err)
 }
 
-// publicly finds peers as a crawl does, and says that they have public
-// addresses: the accelerated client takes no others.
+// publicly finds peers as a crawl does and claims that they have public addresses: the
+// accelerated client accepts no others.
 type publicly struct {
 	peers     []*Peer
-	connected chan struct{} // closed when they are, as they are in a crawl
+	connected chan struct{} // closed when all peers were reported, as a crawl ends
 }
 
 func (c publicly) Run(ctx context.Context, _ []*peer.AddrInfo, ok crawler.HandleQueryResult, _ crawler.HandleQueryFail) {
@@ -211,7 +211,7 @@ func TestFullRT(t *testing.T) {
 	require.Equal(t, 8, provider.NetworkSize())
 	r := retrieve(t, finder, m.CID)
 	require.Equal(t, provider.Host.ID(), r.Provider)
-	require.Equal(t, 1, r.Lookup.Hops, "it knows all peers")
+	require.Equal(t, 1, r.Lookup.Hops, "the client has found all peers")
 }
 
 func TestPeerConfig(t *testing.T) {
@@ -222,12 +222,12 @@ func TestPeerConfig(t *testing.T) {
 	require.NoError(t, PeerConfig{Prefix: "/x", BucketSize: 5}.Validate())
 }
 
-// atStart are the variables of kad-dht's packages when all that a test links
-// was initialised.
+// atStart are the variables of kad-dht's packages after all linked packages were
+// initialised.
 var atStart = [2]int{routing.QueryEventBufferSize, dht.LookupEventBufferSize}
 
-// TestLinkingChangesNothing: a process in which no probe's peer is made has
-// kad-dht's own buffers; one with a peer has room for the events of a lookup.
+// TestLinkingChangesNothing: a process that makes no peer of the probe has kad-dht's own
+// buffers; a process with such a peer has room for all events of a lookup.
 func TestLinkingChangesNothing(t *testing.T) {
 	require.Equal(t, [2]int{16, 16}, atStart)
 	newPeer(t, PeerConfig{Prefix: "/probe-test", Bootstrap: []peer.AddrInfo{}})
@@ -239,7 +239,7 @@ func TestAPanicWhileALookupIsFollowed(t *testing.T) {
 	lines := guardtest.Default(t)
 	before := Guard.Panics()
 	w := watch(t.Context())
-	w.peers = nil // our own fault
+	w.peers = nil // a fault in the probe
 	for range 2 {
 		routing.PublishQueryEvent(w.ctx, &routing.QueryEvent{ID: "p", Type: routing.SendingQuery})
 		dht.PublishLookupEvent(w.ctx, &dht.LookupEvent{Response: &dht.LookupUpdateEvent{Queried: []*dht.PeerKadID{{Peer: "p"}}}})

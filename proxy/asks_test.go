@@ -21,15 +21,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
-// keeper is a node that keeps wants as kubo does: so many of one peer, those of
-// a message before its cancels, and as many answers that are not sent yet. It
-// counts what kubo would have dropped silently.
+// keeper is a node that keeps wants as kubo does: a limited number of one peer, those of
+// a message before its cancels, and as many answers that it has not sent yet. It counts
+// the wants that kubo would have dropped silently.
 type keeper struct {
 	mu      sync.Mutex
-	wants   map[cid.Cid]bool // to whether the block is wanted
-	unsent  []cid.Cid        // wants without an answer, in the order in which they came
+	wants   map[cid.Cid]bool // by whether the want is for a block
+	unsent  []cid.Cid        // wants without an answer, in order of arrival
 	dropped int
-	sent    map[cid.Cid]int // how often each was wanted
+	sent    map[cid.Cid]int // how often each was requested
 }
 
 func newKeeper() *keeper { return &keeper{wants: map[cid.Cid]bool{}, sent: map[cid.Cid]int{}} }
@@ -71,7 +71,7 @@ func (k *keeper) SendMsg(_ context.Context, m bsmsg.BitSwapMessage) error {
 	return nil
 }
 
-// answer takes out as many wants that wait for an answer.
+// answer removes and returns up to n wants that wait for an answer.
 func (k *keeper) answer(most int) []cid.Cid {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -81,8 +81,8 @@ func (k *keeper) answer(most int) []cid.Cid {
 	return now
 }
 
-// engineOf makes an engine in front of nodes that are connected; the peers' side
-// takes everything.
+// engineOf makes an engine in front of connected nodes; the peers' side accepts
+// everything.
 func engineOf(t *testing.T, c Config, nodes sender, names ...string) *engine {
 	t.Helper()
 	c.Logger = slog.New(slog.DiscardHandler)
@@ -99,8 +99,8 @@ func engineOf(t *testing.T, c Config, nodes sender, names ...string) *engine {
 	return e
 }
 
-// Whatever peers want, cancel, and want again: a node is never sent more than
-// kubo keeps, and what we count is what it has.
+// Whatever peers want, cancel and want again: the engine never sends a node more wants
+// than kubo keeps, and its count is the number that the node has.
 func TestNodeIsNeverSentMoreThanItKeeps(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestNodeIsNeverSentMoreThanItKeeps(t *testing.T) {
 				}
 				for step := range 60 {
 					switch r.IntN(6) {
-					case 0, 1: // asks where it is, and often for the block at once
+					case 0, 1: // asks where the block is, and often requests it at once
 						var entries []entry
 						at := r.IntN(len(all) - 1000)
 						for _, b := range all[at : at+1000] {
@@ -156,7 +156,7 @@ func TestNodeIsNeverSentMoreThanItKeeps(t *testing.T) {
 							}
 							got = append(got, all[i])
 							node.mu.Lock()
-							delete(node.wants, c) // kubo forgets what it sends
+							delete(node.wants, c) // kubo forgets the wants that it answers
 							node.mu.Unlock()
 						}
 						e.fromNode("node", got, nil, no)
@@ -168,7 +168,7 @@ func TestNodeIsNeverSentMoreThanItKeeps(t *testing.T) {
 	}
 }
 
-// A node that loses a want, whatever for, is asked again while it answers others.
+// A node that loses a want for any reason gets it again while it answers others.
 func TestWantThatANodeLostIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := newKeeper()
@@ -198,7 +198,7 @@ func TestWantThatANodeLostIsSentAgain(t *testing.T) {
 	})
 }
 
-// The messages to a node: as full as they may be.
+// The messages to a node are as full as they may be.
 func TestMessagesKeepTheWindow(t *testing.T) {
 	all := newBlocks(t, 400, 10)
 	var items []item
@@ -216,11 +216,11 @@ func TestMessagesKeepTheWindow(t *testing.T) {
 	}
 	msg = bsmsg.New(false)
 	n, _ = fill(msg, items)
-	require.Equal(t, 4*slack, n, "wants that it may still keep count twice")
+	require.Equal(t, 4*slack, n, "a want that the node may still keep counts twice")
 }
 
-// A block that comes after its want was cancelled is late, and no lie; one that
-// was never wanted is refused, and its node is asked last.
+// A block that arrives after its want was cancelled is late and not an error; a block
+// that was never wanted is rejected, and its node becomes the last choice.
 func TestBlockOfACancelledWantIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := newKeeper()
@@ -242,8 +242,8 @@ func TestBlockOfACancelledWantIsLate(t *testing.T) {
 	})
 }
 
-// A node that says nothing is passed over, counted once for each want, and hung
-// up on after hangUpAfter, no sooner; what it was asked for others bring.
+// A node that never answers is passed over, is counted once for each want, and is
+// disconnected after hangUpAfter, not sooner. Other nodes deliver what it was asked for.
 func TestSilentNodeIsHungUpOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := engineOf(t, Config{Fallback: time.Second}, newKeeper(), "one", "two")
@@ -259,7 +259,7 @@ func TestSilentNodeIsHungUpOn(t *testing.T) {
 		}
 		require.InDelta(t, time.Second, time.Since(began), float64(2*tickEvery))
 		require.EqualValues(t, 1, first.n.timeouts)
-		require.Equal(t, second, e.orderOf(blk.Cid())[0], "is asked last")
+		require.Equal(t, second, e.orderOf(blk.Cid())[0], "the node is the last choice")
 		require.Equal(t, []int{1, 1}, []int{first.open, second.open})
 		e.fromNode(second.id, nil, nil, []cid.Cid{blk.Cid()})
 		require.Equal(t, 1, e.waiting(), "the first may still have it")
@@ -272,13 +272,13 @@ func TestSilentNodeIsHungUpOn(t *testing.T) {
 		require.Equal(t, []*downstream{first}, silent)
 		require.InDelta(t, hangUpAfter, time.Since(began), float64(2*tickEvery))
 		e.nodeGone(first)
-		require.True(t, e.wants[blk.Cid()].parked, "all that are connected have said no")
+		require.True(t, e.wants[blk.Cid()].parked, "all connected nodes have answered DONT_HAVE")
 		require.Equal(t, []int{0, 0}, []int{first.open, first.ledger})
 	})
 }
 
-// What nobody had is asked for again by retry, first by first, and the peer that
-// was informed hears of it only once.
+// retry requests CIDs again that no node had. The peer that received DONT_HAVE for one
+// receives it only once.
 func TestRetryAsksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := newKeeper()
@@ -304,7 +304,7 @@ func TestRetryAsksAgain(t *testing.T) {
 	})
 }
 
-// A want that is sent again has its own deadline; the one before says nothing.
+// A want that is sent again has a new deadline; the earlier one has no effect.
 func TestWantSentAgainHasItsOwnDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := engineOf(t, Config{Fallback: time.Second}, newKeeper(), "node")
@@ -322,7 +322,7 @@ func TestWantSentAgainHasItsOwnDeadline(t *testing.T) {
 	})
 }
 
-// Wants that a node has not and that are cancelled leave nothing behind.
+// Wants that a node does not have and that are cancelled leave nothing in memory.
 func TestDeniedWantsThatAreCancelledAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := engineOf(t, Config{Fallback: time.Second}, newKeeper(), "node")
@@ -343,8 +343,8 @@ func TestDeniedWantsThatAreCancelledAreForgotten(t *testing.T) {
 	})
 }
 
-// BenchmarkTick is a tick when so many asks have no answer yet and none is due:
-// what the engine's clock costs twenty times a second.
+// BenchmarkTick measures a tick with so many asks without an answer of which none is due:
+// the cost of the engine's clock, twenty times a second.
 func BenchmarkTick(b *testing.B) {
 	e := newEngine(&settings{Config: Config{Fallback: time.Hour, Logger: slog.New(slog.DiscardHandler)}}, nil, nil)
 	for range 10 * window {

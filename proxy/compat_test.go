@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// oldProtocols are Bitswap before HAVE and DONT_HAVE.
+// oldProtocols are the versions of Bitswap before HAVE and DONT_HAVE.
 var oldProtocols = []protocol.ID{bsnet.ProtocolBitswapOneOne, bsnet.ProtocolBitswapOneZero, bsnet.ProtocolBitswapNoVers}
 
 // eachOld runs a test for each of them.
@@ -33,8 +33,9 @@ func eachOld(t *testing.T, f func(t *testing.T, version protocol.ID)) {
 	}
 }
 
-// oldHost speaks one old version of Bitswap and nothing else of it: a want is a
-// want for a block, whatever more it says, and what it has not it is silent of.
+// oldHost speaks one old version of Bitswap and nothing else: it treats every want as a
+// want for a block, whatever else the want says, and does not answer wants for blocks
+// that it lacks.
 type oldHost struct {
 	host.Host
 	version protocol.ID
@@ -43,7 +44,7 @@ type oldHost struct {
 	mu        sync.Mutex
 	got       map[string][]byte // bytes by multihash
 	wanted    map[string]int    // by multihash
-	presences int               // HAVEs and DONT_HAVEs that it was sent
+	presences int               // HAVEs and DONT_HAVEs that it received
 }
 
 func newOldHost(t *testing.T, version protocol.ID, has ...blocks.Block) *oldHost {
@@ -86,7 +87,7 @@ func (o *oldHost) take(t *testing.T, from peer.ID, m bsmsg.BitSwapMessage) {
 	}
 }
 
-// send sends a message as the version has it.
+// send sends a message in the form of the version.
 func (o *oldHost) send(t *testing.T, to peer.ID, m bsmsg.BitSwapMessage) {
 	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
@@ -123,9 +124,9 @@ func mixedBlocks(t *testing.T, n int) []blocks.Block {
 	return out
 }
 
-// Nodes that speak an old Bitswap alone: all arrives, by hash; what the first
-// has not it is silent of, and the other one is asked when the time is over. A
-// peer that asks who has a block gets that answer, for the node sends it.
+// Nodes that speak only an old Bitswap: all blocks arrive, matched by hash. The first
+// node does not answer wants for what it lacks, and after the deadline the other one is
+// asked. A peer that asks who has a block gets HAVE, because the node sends the block.
 func TestOldNodesBehind(t *testing.T) {
 	eachOld(t, func(t *testing.T, version protocol.ID) {
 		all := mixedBlocks(t, 20)
@@ -144,7 +145,7 @@ func TestOldNodesBehind(t *testing.T) {
 			timeouts += d.Timeouts
 		}
 		require.GreaterOrEqual(t, verified, uint64(20))
-		require.NotZero(t, timeouts, "no block was asked of the wrong node first")
+		require.NotZero(t, timeouts, "no block was requested of the wrong node first")
 		require.NotContains(t, p.log.String(), "refused")
 
 		more := mixedBlocks(t, 2)
@@ -166,8 +167,9 @@ func TestOldNodesBehind(t *testing.T) {
 	})
 }
 
-// Peers that speak an old Bitswap alone: all arrives, by hash, and they are sent
-// neither HAVE nor DONT_HAVE, also when they ask for what they cannot read.
+// Peers that speak only an old Bitswap: all blocks arrive, matched by hash, and they
+// receive neither HAVE nor DONT_HAVE, even if they send fields that their version does
+// not have.
 func TestOldPeers(t *testing.T) {
 	eachOld(t, func(t *testing.T, version protocol.ID) {
 		all := mixedBlocks(t, 20)
@@ -182,7 +184,7 @@ func TestOldPeers(t *testing.T) {
 			keys = append(keys, b.Cid())
 		}
 		missing := newBlocks(t, 3, 10)
-		plain := bsmsg.New(true) // as the version has it: no type, no request for DONT_HAVE
+		plain := bsmsg.New(true) // in the form of the version: no type, no request for DONT_HAVE
 		for _, c := range append(keys, missing[0].Cid()) {
 			plain.AddEntry(c, 1, wantBlock, false)
 		}
@@ -194,7 +196,7 @@ func TestOldPeers(t *testing.T) {
 			old.mu.Unlock()
 			require.Equal(t, sha256.Sum256(b.RawData()), got)
 		}
-		// And what only a newer one may say.
+		// And fields that only a newer version has.
 		old.send(t, p.up.ID(), wantMsg(false, wantHave, all[0].Cid(), missing[1].Cid()))
 		old.send(t, p.up.ID(), wantMsg(false, wantBlock, missing[2].Cid()))
 		require.Eventually(t, func() bool {
@@ -205,13 +207,13 @@ func TestOldPeers(t *testing.T) {
 		}, patient, time.Millisecond, "the engine had something to send")
 		more := newBlock(t, []byte(t.Name()))
 		one.put(t, more)
-		old.send(t, p.up.ID(), wantMsg(false, wantBlock, more.Cid())) // after all that
+		old.send(t, p.up.ID(), wantMsg(false, wantBlock, more.Cid())) // after all of the above
 		require.Eventually(t, func() bool { return old.count(func() int { return len(old.got) }) == len(all)+1 }, patient, time.Millisecond)
 		require.Zero(t, old.count(func() int { return old.presences }))
 	})
 }
 
-// boxo's own Bitswap, held to an old version on both sides.
+// boxo's own Bitswap, restricted to an old version on both sides.
 func TestOldBoxo(t *testing.T) {
 	eachOld(t, func(t *testing.T, version protocol.ID) {
 		boxo := func() *testNode {
@@ -224,7 +226,7 @@ func TestOldBoxo(t *testing.T) {
 			return n
 		}
 		all := mixedBlocks(t, 20)
-		if version != bsnet.ProtocolBitswapOneOne { // boxo drops what 1.0 sends it of a CIDv1
+		if version != bsnet.ProtocolBitswapOneOne { // boxo drops a block of a CIDv1 that 1.0 sends it
 			for i := range all {
 				all[i] = blocks.NewBlock(all[i].RawData())
 			}

@@ -71,7 +71,7 @@ func TestKeys(t *testing.T) {
 		std, err := crypto.PrivKeyToStdKey(key)
 		require.NoError(t, err)
 		if p, ok := std.(*ed25519.PrivateKey); ok {
-			std = *p // as x509 wants it
+			std = *p // in the form that x509 requires
 		}
 		der, err := x509.MarshalPKCS8PrivateKey(std)
 		require.NoError(t, err)
@@ -87,7 +87,7 @@ func TestKeys(t *testing.T) {
 	open := filepath.Join(dir, "open")
 	require.NoError(t, os.WriteFile(open, []byte("x"), 0o644))
 	_, err = LoadKey(open)
-	require.ErrorContains(t, err, "others may read it")
+	require.ErrorContains(t, err, "other users may read it")
 	bad := filepath.Join(dir, "bad")
 	require.NoError(t, os.WriteFile(bad, []byte("x"), 0o600))
 	_, err = LoadKey(bad)

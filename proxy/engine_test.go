@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// heard records what was sent to a raw node.
+// heard records what a raw node received.
 type heard struct {
 	mu        sync.Mutex
 	blocks    map[cid.Cid]int
@@ -41,12 +41,12 @@ func (h *heard) note(m bsmsg.BitSwapMessage) {
 	for _, c := range m.DontHaves() {
 		h.dontHaves[c]++
 	}
-	all := m.Wantlist() // in no order
+	all := m.Wantlist() // unordered
 	slices.SortFunc(all, func(a, b bsmsg.Entry) int { return cmp.Compare(b.Priority, a.Priority) })
 	h.wants = append(h.wants, all...)
 }
 
-// eventually waits until something holds of what was heard.
+// eventually waits until a condition on what was received holds.
 func (h *heard) eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -91,7 +91,7 @@ const (
 	wantHave  = pb.Message_Wantlist_Have
 )
 
-// A node that has nothing.
+// A node that has no blocks.
 func sayNo(t testing.TB) func(*rawNode, peer.ID, bsmsg.BitSwapMessage) {
 	return func(n *rawNode, from peer.ID, m bsmsg.BitSwapMessage) {
 		out := bsmsg.New(false)
@@ -132,14 +132,14 @@ func TestDontHaveOnlyAfterAllSaidSo(t *testing.T) {
 	up.send(t, p.up.ID(), wantMsg(false, wantBlock, block...))
 	up.send(t, p.up.ID(), wantMsg(false, wantHave, haves...))
 	asked.eventually(t, "the third is asked for all", func() bool { return asked.count(func(w bsmsg.Entry) bool { return !w.Cancel }) == 20 })
-	time.Sleep(50 * time.Millisecond) // for what must not come
+	time.Sleep(50 * time.Millisecond) // time for an answer that must not come
 	told.mu.Lock()
 	require.Empty(t, told.dontHaves)
 	told.mu.Unlock()
 	openUp()
 	told.eventually(t, "all get an answer", func() bool { return len(told.dontHaves) == 20 })
 	require.Empty(t, told.haves)
-	// WANT_HAVE and WANT_BLOCK stay apart.
+	// WANT_HAVE and WANT_BLOCK are kept apart.
 	for _, w := range asked.wants {
 		if !w.Cancel {
 			require.Equal(t, slices.Contains(block, w.Cid), w.WantType == wantBlock)
@@ -179,11 +179,12 @@ func TestWantsAreMergedAndCancelledOnce(t *testing.T) {
 	require.Eventually(t, func() bool { return p.engine.waiting() == 40 }, patient, time.Millisecond)
 	asked.eventually(t, "asked once", func() bool { return len(asked.wants) == 2 })
 
-	// All but one lose interest in the second: nothing is cancelled until the last does.
+	// All peers except one cancel the second want: the proxy cancels nothing until the
+	// last one does.
 	for i, up := range ups {
 		var m bsmsg.BitSwapMessage = bsmsg.New(false)
 		m.Cancel(other)
-		if i == 0 { // by a full wantlist without it
+		if i == 0 { // with a full wantlist that lacks it
 			m = wantMsg(true, wantBlock, blk.Cid())
 		}
 		if i < 19 {
@@ -192,7 +193,7 @@ func TestWantsAreMergedAndCancelledOnce(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return p.engine.waiting() == 21 }, patient, time.Millisecond)
 	require.Len(t, asked.wants, 2)
-	require.NoError(t, ups[19].Close()) // the last vanishes
+	require.NoError(t, ups[19].Close()) // the last one disconnects
 	asked.eventually(t, "cancelled", func() bool {
 		return len(asked.wants) == 3 && asked.wants[2].Cancel && asked.wants[2].Cid == other
 	})
@@ -211,7 +212,7 @@ func TestWantsAreMergedAndCancelledOnce(t *testing.T) {
 	require.Equal(t, 0, s.Outstanding)
 }
 
-// waiting is the number of wants of all peers.
+// waiting returns the number of wants of all peers.
 func (e *engine) waiting() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -246,7 +247,7 @@ func TestLiarIsRefusedAndNamed(t *testing.T) {
 }
 
 func TestHungNodeIsPassedOver(t *testing.T) {
-	hung, _ := rawPeer(t, nil) // takes everything and says nothing
+	hung, _ := rawPeer(t, nil) // accepts everything and answers nothing
 	well := newTestNode(t)
 	blks := newBlocks(t, 200, 3000)
 	well.put(t, blks...)
@@ -259,8 +260,8 @@ func TestHungNodeIsPassedOver(t *testing.T) {
 	require.True(t, s.Downstreams[0].Stalled)
 }
 
-// No want is lost at nodes that keep 1,024 of them: with so long a Fallback each
-// that is lost stays without an answer.
+// No want is lost at nodes that keep 1,024 of them: with so long a Fallback a lost want
+// would stay without an answer.
 func TestTenThousandWants(t *testing.T) {
 	a, b := newTestNode(t), newTestNode(t)
 	blks := newBlocks(t, 10_000, 100)
@@ -272,7 +273,7 @@ func TestTenThousandWants(t *testing.T) {
 	for i, n := range []*testNode{a, b} {
 		kept := n.bs.WantlistForPeer(p.down.ID())
 		p.engine.mu.Lock()
-		require.Equal(t, p.engine.downs[i].ledger, len(kept), "what it keeps is what we count")
+		require.Equal(t, p.engine.downs[i].ledger, len(kept), "the engine's count is the number that the node keeps")
 		for _, c := range kept {
 			require.True(t, p.engine.wants[c].ask(p.engine.downs[i]).inLedger)
 		}
@@ -280,7 +281,7 @@ func TestTenThousandWants(t *testing.T) {
 	}
 }
 
-// wantAll has a peer ask for blocks by WANT_BLOCK, 1,000 in a message.
+// wantAll makes a peer request blocks by WANT_BLOCK, 1,000 in a message.
 func wantAll(t *testing.T, p *testProxy, all []blocks.Block) *heard {
 	t.Helper()
 	up, told := rawPeer(t, nil)
@@ -295,8 +296,8 @@ func wantAll(t *testing.T, p *testProxy, all []blocks.Block) *heard {
 	return told
 }
 
-// Blocks that nobody had come when a node has them: from the node itself where
-// it still keeps the want, else when it is asked again.
+// Blocks that no node had arrive when a node has them: from the node's own copy of the
+// want if it still has one, otherwise when the proxy asks again.
 func TestBlocksThatComeLater(t *testing.T) {
 	a, b := newTestNode(t), newTestNode(t)
 	blks := newBlocks(t, 4000, 100)

@@ -23,8 +23,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
-// The peers and nodes of a fuzzed proxy. What the last of each is sent it does
-// not take.
+// The peers and nodes of a fuzzed proxy. The last of each does not accept what it is
+// sent.
 var (
 	fuzzPeers = []peer.ID{"peer one", "peer two", "peer three", "peer too many"}
 	fuzzNodes = []peer.ID{"node one", "node two"}
@@ -76,17 +76,17 @@ func (s *fuzzStream) SendMsg(ctx context.Context, m bsmsg.BitSwapMessage) error 
 	defer s.side.mu.Unlock()
 	for _, b := range m.Blocks() {
 		if !s.side.wanted[s.to][b.Cid()] {
-			s.side.t.Errorf("%s is sent %s, for which it never asked", s.to, b.Cid())
+			s.side.t.Errorf("%s is sent %s, which it never requested", s.to, b.Cid())
 		}
 		if sum, err := b.Cid().Prefix().Sum(b.RawData()); err != nil || !sum.Equals(b.Cid()) {
-			s.side.t.Errorf("%s is sent bytes that do not fit %s: %v", s.to, b.Cid(), err)
+			s.side.t.Errorf("%s is sent bytes that do not match %s: %v", s.to, b.Cid(), err)
 		}
 	}
 	return nil
 }
 
-// sound checks that what the engine keeps is within its bounds, and that its
-// sums are those of what they sum.
+// sound checks that everything the engine stores is within its bounds, and that its sums
+// match what they add up.
 func sound(t *testing.T, e *engine) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -148,10 +148,10 @@ func sound(t *testing.T, e *engine) {
 	require.LessOrEqual(t, len(e.reverse.wants), maxReverse)
 }
 
-// maxFuzzBlock is the longest block that a fuzzed message holds.
+// maxFuzzBlock is the length of the longest block in a fuzzed message.
 const maxFuzzBlock = 64 << 10
 
-// fuzzStep is one thing that happens: what, its peer or node, and what it sends.
+// fuzzStep is one step: what happens, with which peer or node, and what that one sends.
 func fuzzStep(what, who byte, messages ...bsmsg.BitSwapMessage) []byte {
 	var body bytes.Buffer
 	for _, m := range messages {
@@ -163,9 +163,9 @@ func fuzzStep(what, who byte, messages ...bsmsg.BitSwapMessage) []byte {
 	return append(out, body.Bytes()...)
 }
 
-// FuzzPeers has peers and nodes send what they like, come and go: nothing
-// panics, memory stays bounded, the sums hold, and a peer gets the bytes of what
-// it asked for and no others.
+// FuzzPeers: peers and nodes send anything, connect and disconnect. Nothing panics,
+// memory stays bounded, the sums hold, and a peer receives the bytes of what it requested
+// and nothing else.
 func FuzzPeers(f *testing.F) {
 	var all []blocks.Block
 	var keys []cid.Cid
@@ -193,7 +193,7 @@ func FuzzPeers(f *testing.F) {
 	f.Add(join(fuzzStep(0, 2, asks), fuzzStep(0, 2, cancel), fuzzStep(0, 3, asks), fuzzStep(5, 0), fuzzStep(1, 1, answer), fuzzStep(6, 0)))
 	f.Add(join(fuzzStep(0, 0, asks, cancel, asks), fuzzStep(3, 0), fuzzStep(7, 0), fuzzStep(4, 0), fuzzStep(0, 1, lies, answer)))
 	f.Add([]byte{0, 0, 0, 3, 2, 0xff, 0xff, 1, 1, 0, 1, 0})
-	// A file that is read in order: what comes next is asked for ahead.
+	// A file that is read in order: the proxy reads ahead.
 	leaves := newBlocks(f, 40, 100)
 	node := new(merkledag.ProtoNode)
 	for _, b := range leaves {
@@ -267,8 +267,8 @@ func FuzzPeers(f *testing.F) {
 	})
 }
 
-// TestWantsThatComeAndGo: a peer that wants and cancels, and asks again and
-// again without taking an answer, while a node takes nothing, fills no memory.
+// TestWantsThatComeAndGo: a peer wants and cancels, and requests again and again without
+// reading an answer, while a node reads nothing. Memory stays bounded.
 func TestWantsThatComeAndGo(t *testing.T) {
 	s := &settings{Config: Config{Balance: ByCID, Fallback: time.Hour, MaxUpstreams: 3, MaxWants: 256, QueueBytes: 1 << 20, CacheBytes: 1 << 20,
 		Logger: slog.New(slog.DiscardHandler)}, downs: []*downstreamAddr{{name: "stuck"}}}
@@ -286,7 +286,7 @@ func TestWantsThatComeAndGo(t *testing.T) {
 		e.wantlist(fuzzPeers[0], false, off)
 		sound(t, e)
 	}
-	e.nodeGone(e.downs[0]) // now all is answered at once: there is no node
+	e.nodeGone(e.downs[0]) // every want is now answered at once: there is no node
 	for range 500 {
 		var on []entry
 		for _, b := range all {

@@ -25,7 +25,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
-// brokenTracer panics while it is on.
+// brokenTracer panics while it is switched on.
 type brokenTracer struct{ on atomic.Bool }
 
 func (b *brokenTracer) MessageReceived(peer.ID, bsmsg.BitSwapMessage) { b.breaks() }
@@ -36,9 +36,9 @@ func (b *brokenTracer) breaks() {
 	}
 }
 
-// TestAPanicCostsOneMessage: with a fault in the proxy, in what comes of peers
-// and nodes and in what goes to them, it lives on, counts, and serves when the
-// fault has ended.
+// TestAPanicCostsOneMessage: with a fault in the path of messages from and to peers and
+// nodes, the proxy continues, counts the panics, and serves again when the fault has
+// ended.
 func TestAPanicCostsOneMessage(t *testing.T) {
 	log, lines := guardtest.New()
 	node := newTestNode(t)
@@ -54,7 +54,7 @@ func TestAPanicCostsOneMessage(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), patient)
 		defer cancel()
 		n := p.Panics()
-		go func() { _ = client.tryFetch(ctx, all[want:want+1]) }() // its answer is not what counts
+		go func() { _ = client.tryFetch(ctx, all[want:want+1]) }() // its answer does not matter
 		require.Eventually(t, func() bool { return p.Panics() > n }, patient, time.Millisecond)
 	}
 	up.on.Store(true)
@@ -89,14 +89,14 @@ func metricsOf(t *testing.T, p *Proxy) (names []string) {
 	return names
 }
 
-// brokenReceiver panics with each message.
+// brokenReceiver panics at each message.
 type brokenReceiver struct{ bsnetwork.Receiver }
 
 func (brokenReceiver) ReceiveMessage(context.Context, peer.ID, bsmsg.BitSwapMessage) {
 	panic("a fault")
 }
 
-// TestAPanicWhileAStreamIsReadResetsIt, and the next stream is read.
+// TestAPanicWhileAStreamIsReadResetsIt: the next stream is read.
 func TestAPanicWhileAStreamIsReadResetsIt(t *testing.T) {
 	log, lines := guardtest.New()
 	g := guard.New(log)
@@ -120,7 +120,7 @@ func TestAPanicWhileAStreamIsReadResetsIt(t *testing.T) {
 	lines.Once(t, "proxy: read a stream of Bitswap", "proxy.brokenReceiver.ReceiveMessage")
 }
 
-// brokenStream panics when it is read, and notes that it was reset.
+// brokenStream panics when it is read, and records that it was reset.
 type brokenStream struct {
 	network.Stream
 	resets int
@@ -128,9 +128,9 @@ type brokenStream struct {
 
 func (b *brokenStream) Reset() error { b.resets++; return nil }
 
-// TestEveryBorderIsGuarded calls what libp2p, timers and requests call, with
-// something that is broken behind it: it is counted, logged once with its stack,
-// and leaves no lock behind.
+// TestEveryBorderIsGuarded calls everything that libp2p, timers and requests call, each
+// with a broken part behind it. The panic must be counted and logged once with its stack,
+// and no lock may stay held.
 func TestEveryBorderIsGuarded(t *testing.T) {
 	f := func(doing, in string, call func(p *Proxy)) {
 		t.Helper()

@@ -34,10 +34,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patient is how long anything in a test may take on a slow machine.
+// patient bounds each wait of a test.
 const patient = 60 * time.Second
 
-// lines keeps what is logged.
+// lines stores what is logged.
 type lines struct {
 	mu  sync.Mutex
 	buf strings.Builder
@@ -64,7 +64,7 @@ func newTestHost(t testing.TB, opts ...libp2p.Option) host.Host {
 	return h
 }
 
-// api is the RPC API of a node as the proxy needs it.
+// api is the part of a node's RPC API that the proxy needs.
 func api(t testing.TB, h host.Host, refs http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -83,7 +83,7 @@ func api(t testing.TB, h host.Host, refs http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// apiAddr is a server's address for -d.
+// apiAddr returns a server's address for -d.
 func apiAddr(s *httptest.Server) string {
 	host, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
 	return fmt.Sprintf("/ip4/%s/tcp/%s", host, port)
@@ -143,7 +143,7 @@ func newBlock(t testing.TB, b []byte) blocks.Block {
 	return blk
 }
 
-// testProxy is a proxy with what it logs.
+// testProxy is a proxy and its log.
 type testProxy struct {
 	*Proxy
 	log *lines
@@ -214,7 +214,7 @@ func (n *testNode) tryFetch(ctx context.Context, want []blocks.Block) error {
 	return nil
 }
 
-// rawNode is a node whose messages the test sends and answers itself.
+// rawNode is a node whose messages the test sends and answers.
 type rawNode struct {
 	host.Host
 	net  bsnetwork.BitSwapNetwork
@@ -245,7 +245,7 @@ func (n *rawNode) ReceiveError(error)       {}
 func (n *rawNode) PeerConnected(peer.ID)    {}
 func (n *rawNode) PeerDisconnected(peer.ID) { n.gone.Add(1) }
 
-// send sends a message to a peer that is connected.
+// send sends a message to a connected peer.
 func (n *rawNode) send(t testing.TB, to peer.ID, m bsmsg.BitSwapMessage) {
 	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
@@ -256,8 +256,8 @@ func (n *rawNode) send(t testing.TB, to peer.ID, m bsmsg.BitSwapMessage) {
 
 func protocolID(s string) protocol.ID { return protocol.ID(s) }
 
-// echo sends back what comes.
+// echo returns what it receives.
 func echo(s network.Stream) {
-	_, _ = io.Copy(s, s) // the test looks at what comes back
+	_, _ = io.Copy(s, s) // the test checks what is returned
 	s.Close()
 }

@@ -8,7 +8,7 @@ import (
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
-		// QUIC's and NAT's clocks of libp2p end some seconds after their host.
+		// The clocks of libp2p's QUIC and NAT end some seconds after their host.
 		goleak.IgnoreAnyFunction("github.com/quic-go/quic-go.(*Transport).runSendQueue"),
 	)
 }

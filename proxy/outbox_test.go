@@ -13,7 +13,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
-// Large blocks in a queue go by some streams in turn, as many as there are lanes.
+// Large blocks in a queue are sent on several streams in turn, as many as there are
+// lanes.
 func TestLanes(t *testing.T) {
 	node := newTestNode(t)
 	blks := newBlocks(t, 40, 256<<10)

@@ -36,7 +36,7 @@ func refsProxy(t *testing.T, change func(*Config), refs http.HandlerFunc) (*test
 	return p, "http://" + p.RefsAddr().String() + refsPath
 }
 
-// freePort returns a port that was free when it looked.
+// freePort returns a port that was free a moment before.
 func freePort(t *testing.T) int {
 	t.Helper()
 	s := httptest.NewServer(nil)
@@ -47,7 +47,7 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// call sends a request and returns status and body; headers are name, value.
+// call sends a request and returns status and body; headers are pairs of name and value.
 func call(t *testing.T, method, url string, headers ...string) (int, string, http.Header) {
 	t.Helper()
 	req, err := http.NewRequest(method, url, nil)
@@ -124,7 +124,7 @@ func TestRefsAnswers(t *testing.T) {
 	require.Equal(t, 204, status)
 	status, _, _ = call(t, "GET", strings.TrimSuffix(url, "refs")+"id")
 	require.Equal(t, 404, status)
-	require.Equal(t, before, asked.Load(), "no node hears of these")
+	require.Equal(t, before, asked.Load(), "no node receives these requests")
 	require.Equal(t, 0, p.Sample(time.Second).PreloadRunning)
 }
 
@@ -137,7 +137,7 @@ func TestRefsBudgetAndSingleFlight(t *testing.T) {
 	p, url := refsProxy(t, func(c *Config) { c.PreloadParallel = 2; c.PreloadRate = 4; c.TrustedProxies = []string{"127.0.0.0/8"} },
 		func(w http.ResponseWriter, r *http.Request) { asked.Add(1); <-gate })
 	var wg sync.WaitGroup
-	for i := range 6 { // three callers, two each: all of one flight
+	for i := range 6 { // three callers, two each: all share one flight
 		wg.Go(func() {
 			status, body, _ := call(t, "GET", url+"?arg="+blk, "X-Forwarded-For", fmt.Sprintf("1.1.1.1, 2001:db8:%d::1", i/2))
 			if status != 200 {
@@ -162,7 +162,7 @@ func TestRefsBudgetAndSingleFlight(t *testing.T) {
 	require.EqualValues(t, 1, asked.Load(), "one flight")
 	for i := range 3 {
 		status, _, _ = call(t, "GET", url+"?arg="+blk, "X-Forwarded-For", "2001:db8::1")
-		require.Equal(t, map[bool]int{true: 200, false: 429}[i < 2], status, "four in a minute")
+		require.Equal(t, map[bool]int{true: 200, false: 429}[i < 2], status, "four requests in a minute")
 	}
 	require.EqualValues(t, 2, p.Sample(time.Second).PreloadRefused)
 }
@@ -182,7 +182,7 @@ func TestRefsCaller(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got.String())
 	}
-	f("1.2.3.4:5", "6.6.6.6", "1.2.3.4") // nobody's word counts
+	f("1.2.3.4:5", "6.6.6.6", "1.2.3.4") // headers of the caller do not count
 	f("[::1]:5", "", "::1")
 	f("[2001:db8::7]:5", "6.6.6.6", "2001:db8::7")
 	f("10.0.0.1:5", "6.6.6.6, 7.7.7.7", "7.7.7.7")
@@ -205,8 +205,9 @@ func TestRefsToken(t *testing.T) {
 	require.Equal(t, 200, status)
 }
 
-// TestBridge: two private swarms with keys of their own; one gets blocks of the
-// other and neither learns of a peer of the other, nor goes anything back.
+// TestBridge: two private swarms with different keys. A peer of one gets blocks of the
+// other; neither side learns of a peer of the other, and nothing passes in the opposite
+// direction.
 func TestBridge(t *testing.T) {
 	keys := [2]pnet.PSK{}
 	var files [2]string
@@ -228,7 +229,7 @@ func TestBridge(t *testing.T) {
 	p.connect(t, up.Host)
 	up.fetch(t, blks)
 
-	// The other way is closed.
+	// The opposite direction is closed.
 	mine := newBlocks(t, 1, 1000)
 	up.put(t, mine...)
 	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
@@ -236,7 +237,7 @@ func TestBridge(t *testing.T) {
 	require.Error(t, node.tryFetch(short, mine))
 	require.Zero(t, p.Sample(time.Second).ReverseBlocks)
 
-	// Nobody knows who is on the other side.
+	// Neither side knows a peer of the other.
 	require.NotContains(t, up.Peerstore().Peers(), node.ID())
 	require.NotContains(t, up.Peerstore().Peers(), friend.ID())
 	require.NotContains(t, node.Peerstore().Peers(), up.ID())
@@ -287,7 +288,7 @@ func TestOtherProtocols(t *testing.T) {
 	now, _ := p.Status()
 	require.EqualValues(t, 2, now.BlockedStreams)
 
-	// Only by the names in the list, which peers do not see.
+	// Only by the names in the list, which peers do not learn.
 	reg := prometheus.NewPedanticRegistry()
 	require.NoError(t, reg.Register(p.Proxy))
 	families, err := reg.Gather()

@@ -36,7 +36,8 @@ func TestBlocksArriveFromTheNodeThatHasThem(t *testing.T) {
 			wg.Wait()
 			s := p.Sample(time.Second)
 			require.EqualValues(t, 4, s.UpstreamPeers)
-			// A peer asks twice when its full list and a want cross, and is answered twice.
+			// A peer sends a want twice when its full list and the want cross, and gets
+			// two answers.
 			require.GreaterOrEqual(t, s.Sent.Blocks, uint64(240))
 			require.Less(t, s.Sent.Blocks, uint64(300))
 			var verified uint64
@@ -46,7 +47,7 @@ func TestBlocksArriveFromTheNodeThatHasThem(t *testing.T) {
 			}
 			t.Logf("%+v", s)
 			require.GreaterOrEqual(t, verified, uint64(60))
-			require.Less(t, verified, uint64(240), "what four want is fetched once")
+			require.Less(t, verified, uint64(240), "a block that four peers want is fetched once")
 		})
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newFile makes a dag-pb node with so many children.
+// newFile makes a dag-pb node with n children.
 func newFile(t testing.TB, n int) (root blocks.Block, leaves []blocks.Block) {
 	t.Helper()
 	leaves = newBlocks(t, n, 3000)
@@ -36,14 +36,14 @@ func cids(all []blocks.Block) (out []cid.Cid) {
 func TestChildren(t *testing.T) {
 	root, leaves := newFile(t, 200)
 	require.Equal(t, cids(leaves), children(root.RawData()))
-	require.Equal(t, links(root), children(root.RawData()), "as the library reads them")
+	require.Equal(t, links(root), children(root.RawData()), "the links that the library reads")
 	for i := range 200 {
-		children(root.RawData()[:i]) // no panic
+		children(root.RawData()[:i]) // must not panic
 	}
 	require.Empty(t, children([]byte{0x12, 3, 0x0a, 1, 7}))
 }
 
-// hasAll answers the wants for these blocks, and of others that it has them not.
+// hasAll answers the wants for these blocks with HAVE, and all others with DONT_HAVE.
 func hasAll(t testing.TB, all ...blocks.Block) func(*rawNode, peer.ID, bsmsg.BitSwapMessage) {
 	has := map[cid.Cid]blocks.Block{}
 	for _, b := range all {
@@ -96,19 +96,19 @@ func TestReadAhead(t *testing.T) {
 		}, patient, time.Millisecond)
 	}
 	get(root)
-	get(leaves[50], leaves[60], leaves[70]) // here and there
+	get(leaves[50], leaves[60], leaves[70]) // in places
 	settled()
-	require.Equal(t, 4, wants(), "nothing is asked for ahead")
+	require.Equal(t, 4, wants(), "nothing is read ahead")
 	get(leaves[71], leaves[72])
 	settled()
 	require.Equal(t, 6+aheadBlocks, wants())
 	now, _ := p.Status()
 	require.EqualValues(t, aheadBlocks, now.Ahead)
-	get(leaves[73:81]...) // of the cache; with them there is room for more
+	get(leaves[73:81]...) // of the cache; together with them more would fit
 	settled()
 	require.Equal(t, 6+aheadBlocks+8, wants())
 	get(leaves[81:]...)
-	get(leaves[:73]...) // some of which it has had
+	get(leaves[:73]...) // it had some of them
 	settled()
 	asked.mu.Lock()
 	defer asked.mu.Unlock()
@@ -119,12 +119,12 @@ func TestReadAhead(t *testing.T) {
 	}
 	require.Len(t, seen, 101)
 	for c, n := range seen {
-		require.Equal(t, 1, n, "%s was asked for once", c)
+		require.Equal(t, 1, n, "%s was requested once", c)
 	}
 }
 
-// What is asked for ahead leaves nothing behind when no node has it, or one
-// that was asked goes.
+// Requests that were made ahead leave nothing in memory when no node has the block, or
+// when the node that was asked disconnects.
 func TestReadAheadOfWhatIsNotThere(t *testing.T) {
 	root, leaves := newFile(t, 40)
 	node, _ := rawPeer(t, hasAll(t, append(leaves[:10:10], root)...))
@@ -149,8 +149,8 @@ func TestReadAheadOfWhatIsNotThere(t *testing.T) {
 	told.eventually(t, "the peer that wants it gets DONT_HAVE", func() bool { return told.dontHaves[leaves[12].Cid()] > 0 })
 }
 
-// A node that had not the parent is asked for the children when the others
-// have said no, and one that has nothing else is still found.
+// A node that did not have the parent is asked for the children after the others answered
+// DONT_HAVE, and a node that has only one of them is still found.
 func TestNodesThatLackAParentAreAskedLast(t *testing.T) {
 	root, leaves := newFile(t, 60)
 	full, _ := rawPeer(t, hasAll(t, append(leaves[:59:59], root)...))
@@ -172,7 +172,7 @@ func TestNodesThatLackAParentAreAskedLast(t *testing.T) {
 	}
 }
 
-// A peer whose blocks one node has is not sent to the others first each time.
+// A peer whose blocks are all at one node does not wait for the other nodes each time.
 func TestNodesThatHadNotWhatAPeerFound(t *testing.T) {
 	all := newBlocks(t, 50, 10)
 	full, _ := rawPeer(t, hasAll(t, all[:49]...))

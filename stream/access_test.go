@@ -25,7 +25,7 @@ import (
 
 const goodToken = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// certificate writes one for localhost, and its key, and returns the pool that
+// certificate writes a certificate for localhost and its key, and returns the pool that
 // trusts it.
 func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	t.Helper()
@@ -96,7 +96,7 @@ func TestBeyondLoopback(t *testing.T) {
 	old := good
 	old.Version = 3
 	v3, err := old.Dial(t.Context(), s.addr)
-	if err == nil { // the server says its version first and then closes
+	if err == nil { // the server sends its version first and then closes
 		_, err = v3.Next()
 		v3.Close()
 	}

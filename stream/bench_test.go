@@ -15,8 +15,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// oldEncoder makes frames like the old exporter, which has one for
-// each subscriber: encoding/json and the gzip writer of the standard library.
+// oldEncoder makes frames as the old exporter does, which has one encoder for each
+// subscriber: encoding/json and the gzip writer of the standard library.
 type oldEncoder struct {
 	gz  *stdgzip.Writer
 	out bytes.Buffer
@@ -40,8 +40,8 @@ func (o *oldEncoder) frame(e *event.Event) []byte {
 	return o.out.Bytes()
 }
 
-// BenchmarkEncode compares what an event costs before it is written, ours once
-// for all subscribers with the old design's once for each, in turns.
+// BenchmarkEncode compares the cost of an event before it is written: ours once for all
+// subscribers, the old design's once for each, alternately.
 func BenchmarkEncode(b *testing.B) {
 	for _, wants := range []int{1, 16} {
 		for _, subscribers := range []int{1, 16} {
@@ -99,8 +99,8 @@ func BenchmarkEncodeOnly(b *testing.B) {
 	}
 }
 
-// BenchmarkFanOut is a server and its subscribers in one process: events a
-// second with nothing lost, from the bus to the clients' sockets.
+// BenchmarkFanOut runs a server and its subscribers in one process, and reports events a
+// second without a loss, from the bus to the clients' sockets.
 func BenchmarkFanOut(b *testing.B) {
 	for _, subscribers := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("subscribers=%d", subscribers), func(b *testing.B) {

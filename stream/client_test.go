@@ -47,14 +47,14 @@ func TestGoldenSession(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 }
 
-// ofV3 is what a client should make of the event by version 3.
+// ofV3 returns what a client should make of the event by version 3.
 func ofV3(in *event.Event) *Event {
 	e := exactV3(in)
 	if e.Message != nil {
 		all := e.Message.Addrs
 		e.Message.Addrs = []string{}
 		for _, a := range all {
-			if text, whole := appendAddr2022(nil, a); whole { // TestAddressesOf2022 has what that is
+			if text, whole := appendAddr2022(nil, a); whole { // TestAddressesOf2022 has these
 				e.Message.Addrs = append(e.Message.Addrs, strings.Trim(string(text), `"`))
 			}
 		}
@@ -66,7 +66,7 @@ func ofV3(in *event.Event) *Event {
 	return e
 }
 
-// exactV3 is the same of a server that writes addresses as they are.
+// exactV3 is ofV3 for a server that writes addresses unchanged.
 func exactV3(in *event.Event) *Event {
 	e := asClient(in)
 	e.Timestamp = time.Unix(0, in.Time).Local()
@@ -130,7 +130,7 @@ func TestClientPassesOverFramesWithoutEvent(t *testing.T) {
 	require.Equal(t, "x", e.Peer)
 }
 
-// serveOnce is a server that says one thing to one client.
+// serveOnce is a server that sends fixed bytes to one client.
 func serveOnce(t *testing.T, say string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -201,7 +201,7 @@ func FuzzClient(f *testing.F) {
 	})
 }
 
-// FuzzClientJSON reaches what gzip's checksum keeps FuzzClient from.
+// FuzzClientJSON reaches the inputs that gzip's checksum hides from FuzzClient.
 func FuzzClientJSON(f *testing.F) {
 	for _, e := range goldenEvents() {
 		f.Add(string(appendV3(nil, e, false)))
@@ -223,7 +223,7 @@ func FuzzClientJSON(f *testing.F) {
 }
 
 func ExampleDial() {
-	// A monitor that sees one thing.
+	// A monitor that sees one message.
 	b := bus.New(bus.Config{})
 	server, err := New(Config{ListenAddresses: []string{"127.0.0.1:0"}})
 	if err != nil {
@@ -270,7 +270,7 @@ func ExampleDial() {
 	// <nil>
 }
 
-// TestAPanicWhileReadingIsAnError: a subscriber outlives what a server sends.
+// TestAPanicWhileReadingIsAnError: no bytes of a server end a subscriber's process.
 func TestAPanicWhileReadingIsAnError(t *testing.T) {
 	lines := guardtest.Default(t)
 	before := reading.Panics()

@@ -18,8 +18,8 @@ type resetter interface {
 	Reset(io.Writer)
 }
 
-// BenchmarkCodec is the evidence for what compresses the frames of version 3:
-// one frame by each way there is, in turns.
+// BenchmarkCodec is the evidence for the choice of the compressor of version 3: one frame
+// by each available one, alternately.
 func BenchmarkCodec(b *testing.B) {
 	for _, wants := range []int{1, 16} {
 		raws := make([][]byte, 64)
@@ -89,8 +89,8 @@ func BenchmarkCodec(b *testing.B) {
 	}
 }
 
-// TestFramesAreAsSmallAsTheOldOnes compares with compress/gzip at the level
-// the old exporter has.
+// TestFramesAreAsSmallAsTheOldOnes compares with compress/gzip at the level of the old
+// exporter.
 func TestFramesAreAsSmallAsTheOldOnes(t *testing.T) {
 	for _, wants := range []int{1, 4, 16, 200} {
 		var enc encoder

@@ -36,7 +36,7 @@ func TestHandshakeDeadline(t *testing.T) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(stop)
-	wg.Go(func() { // a byte now and then does not help
+	wg.Go(func() { // a byte now and then does not extend it
 		for _, b := range helloFrame {
 			select {
 			case <-stop:
@@ -54,12 +54,12 @@ func TestHandshakeDeadline(t *testing.T) {
 	s.await(t, func(st Stats) bool { return st.FailedHandshakes == 2 })
 }
 
-// expectClosed reads the server's hello and then the end.
+// expectClosed reads the server's hello and then the end of the connection.
 func expectClosed(t *testing.T, c net.Conn) {
 	t.Helper()
 	got, err := io.ReadAll(c)
 	if err != nil {
-		require.ErrorIs(t, err, syscall.ECONNRESET) // it closed before it read all
+		require.ErrorIs(t, err, syscall.ECONNRESET) // it closed before it read everything
 	}
 	require.True(t, strings.HasPrefix(string(helloFrame), string(got)), "%q", got)
 }
@@ -109,7 +109,7 @@ func TestBadHellosAreClosed(t *testing.T) {
 func TestDataAfterTheHello(t *testing.T) {
 	s := start(t, nil)
 	c := s.raw(t)
-	_, err := c.Write(append(append([]byte{}, helloFrame...), helloFrame...)) // a handshake twice
+	_, err := c.Write(append(append([]byte{}, helloFrame...), helloFrame...)) // a second handshake
 	require.NoError(t, err)
 	s.await(t, func(st Stats) bool { return len(st.Subscribers) == 1 })
 	s.bus.Publish(message(1, 1))
@@ -117,11 +117,11 @@ func TestDataAfterTheHello(t *testing.T) {
 		_, err = readFrame(c, nil, maxFrameBytes)
 		require.NoError(t, err)
 	}
-	// Far too much of it.
+	// Far too long a handshake.
 	_, _ = c.Write(make([]byte, 2*maxClientBytes))
 	s.await(t, func(st Stats) bool { return len(st.Subscribers) == 0 })
 
-	// A client that closes its half is gone.
+	// A client that closes its writing half is disconnected.
 	c = s.raw(t)
 	_, err = c.Write(helloFrame)
 	require.NoError(t, err)
@@ -144,7 +144,7 @@ func TestLimits(t *testing.T) {
 	s.subscribe(t, 1)
 }
 
-// farConn is a connection that says it comes from elsewhere.
+// farConn is a connection that claims a remote address.
 type farConn struct {
 	net.Conn
 	from net.Addr
@@ -152,7 +152,7 @@ type farConn struct {
 
 func (c farConn) RemoteAddr() net.Addr { return c.from }
 
-// handed is a listener that accepts what it is handed.
+// handed is a listener that accepts the connections in its channel.
 type handed struct {
 	net.Listener
 	conns chan net.Conn
@@ -181,7 +181,7 @@ func TestLimitPerAddress(t *testing.T) {
 		before := s.Stats().Accepted
 		l.conns <- farConn{here, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))}
 		s.await(t, func(st Stats) bool { return st.Accepted == before+1 })
-		go func() { _, _ = there.Write(helloFrame) }() // until there is closed
+		go func() { _, _ = there.Write(helloFrame) }() // until the test closes its end
 		go func() { _, _ = io.Copy(io.Discard, there) }()
 		return there
 	}
@@ -207,7 +207,7 @@ func TestLimitPerAddress(t *testing.T) {
 	subscribed(5, "there is room again")
 }
 
-// failing is a listener that fails a given number of times before it accepts.
+// failing is a listener whose first n calls of Accept fail.
 type failing struct {
 	net.Listener
 	left atomic.Int64
@@ -247,7 +247,7 @@ func FuzzReadHello(f *testing.F) {
 	f.Add(helloFrame)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if _, err := readHello(strings.NewReader(string(in)), version, version4); err == nil && len(in) < 5 {
-			t.Fatalf("taken for a hello: %q", in)
+			t.Fatalf("accepted as a hello: %q", in)
 		}
 	})
 }

@@ -24,7 +24,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files again")
 
 func TestMain(m *testing.M) {
-	time.Local = time.UTC // golden files have times in them
+	time.Local = time.UTC // the times in golden files are in it
 	goleak.VerifyTestMain(m)
 }
 
@@ -69,7 +69,7 @@ func connection(n int, closed bool) *event.Event {
 	}
 }
 
-// goldenEvents are one of each thing that version 3 can say.
+// goldenEvents are one event of each form that version 3 can express.
 func goldenEvents() []*event.Event {
 	full := message(2, 3)
 	full.Full = true
@@ -126,7 +126,7 @@ type (
 	}
 )
 
-// asV3 is what the old exporter made of the event.
+// asV3 returns what the old exporter made of the event.
 func asV3(e *event.Event) payload3 {
 	full := asClient(e)
 	out := &event3{Timestamp: time.Unix(0, e.Time), Peer: full.Peer}
@@ -145,7 +145,7 @@ func asV3(e *event.Event) payload3 {
 	return payload3{out}
 }
 
-// asClient is what a client should make of the event.
+// asClient returns what a client should make of the event.
 func asClient(e *event.Event) *Event {
 	out := &Event{Timestamp: time.Unix(0, e.Time).UTC(), Peer: e.Peer.String(), Seq: e.Seq, Country: e.Country, Gateway: e.Gateway}
 	if out.Side = e.Side.String(); out.Side != "" {
@@ -230,7 +230,7 @@ func asClient(e *event.Event) *Event {
 	return out
 }
 
-// viaJSON is what the old exporter would have sent: encoding/json.
+// viaJSON returns what the old exporter would have sent: encoding/json.
 func viaJSON(t testing.TB, e *event.Event) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -261,7 +261,7 @@ func TestGoldenJSON(t *testing.T) {
 	require.Equal(t, string(golden(t, "v3.jsonl", all)), string(all))
 }
 
-// addrs2022 are addresses, and what version 3 has of them.
+// addrs2022 are addresses, and what version 3 writes for them.
 var addrs2022 = []struct {
 	seen, written string
 	whole         bool
@@ -279,7 +279,7 @@ var addrs2022 = []struct {
 	{"/ip4/192.0.2.1/tcp/443/tls/http/http-path/a%2Fb", "/ip4/192.0.2.1/tcp/443/tls/http", false},
 	{"/ip4/192.0.2.1/tcp/4001/of-a-year-to-come", "/ip4/192.0.2.1/tcp/4001", false},
 	{"/of-a-year-to-come/1", "/ip4/0.0.0.0", false},
-	{"/unix/a/b", "/ip4/0.0.0.0", false}, // which each library takes in its own way
+	{"/unix/a/b", "/ip4/0.0.0.0", false}, // which the libraries parse in different ways
 	{"/ip4", "/ip4/0.0.0.0", false},
 	{"/ip4/", "/ip4/0.0.0.0", false},
 	{"/ip6zone/eth0", "/ip4/0.0.0.0", false},
@@ -435,7 +435,7 @@ func FuzzEncode(f *testing.F) {
 		}
 		c := &event.Event{Kind: event.KindConnection, Time: at, Peer: peer.ID(id), Conn: &event.Conn{Addr: event.Text(addr), Closed: flag}}
 		for _, e := range []*event.Event{e, c} {
-			e.Country, e.Gateway = country, flag // version 3 must not have them
+			e.Country, e.Gateway = country, flag // version 3 must not contain them
 			e.Side, e.Downstream = event.Side(uint32(kind)%4), event.Text(addr)
 			want := viaJSON(t, e)
 			enc := encoder{exactAddrs: true}

@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOffered: what the old exporter called sent bytes counts an event once
-// for each subscriber, though it is encoded once for all.
+// TestOffered: the old exporter counted the sent bytes of an event once for each
+// subscriber; so does Offered, although the event is encoded once for all.
 func TestOffered(t *testing.T) {
 	s := start(t, nil)
 	s.subscribe(t, 3)

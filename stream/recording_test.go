@@ -66,7 +66,7 @@ func TestRecording(t *testing.T) {
 		require.Equal(t, asClient(e), all[i])
 	}
 
-	// The same second again: no file is written over.
+	// The same second again: no file is overwritten.
 	again, err := NewRecorder(dir, "de/1")
 	require.NoError(t, err)
 	again.now = func() time.Time { return time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC) }
@@ -91,7 +91,7 @@ func TestFolderName(t *testing.T) {
 	require.Len(t, FolderName(strings.Repeat("x", 1000)), 128)
 }
 
-// TestKilledRecorderIsRepaired cuts a file at every place where it may end.
+// TestKilledRecorderIsRepaired cuts a file at every place where a kill may end it.
 func TestKilledRecorderIsRepaired(t *testing.T) {
 	dir := t.TempDir()
 	r, err := NewRecorder(dir, "m")
@@ -147,7 +147,7 @@ func TestReadsWhatOthersWrote(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, b.Bytes(), 0o644))
 		return path
 	}
-	// The frames of version 3, and the snake case of the Rust client.
+	// Frames of version 3, and the snake case of the Rust client.
 	v3, err := os.ReadFile("testdata/v3.jsonl")
 	require.NoError(t, err)
 	events, bad, err := readAll(t, write(string(v3)))
@@ -192,7 +192,7 @@ func TestPace(t *testing.T) {
 			require.NoError(t, p.Wait(t.Context(), at.Add(time.Duration(i)*time.Minute)))
 		}
 		require.Equal(t, 2*time.Minute, time.Since(begin))
-		require.NoError(t, p.Wait(t.Context(), at), "one that comes late is not waited for")
+		require.NoError(t, p.Wait(t.Context(), at), "a late event does not delay the replay")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, p.Wait(ctx, at.Add(time.Hour)), context.DeadlineExceeded)

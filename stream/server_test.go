@@ -24,13 +24,13 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
 )
 
-// running is a server that runs, with the bus that feeds it.
+// running is a server that runs, with the bus that it reads.
 type running struct {
 	*Server
 	bus  *bus.Bus
 	read *bus.Reader
 	addr string
-	done chan error // what Run returned
+	done chan error // the result of Run
 }
 
 func start(t testing.TB, change func(*Config)) *running {
@@ -91,7 +91,7 @@ func TestSession(t *testing.T) {
 	s := start(t, nil)
 	c := s.raw(t)
 
-	// The server speaks first.
+	// The server sends first.
 	buf := make([]byte, 17)
 	_, err := io.ReadFull(c, buf)
 	require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestSession(t *testing.T) {
 		require.Equal(t, string(appendV3(nil, e, false)), gunzip(t, frame))
 	}
 
-	// At the end the queue is emptied and the stream closed.
+	// At the end the queue is sent and the stream closed.
 	s.bus.Publish(message(10, 1))
 	s.bus.Close()
 	require.NoError(t, <-s.done)
@@ -128,7 +128,7 @@ func TestSession(t *testing.T) {
 	require.Zero(t, s.Stats().DroppedFrames)
 }
 
-// subscribeStuck connects a client that never reads and has next to no buffer.
+// subscribeStuck connects a client that never reads and has nearly no buffer.
 func (r *running) subscribeStuck(t testing.TB) net.Conn {
 	t.Helper()
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
@@ -180,7 +180,7 @@ func TestSlowSubscriberHurtsOnlyItself(t *testing.T) {
 	for n := range events {
 		e := *sample[n%distinct]
 		s.bus.Publish(&e)
-		// As fast as the readers that read, so that what is dropped is not theirs.
+		// At the speed of the reading clients, so that they lose nothing.
 		for int64(n+1)*clients-got.Load() > 20*clients && !t.Failed() {
 			time.Sleep(time.Millisecond)
 		}
@@ -202,7 +202,7 @@ func TestSlowSubscriberHurtsOnlyItself(t *testing.T) {
 	require.Equal(t, 1, slow)
 	require.EqualValues(t, events, s.Stats().Events)
 
-	// What it gets in the end is whole frames.
+	// The bytes that it receives in the end are whole frames.
 	require.NoError(t, stuck.SetReadDeadline(time.Now().Add(time.Second)))
 	var err error
 	n := -1
@@ -255,7 +255,7 @@ func TestNothingIsEncodedForNobody(t *testing.T) {
 	for n := range 1000 {
 		s.bus.Publish(message(n, 1))
 	}
-	require.NoError(t, s.read.Drained(t.Context()), "the bus is read nevertheless")
+	require.NoError(t, s.read.Drained(t.Context()), "the server reads the bus without subscribers")
 	require.Zero(t, s.Stats().Events)
 
 	c := s.subscribe(t, 1)[0]
@@ -282,13 +282,13 @@ func TestPanicCostsOneEvent(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// brokenConn breaks whoever asks what is under it.
+// brokenConn panics when a method of the connection below it is called.
 type brokenConn struct{ net.Conn }
 
 func (brokenConn) NetConn() net.Conn { panic("a connection that is broken") }
 
-// TestPanicsWhereSubscribersAre: what breaks with one subscriber, or for one
-// group, leaves the rest as it was.
+// TestPanicsWhereSubscribersAre: a panic for one subscriber, or for one group, does not
+// affect the others.
 func TestPanicsWhereSubscribersAre(t *testing.T) {
 	log, lines := guardtest.New()
 	s := start(t, func(c *Config) { c.Logger = log })
@@ -333,14 +333,14 @@ func TestComingAndGoingLeavesNothing(t *testing.T) {
 				}
 				defer c.Close()
 				switch i % 5 {
-				case 0: // never says anything
+				case 0: // never sends anything
 				case 1:
 					_, _ = c.Write([]byte("\xff\xff\xff\xff"))
 				case 2:
 					_, _ = c.Write(helloFrame)
 				case 3:
 					_, _ = c.Write(helloFrame)
-					_ = c.(*net.TCPConn).SetLinger(0) // leaves with a reset
+					_ = c.(*net.TCPConn).SetLinger(0) // disconnects with a reset
 				case 4:
 					_, _ = io.WriteString(c, frameOf(fmt.Sprintf(`{"version":4,"filter":{"codecs":["%d"]}}`, round)))
 				}
@@ -348,12 +348,12 @@ func TestComingAndGoingLeavesNothing(t *testing.T) {
 		}
 		s.bus.Publish(message(round, 1))
 		wg.Wait()
-		if round == rounds/10 { // what is made once has been made
+		if round == rounds/10 { // everything that is made once exists now
 			memory = heap()
 		}
 	}
 	s.await(t, func(st Stats) bool { return st.Accepted == rounds*each+1 && len(st.Subscribers) == 1 })
-	// By hand, for Eventually has goroutines of its own.
+	// Not with Eventually, which starts goroutines of its own.
 	deadline := time.Now().Add(20 * time.Second)
 	for runtime.NumGoroutine() > goroutines || openFiles(t) > files {
 		if time.Now().After(deadline) {
@@ -370,7 +370,7 @@ func TestComingAndGoingLeavesNothing(t *testing.T) {
 	require.EqualValues(t, 1, s.active.Load())
 }
 
-// heap is the memory in use, in bytes.
+// heap returns the memory in use, in bytes.
 func heap() uint64 {
 	var m runtime.MemStats
 	runtime.GC()

@@ -22,7 +22,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
-// goldenEventsV4 are one of each thing that version 4 can say.
+// goldenEventsV4 are one event of each form that version 4 can express.
 func goldenEventsV4() []*event.Event {
 	all := goldenEvents()
 	sent := message(8, 2)
@@ -40,7 +40,7 @@ func goldenEventsV4() []*event.Event {
 		ListenAddrs: []event.Text{"/ip4/192.0.2.1/tcp/4001"}, ObservedAddr: "/ip4/192.0.2.7/tcp/9",
 	}}
 	none := &event.Event{Kind: event.KindIdentify, Peer: testPeer(9), Identify: &event.Identify{}}
-	all[0].Country, all[0].Gateway = "NZ", true // an event that version 3 gets without them
+	all[0].Country, all[0].Gateway = "NZ", true // an event that version 3 writes without them
 	sent.Country, closed.Gateway, identify.Country, identify.Gateway = "DE", true, "FR", true
 	all = append(all, sent, closed, identify, none)
 	for i, e := range all {
@@ -49,7 +49,7 @@ func goldenEventsV4() []*event.Event {
 	return all
 }
 
-// goldenEventsProxy are some of a proxy.
+// goldenEventsProxy are events of a proxy.
 func goldenEventsProxy() []*event.Event {
 	sent := message(13, 1)
 	sent.Dir = event.Sent
@@ -63,8 +63,8 @@ func goldenEventsProxy() []*event.Event {
 	return all
 }
 
-// goldenEventsHTTP are what was asked and answered by HTTP, and a message that
-// took a while to send.
+// goldenEventsHTTP are requests and answers over HTTP, and a message that took a while to
+// send.
 func goldenEventsHTTP() []*event.Event {
 	asked, answered, slow := message(14, 2), message(15, 0), message(16, 1)
 	asked.Dir, asked.Transport, asked.Took = event.Sent, event.HTTP, 1500*time.Microsecond
@@ -74,7 +74,7 @@ func goldenEventsHTTP() []*event.Event {
 	return []*event.Event{asked, answered, slow}
 }
 
-// goldenEventsSums are of no peer.
+// goldenEventsSums are events without a peer.
 func goldenEventsSums() []*event.Event {
 	at := int64(1_795_185_730_000_000_000)
 	all := []*event.Event{
@@ -92,7 +92,7 @@ func goldenEventsSums() []*event.Event {
 	return all
 }
 
-// The most that origins can be is no longer than any other event.
+// The longest possible origins event is no longer than any other event may be.
 func TestOriginsAreBounded(t *testing.T) {
 	o := &event.Origins{Interval: math.MaxInt64, Missed: math.MaxUint64}
 	for i := range event.MaxOrigins {
@@ -141,7 +141,7 @@ func goldenJSONV4(t *testing.T, name string, events []*event.Event) {
 		require.Equal(t, string(want)+"\n", string(line))
 		all = append(all, line...)
 
-		// And back again.
+		// And decoded again.
 		var got Event
 		require.NoError(t, json.Unmarshal(line, &got))
 		require.Equal(t, asClient(e), &got)
@@ -272,7 +272,7 @@ func TestGoldenSessionV4(t *testing.T) {
 	}
 }
 
-// subscribeV4 subscribes and waits until the server knows.
+// subscribeV4 subscribes and waits until the server has the subscriber.
 func (r *running) subscribeV4(t testing.TB, o Options) *Client {
 	t.Helper()
 	o.Version = 4
@@ -297,7 +297,7 @@ func TestSessionV4(t *testing.T) {
 		s.bus.Publish(e)
 	}
 	s.bus.Publish(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}})
-	s.bus.Close() // what waits for its batch to fill is sent
+	s.bus.Close() // an incomplete batch is sent
 	for _, c := range []*Client{all, zip, same} {
 		for i, e := range goldenEventsV4() {
 			got, err := c.Next()
@@ -317,7 +317,7 @@ func TestSessionV4(t *testing.T) {
 	require.NoError(t, <-s.done)
 	n := uint64(len(goldenEventsV4()))
 	st := s.Stats()
-	require.EqualValues(t, 2*n, st.BatchedEvents, "once for the two that asked for the same")
+	require.EqualValues(t, 2*n, st.BatchedEvents, "encoded once for two subscribers with the same filter")
 	require.EqualValues(t, 3*n+uint64(len(goldenEvents()))+1, st.SentEvents, "version 3 has the second closed connection too")
 	require.Zero(t, st.DroppedEvents)
 }
@@ -423,7 +423,7 @@ func TestFilteredByTheServerAndByTheClient(t *testing.T) {
 
 func TestGapOfASlowSubscriber(t *testing.T) {
 	s := start(t, func(c *Config) { c.QueueBytes = MinQueueBytes })
-	here, there := net.Pipe() // takes nothing until it is read
+	here, there := net.Pipe() // blocks until it is read
 	defer here.Close()
 	s.admit(there, false)
 	c := &Client{conn: here, version: version4}
@@ -541,7 +541,7 @@ func TestFallsBackToV3(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	done := make(chan []string, 1)
-	go func() { // the old exporter: says its version, closes on hearing another
+	go func() { // the old exporter: sends its version, closes when it reads another
 		var heard []string
 		defer func() { done <- heard }()
 		for range 2 {
@@ -618,7 +618,7 @@ func FuzzBatches(f *testing.F) {
 			}
 			e.Clean()
 			if e.AppendText(nil)[0] == 0 || len(e.CSV()) > 5_000_000 {
-				t.Fatal("cannot be shown")
+				t.Fatal("a decoded event cannot be printed")
 			}
 			if _, err := e.AppendJSON(nil); err != nil {
 				t.Fatal(err)
@@ -630,7 +630,7 @@ func FuzzBatches(f *testing.F) {
 	})
 }
 
-// FuzzHelloV4 is the server's reader of what clients of version 4 say.
+// FuzzHelloV4 reads any hello of a client of version 4, as the server does.
 func FuzzHelloV4(f *testing.F) {
 	f.Add(`{"version":4}`)
 	f.Add(`{"version":4,"token":"x","encoding":"gzip","filter":{"kinds":["message"],"types":["want_block"],"cids":["` + testCID(1, 1).String() + `"]}}`)
@@ -653,14 +653,14 @@ func TestEncodingV4DoesNotAllocate(t *testing.T) {
 	events := goldenEventsV4()[5:]
 	for i, e := range goldenEventsProxy() {
 		if e.Side == event.Downstream {
-			e.Downstream = event.Text(fmt.Sprint("node ", i)) // the golden one wants escapes too
+			e.Downstream = event.Text(fmt.Sprint("node ", i)) // the golden one needs escapes
 		}
 		events = append(events, e)
 	}
 	var line []byte
 	run := func() {
 		for _, e := range events {
-			if e.Kind != event.KindIdentify { // its texts may want escapes
+			if e.Kind != event.KindIdentify { // its texts may need escapes
 				line = appendV4(line[:0], e)
 			}
 		}
@@ -670,7 +670,7 @@ func TestEncodingV4DoesNotAllocate(t *testing.T) {
 }
 
 func ExampleOptions_Dial() {
-	// A monitor that sees three things.
+	// A monitor that sees three messages.
 	b := bus.New(bus.Config{})
 	server, err := New(Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: "de1"})
 	if err != nil {

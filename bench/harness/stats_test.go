@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestPairedKnowsItsNoise: the interval holds the true median in at least 95 of
-// 100 measurements, and it is no wider than it must be.
+// TestPairedKnowsItsNoise: the interval contains the true median in at least 95 of 100
+// measurements and is not wider than necessary.
 func TestPairedKnowsItsNoise(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	const rounds, pairs = 2000, 100

@@ -11,8 +11,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
-// TestFindsARunningProxy: without an address, commands use the monitor of a proxy
-// if no node's is running. One that has ended is not used.
+// TestFindsARunningProxy: without an address, commands use the monitor of a running proxy
+// if no node's is running. A proxy that has ended is not used.
 func TestFindsARunningProxy(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("IPFS_PATH", "")
@@ -25,7 +25,7 @@ func TestFindsARunningProxy(t *testing.T) {
 	defer f.Close()
 	_, err = f.WriteString(`{"pid":1,"monitor":"front","data_folder":"","influxdb":"http://127.0.0.1:1","http":["127.0.0.1:1234"],"stream":["127.0.0.1:1235"]}`)
 	require.NoError(t, err)
-	require.Equal(t, defaultHTTP, httpAddress(), "nobody holds its lock")
+	require.Equal(t, defaultHTTP, httpAddress(), "no process holds its lock")
 
 	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
 	require.Equal(t, "127.0.0.1:1234", httpAddress())

@@ -15,15 +15,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
-// ran is what a command was started with.
+// ran records how a command was started.
 type ran struct {
 	name  string
 	flags map[string]string
 	words []string
 }
 
-// tried runs a command line in which every command only notes how it was
-// started, and returns that with what was printed.
+// tried runs a command line in which every command only records how it was started, and
+// returns that and the output.
 func tried(t *testing.T, args ...string) (started []ran, code int, stdout, stderr string) {
 	t.Helper()
 	a := app()
@@ -48,7 +48,7 @@ func tried(t *testing.T, args ...string) (started []ran, code int, stdout, stder
 	return started, code, out.String(), errs.String()
 }
 
-// eachCommand calls f for every command of the tree with the words that name it.
+// eachCommand calls f for every command of the tree, with the words that name it.
 func eachCommand(a *cli.App, f func(path []string, cmd *cli.Command)) {
 	var walk func(path []string, cmds []*cli.Command)
 	walk = func(path []string, cmds []*cli.Command) {
@@ -61,7 +61,7 @@ func eachCommand(a *cli.App, f func(path []string, cmd *cli.Command)) {
 	walk(nil, a.Commands)
 }
 
-// minimal is what a command needs to be started at all.
+// minimal returns the flags without which a command cannot start.
 func minimal(cmd *cli.Command) (out []string) {
 	for _, f := range cmd.Flags {
 		if r, ok := f.(cli.RequiredFlag); ok && r.IsRequired() {
@@ -74,7 +74,7 @@ func minimal(cmd *cli.Command) (out []string) {
 	return out
 }
 
-// good is a value that a flag takes.
+// good returns a value that a flag accepts.
 func good(f cli.Flag) string {
 	switch f.(type) {
 	case *cli.BoolFlag:
@@ -117,7 +117,7 @@ func TestFlagsStandAnywhereOrAreRefused(t *testing.T) {
 			if most > 0 {
 				require.Equal(t, []string{"WORD"}, started[0].words, "%q", line)
 			}
-			// One word too many before it is refused.
+			// One word too many before the flag is rejected.
 			line = append(append(append(append([]string{}, path...), "strayed"), needs...), flag...)
 			started, code, stdout, stderr := tried(t, line...)
 			require.Equal(t, exitUsage, code, "%q", line)
@@ -126,7 +126,7 @@ func TestFlagsStandAnywhereOrAreRefused(t *testing.T) {
 			require.Contains(t, stderr, "strayed")
 			require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
 		}
-		// And without any flag.
+		// And so is one without a flag.
 		line := append(append(append([]string{}, path...), minimal(cmd)...), "strayed", "strayed")
 		started, code, _, stderr := tried(t, line...)
 		require.Equal(t, exitUsage, code, "%q", line)
@@ -158,13 +158,13 @@ func TestWordsAndFlagsInOrder(t *testing.T) {
 	started, _, _, _ = tried(t, "query", "--", "--since")
 	require.Equal(t, []string{"--since"}, started[0].words)
 
-	// parsec's flags may stand before the sub-command's name and after it.
+	// parsec's flags may stand before and after the sub-command's name.
 	started, code, _, stderr = tried(t, "probe", "--dry-run", "scheduler", "--fleets", "a", "-db-host=x")
 	require.Zero(t, code, stderr)
 	require.Equal(t, "true", started[0].flags["dry-run"])
 	require.Equal(t, "x", started[0].flags["db-host"])
 
-	// kubo's command line is kubo's.
+	// kubo parses its own command line.
 	started, _, _, _ = tried(t, "ipfs", "--nosuch", "add", "-r", "--", "x")
 	require.Equal(t, []string{"--nosuch", "add", "-r", "--", "x"}, started[0].words)
 
@@ -175,8 +175,8 @@ func TestWordsAndFlagsInOrder(t *testing.T) {
 	require.Equal(t, "60", started[0].flags["interval"])
 }
 
-// TestWrongFlags tries every flag of every command with nonsense: one line on
-// stderr, which names the flag and what is wanted, and exit code 2.
+// TestWrongFlags passes nonsense to every flag of every command: one line on stderr,
+// which names the flag and what is wanted, and exit code 2.
 func TestWrongFlags(t *testing.T) {
 	refused := func(flag string, line []string) {
 		t.Helper()
@@ -232,7 +232,7 @@ func TestFlagsFromTheEnvironment(t *testing.T) {
 	require.Equal(t, exitUsage, code)
 	require.Equal(t, "ipfsmon probe server: PARSEC_SERVER_PEER_PORT \"many\": want a whole number of 0 or more\n", stderr)
 	_, code, _, _ = tried(t, "probe", "server", "--peer-port", "4001")
-	require.Equal(t, exitUsage, code, "what is wrong is refused also where a flag goes before it")
+	require.Equal(t, exitUsage, code, "an error after a flag is reported too")
 	t.Setenv("IPFSMON_PROXY_MAX_PEERS", "-3")
 	_, _, _, stderr = tried(t, "proxy", "-d", "x")
 	require.Contains(t, stderr, "IPFSMON_PROXY_MAX_PEERS \"-3\": want")
@@ -250,7 +250,7 @@ func TestHelpAndVersion(t *testing.T) {
 	for _, line := range [][]string{{"version"}, {"--version"}, {"-v"}} {
 		_, code, stdout, stderr := tried(t, line...)
 		require.Zero(t, code, stderr)
-		if line[0] != "version" { // whose action is only noted here
+		if line[0] != "version" { // whose action is only recorded here
 			require.Contains(t, stdout, "ipfsmon version 0.")
 		}
 	}
@@ -297,8 +297,8 @@ func TestUnknownCommands(t *testing.T) {
 	}
 }
 
-// TestExitCodes holds the table for what every command has: help is 0, wrong
-// use 2, and the documents have the table of the help.
+// TestExitCodes checks the table for every command: help is 0, wrong use is 2. The
+// documents must have the table of the help.
 func TestExitCodes(t *testing.T) {
 	eachCommand(app(), func(path []string, cmd *cli.Command) {
 		if cmd.SkipFlagParsing {
@@ -311,7 +311,7 @@ func TestExitCodes(t *testing.T) {
 		if cmd.Action == nil {
 			return
 		}
-		// What fails is 1, whatever kind of error it is.
+		// A failure is 1, whatever the kind of error.
 		a := app()
 		fail := fmt.Errorf("it failed")
 		eachCommand(a, func(_ []string, cmd *cli.Command) {
@@ -332,7 +332,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestEveryFlagIsRead finds flags of a type that readFlag does not know.
+// TestEveryFlagIsRead finds flags of a type that readFlag does not support.
 func TestPathsOfFlagsMayBeginWithTheHomeFolder(t *testing.T) {
 	t.Setenv("HOME", "/home/lab")
 	n := 0
@@ -369,7 +369,7 @@ func TestEveryFlagIsRead(t *testing.T) {
 	})
 }
 
-// TestHelpTexts looks at every line of every --help.
+// TestHelpTexts checks every line of every --help.
 func TestHelpTexts(t *testing.T) {
 	cli.FlagStringer = flagHelp
 	placeholder := regexp.MustCompile(`^[A-Z][A-Z0-9:-]*$`)
@@ -398,8 +398,8 @@ func TestHelpTexts(t *testing.T) {
 	})
 }
 
-// TestOneHelperForSignals: every command ends by interruptible, which knows of
-// closed terminals and of nohup.
+// TestOneHelperForSignals: every command stops through interruptible, which handles
+// closed terminals and nohup.
 func TestOneHelperForSignals(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
@@ -412,9 +412,9 @@ func TestOneHelperForSignals(t *testing.T) {
 	}
 }
 
-// TestVariablesOfTheStackAreKnown: nobody who runs the stack is warned.
+// TestVariablesOfTheStackAreKnown: the variables of the container stack cause no warning.
 func TestVariablesOfTheStackAreKnown(t *testing.T) {
-	for _, set := range os.Environ() { // of whoever runs the tests
+	for _, set := range os.Environ() { // set by whoever runs the tests
 		if name, _, _ := strings.Cut(set, "="); strings.HasPrefix(name, "IPFSMON_") {
 			t.Setenv(name, "")
 			os.Unsetenv(name)
@@ -445,7 +445,7 @@ func TestVariablesOfTheStackAreKnown(t *testing.T) {
 	require.Contains(t, stderr, "ipfsmon: warning: unknown variable IPFSMON_MONITOR_NAM; did you mean IPFSMON_MONITOR_NAME?")
 }
 
-// TestFlagsOfSettings: each flag of run is named beside the key that it sets.
+// TestFlagsOfSettings: each flag of run is documented beside the key that it sets.
 func TestFlagsOfSettings(t *testing.T) {
 	named := map[string]bool{}
 	for _, s := range monitor.Settings() {

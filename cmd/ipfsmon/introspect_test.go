@@ -12,8 +12,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// TestIntrospectCleans: no text and no ID of a node or a capture reaches a
-// terminal raw, in any of the forms.
+// TestIntrospectCleans: texts and IDs of a node or a capture never reach a terminal
+// unchanged, in any format.
 func TestIntrospectCleans(t *testing.T) {
 	const hostile = "a\x1b]0;owned\x07\x1b[31m\u009b2J\u202egnp\nipfsmon: all is well"
 	st := &pb.State{Failed: []string{hostile}, Subsystems: &pb.Subsystems{
@@ -39,7 +39,7 @@ func TestIntrospectCleans(t *testing.T) {
 	require.Contains(t, out.String(), "0x611b5d303b", "an ID that cannot be printed is in hex")
 }
 
-// TestIntrospectExample runs the jq of the help on what the command prints.
+// TestIntrospectExample runs the jq command of the help on the command's output.
 func TestIntrospectExample(t *testing.T) {
 	_, rest, ok := strings.Cut(introspectCommand().Description, "| jq '")
 	require.True(t, ok)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// program builds a small program of a module; Go writes the same about a
+// program builds a small program of a module; Go writes the same information about a
 // module into programs and plugins.
 func program(t *testing.T, module string) string {
 	t.Helper()

@@ -51,7 +51,7 @@ func TestTakenPortsAreNamedTogether(t *testing.T) {
 func TestKnownPortsSayWhoIsThere(t *testing.T) {
 	for port, name := range map[string]string{"8181": "InfluxDB 3", "8086": "InfluxDB 1 and 2"} {
 		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err == nil { // else somebody has it, which is as good
+		if err == nil { // otherwise another process has it, which serves as well
 			defer l.Close()
 		}
 		err = findTaken([]wantedPort{{"it", "127.0.0.1:" + port, "remedy"}})

@@ -28,7 +28,7 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// shows waits until the screen shows text.
+// shows waits until the screen shows the text.
 func shows(t *testing.T, screen *safeBuffer, text string) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !strings.Contains(screen.String(), text); time.Sleep(10 * time.Millisecond) {
@@ -67,7 +67,7 @@ func TestProgress(t *testing.T) {
 			t.Errorf("screen %q, answer %q", screen.String(), answer.String())
 		}
 	}
-	// A quick answer shows nothing.
+	// A quick answer shows no progress.
 	var screen, answer safeBuffer
 	out, err := query.NewOutput("csv", &answer)
 	if err != nil {

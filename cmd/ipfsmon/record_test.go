@@ -24,7 +24,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// seen is what a monitor sees: a message each way, a connection, an identify, a
+// seen are events of a monitor: a message in each direction, a connection, an identify, a
 // note, origins.
 func seen(t *testing.T, n int) []*event.Event {
 	t.Helper()
@@ -43,7 +43,7 @@ func seen(t *testing.T, n int) []*event.Event {
 	}
 }
 
-// record makes a recording of n times the events of seen.
+// record makes a recording with the events of seen, n times.
 func record(t *testing.T, n int, change func(*recording)) string {
 	t.Helper()
 	b := bus.New(bus.Config{})
@@ -188,7 +188,7 @@ func TestRecordAndReplayArguments(t *testing.T) {
 	f("none of 1 lines is an event", "replay", "--no-wait", "--listen", "127.0.0.1:0", other)
 	f(`--speed "-1"`, "replay", "--speed", "-1", t.TempDir())
 	f(`--speed "NaN"`, "replay", "--speed", "NaN", t.TempDir())
-	// A folder that cannot be made.
+	// A folder that cannot be created.
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	r := &recording{dir: file}

@@ -16,7 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/loopback"
 )
 
-// TestMain has the test program stand for ipfsmon where that starts itself.
+// TestMain makes the test program act as ipfsmon where that starts itself.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "ipfs" {
 		main()
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// whole checks that a folder is a repository and nothing more.
+// whole checks that a folder is a repository and contains nothing else.
 func whole(t *testing.T, repo string, isolated bool) {
 	t.Helper()
 	require.True(t, fsrepo.IsInitialized(repo))
@@ -69,8 +69,8 @@ func copyFolder(t *testing.T, from, to string) {
 	}))
 }
 
-// TestMakeRepoAfterEveryInterruption puts a folder into each state in which a
-// start that was killed can leave it.
+// TestMakeRepoAfterEveryInterruption starts from each state of the folder that a killed
+// start can leave.
 func TestMakeRepoAfterEveryInterruption(t *testing.T) {
 	model := t.TempDir()
 	made, err := makeRepo(t.Context(), model, true)
@@ -81,7 +81,7 @@ func TestMakeRepoAfterEveryInterruption(t *testing.T) {
 	require.NoError(t, err)
 	made, err = makeRepo(t.Context(), model, true)
 	require.NoError(t, err)
-	require.False(t, made, "a repository that is there is left alone")
+	require.False(t, made, "an existing repository is not changed")
 	entries, err := os.ReadDir(model)
 	require.NoError(t, err)
 
@@ -120,7 +120,7 @@ func TestMakeRepoAfterEveryInterruption(t *testing.T) {
 	}
 }
 
-// TestMakeRepoBesideOtherFiles shows what may be in the folder before.
+// TestMakeRepoBesideOtherFiles tests what may be in the folder before.
 func TestMakeRepoBesideOtherFiles(t *testing.T) {
 	repo := filepath.Join(t.TempDir(), "a [b]* c")
 	require.NoError(t, os.MkdirAll(filepath.Join(repo, "blocks"), 0o700)) // empty
@@ -139,7 +139,7 @@ func TestMakeRepoBesideOtherFiles(t *testing.T) {
 	require.ErrorContains(t, err, "ipfsmon ipfs init")
 }
 
-// TestMakeRepoForThePublicNetwork leaves kubo's configuration as it is.
+// TestMakeRepoForThePublicNetwork does not change kubo's configuration.
 func TestMakeRepoForThePublicNetwork(t *testing.T) {
 	repo := t.TempDir()
 	_, err := makeRepo(t.Context(), repo, false)

@@ -10,7 +10,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/spool"
 )
 
-// The sub-commands report what waits, and what is damaged.
+// The sub-commands report what waits and what is damaged.
 func TestSpoolCommand(t *testing.T) {
 	dir := t.TempDir()
 	s, err := spool.Open(spool.Config{Dir: dir})

@@ -1,6 +1,6 @@
-// Package check reads the compose files and the Dockerfiles with their programs'
-// own readers and holds the rules of the stack. It is its own module:
-// compose-go and BuildKit need versions that the node's modules do not have.
+// Package check reads the compose files and the Dockerfiles with the parsers of their
+// programs and checks the rules of the stack. It is its own module: compose-go and
+// BuildKit need versions that the node's modules do not have.
 package check
 
 import (
@@ -22,7 +22,7 @@ import (
 
 const root = "../.."
 
-// variables are those that the overlays ask for.
+// variables are those that the overlays require.
 var variables = []string{
 	"IPFSMON_HOST=monitor.example.org", "IPFSMON_TLS_CERT=/etc/ssl/cert.pem", "IPFSMON_TLS_KEY=/etc/ssl/key.pem",
 	"IPFSMON_STREAM_CLIENTS=/etc/ssl/ca.pem", "IPFSMON_RUN=/run/ipfsmon", "IPFSMON_INFLUXDB_URL=https://influx.example:8086",
@@ -50,7 +50,7 @@ func load(t *testing.T, overlays ...string) *types.Project {
 // stacks are the combinations of files that the files' comments describe.
 var stacks = [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"tls", "public", "stream"}, {"existing-node"}, {"scale"}, {"scale", "tls", "public"}}
 
-// published says which service may publish which ports, and where: "" is all
+// published says which service may publish which ports, and on which addresses; "" is all
 // addresses.
 func published(overlays []string) map[string]string {
 	m := map[string]string{
@@ -90,7 +90,7 @@ func TestComposeFiles(t *testing.T) {
 					t.Errorf("%s: want limits of memory and processes", name)
 				case s.Logging == nil || s.Logging.Options["max-size"] == "" || s.Logging.Options["max-file"] == "":
 					t.Errorf("%s: want its log rotated", name)
-				case s.HealthCheck == nil && name != "setup" && name != "relay" && name != "scheduler": // which end, or have nothing to ask
+				case s.HealthCheck == nil && name != "setup" && name != "relay" && name != "scheduler": // which end, or need no answer
 					t.Errorf("%s: want a health check", name)
 				case s.User == "" && s.Build == nil || strings.HasPrefix(s.User, "0") || strings.HasPrefix(s.User, "root"):
 					t.Errorf("%s: want a user that is not root, got %q", name, s.User)
@@ -121,7 +121,7 @@ func TestComposeFiles(t *testing.T) {
 				for other := range p.Services {
 					for _, key := range []string{"NO_PROXY", "no_proxy"} {
 						direct := s.Environment[key]
-						speaks := name != "nginx" && name != "influxdb" && name != "postgres" // which ask nobody by HTTP through their environment
+						speaks := name != "nginx" && name != "influxdb" && name != "postgres" // which make no requests that the variables for proxies affect
 						if speaks && other != "setup" && other != "relay" && (direct == nil || !slices.Contains(strings.Split(*direct, ","), other)) {
 							t.Errorf("%s: want %s in %s, so that an HTTP proxy of Docker's client is not asked for it", name, other, key)
 						}
@@ -194,7 +194,7 @@ func TestGrafanaKnowsItsAddress(t *testing.T) {
 	}
 }
 
-// TestProfiles: one node, and which one is what the profile says.
+// TestProfiles: exactly one node runs, and the profile decides which.
 func TestProfiles(t *testing.T) {
 	for profile, want := range map[string][]string{"node": {"node"}, "demo": {"demo"}, "probe": {"postgres", "probe1", "probe2", "scheduler"}} {
 		options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")}, cli.WithWorkingDirectory(root), cli.WithProfiles([]string{profile}))

@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// requests counts what an HTTP server is asked, by method and CID.
+// requests counts the requests to an HTTP server by method and CID.
 type requests struct {
 	http.Handler
 	mu     sync.Mutex
@@ -36,7 +36,7 @@ type requests struct {
 }
 
 func (r *requests) ServeHTTP(w http.ResponseWriter, q *http.Request) {
-	if id := strings.TrimPrefix(q.URL.Path, "/ipfs/"); id != "bafkqaaa" { // with which clients see whether it is a gateway
+	if id := strings.TrimPrefix(q.URL.Path, "/ipfs/"); id != "bafkqaaa" { // with which clients find out whether it is a gateway
 		r.mu.Lock()
 		r.counts[q.Method+" "+id]++
 		r.mu.Unlock()
@@ -50,11 +50,10 @@ func (r *requests) get() map[string]int {
 	return maps.Clone(r.counts)
 }
 
-// TestKuboFetchesThroughIt: one kubo has a file, another gets it through the
-// gateway, by HTTP and TLS, with a routing server that names the gateway as the
-// provider. Every side counts the same: what the first sent is what the gateway
-// received, and what the gateway was asked, to the request, is what the monitor
-// of the second saw.
+// TestKuboFetchesThroughIt: one kubo has a file, another gets it through the gateway over
+// HTTP and TLS, with a routing server that names the gateway as the provider. All sides
+// count the same: the gateway received what the first sent, and the monitor of the second
+// saw exactly the requests that the gateway received.
 func TestKuboFetchesThroughIt(t *testing.T) {
 	has := harness.StartKubo(t, nil)
 	file := harness.NewFile(t, 2<<20)

@@ -41,7 +41,7 @@ func newHost(t *testing.T) host.Host {
 	return h
 }
 
-// arrived is what a peer's Bitswap was sent.
+// arrived is what a peer's Bitswap received.
 type arrived struct {
 	mu   sync.Mutex
 	msgs []bsmsg.BitSwapMessage
@@ -68,7 +68,7 @@ func (a *arrived) entries() (out []bsmsg.Entry) {
 	return out
 }
 
-// newPeer is a host with its own Bitswap, of these protocols or all.
+// newPeer makes a host with its own Bitswap that speaks the given protocols, or all.
 func newPeer(t *testing.T, protocols ...protocol.ID) (host.Host, *arrived) {
 	h, a := newHost(t), new(arrived)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -100,8 +100,8 @@ func someCIDs(t *testing.T, n int) (out []cid.Cid) {
 	return out
 }
 
-// TestBroadcast sends over a real wire to a peer of today, to one of Bitswap
-// 1.1.0, and not to one that speaks no Bitswap.
+// TestBroadcast sends over a real wire to a peer that speaks today's Bitswap and to one
+// that speaks 1.1.0, and not to one without Bitswap.
 func TestBroadcast(t *testing.T) {
 	b := bus.New(bus.Config{})
 	seen := b.Subscribe("test")
@@ -150,7 +150,7 @@ func TestBroadcast(t *testing.T) {
 		require.Equal(t, cids, cancels)
 	}
 
-	// What we send is captured as sent.
+	// The broadcasts are captured as sent messages.
 	require.EqualValues(t, 3, c.Traffic(event.Libp2p, event.Sent).WantHave)
 	require.EqualValues(t, 3, c.Traffic(event.Libp2p, event.Sent).WantBlock)
 	require.EqualValues(t, 6, c.Traffic(event.Libp2p, event.Sent).Cancel)
@@ -176,7 +176,7 @@ func TestBroadcastWantCancel(t *testing.T) {
 		require.Equal(t, i >= 2, e.Cancel, "wants, then cancels")
 	}
 
-	// The one who asked goes away: what was wanted is taken back at once.
+	// The caller disconnects: its wants are cancelled at once.
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan []httpapi.WantCancelSent)
 	go func() { done <- x.WantCancel(ctx, cids, time.Hour) }()
@@ -187,7 +187,7 @@ func TestBroadcastWantCancel(t *testing.T) {
 	require.Eventually(t, func() bool { return len(got.entries()) == 8 }, time.Minute, time.Millisecond)
 	require.True(t, got.entries()[7].Cancel)
 
-	// A disconnected peer is asked nothing.
+	// A disconnected peer is sent nothing.
 	sent = x.WantCancel(ctx, cids, 0)
 	require.EqualValues(t, "context canceled", sent[0].WantStatus.Error)
 	require.Nil(t, sent[0].WantStatus.RequestTypeSent)
@@ -209,7 +209,7 @@ func TestBroadcastWantCancel(t *testing.T) {
 	require.Eventually(t, func() bool { return len(got.entries()) == 12 }, time.Minute, time.Millisecond)
 }
 
-// TestBroadcastToADeafPeer: one that takes the stream and reads nothing.
+// TestBroadcastToADeafPeer: the peer accepts the stream and reads nothing.
 func TestBroadcastToADeafPeer(t *testing.T) {
 	h, deaf := newHost(t), newHost(t)
 	hold := make(chan struct{})
@@ -267,5 +267,5 @@ func TestBroadcastWorkers(t *testing.T) {
 	}
 }
 
-// unseen is for broadcasts that nobody captures.
+// unseen is a tracer for broadcasts that nobody captures.
 func unseen(peer.ID, bsmsg.BitSwapMessage) {}

@@ -38,7 +38,7 @@ const (
 func write(t *testing.T, path, content string, mode os.FileMode) string {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-	require.NoError(t, os.Chmod(path, mode)) // whatever the umask
+	require.NoError(t, os.Chmod(path, mode)) // regardless of the umask
 	return path
 }
 
@@ -154,7 +154,7 @@ func TestBadFiles(t *testing.T) {
 	require.ErrorContains(t, err, "does not match")
 }
 
-// again has the gate look at its files at its next use.
+// again makes the gate read its files at its next use.
 func again(g *Gate) { g.lastRead.Store(-int64(time.Hour)) }
 
 func TestRotation(t *testing.T) {
@@ -165,14 +165,14 @@ func TestRotation(t *testing.T) {
 
 	write(t, path, tokenA+"\n"+tokenB+"\n", 0o600)
 	again(g)
-	require.True(t, g.Allowed(tokenA) && g.Allowed(tokenB), "both while clients change over")
+	require.True(t, g.Allowed(tokenA) && g.Allowed(tokenB), "both tokens are valid while clients change over")
 	write(t, path, tokenB+"\n", 0o600)
 	require.True(t, g.Allowed(tokenA), "the files are not read for each request")
 	again(g)
 	require.False(t, g.Allowed(tokenA))
 	require.True(t, g.Allowed(tokenB))
 
-	// A broken file changes nothing, and counts again when it is repaired.
+	// A broken file changes nothing, and is used again when it is repaired.
 	require.NoError(t, os.Chmod(path, 0o644))
 	again(g)
 	require.False(t, g.Allowed(tokenB))
@@ -187,7 +187,7 @@ func TestRotation(t *testing.T) {
 	require.NotContains(t, log.String(), tokenB)
 }
 
-// TestReread: within a second of a change, by the clock.
+// TestReread: a change is noticed within a second, by the clock.
 func TestReread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := write(t, filepath.Join(t.TempDir(), "tokens"), tokenA, 0o600)
@@ -220,7 +220,7 @@ func TestListen(t *testing.T) {
 					return
 				}
 				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-				_, _ = io.WriteString(c, "hello") // some tests leave before it
+				_, _ = io.WriteString(c, "hello") // some tests end before it
 				c.Close()
 			}
 		}()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestWaitsDoubleAndBeginAgain: each wait is a half to the whole of a bound that
+// TestWaitsDoubleAndBeginAgain: each wait is between a half and the whole of a bound that
 // doubles up to the longest, and is the first again after Reset.
 func TestWaitsDoubleAndBeginAgain(t *testing.T) {
 	const first, most = 500 * time.Millisecond, time.Minute

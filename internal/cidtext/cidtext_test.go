@@ -18,8 +18,8 @@ func hash(t testing.TB, data string, code uint64) multihash.Multihash {
 	return mh
 }
 
-// check compares both texts of a key with the libraries', behind something that
-// stands in the buffer already.
+// check compares both texts of a key with the libraries', behind other bytes in the
+// buffer.
 func check(t *testing.T, b []byte) {
 	t.Helper()
 	p := peer.ID(b)
@@ -33,8 +33,8 @@ func check(t *testing.T, b []byte) {
 	}
 }
 
-// cids are what can be made of the bytes: the CID that they are, those of their
-// hash, and the one that holds them.
+// cids returns the CIDs that can be made of the bytes: the bytes as a CID, CIDs of their
+// hash, and the CID that contains them.
 func cids(b []byte) (all []cid.Cid) {
 	if c, err := cid.Cast(b); err == nil {
 		all = append(all, c)
@@ -49,7 +49,7 @@ func cids(b []byte) (all []cid.Cid) {
 			all = append(all, cid.NewCidV0(mh))
 		}
 	}
-	if len(b) == 32 { // a hash of any value, such as one with zeros in front
+	if len(b) == 32 { // a hash of any value, for instance one that begins with zeros
 		if mh, err := multihash.Encode(b, multihash.SHA2_256); err == nil {
 			all = append(all, cid.NewCidV0(mh), cid.NewCidV1(cid.DagProtobuf, mh))
 		}
@@ -59,7 +59,7 @@ func cids(b []byte) (all []cid.Cid) {
 
 func TestTexts(t *testing.T) {
 	check(t, make([]byte, 32))
-	for n := range 200 { // beyond every limit here
+	for n := range 200 { // longer than every limit here
 		for _, s := range []string{
 			strings.Repeat("\xff", n), strings.Repeat("\x00", n), strings.Repeat("x", n),
 			strings.Repeat("\x00", n/2) + strings.Repeat("\x01", n-n/2), "\x00\x00" + strings.Repeat("\x01", n),

@@ -36,7 +36,7 @@ func newHost(t *testing.T, opts ...libp2p.Option) host.Host {
 	return h
 }
 
-// certificate is one for 127.0.0.1 that nobody signed.
+// certificate is one for 127.0.0.1 without a signature of an authority.
 func certificate(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -47,8 +47,8 @@ func certificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// both is the state of the connection between two hosts as either sees it: of
-// the one that listens, and of the one that dials.
+// both returns the state of the connection between two hosts as each of them sees it: the
+// one that listens and the one that dials.
 func both(t *testing.T, server, client host.Host) (inbound, outbound network.ConnectionState) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -100,8 +100,8 @@ func TestTransports(t *testing.T) {
 	f("/ip4/127.0.0.1/udp/0/webrtc-direct", "webrtc-direct", "", "")
 }
 
-// TestRelayed: a relayed connection is p2p-circuit for both ends, with how they
-// secured it between them, over whatever transport the relay is reached.
+// TestRelayed: both ends see a relayed connection as p2p-circuit, with the security
+// protocol that they negotiated, whatever the transport to the relay is.
 func TestRelayed(t *testing.T) {
 	f := func(listen string, security protocol.ID, opts ...libp2p.Option) {
 		t.Helper()
@@ -125,7 +125,7 @@ func TestRelayed(t *testing.T) {
 			require.Equal(t, security, s.Security, "%s by %s", name, listen)
 			require.Equal(t, yamux, s.StreamMultiplexer, "%s by %s", name, listen)
 		}
-		// The connection to the relay itself is what it is.
+		// The connection to the relay itself has its own transport.
 		require.NotEqual(t, "p2p-circuit", Of(server.Network().ConnsToPeer(middle.ID())[0]).Transport)
 	}
 	f("/ip4/127.0.0.1/tcp/0", withNoise, libp2p.Security(noise.ID, noise.New))
@@ -133,7 +133,7 @@ func TestRelayed(t *testing.T) {
 	f("/ip4/127.0.0.1/udp/0/quic-v1", withNoise, libp2p.Security(noise.ID, noise.New))
 }
 
-// brokenConn is a relayed connection of somebody else's make.
+// brokenConn is a relayed connection of another implementation.
 type brokenConn struct{ network.Conn }
 
 func (brokenConn) ConnState() network.ConnectionState {
@@ -141,7 +141,7 @@ func (brokenConn) ConnState() network.ConnectionState {
 }
 func (brokenConn) RemoteMultiaddr() ma.Multiaddr { return nil }
 
-// TestWhatIsNotKnown is said to be unknown, and not to be missing.
+// TestWhatIsNotKnown: it is reported as unknown, not as missing.
 func TestWhatIsNotKnown(t *testing.T) {
 	s := Of(brokenConn{})
 	require.Equal(t, network.ConnectionState{Transport: "p2p-circuit", Security: unknown, StreamMultiplexer: unknown}, s)

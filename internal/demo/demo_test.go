@@ -34,8 +34,8 @@ import (
 
 var dials = dialtest.Watch()
 
-// What stays behind is one per process: the sweeper of libp2p's bandwidth
-// meters and the worker that OpenCensus starts in an init.
+// Two goroutines per process remain: the sweeper of libp2p's bandwidth meters and the
+// worker that OpenCensus starts in an init.
 func TestMain(m *testing.M) {
 	core.RegisterFXOptionFunc(watched.options)
 	goleak.VerifyTestMain(m,
@@ -44,8 +44,8 @@ func TestMain(m *testing.M) {
 	)
 }
 
-// watched has those nodes watched that are made while it is set: kubo knows such
-// options for all nodes of the process only.
+// watched makes kubo watch the nodes that are created while it is set: kubo has such
+// options only for all nodes of the process.
 var watched watchedSwitch
 
 type watchedSwitch struct{ capture *capture.Capture }
@@ -85,7 +85,7 @@ func (s *seen) event(e *event.Event) {
 	}
 }
 
-// startMonitored makes a plain kubo node with an RPC API and watches it.
+// startMonitored starts a plain kubo node with an RPC API and watches it.
 func startMonitored(t *testing.T) (api string, s *seen) {
 	t.Helper()
 	b := bus.New(bus.Config{})
@@ -152,7 +152,7 @@ func startMonitored(t *testing.T) (api string, s *seen) {
 	return "http://" + lis.Addr().String(), s
 }
 
-// kinds is everything that the swarm promises to make happen.
+// kinds is everything that the swarm promises to produce.
 var kinds = []string{
 	"received want_block", "received want_have", "received cancel", "received have", "received dont_have", "received block",
 	"sent want_block", "sent want_have", "sent cancel", "sent have", "sent dont_have", "sent block",
@@ -164,8 +164,8 @@ func testLog(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// TestOpening shows that every kind occurs by construction: the random load
-// would come too late.
+// TestOpening shows that every kind occurs by construction: the random load would come
+// too late.
 func TestOpening(t *testing.T) {
 	api, s := startMonitored(t)
 	w, err := newSwarm(Options{API: api, Seed: 1, Log: testLog(t)}.withDefaults())
@@ -199,8 +199,8 @@ func TestOpening(t *testing.T) {
 	}
 }
 
-// TestLoad runs the whole of it. All dials, those of the swarm and those of
-// the monitored node, are in the log of dials.
+// TestLoad runs everything. All dials, those of the swarm and those of the monitored
+// node, are in the log of dials.
 func TestLoad(t *testing.T) {
 	api, s := startMonitored(t)
 	before := len(dials.Addrs())
@@ -274,7 +274,7 @@ func TestRunEndsWithoutTheAPI(t *testing.T) {
 	}
 }
 
-// TestRunEndsWhenTheAPIGoesAway takes the API away from a running demo.
+// TestRunEndsWhenTheAPIGoesAway stops the API of a running demo.
 func TestRunEndsWhenTheAPIGoesAway(t *testing.T) {
 	api, _ := startMonitored(t)
 	target, err := url.Parse(api)

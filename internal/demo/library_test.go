@@ -60,7 +60,7 @@ func TestFileSize(t *testing.T) {
 		if size < minFile || size > maxFile {
 			t.Fatalf("size %d, want %d to %d", size, minFile, maxFile)
 		}
-		if size < 100<<10 { // half of the way from 1 KiB to 10 MiB, by logarithm
+		if size < 100<<10 { // half of the way from 1 KiB to 10 MiB, on a logarithmic scale
 			small++
 		}
 	}

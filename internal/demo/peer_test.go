@@ -97,7 +97,7 @@ func TestDrop(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range 2 { // missing blocks are no error
+		for range 2 { // missing blocks are not an error
 			if err := p.drop(ctx, cids); err != nil {
 				t.Errorf("drop, away %v: %v", away, err)
 			}
@@ -113,8 +113,8 @@ func TestDrop(t *testing.T) {
 	}
 }
 
-// TestPeersTalk connects a DHT server and a client that say other agent
-// versions; the one fetches and finds what the other has and provides.
+// TestPeersTalk connects a DHT server and a client with different agent versions; the
+// client fetches and finds what the server has and provides.
 func TestPeersTalk(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -150,8 +150,8 @@ func TestPeersTalk(t *testing.T) {
 	if n != 1 {
 		t.Errorf("%d providers found, want 1", n)
 	}
-	// With the one above, manyRecords+1. The DHT writes records in batches: what it holds back is bounded by
-	// itself, what it has written by us.
+	// With the one above, manyRecords+1. The DHT writes records in batches: the batch is
+	// bounded by the DHT, the records written so far by ours.
 	store := server.node.DHT.LAN.ProviderStore()
 	for i := range manyRecords {
 		if err := store.AddProvider(ctx, fmt.Appendf(nil, "key %d", i), client.info); err != nil {
@@ -200,8 +200,8 @@ func providerRecords(t *testing.T, p *ownPeer) int {
 	return len(keys)
 }
 
-// TestProviderFinder fails when boxo or kubo keep the provider query manager
-// elsewhere, so that stop would leave it behind.
+// TestProviderFinder fails when boxo or kubo store the provider query manager elsewhere,
+// so that stop would not close it.
 func TestProviderFinder(t *testing.T) {
 	if providerFinder(newTestPeer(t, 1).node) == nil {
 		t.Error("no provider query manager found in Bitswap's client")

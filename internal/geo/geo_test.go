@@ -27,13 +27,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// database writes a small MaxMind DB file. Reserved networks are in it, so
-// that only Lookup can leave them out.
+// database writes a small MaxMind DB file. Reserved networks are in it, so that only
+// Lookup can exclude them.
 func database(t testing.TB, countries map[string]string) string {
 	t.Helper()
 	w, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "Test-Country", IncludeReservedNetworks: true})
 	require.NoError(t, err)
-	// The wider first: what comes later replaces a part of it.
+	// The wider network first: a later one replaces a part of it.
 	for _, network := range slices.SortedFunc(maps.Keys(countries), func(a, b string) int {
 		return netip.MustParsePrefix(a).Bits() - netip.MustParsePrefix(b).Bits()
 	}) {
@@ -70,7 +70,7 @@ func records(t testing.TB, kind string, all map[string]mmdbtype.Map) string {
 	return path
 }
 
-// TestCountryFilesOfOtherMakers reads the records that they document.
+// TestCountryFilesOfOtherMakers reads the records that those makers document.
 func TestCountryFilesOfOtherMakers(t *testing.T) {
 	text := func(s string) mmdbtype.String { return mmdbtype.String(s) }
 	f := func(kind string, record mmdbtype.Map) {
@@ -87,7 +87,7 @@ func TestCountryFilesOfOtherMakers(t *testing.T) {
 	f("ipinfo country.mmdb", mmdbtype.Map{"country": text("US"), "country_name": text("United States")})
 	f("iplocate ip-to-country", mmdbtype.Map{"country_code": text("US"), "network": text("8.8.8.0/24")})
 
-	// A file without countries is an error, with what it has.
+	// A file without countries is an error that says what the file has.
 	refuse := func(path string, want ...string) {
 		t.Helper()
 		_, err := Open(Config{GeoIPDatabase: path})
@@ -149,7 +149,7 @@ func TestCountry(t *testing.T) {
 		{"/ip6/2001:db8::1/tcp/4001", ""},
 		{"/dns4/example.com/tcp/443", ""},
 		{"/unix/tmp/sock", ""},
-		{"/ip4/5.5.5.5/tcp/1", ""}, // what is no code is not passed on
+		{"/ip4/5.5.5.5/tcp/1", ""}, // an invalid code is not returned
 		{"/ip4/6.6.6.6/tcp/1", ""},
 	} {
 		require.Equal(t, c.want, l.Country(addr(t, c.addr)), c.addr)
@@ -179,8 +179,8 @@ func TestDatabaseThatIsNone(t *testing.T) {
 	}
 }
 
-// TestDamagedDatabase overwrites parts of a database: whatever it then says,
-// nobody dies of it.
+// TestDamagedDatabase overwrites parts of a database: whatever it then returns, the
+// process survives.
 func TestDamagedDatabase(t *testing.T) {
 	good, err := os.ReadFile(database(t, map[string]string{"0.0.0.0/1": "AA", "128.0.0.0/1": "BB"}))
 	require.NoError(t, err)
@@ -205,14 +205,14 @@ func TestDamagedDatabase(t *testing.T) {
 	require.NotZero(t, opened)
 }
 
-// TestAPanicIsCounted: the database's reader breaks, and the look-up has no answer.
+// TestAPanicIsCounted: the database's reader panics, and the look-up has no answer.
 func TestAPanicIsCounted(t *testing.T) {
 	log, lines := guardtest.New()
 	l, err := Open(Config{GeoIPDatabase: database(t, map[string]string{"0.0.0.0/1": "AA"}), Logger: log})
 	require.NoError(t, err)
 	defer l.Close()
 	whole := l.database
-	l.database = nil // our own fault
+	l.database = nil // a fault in this package
 	for range 2 {
 		require.Empty(t, l.countryOf(net.IPv4(8, 8, 8, 8)))
 	}

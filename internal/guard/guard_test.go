@@ -20,8 +20,8 @@ import (
 
 func breaks(what string) { panic(what) }
 
-// TestOneLineForEachThing: what is done is counted each time, and logged once
-// in ten seconds for each thing that is being done.
+// TestOneLineForEachThing: every panic is counted; for each guarded operation one line is
+// logged in ten seconds.
 func TestOneLineForEachThing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
@@ -60,8 +60,8 @@ func TestCall(t *testing.T) {
 	lines.Once(t, "ask", "guard_test.breaks(")
 }
 
-// TestHandler: the connection breaks off, the server continues; http.ErrAbortHandler
-// is no fault.
+// TestHandler: the connection ends, the server continues; http.ErrAbortHandler is not
+// counted as a panic.
 func TestHandler(t *testing.T) {
 	log, lines := guardtest.New()
 	g := guard.Guard{Log: log}

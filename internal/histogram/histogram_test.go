@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestQuantilesAgainstExact holds the relative error of 1/32 on three
-// distributions of very different shape.
+// TestQuantilesAgainstExact checks the relative error of 1/32 on three distributions of
+// very different shape.
 func TestQuantilesAgainstExact(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for name, draw := range map[string]func() time.Duration{

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A request to a server of ours goes to no proxy and to no other server, and
+// A request to a server of ours uses no proxy, follows no redirect to another server, and
 // ends.
 func TestClientGoesStraight(t *testing.T) {
 	ended := make(chan struct{})
@@ -31,9 +31,9 @@ func TestClientGoesStraight(t *testing.T) {
 	defer close(ended)
 	c := Client(0)
 	defer c.CloseIdleConnections()
-	// HTTP_PROXY never counts for loopback, so the transport is looked at.
+	// Go never uses HTTP_PROXY for loopback, so the test checks the transport.
 	if c.Transport.(*http.Transport).Proxy != nil {
-		t.Error("it goes through a proxy")
+		t.Error("the client uses a proxy, want none")
 	}
 	res, err := c.Get(server.URL + "/moved")
 	if err != nil {
@@ -50,8 +50,8 @@ func TestClientGoesStraight(t *testing.T) {
 	}
 }
 
-// TestToReachesAServer: by TLS with its own authority, or by a unix socket, with
-// the token.
+// TestToReachesAServer: over TLS with its own authority, or over a unix socket, with the
+// token.
 func TestToReachesAServer(t *testing.T) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Header.Get("Authorization")) })
 	get := func(to To, url string) string {
@@ -63,7 +63,7 @@ func TestToReachesAServer(t *testing.T) {
 			return err.Error()
 		}
 		defer res.Body.Close()
-		b, _ := io.ReadAll(res.Body) // what arrived is compared
+		b, _ := io.ReadAll(res.Body) // the arriving request is compared
 		return string(b)
 	}
 	server := httptest.NewTLSServer(handler)

@@ -20,7 +20,7 @@ import (
 
 const patience = 30 * time.Second
 
-// farConn is a connection that says that it comes from elsewhere.
+// farConn is a connection that claims a remote address.
 type farConn struct {
 	net.Conn
 	from net.Addr
@@ -28,7 +28,7 @@ type farConn struct {
 
 func (c farConn) RemoteAddr() net.Addr { return c.from }
 
-// queue is a listener that accepts what is put into it.
+// queue is a listener that accepts the connections that the test puts into it.
 type queue struct {
 	net.Listener
 	conns chan net.Conn
@@ -61,7 +61,7 @@ func TestBoundPerAddress(t *testing.T) {
 	require.NotNil(t, from("192.0.2.1:1"))
 	require.NotNil(t, from("192.0.2.1:2"))
 	require.Nil(t, from("192.0.2.1:3"))
-	require.Nil(t, from("[::ffff:192.0.2.1]:3"), "the same address, written otherwise")
+	require.Nil(t, from("[::ffff:192.0.2.1]:3"), "the same address in another notation")
 	require.NotNil(t, from("192.0.2.2:1"))
 	require.NotNil(t, from("[2001:db8::1]:1"))
 	require.NotNil(t, from("[2001:db8::2]:1"))
@@ -72,14 +72,15 @@ func TestBoundPerAddress(t *testing.T) {
 	}
 	_, refused, evicted := all.Stats()
 	require.EqualValues(t, 3, refused)
-	require.Zero(t, evicted, "none that is served goes")
+	require.Zero(t, evicted, "a connection that is being served is not evicted")
 	served[1].Close()
 	served[1].Close()
 	require.NotNil(t, from("192.0.2.1:4"), "there is room again")
-	require.Nil(t, from("192.0.2.1:5"), "closed twice is one place")
+	require.Nil(t, from("192.0.2.1:5"), "closing twice frees one place")
 }
 
-// Who waits goes first: of the address, where its bound is reached.
+// The connection that waits longest is evicted first; if the bound of an address is
+// reached, one of that address.
 func TestWhoGoesFirst(t *testing.T) {
 	all := NewConns(Bounds{Total: 4, PerAddress: 2})
 	conn := func(address string) *Conn {
@@ -97,7 +98,7 @@ func TestWhoGoesFirst(t *testing.T) {
 	age(first)
 	age(second)
 	conn("127.0.0.1:4").Busy()
-	require.True(t, gone(first), "of those that have not asked for long the oldest")
+	require.True(t, gone(first), "first the one that has waited longest for its request")
 	require.False(t, gone(second) || gone(idler) || gone(served))
 	conn("127.0.0.1:5").Busy()
 	require.True(t, gone(second))
@@ -105,16 +106,16 @@ func TestWhoGoesFirst(t *testing.T) {
 	require.True(t, gone(idler), "then one between two requests")
 	served.blocked.Store(now() - int64(grace))
 	conn("127.0.0.1:7").Busy()
-	require.True(t, gone(served), "then one that stands still")
+	require.True(t, gone(served), "then one whose writes are blocked")
 	require.False(t, gone(young))
 	conn("127.0.0.1:8").Busy()
-	require.True(t, gone(young), "at last one that has just come")
+	require.True(t, gone(young), "last one that has just connected")
 	here, there := net.Pipe()
 	defer there.Close()
 	require.Nil(t, all.admit(here), "all are being served")
 }
 
-// Where no descriptor is left one that waits makes room for the next.
+// Without a free file descriptor, a waiting connection is closed for the next one.
 func TestNoDescriptors(t *testing.T) {
 	q := &queue{conns: make(chan net.Conn, 1), errs: make(chan error, 1)}
 	all := NewConns(Bounds{Total: 8})
@@ -142,7 +143,7 @@ func TestNoDescriptors(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNABORTED)
 }
 
-// The bound follows what the process may have.
+// The bound depends on the limit of the process.
 func TestDescriptorShare(t *testing.T) {
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
@@ -175,7 +176,7 @@ func serve(t *testing.T, b Bounds, secure bool, h http.HandlerFunc) *web {
 	return w
 }
 
-// crowd opens connections that say no more than what is given, and keeps them.
+// crowd opens connections that send no more than the given bytes, and keeps them open.
 func (w *web) crowd(t *testing.T, n int, say string) (all []net.Conn) {
 	for range n {
 		c, err := net.Dial("tcp", w.addr)
@@ -187,7 +188,7 @@ func (w *web) crowd(t *testing.T, n int, say string) (all []net.Conn) {
 	return all
 }
 
-// honest asks so many times at once, and wants each to be answered.
+// honest makes n requests at the same time, and expects an answer to each.
 func (w *web) honest(t *testing.T, n int) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -265,7 +266,7 @@ func TestSlowBodiesKeepNobodyOut(t *testing.T) {
 	}, "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-// What is being served stays, however many come.
+// A connection that is being served stays, however many arrive.
 func TestServedConnectionsStay(t *testing.T) {
 	entered, leave := make(chan struct{}, 8), make(chan struct{})
 	w := serve(t, Bounds{Total: 8}, false, func(w http.ResponseWriter, r *http.Request) {
@@ -279,7 +280,7 @@ func TestServedConnectionsStay(t *testing.T) {
 	for range 8 {
 		<-entered
 	}
-	time.Sleep(grace + 100*time.Millisecond) // they do not stand still: the handler works
+	time.Sleep(grace + 100*time.Millisecond) // they are making progress: the handler runs
 	for _, c := range w.crowd(t, 20, "") {
 		_, err := c.Read(make([]byte, 1))
 		require.Error(t, err, "it is closed")
@@ -298,7 +299,7 @@ func TestServedConnectionsStay(t *testing.T) {
 	w.honest(t, 4)
 }
 
-// A connection that was hijacked counts until it is closed, and no longer.
+// A hijacked connection counts until it is closed, and no longer.
 func TestHijackedConnectionsCount(t *testing.T) {
 	taken := make(chan net.Conn, 1)
 	w := serve(t, Bounds{Total: 8}, false, func(rw http.ResponseWriter, r *http.Request) {

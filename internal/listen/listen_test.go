@@ -37,7 +37,7 @@ func TestCheck(t *testing.T) {
 	}
 	err := Check([]string{"x", "unix:y"}, false)
 	require.ErrorContains(t, err, `"x"`)
-	require.ErrorContains(t, err, `"unix:y"`, "all that is wrong at once")
+	require.ErrorContains(t, err, `"unix:y"`, "one error reports every fault")
 }
 
 func TestAllOrNone(t *testing.T) {
@@ -49,7 +49,7 @@ func TestAllOrNone(t *testing.T) {
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
 	require.True(t, strings.HasPrefix(err.Error(), "unable to bind: listen tcp"), err)
 	_, err = os.Lstat(socket)
-	require.ErrorIs(t, err, os.ErrNotExist, "what was bound before is closed")
+	require.ErrorIs(t, err, os.ErrNotExist, "listeners that were bound before the failure are closed")
 }
 
 func TestUnix(t *testing.T) {
@@ -64,7 +64,7 @@ func TestUnix(t *testing.T) {
 	require.Equal(t, path, ls[0].Addr().String())
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, entries, 1, "nothing else is left")
+	require.Len(t, entries, 1, "no other file remains")
 
 	_, err = open()
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
@@ -73,7 +73,7 @@ func TestUnix(t *testing.T) {
 	_, err = os.Lstat(path)
 	require.ErrorIs(t, err, os.ErrNotExist)
 
-	// One that was left by a process that was killed.
+	// A socket that a killed process left behind.
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
 	stale.SetUnlinkOnClose(false)
@@ -82,7 +82,7 @@ func TestUnix(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, ls[0].Close())
 
-	// What is not a socket stays.
+	// A file that is not a socket is kept.
 	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))
 	_, err = open()
 	require.ErrorContains(t, err, "not a socket")

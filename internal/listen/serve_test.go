@@ -13,7 +13,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
-// served is a server of requests that take until release is closed.
+// served is a server whose requests take until release is closed.
 func served(t *testing.T) (s *http.Server, l net.Listener, entered, release chan struct{}) {
 	t.Helper()
 	all, err := listen.All([]string{"127.0.0.1:0"}, false)
@@ -51,7 +51,7 @@ func TestServeWaitsForRequests(t *testing.T) {
 	answered := ask(l)
 	<-entered
 	cancel()
-	require.Eventually(t, func() bool { // no new ones
+	require.Eventually(t, func() bool { // no new requests
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err == nil {
 			c.Close()

@@ -18,7 +18,7 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		Apply(cfg)
-		if cfg, err = cfg.Clone(); err != nil { // as it is read from a file
+		if cfg, err = cfg.Clone(); err != nil { // in the form of a file
 			t.Fatal(err)
 		}
 		change(cfg)
@@ -39,7 +39,7 @@ func TestCheck(t *testing.T) {
 		return []peer.AddrInfo{{ID: peerID, Addrs: []multiaddr.Multiaddr{multiaddr.StringCast(addr)}}}
 	}
 
-	// What stays on this machine is the user's affair.
+	// Addresses on this machine are permitted.
 	f(func(*config.Config) {})
 	f(func(c *config.Config) { c.Addresses.API = config.Strings{"/ip4/127.0.0.1/tcp/5001"} })
 	f(func(c *config.Config) {
@@ -56,7 +56,7 @@ func TestCheck(t *testing.T) {
 		c.Plugins.Plugins["metric-export-plugin"] = config.Plugin{Config: map[string]any{"MonitorName": "x"}}
 	})
 
-	// What does not is named, with what is wanted.
+	// Any other address is named in the error, with what is wanted.
 	f(func(c *config.Config) { c.Addresses.API = config.Strings{"/ip4/0.0.0.0/tcp/5001"} },
 		`Addresses.API is "/ip4/0.0.0.0/tcp/5001": want addresses in 127.0.0.0/8 only`)
 	f(func(c *config.Config) { c.Addresses.Swarm = append(c.Addresses.Swarm, "/ip6/::/tcp/4001") },

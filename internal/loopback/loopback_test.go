@@ -30,10 +30,9 @@ import (
 
 var dials = dialtest.Watch()
 
-// Every node of kubo leaves its provider query manager running when it is
-// closed (kubo makes one and never closes it), with a worker and a queue; the
-// sweeper of libp2p's bandwidth meters and the worker that OpenCensus starts
-// in an init are one per process and never end.
+// kubo makes a provider query manager for each node and never closes it, with a worker
+// and a queue. The sweeper of libp2p's bandwidth meters and the worker that OpenCensus
+// starts in an init run once per process and never end.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/ipfs/boxo/routing/providerquerymanager.(*ProviderQueryManager).run"),
@@ -76,7 +75,7 @@ func startNode(t *testing.T, seed byte) *core.IpfsNode {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := n.Bootstrapper.Close(); err != nil { // Close forgets it
+		if err := n.Bootstrapper.Close(); err != nil { // Close removes it
 			t.Errorf("close bootstrapper: %v", err)
 		}
 		if err := n.Close(); err != nil {
@@ -113,7 +112,7 @@ func TestNodeRefusesPublicAddresses(t *testing.T) {
 			t.Errorf("connect to %s: %v, want it refused by the gater", s, err)
 		}
 	}
-	// A name is not looked up anywhere but on the dead port of this machine.
+	// A name is looked up nowhere but on the dead port of this machine.
 	a.PeerHost.Peerstore().ClearAddrs(stranger)
 	start := time.Now()
 	err := a.PeerHost.Connect(ctx, peer.AddrInfo{ID: stranger, Addrs: []multiaddr.Multiaddr{multiaddr.StringCast("/dns4/localhost/tcp/4001")}})
@@ -124,7 +123,7 @@ func TestNodeRefusesPublicAddresses(t *testing.T) {
 		t.Fatalf("dialled %q, want nothing", got)
 	}
 
-	// The same log shows a dial that is allowed, so its silence above counts.
+	// The same log shows a permitted dial, so its silence above is evidence.
 	if err := a.PeerHost.Connect(ctx, peer.AddrInfo{ID: b.Identity, Addrs: b.PeerHost.Addrs()}); err != nil {
 		t.Fatal(err)
 	}
@@ -154,8 +153,7 @@ func TestDHTAmongNodes(t *testing.T) {
 	}
 }
 
-// TestFilters goes through the first octets, so that a hole in the prefixes
-// cannot hide.
+// TestFilters tries all first octets, so that a hole in the prefixes is found.
 func TestFilters(t *testing.T) {
 	gate := multiaddr.NewFilters()
 	for _, s := range filters {
@@ -186,7 +184,7 @@ func TestApplyKeepsTheRest(t *testing.T) {
 	cfg.Bootstrap = []string{config.AutoPlaceholder}
 	cfg.Addresses.Announce = []string{"/ip4/203.0.113.1/tcp/4001"}
 	Apply(&cfg)
-	Apply(&cfg) // a second time changes nothing more
+	Apply(&cfg) // a second call changes nothing more
 	if cfg.Identity.PeerID != "me" || cfg.Plugins.Plugins["ours"].Config != 1 {
 		t.Error("identity or another plugin's config changed")
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// TestTotals: each counter has its place, what several parts have is added up, and
-// a part that is off counts as 0.
+// TestTotals: each counter has its place, counters of several parts are added up, and a
+// part that is off counts as 0.
 func TestTotals(t *testing.T) {
 	p := Pipeline{
 		Capture: Capture{Limited: 1, SendErrors: 2, Panics: 3},

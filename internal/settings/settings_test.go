@@ -26,7 +26,7 @@ type items []item
 
 func (i *items) Decode(text string) error { return json.Unmarshal([]byte(text), i) }
 
-// Shared is embedded: its keys are those of the struct that it is in.
+// Shared is embedded: its keys are those of the struct that contains it.
 type Shared struct {
 	CertFile string `split_words:"true"`
 }
@@ -88,7 +88,7 @@ func TestFromEnv(t *testing.T) {
 	t.Setenv("T_ON", "false")
 	t.Setenv("T_INN_PORT", "0")
 	require.NoError(t, settings.FromEnv("T", &c))
-	require.NotNil(t, c.On, "what is set to its zero value is set")
+	require.NotNil(t, c.On, "a setting with its zero value counts as set")
 	require.False(t, *c.On)
 	require.NotNil(t, c.Inner)
 	c = config{}
@@ -103,7 +103,7 @@ func TestFromEnv(t *testing.T) {
 	t.Setenv("T_MOST", "-1")
 	t.Setenv("T_ON", "maybe")
 	t.Setenv("T_INN_PORT", "many")
-	for range 2 { // the variables are as they were
+	for range 2 { // the variables are unchanged
 		require.EqualError(t, settings.FromEnv("T", &c), `T_MOST="-1": want a size, such as 500000000, 512MiB, 20GiB or 1.5GB
 T_ON="maybe": want true or false
 T_INN_PORT="many": want a whole number`)

@@ -12,8 +12,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// hostile is what a terminal would obey: a title, a colour, C1's CSI, an
-// override of the direction, NUL, and a line that pretends to be another.
+// hostile is a text that a terminal would execute: a title, a colour, C1's CSI, an
+// override of the direction, NUL, and a line that imitates another.
 const hostile = "a\x1b]0;owned\x07\x1b[31m\u009b2J\u202egnp.exe\x00\r\n\x7fb\xff"
 
 func harmless(t *testing.T, s string) {
@@ -51,7 +51,7 @@ func TestMessage(t *testing.T) {
 func TestWriter(t *testing.T) {
 	var out bytes.Buffer
 	w := textout.NewWriter(&out)
-	for i := range len(hostile) { // each byte alone
+	for i := range len(hostile) { // byte by byte
 		n, err := w.Write([]byte(hostile[i : i+1]))
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
@@ -73,5 +73,5 @@ func TestJSON(t *testing.T) {
 	require.Contains(t, out.String(), "é日本")
 	var got map[string]string
 	require.NoError(t, json.Unmarshal(out.Bytes(), &got))
-	require.Equal(t, given, got, "it says the same")
+	require.Equal(t, given, got, "the decoded text is the same")
 }

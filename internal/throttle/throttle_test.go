@@ -26,7 +26,7 @@ func TestOneLineInTenSeconds(t *testing.T) {
 	})
 }
 
-// A loss is said in full: the sum with the next line, or at the end.
+// Every loss is reported: the sum with the next line, or at the end.
 func TestLossIsSummed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer

@@ -25,7 +25,7 @@ func TestOf(t *testing.T) {
 	f(map[string]int{"a": 1}, 0, 1, true)
 }
 
-// TestSplit: what is appended to the top must not reach the rest.
+// TestSplit: appending to the top must not overwrite the rest.
 func TestSplit(t *testing.T) {
 	all := []string{"a", "ccc", "bb"}
 	top, rest := Split(all, 2, func(s string) (int, string) { return len(s), s })

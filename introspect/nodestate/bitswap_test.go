@@ -13,7 +13,7 @@ func TestRates(t *testing.T) {
 	var now event.Traffic
 	r := &bitswapRates{read: func(event.Direction) event.Traffic { return now }}
 	require.Zero(t, r.rate(event.Received).GetMessages(), "before the first reading")
-	for i := range 9 { // more than there is room for
+	for i := range 9 { // more than fit
 		now.Messages = uint64(i) * 10
 		r.take()
 		r.readings[(r.n-1)%len(r.readings)].at = time.Now().Add(-time.Duration(9-i) * time.Second)

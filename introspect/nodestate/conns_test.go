@@ -58,8 +58,8 @@ func watched(t testing.TB, listen string) (host.Host, *Conns, *introspect.Regist
 	return h, c, r
 }
 
-// TestConnections: what the original left empty is filled, for a connection
-// that a muxer serves and for one that brings its own.
+// TestConnections: fields that the original left empty are filled, for a connection with
+// a stream muxer and for one that brings its own.
 func TestConnections(t *testing.T) {
 	for _, transport := range []struct{ listen, id, muxer, encryption string }{
 		{"/ip4/127.0.0.1/tcp/0", "ip4+tcp", "/yamux/1.0.0", ""},
@@ -88,7 +88,7 @@ func TestConnections(t *testing.T) {
 
 			var c *pb.Connection
 			var st *pb.State
-			require.Eventually(t, func() bool { // the peer is identified, and the last write is counted
+			require.Eventually(t, func() bool { // the peer has been identified and the last write counted
 				st, err = r.FetchFullState()
 				require.NoError(t, err)
 				c = st.GetSubsystems().GetConnections()[0]
@@ -103,12 +103,12 @@ func TestConnections(t *testing.T) {
 			require.Equal(t, transport.id, string(c.GetTransportId()))
 			require.Equal(t, transport.muxer, c.GetAttribs().GetMultiplexer())
 			require.NotEmpty(t, c.GetAttribs().GetEncryption())
-			require.Equal(t, h.Network().Conns()[0].RemoteMultiaddr().String(), c.GetEndpoints().GetSrcMultiaddr(), "who dialed comes first")
+			require.Equal(t, h.Network().Conns()[0].RemoteMultiaddr().String(), c.GetEndpoints().GetSrcMultiaddr(), "the source is the host that dialed")
 			require.Equal(t, "other/1\ufffd\ufffd", c.GetAgentVersion())
 			require.Equal(t, "DE", c.GetCountry())
 			require.True(t, c.GetGateway())
 			require.NotZero(t, c.GetTimeline().GetOpenTs())
-			require.EqualValues(t, 1, c.GetTrafficOf(), "the connection's alone")
+			require.EqualValues(t, 1, c.GetTrafficOf(), "only the connection's own counters")
 			in := c.GetTraffic().GetTrafficIn().GetCumBytes()
 			require.Greater(t, in, uint64(size))
 			require.Less(t, in, uint64(size*3/2))
@@ -137,7 +137,7 @@ func TestConnections(t *testing.T) {
 			c = st.GetSubsystems().GetConnections()[0]
 			require.Equal(t, pb.Status_CLOSED, c.GetStatus())
 			require.GreaterOrEqual(t, c.GetTimeline().GetCloseTs(), c.GetTimeline().GetOpenTs())
-			require.GreaterOrEqual(t, c.GetTraffic().GetTrafficIn().GetCumBytes(), in, "the figures stay")
+			require.GreaterOrEqual(t, c.GetTraffic().GetTrafficIn().GetCumBytes(), in, "a closed connection keeps its counters")
 			require.Zero(t, c.GetTraffic().GetTrafficIn().GetInstBw())
 			require.Equal(t, "other/1\ufffd\ufffd", c.GetAgentVersion())
 			require.Empty(t, st.GetSubsystems().GetAgents())
@@ -154,7 +154,7 @@ func find(c *pb.Connection, protocol string) *pb.Stream {
 	return nil
 }
 
-// TestConnectionThatNobodySaw is kept too when it closes.
+// TestConnectionThatNobodySaw: it is in the list after it has closed, too.
 func TestConnectionThatNobodySaw(t *testing.T) {
 	h, conns, r := watched(t, "/ip4/127.0.0.1/tcp/0")
 	other := newHost(t, libp2p.NoListenAddrs)
@@ -172,7 +172,7 @@ func TestConnectionThatNobodySaw(t *testing.T) {
 	require.Empty(t, conns.open)
 }
 
-// TestFaultsStayHere: libp2p does not notice a fault of ours.
+// TestFaultsStayHere: libp2p does not notice a fault of the monitor.
 func TestFaultsStayHere(t *testing.T) {
 	log, lines := guardtest.New()
 	c := NewConns(ConnsConfig{Logger: log})
@@ -213,7 +213,7 @@ func TestTapsAreBounded(t *testing.T) {
 	require.Nil(t, taps.of("q", "/x"))
 }
 
-// TestDHT: buckets and queries of two DHTs that ask each other.
+// TestDHT: buckets and queries of two DHTs that send requests to each other.
 func TestDHT(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -273,7 +273,7 @@ func TestDHT(t *testing.T) {
 
 	require.NoError(t, b.Close())
 	require.Eventually(t, func() bool {
-		_ = a.dht.Ping(ctx, b.ID()) // it is not there
+		_ = a.dht.Ping(ctx, b.ID()) // fails: b is closed
 		all, err := provide()
 		require.NoError(t, err)
 		return all[0].GetOutgoingQueries().GetError()+all[0].GetOutgoingQueries().GetTimeout() > 0

@@ -19,7 +19,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
-// evtOdd has a field of each kind that may come.
+// evtOdd has a field of each kind that an event may have.
 type evtOdd struct {
 	Peer     peer.ID
 	Peers    []peer.ID
@@ -58,7 +58,7 @@ func TestLibp2pEvents(t *testing.T) {
 	require.NoError(t, err)
 	stop := make(chan struct{})
 	ended := make(chan struct{})
-	go func() { // the subscription may come later
+	go func() { // the subscription may start later
 		defer close(ended)
 		for {
 			_ = emitter.Emit(libp2pevent.EvtPeerConnectednessChanged{Peer: id, Connectedness: network.Connected})
@@ -115,7 +115,7 @@ func TestLibp2pEvents(t *testing.T) {
 	require.Zero(t, f.guard.Panics())
 }
 
-// TestFollowDoesNotStallLibp2p: nobody who emits waits for those who look.
+// TestFollowDoesNotStallLibp2p: an emitter never waits for a session.
 func TestFollowDoesNotStallLibp2p(t *testing.T) {
 	bus := eventbus.NewBus()
 	s, _ := serve(t)
@@ -136,16 +136,16 @@ func TestFollowDoesNotStallLibp2p(t *testing.T) {
 	select {
 	case <-emitted:
 	case <-time.After(patience):
-		t.Fatal("whoever emits is held up")
+		t.Fatal("an emitter waits for the session")
 	}
 	cancel()
 	require.NoError(t, <-done)
 }
 
-// TestAPanicCostsOneEvent of libp2p's.
+// TestAPanicCostsOneEvent: a panic loses one event of libp2p's.
 func TestAPanicCostsOneEvent(t *testing.T) {
 	log, lines := guardtest.New()
-	f := follower{guard: guard.Guard{Log: log}} // nowhere to note its columns
+	f := follower{guard: guard.Guard{Log: log}} // a map in which no columns can be stored
 	for range 2 {
 		f.pass(nil, evtOdd{}, time.Now())
 	}

@@ -20,14 +20,14 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/libp2p/go-flow-metrics.(*sweeper).run")) // libp2p's, for the whole process
 }
 
-// patience is how long a test waits for what must come.
+// patience bounds each wait of a test.
 const patience = 45 * time.Second
 
 const goldenPeer = "12D3KooWDG5a3EQfLuQofq5yFnKtfHzPXRwJrUTJyceYfaiWjXim"
 
 func protocolID(n int) protocol.ID { return protocol.ID("/p/" + strconv.Itoa(n)) }
 
-// session is one with a server whose events it gets.
+// session is a session with a server whose events it receives.
 type session struct {
 	t testing.TB
 	c *introspect.Client

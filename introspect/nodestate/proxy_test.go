@@ -9,8 +9,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// Counters are those since the start, times and shares those of the last
-// sample; before it there are none, and without names no peer IDs.
+// Counters count since the start; times and shares are those of the last sample. Before a
+// sample there are none, and without names there are no peer IDs.
 func TestProxyState(t *testing.T) {
 	now := &event.Proxy{UpstreamPeers: 3, Merged: 9, Received: event.Traffic{WantBlock: 20}, Sent: event.Traffic{Blocks: 18, BlockBytes: 99},
 		Downstreams: []event.ProxyDownstream{{Name: "a", Peer: "one", Connected: true, Outstanding: 4, Verified: 30, Refused: 2}, {Name: "b", Verified: 10}}}

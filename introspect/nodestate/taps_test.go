@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTapsDoNotAllocate in the path of the node's data.
+// TestTapsDoNotAllocate: they are in the path of the node's data.
 func TestTapsDoNotAllocate(t *testing.T) {
 	taps := NewTaps()
 	r := &reporter{noReporter{}, taps}
@@ -20,7 +20,7 @@ func TestTapsDoNotAllocate(t *testing.T) {
 	}))
 }
 
-// BenchmarkTaps is what each read or write of a stream costs more.
+// BenchmarkTaps measures what each read or write of a stream costs in addition.
 func BenchmarkTaps(b *testing.B) {
 	r := &reporter{noReporter{}, NewTaps()}
 	id, err := peer.Decode(goldenPeer)

@@ -25,8 +25,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeIndexer fetches advertisements over HTTP as IPNI's indexers do, checks
-// them, and answers look-ups.
+// fakeIndexer fetches advertisements over HTTP as IPNI's indexers do, verifies them, and
+// answers look-ups.
 type fakeIndexer struct {
 	t      *testing.T
 	key    crypto.PubKey
@@ -72,7 +72,7 @@ func (f *fakeIndexer) fetch(a announcement) {
 		f.t.Error(err)
 		return
 	}
-	// DialArgs knows no /http at the end.
+	// DialArgs does not accept /http at the end.
 	_, at, err := manet.DialArgs(info.Addrs[0].Decapsulate(ma.StringCast("/http")))
 	if err != nil {
 		f.t.Error(err)
@@ -136,7 +136,7 @@ func raw(t *testing.T, d dagBytes) []byte {
 	return b
 }
 
-// pad makes base64 without padding what encoding/json reads.
+// pad adds the padding to base64 that encoding/json requires.
 func pad(s string) string { return s + strings.Repeat("=", (4-len(s)%4)%4) }
 
 func TestIPNI(t *testing.T) {

@@ -37,7 +37,7 @@ func fleets(t testing.TB, specs ...string) (out []Fleet) {
 	return out
 }
 
-// witness sees what the peers of a lab are asked for.
+// witness records the requests that the peers of a lab receive.
 type witness struct {
 	mu   sync.Mutex
 	seen map[string]int // by asker, kind and key
@@ -57,7 +57,7 @@ func (w *witness) count(p *probe.Peer, kind pb.Message_MessageType, c cid.Cid) i
 	return w.seen[fmt.Sprint(p.Host.ID(), kind, string(c.Hash()))]
 }
 
-// direct is a lookup without the probe.
+// direct makes a lookup without the probe.
 func direct(ctx context.Context, p *probe.Peer, c cid.Cid) (time.Duration, peer.ID) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -71,15 +71,15 @@ func direct(ctx context.Context, p *probe.Peer, c cid.Cid) (time.Duration, peer.
 	return d, x.ID
 }
 
-// forget is what the probe does after a lookup.
+// forget removes what the probe removes after a lookup.
 func forget(p *probe.Peer, id peer.ID) {
 	_ = p.Host.Network().ClosePeer(id)
 	p.Host.Peerstore().RemovePeer(id)
 	p.Host.Peerstore().ClearAddrs(id)
 }
 
-// TestFifty is a lab of 50 peers, k=6: all is found, and what the probe reports
-// of its lookups is what the peers saw.
+// TestFifty runs a lab of 50 peers with k=6: everything is found, and the probe's account
+// of its lookups matches the requests that the peers received.
 func TestFifty(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
@@ -111,8 +111,8 @@ func TestFifty(t *testing.T) {
 	require.GreaterOrEqual(t, float64(good)/float64(len(out.Results)), 0.99)
 }
 
-// compare holds the probe's account of its lookups to what the peers were
-// asked for, and to direct calls of kad-dht.
+// compare checks the probe's account of its lookups against the requests that the peers
+// received, and against direct calls of kad-dht.
 func compare(ctx context.Context, t *testing.T, w *witness, servers []*probe.Peer) {
 	provider, finder, other := servers[0], servers[1], servers[2]
 	var asked, seen, probed, plain, hops int
@@ -120,17 +120,17 @@ func compare(ctx context.Context, t *testing.T, w *witness, servers []*probe.Pee
 	for range runs {
 		m := provider.Provide(ctx, probe.Content())
 		require.Empty(t, m.Err)
-		// The last requests are abandoned when the lookup has enough.
+		// The last requests are abandoned when the lookup has enough results.
 		asked += m.Lookup.RPCs
 		arrived := w.count(provider, pb.Message_FIND_NODE, m.CID)
 		require.LessOrEqual(t, arrived, m.Lookup.RPCs)
 		require.LessOrEqual(t, m.Lookup.Hops, arrived)
 		seen += arrived
-		require.Eventually(t, func() bool { return w.count(provider, pb.Message_ADD_PROVIDER, m.CID) == 6 }, time.Minute, time.Millisecond, "k peers keep it")
+		require.Eventually(t, func() bool { return w.count(provider, pb.Message_ADD_PROVIDER, m.CID) == 6 }, time.Minute, time.Millisecond, "k peers store it")
 
 		r := finder.Retrieve(ctx, m.CID)
 		require.Empty(t, r.Err)
-		// What was sent when the answer came may not have arrived.
+		// Requests that were sent when the answer came may not have arrived yet.
 		saw := w.count(finder, pb.Message_GET_PROVIDERS, m.CID)
 		require.LessOrEqual(t, saw, r.Lookup.RPCs)
 		require.GreaterOrEqual(t, saw, 1)
@@ -173,7 +173,7 @@ func TestLines(t *testing.T) {
 	require.Greater(t, good, 2)
 }
 
-// TestCancelled returns what there is.
+// TestCancelled returns the results so far.
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -217,9 +217,9 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// BenchmarkOverhead compares retrievals by the probe with direct calls of
-// kad-dht in the same network: both in turn, each first every other time. It
-// fails when the median of the probe's is more than 5 per cent longer.
+// BenchmarkOverhead compares retrievals by the probe with direct calls of kad-dht in the
+// same network, in pairs that alternate which is first. It fails when the median of the
+// probe's is more than 5 percent longer.
 func BenchmarkOverhead(b *testing.B) {
 	for _, latency := range []time.Duration{5 * time.Millisecond, 40 * time.Millisecond} {
 		b.Run(latency.String(), func(b *testing.B) { overhead(b, latency) })

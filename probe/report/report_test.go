@@ -33,7 +33,7 @@ func hundred() (out []store.Result) {
 	return out
 }
 
-// TestQuantiles are durations that were measured, of successes alone.
+// TestQuantiles computes them from the durations of successful measurements only.
 func TestQuantiles(t *testing.T) {
 	g := Groups(hundred())
 	require.Len(t, g, 3)
@@ -63,7 +63,7 @@ func TestCSVAndJSON(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, rows, 104)
 	require.Equal(t, "0.1", rows[1][7])
-	require.Equal(t, "'=cmd()", rows[101][3], "no formula for a spreadsheet")
+	require.Equal(t, "'=cmd()", rows[101][3], "a spreadsheet must not read a formula")
 	require.Equal(t, `'-not, "found"`, rows[103][8])
 	require.Empty(t, rows[103][10])
 

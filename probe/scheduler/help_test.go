@@ -35,7 +35,7 @@ type fakeServer struct {
 	peer      string                                  // "": not reported, as by parsec's
 	provide   func(w http.ResponseWriter, cid string) // nil: the README's answer
 	retrieve  func(w http.ResponseWriter, cid string)
-	closeThen bool // break off every provide
+	closeThen bool // end the connection during each provide
 }
 
 type call struct {
@@ -97,7 +97,7 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// asked is how often a path was asked for.
+// asked returns how often a path was requested.
 func (f *fakeServer) asked(path string) (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -109,14 +109,14 @@ func (f *fakeServer) asked(path string) (n int) {
 	return n
 }
 
-// fakeStore is a database that can be down.
+// fakeStore is a database that can be unavailable.
 type fakeStore struct {
 	mu      sync.Mutex
 	nodes   []store.Node
 	offline []int
 	results []store.Result
 	down    error
-	deaf    error // what it answers although it has written
+	deaf    error // the error that it returns although it has written
 	queues  map[string]int64
 	refuse  func(*store.Result) error
 	noSteps bool
@@ -215,7 +215,7 @@ func quick(st Store, rounds int) Config {
 	return Config{Store: st, Fleets: []string{"f"}, Interval: time.Millisecond, Settle: time.Millisecond, Wait: time.Millisecond, Rounds: rounds}
 }
 
-// run runs a scheduler to its end.
+// run runs a scheduler until it ends.
 func run(t *testing.T, cfg Config) *Scheduler {
 	t.Helper()
 	s, err := New(cfg)

@@ -27,7 +27,7 @@ func openQueue(t *testing.T, st Store, path string) *queue {
 	return q
 }
 
-// settle runs the queue until nothing waits.
+// settle runs the queue until it is empty.
 func settle(t *testing.T, q *queue) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -45,8 +45,8 @@ func numbers(rs []store.Result) (out []int) {
 	return out
 }
 
-// TestQueueOnDisk: what waits outlives the process, comes in its order, whole,
-// and once, also when the database has it and nobody was informed.
+// TestQueueOnDisk: waiting results outlive the process and are stored in order, complete,
+// and once, also when the database has stored one and its answer was lost.
 func TestQueueOnDisk(t *testing.T) {
 	st, path := &fakeStore{}, filepath.Join(t.TempDir(), "new", "queue.sqlite")
 	whole := store.Result{Provide: true, Scheduler: 3, Node: 1, Fleet: "f", Region: "r", Step: probe.StepProvide, Table: 7, Duration: 12345678901, CID: "Qm", Error: `"no"`,
@@ -58,7 +58,7 @@ func TestQueueOnDisk(t *testing.T) {
 	for i := 2; i <= 5; i++ {
 		q.put(&store.Result{Node: i})
 	}
-	require.NoError(t, q.close()) // a kill is shown by test/
+	require.NoError(t, q.close()) // test/ has a test with kill
 
 	st.setDown(nil)
 	q = openQueue(t, st, path)
@@ -83,7 +83,7 @@ func TestQueueOnDisk(t *testing.T) {
 	require.NoError(t, q.close())
 	q = openQueue(t, st, path)
 	n, _ = q.state()
-	require.Zero(t, n, "the database knows that it has it")
+	require.Zero(t, n, "the database recognises an entry that it has stored")
 	// The same without a restart.
 	q.put(&store.Result{Node: 8})
 	st.deaf = errors.New("the connection broke")
@@ -103,8 +103,8 @@ func TestQueueInUse(t *testing.T) {
 	require.ErrorContains(t, err, path)
 }
 
-// TestQueueOfAnyName: a path is the file that it names, whatever SQLite's URIs
-// make of its characters.
+// TestQueueOfAnyName: a path is a file name, whatever its characters mean in SQLite's
+// URIs.
 func TestQueueOfAnyName(t *testing.T) {
 	for _, name := range []string{"50%.sqlite", "a%41b", "a?mode=memory", "a#b", "x y", ":memory:"} {
 		dir := t.TempDir()
@@ -119,7 +119,7 @@ func TestQueueOfAnyName(t *testing.T) {
 	}
 }
 
-// TestQueueOfAnotherDatabase: numbers of servers mean others there.
+// TestQueueOfAnotherDatabase: the numbers of servers mean other servers there.
 func TestQueueOfAnotherDatabase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.sqlite")
 	q := openQueue(t, &fakeStore{}, path)
@@ -144,13 +144,13 @@ func TestQueueOfAnotherDatabase(t *testing.T) {
 	require.NoError(t, j.close())
 	require.NoError(t, q.close())
 
-	// Empty, it continues with any.
+	// An empty queue continues with any database.
 	q = openQueue(t, &fakeStore{}, path)
 	_, lost = q.state()
 	require.Zero(t, lost)
 }
 
-// TestQueueDamaged: a file that is none does not keep the scheduler from
+// TestQueueDamaged: a file that is not a queue does not prevent the scheduler from
 // starting, and is kept.
 func TestQueueDamaged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.sqlite")
@@ -164,7 +164,7 @@ func TestQueueDamaged(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, aside, 1)
 
-	// The same in the midst of it.
+	// The same while it runs.
 	require.NoError(t, q.disk.tx(fill(100, 2000)))
 	require.NoError(t, q.close())
 	b, err := os.ReadFile(path)
@@ -180,7 +180,7 @@ func TestQueueDamaged(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, aside, 2)
 
-	// A row that makes no sense is lost alone, and counted.
+	// A row that cannot be decoded is lost alone and counted.
 	q.put(&store.Result{Node: 2})
 	_, err = q.disk.db.Exec(`INSERT INTO waiting (number, result) VALUES (100, '{"Node"')`)
 	require.NoError(t, err)
@@ -190,7 +190,7 @@ func TestQueueDamaged(t *testing.T) {
 	require.Equal(t, "1 1", fmt.Sprint(n, " ", lost))
 }
 
-// TestQueueDiskRefuses: results wait in memory then.
+// TestQueueDiskRefuses: results then wait in memory.
 func TestQueueDiskRefuses(t *testing.T) {
 	st := &fakeStore{}
 	q := openQueue(t, st, filepath.Join(t.TempDir(), "queue.sqlite"))
@@ -214,7 +214,8 @@ func fill(from, to int) func(*sql.Tx) error {
 	}
 }
 
-// TestQueueIsBounded: the oldest go, from memory and from disk, and are counted.
+// TestQueueIsBounded: the oldest results are dropped, from memory and from disk, and
+// counted.
 func TestQueueIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.sqlite")
 	st := &fakeStore{}
@@ -232,7 +233,7 @@ func TestQueueIsBounded(t *testing.T) {
 	waiting, _ = q.state()
 	require.Equal(t, "10000 6", fmt.Sprint(waiting, " ", q.head()[0].Node))
 
-	q = newQueue(&fakeStore{down: errDown}, nil) // in memory alone
+	q = newQueue(&fakeStore{down: errDown}, nil) // in memory only
 	for i := range maxQueued + 5 {
 		q.put(&store.Result{Node: i})
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
-// TestRound: each server in its turn provides, all others retrieve, of the
-// fleets that were asked for.
+// TestRound: each server in turn provides and all others retrieve, in the fleets that
+// were requested.
 func TestRound(t *testing.T) {
 	st := &fakeStore{}
 	a, b, c, other := newServer(t), newServer(t), newServer(t), newServer(t)
@@ -70,7 +70,7 @@ func TestRound(t *testing.T) {
 	require.Equal(t, 12.0, got["parsec_issued_retrievals1"])
 }
 
-// TestUnready: parsec asks the wrong servers when one is not ready.
+// TestUnready: parsec sends requests to the wrong servers when one is not ready.
 func TestUnready(t *testing.T) {
 	st := &fakeStore{}
 	a, b, c := newServer(t), newServer(t), newServer(t)
@@ -78,7 +78,7 @@ func TestUnready(t *testing.T) {
 	st.add(t, "f", a, b, c)
 	run(t, quick(st, 4))
 	require.Equal(t, []int{2}, st.offline)
-	require.Equal(t, 1, b.asked("/"), "only its readiness")
+	require.Equal(t, 1, b.asked("/"), "it is only asked for its readiness")
 	require.Equal(t, 2, a.asked("/provide"))
 	require.Equal(t, 2, c.asked("/provide"))
 	for _, r := range st.results {
@@ -102,8 +102,8 @@ func TestOneIsTooFew(t *testing.T) {
 	require.Zero(t, a.asked("/provide"))
 }
 
-// TestKilled: a server that breaks off in a round is offline, and the rounds go
-// on; parsec's ends when it was the provider.
+// TestKilled: a server that ends its connection in a round is marked offline, and the
+// rounds continue; parsec's scheduler ends when that server was the provider.
 func TestKilled(t *testing.T) {
 	st := &fakeStore{}
 	a, b, c := newServer(t), newServer(t), newServer(t)
@@ -123,7 +123,7 @@ func TestKilled(t *testing.T) {
 	require.NotEmpty(t, st.results)
 }
 
-// TestBadAnswers are failed results, and no reason to call a server offline.
+// TestBadAnswers are failed results and do not make a server offline.
 func TestBadAnswers(t *testing.T) {
 	f := func(answer func(w http.ResponseWriter, cid string), want string) {
 		t.Helper()
@@ -141,7 +141,7 @@ func TestBadAnswers(t *testing.T) {
 		st.results = nil
 		a.provide, b.provide = answer, answer
 		run(t, quick(st, 1))
-		require.Len(t, st.results, 1, "nobody looks for what was not provided")
+		require.Len(t, st.results, 1, "no server retrieves what was not provided")
 		require.Contains(t, st.results[0].Error, want)
 		require.Empty(t, st.offline)
 	}
@@ -163,8 +163,8 @@ func TestBadAnswers(t *testing.T) {
 	}, "second form")
 }
 
-// TestServersInJavaScript answer with a CIDv1 of the same bytes and without what
-// the first generation has not; they read Target.
+// TestServersInJavaScript: they answer with a CIDv1 of the same bytes and without the
+// fields that their generation lacks; they read Target.
 func TestServersInJavaScript(t *testing.T) {
 	st := &fakeStore{}
 	a, b := newServer(t), newServer(t)
@@ -192,7 +192,7 @@ func TestServersInJavaScript(t *testing.T) {
 		}
 	}
 
-	// A failure alone is a measurement too, of the time that the request took.
+	// A failure alone is a measurement too: of the duration of the request.
 	for _, s := range []*fakeServer{a, b} {
 		s.provide = func(w http.ResponseWriter, _ string) { fmt.Fprint(w, `{"Error":"no peers"}`) }
 	}
@@ -203,8 +203,8 @@ func TestServersInJavaScript(t *testing.T) {
 	require.Positive(t, st.results[0].Duration)
 }
 
-// TestFailingProvider: parsec asks it again at once, for ever. Here the next
-// one is asked, after a pause.
+// TestFailingProvider: parsec sends it the next request at once, forever. This scheduler
+// uses the next server, after a pause.
 func TestFailingProvider(t *testing.T) {
 	st := &fakeStore{}
 	a, b := newServer(t), newServer(t)
@@ -230,7 +230,7 @@ func TestFailingProvider(t *testing.T) {
 	}
 }
 
-// TestOutage: while the database is down rounds continue and nothing is lost.
+// TestOutage: while the database is unavailable, rounds continue and nothing is lost.
 func TestOutage(t *testing.T) {
 	st := &fakeStore{}
 	a, b, c := newServer(t), newServer(t), newServer(t)
@@ -255,7 +255,7 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestRefused: a row that the database refuses for what is in it is lost alone.
+// TestRefused: a row that the database rejects for its content is lost alone.
 func TestRefused(t *testing.T) {
 	st := &fakeStore{refuse: func(r *store.Result) error {
 		if r.Node == 2 && r.Provide {
@@ -288,8 +288,8 @@ func TestDryRun(t *testing.T) {
 	require.Empty(t, st.offline)
 }
 
-// TestRestarted: a server that was killed and started again has two rows; it
-// must not measure with itself.
+// TestRestarted: a server that was killed and started again has two rows; it must not
+// measure with itself.
 func TestRestarted(t *testing.T) {
 	st := &fakeStore{}
 	a, b := newServer(t), newServer(t)
@@ -300,8 +300,8 @@ func TestRestarted(t *testing.T) {
 	require.Equal(t, 1, b.asked("/provide"))
 }
 
-// TestAddressOfAnother: a server that was killed and whose address another one
-// has now, on another network of the same container.
+// TestAddressOfAnother: a server was killed, and another one now has its address, on
+// another network of the same container.
 func TestAddressOfAnother(t *testing.T) {
 	st := &fakeStore{}
 	a, b, c := newServer(t), newServer(t), newServer(t)
@@ -309,12 +309,12 @@ func TestAddressOfAnother(t *testing.T) {
 	a.peer, b.peer = st.nodes[0].PeerID, "12D3KooWJANH2tYmKRN88zshxdjU9dt5CpZq3AWJ3txQ5MV7h6bV"
 	run(t, quick(st, 2))
 	require.Equal(t, []int{2}, st.offline)
-	require.Equal(t, 1, b.asked("/"), "only its readiness")
+	require.Equal(t, 1, b.asked("/"), "it is only asked for its readiness")
 	require.Equal(t, 1, c.asked("/provide"))
 }
 
-// TestIPNI: five look-ups each, and a row for each step of a provide, where
-// the database has steps.
+// TestIPNI: five look-ups for each provide, and a row for each step of a provide if the
+// database has steps.
 func TestIPNI(t *testing.T) {
 	for _, noSteps := range []bool{false, true} {
 		st := &fakeStore{noSteps: noSteps}

@@ -65,7 +65,7 @@ func TestGenerations(t *testing.T) {
 	require.Contains(t, head.ask("POST", "/provide?generation=1", hello).body, `"Error":""`)
 }
 
-// TestBadInput: each gets its 4xx with a reason, and nothing is measured.
+// TestBadInput: each request gets its 4xx status with a reason, and nothing is measured.
 func TestBadInput(t *testing.T) {
 	s := start(t, nil)
 	s.router.err = errors.New("measured")
@@ -144,8 +144,8 @@ func TestToken(t *testing.T) {
 	require.Equal(t, 401, s.ask("GET", "/readiness", "").status)
 }
 
-// TestMetrics compares the whole page with parsec's names and types; what a
-// request says never makes more than 33 values of a label.
+// TestMetrics compares the whole page with parsec's names and types; requests never
+// create more than 33 values of a label.
 func TestMetrics(t *testing.T) {
 	s := start(t, nil)
 	s.ask("POST", "/provide", hello, SchedulerHeader, "default")
@@ -171,7 +171,7 @@ func TestMetrics(t *testing.T) {
 	require.Less(t, strings.Count(s.page("parsec_http_requests_total"), "\n"), 40)
 }
 
-// page is what Prometheus reads of these metrics.
+// page returns what Prometheus reads of these metrics.
 func (r *running) page(names ...string) string {
 	w := httptest.NewRecorder()
 	promhttp.HandlerFor(r.reg, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -202,13 +202,13 @@ func TestECS(t *testing.T) {
 	require.True(t, json.Valid(Dependencies()))
 }
 
-// brokenRouter panics when it is asked.
+// brokenRouter panics at each call.
 type brokenRouter struct{ fakeRouter }
 
 func (*brokenRouter) Provide(context.Context, cid.Cid, bool) error { panic("a fault") }
 
-// TestAPanicEndsOneRequest: it is counted, logged once with its stack, and
-// others are answered.
+// TestAPanicEndsOneRequest: the panic is counted and logged once with its stack, and
+// other requests are answered.
 func TestAPanicEndsOneRequest(t *testing.T) {
 	lines := guardtest.Default(t)
 	s := start(t, func(c *Config) { c.Measurer.Router = new(brokenRouter) })
@@ -217,7 +217,7 @@ func TestAPanicEndsOneRequest(t *testing.T) {
 		req, err := http.NewRequest(http.MethodPost, "http://"+s.Addr().String()+"/provide", strings.NewReader(hello))
 		require.NoError(t, err)
 		_, err = http.DefaultClient.Do(req)
-		require.Error(t, err, "the connection breaks off")
+		require.Error(t, err, "the connection must end without an answer")
 		require.Equal(t, before+n+1, probe.Guard.Panics())
 	}
 	lines.Once(t, "probe: answer a request", "server.(*brokenRouter).Provide")

@@ -21,7 +21,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
-// denyList is one with this text.
+// denyList makes a list with this text.
 func denyList(t *testing.T, text string) *DenyList {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "deny")
@@ -31,12 +31,12 @@ func denyList(t *testing.T, text string) *DenyList {
 	return d
 }
 
-// hashed is a rule that hides its CID, as in badbits.
+// hashed makes a rule that hides its CID, as in badbits.
 func hashed(c cid.Cid) string {
 	return fmt.Sprintf("//%x", sha256.Sum256([]byte(cid.NewCidV1(c.Prefix().Codec, c.Hash()).String()+"/")))
 }
 
-// TestDenyList: by each way to name a CID, in each version of it.
+// TestDenyList: each way to name a CID matches every version of that CID.
 func TestDenyList(t *testing.T) {
 	a, b, c, d, e := probe.CIDOf([]byte("a")), probe.CIDOf([]byte("b")), probe.CIDOf([]byte("c")), probe.CIDOf([]byte("d")), probe.CIDOf([]byte("e"))
 	l := denyList(t, "version: 1\nname: test\n---\n# a comment\r\n\n"+a.String()+"\r\n"+hashed(b)+"\n/ipfs/"+c.String()+" reason=x\nno rule at all\n//zz\n/ipfs/"+d.String()+"/below\n/ipfs/"+e.String()+"\n!/ipfs/"+e.String())
@@ -45,7 +45,7 @@ func TestDenyList(t *testing.T) {
 		require.Equal(t, i < 3, l.Denies(cid.NewCidV1(cid.DagProtobuf, x.Hash())), i)
 	}
 	require.False(t, denyList(t, "").Denies(a))
-	require.True(t, denyList(t, a.String()).Denies(a), "no end of the last line")
+	require.True(t, denyList(t, a.String()).Denies(a), "the last line has no line break")
 
 	for text, want := range map[string]string{"\xff\xfe": "UTF-8", "a\x1b[31m\n": "control character at byte 1", "a\x00": "control character", "- not yaml: [\n---\n": "yaml"} {
 		_, err := parseDenyList([]byte(text))
@@ -55,7 +55,7 @@ func TestDenyList(t *testing.T) {
 	require.ErrorContains(t, err, "no such file")
 }
 
-// TestDenied: nobody is asked for what is denied, and nothing of it provided.
+// TestDenied: no request is sent for denied content, and none of it is provided.
 func TestDenied(t *testing.T) {
 	x := probe.CIDOf([]byte("x"))
 	s := start(t, func(c *Config) {
@@ -72,7 +72,7 @@ func TestDenied(t *testing.T) {
 	require.Equal(t, 200, s.ask("POST", "/provide", `{"Content":"eQ=="}`).status)
 }
 
-// TestDenyListURL: it is read again, and what cannot be read changes nothing.
+// TestDenyListURL: the list is read again periodically; a failed read changes nothing.
 func TestDenyListURL(t *testing.T) {
 	a, b := probe.CIDOf([]byte("a")), probe.CIDOf([]byte("b"))
 	var mu sync.Mutex
@@ -114,7 +114,7 @@ func TestDenyListURL(t *testing.T) {
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
-// TestAPanicWhileADenyListIsRead leaves the list as it was.
+// TestAPanicWhileADenyListIsRead keeps the list that was read before.
 func TestAPanicWhileADenyListIsRead(t *testing.T) {
 	lines := guardtest.Default(t)
 	d := denyList(t, "")

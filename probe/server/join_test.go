@@ -35,8 +35,8 @@ func (l *lister) Nodes(_ context.Context, fleets []string, _ time.Duration) ([]s
 	return l.nodes, nil
 }
 
-// TestJoin: servers that know nobody find each other by the database, whatever
-// else is written there, and again when they have lost each other.
+// TestJoin: servers without peers find each other through the database, whatever else it
+// contains, and find each other again after they have lost their connections.
 func TestJoin(t *testing.T) {
 	var peers []*probe.Peer
 	l := &lister{nodes: []store.Node{

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeRouter knows the CIDs in it.
+// fakeRouter finds the CIDs in it.
 type fakeRouter struct {
 	known map[cid.Cid]peer.ID
 	err   error
@@ -114,7 +114,7 @@ func (r *running) ask(method, path, body string, header ...string) answered {
 // fakeNodes is a store of servers.
 type fakeNodes struct {
 	calls chan string
-	fail  chan error // each heartbeat takes one, nil when empty
+	fail  chan error // each heartbeat removes one; nil when empty
 }
 
 func (f *fakeNodes) AddNode(_ context.Context, n *store.Node) (int, error) {
@@ -149,8 +149,8 @@ func next(t *testing.T, calls chan string) string {
 	}
 }
 
-// TestRow: a server reports itself, beats, tries a failed beat again soon, and
-// says good-bye.
+// TestRow: a server adds its row, writes heartbeats, soon retries one that failed, and
+// marks itself offline at the end.
 func TestRow(t *testing.T) {
 	nodes := &fakeNodes{calls: make(chan string, 100), fail: make(chan error, 1)}
 	nodes.fail <- io.ErrUnexpectedEOF

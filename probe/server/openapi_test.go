@@ -30,8 +30,8 @@ func TestContractRejects(t *testing.T) {
 	f("Refusal", `{"Error":""}`, "too short")
 }
 
-// TestContract asks for everything that the contract declares and holds each
-// answer to its schema.
+// TestContract requests everything that the contract declares and checks each answer
+// against its schema.
 func TestContract(t *testing.T) {
 	c := contract.Read(t, filepath.Join("..", "..", "docs", "probe-openapi.yaml"))
 	s := start(t, nil)

@@ -11,8 +11,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
-// TestFilesAreForTheirOwner: nobody else reads the database, and one that is
-// opened to be read is not changed.
+// TestFilesAreForTheirOwner: no other user can read the database, and opening it for
+// reading does not change it.
 func TestFilesAreForTheirOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "probe.sqlite")
 	_, err := store.Open(t.Context(), store.Config{Path: path, ReadOnly: true})
@@ -28,7 +28,7 @@ func TestFilesAreForTheirOwner(t *testing.T) {
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
 	}
 	r, err := store.Open(t.Context(), store.Config{Path: path, ReadOnly: true})
-	require.NoError(t, err, "beside one that writes")
+	require.NoError(t, err, "while another process writes")
 	_, err = r.Results(t.Context(), time.Now().Add(-time.Hour), time.Now(), nil)
 	require.NoError(t, err)
 	require.NoError(t, r.Close())

@@ -53,7 +53,7 @@ func TestAddQueued(t *testing.T) {
 	state("q", 5, true)
 	require.Equal(t, 3, count())
 
-	require.NoError(t, s.AddQueued(ctx, "other", result(1)), "a database that was made again meanwhile")
+	require.NoError(t, s.AddQueued(ctx, "other", result(1)), "the database was created again meanwhile")
 	state("other", 1, true)
 	state("q", 5, true)
 }

@@ -33,8 +33,8 @@ func node(fleet string) *Node {
 		IP: netip.MustParseAddr("::1"), ServerPort: 65535, PeerPort: 40001}
 }
 
-// TestNodes: a server is seen from its first heartbeat on, in its fleets, until
-// it is offline or its heartbeat is old; another heartbeat brings it back.
+// TestNodes: a server is listed in its fleets from its first heartbeat until it is marked
+// offline or its heartbeat is too old; the next heartbeat lists it again.
 func TestNodes(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, filepath.Join(t.TempDir(), "new", "p.sqlite"))
@@ -72,8 +72,8 @@ func TestNodes(t *testing.T) {
 	require.Equal(t, []Node{want}, nodes)
 }
 
-// TestHeartbeatFromTheFuture: a server that writes its own clock is as alive as
-// with a heartbeat of now, also when it is marked offline.
+// TestHeartbeatFromTheFuture: a server that writes its own clock, which is ahead, counts
+// like one with a heartbeat of now, and can be marked offline.
 func TestHeartbeatFromTheFuture(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, filepath.Join(t.TempDir(), "p.sqlite"))
@@ -85,7 +85,7 @@ func TestHeartbeatFromTheFuture(t *testing.T) {
 	require.Len(t, nodes, 1)
 	nodes, err = s.Nodes(ctx, []string{"a"}, -time.Second)
 	require.NoError(t, err)
-	require.Empty(t, nodes, "not fresher than now")
+	require.Empty(t, nodes, "its heartbeat is not later than now")
 	require.NoError(t, s.Offline(ctx, id))
 	nodes, err = s.Nodes(ctx, []string{"a"}, time.Minute)
 	require.NoError(t, err)
@@ -125,7 +125,7 @@ func TestResults(t *testing.T) {
 	require.Len(t, all, 2, "all or none")
 }
 
-// TestMigrationGoesOn: one that was cut short is done at the next start.
+// TestMigrationGoesOn: an interrupted migration is completed at the next start.
 func TestMigrationGoesOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.sqlite")
 	open(t, path)
@@ -144,7 +144,7 @@ func TestMigrationGoesOn(t *testing.T) {
 	require.ErrorContains(t, s.db.exec(context.Background(), `SELECT * FROM half`), "no such table")
 }
 
-// TestContention: several processes' worth of stores on one file.
+// TestContention: several stores on one file, as from several processes.
 func TestContention(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "p.sqlite")
@@ -166,12 +166,12 @@ func TestContention(t *testing.T) {
 	}
 }
 
-// TestSQLiteFileOfAnyName: a path is the file that it names, whatever SQLite's
-// URIs make of its characters.
+// TestSQLiteFileOfAnyName: a path is a file name, whatever its characters mean in
+// SQLite's URIs.
 func TestSQLiteFileOfAnyName(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, name := range []string{"50%.sqlite", "a%41b", "a?mode=memory", "a#b", "x y", ":memory:", filepath.Join(t.TempDir(), "100% sure?", "p.sqlite")} {
-		for range 2 { // made, and found again
+		for range 2 { // created, and found again
 			s, err := Open(t.Context(), Config{Path: name})
 			require.NoError(t, err, name)
 			require.NoError(t, s.Close())

@@ -24,7 +24,7 @@ type countingConn struct {
 
 func (c *countingConn) Write(b []byte) (int, error) { c.writes++; return c.Conn.Write(b) }
 
-// securePair returns both ends of a connection, ours coalesces.
+// securePair returns both ends of a connection; ours coalesces writes.
 func securePair(t *testing.T) (ours, theirs sec.SecureConn, below *countingConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -32,7 +32,7 @@ func securePair(t *testing.T) (ours, theirs sec.SecureConn, below *countingConn)
 	defer l.Close()
 	dialled := make(chan net.Conn, 1)
 	go func() {
-		c, _ := net.Dial("tcp", l.Addr().String()) // its end sees that there is none
+		c, _ := net.Dial("tcp", l.Addr().String()) // this end sees that there is no connection
 		dialled <- c
 	}()
 	in, err := l.Accept()
@@ -54,7 +54,7 @@ func securePair(t *testing.T) (ours, theirs sec.SecureConn, below *countingConn)
 	defer cancel()
 	secured := make(chan sec.SecureConn, 1)
 	go func() {
-		c, _ := b.SecureOutbound(ctx, <-dialled, id) // nil is found below
+		c, _ := b.SecureOutbound(ctx, <-dialled, id) // a nil conn is detected below
 		secured <- c
 	}()
 	ours, err = a.SecureInbound(ctx, below, "")
@@ -76,7 +76,7 @@ func TestAWriteIsOneBelowTLS(t *testing.T) {
 	}
 	go func() {
 		b := make([]byte, total)
-		_, _ = io.ReadFull(theirs, b) // what is missing is seen
+		_, _ = io.ReadFull(theirs, b) // a missing record is detected
 		got <- b
 	}()
 	before := below.writes
@@ -92,7 +92,7 @@ func TestAWriteIsOneBelowTLS(t *testing.T) {
 	case b := <-got:
 		require.True(t, bytes.Equal(all.Bytes(), b))
 	case <-time.After(patient):
-		require.Fail(t, "it does not come")
+		require.Fail(t, "the data does not arrive")
 	}
 }
 
@@ -109,7 +109,7 @@ func TestCloseDoesNotWaitForAStuckWrite(t *testing.T) {
 	}()
 	c := ours.(*coalescedConn)
 	stuck := 0
-	require.Eventually(t, func() bool { // for some looks in a row
+	require.Eventually(t, func() bool { // in several checks in a row
 		if c.below.mu.TryLock() {
 			c.below.mu.Unlock()
 			stuck = 0
@@ -118,7 +118,7 @@ func TestCloseDoesNotWaitForAStuckWrite(t *testing.T) {
 		stuck++
 		return stuck > 50
 	}, patient, 2*time.Millisecond)
-	_ = ours.Close() // of a connection that is gone
+	_ = ours.Close() // of a closed connection
 	select {
 	case err := <-failed:
 		require.Error(t, err)
@@ -127,8 +127,8 @@ func TestCloseDoesNotWaitForAStuckWrite(t *testing.T) {
 	}
 }
 
-// As of every connection, writes of several goroutines at a time all arrive, each
-// in one piece.
+// As on every connection, concurrent writes of several goroutines all arrive, each of
+// them in one piece.
 func TestWritesAtOnceAllArrive(t *testing.T) {
 	ours, theirs, _ := securePair(t)
 	defer ours.Close()

@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patient is how long anything in a test may take on a slow machine.
+// patient bounds each wait of a test.
 const patient = 60 * time.Second
 
 const (

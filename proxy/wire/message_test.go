@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mixedMessage has all that a message can have.
+// mixedMessage has everything that a message can have.
 func mixedMessage(t testing.TB, sizes ...int) bsmsg.BitSwapMessage {
 	m := bsmsg.New(true)
 	others := newBlocks(t, 5, 10)
@@ -71,7 +71,7 @@ func TestMessagesAreReadAsBoxoReadsThem(t *testing.T) {
 			break
 		}
 		require.NoError(t, err)
-		got = append(got, m) // compared when their buffers were used again
+		got = append(got, m) // compared after their buffers were used again
 	}
 	require.Len(t, got, len(all))
 	for i := range all {
@@ -108,7 +108,7 @@ func TestABlockIsWrittenAsBoxoWritesIt(t *testing.T) {
 		require.True(t, bytes.Equal(want.Bytes(), got.Bytes()), "of %d bytes", size)
 	}
 	m := mixedMessage(t, 256<<10)
-	require.Same(t, m, NoCopy(m), "with more than the block it is boxo's to write")
+	require.Same(t, m, NoCopy(m), "a message with more than the block is written by boxo")
 }
 
 // FuzzMessage compares what is read with what boxo reads.
@@ -132,13 +132,13 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// discard counts the bytes that it is given.
+// discard counts the bytes that are written to it.
 type discard struct{ n int }
 
 func (d *discard) Write(b []byte) (int, error) { d.n += len(b); return len(b), nil }
 
-// A block of 256 KiB is read into memory that it keeps, and written from it:
-// other allocations for it must not grow with it.
+// A block of 256 KiB is read into one buffer and written from it: the other allocations
+// must not grow with its size.
 func TestAllocationsOfABlock(t *testing.T) {
 	const size = 256 << 10
 	m := bsmsg.New(false)

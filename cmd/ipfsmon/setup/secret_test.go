@@ -33,9 +33,9 @@ func TestRandomIsMadeOnce(t *testing.T) {
 	require.Equal(t, os.FileMode(fileMode), info.Mode())
 	b, err := os.ReadFile(dir.path(NodeToken))
 	require.NoError(t, err)
-	require.Equal(t, first, string(b), "telegraf takes the whole file, to the last byte")
+	require.Equal(t, first, string(b), "telegraf uses the whole file, so it must not end in a line break")
 
-	// One that was cut short before it had a content is made.
+	// A secret file that was cut short before it had a content is written again.
 	require.NoError(t, os.Chmod(dir.path(NodeToken), 0o600))
 	require.NoError(t, os.WriteFile(dir.path(NodeToken), nil, 0o600))
 	made, err := dir.random(NodeToken)
@@ -44,19 +44,19 @@ func TestRandomIsMadeOnce(t *testing.T) {
 
 	entries, err := os.ReadDir(filepath.Dir(dir.path(NodeToken)))
 	require.NoError(t, err)
-	require.Len(t, entries, 1, "something is left over")
+	require.Len(t, entries, 1, "a temporary file remains")
 }
 
 func TestSecretsThatCannotBeWritten(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "node"), nil, 0o600)) // where the folder would be
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "node"), nil, 0o600)) // in place of the folder
 	_, err := folder(dir).random(NodeToken)
 	require.ErrorContains(t, err, NodeToken)
 }
 
 func TestUserLine(t *testing.T) {
 	line := userLine("ipfsmon", "secret")
-	require.NotEqual(t, line, userLine("ipfsmon", "secret"), "there is no salt")
+	require.NotEqual(t, line, userLine("ipfsmon", "secret"), "two lines with the same password are equal: no salt")
 	require.NotContains(t, line, "secret")
 	require.True(t, checkUser(line, "ipfsmon", "secret"))
 	for _, wrong := range []string{"", "ipfsmon", "ipfsmon:secret", "ipfsmon:{SSHA}", "ipfsmon:{SSHA}!", line[:len(line)-4]} {
@@ -77,7 +77,7 @@ func TestUsersFollowThePassword(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, users, same)
 
-	require.NoError(t, os.Remove(dir.path(WebPassword))) // as who wants a new one does
+	require.NoError(t, os.Remove(dir.path(WebPassword))) // as a user does to get a new one
 	require.NoError(t, s.secrets())
 	password, err := dir.read(WebPassword)
 	require.NoError(t, err)
@@ -100,8 +100,8 @@ func TestShow(t *testing.T) {
 	require.ErrorContains(t, err, "want one of "+AdminToken)
 }
 
-// TestNoServer: the secrets exist before the server does, and the error says
-// where it was looked for.
+// TestNoServer: no secret is made without a server, and the error names the server's
+// address.
 func TestNoServer(t *testing.T) {
 	dir := t.TempDir()
 	err := Setup(context.Background(), Config{Dir: dir, InfluxDB: influx.Config{URL: "http://127.0.0.1:9"}, Wait: 300 * time.Millisecond, Out: io.Discard})

@@ -47,8 +47,8 @@ func TestSchemaIsUpToDate(t *testing.T) {
 	require.True(t, string(want) == read(t, "js/schema.js"), "introspect/ui/js/schema.js is not what introspect.proto makes: run make generate")
 }
 
-// TestLibraries holds each library to the hash that its table says, and the
-// table to the files that are there.
+// TestLibraries compares each library with the hash in its table, and the table with the
+// files that exist.
 func TestLibraries(t *testing.T) {
 	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\|.*\\| ([0-9a-f]{64}) \\|$").FindAllStringSubmatch(read(t, "lib/README.md"), -1)
 	listed := map[string]string{}
@@ -63,8 +63,8 @@ func TestLibraries(t *testing.T) {
 	}
 }
 
-// TestPageIsText holds our own files to what keeps strangers' strings text, and
-// to what the content policy allows: a page that breaks it is a broken page.
+// TestPageIsText checks our own files against the rules that keep strangers' strings
+// text, and against the content policy: a page that violates the policy is broken.
 func TestPageIsText(t *testing.T) {
 	forbidden := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|dangerouslySetInnerHTML|srcdoc|DOMParser|createContextualFragment|setAttribute\(`)
 	outside := regexp.MustCompile(`(?i)(https?:|wss?:)?//[a-z0-9-]+\.[a-z]{2,}`)
@@ -78,7 +78,7 @@ func TestPageIsText(t *testing.T) {
 			text = comment.ReplaceAllString(text, "")
 		}
 		text = strings.ReplaceAll(text, `xmlns="http://www.w3.org/2000/svg"`, "")
-		// A link that a person may follow; nothing is loaded from there.
+		// A link that a person may follow; the page loads nothing from there.
 		text = strings.ReplaceAll(text, `const documents = 'https://github.com/ipfsmon/ipfsmon/tree/main/docs';`, "")
 		require.NotRegexp(t, forbidden, text, name)
 		require.NotRegexp(t, outside, text, name)
@@ -86,8 +86,8 @@ func TestPageIsText(t *testing.T) {
 	}
 }
 
-// TestEveryFileIsNamed finds files that index.html or a module names and that
-// are not there, and modules that nobody names.
+// TestEveryFileIsNamed finds files that index.html or a module names but that do not
+// exist, and modules that nothing names.
 func TestEveryFileIsNamed(t *testing.T) {
 	named := map[string]bool{"js/main.js": false}
 	for _, m := range regexp.MustCompile(`(?:href|src)="ui/([^"]+)"`).FindAllStringSubmatch(read(t, "index.html"), -1) {
