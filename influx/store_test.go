@@ -204,11 +204,7 @@ func TestStoreSeries(t *testing.T) {
 // What was answered for is there after kill -9, and the next store opens.
 func TestKillNine(t *testing.T) {
 	data := t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
+	child := storetest.StartIn(t, data)
 	cfg := influxtest.StoreAt(child)
 	if st, err := publish(t, cfg, influxtest.Messages(1000)); err != nil || st.Stored != 1000 {
 		t.Fatalf("%v, %+v", err, st)
@@ -305,11 +301,7 @@ func TestHalfWrittenLog(t *testing.T) {
 func TestStoreDiesUnderLoad(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
+	child := storetest.StartIn(t, data)
 	cfg := influxtest.StoreAt(child)
 	cfg.FlushInterval, cfg.BatchSize = "10ms", 500
 	done := make(chan struct{})
@@ -335,11 +327,7 @@ func TestStoreDiesUnderLoad(t *testing.T) {
 // All files are for their user alone.
 func TestFilesArePrivate(t *testing.T) {
 	data := t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
+	child := storetest.StartIn(t, data)
 	if _, err := publish(t, influxtest.StoreAt(child), influxtest.Events()); err != nil {
 		t.Fatal(err)
 	}
@@ -367,11 +355,7 @@ func TestFilesArePrivate(t *testing.T) {
 // with the reason.
 func TestServeRefuses(t *testing.T) {
 	data := t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
+	child := storetest.StartIn(t, data)
 	f := func(dir, listen, want string) {
 		t.Helper()
 		err := embedded.Serve(t.Context(), embedded.ServerConfig{Dir: dir, Listen: listen, Ready: func(string) { t.Error("it serves") }})
@@ -390,7 +374,7 @@ func TestServeRefuses(t *testing.T) {
 	}
 	f(file, "127.0.0.1:0", "not a directory")
 
-	_, err = embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
+	_, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
 	if err == nil || !strings.Contains(err.Error(), "in use by another ipfsmon store") {
 		t.Errorf("a second child: %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/introspect/pb"
 )
 
@@ -87,7 +88,7 @@ func wait(ctx context.Context, srv *Server, begun *bool, at, last uint64, speed 
 			*begun = true
 			break
 		}
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+		if err := backoff.Sleep(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -95,18 +96,7 @@ func wait(ctx context.Context, srv *Server, begun *bool, at, last uint64, speed 
 		return ctx.Err()
 	}
 	pause := time.Duration(float64(at-last) / speed * float64(time.Millisecond))
-	return sleep(ctx, min(pause, maxPause))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return backoff.Sleep(ctx, min(pause, maxPause))
 }
 
 // play applies one message.

@@ -1,9 +1,10 @@
 package proxy
 
 import (
-	"container/list"
+	"math"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
@@ -17,9 +18,8 @@ const cacheFor = 10 * time.Second
 // cache keeps the most recently fetched blocks, up to a number of bytes.
 type cache struct {
 	max, bytes int
-	unread     int       // blocks read ahead and not wanted yet
-	order      list.List // *cached, the newest first
-	at         map[cid.Cid]*list.Element
+	unread     int                              // blocks read ahead and not wanted yet
+	blocks     *simplelru.LRU[cid.Cid, *cached] // by age: reading a block does not keep it longer
 }
 
 type cached struct {
@@ -28,16 +28,24 @@ type cached struct {
 	unread bool
 }
 
-func newCache(limit int) *cache { return &cache{max: limit, at: map[cid.Cid]*list.Element{}} }
+func newCache(limit int) *cache {
+	c := &cache{max: limit}
+	c.blocks, _ = simplelru.NewLRU(math.MaxInt, func(_ cid.Cid, b *cached) { // an error would be about a size below 1
+		c.read(b)
+		c.bytes -= len(b.blk.RawData())
+	})
+	return c
+}
+
+func (c *cache) has(k cid.Cid) bool { return c.blocks.Contains(k) }
 
 func (c *cache) get(k cid.Cid) blocks.Block {
-	x := c.at[k]
-	if x == nil {
+	b, ok := c.blocks.Peek(k)
+	if !ok {
 		return nil
 	}
-	b := x.Value.(*cached)
 	if time.Now().After(b.until) {
-		c.drop(x)
+		c.blocks.Remove(k)
 		return nil
 	}
 	c.read(b)
@@ -53,30 +61,24 @@ func (c *cache) read(b *cached) {
 
 // add stores a block; ahead: nobody wants it yet.
 func (c *cache) add(blk blocks.Block, now time.Time, ahead bool) {
-	if old := c.at[blk.Cid()]; old != nil {
-		c.drop(old)
-	}
+	c.blocks.Remove(blk.Cid())
 	if len(blk.RawData()) > c.max {
 		return
 	}
-	c.at[blk.Cid()] = c.order.PushFront(&cached{blk, now.Add(cacheFor), ahead})
+	c.blocks.Add(blk.Cid(), &cached{blk, now.Add(cacheFor), ahead})
 	c.unread += sets.Bit(ahead)
 	c.bytes += len(blk.RawData())
 	for c.bytes > c.max {
-		c.drop(c.order.Back())
+		c.blocks.RemoveOldest()
 	}
 }
 
 // expire drops blocks that are too old.
 func (c *cache) expire(now time.Time) {
-	for x := c.order.Back(); x != nil && now.After(x.Value.(*cached).until); x = c.order.Back() {
-		c.drop(x)
+	for {
+		if _, b, ok := c.blocks.GetOldest(); !ok || !now.After(b.until) {
+			return
+		}
+		c.blocks.RemoveOldest()
 	}
-}
-
-func (c *cache) drop(x *list.Element) {
-	b := c.order.Remove(x).(*cached)
-	c.read(b)
-	delete(c.at, b.blk.Cid())
-	c.bytes -= len(b.blk.RawData())
 }

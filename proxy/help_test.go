@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,28 +31,12 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // patient bounds each wait of a test.
 const patient = 60 * time.Second
-
-// lines stores what is logged.
-type lines struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 // newTestHost makes a host on loopback that ends with the test.
 func newTestHost(t testing.TB, opts ...libp2p.Option) host.Host {
@@ -146,14 +129,14 @@ func newBlock(t testing.TB, b []byte) blocks.Block {
 // testProxy is a proxy and its log.
 type testProxy struct {
 	*Proxy
-	log *lines
+	log *logtest.Buffer
 }
 
 // startProxy runs a proxy in front of nodes and waits until the nodes of its
 // configuration are connected.
 func startProxy(t testing.TB, cfg Config) *testProxy {
 	t.Helper()
-	p := &testProxy{log: &lines{}}
+	p := &testProxy{log: &logtest.Buffer{}}
 	cfg.Logger = slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if cfg.Listen == nil {
 		cfg.Listen = []string{"/ip4/127.0.0.1/tcp/0"}

@@ -175,7 +175,7 @@ func (e *engine) readAhead(u *upstream, p *parent, priority int32) {
 
 // askAhead asks one node for a block that nobody wants yet; false: there is no room for more.
 func (e *engine) askAhead(u *upstream, c cid.Cid, priority int32) bool {
-	if e.wants[c] != nil || e.cache.at[c] != nil || c.ByteLen() > maxCID {
+	if e.wants[c] != nil || e.cache.has(c) || c.ByteLen() > maxCID {
 		return true
 	}
 	most := e.cache.max / firstSize / 2

@@ -225,19 +225,8 @@ func FuzzClientJSON(f *testing.F) {
 func ExampleDial() {
 	// A monitor that sees one message.
 	b := bus.New(bus.Config{})
-	server, err := New(Config{ListenAddresses: []string{"127.0.0.1:0"}})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	server, done := serveExample(b, "")
 	defer server.Close()
-	if err := server.Listen(); err != nil {
-		fmt.Println(err)
-		return
-	}
-	reader := b.Subscribe("stream")
-	done := make(chan error)
-	go func() { done <- server.Run(context.Background(), reader) }()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

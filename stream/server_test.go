@@ -541,3 +541,19 @@ func ExampleServer() {
 	fmt.Println(<-done)
 	// Output: <nil>
 }
+
+// serveExample starts the server of a monitor with this name, as ExampleServer does. The
+// channel gets the result of Run.
+func serveExample(b *bus.Bus, name string) (*Server, <-chan error) {
+	s, err := New(Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: name})
+	if err == nil {
+		err = s.Listen()
+	}
+	if err != nil {
+		panic(err)
+	}
+	reader := b.Subscribe("stream")
+	done := make(chan error)
+	go func() { done <- s.Run(context.Background(), reader) }()
+	return s, done
+}

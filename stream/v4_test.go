@@ -672,19 +672,8 @@ func TestEncodingV4DoesNotAllocate(t *testing.T) {
 func ExampleOptions_Dial() {
 	// A monitor that sees three messages.
 	b := bus.New(bus.Config{})
-	server, err := New(Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: "de1"})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	server, done := serveExample(b, "de1")
 	defer server.Close()
-	if err := server.Listen(); err != nil {
-		fmt.Println(err)
-		return
-	}
-	reader := b.Subscribe("stream")
-	done := make(chan error)
-	go func() { done <- server.Run(context.Background(), reader) }()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -561,24 +561,20 @@ func listed(words []string) string {
 func quoted(words []string) string {
 	var out []string
 	for _, w := range words {
-		out = append(out, strconv.Quote(cut(w)))
+		out = append(out, strconv.Quote(textout.Short(w, maxWord)))
 	}
 	return strings.Join(out, ", ")
 }
 
+// maxWord is the most characters of a word that an error quotes.
+const maxWord = 65
+
 // shortened returns a word for an error: shortened, and quoted if it has other
 // than printable characters.
 func shortened(word string) string {
-	word = cut(word)
+	word = textout.Short(word, maxWord)
 	if q := strconv.Quote(word); q != `"`+word+`"` || strings.Contains(word, " ") {
 		return q
-	}
-	return word
-}
-
-func cut(word string) string {
-	if r := []rune(word); len(r) > 64 {
-		return string(r[:64]) + "..."
 	}
 	return word
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/monitor"
@@ -167,10 +168,8 @@ func probeStore(ctx context.Context, c *cli.Context, readOnly bool) (*store.Stor
 			return s, err
 		}
 		monitor.Logger().Warn("probe: waiting for the database", "database", cfg.String(), "err", err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := backoff.Sleep(ctx, time.Second); err != nil {
+			return nil, err
 		}
 	}
 }

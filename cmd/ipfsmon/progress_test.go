@@ -1,35 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/query"
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
-// safeBuffer may be written to and read by several goroutines.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // shows waits until the screen shows the text.
-func shows(t *testing.T, screen *safeBuffer, text string) {
+func shows(t *testing.T, screen *logtest.Buffer, text string) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !strings.Contains(screen.String(), text); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -40,7 +21,7 @@ func shows(t *testing.T, screen *safeBuffer, text string) {
 
 func TestProgress(t *testing.T) {
 	for _, same := range []bool{true, false} {
-		var screen, answer safeBuffer
+		var screen, answer logtest.Buffer
 		out, err := query.NewOutput("csv", &answer)
 		if err != nil {
 			t.Fatal(err)
@@ -68,7 +49,7 @@ func TestProgress(t *testing.T) {
 		}
 	}
 	// A quick answer shows no progress.
-	var screen, answer safeBuffer
+	var screen, answer logtest.Buffer
 	out, err := query.NewOutput("csv", &answer)
 	if err != nil {
 		t.Fatal(err)

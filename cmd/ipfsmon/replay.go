@@ -17,6 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/delivery"
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -163,7 +164,7 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 			}
 			if r.events++; r.events%64 == 0 {
 				for to.busy() || b.Stats().Held > 4096 {
-					if err := pause(ctx); err != nil {
+					if err := backoff.Sleep(ctx, time.Millisecond); err != nil {
 						return err
 					}
 					if to.stuck != nil {
@@ -192,15 +193,6 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 		return fmt.Errorf("none of %d lines is an event: want a recording of ipfsmon record or of the old exporter's Rust client; its older JSONMessage form (received_entries, ...) is not read", strange)
 	}
 	return nil
-}
-
-func pause(ctx context.Context) error {
-	select {
-	case <-time.After(time.Millisecond):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // toStream serves the recording like a monitor's stream.
@@ -233,7 +225,7 @@ func (r *replay) toStream(to *sink) (*stream.Server, error) {
 	}
 	to.ready = func(ctx context.Context) error {
 		for r.wait && len(server.Stats().Subscribers) == 0 {
-			if err := pause(ctx); err != nil {
+			if err := backoff.Sleep(ctx, time.Millisecond); err != nil {
 				return err
 			}
 		}
@@ -264,7 +256,7 @@ func (r *replay) toInflux() (to sink, err error) {
 		busy:  func() bool { return s.Stats().QueueBytes > uint64(cfg.QueueBytes)/2 },
 		rest: func(ctx context.Context) error {
 			for s.Stats().Events < uint64(r.events) || s.Stats().Queued > 0 {
-				if err := pause(ctx); err != nil {
+				if err := backoff.Sleep(ctx, time.Millisecond); err != nil {
 					st := s.Stats()
 					return fmt.Errorf("%d points were not stored: %s", st.Queued, st.LastError)
 				}

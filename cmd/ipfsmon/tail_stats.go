@@ -187,8 +187,7 @@ func most(t *textout.Table, of string, counts map[string]uint64, in time.Duratio
 	t.Row(of+" (entries and events)", "per second")
 	top, rest, _ := topn.Of(counts, shownNames, string(event.OthersAgent))
 	for _, k := range top {
-		name := []rune(k.Name)
-		t.Row(string(name[:min(len(name), shownName)]), perSecond(k.N, in))
+		t.Row(textout.Short(k.Name, shownName), perSecond(k.N, in))
 	}
 	if rest > 0 {
 		t.Row("others", perSecond(rest, in))

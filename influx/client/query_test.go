@@ -10,20 +10,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
-	"github.com/ipfsmon/ipfsmon/influx/query"
 )
-
-// answerTo returns the answer to a statement in a format.
-func answerTo(t *testing.T, c *client.Client, format, statement string, flux bool) (string, error) {
-	t.Helper()
-	var b strings.Builder
-	out, err := query.NewOutput(format, &b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = c.Query(t.Context(), statement, flux, out)
-	return b.String(), err
-}
 
 func TestQueryCredentials(t *testing.T) {
 	var got string
@@ -39,7 +26,7 @@ func TestQueryCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_, err = answerTo(t, c, "csv", "q", flux)
+		_, err = influxtest.Rows(t, c, "q", flux)
 		if err == nil || !strings.Contains(err.Error(), "unauthorized") || got != want {
 			t.Errorf("%v, request %q, want %q", err, got, want)
 		}
@@ -57,16 +44,13 @@ func TestQueryWithoutServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := answerTo(t, c, "csv", "SELECT 1", false); err == nil || !strings.Contains(err.Error(), "ask http://127.0.0.1:1: ") {
+	if _, err := influxtest.Rows(t, c, "SELECT 1", false); err == nil || !strings.Contains(err.Error(), "ask http://127.0.0.1:1: ") {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.Query(ctx, "SELECT 1", false, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
-	}
-	if _, err := query.NewOutput("xml", nil); err == nil || !strings.Contains(err.Error(), "table, csv or json") {
-		t.Errorf("format xml: %v", err)
 	}
 }
 
@@ -102,7 +86,7 @@ func TestQueryCutShort(t *testing.T) {
 	f := func(statement, answered string, want bool) {
 		t.Helper()
 		body = answered
-		_, err := answerTo(t, c, "csv", statement, strings.HasPrefix(statement, "from"))
+		_, err := influxtest.Rows(t, c, statement, strings.HasPrefix(statement, "from"))
 		var cut *client.CutError
 		if errors.As(err, &cut) != want || !want && err != nil {
 			t.Errorf("%s, answered %q (+%d): %v, cut short: want %v", statement, answered, length, err, want)

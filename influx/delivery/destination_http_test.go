@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/query"
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // A redirect is not followed: neither credentials nor points go to another
@@ -216,9 +218,9 @@ func TestStuck(t *testing.T) {
 // suppresses no line about losses, and these sum up to the loss.
 func TestLossIsNotHidden(t *testing.T) {
 	s := influxtest.NewFaulty(t, func(int, *http.Request, []string) (int, string, []string) { return 503, "", nil })
-	var log influxtest.LockedBuffer
+	var log logtest.Buffer
 	cfg := s.Destination()
-	cfg.QueueBytes, cfg.BatchSize, cfg.Log = 1<<20, 100, influxtest.NewTextLog(&log)
+	cfg.QueueBytes, cfg.BatchSize, cfg.Log = 1<<20, 100, slog.New(slog.NewTextHandler(&log, nil))
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 10))
 	f.until("the server is away", 30*time.Second, func(st Stats) bool { return st.Failing })

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // The body counts, whatever the status: one line for each known answer of a server.
@@ -154,7 +155,7 @@ func TestFaultR33NeverTaken(t *testing.T) {
 					}
 					return 204, "", lines
 				})
-				var log influxtest.LockedBuffer
+				var log logtest.Buffer
 				cfg := s.Destination()
 				cfg.BatchSize, cfg.Log = 500, slog.New(slog.NewTextHandler(&log, nil))
 				if disk {

@@ -18,6 +18,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // The database may be missing at the start, or go away: the points wait, the
@@ -237,7 +238,7 @@ func TestInfluxDB3IsNamed(t *testing.T) {
 	}))
 	defer s.Close()
 	for _, v2 := range []bool{false, true} {
-		var log influxtest.LockedBuffer
+		var log logtest.Buffer
 		cfg := client.Config{URL: s.URL, FlushInterval: "10ms", Log: slog.New(slog.NewTextHandler(&log, nil))}
 		if v2 {
 			cfg.Org, cfg.Token = "o", "t"

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 )
 
 // datagrams sends whole lines in UDP datagrams, and no more points per second than its rate.
@@ -47,12 +48,7 @@ func (d *datagrams) pace(ctx context.Context, points int) {
 		d.free = now
 	}
 	if wait := d.free.Sub(now); wait > 2*time.Millisecond {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
+		_ = backoff.Sleep(ctx, wait) // the caller notices the end
 	}
 	d.free = d.free.Add(time.Duration(float64(points) / d.rate * float64(time.Second)))
 }

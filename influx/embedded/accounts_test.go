@@ -63,11 +63,7 @@ const fluxCount = `from(bucket: "ipfsmon/history") |> range(start: -1h) |> filte
 // and changes nothing.
 func TestAccounts(t *testing.T) {
 	data := t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
+	child := storetest.StartIn(t, data)
 	at := child.URL()
 	fill(t, child, 0, 100)
 	monitor, reader := secret(t, data, embedded.MonitorUser), secret(t, data, embedded.ReaderUser)

@@ -63,11 +63,7 @@ func fill(t *testing.T, at *embedded.Child, from, n int) {
 // the same; a damaged backup restores nothing.
 func TestBackupAndRestore(t *testing.T) {
 	data, dir := t.TempDir(), t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
+	child := storetest.StartIn(t, data)
 	fill(t, child, 0, 3000)
 	query(t, child, `CREATE RETENTION POLICY totals ON ipfsmon DURATION INF REPLICATION 1`)
 	query(t, child, `CREATE CONTINUOUS QUERY cq ON ipfsmon BEGIN SELECT count(n) INTO totals.x FROM history.wants GROUP BY time(1h) END`)
@@ -112,11 +108,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := embedded.Restore(t.Context(), again, name); err != nil {
 		t.Fatal(err)
 	}
-	second, err := embedded.Supervise(t.Context(), storetest.Config(t, again, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer second.Close()
+	second := storetest.StartIn(t, again)
 	for i, q := range questions {
 		if got := query(t, second, q); got != want[i] {
 			t.Errorf("%s:\n restored %s\n was      %s", q, got, want[i])

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
@@ -102,10 +103,8 @@ func OpenStore(ctx context.Context, data string, own []string) (url string, stop
 			}
 			return "", nil, err
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return "", nil, ctx.Err()
+		if err := backoff.Sleep(ctx, 100*time.Millisecond); err != nil {
+			return "", nil, err
 		}
 	}
 }

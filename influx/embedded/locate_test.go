@@ -18,11 +18,7 @@ import (
 func TestOpenStoreThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
+	child := storetest.StartIn(t, data)
 	if err := syscall.Kill(child.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +34,7 @@ func TestOpenStoreThatDoesNotAnswer(t *testing.T) {
 			t.Fatal("the store does not stop")
 		}
 	}
-	_, _, err = embedded.OpenStore(t.Context(), data, nil)
+	_, _, err := embedded.OpenStore(t.Context(), data, nil)
 	if err == nil || !strings.Contains(err.Error(), "does not answer on "+child.Addr()) || errors.Is(err, embedded.ErrLocked) || errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want that it does not answer on %s", err, child.Addr())
 	}

@@ -13,14 +13,26 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
+
+// filled runs a store with points that the reader may already read, and returns it with the
+// passwords of both users.
+func filled(t *testing.T, points int) (child *embedded.Child, reader, monitor string) {
+	t.Helper()
+	data := t.TempDir()
+	child = storetest.StartIn(t, data)
+	fill(t, child, 0, points)
+	reader, monitor = secret(t, data, embedded.ReaderUser), secret(t, data, embedded.MonitorUser)
+	readable(t, child, reader)
+	return child, reader, monitor
+}
 
 // readable waits until the reader may read a new database.
 func readable(t *testing.T, child *embedded.Child, password string) {
@@ -84,16 +96,8 @@ func ways(t *testing.T, at, user, password, statement, params string) map[string
 // The reader's statements only read, whichever way they are sent, and whichever right InfluxDB
 // itself requires.
 func TestReaderOnlyReads(t *testing.T) {
-	data := t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
-	fill(t, child, 0, 100)
+	child, reader, monitor := filled(t, 100)
 	query(t, child, `CREATE RETENTION POLICY totals ON ipfsmon DURATION INF REPLICATION 1`)
-	reader, monitor := secret(t, data, embedded.ReaderUser), secret(t, data, embedded.MonitorUser)
-	readable(t, child, reader)
 
 	evil := `CREATE CONTINUOUS QUERY evil ON ipfsmon BEGIN SELECT count(cid) AS peers INTO totals.agents FROM wants GROUP BY time(10s) END`
 	for _, statement := range []string{
@@ -161,15 +165,7 @@ func TestReaderOnlyReads(t *testing.T) {
 
 // What every path of the server answers to the reader, and what it does not have.
 func TestPathsOfReader(t *testing.T) {
-	data := t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
-	fill(t, child, 0, 10)
-	reader, monitor := secret(t, data, embedded.ReaderUser), secret(t, data, embedded.MonitorUser)
-	readable(t, child, reader)
+	child, reader, monitor := filled(t, 10)
 	for _, c := range []struct {
 		method, path, body string
 		reader, monitor    int
@@ -208,15 +204,7 @@ func TestPathsOfReader(t *testing.T) {
 // Flux that would reach beyond the store is refused for every user and in every way, and
 // ordinary Flux works.
 func TestFluxStaysInside(t *testing.T) {
-	data := t.TempDir()
-	child, err := embedded.Supervise(t.Context(), storetest.Config(t, data, "1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
-	fill(t, child, 0, 100)
-	reader, monitor := secret(t, data, embedded.ReaderUser), secret(t, data, embedded.MonitorUser)
-	readable(t, child, reader)
+	child, reader, monitor := filled(t, 100)
 	canary := filepath.Join(t.TempDir(), "canary.csv")
 	const table = "#datatype,string,long,string\n#group,false,false,false\n#default,_result,,\n,result,table,secret\n,,0,hidden\n"
 	if err := os.WriteFile(canary, []byte(table), 0o600); err != nil {
@@ -350,7 +338,7 @@ func TestWarnsOfContinuousQueries(t *testing.T) {
 	data := t.TempDir()
 	life := func(do func(*embedded.Child)) string {
 		t.Helper()
-		var log lines
+		var log logtest.Buffer
 		cfg := storetest.Config(t, data, "1")
 		cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 		child, err := embedded.Supervise(t.Context(), cfg)
@@ -372,24 +360,6 @@ func TestWarnsOfContinuousQueries(t *testing.T) {
 		!strings.Contains(said, "DROP CONTINUOUS QUERY") || strings.Contains(said, "CREATE CONTINUOUS QUERY "+storetest.OwnQuery) {
 		t.Errorf("the store said %s", said)
 	}
-}
-
-// lines is a log to look at.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // Time zones are in the program: tz() works where the system has none, as in a

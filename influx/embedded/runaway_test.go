@@ -20,6 +20,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // many writes n points of one series, a microsecond apart.
@@ -51,9 +52,9 @@ func peak(t *testing.T, pid int) int {
 	return n >> 10
 }
 
-func limited(t *testing.T, limits embedded.Limits) (*embedded.Child, *lines) {
+func limited(t *testing.T, limits embedded.Limits) (*embedded.Child, *logtest.Buffer) {
 	t.Helper()
-	var log lines
+	var log logtest.Buffer
 	cfg := storetest.Config(t, t.TempDir(), "1")
 	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 	storetest.Limit(&cfg, limits)

@@ -27,12 +27,20 @@ func Ask(t *testing.T, cfg client.Config, statement string, flux bool) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	var b strings.Builder
-	rows := csvRows{w: csv.NewWriter(&b)}
-	if err := c.Query(t.Context(), statement, flux, &rows); err != nil {
+	rows, err := Rows(t, c, statement, flux)
+	if err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
-	return b.String()
+	return rows
+}
+
+// Rows returns the rows of the answer to a statement as lines of CSV, and the query's error.
+func Rows(t *testing.T, c *client.Client, statement string, flux bool) (string, error) {
+	t.Helper()
+	var b strings.Builder
+	rows := csvRows{w: csv.NewWriter(&b)}
+	err := c.Query(t.Context(), statement, flux, &rows)
+	return b.String(), err
 }
 
 // csvRows is an Output that collects CSV lines, each starting with the name and tags of its

@@ -20,3 +20,9 @@ func TestTableIsSafe(t *testing.T) {
 		t.Errorf("%v, %q", err, b.String())
 	}
 }
+
+func TestUnknownFormat(t *testing.T) {
+	if _, err := NewOutput("xml", nil); err == nil || err.Error() != `format "xml": want table, csv or json` {
+		t.Errorf("format xml: %v", err)
+	}
+}

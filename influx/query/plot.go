@@ -10,8 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
@@ -185,7 +185,7 @@ func (p *plot) line(label string, values []float64, first, last string) {
 		counts[at]++
 		low, high = min(low, v), max(high, v)
 	}
-	fmt.Fprintf(p.w, "%s  from %s to %s, last %s\n", event.Clean(label, 4*plotLabel), units.FormatNumber(low), units.FormatNumber(high), units.FormatNumber(values[len(values)-1]))
+	fmt.Fprintf(p.w, "%s  from %s to %s, last %s\n", p.short(label), units.FormatNumber(low), units.FormatNumber(high), units.FormatNumber(values[len(values)-1]))
 	base := min(low, 0) // columns start at 0, so that their height shows the value
 	for i := range sums {
 		if counts[i] == 0 {
@@ -202,11 +202,16 @@ func (p *plot) line(label string, values []float64, first, last string) {
 	fmt.Fprintf(p.w, "\n%s%s%s\n", from, strings.Repeat(" ", max(width-len(from)-len(to), 1)), to)
 }
 
+// short returns a label that leaves half of the width to the bars.
+func (p *plot) short(label string) string {
+	return textout.Short(textout.Line(label, 4*plotLabel), min(plotLabel, p.width/2))
+}
+
 // clock formats a time briefly.
 func clock(s string) string {
 	at, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		return string(event.Clean(s, plotLabel))
+		return textout.Line(s, plotLabel)
 	}
 	return at.UTC().Format("01-02 15:04")
 }
@@ -220,10 +225,7 @@ func (p *plot) drawBars() {
 	}
 	wide, most := 0, 0.0
 	for i := range bars {
-		bars[i].label = string(event.Clean(bars[i].label, 4*plotLabel))
-		if r := []rune(bars[i].label); len(r) > min(plotLabel, p.width/2) {
-			bars[i].label = string(r[:min(plotLabel, p.width/2)-1]) + "…"
-		}
+		bars[i].label = p.short(bars[i].label)
 		wide, most = max(wide, utf8.RuneCountInString(bars[i].label)), max(most, bars[i].value)
 	}
 	room := float64(p.width - wide - 10)

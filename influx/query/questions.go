@@ -30,6 +30,18 @@ type Question struct {
 // Questions are run by `ipfsmon query NAME`; docs/queries.md is generated from them.
 var Questions = slices.Concat(generalQuestions, historyQuestions, dhtQuestions, retrievalQuestions, lineQuestions)
 
+// fluxAgents is the part of a Flux question that finds the agents of peers: listed are those
+// of the top peers, identified those of the history, which are preferred.
+const fluxAgents = `listed = from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "top_peers" and (r._field == "peer" or r._field == "agent"))
+  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group()
+  |> map(fn: (r) => ({peer: r.peer, n: 0, agent: r.agent, at: int(v: r._time) - 9000000000000000000}))
+identified = from(bucket: "{bucket}/history") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "identifies" and (r._field == "peer" or r._field == "agent"))
+  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group()
+  |> map(fn: (r) => ({peer: r.peer, n: 0, agent: r.agent, at: int(v: r._time)}))
+`
+
 var generalQuestions = []Question{
 	{
 		Name: "wants", Asks: "How many wants are received and sent?", Since: "1h",
@@ -83,15 +95,7 @@ SELECT peer, agent FROM identifies WHERE time > now() - {since}`,
   |> filter(fn: (r) => r._measurement == "wants" and r._field == "peer" and r.direction == "received" and r.type != "cancel")
   |> group(columns: ["_value"]) |> count(column: "type") |> group()
   |> map(fn: (r) => ({peer: r._value, n: r.type, agent: "", at: 0}))
-listed = from(bucket: "{bucket}/totals") |> range(start: -{since})
-  |> filter(fn: (r) => r._measurement == "top_peers" and (r._field == "peer" or r._field == "agent"))
-  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group()
-  |> map(fn: (r) => ({peer: r.peer, n: 0, agent: r.agent, at: int(v: r._time) - 9000000000000000000}))
-identified = from(bucket: "{bucket}/history") |> range(start: -{since})
-  |> filter(fn: (r) => r._measurement == "identifies" and (r._field == "peer" or r._field == "agent"))
-  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group()
-  |> map(fn: (r) => ({peer: r.peer, n: 0, agent: r.agent, at: int(v: r._time)}))
-union(tables: [wants, listed, identified]) |> group(columns: ["peer"])
+`+fluxAgents+`union(tables: [wants, listed, identified]) |> group(columns: ["peer"])
   |> reduce(identity: {wants: 0, agent: "", at: -9000000000000000001}, fn: (r, accumulator) => ({
     wants: accumulator.wants + r.n,
     agent: if r.agent != "" and r.at >= accumulator.at then r.agent else accumulator.agent,

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -13,25 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
-
-// lockedBuffer is a log for several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // said sums the points of the log's lines with a text, and counts the lines.
 func said(log, text string) (points, lines int) {
@@ -142,7 +125,7 @@ func TestLossesAreLogged(t *testing.T) {
 			}
 			write(t, seg, b)
 		}
-		var log lockedBuffer
+		var log logtest.Buffer
 		s := open(t, Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		drain(t, s)
 		st := s.Stats()
@@ -152,7 +135,7 @@ func TestLossesAreLogged(t *testing.T) {
 		}
 	})
 	t.Run("too large", func(t *testing.T) {
-		var log lockedBuffer
+		var log logtest.Buffer
 		s := open(t, Config{Dir: "/s", FS: newMemFS(), SyncEvery: time.Hour, MaxBytes: 64 << 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		for range 3 {
 			s.Put(0, 7, time.Now(), make([]byte, 65<<10))
@@ -165,7 +148,7 @@ func TestLossesAreLogged(t *testing.T) {
 		}
 	})
 	t.Run("bounds and end", func(t *testing.T) {
-		var log lockedBuffer
+		var log logtest.Buffer
 		m := newMemFS()
 		s := open(t, Config{Dir: "/s", FS: m, SyncEvery: time.Hour, MaxBytes: 64 << 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		for range 40 {
@@ -187,7 +170,7 @@ func TestLossesAreLogged(t *testing.T) {
 	t.Run("removed", func(t *testing.T) {
 		dir := t.TempDir()
 		fill(t, dir, 10, 8<<20)
-		var log lockedBuffer
+		var log logtest.Buffer
 		s := open(t, Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		if err := os.Remove(dir + "/0000000000000001.seg"); err != nil {
 			t.Fatal(err)

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // child puts numbered batches as fast as it can and says which are synced.
@@ -124,7 +126,7 @@ func TestFaultR2PowerCut(t *testing.T) {
 			}
 			after := m.powerCut(part)
 			s.Close()
-			var log lockedBuffer
+			var log logtest.Buffer
 			s = open(t, Config{Dir: "/s", FS: after, Log: slog.New(slog.NewTextHandler(&log, nil))})
 			if strings.Contains(log.String(), "the cursor is damaged") {
 				t.Fatalf("cut at %d: the cursor was renamed before it was on disk:\n%s", cut, log.String())

@@ -14,6 +14,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
@@ -110,10 +111,8 @@ func (s *swarm) learn(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		select {
-		case <-limit.Done():
+		if backoff.Sleep(limit, 200*time.Millisecond) != nil {
 			return fmt.Errorf("the monitored node's API at %s does not answer for %s: %w", s.o.API, s.o.patience, err)
-		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
@@ -187,10 +186,8 @@ func (s *swarm) visit(ctx context.Context, p *ownPeer, away time.Duration) error
 	if err != nil {
 		s.o.Log.Debug("peer did not stop cleanly", "peer", p.number, "err", err)
 	}
-	select {
-	case <-ctx.Done():
+	if backoff.Sleep(ctx, away) != nil {
 		return nil // the demo ends: the peer is not started again
-	case <-time.After(away):
 	}
 	return s.arrive(ctx, p)
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ipfsmon/ipfsmon/internal/guard/guardtest"
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -231,7 +231,7 @@ func TestGatewayList(t *testing.T) {
 		require.NoError(t, os.Rename(path+".new", path))
 	}
 	replace("# known gateways\n\n" + a.String() + "  # of somebody\r\n" + peer.ToCid(b).String())
-	var log lines
+	var log logtest.Buffer
 	l := open(t, Config{GatewayList: path, PollInterval: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.True(t, l.Gateway(a))
 	require.True(t, l.Gateway(b))
@@ -279,24 +279,6 @@ func TestGatewayListThatIsWrong(t *testing.T) {
 	require.ErrorContains(t, err, "and 6 more lines")
 	_, err = Open(Config{GatewayList: path + ".none"})
 	require.ErrorContains(t, err, "no such file")
-}
-
-// lines is a log that a test may read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func BenchmarkCountry(b *testing.B) {

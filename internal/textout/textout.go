@@ -24,6 +24,15 @@ const maxLine = 16 << 10
 // Line returns s as one safe line of at most limit bytes.
 func Line(s string, limit int) string { return string(event.Clean(s, limit)) }
 
+// Short returns s if it has at most limit characters, else its beginning and "…",
+// limit characters in all. limit is at least 1.
+func Short(s string, limit int) string {
+	if r := []rune(s); len(r) > limit {
+		return string(r[:limit-1]) + "…"
+	}
+	return s
+}
+
 // Lines is Line for a text of several lines, such as an error that quotes a
 // server: it keeps line breaks and tabs.
 func Lines(s string) string {

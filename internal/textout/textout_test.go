@@ -32,6 +32,12 @@ func TestLines(t *testing.T) {
 	require.Equal(t, "one\ntwo\tthree é", textout.Lines("one\ntwo\tthree é"))
 }
 
+func TestShort(t *testing.T) {
+	for s, want := range map[string]string{"": "", "ééé": "ééé", "éééé": "éé…", "a long one": "a …"} {
+		require.Equal(t, want, textout.Short(s, 3), s)
+	}
+}
+
 func TestID(t *testing.T) {
 	require.Equal(t, "12D3KooW-1", textout.ID("12D3KooW-1"))
 	require.Equal(t, "", textout.ID(""))

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -29,6 +30,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	mh "github.com/multiformats/go-multihash"
 
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
@@ -109,11 +111,15 @@ type Indexer struct {
 	Addrs   []ma.Multiaddr // of the provider
 	Client  *http.Client
 
-	mu      sync.Mutex
-	head    cid.Cid
-	blocks  map[cid.Cid][]byte
-	order   []cid.Cid
-	fetched map[cid.Cid]chan struct{} // closed when the indexer fetched it
+	mu     sync.Mutex
+	head   cid.Cid
+	blocks *simplelru.LRU[cid.Cid, *served] // those of the last keptAds advertisements
+}
+
+// served is a block that the indexer may fetch.
+type served struct {
+	body    []byte
+	fetched chan struct{} // closed when the indexer has fetched it
 }
 
 // Provide measures announcement, fetching of the advertisement and of its
@@ -173,7 +179,7 @@ func (x *Indexer) advertise(c cid.Cid) (ad, entries cid.Cid, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.blocks == nil {
-		x.blocks, x.fetched = make(map[cid.Cid][]byte), make(map[cid.Cid]chan struct{})
+		x.blocks, _ = simplelru.NewLRU[cid.Cid, *served](2*keptAds, nil) // an error would be about a size below 1
 	}
 	id, err := peer.IDFromPrivateKey(x.Key)
 	if err != nil {
@@ -219,12 +225,7 @@ func (x *Indexer) store(v any) (cid.Cid, error) {
 	if err != nil {
 		return cid.Undef, fmt.Errorf("encode for the indexer: %w", err)
 	}
-	x.blocks[c], x.fetched[c] = b, make(chan struct{})
-	if x.order = append(x.order, c); len(x.order) > 2*keptAds {
-		delete(x.blocks, x.order[0])
-		delete(x.fetched, x.order[0])
-		x.order = x.order[1:]
-	}
+	x.blocks.Add(c, &served{b, make(chan struct{})})
 	return c, nil
 }
 
@@ -254,16 +255,19 @@ func (x *Indexer) block(name string) ([]byte, error) {
 	if err != nil {
 		return nil, errors.New("not a CID")
 	}
-	b, ok := x.blocks[c]
-	if !ok {
+	var b *served
+	if x.blocks != nil {
+		b, _ = x.blocks.Peek(c)
+	}
+	if b == nil {
 		return nil, errors.New("no such block")
 	}
 	select {
-	case <-x.fetched[c]:
+	case <-b.fetched:
 	default:
-		close(x.fetched[c])
+		close(b.fetched)
 	}
-	return b, nil
+	return b.body, nil
 }
 
 // signedHead returns the signed CID of the newest advertisement; the caller holds
@@ -303,13 +307,13 @@ func (x *Indexer) announce(ctx context.Context, ad cid.Cid) error {
 
 func (x *Indexer) await(ctx context.Context, c cid.Cid) error {
 	x.mu.Lock()
-	fetched := x.fetched[c]
+	b, ok := x.blocks.Peek(c)
 	x.mu.Unlock()
-	if fetched == nil {
+	if !ok {
 		return errors.New("too many advertisements at once")
 	}
 	select {
-	case <-fetched:
+	case <-b.fetched:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -326,10 +330,8 @@ func (x *Indexer) available(ctx context.Context, c cid.Cid) error {
 		if found, err := x.find(ctx, c); err == nil && slices.Contains(found, id) {
 			return nil
 		}
-		select {
-		case <-time.After(pollEvery):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := backoff.Sleep(ctx, pollEvery); err != nil {
+			return err
 		}
 	}
 }

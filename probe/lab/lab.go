@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/scheduler"
 	"github.com/ipfsmon/ipfsmon/probe/server"
@@ -240,10 +241,8 @@ func (l *lab) start(ctx context.Context, onJoin func()) error {
 		if len(nodes) == want {
 			return nil
 		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := backoff.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }

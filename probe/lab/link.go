@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 )
 
 // How Linux treats a lost segment: it is sent again after the retransmission
@@ -71,12 +73,8 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 		return nil, err
 	}
 	trip := d.trip(port)
-	t := time.NewTimer(trip + d.late(dialRetransmission))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := backoff.Sleep(ctx, trip+d.late(dialRetransmission)); err != nil {
+		return nil, err
 	}
 	var plain net.Dialer
 	real, err := plain.DialContext(ctx, network, address)

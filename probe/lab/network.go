@@ -17,6 +17,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
@@ -107,10 +108,8 @@ func (n *private) join(ctx context.Context, p *probe.Peer) error {
 		return fmt.Errorf("lab: a peer cannot join: %w", errors.Join(errs...))
 	}
 	for !p.Ready() { // the table fills after identify
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("lab: a peer cannot join: %w", ctx.Err())
+		if err := backoff.Sleep(ctx, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("lab: a peer cannot join: %w", err)
 		}
 	}
 	return n.walk(ctx, p)

@@ -31,6 +31,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/server"
@@ -184,16 +185,9 @@ func (s *Scheduler) Run(ctx context.Context) (err error) {
 		if ctx.Err() != nil || s.cfg.Rounds > 0 && s.finished >= s.cfg.Rounds {
 			return nil
 		}
-		sleep(ctx, max(pause, minPause))
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+		if backoff.Sleep(ctx, max(pause, minPause)) != nil {
+			return nil
+		}
 	}
 }
 

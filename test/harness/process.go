@@ -11,12 +11,13 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // Apart runs ipfsmon to its end, and keeps its two outputs apart.
@@ -35,26 +36,8 @@ func Apart(t *testing.T, env []string, args ...string) (code int, stdout, stderr
 type Process struct {
 	T    testing.TB
 	Cmd  *exec.Cmd
-	Out  *Lines
+	Out  *logtest.Buffer
 	Done chan struct{} // closed when it has ended
-}
-
-// Lines keeps what a process prints and lets tests wait for it.
-type Lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *Lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *Lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // Environ is a process environment with its own home, without what the
@@ -71,7 +54,7 @@ func Environ(home string, extra ...string) []string {
 
 // LaunchProcess runs a program with args, with the output of both kinds kept.
 func LaunchProcess(env []string, program string, args ...string) (*Process, error) {
-	p := &Process{Cmd: exec.Command(program, args...), Out: &Lines{}, Done: make(chan struct{})}
+	p := &Process{Cmd: exec.Command(program, args...), Out: &logtest.Buffer{}, Done: make(chan struct{})}
 	p.Cmd.Env = env
 	p.Cmd.Stdout, p.Cmd.Stderr = p.Out, p.Out
 	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

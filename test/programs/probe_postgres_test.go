@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 	"github.com/ipfsmon/ipfsmon/test/harness"
@@ -73,7 +74,7 @@ func (p *postgresServer) command(name string, args ...string) *exec.Cmd {
 func (p *postgresServer) start() {
 	p.t.Helper()
 	cmd := p.command("postgres", "-D", filepath.Join(p.dir, "data"), "-p", p.port, "-h", "127.0.0.1", "-k", p.dir, "-F")
-	r := &harness.Process{T: p.t, Cmd: cmd, Out: &harness.Lines{}, Done: make(chan struct{})}
+	r := &harness.Process{T: p.t, Cmd: cmd, Out: &logtest.Buffer{}, Done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = r.Out, r.Out
 	require.NoError(p.t, cmd.Start())
 	go func() { // ends with the process

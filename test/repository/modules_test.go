@@ -268,22 +268,31 @@ func TestImportsPointOneWay(t *testing.T) {
 	require.GreaterOrEqual(t, seen, len(mayImport))
 }
 
-// mayNeedKubo are the packages that import kubo, or may.
-var mayNeedKubo = []string{"bench", "cmd", "internal/demo", "internal/loopback", "plugin", "proxy/benchproxy", "test"}
+// mayNeedKubo are the folders with packages that link kubo: no others, and each has one.
+var mayNeedKubo = []string{"bench", "cmd", "internal/demo", "internal/loopback", "plugin", "test"}
 
 // TestKuboIsInThePluginAlone: the monitor, the probe and the proxy are for any
 // program that has a libp2p host.
 func TestKuboIsInThePluginAlone(t *testing.T) {
+	needs := map[string]bool{}
 	for line := range strings.Lines(harness.Tool(t, "go", "list", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", "./...")) {
 		pkg, deps, _ := strings.Cut(strings.TrimSpace(line), " ")
 		pkg = strings.TrimPrefix(pkg, module)
-		if slices.ContainsFunc(mayNeedKubo, func(room string) bool { return pkg == room || strings.HasPrefix(pkg, room+"/") }) {
-			continue
-		}
 		for dep := range strings.FieldsSeq(deps) {
-			if strings.HasPrefix(dep, "github.com/ipfs/kubo/") || dep == "github.com/ipfs/kubo" {
-				t.Errorf("%s needs %s", pkg, dep)
+			if !strings.HasPrefix(dep, "github.com/ipfs/kubo/") && dep != "github.com/ipfs/kubo" {
+				continue
 			}
+			i := slices.IndexFunc(mayNeedKubo, func(room string) bool { return pkg == room || strings.HasPrefix(pkg, room+"/") })
+			if i < 0 {
+				t.Errorf("%s needs %s", pkg, dep)
+				break
+			}
+			needs[mayNeedKubo[i]] = true
+		}
+	}
+	for _, room := range mayNeedKubo {
+		if !needs[room] {
+			t.Errorf("nothing in %s needs kubo: remove it from mayNeedKubo", room)
 		}
 	}
 }

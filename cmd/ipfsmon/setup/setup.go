@@ -30,6 +30,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
@@ -222,10 +223,8 @@ func (s *setup) reach(ctx context.Context, server influx.Config) error {
 			fmt.Fprintf(s.Out, "waiting for InfluxDB at %s\n", s.InfluxDB.URL)
 			told = true
 		}
-		select {
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, wait) != nil {
 			return fmt.Errorf("InfluxDB at %s does not answer: %w", s.InfluxDB.URL, err)
-		case <-time.After(wait):
 		}
 	}
 }

@@ -88,10 +88,16 @@ func Limit(cfg *embedded.ChildConfig, limits embedded.Limits) {
 	cfg.Env = append(cfg.Env, childEnv+"_LIMITS="+string(b))
 }
 
-// Start runs a store as a child during one test.
+// Start runs a store as a child until the test ends.
 func Start(t *testing.T) *embedded.Child {
 	t.Helper()
-	c, err := embedded.Supervise(t.Context(), Config(t, t.TempDir(), "1"))
+	return StartIn(t, t.TempDir())
+}
+
+// StartIn is Start for a data folder that the test looks into.
+func StartIn(t *testing.T, data string) *embedded.Child {
+	t.Helper()
+	c, err := embedded.Supervise(t.Context(), Config(t, data, "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
