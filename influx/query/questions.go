@@ -95,7 +95,7 @@ SELECT peer, agent FROM identifies WHERE time > now() - {since}`,
   |> filter(fn: (r) => r._measurement == "wants" and r._field == "peer" and r.direction == "received" and r.type != "cancel")
   |> group(columns: ["_value"]) |> count(column: "type") |> group()
   |> map(fn: (r) => ({peer: r._value, n: r.type, agent: "", at: 0}))
-`+fluxAgents+`union(tables: [wants, listed, identified]) |> group(columns: ["peer"])
+` + fluxAgents + `union(tables: [wants, listed, identified]) |> group(columns: ["peer"])
   |> reduce(identity: {wants: 0, agent: "", at: -9000000000000000001}, fn: (r, accumulator) => ({
     wants: accumulator.wants + r.n,
     agent: if r.agent != "" and r.at >= accumulator.at then r.agent else accumulator.agent,

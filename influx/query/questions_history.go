@@ -15,7 +15,7 @@ SELECT peer, agent FROM identifies WHERE time > now() - {since}`,
   |> filter(fn: (r) => r._measurement == "presences" and r._field == "peer" and r.direction == "sent" and r.type == "dont_have")
   |> group(columns: ["_value"]) |> count(column: "type") |> group()
   |> map(fn: (r) => ({peer: r._value, n: r.type, agent: "", at: 0}))
-`+fluxAgents+`union(tables: [asked, listed, identified]) |> group(columns: ["peer"])
+` + fluxAgents + `union(tables: [asked, listed, identified]) |> group(columns: ["peer"])
   |> reduce(identity: {n: 0, agent: "", at: -9000000000000000001}, fn: (r, accumulator) => ({
     n: accumulator.n + r.n,
     agent: if r.agent != "" and r.at >= accumulator.at then r.agent else accumulator.agent,
