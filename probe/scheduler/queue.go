@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
+	"github.com/ipfsmon/ipfsmon/internal/throttle"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
@@ -24,9 +25,6 @@ const (
 	oneGo      = 100
 )
 
-// diskWarning is the time between two log lines about a failing queue file.
-const diskWarning = 10 * time.Second
-
 // queue accepts results at once and writes them to the database, in their order,
 // when it is available. With a journal they are on disk before put returns, and
 // those that an earlier process left are written first. Each has a number, by which
@@ -41,7 +39,7 @@ type queue struct {
 	results []*store.Result // by number
 	next    int64
 	lost    uint64
-	warned  time.Time
+	fails   throttle.Line // of the file
 	changed chan struct{} // cap 1
 }
 
@@ -156,13 +154,8 @@ func (q *queue) put(r *store.Result) {
 	}
 }
 
-// warn is called with mu held.
 func (q *queue) warn(err error) {
-	if time.Since(q.warned) < diskWarning {
-		return
-	}
-	q.warned = time.Now()
-	q.log.Error("probe: the queue's file cannot be written, results wait in memory only", "err", err)
+	q.fails.Warn(q.log, "probe: the queue's file cannot be written, results wait in memory only", "err", err)
 }
 
 // state returns how many results wait, and how many are lost.
