@@ -233,7 +233,7 @@ func (s *Scheduler) round(ctx context.Context) bool {
 	}
 	s.take(&provider, m, c, true)
 	if m.failure == "" {
-		sleep(ctx, s.cfg.Settle)
+		_ = backoff.Sleep(ctx, s.cfg.Settle) // retrieve ends with ctx, too
 		s.retrieve(ctx, ready, &provider, c)
 	}
 	if ctx.Err() != nil {
