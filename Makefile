@@ -21,7 +21,7 @@ RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$
 FAULTY := ./influx/spool ./influx/delivery
 
 .NOTPARALLEL:
-.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin clean check-dashboards check-stack check-page bench-page kubo
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin release clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -173,6 +173,18 @@ check-generated: ## check that make generate changes nothing
 plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and modules
 	$(GO) build -buildmode=plugin -ldflags '$(LDFLAGS)' -o bin/ipfsmon.so ./cmd/plugin
 	chmod 0755 bin/ipfsmon.so
+
+# Built as in docker/Dockerfile: the same sources and Go produce the same bytes.
+RELEASE ?= amd64 arm64
+RELEASE_BUILD = CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w -buildid= $(LDFLAGS)' -o $$dir/ipfsmon ./cmd/ipfsmon
+release: ## a dry run of a release: the archives and their checksums in bin/release, one of them unpacked and started; publishes nothing; RELEASE=amd64
+	rm -rf bin/release && mkdir -p bin/release
+	@set -e; for arch in $(RELEASE); do name=ipfsmon-linux-$$arch; dir=bin/release/$$name; echo "$$name"; mkdir $$dir; \
+	  $(RELEASE_BUILD); cp -r README.md CHANGELOG.md SECURITY.md LICENSE dashboards.json docs $$dir/; \
+	  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C bin/release -czf $$dir.tar.gz $$name; rm -r $$dir; done
+	cd bin/release && sha256sum *.tar.gz > SHA256SUMS && cat SHA256SUMS
+	@name=ipfsmon-linux-$$($(GO) env GOHOSTARCH); tar -C bin/release -xzf bin/release/$$name.tar.gz $$name/ipfsmon && \
+	  { bin/release/$$name/ipfsmon --version | grep -F 'commit $(COMMIT),' || { echo "$$name.tar.gz: the program is not of commit $(COMMIT)"; exit 1; }; } && rm -r bin/release/$$name
 
 KUBO ?=
 kubo: ## try another kubo in a copy under bin/kubo: build, quick tests; KUBO=v0.43.0, or KUBO=github.com/someone/kubo@v0.44.0 for a fork
