@@ -21,7 +21,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 )
 
-// TestHostileMessages writes messages on the wire as a peer could, and gives the capture
+// TestHostileMessages writes messages on the wire as a peer could, and passes the capture
 // the result of Bitswap's own decoder.
 func TestHostileMessages(t *testing.T) {
 	c, next := newTest(t)

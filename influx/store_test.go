@@ -332,7 +332,7 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	err = filepath.WalkDir(embedded.StoreDir(data), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(embedded.StoreDir(data), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
