@@ -87,7 +87,7 @@ func TestKeys(t *testing.T) {
 	open := filepath.Join(dir, "open")
 	require.NoError(t, os.WriteFile(open, []byte("x"), 0o644))
 	_, err = LoadKey(open)
-	require.ErrorContains(t, err, "other users may read it")
+	require.ErrorContains(t, err, "others may read it")
 	bad := filepath.Join(dir, "bad")
 	require.NoError(t, os.WriteFile(bad, []byte("x"), 0o600))
 	_, err = LoadKey(bad)
