@@ -233,7 +233,7 @@ func TestOurErrors(t *testing.T) {
 	for range 50 {
 		f(s.http.Handler, 500, internal)
 	}
-	require.EqualValues(t, 50, s.Panics())
+	require.EqualValues(t, 50, s.Stats().Panics)
 	lines.Once(t, "httpapi: answer a request", "httpapi.TestOurErrors.func")
 
 	failing := s.method(func(*http.Request) (any, error) { return nil, errors.New("secret path") })

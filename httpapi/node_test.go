@@ -206,5 +206,5 @@ func TestManyPeers(t *testing.T) {
 	fault = true
 	_, err := askWith(http.DefaultClient, "GET", "http://"+s.addr+base+"/sample_peer_metadata", "", "")
 	require.Error(t, err, "half an answer must not look like a whole one")
-	require.EqualValues(t, 1, s.Panics())
+	require.EqualValues(t, 1, s.Stats().Panics)
 }

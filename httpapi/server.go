@@ -159,9 +159,6 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Panics returns how many panics were recovered from.
-func (s *Server) Panics() uint64 { return s.guard.Panics() }
-
 // Stats returns the counters of the server.
 func (s *Server) Stats() pipeline.HTTP {
 	open, refused, evicted := s.conns.Stats()

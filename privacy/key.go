@@ -20,9 +20,9 @@ import (
 const KeyFile = "pseudonym.key"
 
 const (
-	// Allowance is how long yesterday's key is kept in memory, for events that a
+	// allowance is how long yesterday's key is kept in memory, for events that a
 	// sink reads late. Events that are read even later get today's pseudonyms.
-	Allowance = 10 * time.Minute
+	allowance = 10 * time.Minute
 	// saveAgain is the wait before another attempt to save the key.
 	saveAgain = time.Minute
 
@@ -40,7 +40,7 @@ type dayKey struct {
 
 // Key holds the secret that pseudonyms are made with: random, and a new one for
 // each UTC day of this machine's clock. The file has today's secret, so that the
-// pseudonyms of the day survive a restart. Yesterday's is forgotten Allowance
+// pseudonyms of the day survive a restart. Yesterday's is forgotten allowance
 // after the day's end: from then on nobody can make yesterday's pseudonyms, not
 // even with the file. All methods may be called from any goroutine.
 type Key struct {
@@ -109,7 +109,7 @@ func (k *Key) at(nanos int64) dayKey {
 	defer k.mu.Unlock()
 	now := k.now()
 	if day := dayOf(now.Unix()); day != k.today.day {
-		k.before, k.keep = k.today, now.Add(Allowance)
+		k.before, k.keep = k.today, now.Add(allowance)
 		k.today = newKey(k.today.number+1, day)
 		k.saveNext = now
 	}

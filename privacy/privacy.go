@@ -32,16 +32,16 @@ const (
 	Aggregate Mode = "aggregate" // sums without names
 )
 
-// Modes are all modes.
-var Modes = []Mode{Raw, Pseudonym, Aggregate}
+// modes are all modes.
+var modes = []Mode{Raw, Pseudonym, Aggregate}
 
 // Check returns an error that names the valid modes if m is none of them.
 func (m Mode) Check() error {
-	if slices.Contains(Modes, m) {
+	if slices.Contains(modes, m) {
 		return nil
 	}
-	words := make([]string, len(Modes))
-	for i, m := range Modes {
+	words := make([]string, len(modes))
+	for i, m := range modes {
 		words[i] = string(m)
 	}
 	return fmt.Errorf("%q: want one of %s", string(m), strings.Join(words, ", "))

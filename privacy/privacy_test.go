@@ -384,7 +384,7 @@ func TestPseudonymsOfADay(t *testing.T) {
 	require.Equal(t, next.Peer, influx.Apply(message(c.at, p, v0)).Peer)
 	// Events from before midnight that are read later keep their pseudonyms for a while.
 	require.Equal(t, first.Peer, influx.Apply(message(noon, p, v0)).Peer)
-	c.at = c.at.Add(Allowance)
+	c.at = c.at.Add(allowance)
 	require.Equal(t, next.Peer, influx.Apply(message(noon, p, v0)).Peer, "yesterday's key was dropped")
 	require.Equal(t, dayKey{}, k.before)
 }
@@ -510,7 +510,7 @@ func BenchmarkApply(b *testing.B) {
 		}
 		return out
 	}
-	for _, mode := range Modes {
+	for _, mode := range modes {
 		for _, n := range []int{1, 16} {
 			b.Run(fmt.Sprintf("%s/known/%d", mode, n), func(b *testing.B) {
 				f := filter(b, mode, testKey(b, &clock{noon}))

@@ -14,7 +14,6 @@ import (
 	"github.com/libp2p/go-libp2p-kad-dht/fullrt"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
@@ -22,15 +21,14 @@ import (
 // DefaultPrefix is the prefix of the public DHT's protocols.
 const DefaultPrefix = protocol.ID("/ipfs")
 
-// AgentVersion is the agent version of a probe.
-const AgentVersion = "ipfsmon-probe"
+// agentVersion is the agent version of a probe.
+const agentVersion = "ipfsmon-probe"
 
 // PeerConfig says what kind of peer measures. The zero value is a client of
 // the public DHT on a free port.
 type PeerConfig struct {
-	Key    crypto.PrivKey // nil: a new one
-	Listen []string       // multiaddrs; nil: all interfaces, TCP and QUIC, at Port
-	Port   int            // 0: any free one
+	Listen []string // multiaddrs; nil: all interfaces, TCP and QUIC, at Port
+	Port   int      // 0: any free one
 
 	Server  bool // be a DHT server: answer requests of other peers
 	OptProv bool // optimistic provide
@@ -45,11 +43,11 @@ type PeerConfig struct {
 
 	Host []libp2p.Option // additional options
 	DHT  []dht.Option    // additional options
-	Full []fullrt.Option // additional options
+	full []fullrt.Option // additional options, of tests
 }
 
-// Validate returns all errors of the configuration, joined.
-func (c PeerConfig) Validate() error {
+// validate returns all errors of the configuration, joined.
+func (c PeerConfig) validate() error {
 	var errs []error
 	if c.FullRT && (c.OptProv || c.Server) {
 		errs = append(errs, errors.New("fullrt with dht-server or optprov: want fullrt alone, because the accelerated client is not a DHT server and does not provide optimistically"))
@@ -85,24 +83,23 @@ type Peer struct {
 
 // NewPeer makes the host, which listens, and its DHT. Bootstrap connects it.
 func NewPeer(c PeerConfig) (_ *Peer, err error) {
-	if err := c.Validate(); err != nil {
+	if err := c.validate(); err != nil {
 		return nil, err
 	}
 	makeRoom()
-	if c.Key == nil {
-		if c.Key, _, err = crypto.GenerateEd25519Key(rand.Reader); err != nil {
-			return nil, fmt.Errorf("probe: make a key: %w", err)
-		}
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("probe: make a key: %w", err)
 	}
 	if c.Listen == nil {
 		port := strconv.Itoa(c.Port)
 		c.Listen = []string{"/ip4/0.0.0.0/tcp/" + port, "/ip4/0.0.0.0/udp/" + port + "/quic-v1", "/ip6/::/tcp/" + port, "/ip6/::/udp/" + port + "/quic-v1"}
 	}
-	h, err := libp2p.New(append([]libp2p.Option{libp2p.Identity(c.Key), libp2p.ListenAddrStrings(c.Listen...), libp2p.UserAgent(AgentVersion)}, c.Host...)...)
+	h, err := libp2p.New(append([]libp2p.Option{libp2p.Identity(key), libp2p.ListenAddrStrings(c.Listen...), libp2p.UserAgent(agentVersion)}, c.Host...)...)
 	if err != nil {
 		return nil, fmt.Errorf("probe: make a libp2p host: %w", err)
 	}
-	p := &Peer{Key: c.Key, Measurer: Measurer{Host: h}}
+	p := &Peer{Key: key, Measurer: Measurer{Host: h}}
 	if err := p.route(&c); err != nil {
 		return nil, errors.Join(fmt.Errorf("probe: make a DHT: %w", err), h.Close())
 	}
@@ -139,7 +136,7 @@ func (p *Peer) route(c *PeerConfig) (err error) {
 		if c.BucketSize == 0 { // the accelerated client has no default
 			opts = append(opts, dht.BucketSize(amino.DefaultBucketSize))
 		}
-		if p.full, err = fullrt.NewFullRT(p.Host, c.prefix(), append([]fullrt.Option{fullrt.DHTOption(opts...)}, c.Full...)...); err != nil {
+		if p.full, err = fullrt.NewFullRT(p.Host, c.prefix(), append([]fullrt.Option{fullrt.DHTOption(opts...)}, c.full...)...); err != nil {
 			return err
 		}
 		p.Router, p.Table = p.full, func() int { return len(p.full.Stat()) }
@@ -199,15 +196,6 @@ func portOf(h host.Host) int {
 		}
 	}
 	return 0
-}
-
-// Connected returns the number of connected peers.
-func (p *Peer) Connected() int {
-	n := 0
-	for _, id := range p.Host.Network().Peers() {
-		n += one(p.Host.Network().Connectedness(id) == network.Connected)
-	}
-	return n
 }
 
 // Close ends the DHT and the host.

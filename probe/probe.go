@@ -33,8 +33,8 @@ import (
 // indexers, deny lists, and answers of peers in lookups.
 var Guard guard.Guard
 
-// ContentBytes is how much random content a round provides.
-const ContentBytes = 1024
+// contentBytes is how much random content a round provides.
+const contentBytes = 1024
 
 // The longest that a measurement takes. parsec has the same bounds, but none for
 // retrievals.
@@ -113,7 +113,7 @@ type Measurement struct {
 
 // Content returns random content.
 func Content() []byte {
-	b := make([]byte, ContentBytes)
+	b := make([]byte, contentBytes)
 	_, _ = rand.Read(b) // never fails
 	return b
 }

@@ -192,7 +192,7 @@ func TestFullRT(t *testing.T) {
 	accelerated := func() *Peer {
 		connected := make(chan struct{})
 		p := newPeer(t, PeerConfig{FullRT: true, Bootstrap: []peer.AddrInfo{{ID: peers[0].Host.ID(), Addrs: peers[0].Host.Addrs()}},
-			Full: []fullrt.Option{fullrt.WithIPDiversityFilterLimit(0), fullrt.WithCrawler(publicly{peers, connected})}})
+			full: []fullrt.Option{fullrt.WithIPDiversityFilterLimit(0), fullrt.WithCrawler(publicly{peers, connected})}})
 		for _, o := range peers {
 			p.Host.Peerstore().AddAddrs(o.Host.ID(), append(o.Host.Addrs(), ma.StringCast("/ip4/1.1.1.1/tcp/1")), time.Hour)
 		}
@@ -219,7 +219,7 @@ func TestPeerConfig(t *testing.T) {
 		_, err := NewPeer(c)
 		require.Error(t, err)
 	}
-	require.NoError(t, PeerConfig{Prefix: "/x", BucketSize: 5}.Validate())
+	require.NoError(t, PeerConfig{Prefix: "/x", BucketSize: 5}.validate())
 }
 
 // atStart are the variables of kad-dht's packages after all linked packages were

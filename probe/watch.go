@@ -9,6 +9,8 @@ import (
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/routing"
+
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // graceAfter is how long a watcher waits after the answer for the event that names
@@ -164,9 +166,9 @@ func (w *watcher) end(found peer.ID, at time.Duration) Lookup {
 	w.cancel()
 	l := Lookup{RPCs: w.asked}
 	for _, s := range w.peers {
-		l.Dials += one(s.dialled)
-		l.FailedDials += one(s.undialed)
-		l.FailedRPCs += one(s.failed)
+		l.Dials += sets.Bit(s.dialled)
+		l.FailedDials += sets.Bit(s.undialed)
+		l.FailedRPCs += sets.Bit(s.failed)
 	}
 	if found != "" && l.RPCs > 0 {
 		if f := w.finder(); f != nil {
@@ -209,11 +211,4 @@ func (w *watcher) finder() *step {
 		}
 	}
 	return last
-}
-
-func one(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -78,12 +78,12 @@ func newDownstream(a *downstreamAddr) *downstream {
 func (e *engine) order(t *want) []*downstream {
 	out := make([]*downstream, 0, len(e.downs))
 	switch e.cfg.Balance {
-	case RoundRobin:
+	case roundRobin:
 		e.turn++
 		for i := range e.downs {
 			out = append(out, e.downs[(e.turn+i)%len(e.downs)])
 		}
-	case LeastBusy:
+	case leastBusy:
 		out = append(out, e.downs...)
 		slices.SortStableFunc(out, func(a, b *downstream) int { return cmp.Compare(a.open, b.open) })
 	default:

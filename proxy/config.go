@@ -24,13 +24,13 @@ import (
 // The strategies to choose the node that is asked first.
 const (
 	ByCID       = "cid"         // rendezvous hashing: a CID has always the same first node
-	RoundRobin  = "round-robin" // each want the next node
-	LeastBusy   = "least"       // the node with the fewest wants outstanding
+	roundRobin  = "round-robin" // each want the next node
+	leastBusy   = "least"       // the node with the fewest wants outstanding
 	minFallback = 50 * time.Millisecond
 )
 
 // Balances lists them.
-var Balances = []string{ByCID, RoundRobin, LeastBusy}
+var Balances = []string{ByCID, roundRobin, leastBusy}
 
 // Defaults of Config.
 const (

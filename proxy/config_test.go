@@ -50,13 +50,13 @@ func TestErrorsNameTheFlag(t *testing.T) {
 func TestKeys(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "key")
-	made, err := LoadKey(path)
+	made, err := loadKey(path)
 	require.NoError(t, err)
 	require.EqualValues(t, crypto.Ed25519, made.Type())
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.EqualValues(t, 0o600, info.Mode().Perm())
-	again, err := LoadKey(path)
+	again, err := loadKey(path)
 	require.NoError(t, err)
 	require.True(t, made.Equals(again))
 	left, err := os.ReadDir(dir)
@@ -78,7 +78,7 @@ func TestKeys(t *testing.T) {
 		for name, content := range map[string][]byte{"protobuf": b, "pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})} {
 			path := filepath.Join(t.TempDir(), name)
 			require.NoError(t, os.WriteFile(path, content, 0o600))
-			got, err := LoadKey(path)
+			got, err := loadKey(path)
 			require.NoError(t, err, name)
 			require.True(t, key.Equals(got), name)
 		}
@@ -86,10 +86,10 @@ func TestKeys(t *testing.T) {
 
 	open := filepath.Join(dir, "open")
 	require.NoError(t, os.WriteFile(open, []byte("x"), 0o644))
-	_, err = LoadKey(open)
+	_, err = loadKey(open)
 	require.ErrorContains(t, err, "others may read it")
 	bad := filepath.Join(dir, "bad")
 	require.NoError(t, os.WriteFile(bad, []byte("x"), 0o600))
-	_, err = LoadKey(bad)
+	_, err = loadKey(bad)
 	require.ErrorContains(t, err, "ipfs key export")
 }

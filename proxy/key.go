@@ -20,11 +20,11 @@ import (
 // maxKeyFile is larger than any key.
 const maxKeyFile = 64 << 10
 
-// LoadKey reads a private key from a file in either format of "ipfs key export": libp2p's
+// loadKey reads a private key from a file in either format of "ipfs key export": libp2p's
 // protobuf, which the predecessor of this proxy also wrote, or PEM with PKCS #8. It may be of
-// any type that libp2p supports. If the file does not exist, LoadKey writes a new ed25519 key,
+// any type that libp2p supports. If the file does not exist, loadKey writes a new ed25519 key,
 // readable only by its owner; a file that others may read is an error.
-func LoadKey(path string) (crypto.PrivKey, error) {
+func loadKey(path string) (crypto.PrivKey, error) {
 	b, err := readSecret(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return newKey(path)

@@ -82,7 +82,7 @@ func (s *refsServer) serve() {
 
 // close waits a while for running requests, then ends them.
 func (s *refsServer) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	if s.server.Shutdown(ctx) != nil {
 		_ = s.server.Close() // the timeout

@@ -19,16 +19,6 @@ const (
 	followUnknown = 10 * time.Second // how long to retry while no host has the name and none ever had
 )
 
-// Follow follows everything. It is Options{}.Follow.
-func Follow(ctx context.Context, address string, each func(*Event) error, lost func(why error, wait time.Duration)) error {
-	return Options{}.Follow(ctx, address, each, lost)
-}
-
-// FollowOnce follows everything, once. It is Options{}.FollowOnce.
-func FollowOnce(ctx context.Context, address string, each func(*Event) error) error {
-	return Options{}.FollowOnce(ctx, address, each)
-}
-
 // Follow calls each with every event of the server at address, until ctx ends
 // (then it returns nil) or each returns an error (then it returns that). When it
 // cannot connect or the stream breaks, it calls lost, if not nil, with the reason

@@ -27,7 +27,7 @@ func TestFollowConnectsAgain(t *testing.T) {
 	why := make(chan error, 100)
 	done := make(chan error, 1)
 	go func() {
-		done <- Follow(ctx, addr, func(e *Event) error { got <- e; return nil }, func(err error, wait time.Duration) {
+		done <- Options{}.Follow(ctx, addr, func(e *Event) error { got <- e; return nil }, func(err error, wait time.Duration) {
 			if wait < followWaitMin/2 || wait > followWaitMax {
 				t.Errorf("waits %v", wait)
 			}
@@ -64,18 +64,20 @@ func TestFollowEnds(t *testing.T) {
 	l.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	attempts := 0
-	require.NoError(t, Follow(ctx, nobody, nil, func(err error, _ time.Duration) {
+	require.NoError(t, Options{}.Follow(ctx, nobody, nil, func(err error, _ time.Duration) {
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		attempts++
 		cancel()
 	}))
 	require.Equal(t, 1, attempts)
-	require.ErrorIs(t, FollowOnce(t.Context(), nobody, nil), syscall.ECONNREFUSED)
+	require.ErrorIs(t, Options{}.FollowOnce(t.Context(), nobody, nil), syscall.ECONNREFUSED)
 
 	enough := errors.New("enough")
 	for _, follow := range []func(context.Context, string, func(*Event) error) error{
-		FollowOnce,
-		func(ctx context.Context, a string, each func(*Event) error) error { return Follow(ctx, a, each, nil) },
+		Options{}.FollowOnce,
+		func(ctx context.Context, a string, each func(*Event) error) error {
+			return Options{}.Follow(ctx, a, each, nil)
+		},
 	} {
 		s := start(t, nil)
 		done := make(chan error, 1)
@@ -94,7 +96,7 @@ func TestFollowEnds(t *testing.T) {
 
 	s := start(t, nil)
 	done := make(chan error, 1)
-	go func() { done <- FollowOnce(t.Context(), s.addr, nil) }()
+	go func() { done <- Options{}.FollowOnce(t.Context(), s.addr, nil) }()
 	s.await(t, func(st Stats) bool { return len(st.Subscribers) == 1 })
 	s.bus.Close()
 	require.NoError(t, <-done, "the server has ended")

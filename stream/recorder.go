@@ -45,7 +45,7 @@ type Recorder struct {
 // a killed recorder left open is repaired first: what can be read of it is kept.
 // Only one recorder at a time may write to a folder.
 func NewRecorder(dir, monitor string) (*Recorder, error) {
-	r := &Recorder{dir: filepath.Join(dir, FolderName(monitor)), now: time.Now}
+	r := &Recorder{dir: filepath.Join(dir, folderName(monitor)), now: time.Now}
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
 	}
@@ -65,9 +65,9 @@ func NewRecorder(dir, monitor string) (*Recorder, error) {
 	return r, nil
 }
 
-// FolderName returns the name of a monitor's folder. Letters, digits, "-", "_"
+// folderName returns the name of a monitor's folder. Letters, digits, "-", "_"
 // and inner dots of the monitor's name are kept, everything else becomes "_".
-func FolderName(monitor string) string {
+func folderName(monitor string) string {
 	name := strings.Map(func(c rune) rune {
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.':

@@ -86,9 +86,9 @@ func TestRecording(t *testing.T) {
 
 func TestFolderName(t *testing.T) {
 	for in, want := range map[string]string{"de1": "de1", "../..": "_", "": "unknown", "..": "unknown", "a b\x00/c.d": "a_b__c.d", "é": "_"} {
-		require.Equal(t, want, FolderName(in), "%q", in)
+		require.Equal(t, want, folderName(in), "%q", in)
 	}
-	require.Len(t, FolderName(strings.Repeat("x", 1000)), 128)
+	require.Len(t, folderName(strings.Repeat("x", 1000)), 128)
 }
 
 // TestKilledRecorderIsRepaired cuts a file at every place where a kill may end it.

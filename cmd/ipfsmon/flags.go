@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/internal/paths"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 	"github.com/ipfsmon/ipfsmon/internal/suggest"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/internal/units"
@@ -269,7 +270,7 @@ func (l *line) flag(word string, rest []string) ([]string, error) {
 		default:
 			hint = "; `" + l.name() + " --help` lists the flags"
 		}
-		return nil, l.wrong("unknown flag %s%s", shortened(word[:len(word)-len(value)-len("=")*btoi(inline)]), hint)
+		return nil, l.wrong("unknown flag %s%s", shortened(word[:len(word)-len(value)-len("=")*sets.Bit(inline)]), hint)
 	}
 	f := flagOf(l.path[at], name)
 	name = f.Names()[0]
@@ -292,13 +293,6 @@ func (l *line) flag(word string, rest []string) ([]string, error) {
 	l.flags[at] = append(l.flags[at], "--"+name+"="+value)
 	l.given[at][name] = true
 	return rest, nil
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // find returns the index of the innermost command on the path that has the flag,

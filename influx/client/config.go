@@ -22,17 +22,17 @@ import (
 const (
 	DefaultURL              = "http://127.0.0.1:8086"
 	DefaultDatabase         = "ipfsmon"
-	DefaultBatchSize        = 5000
-	DefaultFlushInterval    = time.Second
+	defaultBatchSize        = 5000
+	defaultFlushInterval    = time.Second
 	DefaultQueueBytes       = 64 << 20
-	DefaultTimeout          = 30 * time.Second
-	DefaultSpoolSync        = time.Second
+	defaultTimeout          = 30 * time.Second
+	defaultSpoolSync        = time.Second
 	DefaultHistoryRetention = 7 * 24 * time.Hour
-	DefaultConcurrency      = 4
+	defaultConcurrency      = 4
 	localConcurrency        = 3 // leaves processors for the node
-	// DefaultUDPRate is the rate that an InfluxDB receives without loss under its system's
+	// defaultUDPRate is the rate that an InfluxDB receives without loss under its system's
 	// default settings, in points per second.
-	DefaultUDPRate = 50_000
+	defaultUDPRate = 50_000
 )
 
 // InMemory is the SpoolDir that means no spool on disk.
@@ -330,16 +330,16 @@ func (c Config) resolve() (Settings, error) {
 	if c.HistoryRetention != "0" && c.HistoryRetention != "0s" {
 		s.retain = duration("HistoryRetention", c.HistoryRetention, DefaultHistoryRetention, time.Hour, 0)
 	}
-	s.FlushEvery = duration("FlushInterval", c.FlushInterval, DefaultFlushInterval, 10*time.Millisecond, time.Minute)
-	s.RequestTimeout = duration("Timeout", c.Timeout, DefaultTimeout, 100*time.Millisecond, 10*time.Minute)
+	s.FlushEvery = duration("FlushInterval", c.FlushInterval, defaultFlushInterval, 10*time.Millisecond, time.Minute)
+	s.RequestTimeout = duration("Timeout", c.Timeout, defaultTimeout, 100*time.Millisecond, 10*time.Minute)
 	if s.BatchSize == 0 {
-		s.BatchSize = DefaultBatchSize
+		s.BatchSize = defaultBatchSize
 	}
 	if s.BatchSize < 1 || s.BatchSize > 50000 {
 		bad("BatchSize", "%d: want 1 to 50000", c.BatchSize)
 	}
 	if s.Concurrency == 0 {
-		s.Concurrency = DefaultConcurrency
+		s.Concurrency = defaultConcurrency
 		if s.Local {
 			s.Concurrency = localConcurrency
 		}
@@ -351,7 +351,7 @@ func (c Config) resolve() (Settings, error) {
 		s.QueueBytes = DefaultQueueBytes
 	}
 	if s.UDPRate == 0 {
-		s.UDPRate = DefaultUDPRate
+		s.UDPRate = defaultUDPRate
 	}
 	if s.UDPRate < 100 || s.UDPRate > 10_000_000 {
 		bad("UDPRate", "%d: want 100 to 10000000 points a second", c.UDPRate)
@@ -371,7 +371,7 @@ func (c Config) resolve() (Settings, error) {
 	if c.SpoolMaxAge != "0" && c.SpoolMaxAge != "0s" {
 		s.SpoolAge = duration("SpoolMaxAge", c.SpoolMaxAge, 0, time.Minute, 0)
 	}
-	s.SpoolSync = duration("SpoolSyncEvery", c.SpoolSyncEvery, DefaultSpoolSync, 0, time.Minute)
+	s.SpoolSync = duration("SpoolSyncEvery", c.SpoolSyncEvery, defaultSpoolSync, 0, time.Minute)
 	switch c.Gzip {
 	case "", "auto":
 		s.Compress = !s.Local

@@ -105,7 +105,7 @@ func TestShape(t *testing.T) {
 	if got := tableOf(t, q, "m", []client.Label{{Key: "x", Value: "1"}}, "time sum", "1970 5", "m", []client.Label{{Key: "x", Value: "2"}}, "time sum", "1970 6"); got != "measurement,x,sum\nm,1,5\nm,2,6\n" {
 		t.Errorf("got\n%s", got)
 	}
-	names := QuestionNames()
+	names := questionNames()
 	slices.Sort(names)
 	if len(slices.Compact(names)) != len(Questions) {
 		t.Errorf("a name twice in %v", names)

@@ -307,13 +307,13 @@ union(tables: [starts, rows]) |> group(columns: ["node"]) |> sort(columns: ["_ti
 func Named(name string) (Question, error) {
 	i := slices.IndexFunc(Questions, func(q Question) bool { return q.Name == name })
 	if i < 0 {
-		return Question{}, fmt.Errorf("no query is named %q; there are %s", name, strings.Join(QuestionNames(), ", "))
+		return Question{}, fmt.Errorf("no query is named %q; there are %s", name, strings.Join(questionNames(), ", "))
 	}
 	return Questions[i], nil
 }
 
-// QuestionNames lists the names of all questions.
-func QuestionNames() (names []string) {
+// questionNames lists the names of all questions.
+func questionNames() (names []string) {
 	for _, q := range Questions {
 		names = append(names, q.Name)
 	}

@@ -42,7 +42,7 @@ func TestDiskIsTriedAgainByTheClock(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Unix(1_000_000, 0)
 	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
-	s := open(t, Config{Dir: "/s", FS: m, SyncEvery: time.Minute, Now: clock})
+	s := open(t, Config{Dir: "/s", fs: m, SyncEvery: time.Minute, now: clock})
 	s.Put(0, 1, now, payload(0))
 	s.flush()
 	failed := s.Stats().DiskErrors
@@ -73,7 +73,7 @@ func TestDiskIsTriedAgainByTheClock(t *testing.T) {
 // delivered it goes, though the disk takes no new one.
 func TestSegmentOfAFailedSyncGoes(t *testing.T) {
 	m := newMemFS()
-	s := open(t, Config{Dir: "/s", FS: m, SyncEvery: time.Hour})
+	s := open(t, Config{Dir: "/s", fs: m, SyncEvery: time.Hour})
 	s.Put(0, 1, time.Now(), payload(0))
 	s.flush()
 	m.mu.Lock()
@@ -137,7 +137,7 @@ func TestLossesAreLogged(t *testing.T) {
 	})
 	t.Run("too large", func(t *testing.T) {
 		var log logtest.Buffer
-		s := open(t, Config{Dir: "/s", FS: newMemFS(), SyncEvery: time.Hour, MaxBytes: 64 << 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		s := open(t, Config{Dir: "/s", fs: newMemFS(), SyncEvery: time.Hour, MaxBytes: 64 << 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		for range 3 {
 			s.Put(0, 7, time.Now(), make([]byte, 65<<10))
 			s.flush()
@@ -151,7 +151,7 @@ func TestLossesAreLogged(t *testing.T) {
 	t.Run("bounds and end", func(t *testing.T) {
 		var log logtest.Buffer
 		m := newMemFS()
-		s := open(t, Config{Dir: "/s", FS: m, SyncEvery: time.Hour, MaxBytes: 64 << 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		s := open(t, Config{Dir: "/s", fs: m, SyncEvery: time.Hour, MaxBytes: 64 << 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		for range 40 {
 			s.Put(0, 2, time.Now(), make([]byte, 8<<10))
 			s.flush()

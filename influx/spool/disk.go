@@ -38,7 +38,7 @@ func segmentNumber(name string) (uint64, bool) {
 
 // attach locks the folder and reads its contents. The caller holds disk.
 func (s *Spool) attach() error {
-	fsys := s.cfg.FS
+	fsys := s.cfg.fs
 	if err := fsys.MkdirAll(s.cfg.Dir); err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (s *Spool) attach() error {
 }
 
 func (s *Spool) readCursor() (next uint64, done ranges, err error) {
-	f, err := s.cfg.FS.Open(s.path(cursorName))
+	f, err := s.cfg.fs.Open(s.path(cursorName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil, nil
 	}
@@ -167,7 +167,7 @@ func (s *Spool) readCursor() (next uint64, done ranges, err error) {
 // openSegment reads a segment's frames.
 func (s *Spool) openSegment(num uint64) (*segment, []ref, []hole, error) {
 	g := &segment{num: num, path: s.path(fmt.Sprintf("%016x%s", num, suffix))}
-	f, err := s.cfg.FS.Open(g.path)
+	f, err := s.cfg.fs.Open(g.path)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -242,7 +242,7 @@ func (s *Spool) lose(g *segment) {
 // read builds a batch from leased frames; nil if none of them could be read.
 func (s *Spool) read(frames []*frame) *Batch {
 	b := &Batch{Kind: frames[0].kind}
-	var open File
+	var open openFile
 	var of *segment
 	defer func() {
 		if open != nil {
@@ -259,7 +259,7 @@ func (s *Spool) read(frames []*frame) *Batch {
 				}
 				of, open = f.seg, nil
 				var e error
-				if open, e = s.cfg.FS.Open(f.seg.path); e != nil {
+				if open, e = s.cfg.fs.Open(f.seg.path); e != nil {
 					open = nil
 					if !errors.Is(e, fs.ErrNotExist) {
 						err = e
@@ -319,21 +319,21 @@ func (s *Spool) damaged(f *frame, corrupt error) {
 func (s *Spool) quarantine(g *segment, from, to int64) {
 	dir := s.path(quarantineName)
 	kept := int64(0)
-	entries, _ := s.cfg.FS.ReadDir(dir)
+	entries, _ := s.cfg.fs.ReadDir(dir)
 	for _, e := range entries {
 		if i, err := e.Info(); err == nil {
 			kept += i.Size()
 		}
 	}
-	if kept+to-from > maxQuarantine || s.cfg.FS.MkdirAll(dir) != nil {
+	if kept+to-from > maxQuarantine || s.cfg.fs.MkdirAll(dir) != nil {
 		return
 	}
-	in, err := s.cfg.FS.Open(g.path)
+	in, err := s.cfg.fs.Open(g.path)
 	if err != nil {
 		return
 	}
 	defer in.Close()
-	out, err := s.cfg.FS.Create(filepath.Join(dir, fmt.Sprintf("%016x-%d.bad", g.num, from)))
+	out, err := s.cfg.fs.Create(filepath.Join(dir, fmt.Sprintf("%016x-%d.bad", g.num, from)))
 	if err != nil {
 		return // kept already when the segment was opened earlier
 	}

@@ -5,7 +5,7 @@
 // until they are acknowledged (Ack). The format on disk and the contract are in
 // docs/durability.md.
 //
-// Promised: a batch given to Put is on disk within SyncEvery, or after SyncBytes, unless it was
+// Promised: a batch given to Put is on disk within SyncEvery, or after 1 MiB, unless it was
 // acknowledged before; it is returned again after a crash until it is acknowledged; damage on
 // disk loses only the damaged frames, and no changed byte is ever returned; a batch lost
 // undelivered is counted, as dropped (the limits) or damaged. While the disk fails, the spool

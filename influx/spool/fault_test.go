@@ -98,7 +98,7 @@ func TestFaultR2PowerCut(t *testing.T) {
 				}
 				return nil
 			}
-			s := open(t, Config{Dir: "/s", FS: m, SyncEvery: 0, MaxBytes: 64 << 10, MaxPoints: 3})
+			s := open(t, Config{Dir: "/s", fs: m, SyncEvery: 0, MaxBytes: 64 << 10, MaxPoints: 3})
 			accepted, acked := map[int]bool{}, map[int]bool{}
 			for i := range 30 {
 				s.Put(byte(i%2), 1, time.Unix(0, 1), append(payload(i), make([]byte, 0, 8)...))
@@ -127,7 +127,7 @@ func TestFaultR2PowerCut(t *testing.T) {
 			after := m.powerCut(part)
 			s.Close()
 			var log logtest.Buffer
-			s = open(t, Config{Dir: "/s", FS: after, Log: slog.New(slog.NewTextHandler(&log, nil))})
+			s = open(t, Config{Dir: "/s", fs: after, Log: slog.New(slog.NewTextHandler(&log, nil))})
 			if strings.Contains(log.String(), "the cursor is damaged") {
 				t.Fatalf("cut at %d: the cursor was renamed before it was on disk:\n%s", cut, log.String())
 			}
@@ -189,7 +189,7 @@ func TestFaultR4BitFlip(t *testing.T) {
 			b := append([]byte(nil), whole...)
 			b[i] ^= bit
 			m.names["/s/"+filepath.Base(seg)] = &memData{now: b, synced: b}
-			s := open(t, Config{Dir: "/s", FS: m})
+			s := open(t, Config{Dir: "/s", fs: m})
 			if got := drain(t, s); len(got) != 2 {
 				t.Fatalf("bit %d of byte %d: %v, want two of three", bit, i, got)
 			}
@@ -333,7 +333,7 @@ func TestFaultR7Full(t *testing.T) {
 	for _, what := range []string{"write", "create", "rename", "sync", "syncdir", "truncate", "remove"} {
 		for nth := 1; nth <= 6; nth++ {
 			m := newMemFS()
-			s := open(t, Config{Dir: "/s", FS: m, SyncEvery: 0, MaxBytes: 64 << 10})
+			s := open(t, Config{Dir: "/s", fs: m, SyncEvery: 0, MaxBytes: 64 << 10})
 			count, full := 0, true
 			m.fail = func(_ int, op, _ string) error {
 				if op == what {
@@ -363,7 +363,7 @@ func TestFaultR7Full(t *testing.T) {
 			if lost := s.Close(); lost != 0 {
 				t.Errorf("%s %d: %d lost", what, nth, lost)
 			}
-			if got := drain(t, open(t, Config{Dir: "/s", FS: m})); distinct(got) != 20 || len(got) != 20 {
+			if got := drain(t, open(t, Config{Dir: "/s", fs: m})); distinct(got) != 20 || len(got) != 20 {
 				t.Errorf("%s %d: %v, want all of 20 once", what, nth, got)
 			}
 		}
@@ -375,7 +375,7 @@ func TestFaultR7Full(t *testing.T) {
 func TestFaultR7MemoryBound(t *testing.T) {
 	m := newMemFS()
 	m.fail = func(int, string, string) error { return enospc }
-	s := open(t, Config{Dir: "/s", FS: m, SyncEvery: time.Hour, MaxMemory: 10_000})
+	s := open(t, Config{Dir: "/s", fs: m, SyncEvery: time.Hour, MaxMemory: 10_000})
 	for i := range 1000 {
 		s.Put(byte(i%2), 1, time.Now(), payload(i))
 	}
@@ -428,7 +428,7 @@ func TestFaultR7Tmpfs(t *testing.T) {
 // goes to another one.
 func TestFaultR8Sync(t *testing.T) {
 	m := newMemFS()
-	s := open(t, Config{Dir: "/s", FS: m, SyncEvery: 0})
+	s := open(t, Config{Dir: "/s", fs: m, SyncEvery: 0})
 	for i := range 4 {
 		s.Put(byte(i%2), 1, time.Now(), payload(i))
 	}
@@ -455,7 +455,7 @@ func TestFaultR8Sync(t *testing.T) {
 	}
 	after := m.powerCut(0)
 	s.Close()
-	if got := drain(t, open(t, Config{Dir: "/s", FS: after})); distinct(got) != 5 || len(got) != 5 {
+	if got := drain(t, open(t, Config{Dir: "/s", fs: after})); distinct(got) != 5 || len(got) != 5 {
 		t.Errorf("%v", got)
 	}
 }
@@ -497,7 +497,7 @@ func TestFaultR9Unusable(t *testing.T) {
 // R9: no file descriptors are left.
 func TestFaultR9Descriptors(t *testing.T) {
 	m := newMemFS()
-	s := open(t, Config{Dir: "/s", FS: m, SyncEvery: 0})
+	s := open(t, Config{Dir: "/s", fs: m, SyncEvery: 0})
 	s.Put(0, 1, time.Now(), payload(0))
 	m.mu.Lock()
 	m.fail = func(_ int, what, name string) error {
@@ -522,7 +522,7 @@ func TestFaultR10Lock(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
 	_, err := Open(Config{Dir: dir})
-	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) || !strings.Contains(err.Error(), dir) {
+	if !errors.Is(err, errLocked) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("%v", err)
 	}
 	s.Close()
@@ -534,7 +534,7 @@ func TestFaultR10Lock(t *testing.T) {
 func TestFaultR11Outage(t *testing.T) {
 	clock := newClock(time.Unix(1_800_000_000, 0))
 	m := newMemFS()
-	s := open(t, Config{Dir: "/s", FS: m, SyncEvery: 0, MaxBytes: 256 << 10, Now: clock.now})
+	s := open(t, Config{Dir: "/s", fs: m, SyncEvery: 0, MaxBytes: 256 << 10, now: clock.now})
 	n, size := 0, 0
 	for range 72 * 60 {
 		s.Put(byte(n%2), 1, clock.now(), append([]byte(nil), payload(n)...))
@@ -562,7 +562,7 @@ func TestFaultR11Outage(t *testing.T) {
 // R11: MaxAge.
 func TestFaultR11Age(t *testing.T) {
 	clock := newClock(time.Unix(1_800_000_000, 0))
-	s := open(t, Config{Dir: "/s", FS: newMemFS(), SyncEvery: 0, MaxBytes: 64 << 10, MaxAge: time.Hour, Now: clock.now})
+	s := open(t, Config{Dir: "/s", fs: newMemFS(), SyncEvery: 0, MaxBytes: 64 << 10, MaxAge: time.Hour, now: clock.now})
 	for i := range 300 {
 		s.Put(byte(i%2), 1, clock.now(), append([]byte(nil), payload(i)...))
 	}
@@ -664,7 +664,7 @@ func FuzzScan(f *testing.F) {
 		if at != int64(len(b)) {
 			t.Fatalf("%d bytes accounted for, of %d", at, len(b))
 		}
-		s := open(t, Config{Dir: "/s", FS: m})
+		s := open(t, Config{Dir: "/s", fs: m})
 		s.Seal()
 		for {
 			batch, err := s.Next(t.Context(), Backlog)

@@ -26,8 +26,8 @@ const (
 	version    = 1
 	headerSize = 36
 	frameExtra = headerSize + 4
-	// MaxFrame bounds the payload of one batch, in bytes.
-	MaxFrame = 64 << 20
+	// maxFrame bounds the payload of one batch, in bytes.
+	maxFrame = 64 << 20
 )
 
 var (
@@ -71,7 +71,7 @@ func parseHeader(b []byte, off int64) (r ref, ok bool) {
 		seq: binary.LittleEndian.Uint64(b[8:]), off: off, since: int64(binary.LittleEndian.Uint64(b[16:])),
 		points: binary.LittleEndian.Uint32(b[24:]), length: binary.LittleEndian.Uint32(b[28:]), kind: b[5],
 	}
-	return r, r.seq > 0 && r.seq < maxSeq && r.length <= MaxFrame
+	return r, r.seq > 0 && r.seq < maxSeq && r.length <= maxFrame
 }
 
 // maxSeq keeps numbers far from overflow, whatever a file contains.

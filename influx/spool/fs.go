@@ -8,27 +8,27 @@ import (
 	"os"
 )
 
-// ErrLocked means that another process uses the spool.
-var ErrLocked = errors.New("the spool is in use")
+// errLocked means that another process uses the spool.
+var errLocked = errors.New("the spool is in use")
 
-// FS is the file system of a spool: the real one, or a test's that fails on demand. Its methods
+// fileSystem is the file system of a spool: the real one, or a test's that fails on demand. Its methods
 // may be called by several goroutines.
-type FS interface {
+type fileSystem interface {
 	MkdirAll(dir string) error
 	ReadDir(dir string) ([]fs.DirEntry, error)
 	// Create creates a file and fails if it exists.
-	Create(path string) (File, error)
-	Open(path string) (File, error)
+	Create(path string) (openFile, error)
+	Open(path string) (openFile, error)
 	Rename(from, to string) error
 	Remove(path string) error
 	// SyncDir makes creations, renames and removals in a folder durable.
 	SyncDir(dir string) error
-	// Lock locks a folder for this process, or fails with ErrLocked.
+	// Lock locks a folder for this process, or fails with errLocked.
 	Lock(path string) (io.Closer, error)
 }
 
-// File is an open file of an FS.
-type File interface {
+// openFile is an open file of a fileSystem.
+type openFile interface {
 	io.ReaderAt
 	io.Writer
 	io.Closer
@@ -37,8 +37,8 @@ type File interface {
 	Size() (int64, error)
 }
 
-// OS is the file system of the machine.
-type OS struct{}
+// osFS is the file system of the machine.
+type osFS struct{}
 
 type osFile struct{ *os.File }
 
@@ -54,13 +54,13 @@ func (f osFile) Size() (int64, error) {
 	return st.Size(), nil
 }
 
-func (OS) MkdirAll(dir string) error                 { return os.MkdirAll(dir, 0o700) }
-func (OS) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
-func (OS) Rename(from, to string) error              { return os.Rename(from, to) }
-func (OS) Remove(path string) error                  { return os.Remove(path) }
+func (osFS) MkdirAll(dir string) error                 { return os.MkdirAll(dir, 0o700) }
+func (osFS) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
+func (osFS) Rename(from, to string) error              { return os.Rename(from, to) }
+func (osFS) Remove(path string) error                  { return os.Remove(path) }
 
 // Create creates a file that only the owner may read.
-func (OS) Create(path string) (File, error) {
+func (osFS) Create(path string) (openFile, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (OS) Create(path string) (File, error) {
 }
 
 // Open opens a file for reading.
-func (OS) Open(path string) (File, error) {
+func (osFS) Open(path string) (openFile, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (OS) Open(path string) (File, error) {
 }
 
 // SyncDir syncs a folder.
-func (OS) SyncDir(dir string) error {
+func (osFS) SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -34,13 +34,13 @@ type FrameInfo struct {
 // use may be slightly outdated. With verify it reads every byte, else headers only. It calls
 // data, which may be nil, with each frame whose payload it read.
 func Inspect(dir string, verify bool, data func(FrameInfo, []byte) error) ([]SegmentInfo, error) {
-	s := &Spool{cfg: Config{Dir: dir, FS: OS{}}}
-	entries, err := s.cfg.FS.ReadDir(dir)
+	s := &Spool{cfg: Config{Dir: dir, fs: osFS{}}}
+	entries, err := s.cfg.fs.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	delivered := ranges{}
-	if f, err := s.cfg.FS.Open(s.path(cursorName)); err == nil {
+	if f, err := s.cfg.fs.Open(s.path(cursorName)); err == nil {
 		b := make([]byte, 64+16*maxSpans)
 		n, _ := f.ReadAt(b, 0) // an unreadable cursor is ignored
 		f.Close()
@@ -62,7 +62,7 @@ func Inspect(dir string, verify bool, data func(FrameInfo, []byte) error) ([]Seg
 		for _, h := range holes {
 			info.Lost += h.to - h.from
 		}
-		f, err := s.cfg.FS.Open(g.path)
+		f, err := s.cfg.fs.Open(g.path)
 		if err != nil {
 			return out, fmt.Errorf("spool: %w", err)
 		}

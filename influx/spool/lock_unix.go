@@ -13,7 +13,7 @@ import (
 
 // Lock locks the file and writes our process ID into it. The system releases the lock when the
 // process ends, however it ends.
-func (OS) Lock(path string) (io.Closer, error) {
+func (osFS) Lock(path string) (io.Closer, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -23,7 +23,7 @@ func (OS) Lock(path string) (io.Closer, error) {
 		n, _ := f.Read(b)
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s: %w by process %s", path, ErrLocked, strings.TrimSpace(string(b[:n])))
+			return nil, fmt.Errorf("%s: %w by process %s", path, errLocked, strings.TrimSpace(string(b[:n])))
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}

@@ -82,7 +82,7 @@ func (m *memFS) ReadDir(dir string) (out []fs.DirEntry, err error) {
 	return out, nil
 }
 
-func (m *memFS) Create(path string) (File, error) {
+func (m *memFS) Create(path string) (openFile, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.op("create", path); err != nil {
@@ -96,7 +96,7 @@ func (m *memFS) Create(path string) (File, error) {
 	return &memFile{m, d, path}, nil
 }
 
-func (m *memFS) Open(path string) (File, error) {
+func (m *memFS) Open(path string) (openFile, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if d := m.names[path]; d != nil {

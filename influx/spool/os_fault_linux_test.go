@@ -78,7 +78,7 @@ func readOnly(t *testing.T, cfg Config, set func(on bool)) {
 		t.Errorf("writable again: %+v", st)
 	}
 	s.Close()
-	if got := drain(t, open(t, Config{Dir: cfg.Dir, FS: cfg.FS})); distinct(got) != 8 || len(got) != 8 {
+	if got := drain(t, open(t, Config{Dir: cfg.Dir, fs: cfg.fs})); distinct(got) != 8 || len(got) != 8 {
 		t.Errorf("%v, want all of 8 once", got)
 	}
 }
@@ -108,7 +108,7 @@ func erofs(m *memFS) func(on bool) {
 // R9: a real mount is read-only when the spool is opened.
 func TestFaultR9ReadOnlyMount(t *testing.T) {
 	m := newMemFS()
-	readOnly(t, Config{Dir: "/s", FS: m}, erofs(m))
+	readOnly(t, Config{Dir: "/s", fs: m}, erofs(m))
 	if !inMounts(t) {
 		return
 	}
@@ -133,7 +133,7 @@ func TestFaultR9ReadOnlyMount(t *testing.T) {
 func TestFaultR9ReadOnlyInFlight(t *testing.T) {
 	m := newMemFS()
 	set := erofs(m)
-	s := open(t, Config{Dir: "/s", FS: m, SyncEvery: 0})
+	s := open(t, Config{Dir: "/s", fs: m, SyncEvery: 0})
 	for i := range 4 {
 		s.Put(byte(i%2), 1, time.Now(), payload(i))
 	}
@@ -150,7 +150,7 @@ func TestFaultR9ReadOnlyInFlight(t *testing.T) {
 		t.Errorf("writable again: %+v", st)
 	}
 	s.Close()
-	if got := drain(t, open(t, Config{Dir: "/s", FS: m})); distinct(got) != 8 || len(got) != 8 {
+	if got := drain(t, open(t, Config{Dir: "/s", fs: m})); distinct(got) != 8 || len(got) != 8 {
 		t.Errorf("%v, want all of 8 once", got)
 	}
 }

@@ -17,9 +17,9 @@ import (
 // Defaults of Config.
 const (
 	DefaultMaxBytes  = 4 << 30
-	DefaultSyncBytes = 1 << 20
-	DefaultMaxMemory = 64 << 20
-	DefaultFreshFor  = 5 * time.Second
+	defaultSyncBytes = 1 << 20
+	defaultMaxMemory = 64 << 20
+	defaultFreshFor  = 5 * time.Second
 	segmentBytes     = 8 << 20
 )
 
@@ -40,16 +40,16 @@ type Config struct {
 	MaxBytes  int64         // on disk; beyond it the oldest segment is removed. Default 4 GiB, at least 64 KiB
 	MaxAge    time.Duration // of a segment's newest batch; 0: no limit
 	SyncEvery time.Duration // maximum time from Put to disk; 0: Put waits for the disk
-	SyncBytes int           // written before SyncEvery once so much waits. Default 1 MiB
+	syncBytes int           // written before SyncEvery once so much waits. Default 1 MiB
 	MaxMemory int           // of batches held in memory. Default 64 MiB
-	FreshFor  time.Duration // age at which the fresh lane becomes backlog. Default 5 s
+	freshFor  time.Duration // age at which the fresh lane becomes backlog. Default 5 s
 	MaxPoints int           // of batches joined for delivery. Default 5000
 	MaxJoin   int           // their bytes. Default 8 MiB
 
 	Release func([]byte)     // called with the memory of settled batches; may be nil
 	Log     *slog.Logger     // nil: slog.Default()
-	FS      FS               // nil: the machine's
-	Now     func() time.Time // nil: time.Now
+	fs      fileSystem       // nil: the machine's
+	now     func() time.Time // nil: time.Now
 }
 
 // Batch is returned by Next: whole batches of one kind, joined.
@@ -113,7 +113,7 @@ type Stats struct {
 type Spool struct {
 	cfg  Config
 	stop chan struct{}
-	kick chan struct{} // cap 1: SyncBytes wait
+	kick chan struct{} // cap 1: syncBytes wait
 	wg   sync.WaitGroup
 	once sync.Once
 
@@ -123,7 +123,7 @@ type Spool struct {
 	// disk is locked before mu. It guards the files and the fields next to it.
 	disk    sync.Mutex
 	lock    io.Closer
-	active  File
+	active  openFile
 	buf     []byte
 	retryAt time.Time
 	nextSeg uint64
@@ -147,16 +147,16 @@ type Spool struct {
 	st       Stats
 }
 
-// Open opens or creates a spool. The only errors are an invalid Config and ErrLocked: if the
+// Open opens or creates a spool. The only errors are an invalid Config and errLocked: if the
 // folder cannot be used, Stats.Err says why, and the spool retries.
 func Open(cfg Config) (*Spool, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("spool: Dir is not set: want a folder")
 	}
 	def(&cfg.MaxBytes, DefaultMaxBytes)
-	def(&cfg.SyncBytes, DefaultSyncBytes)
-	def(&cfg.MaxMemory, DefaultMaxMemory)
-	def(&cfg.FreshFor, DefaultFreshFor)
+	def(&cfg.syncBytes, defaultSyncBytes)
+	def(&cfg.MaxMemory, defaultMaxMemory)
+	def(&cfg.freshFor, defaultFreshFor)
 	def(&cfg.MaxPoints, 5000)
 	def(&cfg.MaxJoin, 8<<20)
 	if cfg.MaxBytes < 64<<10 {
@@ -165,11 +165,11 @@ func Open(cfg Config) (*Spool, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	if cfg.FS == nil {
-		cfg.FS = OS{}
+	if cfg.fs == nil {
+		cfg.fs = osFS{}
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+	if cfg.now == nil {
+		cfg.now = time.Now
 	}
 	s := &Spool{cfg: cfg, stop: make(chan struct{}), kick: make(chan struct{}, 1), next: 1, mark: 1, leased: map[uint64]*frame{}}
 	for l := range s.wake {
@@ -178,7 +178,7 @@ func Open(cfg Config) (*Spool, error) {
 	s.disk.Lock()
 	err := s.attach()
 	s.disk.Unlock()
-	if errors.Is(err, ErrLocked) {
+	if errors.Is(err, errLocked) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	if err != nil {
@@ -198,7 +198,7 @@ func def[T int | int64 | time.Duration](v *T, d T) {
 // is 0.
 func (s *Spool) Put(kind byte, points int, since time.Time, data []byte) {
 	s.mu.Lock()
-	f := &frame{ref: ref{seq: s.next, since: since.UnixNano(), points: uint32(points), length: uint32(len(data)), kind: kind}, at: s.cfg.Now(), data: data}
+	f := &frame{ref: ref{seq: s.next, since: since.UnixNano(), points: uint32(points), length: uint32(len(data)), kind: kind}, at: s.cfg.now(), data: data}
 	s.next++
 	s.mem = append(s.mem, f)
 	s.memBytes += cap(data)
@@ -206,7 +206,7 @@ func (s *Spool) Put(kind byte, points int, since time.Time, data []byte) {
 	s.st.Points += points
 	s.st.Frames++
 	s.evict(s.cfg.MaxMemory)
-	full := s.unsynced >= s.cfg.SyncBytes
+	full := s.unsynced >= s.cfg.syncBytes
 	s.mu.Unlock()
 	s.signal(Fresh)
 	s.report(false)
@@ -466,7 +466,7 @@ func (s *Spool) pick(lane int) (frames []*frame, load *segment) {
 // stale moves everything to the backlog if the oldest frame of the fresh lane is no longer
 // fresh, so that new frames do not wait for it.
 func (s *Spool) stale(f *frame) bool {
-	if s.sealed || s.cfg.Now().Sub(f.at) <= s.cfg.FreshFor || s.mark == s.next {
+	if s.sealed || s.cfg.now().Sub(f.at) <= s.cfg.freshFor || s.mark == s.next {
 		return false
 	}
 	s.mark = s.next

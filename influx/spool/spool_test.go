@@ -198,7 +198,7 @@ func TestFreshLane(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir, 100, 8<<20)
 	clock := newClock(time.Now())
-	s := open(t, Config{Dir: dir, MaxPoints: 10, Now: clock.now})
+	s := open(t, Config{Dir: dir, MaxPoints: 10, now: clock.now})
 	s.Put(0, 1, clock.now(), payload(1000))
 	f := func(lane, first int) {
 		t.Helper()
@@ -239,7 +239,7 @@ func TestFreshLane(t *testing.T) {
 // it holds when the server goes away keeps nothing fresh from passing.
 func TestEitherLane(t *testing.T) {
 	clock := newClock(time.Now())
-	s := open(t, Config{Dir: t.TempDir(), MaxPoints: 1, SyncEvery: time.Hour, Now: clock.now})
+	s := open(t, Config{Dir: t.TempDir(), MaxPoints: 1, SyncEvery: time.Hour, now: clock.now})
 	next := func(lane, want int) *Batch {
 		t.Helper()
 		b, err := s.Next(t.Context(), lane)
@@ -322,7 +322,7 @@ func TestRanges(t *testing.T) {
 
 // What was delivered from a segment on disk does not count among what waits.
 func TestOldestIsOfWhatWaits(t *testing.T) {
-	s := open(t, Config{Dir: "/s", FS: newMemFS(), SyncEvery: 0})
+	s := open(t, Config{Dir: "/s", fs: newMemFS(), SyncEvery: 0})
 	for i := 1; i <= 3; i++ {
 		s.Put(0, 1, time.Unix(int64(i), 0), payload(i))
 		if st := s.Stats(); st.Disk == 0 || !st.Oldest.Equal(time.Unix(int64(i), 0)) {

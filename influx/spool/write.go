@@ -9,7 +9,7 @@ import (
 // write does all work on disk: it writes frames, enforces the limits, removes delivered
 // segments and writes the cursor. The caller holds disk.
 func (s *Spool) write() {
-	if s.closed || s.cfg.Now().Before(s.retryAt) {
+	if s.closed || s.cfg.now().Before(s.retryAt) {
 		return
 	}
 	if err := s.tryWrite(); err != nil {
@@ -23,7 +23,7 @@ func (s *Spool) write() {
 
 // fail records why the disk is not usable; the next attempt is in a second.
 func (s *Spool) fail(err error) {
-	s.retryAt = s.cfg.Now().Add(retryDisk)
+	s.retryAt = s.cfg.now().Add(retryDisk)
 	s.mu.Lock()
 	s.st.Err = err
 	s.st.DiskErrors++
@@ -116,7 +116,7 @@ func (s *Spool) writeFrames() error {
 			continue
 		}
 		need := int64(len(f.data)) + frameExtra
-		if need > s.cfg.MaxBytes || len(f.data) > MaxFrame {
+		if need > s.cfg.MaxBytes || len(f.data) > maxFrame {
 			s.mu.Lock()
 			s.drop(f, lostSize)
 			s.mu.Unlock()
@@ -166,13 +166,13 @@ func (s *Spool) segmentBytes() int64 { return min(segmentBytes, s.cfg.MaxBytes/8
 func (s *Spool) create() error {
 	g := &segment{num: s.nextSeg, path: s.path(fmt.Sprintf("%016x%s", s.nextSeg, suffix)), refs: []ref{}}
 	s.nextSeg++
-	f, err := s.cfg.FS.Create(g.path)
+	f, err := s.cfg.fs.Create(g.path)
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.FS.SyncDir(s.cfg.Dir); err != nil {
+	if err := s.cfg.fs.SyncDir(s.cfg.Dir); err != nil {
 		f.Close()
-		_ = s.cfg.FS.Remove(g.path)
+		_ = s.cfg.fs.Remove(g.path)
 		return fmt.Errorf("sync %s: %w", s.cfg.Dir, err)
 	}
 	s.active = f
@@ -232,7 +232,7 @@ func (s *Spool) abandon() {
 	_ = s.active.Truncate(g.size) // if that fails, the frames are found twice and recognised by their numbers
 	s.roll()
 	if g.size == 0 {
-		_ = s.cfg.FS.Remove(g.path)
+		_ = s.cfg.fs.Remove(g.path)
 	}
 }
 
@@ -289,14 +289,14 @@ func (s *Spool) dropSegment(g *segment) error {
 	g.frames = 0
 	s.segs = slices.DeleteFunc(s.segs, func(o *segment) bool { return o == g })
 	s.mu.Unlock()
-	return s.cfg.FS.Remove(g.path)
+	return s.cfg.fs.Remove(g.path)
 }
 
 // tidy removes segments that are delivered or too old.
 func (s *Spool) tidy() error {
 	limit := int64(0)
 	if s.cfg.MaxAge > 0 {
-		limit = s.cfg.Now().Add(-s.cfg.MaxAge).UnixNano()
+		limit = s.cfg.now().Add(-s.cfg.MaxAge).UnixNano()
 	}
 	s.mu.Lock()
 	var gone []*segment
@@ -346,8 +346,8 @@ func (s *Spool) writeCursor() error {
 // replace replaces a file atomically: a crash leaves the old or the new one.
 func (s *Spool) replace(name string, b []byte) error {
 	tmp := s.path(name + ".tmp")
-	_ = s.cfg.FS.Remove(tmp) // left by a crash
-	f, err := s.cfg.FS.Create(tmp)
+	_ = s.cfg.fs.Remove(tmp) // left by a crash
+	f, err := s.cfg.fs.Create(tmp)
 	if err != nil {
 		return err
 	}
@@ -359,13 +359,13 @@ func (s *Spool) replace(name string, b []byte) error {
 		err = e
 	}
 	if err == nil {
-		err = s.cfg.FS.Rename(tmp, s.path(name))
+		err = s.cfg.fs.Rename(tmp, s.path(name))
 	}
 	if err != nil {
-		_ = s.cfg.FS.Remove(tmp)
+		_ = s.cfg.fs.Remove(tmp)
 		return fmt.Errorf("write %s: %w", s.path(name), err)
 	}
-	return s.cfg.FS.SyncDir(s.cfg.Dir)
+	return s.cfg.fs.SyncDir(s.cfg.Dir)
 }
 
 // end closes the files and removes delivered segments.

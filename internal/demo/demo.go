@@ -30,10 +30,10 @@ import (
 
 // Limits and defaults of Options.
 const (
-	MinPeers     = 5
-	MaxPeers     = 32 // more take too long to start and stop: all connect with each other through the DHT
+	minPeers     = 5
+	maxPeers     = 32 // more take too long to start and stop: all connect with each other through the DHT
 	DefaultPeers = 6
-	MaxRate      = 1000.0
+	maxRate      = 1000.0
 	DefaultRate  = 5.0
 )
 
@@ -74,11 +74,11 @@ func (o Options) withDefaults() Options {
 func (o Options) Validate() error {
 	o = o.withDefaults()
 	var errs []error
-	if o.Peers < MinPeers || o.Peers > MaxPeers {
-		errs = append(errs, fmt.Errorf("peers %d: want %d to %d", o.Peers, MinPeers, MaxPeers))
+	if o.Peers < minPeers || o.Peers > maxPeers {
+		errs = append(errs, fmt.Errorf("peers %d: want %d to %d", o.Peers, minPeers, maxPeers))
 	}
-	if !(o.Rate > 0 && o.Rate <= MaxRate) || math.IsNaN(o.Rate) {
-		errs = append(errs, fmt.Errorf("rate %g: want more than 0 and at most %g operations per second", o.Rate, MaxRate))
+	if !(o.Rate > 0 && o.Rate <= maxRate) || math.IsNaN(o.Rate) {
+		errs = append(errs, fmt.Errorf("rate %g: want more than 0 and at most %g operations per second", o.Rate, maxRate))
 	}
 	if o.Duration < 0 {
 		errs = append(errs, fmt.Errorf("duration %s: want 0 (no end) or more", o.Duration))

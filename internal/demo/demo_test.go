@@ -194,8 +194,8 @@ func TestOpening(t *testing.T) {
 			t.Errorf("no %q", kind)
 		}
 	}
-	if len(s.agents) < MinPeers {
-		t.Errorf("agents %v, want at least %d different ones", s.agents, MinPeers)
+	if len(s.agents) < minPeers {
+		t.Errorf("agents %v, want at least %d different ones", s.agents, minPeers)
 	}
 }
 

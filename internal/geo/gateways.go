@@ -16,7 +16,7 @@ const maxProblems = 5
 // readList reads a list of gateways. One invalid line makes the whole list
 // invalid: with half a list, gateways would silently count as people.
 func readList(path string) (map[peer.ID]struct{}, os.FileInfo, error) {
-	b, info, err := readFile(path, MaxList)
+	b, info, err := readFile(path, maxList)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -60,7 +60,7 @@ func parseList(b []byte) (map[peer.ID]struct{}, error) {
 // watch reads the list again when its file changes, until Close. seen describes
 // the file that was read last.
 func (l *Lookup) watch(seen os.FileInfo) {
-	tick := time.NewTicker(l.cfg.PollInterval)
+	tick := time.NewTicker(l.cfg.pollInterval)
 	defer tick.Stop()
 	for {
 		select {

@@ -28,12 +28,12 @@ import (
 )
 
 const (
-	// PollInterval is the time between two checks of the gateway list for a change.
-	PollInterval = 5 * time.Second
-	// MaxDatabase and MaxList are the largest files that are read, in bytes:
+	// pollInterval is the time between two checks of the gateway list for a change.
+	pollInterval = 5 * time.Second
+	// maxDatabase and maxList are the largest files that are read, in bytes:
 	// both are held in memory.
-	MaxDatabase = 256 << 20
-	MaxList     = 16 << 20
+	maxDatabase = 256 << 20
+	maxList     = 16 << 20
 )
 
 // Config names the files. With its zero value, a Lookup finds nothing.
@@ -47,7 +47,7 @@ type Config struct {
 	// follows a # is a comment. It is read again when it changes.
 	GatewayList string
 
-	PollInterval time.Duration // 0 means PollInterval
+	pollInterval time.Duration // 0 means pollInterval
 	Logger       *slog.Logger  // nil means slog.Default()
 }
 
@@ -69,8 +69,8 @@ type Lookup struct {
 // Open reads the files and watches the list until Close. Errors name the file and
 // the line of the list.
 func Open(cfg Config) (*Lookup, error) {
-	if cfg.PollInterval <= 0 {
-		cfg.PollInterval = PollInterval
+	if cfg.pollInterval <= 0 {
+		cfg.pollInterval = pollInterval
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -95,7 +95,7 @@ func Open(cfg Config) (*Lookup, error) {
 // openDatabase reads the file into memory. It does not map the file: when somebody
 // truncates a mapped file, reading it kills the process.
 func (l *Lookup) openDatabase(path string) error {
-	b, _, err := readFile(path, MaxDatabase)
+	b, _, err := readFile(path, maxDatabase)
 	if err != nil {
 		return err
 	}

@@ -232,7 +232,7 @@ func TestGatewayList(t *testing.T) {
 	}
 	replace("# known gateways\n\n" + a.String() + "  # of somebody\r\n" + peer.ToCid(b).String())
 	var log logtest.Buffer
-	l := open(t, Config{GatewayList: path, PollInterval: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	l := open(t, Config{GatewayList: path, pollInterval: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.True(t, l.Gateway(a))
 	require.True(t, l.Gateway(b))
 	require.False(t, l.Gateway(c))

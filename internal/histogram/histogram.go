@@ -58,9 +58,9 @@ func middle(i int) time.Duration {
 	return time.Duration(lower + (1<<e)/2)
 }
 
-// Quantile returns the duration that a part q of all, between 0 and 1, does not
+// quantile returns the duration that a part q of all, between 0 and 1, does not
 // exceed (nearest rank), and 0 when there are none.
-func (h *Durations) Quantile(q float64) time.Duration {
+func (h *Durations) quantile(q float64) time.Duration {
 	if h.count == 0 {
 		return 0
 	}
@@ -78,6 +78,6 @@ func (h *Durations) Quantile(q float64) time.Duration {
 func (h *Durations) Stats() event.LatencyStats {
 	return event.LatencyStats{
 		Count: h.count, Sum: h.sum, Max: h.max,
-		P50: h.Quantile(0.5), P90: h.Quantile(0.9), P99: h.Quantile(0.99),
+		P50: h.quantile(0.5), P90: h.quantile(0.9), P99: h.quantile(0.99),
 	}
 }

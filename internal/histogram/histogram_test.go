@@ -29,7 +29,7 @@ func TestQuantilesAgainstExact(t *testing.T) {
 		slices.Sort(all)
 		for _, q := range []float64{0.001, 0.5, 0.9, 0.99, 0.9999, 1} {
 			exact := all[int(math.Ceil(q*float64(len(all))))-1]
-			got := h.Quantile(q)
+			got := h.quantile(q)
 			if diff := math.Abs(float64(got - exact)); diff > float64(exact)/32 {
 				t.Errorf("%s: quantile %v is %v, exactly %v", name, q, got, exact)
 			}

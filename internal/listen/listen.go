@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// ErrMissing is the error for an empty list of addresses.
-var ErrMissing = errors.New("missing ListenAddresses")
+// errMissing is the error for an empty list of addresses.
+var errMissing = errors.New("missing ListenAddresses")
 
 const unixPrefix = "unix:"
 
@@ -29,7 +29,7 @@ const unixPrefix = "unix:"
 // protected, or AllowInsecure is set (package access).
 func Check(addresses []string, allowBeyond bool) error {
 	if len(addresses) == 0 {
-		return ErrMissing
+		return errMissing
 	}
 	var errs []error
 	seen := make(map[string]bool, len(addresses))

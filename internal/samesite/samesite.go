@@ -21,8 +21,8 @@ import (
 
 // The errors, which are sent to the client.
 var (
-	ErrHost   = errors.New("host not allowed: use an IP address or localhost, or add the name to AllowedHosts")
-	ErrOrigin = errors.New("origin not allowed: only pages of this server may call it")
+	errHost   = errors.New("host not allowed: use an IP address or localhost, or add the name to AllowedHosts")
+	errOrigin = errors.New("origin not allowed: only pages of this server may call it")
 )
 
 // Check returns an error if a request may be that of a web page from elsewhere.
@@ -34,7 +34,7 @@ func Check(q *http.Request, hosts []string) error {
 	}
 	for _, origin := range q.Header.Values("Origin") {
 		if !own(origin, q.Host) {
-			return ErrOrigin
+			return errOrigin
 		}
 	}
 	// A user may follow a link from elsewhere; any other request of such a page
@@ -43,7 +43,7 @@ func Check(q *http.Request, hosts []string) error {
 	case "", "none", "same-origin":
 	default:
 		if q.Header.Get("Sec-Fetch-Mode") != "navigate" || q.Method != http.MethodGet {
-			return ErrOrigin
+			return errOrigin
 		}
 	}
 	return nil
@@ -75,7 +75,7 @@ func checkHost(q *http.Request, hosts []string) error {
 		slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
 		return nil
 	}
-	return ErrHost
+	return errHost
 }
 
 func own(origin, host string) bool {

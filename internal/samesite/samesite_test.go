@@ -24,17 +24,17 @@ func TestCheck(t *testing.T) {
 		f(nil, host)
 	}
 	for _, host := range []string{"evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "monitor.example.evil"} {
-		f(ErrHost, host)
+		f(errHost, host)
 	}
 	f(nil, "127.0.0.1:1", "Origin", "http://127.0.0.1:1")
 	f(nil, "127.0.0.1:1", "Origin", "https://127.0.0.1:1")
 	for _, origin := range []string{"null", "", "http://127.0.0.1:2", "http://127.0.0.1", "http://evil.example", "file://127.0.0.1:1", "://", "http://127.0.0.1:1@evil.example"} {
-		f(ErrOrigin, "127.0.0.1:1", "Origin", origin)
+		f(errOrigin, "127.0.0.1:1", "Origin", origin)
 	}
-	f(ErrOrigin, "127.0.0.1:1", "Origin", "http://127.0.0.1:1", "Origin", "http://evil.example")
+	f(errOrigin, "127.0.0.1:1", "Origin", "http://127.0.0.1:1", "Origin", "http://evil.example")
 	f(nil, "127.0.0.1:1", "Sec-Fetch-Site", "same-origin")
-	f(ErrOrigin, "127.0.0.1:1", "Sec-Fetch-Site", "same-site")
-	f(ErrOrigin, "127.0.0.1:1", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "websocket")
+	f(errOrigin, "127.0.0.1:1", "Sec-Fetch-Site", "same-site")
+	f(errOrigin, "127.0.0.1:1", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "websocket")
 	f(nil, "127.0.0.1:1", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate")
 }
 
@@ -47,10 +47,10 @@ func TestCheckSocket(t *testing.T) {
 	f(nil, "127.0.0.1:1")
 	f(nil, "127.0.0.1:1", "Origin", "https://visualizer.example", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "websocket")
 	f(nil, "127.0.0.1:1", "Origin", "http://127.0.0.1:1")
-	f(ErrHost, "evil.example", "Origin", "https://visualizer.example")
-	f(ErrOrigin, "127.0.0.1:1", "Origin", "https://visualizer.example.evil")
-	f(ErrOrigin, "127.0.0.1:1", "Origin", "null")
-	f(ErrOrigin, "127.0.0.1:1", "Origin", "https://visualizer.example", "Origin", "https://evil.example")
+	f(errHost, "evil.example", "Origin", "https://visualizer.example")
+	f(errOrigin, "127.0.0.1:1", "Origin", "https://visualizer.example.evil")
+	f(errOrigin, "127.0.0.1:1", "Origin", "null")
+	f(errOrigin, "127.0.0.1:1", "Origin", "https://visualizer.example", "Origin", "https://evil.example")
 }
 
 func TestCheckOrigin(t *testing.T) {

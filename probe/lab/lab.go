@@ -89,10 +89,10 @@ type Config struct {
 	Seed    uint64        // of the links
 	Dir     string        // gets probe.sqlite
 
-	NodeDHT []dht.Option                // for the peers; tests watch them with it
+	nodeDHT []dht.Option                // for the peers; tests watch them with it
 	Setup   func(done, total int)       // called as peers join; nil: nobody
 	Round   func(done, total int)       // called after each round; nil: nobody
-	Ready   func(servers []*probe.Peer) // called before the first round; nil: nobody
+	ready   func(servers []*probe.Peer) // called before the first round; nil: nobody
 	Publish func(*event.Event)          // gets each result; nil: nobody
 	Log     *slog.Logger                // nil: slog.Default()
 }
@@ -181,8 +181,8 @@ func Run(ctx context.Context, cfg Config) (out *Outcome, err error) {
 	if err := l.start(ctx, onJoin); err != nil {
 		return nil, err
 	}
-	if cfg.Ready != nil {
-		cfg.Ready(l.peers)
+	if cfg.ready != nil {
+		cfg.ready(l.peers)
 	}
 	churning, stop := context.WithCancel(ctx)
 	var churn sync.WaitGroup

@@ -89,11 +89,11 @@ func TestFifty(t *testing.T) {
 	setup, rounds := 0, 0
 	out, err := Run(ctx, Config{
 		Nodes: 50, Bucket: 6, Rounds: 17, Servers: 3, Fleets: fleets(t, "default", "optprov:optprov"), Dir: t.TempDir(), Settle: 20 * time.Millisecond,
-		NodeDHT: []dht.Option{w.option()},
+		nodeDHT: []dht.Option{w.option()},
 		Setup:   func(int, int) { setup++ },
 		Round:   func(int, int) { rounds++ },
 		Publish: func(e *event.Event) { mu.Lock(); events = append(events, e); mu.Unlock() },
-		Ready:   func(servers []*probe.Peer) { compare(ctx, t, w, servers[:3]) },
+		ready:   func(servers []*probe.Peer) { compare(ctx, t, w, servers[:3]) },
 	})
 	require.NoError(t, err)
 	require.Equal(t, 56, setup)
@@ -230,7 +230,7 @@ func overhead(b *testing.B, latency time.Duration) {
 	ctx := context.Background()
 	_, err := Run(ctx, Config{Nodes: 50, Bucket: 6, Rounds: 1, Servers: 3, Fleets: fleets(b, "default"), Dir: b.TempDir(), Settle: time.Millisecond,
 		Latency: latency, Seed: 1,
-		Ready: func(servers []*probe.Peer) {
+		ready: func(servers []*probe.Peer) {
 			const runs = 150
 			var plain, probed []time.Duration
 			provider, finder := servers[0], servers[1]

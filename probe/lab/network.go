@@ -134,7 +134,7 @@ func (n *private) walk(ctx context.Context, p *probe.Peer) error {
 // build makes the network and calls onJoin for each peer that has joined.
 func (n *private) build(ctx context.Context, onJoin func()) error {
 	for range n.cfg.Nodes {
-		p, err := n.add(ctx, probe.PeerConfig{Server: true, DHT: n.cfg.NodeDHT})
+		p, err := n.add(ctx, probe.PeerConfig{Server: true, DHT: n.cfg.nodeDHT})
 		if err != nil {
 			return err
 		}
@@ -176,7 +176,7 @@ func (n *private) churn(ctx context.Context, every time.Duration) {
 		n.left++
 		n.mu.Unlock()
 		_ = gone.Close() // nothing of it is needed any more
-		p, err := n.add(ctx, probe.PeerConfig{Server: true, DHT: n.cfg.NodeDHT})
+		p, err := n.add(ctx, probe.PeerConfig{Server: true, DHT: n.cfg.nodeDHT})
 		if err != nil {
 			continue // the network stays smaller by one peer
 		}

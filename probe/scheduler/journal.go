@@ -32,8 +32,8 @@ type journal struct {
 	db   *sql.DB
 }
 
-// ErrQueueInUse is the error when another scheduler uses the queue's file.
-var ErrQueueInUse = errors.New("another scheduler uses this file")
+// errQueueInUse is the error when another scheduler uses the queue's file.
+var errQueueInUse = errors.New("another scheduler uses this file")
 
 // openJournal opens the file, or creates it. A file that cannot be read is moved to
 // the path aside, and a new one created; aside is "" if it could be read.
@@ -54,7 +54,7 @@ func openJournal(path string) (j *journal, aside string, err error) {
 		}
 	}
 	if sqliteCode(err) == sqliteBusy {
-		err = ErrQueueInUse
+		err = errQueueInUse
 	}
 	if err != nil {
 		return nil, aside, fmt.Errorf("queue %s: %w", path, err)

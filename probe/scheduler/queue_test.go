@@ -99,7 +99,7 @@ func TestQueueInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.sqlite")
 	openQueue(t, &fakeStore{}, path)
 	_, _, err := openJournal(path)
-	require.ErrorIs(t, err, ErrQueueInUse)
+	require.ErrorIs(t, err, errQueueInUse)
 	require.ErrorContains(t, err, path)
 }
 

@@ -43,7 +43,7 @@ const (
 	DefaultInterval = time.Minute
 	DefaultSettle   = 10 * time.Second
 	DefaultWait     = 10 * time.Second
-	DefaultAlive    = server.Alive
+	defaultAlive    = server.Alive
 	// minPause is the least time between two rounds, whatever they did.
 	minPause = 100 * time.Millisecond
 	// drainTimeout is how long queued results are written at the end.
@@ -84,7 +84,7 @@ type Config struct {
 	DryRun       bool          // nothing is written to the store
 	Token        string        // of the servers
 
-	Metrics *probe.SchedulerMetrics // nil: none
+	metrics *probe.SchedulerMetrics // nil: none
 	Publish func(*event.Event)      // gets each result; nil: nobody
 	Result  func(store.Result)      // gets each result with fleet and region; nil: nobody; called from several goroutines
 	Round   func(done int)          // called after each of Rounds; nil: nobody
@@ -130,7 +130,7 @@ func New(cfg Config) (*Scheduler, error) {
 	cfg.Interval = cmp.Or(cfg.Interval, DefaultInterval)
 	cfg.Settle = cmp.Or(cfg.Settle, DefaultSettle)
 	cfg.Wait = cmp.Or(cfg.Wait, DefaultWait)
-	cfg.Alive = cmp.Or(cfg.Alive, DefaultAlive)
+	cfg.Alive = cmp.Or(cfg.Alive, defaultAlive)
 	cfg.Probes = cmp.Or(cfg.Probes, 1)
 	cfg.Target = cmp.Or(cfg.Target, probe.DHT)
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
@@ -147,7 +147,7 @@ func (s *Scheduler) Waiting() (waiting int, lost uint64) { return s.queue.state(
 
 // SetMetrics sets the metrics, which read the scheduler's own counts. Call it
 // before Run.
-func (s *Scheduler) SetMetrics(m *probe.SchedulerMetrics) { s.cfg.Metrics = m }
+func (s *Scheduler) SetMetrics(m *probe.SchedulerMetrics) { s.cfg.metrics = m }
 
 // Run makes rounds until ctx is done, or Config.Rounds of them, and then writes the
 // queued results, for at most five seconds. It may be called once.
@@ -208,8 +208,8 @@ func (s *Scheduler) rounds(ctx context.Context) bool {
 // round is one probe.
 func (s *Scheduler) round(ctx context.Context) bool {
 	ready := s.ready(ctx)
-	if s.cfg.Metrics != nil {
-		s.cfg.Metrics.Nodes.Set(float64(len(ready)))
+	if s.cfg.metrics != nil {
+		s.cfg.metrics.Nodes.Set(float64(len(ready)))
 	}
 	if len(ready) < 2 {
 		s.log.Debug("probe: fewer than two servers are ready", "ready", len(ready), "fleets", s.cfg.Fleets)
@@ -343,8 +343,8 @@ func (s *Scheduler) offline(ctx context.Context, n *store.Node, why error) {
 }
 
 func (s *Scheduler) issued(provide, success bool) {
-	if s.cfg.Metrics != nil {
-		s.cfg.Metrics.Issued(provide, success)
+	if s.cfg.metrics != nil {
+		s.cfg.metrics.Issued(provide, success)
 	}
 }
 

@@ -37,7 +37,7 @@ func TestRound(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	m, err := probe.NewSchedulerMetrics(reg, func() float64 { return 0 }, func() float64 { return 0 })
 	require.NoError(t, err)
-	cfg.Metrics = m
+	cfg.metrics = m
 	run(t, cfg)
 	for _, s := range []*fakeServer{a, b, c} {
 		require.Equal(t, 2, s.asked("/provide"))

@@ -24,8 +24,8 @@ const PeerHeader = "X-Peer-Id"
 
 // Limits of the API.
 const (
-	MaxContent  = 1 << 20               // bytes of content
-	maxBody     = MaxContent/3*4 + 4096 // of the request, content in base64
+	maxContent  = 1 << 20               // bytes of content
+	maxBody     = maxContent/3*4 + 4096 // of the request, content in base64
 	maxCIDText  = 512
 	maxParallel = 16 // measurements at once
 	// The most connections at once: in total, and from one address beyond loopback.
@@ -218,8 +218,8 @@ func (s *Server) provide(w http.ResponseWriter, r *http.Request) (*probe.Measure
 	if err != nil {
 		return nil, t, err
 	}
-	if len(o.Content) == 0 || len(o.Content) > MaxContent {
-		return nil, t, refuse(http.StatusBadRequest, "Content has %d bytes: want 1 to %d, in base64", len(o.Content), MaxContent)
+	if len(o.Content) == 0 || len(o.Content) > maxContent {
+		return nil, t, refuse(http.StatusBadRequest, "Content has %d bytes: want 1 to %d, in base64", len(o.Content), maxContent)
 	}
 	if err := s.denied(probe.CIDOf(o.Content)); err != nil {
 		return nil, t, err
@@ -259,7 +259,7 @@ func (s *Server) retrieve(w http.ResponseWriter, r *http.Request) (*probe.Measur
 // denied returns an error for a CID on a deny list.
 func (s *Server) denied(c cid.Cid) error {
 	for _, d := range s.cfg.Deny {
-		if d.Denies(c) {
+		if d.denies(c) {
 			return refuse(http.StatusUnavailableForLegalReasons, "%s is on a deny list of this server", c)
 		}
 	}

@@ -90,7 +90,7 @@ func TestBadInput(t *testing.T) {
 	f("POST", "/provide", `{"Content":5}`, 400, "malformed body")
 	f("POST", "/provide", `{}`, 400, "0 bytes")
 	f("POST", "/provide", `{"Content":""}`, 400, "0 bytes")
-	f("POST", "/provide", `{"Content":"`+base64.StdEncoding.EncodeToString(make([]byte, MaxContent+1))+`"}`, 400, "want 1 to 1048576")
+	f("POST", "/provide", `{"Content":"`+base64.StdEncoding.EncodeToString(make([]byte, maxContent+1))+`"}`, 400, "want 1 to 1048576")
 	f("POST", "/provide", `{"Content":"`+strings.Repeat("A", maxBody)+`"}`, 413, "too long")
 	f("POST", "/provide", `{"Content":"aGVsbG8=","Routing":"'; DROP TABLE nodes_ecs; --"}`, 400, "Routing")
 	f("POST", "/provide", `{"Content":"aGVsbG8=","Target":"X"}`, 400, "Target")

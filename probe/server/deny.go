@@ -24,9 +24,9 @@ import (
 
 // Limits and times of deny lists.
 const (
-	// MaxDenyBytes bounds the length of a list, and with it its memory, which is
+	// maxDenyBytes bounds the length of a list, and with it its memory, which is
 	// several times as much.
-	MaxDenyBytes  = 32 << 20
+	maxDenyBytes  = 32 << 20
 	denyTimeout   = time.Minute
 	denyRefresh   = time.Hour
 	denyRedirects = 3
@@ -55,16 +55,14 @@ func NewDenyList(ctx context.Context, source string, log *slog.Logger) (*DenyLis
 	return d, d.read(ctx)
 }
 
-// Denies reports whether the list has a CID, by its multihash or by the hash of
+// denies reports whether the list has a CID, by its multihash or by the hash of
 // its name.
-func (d *DenyList) Denies(c cid.Cid) bool {
+func (d *DenyList) denies(c cid.Cid) bool {
 	return d.list.Load().IsCidBlocked(c).Status == nopfs.StatusBlocked
 }
 
-// Run reads the list again every hour until ctx is done. If that fails, the old
+// run reads the list again at intervals until ctx is done. If that fails, the old
 // list is kept.
-func (d *DenyList) Run(ctx context.Context) { d.run(ctx, denyRefresh) }
-
 func (d *DenyList) run(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -123,9 +121,9 @@ func (d *DenyList) fetch(ctx context.Context) ([]byte, error) {
 		}
 	}
 	defer r.Close()
-	b, err := io.ReadAll(io.LimitReader(r, MaxDenyBytes+1))
-	if err == nil && len(b) > MaxDenyBytes {
-		err = fmt.Errorf("more than %d bytes", MaxDenyBytes)
+	b, err := io.ReadAll(io.LimitReader(r, maxDenyBytes+1))
+	if err == nil && len(b) > maxDenyBytes {
+		err = fmt.Errorf("more than %d bytes", maxDenyBytes)
 	}
 	return b, err
 }

@@ -41,11 +41,11 @@ func TestDenyList(t *testing.T) {
 	a, b, c, d, e := probe.CIDOf([]byte("a")), probe.CIDOf([]byte("b")), probe.CIDOf([]byte("c")), probe.CIDOf([]byte("d")), probe.CIDOf([]byte("e"))
 	l := denyList(t, "version: 1\nname: test\n---\n# a comment\r\n\n"+a.String()+"\r\n"+hashed(b)+"\n/ipfs/"+c.String()+" reason=x\nno rule at all\n//zz\n/ipfs/"+d.String()+"/below\n/ipfs/"+e.String()+"\n!/ipfs/"+e.String())
 	for i, x := range []cid.Cid{a, b, c, d, e} {
-		require.Equal(t, i < 3, l.Denies(x), i)
-		require.Equal(t, i < 3, l.Denies(cid.NewCidV1(cid.DagProtobuf, x.Hash())), i)
+		require.Equal(t, i < 3, l.denies(x), i)
+		require.Equal(t, i < 3, l.denies(cid.NewCidV1(cid.DagProtobuf, x.Hash())), i)
 	}
-	require.False(t, denyList(t, "").Denies(a))
-	require.True(t, denyList(t, a.String()).Denies(a), "the last line has no line break")
+	require.False(t, denyList(t, "").denies(a))
+	require.True(t, denyList(t, a.String()).denies(a), "the last line has no line break")
 
 	for text, want := range map[string]string{"\xff\xfe": "UTF-8", "a\x1b[31m\n": "control character at byte 1", "a\x00": "control character", "- not yaml: [\n---\n": "yaml"} {
 		_, err := parseDenyList([]byte(text))
@@ -96,18 +96,18 @@ func TestDenyListURL(t *testing.T) {
 	done := make(chan struct{})
 	go func() { d.run(ctx, 5*time.Millisecond); close(done) }()
 	defer func() { cancel(); <-done }()
-	require.True(t, d.Denies(a) && !d.Denies(b))
+	require.True(t, d.denies(a) && !d.denies(b))
 	for _, bad := range []func(){
 		func() { set(500, b.String()) },
 		func() { set(200, "\x00") },
-		func() { set(200, strings.Repeat("#\n", MaxDenyBytes/2)+b.String()) },
+		func() { set(200, strings.Repeat("#\n", maxDenyBytes/2)+b.String()) },
 	} {
 		bad()
 		require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return asked > 1 }, time.Minute, time.Millisecond)
-		require.True(t, d.Denies(a) && !d.Denies(b))
+		require.True(t, d.denies(a) && !d.denies(b))
 	}
 	set(200, b.String())
-	require.Eventually(t, func() bool { return d.Denies(b) && !d.Denies(a) }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return d.denies(b) && !d.denies(a) }, time.Minute, time.Millisecond)
 
 	_, err = NewDenyList(ctx, srv.URL+"/loop", slog.Default())
 	require.ErrorContains(t, err, "more than 3 redirects")

@@ -160,7 +160,7 @@ func (s *Server) Run(ctx context.Context) error {
 		wg.Go(func() { s.beat(running) })
 	}
 	for _, d := range s.cfg.Deny {
-		wg.Go(func() { d.Run(running) })
+		wg.Go(func() { d.run(running, denyRefresh) })
 	}
 	var offline error
 	wg.Go(func() {
