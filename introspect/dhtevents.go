@@ -43,7 +43,7 @@ func (f *Feed) query(e *event.Event) {
 	}
 	f.srv.Emit(t, e.At().Add(-r.Elapsed), func() any {
 		c := queryContent{PeerIDs: []string{e.Peer.String()}, Result: queryResults[min(r.Status, event.DHTCanceled)],
-			TotalTimeMS: float64(r.Elapsed.Microseconds()) / 1000, Table: r.Table(), Key: r.Key(), Providers: r.Providers, Closer: r.Closer}
+			TotalTimeMS: millis(r.Elapsed), Table: r.Table(), Key: r.Key(), Providers: r.Providers, Closer: r.Closer}
 		if r.Type != event.DHTUnsent {
 			c.Type = strings.ToUpper(r.Type.String())
 		}

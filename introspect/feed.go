@@ -211,6 +211,18 @@ func (f *Feed) take(e *event.Event) {
 		if !f.quiet {
 			f.query(e)
 		}
+	case event.KindSearch:
+		if !f.quiet {
+			f.search(e)
+		}
+	case event.KindRequest:
+		if !f.quiet {
+			f.request(e)
+		}
+	case event.KindRetrieval:
+		if !f.quiet {
+			f.retrieval(e)
+		}
 	case event.KindSample:
 		f.mu.Lock()
 		f.sample = e.Sample
@@ -320,6 +332,7 @@ func (f *Feed) Content() *pb.Content {
 	out.TopPeers = TopPeers(s.TopPeers)
 	dhtContent(out, s.DHT)
 	out.Lines, out.Coverage = lines(s), coverage(&s.Coverage)
+	answered(out, s)
 	for d := range event.Directions {
 		for a := range event.AnswerTypes {
 			if l := s.Latency[d][a]; l.Count > 0 {
@@ -360,3 +373,6 @@ func shares(all []event.Share) []*pb.Content_Share {
 }
 
 func micros(d time.Duration) uint64 { return uint64(max(0, d.Microseconds())) }
+
+// millis is a duration in milliseconds, to the microsecond.
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -117,9 +117,36 @@ func TestFeed(t *testing.T) {
 		require.NotNil(t, columnOf(got.GetType(), name), "%s has no column", name)
 	}
 
+	for _, made := range []struct {
+		e    *event.Event
+		name string
+		want string
+	}{
+		{&event.Event{Time: 8e9, Kind: event.KindSearch, Search: &event.Search{CID: cidOf(1)}}, "ProviderSearch", `{"cid":"` + cidOf(1).String() + `","state":"began"}`},
+		{&event.Event{Time: 8e9, Kind: event.KindSearch, Peer: e.Peer, Addrs: []event.Text{"/dns4/a.example/tcp/443/tls/http", "/x"}, Search: &event.Search{CID: cidOf(1), State: event.SearchFound, HTTP: true, Connected: true, Elapsed: 1500 * time.Microsecond}},
+			"ProviderSearch", `{"cid":"` + cidOf(1).String() + `","state":"found","peer":"` + goldenPeer + `","agent":"kubo/0.43.0","address":"/dns4/a.example/tcp/443/tls/http","http":true,"connected":true,"duration_ms":1.5}`},
+		{&event.Event{Time: 8e9, Kind: event.KindRequest, Transport: event.HTTP, Peer: e.Peer, Country: "DE", Request: &event.Request{CID: cidOf(2), Want: event.WantHave, Outcome: event.RequestDontHave, Elapsed: time.Millisecond}},
+			"HTTPRequest", `{"cid":"` + cidOf(2).String() + `","peer":"` + goldenPeer + `","method":"HEAD","outcome":"dont_have","country":"DE","duration_ms":1}`},
+		{&event.Event{Time: 8e9, Kind: event.KindRetrieval, Peer: e.Peer, Retrieval: &event.Retrieval{CID: cidOf(2), Size: 7, Source: event.SourceRouting, ToProvider: time.Millisecond, ToBlock: 2 * time.Millisecond}},
+			"BlockRetrieved", `{"cid":"` + cidOf(2).String() + `","peer":"` + goldenPeer + `","agent":"kubo/0.43.0","source":"routing","transport":"libp2p","size":7,"to_provider_ms":1,"to_block_ms":2}`},
+	} {
+		b.Publish(made.e)
+		got = p.next().GetEvent()
+		require.Equal(t, made.name, got.GetType().GetName())
+		require.JSONEq(t, made.want, got.GetContent())
+		columns = map[string]any{}
+		require.NoError(t, json.Unmarshal([]byte(got.GetContent()), &columns))
+		for name := range columns {
+			require.Contains(t, typeColumns[made.name], name, "%s has no column", name)
+		}
+	}
+
 	summary := &event.Summary{Interval: time.Minute, TopCIDs: []event.TopCID{{CID: cidOf(1), Wants: 3}}, TopPeers: []event.TopPeer{{Peer: e.Peer, Agent: "a"}},
 		Codecs: []event.Share{{Name: "raw", N: 5}}, UniqueCIDs: [2]uint64{7, 8}}
 	summary.Latency[event.Sent][event.AnswerBlock] = event.LatencyStats{Count: 2, P50: time.Millisecond, Max: time.Second}
+	summary.Retrieval.Sources[event.SourceRouting] = event.SourceStats{Blocks: 3, Bytes: 30, ToProvider: event.LatencyStats{Count: 3, P50: time.Millisecond}, ToBlock: event.LatencyStats{Count: 3, Max: time.Second}}
+	summary.Retrieval.Wanted = 5
+	summary.Requests[event.WantHave][event.RequestHave] = event.RequestStats{Took: event.LatencyStats{Count: 4, P50: time.Millisecond}}
 	b.Publish(&event.Event{Time: 100e9, Kind: event.KindSummary, Summary: summary})
 	b.Publish(&event.Event{Time: 100e9, Kind: event.KindSample, Sample: &event.Sample{Conns: 4}})
 	require.Eventually(t, func() bool { return f.Sample() != nil }, patience, time.Millisecond)
@@ -131,9 +158,25 @@ func TestFeed(t *testing.T) {
 	require.Len(t, c.GetLatency(), 1)
 	require.EqualValues(t, 1_000_000, c.GetLatency()[0].GetMaxUs())
 	require.Equal(t, "raw", c.GetCodecs()[0].GetName())
+	require.Len(t, c.GetRetrievals(), 1)
+	require.Equal(t, "routing 3 30 1000 1000000", fmt.Sprint(c.GetRetrievals()[0].GetSource(), " ", c.GetRetrievals()[0].GetBlocks(), " ", c.GetRetrievals()[0].GetBytes(), " ", c.GetRetrievals()[0].GetProviderP50Us(), " ", c.GetRetrievals()[0].GetBlockMaxUs()))
+	require.EqualValues(t, 5, c.GetWanted().GetBlocks())
+	require.Len(t, c.GetHttpRequests(), 1)
+	require.Equal(t, "HEAD have 4", fmt.Sprint(c.GetHttpRequests()[0].GetMethod(), " ", c.GetHttpRequests()[0].GetOutcome(), " ", c.GetHttpRequests()[0].GetRequests()))
 	b.Close()
 	require.NoError(t, <-done)
 }
+
+// typeColumns are the columns of the types whose events only the first has.
+var typeColumns = func() map[string][]string {
+	out := map[string][]string{}
+	for _, t := range []*EventType{typeSearch, typeRequest, typeRetrieval} {
+		for _, c := range t.columns {
+			out[t.name] = append(out[t.name], c.GetName())
+		}
+	}
+	return out
+}()
 
 func columnOf(t *pb.EventType, name string) *pb.EventType_EventProperty {
 	for _, c := range t.GetPropertyTypes() {

@@ -17,7 +17,8 @@ alone at ` + "`/metrics`" + ` on the addresses of ` + "`HTTPServerConfig`" + `, 
 several monitors, kubo's page has the metrics of the first one only.
 
 The figures of peers, protocols and streams are those of the last sample, which is taken every ` + "`PopulatePrometheusInterval`" + ` seconds; before
-the first sample they are absent. Counters start at 0 with the daemon. The metrics of a sink that is off are absent.
+the first sample they are absent. Those of retrievals and coverage are of whole intervals, of one minute each, and absent before the end of the
+first. Counters start at 0 with the daemon. The metrics of a sink that is off are absent.
 A label whose values peers choose has the most frequent values only; the rest is summed as ` + "`others`" + `.
 
 The first seven metrics have the names and the meaning of the old exporter's, with three differences: the number of ` + "`protocol`" + ` values is

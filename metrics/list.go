@@ -20,6 +20,7 @@ type Kind string
 const (
 	Counter Kind = "counter"
 	Gauge   Kind = "gauge"
+	Summary Kind = "summary"
 )
 
 func (k Kind) valueType() prometheus.ValueType {
@@ -42,6 +43,8 @@ type Family struct {
 
 	// The source of the values; exactly one is set.
 	sample   func(*event.Sample, emit)
+	summary  func(*sums, emit)
+	times    func(*sums, emitTimes) // of a Summary
 	pipeline func(*pipeline.Pipeline, emit)
 	self     func(*Metrics, emit)
 }
@@ -65,7 +68,7 @@ var (
 // Families lists every metric, those of the old exporter first.
 func Families() []Family { return append([]Family(nil), families...) }
 
-var families = slices.Concat(oldFamilies, captureFamilies, deriveFamilies, sinkFamilies)
+var families = slices.Concat(oldFamilies, captureFamilies, deriveFamilies, summaryFamilies, sinkFamilies)
 
 // oldFamilies are the metrics of the old exporter, with its names and meaning.
 var oldFamilies = []Family{

@@ -1,7 +1,7 @@
 // Package metrics exposes the state of the node and its monitor to Prometheus.
 //
-// In: a bus.Reader, of which it keeps the last sample, and a function that reads
-// the monitor's counters. Out: a collector, registered where kubo serves its own
+// In: a bus.Reader, of which it keeps the last sample and the sums of summaries,
+// and a function that reads the monitor's counters. Out: a collector, registered where kubo serves its own
 // metrics, and a handler that serves it alone. Promised: the cost of a scrape
 // does not grow with the number of peers, and a scrape never queries the node;
 // every label has a closed set or a limited number of values; a panic loses
@@ -54,6 +54,8 @@ type Metrics struct {
 	handler http.Handler
 
 	sampled    atomic.Pointer[[]prometheus.Metric] // of the last sample
+	sums       sums                                // of all summaries; used by Run's goroutine alone
+	summed     atomic.Pointer[[]prometheus.Metric] // of sums
 	guard      guard.Guard
 	registered bool
 	closing    sync.Once
@@ -108,7 +110,7 @@ func (m *Metrics) Handler() http.Handler { return m.handler }
 // Panics returns how many samples and scrapes ended in a panic.
 func (m *Metrics) Panics() uint64 { return m.guard.Panics() }
 
-// Run keeps the last sample until the bus is closed or ctx ends. It does not close
+// Run keeps the last sample and the sums of summaries until the bus is closed or ctx ends. It does not close
 // the reader.
 func (m *Metrics) Run(ctx context.Context, r *bus.Reader) error {
 	buf := make([]*event.Event, 256)
@@ -127,19 +129,37 @@ func (m *Metrics) Run(ctx context.Context, r *bus.Reader) error {
 	}
 }
 
-// take makes the metrics of a sample, and ignores all other events.
+// take makes the metrics of a sample or of an interval's summary, and ignores all
+// other events.
 func (m *Metrics) take(e *event.Event) {
 	defer m.guard.Recover("metrics: read a sample")
-	if e.Kind != event.KindSample || e.Sample == nil {
-		return
+	switch {
+	case e.Kind == event.KindSample && e.Sample != nil:
+		m.sampled.Store(m.made(func(i int, f Family, add func(prometheus.Metric)) {
+			if f.sample != nil {
+				f.sample(e.Sample, m.emitter(i, add))
+			}
+		}))
+	case e.Kind == event.KindSummary && e.Summary != nil:
+		m.sums.add(e.Summary)
+		m.summed.Store(m.made(func(i int, f Family, add func(prometheus.Metric)) {
+			switch {
+			case f.summary != nil:
+				f.summary(&m.sums, m.emitter(i, add))
+			case f.times != nil:
+				f.times(&m.sums, m.timesEmitter(i, add))
+			}
+		}))
 	}
+}
+
+// made returns what of adds for all families.
+func (m *Metrics) made(of func(i int, f Family, add func(prometheus.Metric))) *[]prometheus.Metric {
 	var out []prometheus.Metric
 	for i, f := range families {
-		if f.sample != nil {
-			f.sample(e.Sample, m.emitter(i, func(metric prometheus.Metric) { out = append(out, metric) }))
-		}
+		of(i, f, func(metric prometheus.Metric) { out = append(out, metric) })
 	}
-	m.sampled.Store(&out)
+	return &out
 }
 
 // Describe implements prometheus.Collector.
@@ -152,9 +172,11 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	defer m.guard.Recover("metrics: collect")
-	if sampled := m.sampled.Load(); sampled != nil {
-		for _, metric := range *sampled {
-			ch <- metric
+	for _, made := range []*[]prometheus.Metric{m.sampled.Load(), m.summed.Load()} {
+		if made != nil {
+			for _, metric := range *made {
+				ch <- metric
+			}
 		}
 	}
 	var p *pipeline.Pipeline

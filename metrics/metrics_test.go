@@ -87,6 +87,55 @@ func sample() *event.Event {
 	}}
 }
 
+// summary has a different number in every field that is a metric.
+func summary() *event.Event {
+	n := uint64(1000)
+	next := func() uint64 { n++; return n }
+	times := func() event.LatencyStats {
+		return event.LatencyStats{Count: next(), Sum: time.Duration(next()) * time.Second, P50: time.Duration(next()), P90: time.Duration(next()), P99: time.Duration(next()), Max: time.Duration(next())}
+	}
+	s := &event.Summary{Retrieval: event.SummaryRetrieval{Wanted: next(), GivenUp: next(), Unanswered: next(), Waiting: int(next()), Surplus: next(), SurplusBytes: next(),
+		Searches: next(), Providers: next(), NotFound: next(), Search: times()},
+		Coverage: event.Coverage{Families: []event.FamilyCoverage{{Family: "kubo", Connected: 9, Asked: 3, Broadcast: 2}, {Family: "other", Connected: 1}}}}
+	for i := range s.Retrieval.Sources {
+		s.Retrieval.Sources[i] = event.SourceStats{Blocks: next(), Bytes: next(), ToProvider: times(), ToBlock: times()}
+	}
+	s.Retrieval.Sources[event.SourceUnknown].ToBlock = event.LatencyStats{} // none in the last interval: no quantiles
+	for m := range s.Requests {
+		for o := range s.Requests[m] {
+			s.Requests[m][o] = event.RequestStats{Bytes: next(), Took: times()}
+		}
+	}
+	return &event.Event{Kind: event.KindSummary, Summary: s}
+}
+
+// TestSummariesAddUp: counters are of all intervals, quantiles and gauges of the last.
+func TestSummariesAddUp(t *testing.T) {
+	m := newTest(t, Config{})
+	require.NotContains(t, page(t, m.Handler()), "ipfsmon_retrieval", "before the first interval ended")
+	one := func(blocks uint64, took time.Duration, waiting int) *event.Event {
+		s := &event.Summary{Retrieval: event.SummaryRetrieval{Waiting: waiting}}
+		if blocks > 0 {
+			s.Retrieval.Sources[event.SourceHTTP] = event.SourceStats{Blocks: blocks, Bytes: 10 * blocks,
+				ToBlock: event.LatencyStats{Count: blocks, Sum: took * time.Duration(blocks), P50: took, P90: took, P99: took, Max: took}}
+		}
+		return &event.Event{Kind: event.KindSummary, Summary: s}
+	}
+	m.take(one(3, time.Second, 7))
+	m.take(one(2, 2*time.Second, 0))
+	got := page(t, m.Handler())
+	require.Contains(t, got, `ipfsmon_retrieval_blocks_total{source="http"} 5`)
+	require.Contains(t, got, `ipfsmon_retrieval_block_bytes_total{source="http"} 50`)
+	require.Contains(t, got, `ipfsmon_retrieval_to_block_seconds_sum{source="http"} 7`)
+	require.Contains(t, got, `ipfsmon_retrieval_to_block_seconds_count{source="http"} 5`)
+	require.Contains(t, got, `ipfsmon_retrieval_to_block_seconds{source="http",quantile="0.9"} 2`)
+	require.Contains(t, got, "ipfsmon_retrieval_waiting 0\n")
+	m.take(one(0, 0, 0))
+	got = page(t, m.Handler())
+	require.Contains(t, got, `ipfsmon_retrieval_to_block_seconds_count{source="http"} 5`)
+	require.NotContains(t, got, "quantile", "no block came in the last interval")
+}
+
 func newTest(t testing.TB, cfg Config) *Metrics {
 	cfg.Version, cfg.Kubo, cfg.Monitor = "0.1.0", "0.43.0", "here"
 	if cfg.Logger == nil {
@@ -118,6 +167,8 @@ func page(t testing.TB, h http.Handler) string {
 func TestGolden(t *testing.T) {
 	m := newTest(t, Config{Pipeline: everyPart})
 	m.take(sample())
+	m.take(summary())
+	m.take(summary())
 	got := page(t, m.Handler())
 	golden(t, filepath.Join("testdata", "metrics.prom"), got)
 	for _, f := range Families() {

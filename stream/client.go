@@ -257,7 +257,8 @@ func (c *Client) wanted(e *Event) bool {
 
 // known reports whether the event is of a kind that this client knows.
 func (e *Event) known() bool {
-	return e.Message != nil || e.Sent != nil || e.Connection != nil || e.Identify != nil || e.Gap != nil || e.Note != nil || e.Origins != nil
+	return e.Message != nil || e.Sent != nil || e.Connection != nil || e.Identify != nil || e.Gap != nil || e.Note != nil || e.Origins != nil ||
+		e.DHT != nil || e.Flood != nil || e.Search != nil || e.Request != nil || e.Retrieval != nil
 }
 
 // Close ends the subscription; a waiting Next returns an error. It may be called

@@ -33,6 +33,10 @@ func (e *Event) ToEvent() (*event.Event, error) {
 	if out.Side = sideOf(e.Side); out.Side == event.Downstream {
 		out.Downstream = event.Clean(e.Downstream, event.MaxNameText)
 	}
+	if e.Search != nil && e.Peer == "" {
+		e.Search.fill(out)
+		return out, nil
+	}
 	var err error
 	if out.Peer, err = peer.Decode(e.Peer); err != nil {
 		return nil, fmt.Errorf("stream: an event of %q, which is not a peer ID: %w", e.Peer, err)
@@ -56,8 +60,14 @@ func (e *Event) ToEvent() (*event.Event, error) {
 		out.Addrs = peertext.AddrTexts(e.Flood.Addrs, event.MaxAddrs)
 	case e.DHT != nil:
 		e.DHT.fill(out)
+	case e.Search != nil:
+		e.Search.fill(out)
+	case e.Request != nil:
+		e.Request.fill(out)
+	case e.Retrieval != nil:
+		e.Retrieval.fill(out)
 	default:
-		return nil, fmt.Errorf("stream: an event without a part: want a message, a connection, an identify, a note, origins, a flood or a request of the DHT")
+		return nil, fmt.Errorf("stream: an event without a part: want one of %s", strings.Join(kindNames, ", "))
 	}
 	return out, nil
 }

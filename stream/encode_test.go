@@ -197,6 +197,21 @@ func asClient(e *event.Event) *Event {
 			out.Flood.Addrs = append(out.Flood.Addrs, string(a))
 		}
 		return out
+	case event.KindSearch:
+		s := e.Search
+		out.Search = &Search{Cid: s.CID, State: s.State.String(), Addrs: texts(e.Addrs), HTTP: s.HTTP, Connected: s.Connected, Providers: s.Providers, Duration: int64(s.Elapsed)}
+		return out
+	case event.KindRequest:
+		r := e.Request
+		out.Request = &Request{Cid: r.CID, Method: event.RequestMethods[r.Want], Outcome: r.Outcome.String(), Addrs: texts(e.Addrs), Size: r.Size, Duration: int64(r.Elapsed)}
+		return out
+	case event.KindRetrieval:
+		r := e.Retrieval
+		out.Retrieval = &Retrieval{Cid: r.CID, Source: r.Source.String(), Size: r.Size, ToProvider: int64(r.ToProvider), ToBlock: int64(r.ToBlock)}
+		if e.Transport == event.HTTP {
+			out.Retrieval.Transport = "http"
+		}
+		return out
 	}
 	m := &Message{Full: e.Full, Wants: []Want{}, Blocks: []cid.Cid{}, Presences: []Presence{}, Addrs: []string{},
 		PendingBytes: e.PendingBytes, WireSize: e.WireSize, Truncated: e.Truncated, OversizeCID: e.OversizeCID, Duration: int64(e.Took)}
@@ -226,6 +241,14 @@ func asClient(e *event.Event) *Event {
 		out.Sent = m
 	} else {
 		out.Message = m
+	}
+	return out
+}
+
+func texts(all []event.Text) []string {
+	out := []string{}
+	for _, t := range all {
+		out = append(out, string(t))
 	}
 	return out
 }

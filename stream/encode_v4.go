@@ -27,6 +27,12 @@ func hasV4(e *event.Event) bool {
 		return e.DHT != nil
 	case event.KindFlood:
 		return e.Flood != nil
+	case event.KindSearch:
+		return e.Search != nil
+	case event.KindRequest:
+		return e.Request != nil
+	case event.KindRetrieval:
+		return e.Retrieval != nil
 	}
 	return false
 }
@@ -66,6 +72,15 @@ func appendV4(dst []byte, e *event.Event) []byte {
 	case event.KindFlood:
 		dst = append(dst, `,"flood":`...)
 		dst = appendFlood(dst, e)
+	case event.KindSearch:
+		dst = append(dst, `,"search":`...)
+		dst = appendSearch(dst, e)
+	case event.KindRequest:
+		dst = append(dst, `,"request":`...)
+		dst = appendRequest(dst, e)
+	case event.KindRetrieval:
+		dst = append(dst, `,"retrieval":`...)
+		dst = appendRetrieval(dst, e)
 	}
 	dst = appendInt(dst, "seq", int64(e.Seq))
 	dst = appendString(dst, "country", e.Country)

@@ -17,7 +17,8 @@ import (
 // Filter says which events a subscriber wants. An event must match every list
 // that is not empty. The JSON form is part of version 4 of the protocol.
 type Filter struct {
-	// Kinds: message, connection, identify, note, origins, dht, flood.
+	// Kinds: message, connection, identify, note, origins, dht, flood, search,
+	// request, retrieval.
 	Kinds []string `json:"kinds,omitempty"`
 	// Directions of messages and of requests of the DHT: received, sent. Other
 	// kinds of events match.
@@ -59,14 +60,26 @@ const (
 )
 
 var (
-	kindNames      = []string{"message", "connection", "identify", "note", "origins", "dht", "flood"}
-	kindValues     = []event.Kind{event.KindMessage, event.KindConnection, event.KindIdentify, event.KindNote, event.KindOrigins, event.KindDHT, event.KindFlood}
+	kindValues = []event.Kind{event.KindMessage, event.KindConnection, event.KindIdentify, event.KindNote, event.KindOrigins, event.KindDHT, event.KindFlood,
+		event.KindSearch, event.KindRequest, event.KindRetrieval}
+	kindNames      = namesOf(kindValues)
 	directionNames = []string{"received", "sent"}
 	typeNames      = []string{"want_block", "want_have", "cancel", "have", "dont_have", "block"}
 	codecNames     = map[string]uint64{
 		"raw": cid.Raw, "dag-pb": cid.DagProtobuf, "dag-cbor": cid.DagCBOR, "dag-json": cid.DagJSON, "libp2p-key": cid.Libp2pKey,
 	}
 )
+
+func namesOf(kinds []event.Kind) (names []string) {
+	for _, k := range kinds {
+		names = append(names, k.String())
+	}
+	return names
+}
+
+// Kinds returns the kinds of events that version 4 and recordings have, as a
+// filter names them.
+func Kinds() []string { return slices.Clone(kindNames) }
 
 // matcher is a compiled Filter. It never changes.
 type matcher struct {

@@ -28,11 +28,6 @@ func (e *Event) Clean() {
 			*s = string(event.Clean(*s, limit))
 		}
 	}
-	list := func(limit int, s []string) {
-		for i := range s {
-			clean(limit, &s[i])
-		}
-	}
 	clean(event.MaxAddrText, &e.Peer)
 	clean(event.MaxAgentText, &e.Monitor)
 	e.Country = countryCode(e.Country)
@@ -40,7 +35,7 @@ func (e *Event) Clean() {
 	clean(event.MaxNameText, &e.Downstream)
 	for _, m := range []*Message{e.Message, e.Sent} {
 		if m != nil {
-			list(event.MaxAddrText, m.Addrs)
+			cleanAll(event.MaxAddrText, m.Addrs)
 		}
 	}
 	if c := e.Connection; c != nil {
@@ -50,17 +45,26 @@ func (e *Event) Clean() {
 	if e.DHT != nil {
 		e.DHT.clean()
 	}
+	if e.Search != nil {
+		e.Search.clean()
+	}
+	if e.Request != nil {
+		e.Request.clean()
+	}
+	if e.Retrieval != nil {
+		e.Retrieval.clean()
+	}
 	if f := e.Flood; f != nil {
 		clean(event.MaxAgentText, &f.Agent)
 		f.State = sets.Name(event.FloodStates, f.State)
-		list(event.MaxAddrText, f.Addrs)
+		cleanAll(event.MaxAddrText, f.Addrs)
 	}
 	if i := e.Identify; i != nil {
 		clean(event.MaxAgentText, &i.Agent)
 		clean(event.MaxProtocolText, &i.ProtocolVersion)
 		clean(event.MaxAddrText, &i.ObservedAddr)
-		list(event.MaxProtocolText, i.Protocols)
-		list(event.MaxAddrText, i.ListenAddrs)
+		cleanAll(event.MaxProtocolText, i.Protocols)
+		cleanAll(event.MaxAddrText, i.ListenAddrs)
 	}
 	if n := e.Note; n != nil {
 		clean(event.MaxNameText, &n.Kind)
@@ -86,6 +90,8 @@ func (e *Event) AppendText(dst []byte) []byte {
 		return fmt.Appendf(dst, "-- note of %s: %s\n", e.Note.Kind, e.Note.Text)
 	case e.Origins != nil:
 		return e.Origins.appendText(dst)
+	case e.Search != nil && e.Peer == "":
+		return append(e.Search.appendText(dst, ""), '\n')
 	}
 	dst = append(dst, e.Peer...)
 	switch {
@@ -124,6 +130,12 @@ func (e *Event) AppendText(dst []byte) []byte {
 		dst = e.DHT.appendText(dst)
 	case e.Flood != nil:
 		dst = e.Flood.appendText(dst)
+	case e.Search != nil:
+		dst = e.Search.appendText(dst, e.Peer)
+	case e.Request != nil:
+		dst = e.Request.appendText(dst)
+	case e.Retrieval != nil:
+		dst = e.Retrieval.appendText(dst)
 	case e.Message != nil:
 		dst = e.Message.appendText(dst, " from ")
 	case e.Sent != nil:
@@ -228,8 +240,20 @@ func (w *Want) word() string {
 // AppendJSON appends the event as a line of JSON in the form of version 4 and of
 // recordings, also if it came by version 3. Arrays are never null.
 func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
-	if e.Message != nil || e.Sent != nil || e.Identify != nil || e.Origins != nil {
+	if e.Message != nil || e.Sent != nil || e.Identify != nil || e.Origins != nil || e.Flood != nil || e.Search != nil || e.Request != nil {
 		whole := *e
+		if e.Flood != nil {
+			f := *e.Flood
+			f.Addrs, whole.Flood = orEmpty(f.Addrs), &f
+		}
+		if e.Search != nil {
+			s := *e.Search
+			s.Addrs, whole.Search = orEmpty(s.Addrs), &s
+		}
+		if e.Request != nil {
+			r := *e.Request
+			r.Addrs, whole.Request = orEmpty(r.Addrs), &r
+		}
 		if e.Origins != nil {
 			o := *e.Origins
 			o.Sums = orEmpty(o.Sums)
@@ -289,14 +313,17 @@ func (e *Event) CSV() [][]string {
 		}
 		rows = append(rows, cells)
 	}
+	first := func(addrs []string) string {
+		if len(addrs) > 0 {
+			return addrs[0]
+		}
+		return ""
+	}
 	message := func(m *Message, direction string) {
 		if m == nil {
 			return
 		}
-		address := ""
-		if len(m.Addrs) > 0 {
-			address = m.Addrs[0]
-		}
+		address := first(m.Addrs)
 		for i := range m.Wants {
 			w := &m.Wants[i]
 			row("message", direction, w.word(), cidText(w.Cid), strconv.Itoa(int(w.Priority)), strconv.FormatBool(w.SendDontHave), "", address, "")
@@ -331,11 +358,16 @@ func (e *Event) CSV() [][]string {
 		row("dht", r.Direction, r.Type, r.Key, "", "", "", "", "")
 	}
 	if f := e.Flood; f != nil {
-		address := ""
-		if len(f.Addrs) > 0 {
-			address = f.Addrs[0]
-		}
-		row("flood", "", f.State, "", "", "", strconv.FormatUint(f.WantRate, 10), address, f.Agent)
+		row("flood", "", f.State, "", "", "", strconv.FormatUint(f.WantRate, 10), first(f.Addrs), f.Agent)
+	}
+	if s := e.Search; s != nil {
+		row("search", "", s.State, cidText(s.Cid), "", "", strconv.Itoa(s.Providers), first(s.Addrs), "")
+	}
+	if r := e.Request; r != nil {
+		row("request", "sent", r.csvType(), cidText(r.Cid), "", "", strconv.Itoa(int(r.Size)), first(r.Addrs), "")
+	}
+	if r := e.Retrieval; r != nil {
+		row("retrieval", "received", r.Source, cidText(r.Cid), "", "", strconv.Itoa(int(r.Size)), "", "")
 	}
 	if n := e.Note; n != nil {
 		row("note", "", n.Kind, "", "", "", strconv.FormatInt(n.Value, 10), "", "")

@@ -9,8 +9,9 @@ import (
 
 // Event is something that a monitor saw: what Client.Next returns, a line of a
 // version 4 batch, and a line of a recording. One of Message, Sent, Connection,
-// Identify, DHT, Flood, Gap, Note and Origins is set; the last three have no Peer. Version 3 leaves the fields empty that it does not
-// have. The strings come from the network: call Clean before you show them.
+// Identify, DHT, Flood, Search, Request, Retrieval, Gap, Note and Origins is set;
+// the last three, and a Search that did not just find a provider, have no Peer.
+// Version 3 leaves the fields empty that it does not have. The strings come from the network: call Clean before you show them.
 type Event struct {
 	Timestamp  time.Time   `json:"timestamp"`
 	Peer       string      `json:"peer"`                      // base58
@@ -18,16 +19,19 @@ type Event struct {
 	Connection *Connection `json:"connection_event,omitempty"`
 
 	// Not in version 3.
-	Sent     *Message    `json:"sent_message,omitempty"` // by the node, to Peer
-	Identify *Identify   `json:"identify,omitempty"`
-	DHT      *DHTRequest `json:"dht,omitempty"`
-	Flood    *Flood      `json:"flood,omitempty"`
-	Gap      *Gap        `json:"gap,omitempty"`
-	Note     *Note       `json:"note,omitempty"`
-	Origins  *Origins    `json:"origins,omitempty"`
-	Seq      uint64      `json:"seq,omitempty"`     // of the monitor's events: 1 for the first of its run
-	Country  string      `json:"country,omitempty"` // of Peer's first public address: ISO 3166-1 alpha-2; "" if unknown
-	Gateway  bool        `json:"gateway,omitempty"` // Peer is in the monitor's list of gateways
+	Sent      *Message    `json:"sent_message,omitempty"` // by the node, to Peer
+	Identify  *Identify   `json:"identify,omitempty"`
+	DHT       *DHTRequest `json:"dht,omitempty"`
+	Flood     *Flood      `json:"flood,omitempty"`
+	Search    *Search     `json:"search,omitempty"`
+	Request   *Request    `json:"request,omitempty"`
+	Retrieval *Retrieval  `json:"retrieval,omitempty"`
+	Gap       *Gap        `json:"gap,omitempty"`
+	Note      *Note       `json:"note,omitempty"`
+	Origins   *Origins    `json:"origins,omitempty"`
+	Seq       uint64      `json:"seq,omitempty"`     // of the monitor's events: 1 for the first of its run
+	Country   string      `json:"country,omitempty"` // of Peer's first public address: ISO 3166-1 alpha-2; "" if unknown
+	Gateway   bool        `json:"gateway,omitempty"` // Peer is in the monitor's list of gateways
 	// Side is set if the monitor is a proxy: upstream if Peer asks the proxy,
 	// downstream if Peer is a node behind it, with the configured name Downstream.
 	Side       string `json:"side,omitempty"`

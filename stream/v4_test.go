@@ -116,7 +116,43 @@ func goldenEventsFlood() (all []*event.Event) {
 	return append(all, &event.Event{Kind: event.KindFlood, Peer: testPeer(9), Flood: &event.Flood{}})
 }
 
+// goldenEventsRetrieval are how the node got what it wanted.
+func goldenEventsRetrieval() (all []*event.Event) {
+	at := int64(1_795_185_730_000_000_000)
+	p, addrs := testPeer(9), []event.Text{"/dns4/gateway.example/tcp/443/tls/http", `/ip4/192.0.2.1/<"é">`}
+	for state := range event.SearchStates {
+		e := &event.Event{Kind: event.KindSearch, Search: &event.Search{CID: testCID(0, 3), State: event.SearchState(state), Elapsed: time.Duration(state) * time.Second}}
+		switch e.Search.State {
+		case event.SearchFound:
+			e.Peer, e.Addrs, e.Search.HTTP, e.Search.Connected, e.Country, e.Gateway = p, addrs, true, true, "DE", true
+		case event.SearchEnded:
+			e.Search.Providers = 20
+		}
+		all = append(all, e)
+	}
+	for outcome := range event.RequestOutcomes {
+		all = append(all, &event.Event{Kind: event.KindRequest, Dir: event.Sent, Transport: event.HTTP, Peer: p, Addrs: addrs,
+			Request: &event.Request{CID: testCID(1, 4), Want: event.WantType(outcome % 2), Outcome: outcome, Elapsed: time.Millisecond, Size: int32(outcome) * 1000}})
+	}
+	for source := range event.Sources {
+		e := &event.Event{Kind: event.KindRetrieval, Peer: p,
+			Retrieval: &event.Retrieval{CID: testCID(1, 4), Source: source, Size: int32(source), ToProvider: time.Duration(source), ToBlock: time.Duration(source) * time.Second}}
+		if source == event.SourceHTTP {
+			e.Transport = event.HTTP
+		}
+		all = append(all, e)
+	}
+	for i, e := range all {
+		e.Seq, e.Time = uint64(i+30), at+int64(i)
+	}
+	return all
+}
+
 func TestGoldenJSONV4(t *testing.T) {
+	goldenJSONV4(t, "v4-retrieval.jsonl", goldenEventsRetrieval())
+	for i, e := range goldenEventsRetrieval() {
+		require.False(t, hasV3(e), "event %d: version 3 does not have it", i)
+	}
 	goldenJSONV4(t, "v4-flood.jsonl", goldenEventsFlood())
 	goldenJSONV4(t, "v4-http.jsonl", goldenEventsHTTP())
 	for i, e := range goldenEventsHTTP() {
@@ -153,7 +189,7 @@ func goldenJSONV4(t *testing.T, name string, events []*event.Event) {
 }
 
 func TestEventsComeBack(t *testing.T) {
-	for _, in := range slices.Concat(goldenEventsV4()[5:], goldenEventsProxy(), goldenEventsHTTP(), goldenEventsSums()) {
+	for _, in := range slices.Concat(goldenEventsV4()[5:], goldenEventsProxy(), goldenEventsHTTP(), goldenEventsSums(), goldenEventsRetrieval()) {
 		out, err := asClient(in).ToEvent()
 		require.NoError(t, err)
 		want := *in

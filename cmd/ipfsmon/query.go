@@ -177,6 +177,11 @@ func runQuery(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if rows > 0 && named {
+		if beside := question.Coverage(ctx, server, since); beside != "" {
+			fmt.Fprintln(os.Stderr, "ipfsmon:", beside)
+		}
+	}
 	if rows == 0 && (flux || !isStatement(statement)) {
 		fmt.Fprintln(os.Stderr, "ipfsmon: no rows")
 		for _, hint := range query.Hints(statement, flux) {

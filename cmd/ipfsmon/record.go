@@ -30,7 +30,7 @@ func recordCommand() *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "`ADDR` of the monitor: host:port or unix:/path (default: that of the running one, or " + defaultStream + ")"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the folder (default: the monitor's name, or ADDR if the server does not send it)"},
-			&cli.BoolFlag{Name: "all", Usage: "also record sent messages, identifies and gaps, which other tools may not read"},
+			&cli.BoolFlag{Name: "all", Usage: "also record sent messages, all other kinds of events and gaps, which other tools may not read"},
 			&cli.Uint64Flag{Name: "count", Usage: "exit after `N` events (0: never)"},
 			&cli.BoolFlag{Name: "once", Usage: "do not reconnect when the stream breaks"},
 		}, subscribeFlags()...),

@@ -21,18 +21,19 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/event/eventtest"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
 // seen are events of a monitor: a message in each direction, a connection, an identify, a
-// note, origins.
+// note, origins, and the other kinds that a recording has.
 func seen(t *testing.T, n int) []*event.Event {
 	t.Helper()
 	mh, err := multihash.Sum([]byte("block"), multihash.SHA2_256, -1)
 	require.NoError(t, err)
 	c := cid.NewCidV1(cid.Raw, mh)
 	at := int64(1_795_185_729_000_000_000) + int64(n)*1e9
-	return []*event.Event{
+	all := []*event.Event{
 		{Kind: event.KindMessage, Time: at, Peer: "\x00\x04peer", Wants: []event.Want{{CID: c, Priority: 1}}},
 		{Kind: event.KindMessage, Dir: event.Sent, Time: at + 1, Peer: "\x00\x04peer", Blocks: []event.Block{{CID: c, Size: 100}}},
 		{Kind: event.KindConnection, Time: at + 2, Peer: "\x00\x04peer", Conn: &event.Conn{
@@ -41,6 +42,12 @@ func seen(t *testing.T, n int) []*event.Event {
 		event.NewNote(at+4, event.NoteStorm, 5000, "Storm of wants"),
 		{Kind: event.KindOrigins, Time: at + 5, Origins: &event.Origins{Interval: 10 * time.Second, Sums: []event.Origin{{Country: "DE", Gateway: true, Wants: 3}}}},
 	}
+	for i, k := range []event.Kind{event.KindDHT, event.KindFlood, event.KindSearch, event.KindRequest, event.KindRetrieval} {
+		e := eventtest.Example(t, k)
+		e.Seq, e.Time = 0, at+6+int64(i)
+		all = append(all, e)
+	}
+	return all
 }
 
 // record makes a recording with the events of seen, n times.
@@ -149,10 +156,10 @@ func TestReplayToInflux(t *testing.T) {
 	require.NoError(t, err)
 	r := replay{files: files, name: "de1", influx: server.URL, log: &log}
 	require.NoError(t, r.run(t.Context()))
-	require.Contains(t, log.String(), "18 events replayed")
+	require.Contains(t, log.String(), "33 events replayed")
 	require.Contains(t, log.String(), "Everything is stored.")
 	lines := strings.Split(strings.TrimSpace(body.String()), "\n")
-	require.Len(t, lines, 18)
+	require.Len(t, lines, 27, "a search, and without HistoryDHT a request of the DHT, make no points")
 	require.Contains(t, body.String(), `notes,kind=storm,node=de1 text="Storm of wants",value=5000i`)
 	require.Contains(t, body.String(), "origins,country=DE,direction=received,gateway=true,node=de1 messages=0i,wants=3i,")
 	for _, line := range lines {

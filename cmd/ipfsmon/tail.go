@@ -48,7 +48,7 @@ func tailCommand() *cli.Command {
 // subscribeFlags say how to subscribe and to what.
 func subscribeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "kind", Usage: "only these `KINDS`: message, connection, identify, note, origins, dht"},
+		&cli.StringSliceFlag{Name: "kind", Usage: "only these `KINDS`: " + strings.Join(stream.Kinds(), ", ")},
 		&cli.StringSliceFlag{Name: "direction", Usage: "only messages that were received or sent: `DIRECTION`"},
 		&cli.StringSliceFlag{Name: "type", Usage: "only messages with these `TYPES`: want_block, want_have, cancel, have, dont_have, block"},
 		&cli.StringSliceFlag{Name: "cid", Usage: "only messages about this `CID`, of either version"},

@@ -73,8 +73,8 @@ func (r *rates) add(e *stream.Event) error {
 	}
 	r.events++
 	n := r.count(e)
-	if e.Note != nil || e.Origins != nil {
-		return r.err // of no peer
+	if e.Peer == "" {
+		return r.err // notes and the like
 	}
 	agent := r.known.of(e)
 	if agent == "" {
@@ -105,6 +105,17 @@ func (r *rates) count(e *stream.Event) uint64 {
 		return 0
 	case e.Flood != nil:
 		r.types["flood "+e.Flood.State]++
+	case e.DHT != nil:
+		r.types["dht "+e.DHT.Direction]++
+	case e.Request != nil:
+		r.types["http request"]++
+	case e.Retrieval != nil:
+		r.types["retrieval "+e.Retrieval.Source]++
+	case e.Search != nil:
+		r.types["search "+e.Search.State]++
+		if e.Peer == "" {
+			return 0
+		}
 	default:
 		return r.message(e.Message, "received ") + r.message(e.Sent, "sent ")
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,4 +149,21 @@ func TestRates(t *testing.T) {
 	r.show(time.Second)
 	require.Contains(t, out.String(), " others     49995.0\n\n  country (")
 	require.Contains(t, out.String(), " (not known)     50010.0\n\n", "each table counts from zero")
+}
+
+// TestRatesCountEveryKind: nothing that the stream has is missing in the table.
+func TestRatesCountEveryKind(t *testing.T) {
+	files, err := stream.Recordings(record(t, 1, nil))
+	require.NoError(t, err)
+	types := map[string]bool{}
+	_, err = stream.ReadRecording(files[0], func(e *stream.Event) error {
+		e.Clean()
+		r := newRates(bufio.NewWriter(io.Discard), time.Second, false)
+		require.NoError(t, r.add(e))
+		require.NotEmpty(t, r.types, "%s", e.AppendText(nil))
+		types[e.CSV()[0][slices.Index(stream.CSVHeader, "kind")]] = true
+		return nil
+	})
+	require.NoError(t, err)
+	require.Len(t, types, len(stream.Kinds()), "a recording has each kind")
 }

@@ -2926,24 +2926,27 @@ type Content struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The interval that unique, codecs, versions, hashes, latency and the DHT's are of: the
 	// last that is complete. Both 0: none is yet.
-	SinceTs        uint64                 `protobuf:"varint,1,opt,name=since_ts,json=sinceTs,proto3" json:"since_ts,omitempty"`
-	UntilTs        uint64                 `protobuf:"varint,2,opt,name=until_ts,json=untilTs,proto3" json:"until_ts,omitempty"`
-	TopCids        []*Content_Cid         `protobuf:"bytes,3,rep,name=top_cids,json=topCids,proto3" json:"top_cids,omitempty"` // wants received in that interval, or before there is one in the running one
-	TopCidsByPeers []*Content_Cid         `protobuf:"bytes,4,rep,name=top_cids_by_peers,json=topCidsByPeers,proto3" json:"top_cids_by_peers,omitempty"`
-	TopPeers       []*Content_Peer        `protobuf:"bytes,5,rep,name=top_peers,json=topPeers,proto3" json:"top_peers,omitempty"`
-	Codecs         []*Content_Share       `protobuf:"bytes,6,rep,name=codecs,proto3" json:"codecs,omitempty"`
-	Versions       []*Content_Share       `protobuf:"bytes,7,rep,name=versions,proto3" json:"versions,omitempty"`
-	Hashes         []*Content_Share       `protobuf:"bytes,8,rep,name=hashes,proto3" json:"hashes,omitempty"`
-	Unique         *Content_Unique        `protobuf:"bytes,9,opt,name=unique,proto3" json:"unique,omitempty"`
-	Latency        []*Content_Latency     `protobuf:"bytes,10,rep,name=latency,proto3" json:"latency,omitempty"`
-	Duplicates     uint64                 `protobuf:"varint,11,opt,name=duplicates,proto3" json:"duplicates,omitempty"` // wants received that repeat one within 31 s
-	Rebroadcasts   uint64                 `protobuf:"varint,12,opt,name=rebroadcasts,proto3" json:"rebroadcasts,omitempty"`
-	DhtRequests    []*Content_DhtRequests `protobuf:"bytes,20,rep,name=dht_requests,json=dhtRequests,proto3" json:"dht_requests,omitempty"` // those that there were
-	DhtKeys        []*Content_DhtKey      `protobuf:"bytes,21,rep,name=dht_keys,json=dhtKeys,proto3" json:"dht_keys,omitempty"`             // whose providers are looked for most, most first
-	DhtAgents      []*Content_Share       `protobuf:"bytes,22,rep,name=dht_agents,json=dhtAgents,proto3" json:"dht_agents,omitempty"`       // requests received by family of agents
-	Lines          []*Content_Line        `protobuf:"bytes,13,rep,name=lines,proto3" json:"lines,omitempty"`
-	Coverage       []*Content_Coverage    `protobuf:"bytes,14,rep,name=coverage,proto3" json:"coverage,omitempty"`
-	Floods         []*Content_Flood       `protobuf:"bytes,15,rep,name=floods,proto3" json:"floods,omitempty"` // those that continue, then the last ones that ended
+	SinceTs        uint64                  `protobuf:"varint,1,opt,name=since_ts,json=sinceTs,proto3" json:"since_ts,omitempty"`
+	UntilTs        uint64                  `protobuf:"varint,2,opt,name=until_ts,json=untilTs,proto3" json:"until_ts,omitempty"`
+	TopCids        []*Content_Cid          `protobuf:"bytes,3,rep,name=top_cids,json=topCids,proto3" json:"top_cids,omitempty"` // wants received in that interval, or before there is one in the running one
+	TopCidsByPeers []*Content_Cid          `protobuf:"bytes,4,rep,name=top_cids_by_peers,json=topCidsByPeers,proto3" json:"top_cids_by_peers,omitempty"`
+	TopPeers       []*Content_Peer         `protobuf:"bytes,5,rep,name=top_peers,json=topPeers,proto3" json:"top_peers,omitempty"`
+	Codecs         []*Content_Share        `protobuf:"bytes,6,rep,name=codecs,proto3" json:"codecs,omitempty"`
+	Versions       []*Content_Share        `protobuf:"bytes,7,rep,name=versions,proto3" json:"versions,omitempty"`
+	Hashes         []*Content_Share        `protobuf:"bytes,8,rep,name=hashes,proto3" json:"hashes,omitempty"`
+	Unique         *Content_Unique         `protobuf:"bytes,9,opt,name=unique,proto3" json:"unique,omitempty"`
+	Latency        []*Content_Latency      `protobuf:"bytes,10,rep,name=latency,proto3" json:"latency,omitempty"`
+	Duplicates     uint64                  `protobuf:"varint,11,opt,name=duplicates,proto3" json:"duplicates,omitempty"` // wants received that repeat one within 31 s
+	Rebroadcasts   uint64                  `protobuf:"varint,12,opt,name=rebroadcasts,proto3" json:"rebroadcasts,omitempty"`
+	DhtRequests    []*Content_DhtRequests  `protobuf:"bytes,20,rep,name=dht_requests,json=dhtRequests,proto3" json:"dht_requests,omitempty"` // those that there were
+	DhtKeys        []*Content_DhtKey       `protobuf:"bytes,21,rep,name=dht_keys,json=dhtKeys,proto3" json:"dht_keys,omitempty"`             // whose providers are looked for most, most first
+	DhtAgents      []*Content_Share        `protobuf:"bytes,22,rep,name=dht_agents,json=dhtAgents,proto3" json:"dht_agents,omitempty"`       // requests received by family of agents
+	Lines          []*Content_Line         `protobuf:"bytes,13,rep,name=lines,proto3" json:"lines,omitempty"`
+	Retrievals     []*Content_Retrieval    `protobuf:"bytes,16,rep,name=retrievals,proto3" json:"retrievals,omitempty"`                         // by source, those that there were
+	Wanted         *Content_Wanted         `protobuf:"bytes,17,opt,name=wanted,proto3" json:"wanted,omitempty"`                                 // absent where the node wanted nothing
+	HttpRequests   []*Content_HttpRequests `protobuf:"bytes,18,rep,name=http_requests,json=httpRequests,proto3" json:"http_requests,omitempty"` // those that there were
+	Coverage       []*Content_Coverage     `protobuf:"bytes,14,rep,name=coverage,proto3" json:"coverage,omitempty"`
+	Floods         []*Content_Flood        `protobuf:"bytes,15,rep,name=floods,proto3" json:"floods,omitempty"` // those that continue, then the last ones that ended
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3086,6 +3089,27 @@ func (x *Content) GetDhtAgents() []*Content_Share {
 func (x *Content) GetLines() []*Content_Line {
 	if x != nil {
 		return x.Lines
+	}
+	return nil
+}
+
+func (x *Content) GetRetrievals() []*Content_Retrieval {
+	if x != nil {
+		return x.Retrievals
+	}
+	return nil
+}
+
+func (x *Content) GetWanted() *Content_Wanted {
+	if x != nil {
+		return x.Wanted
+	}
+	return nil
+}
+
+func (x *Content) GetHttpRequests() []*Content_HttpRequests {
+	if x != nil {
+		return x.HttpRequests
 	}
 	return nil
 }
@@ -6165,6 +6189,306 @@ func (x *Content_Flood) GetBlock() string {
 	return ""
 }
 
+type Content_Retrieval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"` // of the provider: connected, routing, session, http or unknown
+	Blocks        uint64                 `protobuf:"varint,2,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	ProviderP50Us uint64                 `protobuf:"varint,4,opt,name=provider_p50_us,json=providerP50Us,proto3" json:"provider_p50_us,omitempty"` // from the first want or search to the first provider
+	ProviderP90Us uint64                 `protobuf:"varint,5,opt,name=provider_p90_us,json=providerP90Us,proto3" json:"provider_p90_us,omitempty"`
+	BlockP50Us    uint64                 `protobuf:"varint,6,opt,name=block_p50_us,json=blockP50Us,proto3" json:"block_p50_us,omitempty"` // and to the block
+	BlockP90Us    uint64                 `protobuf:"varint,7,opt,name=block_p90_us,json=blockP90Us,proto3" json:"block_p90_us,omitempty"`
+	BlockMaxUs    uint64                 `protobuf:"varint,8,opt,name=block_max_us,json=blockMaxUs,proto3" json:"block_max_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Content_Retrieval) Reset() {
+	*x = Content_Retrieval{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content_Retrieval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content_Retrieval) ProtoMessage() {}
+
+func (x *Content_Retrieval) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content_Retrieval.ProtoReflect.Descriptor instead.
+func (*Content_Retrieval) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 11}
+}
+
+func (x *Content_Retrieval) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Content_Retrieval) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *Content_Retrieval) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Content_Retrieval) GetProviderP50Us() uint64 {
+	if x != nil {
+		return x.ProviderP50Us
+	}
+	return 0
+}
+
+func (x *Content_Retrieval) GetProviderP90Us() uint64 {
+	if x != nil {
+		return x.ProviderP90Us
+	}
+	return 0
+}
+
+func (x *Content_Retrieval) GetBlockP50Us() uint64 {
+	if x != nil {
+		return x.BlockP50Us
+	}
+	return 0
+}
+
+func (x *Content_Retrieval) GetBlockP90Us() uint64 {
+	if x != nil {
+		return x.BlockP90Us
+	}
+	return 0
+}
+
+func (x *Content_Retrieval) GetBlockMaxUs() uint64 {
+	if x != nil {
+		return x.BlockMaxUs
+	}
+	return 0
+}
+
+type Content_Wanted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Blocks        uint64                 `protobuf:"varint,1,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	GivenUp       uint64                 `protobuf:"varint,2,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"` // no longer wanted before a block came
+	Unanswered    uint64                 `protobuf:"varint,3,opt,name=unanswered,proto3" json:"unanswered,omitempty"`          // not asked for again, and never came
+	Waiting       uint64                 `protobuf:"varint,4,opt,name=waiting,proto3" json:"waiting,omitempty"`                // at the end
+	Surplus       uint64                 `protobuf:"varint,5,opt,name=surplus,proto3" json:"surplus,omitempty"`                // blocks that came and were not waited for
+	Searches      uint64                 `protobuf:"varint,6,opt,name=searches,proto3" json:"searches,omitempty"`
+	Providers     uint64                 `protobuf:"varint,7,opt,name=providers,proto3" json:"providers,omitempty"`               // that the routing returned
+	NotFound      uint64                 `protobuf:"varint,8,opt,name=not_found,json=notFound,proto3" json:"not_found,omitempty"` // searches without one
+	SearchP50Us   uint64                 `protobuf:"varint,9,opt,name=search_p50_us,json=searchP50Us,proto3" json:"search_p50_us,omitempty"`
+	SearchP90Us   uint64                 `protobuf:"varint,10,opt,name=search_p90_us,json=searchP90Us,proto3" json:"search_p90_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Content_Wanted) Reset() {
+	*x = Content_Wanted{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content_Wanted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content_Wanted) ProtoMessage() {}
+
+func (x *Content_Wanted) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content_Wanted.ProtoReflect.Descriptor instead.
+func (*Content_Wanted) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 12}
+}
+
+func (x *Content_Wanted) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *Content_Wanted) GetGivenUp() uint64 {
+	if x != nil {
+		return x.GivenUp
+	}
+	return 0
+}
+
+func (x *Content_Wanted) GetUnanswered() uint64 {
+	if x != nil {
+		return x.Unanswered
+	}
+	return 0
+}
+
+func (x *Content_Wanted) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Content_Wanted) GetSurplus() uint64 {
+	if x != nil {
+		return x.Surplus
+	}
+	return 0
+}
+
+func (x *Content_Wanted) GetSearches() uint64 {
+	if x != nil {
+		return x.Searches
+	}
+	return 0
+}
+
+func (x *Content_Wanted) GetProviders() uint64 {
+	if x != nil {
+		return x.Providers
+	}
+	return 0
+}
+
+func (x *Content_Wanted) GetNotFound() uint64 {
+	if x != nil {
+		return x.NotFound
+	}
+	return 0
+}
+
+func (x *Content_Wanted) GetSearchP50Us() uint64 {
+	if x != nil {
+		return x.SearchP50Us
+	}
+	return 0
+}
+
+func (x *Content_Wanted) GetSearchP90Us() uint64 {
+	if x != nil {
+		return x.SearchP90Us
+	}
+	return 0
+}
+
+type Content_HttpRequests struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"` // GET of a block, HEAD: whether the server has it
+	Outcome       string                 `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Requests      uint64                 `protobuf:"varint,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"` // of blocks
+	P50Us         uint64                 `protobuf:"varint,5,opt,name=p50_us,json=p50Us,proto3" json:"p50_us,omitempty"`
+	MaxUs         uint64                 `protobuf:"varint,6,opt,name=max_us,json=maxUs,proto3" json:"max_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Content_HttpRequests) Reset() {
+	*x = Content_HttpRequests{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content_HttpRequests) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content_HttpRequests) ProtoMessage() {}
+
+func (x *Content_HttpRequests) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content_HttpRequests.ProtoReflect.Descriptor instead.
+func (*Content_HttpRequests) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{27, 13}
+}
+
+func (x *Content_HttpRequests) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Content_HttpRequests) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Content_HttpRequests) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *Content_HttpRequests) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Content_HttpRequests) GetP50Us() uint64 {
+	if x != nil {
+		return x.P50Us
+	}
+	return 0
+}
+
+func (x *Content_HttpRequests) GetMaxUs() uint64 {
+	if x != nil {
+		return x.MaxUs
+	}
+	return 0
+}
+
 var File_introspect_pb_introspect_proto protoreflect.FileDescriptor
 
 const file_introspect_pb_introspect_proto_rawDesc = "" +
@@ -6642,7 +6966,7 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\tgc_cycles\x18\a \x01(\rR\bgcCycles\x12\x1e\n" +
 	"\vgc_pause_ns\x18\b \x01(\x04R\tgcPauseNs\x12\x1d\n" +
 	"\n" +
-	"repo_bytes\x18\t \x01(\x03R\trepoBytes\"\xbb\x14\n" +
+	"repo_bytes\x18\t \x01(\x03R\trepoBytes\"\xbb\x1b\n" +
 	"\aContent\x12\x19\n" +
 	"\bsince_ts\x18\x01 \x01(\x04R\asinceTs\x12\x19\n" +
 	"\buntil_ts\x18\x02 \x01(\x04R\auntilTs\x12*\n" +
@@ -6663,7 +6987,12 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\bdht_keys\x18\x15 \x03(\v2\x12.pb.Content.DhtKeyR\adhtKeys\x120\n" +
 	"\n" +
 	"dht_agents\x18\x16 \x03(\v2\x11.pb.Content.ShareR\tdhtAgents\x12&\n" +
-	"\x05lines\x18\r \x03(\v2\x10.pb.Content.LineR\x05lines\x120\n" +
+	"\x05lines\x18\r \x03(\v2\x10.pb.Content.LineR\x05lines\x125\n" +
+	"\n" +
+	"retrievals\x18\x10 \x03(\v2\x15.pb.Content.RetrievalR\n" +
+	"retrievals\x12*\n" +
+	"\x06wanted\x18\x11 \x01(\v2\x12.pb.Content.WantedR\x06wanted\x12=\n" +
+	"\rhttp_requests\x18\x12 \x03(\v2\x18.pb.Content.HttpRequestsR\fhttpRequests\x120\n" +
 	"\bcoverage\x18\x0e \x03(\v2\x14.pb.Content.CoverageR\bcoverage\x12)\n" +
 	"\x06floods\x18\x0f \x03(\v2\x11.pb.Content.FloodR\x06floods\x1aY\n" +
 	"\x03Cid\x12\x10\n" +
@@ -6741,7 +7070,40 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	" \x01(\x04R\x11messagesPerSecond\x12%\n" +
 	"\x0eshare_permille\x18\v \x01(\rR\rsharePermille\x12)\n" +
 	"\x10repeats_permille\x18\f \x01(\rR\x0frepeatsPermille\x12\x14\n" +
-	"\x05block\x18\r \x01(\tR\x05block\"8\n" +
+	"\x05block\x18\r \x01(\tR\x05block\x1a\x87\x02\n" +
+	"\tRetrieval\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
+	"\x06blocks\x18\x02 \x01(\x04R\x06blocks\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12&\n" +
+	"\x0fprovider_p50_us\x18\x04 \x01(\x04R\rproviderP50Us\x12&\n" +
+	"\x0fprovider_p90_us\x18\x05 \x01(\x04R\rproviderP90Us\x12 \n" +
+	"\fblock_p50_us\x18\x06 \x01(\x04R\n" +
+	"blockP50Us\x12 \n" +
+	"\fblock_p90_us\x18\a \x01(\x04R\n" +
+	"blockP90Us\x12 \n" +
+	"\fblock_max_us\x18\b \x01(\x04R\n" +
+	"blockMaxUs\x1a\xae\x02\n" +
+	"\x06Wanted\x12\x16\n" +
+	"\x06blocks\x18\x01 \x01(\x04R\x06blocks\x12\x19\n" +
+	"\bgiven_up\x18\x02 \x01(\x04R\agivenUp\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\x03 \x01(\x04R\n" +
+	"unanswered\x12\x18\n" +
+	"\awaiting\x18\x04 \x01(\x04R\awaiting\x12\x18\n" +
+	"\asurplus\x18\x05 \x01(\x04R\asurplus\x12\x1a\n" +
+	"\bsearches\x18\x06 \x01(\x04R\bsearches\x12\x1c\n" +
+	"\tproviders\x18\a \x01(\x04R\tproviders\x12\x1b\n" +
+	"\tnot_found\x18\b \x01(\x04R\bnotFound\x12\"\n" +
+	"\rsearch_p50_us\x18\t \x01(\x04R\vsearchP50Us\x12\"\n" +
+	"\rsearch_p90_us\x18\n" +
+	" \x01(\x04R\vsearchP90Us\x1a\xa0\x01\n" +
+	"\fHttpRequests\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
+	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x1a\n" +
+	"\brequests\x18\x03 \x01(\x04R\brequests\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x15\n" +
+	"\x06p50_us\x18\x05 \x01(\x04R\x05p50Us\x12\x15\n" +
+	"\x06max_us\x18\x06 \x01(\x04R\x05maxUs\"8\n" +
 	"\n" +
 	"AgentCount\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x14\n" +
@@ -6771,7 +7133,7 @@ func file_introspect_pb_introspect_proto_rawDescGZIP() []byte {
 }
 
 var file_introspect_pb_introspect_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
+var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_introspect_pb_introspect_proto_goTypes = []any{
 	(Status)(0), // 0: pb.Status
 	(Role)(0),   // 1: pb.Role
@@ -6848,6 +7210,9 @@ var file_introspect_pb_introspect_proto_goTypes = []any{
 	(*Content_Line)(nil),                      // 72: pb.Content.Line
 	(*Content_Coverage)(nil),                  // 73: pb.Content.Coverage
 	(*Content_Flood)(nil),                     // 74: pb.Content.Flood
+	(*Content_Retrieval)(nil),                 // 75: pb.Content.Retrieval
+	(*Content_Wanted)(nil),                    // 76: pb.Content.Wanted
+	(*Content_HttpRequests)(nil),              // 77: pb.Content.HttpRequests
 }
 var file_introspect_pb_introspect_proto_depIdxs = []int32{
 	37, // 0: pb.EventType.property_types:type_name -> pb.EventType.EventProperty
@@ -6929,25 +7294,28 @@ var file_introspect_pb_introspect_proto_depIdxs = []int32{
 	70, // 76: pb.Content.dht_keys:type_name -> pb.Content.DhtKey
 	66, // 77: pb.Content.dht_agents:type_name -> pb.Content.Share
 	72, // 78: pb.Content.lines:type_name -> pb.Content.Line
-	73, // 79: pb.Content.coverage:type_name -> pb.Content.Coverage
-	74, // 80: pb.Content.floods:type_name -> pb.Content.Flood
-	2,  // 81: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
-	17, // 82: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
-	3,  // 83: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
-	43, // 84: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
-	46, // 85: pb.Proxy.Downstream.rtt:type_name -> pb.Proxy.Times
-	53, // 86: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
-	53, // 87: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
-	55, // 88: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
-	58, // 89: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
-	71, // 90: pb.Content.Line.cids:type_name -> pb.Content.Bytes
-	71, // 91: pb.Content.Line.peers:type_name -> pb.Content.Bytes
-	71, // 92: pb.Content.Line.agents:type_name -> pb.Content.Bytes
-	93, // [93:93] is the sub-list for method output_type
-	93, // [93:93] is the sub-list for method input_type
-	93, // [93:93] is the sub-list for extension type_name
-	93, // [93:93] is the sub-list for extension extendee
-	0,  // [0:93] is the sub-list for field type_name
+	75, // 79: pb.Content.retrievals:type_name -> pb.Content.Retrieval
+	76, // 80: pb.Content.wanted:type_name -> pb.Content.Wanted
+	77, // 81: pb.Content.http_requests:type_name -> pb.Content.HttpRequests
+	73, // 82: pb.Content.coverage:type_name -> pb.Content.Coverage
+	74, // 83: pb.Content.floods:type_name -> pb.Content.Flood
+	2,  // 84: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
+	17, // 85: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
+	3,  // 86: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
+	43, // 87: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
+	46, // 88: pb.Proxy.Downstream.rtt:type_name -> pb.Proxy.Times
+	53, // 89: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
+	53, // 90: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
+	55, // 91: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
+	58, // 92: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
+	71, // 93: pb.Content.Line.cids:type_name -> pb.Content.Bytes
+	71, // 94: pb.Content.Line.peers:type_name -> pb.Content.Bytes
+	71, // 95: pb.Content.Line.agents:type_name -> pb.Content.Bytes
+	96, // [96:96] is the sub-list for method output_type
+	96, // [96:96] is the sub-list for method input_type
+	96, // [96:96] is the sub-list for extension type_name
+	96, // [96:96] is the sub-list for extension extendee
+	0,  // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_introspect_pb_introspect_proto_init() }
@@ -6976,7 +7344,7 @@ func file_introspect_pb_introspect_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_introspect_pb_introspect_proto_rawDesc), len(file_introspect_pb_introspect_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   67,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,6 +1,7 @@
 // Content: what is wanted of this node, and how fast wants are answered.
 
 import { clock, duration, number } from './format.js';
+import { Answered } from './answered.js';
 import { Alarm, Coverage, Floods, Lines, Seen } from './line.js';
 import { Bars, Card, Cid, Empty, html, Peer, Tile, Words } from './parts.js';
 import { Table } from './table.js';
@@ -64,6 +65,7 @@ export function Content({ view }) {
       <${Coverage} content=${c} />
       <${Lines} content=${c} />
       <${Floods} content=${c} />
+      <${Answered} view=${view} content=${c} />
       <${Card} title="From want to answer">${list('Latencies', latencyColumns, c.latency, (r) => r.direction + r.answer, 'count')}<//>
       <${Card} title="Codecs" note="wants received"><${Bars} label="Codecs" rows=${shares(c.codecs)} /><//>
       <${Card} title="CID versions" note="wants received"><${Bars} label="CID versions" rows=${shares(c.versions).map((r) => ({ ...r, name: `version ${r.name}` }))} /><//>

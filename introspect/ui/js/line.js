@@ -67,7 +67,7 @@ const coverageColumns = [
 
 // Seen says how much of what the connected peers want the figures beside it can be of.
 export function Seen({ content }) {
-  if (content.coverage.length === 0) return null;
+  if (!content || content.coverage.length === 0) return null;
   const s = sums(content.coverage);
   return html`<p class="note">These figures are of this node, not of the network: of ${number(s.connected)} connected peers, ${number(s.asked)} ever asked it, ${number(s.broadcast)} in a way that looks like a question to all their peers.</p>`;
 }

@@ -4,7 +4,7 @@
 import { useMemo } from '../lib/preact-htm.js';
 import { Chart } from './chart.js';
 import { agentName, bytes, counted, duration, number, rate } from './format.js';
-import { Alarm } from './line.js';
+import { Alarm, Seen } from './line.js';
 import { Bars, Card, Choice, Empty, html, Tile, to } from './parts.js';
 
 // Without a prototype: they are asked with strangers' words.
@@ -115,6 +115,7 @@ export function Overview({ view, source, params, setParams }) {
     <div class="bar"><${Choice} label="Time shown" value=${hour ? 'hour' : 'window'} onChange=${(range) => setParams({ range })}
       options=${[['hour', 'Last hour'], ['window', `Last ${duration(view.model.retention)}`]]} />
       ${hour && !view.model.file && source.historyFault && html`<span class="note">The last hour cannot be shown: ${source.historyFault}.</span>`}</div>
+    <${Seen} content=${sub.content} />
     <div class="tiles">
       <${Tile} name="Peers" value=${t ? number(t.peers) : '–'} below=${t && `${counted(t.connections, 'connection')}${s.connections_left_out > 0 ? `, ${number(s.connections_left_out)} not listed` : ''}`} />
       <${Tile} name="Messages in" tone="in" value=${received ? rate(received.messages) : '–'} unit="/s" below=${summed(received)} />

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { happened, wantedText } from '../js/answered.js';
 import { entriesOf, passes } from '../js/bitswap.js';
 import { brightness } from '../js/dht.js';
 import { columnsOf, valueOf } from '../js/events.js';
@@ -51,6 +52,21 @@ test('filters of the feed', () => {
   assert.deepEqual(entriesOf(strange), [{ cid: '', type: 'constructor', priority: undefined }]);
   assert.ok(!passes(strange, { direction: '', off: new Set(['cancel']), text: '' }));
   assert.ok(!passes(strange, { direction: '', off: new Set(), text: 'x' }));
+});
+
+test('who answered, in words', () => {
+  const none = { blocks: 1, given_up: 0, unanswered: 0, waiting: 0, surplus: 0, searches: 0, providers: 0, not_found: 0, search_p50_us: 0 };
+  assert.equal(wantedText(none), 'The node began to want 1 block, waits for 0.');
+  assert.equal(wantedText({ ...none, blocks: 5, given_up: 1, unanswered: 2, waiting: 3, surplus: 1, searches: 2, providers: 9, not_found: 1, search_p50_us: 1500000 }),
+    'The node began to want 5 blocks, gave up 1, stopped asking for 2, waits for 3, got 1 block twice or unasked. Of 2 searches for providers, which found 9, 1 found none; half took less than 1.5 s.');
+  assert.equal(happened('BlockRetrieved', { source: 'routing' }), 'block, provider found for the block');
+  assert.equal(happened('HTTPRequest', { method: 'HEAD', outcome: 'dont_have' }), 'HEAD: dont have');
+  assert.equal(happened('ProviderSearch', { state: 'found', http: true, connected: true }), 'search found a provider over HTTP, connected already');
+  assert.equal(happened('ProviderSearch', { state: 'ended', providers: 1 }), 'search ended with 1 provider');
+  assert.equal(happened('ProviderSearch', { state: 'began' }), 'search began');
+  for (const name of ['BlockRetrieved', 'HTTPRequest', 'ProviderSearch']) { // of any shape
+    for (const d of [{}, { source: {}, method: [], outcome: 3, state: null, providers: { valueOf: 1 } }, { source: 'constructor', state: '__proto__' }]) assert.equal(typeof happened(name, d), 'string');
+  }
 });
 
 test('the hour of the store and the states join without overlap', () => {

@@ -101,6 +101,10 @@ func (s *swarm) content(now time.Time) *pb.Content {
 		}
 	}
 	c.Lines = lines
+	c.Retrievals = []*pb.Content_Retrieval{{Source: "connected", Blocks: 512, Bytes: 91e6, ProviderP50Us: 31_000, ProviderP90Us: 120_000, BlockP50Us: 84_000, BlockP90Us: 310_000, BlockMaxUs: 4_100_000},
+		{Source: "routing", Blocks: 211, Bytes: 40e6, ProviderP50Us: 610_000, ProviderP90Us: 2_200_000, BlockP50Us: 1_300_000, BlockP90Us: 4_900_000, BlockMaxUs: 19_000_000}, {Source: "http", Blocks: 89, Bytes: 12e6, ProviderP50Us: 210_000, BlockP50Us: 440_000}}
+	c.Wanted = &pb.Content_Wanted{Blocks: 830, GivenUp: 12, Unanswered: 3, Waiting: 9, Surplus: 40, Searches: 61, Providers: 402, NotFound: 4, SearchP50Us: 800_000, SearchP90Us: 3_000_000}
+	c.HttpRequests = []*pb.Content_HttpRequests{{Method: "GET", Outcome: "block", Requests: 89, Bytes: 12e6, P50Us: 90_000, MaxUs: 800_000}, {Method: "HEAD", Outcome: "dont_have", Requests: 31, P50Us: 60_000, MaxUs: 300_000}}
 	c.Coverage = []*pb.Content_Coverage{{Family: "kubo", Connected: 60, Asked: 9, Broadcast: 2}, {Family: "other", Connected: 11, Asked: 3, Broadcast: 3}}
 	return c
 }
