@@ -76,3 +76,14 @@ func (ps *peers) coverage(now int64) event.Coverage {
 	}
 	return out
 }
+
+// Coverage returns that of the last complete interval; empty before there is one.
+// Its Families belong to a published event: do not write to them.
+func (d *Deriver) Coverage() event.Coverage {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.last == nil {
+		return event.Coverage{}
+	}
+	return d.last.Coverage
+}

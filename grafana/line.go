@@ -27,14 +27,19 @@ func lineRow() row {
 	}
 }
 
+// peersThatAsk is the coverage of all peers together.
+func peersThatAsk() *panel {
+	return lines("Peers that ask", "short", "Connected peers, those that sent a want since they connected, and those that sent one like a broadcast. Far apart: wants, top CIDs and distinct CIDs are those of a few peers.",
+		series("$col", level("coverage", "", "", "connected", "asked", "broadcast"))).minutes().colors("connected", "blue", "asked", "green", "broadcast", "orange")
+}
+
 // coverageRow says how much the figures of a board can be taken for the network's.
 func coverageRow() row {
 	return row{
 		title: "Coverage",
 		read:  "**How to read it:** all figures here are of this node, not of the network. Asked: connected peers that ever sent it a want. Broadcast: of these, peers that asked for what the node does not have, as they ask all their peers; only what these want is a sample of what is wanted at all. [What is seen, and what is not](" + Docs + "what-is-seen.md).",
 		panels: []*panel{
-			lines("Peers that ask", "short", "Connected peers, those that sent a want since they connected, and those that sent one like a broadcast. Far apart: top CIDs and distinct CIDs are those of a few peers.",
-				series("$col", level("coverage", "", "", "connected", "asked", "broadcast"))).minutes().colors("connected", "blue", "asked", "green", "broadcast", "orange").size(10, 8),
+			peersThatAsk().size(10, 8),
 			lines("Peers that ask, by agent", "short", "The same by family of agents. Kubo since 0.36 hardly broadcasts.",
 				series("$tag_family $col", level("coverage", "", "family", "asked", "broadcast"))).minutes().size(14, 8),
 		},

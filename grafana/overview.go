@@ -43,7 +43,7 @@ func overview() *board {
 			},
 			{
 				title: "Traffic and peers",
-				read:  "**How to read it:** wants come in (above), answers go out; bytes in point up, bytes out down. Peers change slowly; a step down at all nodes at once is the line, at one node that node.",
+				read:  "**How to read it:** wants come in (above), answers go out; bytes in point up, bytes out down. Peers change slowly; a step down at all nodes at once is the line, at one node that node. All of it is of these nodes, not of the network: \"Peers that ask\" shows how many of the connected peers ask them at all.",
 				panels: []*panel{
 					lines("Wants received", "cps", "What peers ask for, per second, by kind. Modern peers ask many for a HAVE and few for the block; many want_block without want_have are old or rude clients.",
 						series("$col", rate("traffic", "direction = 'received'", "", "want_have", "want_block", "cancel"))).stacked().colors("want_have", "blue", "want_block", "orange", "cancel", "text"),
@@ -55,9 +55,10 @@ func overview() *board {
 						series("$tag_direction", level("peers", "", "direction", "connected"))).size(8, 8),
 					lines("Time to a block", "µs", "From a want that a node sent to the block that answered it: half of the answers of each minute came faster than p50, 99 of 100 faster than p99. Worst node.",
 						series("$col", `SELECT max(p50_us) AS p50, max(p90_us) AS p90, max(p99_us) AS p99 FROM totals.latency_totals WHERE {w} AND direction = 'sent' AND answer = 'block' AND answers > 0 GROUP BY {i} fill(null)`)).minutes().logarithmic().colors("p50", "green", "p90", "orange", "p99", "red").empty("No want of this node was answered with a block in this time."),
+					peersThatAsk().size(8, 8),
 					cells("Most wanted", "short", "The CIDs that were wanted most, from the minutes' lists of 50. `ipfsmon query top-cids` has the exact numbers.",
 						rows(topCIDs)).minutes().top(10, "wants", []string{"cid"}, map[string]string{"wants": "sum"}, map[string]string{"cid": "CID", "wants": "Wants"}).
-						bar("Wants").link("CID", "What is it?", cidLink).size(8, 8),
+						bar("Wants").link("CID", "What is it?", cidLink).size(24, 8),
 				},
 			},
 		},

@@ -7,7 +7,7 @@ func traffic() *board {
 		rows: []row{
 			{
 				title: "Wants",
-				read:  "**How to read it:** left what others ask of the node, right what the node asks of others. cancel follows the wants, since a want is cancelled as soon as one peer has answered it.",
+				read:  "**How to read it:** left what others ask of the node, right what the node asks of others. cancel follows the wants, since a want is cancelled as soon as one peer has answered it." + ofThisNode,
 				panels: []*panel{
 					lines("Wants received", "cps", "Entries of wantlists that peers sent, per second, by kind. Normal: want_have above want_block, cancel about as many as both. Only want_block: a client that asks without asking who has.",
 						series("$col", rate("traffic", "direction = 'received'", "", "want_have", "want_block", "cancel"))).stacked().colors("want_have", "blue", "want_block", "orange", "cancel", "text").size(12, 8),
@@ -28,6 +28,7 @@ func traffic() *board {
 						series("full wantlist", `SELECT count(cid) * 1000.0 / $__interval_ms FROM history.wants WHERE {w} AND direction = 'received' AND type =~ /^want/ AND "full" = true GROUP BY {i} fill(0)`)).colors("requested", "blue", "not requested", "orange", "full wantlist", "purple").size(24, 7).empty(noHistory),
 				},
 			},
+			coverageRow(),
 			{
 				title: "Answers and data",
 				read:  "**How to read it:** have and blocks are hits, dont_have are misses. Bytes received point up, bytes sent down.",

@@ -32,6 +32,9 @@ type Deps struct {
 	// Top returns the first n entries of a kind, cids or peers. If it returns an
 	// *Error, that is the answer.
 	Top func(kind string, n int) (any, error)
+	// Coverage returns that of the interval that Top is of, by family of agents; nil:
+	// it is not known.
+	Coverage func() []Coverage
 	// Floods returns the peers that flood the node, and the last ones that did.
 	Floods func() []Flood
 	// Pipeline reads the monitor's counters.

@@ -85,7 +85,7 @@ func (s *Server) top(q *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"kind": kind, "entries": entries}, nil
+	return map[string]any{"kind": kind, "entries": entries, "coverage": s.coverage()}, nil
 }
 
 func (s *Server) subscribers(*http.Request) (any, error) {

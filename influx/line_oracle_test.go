@@ -209,8 +209,11 @@ func init() {
 			})
 		}
 	}
-	for _, board := range []string{"Content / Coverage / ", "Peers and connections / Coverage / "} {
+	for _, board := range []string{"Content / Coverage / ", "Peers and connections / Coverage / ", "Bitswap traffic / Coverage / ", "IPFS overview / Traffic and peers / "} {
 		panelOracles[board+"Peers that ask"] = covered(func(_, what string) string { return what })
+		if strings.HasPrefix(board, "IPFS") {
+			continue // it has one panel of the row
+		}
 		panelOracles[board+"Peers that ask, by agent"] = covered(func(family, what string) string {
 			if what == "connected" {
 				return ""

@@ -1038,6 +1038,21 @@ func TestQuestionsAreTrue(t *testing.T) {
 			}
 		}
 	}
+	var sums [3]float64
+	for _, r := range oracles["coverage"](o, false) {
+		for i, what := range []string{"connected", "asked", "broadcast"} {
+			sums[i] += r[what].(float64)
+		}
+	}
+	for _, q := range query.Questions {
+		want := ""
+		if q.OfNetwork() {
+			want = fmt.Sprintf("of %v connected peers %v asked it since they connected, %v as", sums[0], sums[1], sums[2])
+		}
+		if got := q.Coverage(t.Context(), c, "1h"); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: coverage %q, want %q in it", q.Name, got, want)
+		}
+	}
 	if len(oracles) != len(query.Questions) {
 		t.Errorf("%d oracles for %d questions", len(oracles), len(query.Questions))
 	}

@@ -41,7 +41,7 @@ func (m *Monitor) deps() httpapi.Deps {
 	// Functions that name peers and CIDs are set only if the stream may name them.
 	named := m.Config.StreamPrivacy == privacy.Raw
 	if named {
-		d.Top, d.Floods = m.top, m.floods
+		d.Top, d.Coverage, d.Floods = m.top, m.coverage, m.floods
 	}
 	if h := m.watched.Host; h != nil { // an offline daemon has none
 		if named {
@@ -189,6 +189,15 @@ func (m *Monitor) top(kind string, n int) (any, error) {
 		out = append(out, topEntry{Peer: p.Peer.String(), Agent: string(p.Agent), Wants: p.Wants, Error: p.Error})
 	}
 	return out, nil
+}
+
+// coverage returns that of the last complete interval.
+func (m *Monitor) coverage() []httpapi.Coverage {
+	var out []httpapi.Coverage
+	for _, f := range m.derive.Coverage().Families {
+		out = append(out, httpapi.Coverage(f))
+	}
+	return out
 }
 
 // traffic returns the counters of Bitswap over libp2p in one direction.

@@ -49,8 +49,11 @@ the statements here use ` + "`time > now() - {since}`" + `, and ` + "`$__interva
 		if q.Note != "" {
 			b.WriteString(" " + q.Note)
 		}
+		if q.OfNetwork() {
+			b.WriteString(" Of this node, not of the network: `ipfsmon query` adds its [coverage](#coverage) on standard error.")
+		}
 		fmt.Fprintf(&b, "\n\n```sql\n%s\n```\n\n%s```text\n%s\n```\n\n```flux\n%s\n```\n\n```text\n%s\n```\n",
-			q.InfluxQL, foldsDoc(q.Then), answered(answers[q.Name]["influxql"]), q.Flux, answered(answers[q.Name]["flux"]))
+			q.InfluxQL, foldsDoc(q.Then), answered(q.Name, answers[q.Name]["influxql"]), q.Flux, answered(q.Name, answers[q.Name]["flux"]))
 		if q.Else != nil {
 			fmt.Fprintf(&b, "\nElse: %s.\n\n```sql\n%s\n```\n\n%s```flux\n%s\n```\n", q.Else.Note, q.Else.InfluxQL, foldsDoc(q.Else.Then), q.Else.Flux)
 		}
@@ -58,8 +61,14 @@ the statements here use ` + "`time > now() - {since}`" + `, and ` + "`$__interva
 	return b.String()
 }
 
-func answered(text string) string {
-	return cmp.Or(text, "(no rows: nothing of the kind happens in a demo)")
+// notInDemo says why the answer of a demo to a question is empty.
+var notInDemo = map[string]string{
+	"http":   "no node of a demo fetches over HTTP: that takes an HTTP gateway and a router that names it",
+	"floods": "no peer of a demo sends too much",
+}
+
+func answered(name, text string) string {
+	return cmp.Or(text, "(no rows: "+notInDemo[name]+")")
 }
 
 // foldsDoc describes what is computed from the rows.
