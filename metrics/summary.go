@@ -79,7 +79,7 @@ var summaryFamilies = []Family{
 		times: func(s *sums, out emitTimes) {
 			s.perSource(out, func(s *event.SourceStats) event.LatencyStats { return s.ToBlock })
 		}},
-	{Name: "ipfsmon_retrieval_wanted_total", Kind: Counter, Help: "Blocks that the node began to want, by what became of them; began counts all.",
+	{Name: "ipfsmon_retrieval_wanted_total", Kind: Counter, Help: "Blocks that the node began to want, by outcome; began counts all.",
 		Labels: []Label{{"state", "began, given_up (cancelled before a block came), unanswered (no longer asked for, never came)"}},
 		summary: func(s *sums, out emit) {
 			out(float64(s.retrieval.Wanted), "began")

@@ -25,7 +25,7 @@ func TestEveryKindIsInVersion4(t *testing.T) {
 		require.True(t, got.known(), "%s: the client returns it", e.Kind)
 		back, err := got.ToEvent()
 		require.NoError(t, err)
-		e.Seq = 0 // replay counts anew
+		e.Seq = 0 // a replay numbers them itself
 		require.Equal(t, e, back, "%s: a recording has it", e.Kind)
 		got.Clean()
 		require.NotContains(t, string(got.AppendText(nil)), "not known here", "%s", e.Kind)
