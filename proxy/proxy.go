@@ -19,6 +19,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/keyfile"
 	"github.com/ipfsmon/ipfsmon/proxy/wire"
 )
 
@@ -29,8 +30,8 @@ const (
 	sweepEvery = 10 * time.Second
 )
 
-// drainTimeout is how long Close waits until queued data has been sent to peers.
-const drainTimeout = 5 * time.Second
+// DrainTimeout is how long Close waits until queued data has been sent to peers.
+const DrainTimeout = 5 * time.Second
 
 // Proxy is a proxy. New opens its listeners, Start serves, Close ends it.
 type Proxy struct {
@@ -73,7 +74,7 @@ func New(cfg Config) (_ *Proxy, err error) {
 	if p.rpc, err = newRPC(s); err != nil {
 		return nil, err
 	}
-	key, err := loadKey(s.KeyFile)
+	key, err := keyfile.Load(s.KeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("-k: %w", err)
 	}
@@ -180,7 +181,7 @@ func (p *Proxy) sweep() {
 func (p *Proxy) Panics() uint64 { return p.engine.guard.Panics() }
 
 // Close stops the proxy: it accepts no new peers and wants, delivers what is queued for at most
-// drainTimeout, then closes all connections. It may be called more than once.
+// DrainTimeout, then closes all connections. It may be called more than once.
 func (p *Proxy) Close() error {
 	var err error
 	p.closing.Do(func() {
@@ -196,7 +197,7 @@ func (p *Proxy) Close() error {
 				l.ListenClose(a)
 			}
 		}
-		p.engine.drain(drainTimeout)
+		p.engine.drain(DrainTimeout)
 		p.cancel()
 		p.pass.close()
 		p.engine.close()

@@ -17,6 +17,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/keyfile"
 )
 
 // Limits of requests to the RPC APIs.
@@ -36,7 +37,7 @@ type rpc struct {
 func newRPC(s *settings) (*rpc, error) {
 	r := &rpc{}
 	if s.TokenFile != "" {
-		b, err := readSecret(s.TokenFile)
+		b, err := keyfile.Read(s.TokenFile)
 		if err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)
 		}
@@ -159,7 +160,7 @@ func readToken(path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	b, err := readSecret(path)
+	b, err := keyfile.Read(path)
 	if errors.Is(err, os.ErrNotExist) || err != nil {
 		return "", fmt.Errorf("--preload-token-file: %w", err)
 	}

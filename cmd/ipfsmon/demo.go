@@ -34,6 +34,7 @@ func demoCommand() *cli.Command {
 		&cli.StringFlag{Name: "repo", Usage: "`FOLDER` of the demo node's repository", DefaultText: "~/.ipfsmon/demo"},
 		&cli.IntFlag{Name: "peers", Value: 6, Usage: "`NUMBER` of other nodes, 5 or more"},
 		&cli.Float64Flag{Name: "rate", Value: 5, Usage: "`NUMBER` of operations per second of the swarm"},
+		&cli.IntFlag{Name: "watch", Usage: fmt.Sprintf("`NUMBER` of light nodes (ipfsmon watch) in the same swarm, up to %d (default: none)", maxDemoWatch)},
 		&cli.DurationFlag{Name: "duration", Usage: "`TIME` after which it ends, such as 30s or 1d (default: until Ctrl-C)"},
 		&cli.Int64Flag{Name: "seed", Value: 1, Usage: "`NUMBER`: the same seed makes the same sequence of operations"},
 	}
@@ -44,7 +45,7 @@ func demoCommand() *cli.Command {
 			"them, want and cancel, stop and come back. Nothing leaves this machine.\n\n" +
 			"Example: ipfsmon demo\n" +
 			"         ipfsmon demo --duration 30s --rate 20 && ipfsmon query \"SELECT count(cid) FROM wants\"",
-		Flags: append(flags, runFlags()[1:]...), // all but --repo, which has another default
+		Flags: append(flags, monitorFlags()...),
 		Action: func(c *cli.Context) error {
 			repo := c.String("repo")
 			if repo == "" {
@@ -60,6 +61,9 @@ func demoCommand() *cli.Command {
 			if err := demoOptions(c).Validate(); err != nil {
 				return wrongUse(c, "%w", err)
 			}
+			if n := c.Int("watch"); n > maxDemoWatch {
+				return wrongUse(c, "--watch %d: want at most %d", n, maxDemoWatch)
+			}
 			return runDemo(c, repo)
 		},
 	}
@@ -70,9 +74,11 @@ func demoCommand() *cli.Command {
 func runDemo(c *cli.Context, repo string) error {
 	r := newRunner(c)
 	var swarm swarmProcess
+	var light demoWatch
 	r.started = func(m *monitor.Monitor) {
 		// A killed node leaves its address behind; ours is not written yet.
 		_ = os.Remove(apiFile(repo))
+		light.wg.Go(func() { light.run(c.Int("watch"), repo, m) })
 		swarm.wg.Go(func() {
 			swarm.err = swarm.run(c, repo, m.Done())
 			select {
@@ -83,9 +89,10 @@ func runDemo(c *cli.Context, repo string) error {
 			}
 		})
 	}
+	r.ended = light.wg.Wait
 	err := r.run(c.Context, repo, runOptions{command: "ipfsmon demo", isolated: true, migrate: true})
 	swarm.wg.Wait()
-	return errors.Join(err, swarm.err)
+	return errors.Join(err, swarm.err, light.err)
 }
 
 type swarmProcess struct {

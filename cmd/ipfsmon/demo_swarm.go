@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"io"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -32,12 +30,8 @@ func demoSwarmCommand() *cli.Command {
 			os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
 			ctx, stop := interruptible(c.Context)
 			defer stop()
-			ctx, cancel := context.WithCancel(ctx)
+			ctx, cancel := withParent(ctx)
 			defer cancel()
-			go func() { // ends with the process
-				_, _ = io.Copy(io.Discard, os.Stdin)
-				cancel()
-			}()
 			o := demoOptions(c)
 			if o.API == "" {
 				return errors.New("demo-swarm: --api is empty: want an address on loopback")

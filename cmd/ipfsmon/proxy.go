@@ -159,27 +159,33 @@ type proxyFile struct {
 
 func readProxyFile(path string) (*proxyFile, error) {
 	f := &proxyFile{}
+	return f, readJSONFile(path, f)
+}
+
+// readJSONFile reads the file of --config, which has flags by their names, into a
+// struct; "": there is none.
+func readJSONFile(path string, into any) error {
 	if path == "" {
-		return f, nil
+		return nil
 	}
 	in, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("--config: %w", err)
+		return fmt.Errorf("--config: %w", err)
 	}
 	defer in.Close()
 	dec := json.NewDecoder(in)
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(f); err != nil {
-		return nil, fmt.Errorf("--config %s: %w", path, proxyFileError(err))
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("--config %s: %w", path, jsonFileError(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("--config %s: text after the object: want one JSON object", path)
+		return fmt.Errorf("--config %s: text after the object: want one JSON object", path)
 	}
-	return f, nil
+	return nil
 }
 
-// proxyFileError translates an error of encoding/json into the terms of the file.
-func proxyFileError(err error) error {
+// jsonFileError translates an error of encoding/json into the terms of the file.
+func jsonFileError(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if !errors.As(err, &wrong) {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
@@ -189,9 +195,9 @@ func proxyFileError(err error) error {
 		reflect.Map: "an object", reflect.Struct: "an object with settings",
 	}[wrong.Type.Kind()]
 	switch wrong.Field {
-	case "downstream", "listen":
+	case "downstream", "listen", "bootstrap":
 		want = "a list of multiaddrs"
-	case "fallback", "preload-timeout":
+	case "fallback", "preload-timeout", "lookup-every", "want-every":
 		want = `a duration, as in "10s"`
 	case "":
 		wrong.Field = "the file"
@@ -242,15 +248,19 @@ func pick[T any](c *cli.Context, flag string, get func(string) T, file T) T {
 	return file
 }
 
-// monitorConfig returns the configuration of the proxy's monitor.
-func monitorConfig(c *cli.Context, section map[string]any, more func(*monitor.Config)) (*monitor.Config, error) {
+// proxyDefaults sets the defaults of the proxy's monitor.
+func proxyDefaults(cfg *monitor.Config) {
+	cfg.TCPServerConfig = &stream.Config{ListenAddresses: []string{defaultProxyStream}}
+	cfg.HTTPServerConfig = &httpapi.Config{ListenAddresses: []string{defaultProxyHTTP}}
+	cfg.StoreListenAddress = defaultStore
+}
+
+// monitorConfig returns the configuration of the monitor of a program that is not
+// kubo, whose --config file has the given section; more is applied after the flags.
+func monitorConfig(c *cli.Context, section map[string]any, defaults, more func(*monitor.Config)) (*monitor.Config, error) {
 	layers := monitor.Layers{
-		Path: "monitor", // the file's key
-		Defaults: func(cfg *monitor.Config) {
-			cfg.TCPServerConfig = &stream.Config{ListenAddresses: []string{defaultProxyStream}}
-			cfg.HTTPServerConfig = &httpapi.Config{ListenAddresses: []string{defaultProxyHTTP}}
-			cfg.StoreListenAddress = defaultStore
-		},
+		Path:     "monitor", // the file's key
+		Defaults: defaults,
 		Flags: func(cfg *monitor.Config) {
 			newRunner(c).flags(cfg)
 			more(cfg)
@@ -281,7 +291,7 @@ func runProxy(c *cli.Context) error {
 			useStore(cfg.InfluxDB, storeURL, cfg.DataFolder)
 		}
 	}
-	mc, err := monitorConfig(c, file.Monitor, more)
+	mc, err := monitorConfig(c, file.Monitor, proxyDefaults, more)
 	if err = errors.Join(pc.Validate(), err); err != nil {
 		return err
 	}
@@ -299,7 +309,7 @@ func runProxy(c *cli.Context) error {
 		defer child.Close()
 		storeURL, storeStats = child.URL(), child.Stats
 		fmt.Printf("InfluxDB listening on %s, data in %s\n", storeURL, mc.DataFolder)
-		if mc, err = monitorConfig(c, file.Monitor, more); err != nil {
+		if mc, err = monitorConfig(c, file.Monitor, proxyDefaults, more); err != nil {
 			return err
 		}
 	}

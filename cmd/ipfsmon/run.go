@@ -34,9 +34,11 @@ const (
 // statusEvery is how often the status is logged without a terminal.
 const statusEvery = 10 * time.Second
 
-func runFlags() []cli.Flag {
+func runFlags() []cli.Flag { return append([]cli.Flag{repoFlag()}, monitorFlags()...) }
+
+// monitorFlags are the flags of a node's monitor.
+func monitorFlags() []cli.Flag {
 	return []cli.Flag{
-		repoFlag(),
 		&cli.StringFlag{Name: "data", Usage: "`FOLDER` for the embedded InfluxDB (default: ipfsmon in the repository)"},
 		&cli.StringSliceFlag{Name: "stream", Usage: "`HOST:PORT` of the event stream (default: " + defaultStream + ")"},
 		&cli.StringSliceFlag{Name: "http", Usage: "`HOST:PORT` of the HTTP API (default: " + defaultHTTP + ")"},
@@ -86,6 +88,7 @@ type runner struct {
 	flags   func(*monitor.Config)
 	out     io.Writer
 	started func(*monitor.Monitor)          // called when the monitor has started; may be nil
+	ended   func()                          // called when it has ended, while the embedded InfluxDB still runs; may be nil
 	monitor atomic.Pointer[monitor.Monitor] // nil until it runs
 }
 
@@ -207,6 +210,9 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 	}
 	code := runKubo(p, append([]string{"daemon"}, o.daemon...))
 	err = p.Close() // if the daemon started, kubo has closed it already, and this returns the same error
+	if r.ended != nil {
+		r.ended()
+	}
 	if child != nil {
 		err = errors.Join(err, child.Close())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,6 +22,17 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 		signals = append(signals, syscall.SIGHUP)
 	}
 	return signal.NotifyContext(ctx, signals...)
+}
+
+// withParent returns a context that also ends when standard input ends: so a child
+// process does not outlive its parent, not even a killed one.
+func withParent(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, gone := context.WithCancel(ctx)
+	go func() { // ends with the process
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		gone()
+	}()
+	return ctx, gone
 }
 
 // keepNohup ignores SIGHUP again if it was ignored before: kubo's command line

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -55,13 +53,9 @@ Example:
 			ctx, stop := interruptible(c.Context)
 			defer stop()
 			if c.Bool("with-parent") {
-				parent, gone := context.WithCancel(ctx)
+				var gone context.CancelFunc
+				ctx, gone = withParent(ctx)
 				defer gone()
-				go func() { // ends with the process
-					_, _ = io.Copy(io.Discard, os.Stdin)
-					gone()
-				}()
-				ctx = parent
 			}
 			err := embedded.Serve(ctx, embedded.ServerConfig{
 				Dir:      c.String("dir"),

@@ -54,7 +54,7 @@ var stacks = [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"tl
 // addresses.
 func published(overlays []string) map[string]string {
 	m := map[string]string{
-		"nginx 8080": "127.0.0.1", "node 4001": "0.0.0.0", "relay 8089": "127.0.0.1", "relay 8090": "127.0.0.1",
+		"nginx 8080": "127.0.0.1", "node 4001": "0.0.0.0", "watch 4001": "0.0.0.0", "relay 8089": "127.0.0.1", "relay 8090": "127.0.0.1",
 	}
 	if slices.Contains(overlays, "tls") {
 		m["nginx 8443"] = "127.0.0.1"
@@ -196,7 +196,7 @@ func TestGrafanaKnowsItsAddress(t *testing.T) {
 
 // TestProfiles: exactly one node runs, and the profile decides which.
 func TestProfiles(t *testing.T) {
-	for profile, want := range map[string][]string{"node": {"node"}, "demo": {"demo"}, "probe": {"postgres", "probe1", "probe2", "scheduler"}} {
+	for profile, want := range map[string][]string{"node": {"node"}, "demo": {"demo"}, "watch": {"watch"}, "probe": {"postgres", "probe1", "probe2", "scheduler"}} {
 		options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")}, cli.WithWorkingDirectory(root), cli.WithProfiles([]string{profile}))
 		if err != nil {
 			t.Fatal(err)

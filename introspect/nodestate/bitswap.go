@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
@@ -38,7 +39,10 @@ func (s *State) bitswapState() (*pb.Bitswap, error) {
 // ledgers reads the ledgers of peers and this node's wantlist.
 func (s *State) ledgers() *pb.Bitswap {
 	n, out := s.node, &pb.Bitswap{}
-	blocks, haves := n.Bitswap.GetWantBlocks(), n.Bitswap.GetWantHaves()
+	var blocks, haves []cid.Cid
+	if n.Bitswap.Client != nil {
+		blocks, haves = n.Bitswap.GetWantBlocks(), n.Bitswap.GetWantHaves()
+	}
 	out.WantlistTotal = uint32(len(blocks) + len(haves))
 	if s.cfg.Named {
 		for _, c := range blocks[:min(len(blocks), maxWants)] {

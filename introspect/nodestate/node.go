@@ -30,7 +30,7 @@ type Node struct {
 	Resources network.ResourceManager
 	Reporter  *metrics.BandwidthCounter // counts the host's traffic
 	DHT       *dual.DHT
-	Bitswap   *bitswap.Bitswap
+	Bitswap   *bitswap.Bitswap // its Client or Server may be nil
 	PubSub    *pubsub.PubSub
 	RepoBytes func(context.Context) (uint64, error) // returns the size on disk; may be slow
 

@@ -69,7 +69,9 @@ func (s *Sampler) Sample(ctx context.Context) event.Node {
 		}
 	}
 	if n.Bitswap != nil {
-		out.Wantlist = len(n.Bitswap.GetWantlist())
+		if n.Bitswap.Client != nil {
+			out.Wantlist = len(n.Bitswap.GetWantlist())
+		}
 		if n.Bitswap.Server != nil {
 			if stat, err := n.Bitswap.Server.Stat(); err == nil {
 				out.Ledgers = len(stat.Peers)

@@ -162,6 +162,11 @@ type swarm struct {
 }
 
 func newSwarm(b *testing.B, count int, addresses ...string) *swarm {
+	return newSwarmVia(b, count, func(int) []string { return addresses })
+}
+
+// newSwarmVia connects each peer to the addresses that via returns for its number.
+func newSwarmVia(b *testing.B, count int, via func(int) []string) *swarm {
 	s := &swarm{peers: make([]*swarmPeer, count)}
 	group, ctx := errgroup.WithContext(b.Context())
 	group.SetLimit(16)
@@ -175,7 +180,7 @@ func newSwarm(b *testing.B, count int, addresses ...string) *swarm {
 			p := &swarmPeer{host: h}
 			s.peers[i] = p
 			h.SetStreamHandler(bsnet.ProtocolBitswap, func(t network.Stream) { t.Reset() })
-			for _, a := range addresses {
+			for _, a := range via(i) {
 				info, err := peer.AddrInfoFromString(a)
 				if err != nil {
 					return err

@@ -1,4 +1,8 @@
-package proxy
+// Package keyfile reads and makes files with the private key of a libp2p node.
+//
+// In: a path. Out: the key. Promised: a new key is written whole or not at all, for its owner
+// alone, and never over another; a file that others may read is an error.
+package keyfile
 
 import (
 	"bytes"
@@ -14,18 +18,17 @@ import (
 	"path/filepath"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/pnet"
 )
 
 // maxKeyFile is larger than any key.
 const maxKeyFile = 64 << 10
 
-// loadKey reads a private key from a file in either format of "ipfs key export": libp2p's
-// protobuf, which the predecessor of this proxy also wrote, or PEM with PKCS #8. It may be of
-// any type that libp2p supports. If the file does not exist, loadKey writes a new ed25519 key,
+// Load reads a private key from a file in either format of "ipfs key export": libp2p's
+// protobuf, or PEM with PKCS #8. It may be of
+// any type that libp2p supports. If the file does not exist, Load writes a new ed25519 key,
 // readable only by its owner; a file that others may read is an error.
-func loadKey(path string) (crypto.PrivKey, error) {
-	b, err := readSecret(path)
+func Load(path string) (crypto.PrivKey, error) {
+	b, err := Read(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return newKey(path)
 	}
@@ -42,8 +45,8 @@ func loadKey(path string) (crypto.PrivKey, error) {
 	return key, nil
 }
 
-// readSecret reads a file that only its owner may read.
-func readSecret(path string) ([]byte, error) {
+// Read reads a file that only its owner may read, of at most 64 KiB.
+func Read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -110,17 +113,4 @@ func newKey(path string) (crypto.PrivKey, error) {
 		return nil, fmt.Errorf("make a key: %w", err)
 	}
 	return key, nil
-}
-
-// loadSwarmKey reads a swarm.key in kubo's format.
-func loadSwarmKey(path string) (pnet.PSK, error) {
-	b, err := readSecret(path)
-	if err != nil {
-		return nil, err
-	}
-	psk, err := pnet.DecodeV1PSK(bytes.NewReader(b))
-	if err != nil {
-		return nil, fmt.Errorf("%s: want a swarm.key in kubo's format: %w", path, err)
-	}
-	return psk, nil
 }
