@@ -50,7 +50,10 @@ func metric(t *testing.T, address, name string) (sum float64) {
 
 func page(t *testing.T, url string) string {
 	t.Helper()
-	resp, err := http.Get(url)
+	q, err := http.NewRequest(http.MethodGet, url, nil)
+	require.NoError(t, err)
+	q.Header.Set("Accept", "text/html, */*")
+	resp, err := http.DefaultClient.Do(q)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
@@ -156,7 +159,7 @@ func TestWatchSaysWhatIsWrong(t *testing.T) {
 	f("the node: "+taken+": address already in use", "--listen", "/ip4/127.0.0.1/tcp/"+taken[strings.LastIndexByte(taken, ':')+1:], "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0")
 	require.NotNil(t, keep)
 
-	low := exec.Command("sh", "-c", `ulimit -Hn 2000 && exec "$0" watch --isolated --peers 2000`, harness.Bin)
+	low := exec.Command("sh", "-c", `ulimit -n 2000 && exec "$0" watch --isolated --peers 2000`, harness.Bin)
 	low.Env = harness.Environ(home)
 	out, err := low.CombinedOutput()
 	require.Error(t, err)
@@ -185,7 +188,7 @@ func TestWatchKilled(t *testing.T) {
 		}
 		id = w.ID
 		h := stranger(t, w)
-		s, err := h.NewStream(t.Context(), peerOf(t, w).ID, bitswapProtocol)
+		s, err := h.NewStream(t.Context(), lightOf(t, w).ID, bitswapProtocol)
 		require.NoError(t, err)
 		sent := 0
 		for ; sent < 200; sent++ {
@@ -200,7 +203,7 @@ func TestWatchKilled(t *testing.T) {
 	}
 }
 
-func peerOf(t *testing.T, w *harness.Watch) *peer.AddrInfo {
+func lightOf(t *testing.T, w *harness.Watch) *peer.AddrInfo {
 	t.Helper()
 	info, err := peer.AddrInfoFromString(w.TCP)
 	require.NoError(t, err)
@@ -213,7 +216,7 @@ func stranger(t *testing.T, w *harness.Watch, opts ...libp2p.Option) host.Host {
 	h, err := libp2p.New(append([]libp2p.Option{libp2p.NoListenAddrs, libp2p.DisableRelay(), libp2p.ResourceManager(&network.NullResourceManager{})}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { h.Close() })
-	require.NoError(t, h.Connect(t.Context(), *peerOf(t, w)))
+	require.NoError(t, h.Connect(t.Context(), *lightOf(t, w)))
 	return h
 }
 
@@ -222,7 +225,7 @@ func stranger(t *testing.T, w *harness.Watch, opts ...libp2p.Option) host.Host {
 func TestHostilePeersOfAWatch(t *testing.T) {
 	t.Parallel()
 	w := harness.StartWatch(t, t.TempDir(), "--dht", "server")
-	to := peerOf(t, w).ID
+	to := lightOf(t, w).ID
 	agents := []string{`kubo\`, `\`, "", "kubo/0.43\nforged,who=me v=1i 1", "\x1b[2J\x1b]0;owned\x07", "a\x00b", "\xff\xfe", "<script>alert(1)</script>",
 		"\u202eevil", "=cmd|' /C calc'!A0", "${jndi:ldap://x}", "%s%n%s", "../../etc/passwd", strings.Repeat("e\u0301", 2000), `,= "'`}
 	var all []host.Host
