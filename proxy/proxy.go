@@ -30,8 +30,8 @@ const (
 	sweepEvery = 10 * time.Second
 )
 
-// DrainTimeout is how long Close waits until queued data has been sent to peers.
-const DrainTimeout = 5 * time.Second
+// drainTimeout is how long Close waits until queued data has been sent to peers.
+const drainTimeout = 5 * time.Second
 
 // Proxy is a proxy. New opens its listeners, Start serves, Close ends it.
 type Proxy struct {
@@ -181,7 +181,7 @@ func (p *Proxy) sweep() {
 func (p *Proxy) Panics() uint64 { return p.engine.guard.Panics() }
 
 // Close stops the proxy: it accepts no new peers and wants, delivers what is queued for at most
-// DrainTimeout, then closes all connections. It may be called more than once.
+// drainTimeout, then closes all connections. It may be called more than once.
 func (p *Proxy) Close() error {
 	var err error
 	p.closing.Do(func() {
@@ -197,7 +197,7 @@ func (p *Proxy) Close() error {
 				l.ListenClose(a)
 			}
 		}
-		p.engine.drain(DrainTimeout)
+		p.engine.drain(drainTimeout)
 		p.cancel()
 		p.pass.close()
 		p.engine.close()
