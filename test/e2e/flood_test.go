@@ -77,6 +77,15 @@ func TestAFloodIsNamedAndBlocked(t *testing.T) {
 		code, out, _ := harness.Apart(t, a.Env, "query", "--format", "csv", "coverage")
 		return code == 0 && strings.Contains(out, "kubo,2,1,1") && strings.Contains(out, "other,1,1,1")
 	}, 60*time.Second, 300*time.Millisecond, "coverage is not that of two nodes, of which one asked, and a stranger")
+	const seen = "of 3 connected peers 2 asked it since they connected, 2 as peers ask all their peers"
+	code, rows, beside := harness.Apart(t, a.Env, "query", "--format", "csv", "top-peers")
+	require.Zero(t, code)
+	require.Contains(t, beside, seen)
+	require.NotContains(t, rows, "connected")
+	_, _, beside = harness.Apart(t, a.Env, "query", "--format", "csv", "line")
+	require.NotContains(t, beside, "connected", "the line is this node's")
+	top, _ := a.API("GET", "/top?kind=peers", "", 200)
+	require.Contains(t, string(top), `{"family":"kubo","connected":2,"asked":1,"broadcast":1}`)
 	require.EqualValues(t, 1, a.Prometheus("ipfsmon_derive_flooding_peers"))
 
 	for _, command := range strings.Split(string(found.Block), " && ") {

@@ -42,7 +42,12 @@ const seen = {
   },
   bitswap: async (p) => rows(p, 'Bitswap messages').nth(5).waitFor(),
   peers: async (p) => rows(p, 'Connections').nth(3).waitFor(),
-  content: async (p) => p.locator('ol[aria-label=Codecs] li').first().waitFor(),
+  content: async (p) => {
+    await p.locator('ol[aria-label=Codecs] li').first().waitFor();
+    await p.getByRole('grid', { name: 'Blocks by source' }).getByText('connected').waitFor();
+    await p.getByRole('grid', { name: 'Searches, requests and blocks' }).getByText('block, provider').first().waitFor();
+    await p.getByText(/^These figures are of this node, not of the network: of \d+ connected peers/).waitFor();
+  },
   dht: async (p) => {
     await p.locator('.slot.active').first().waitFor();
     await rows(p, 'Peers in the routing table').first().waitFor();

@@ -59,8 +59,8 @@ test('who answered, in words', () => {
   assert.equal(wantedText(none), 'The node began to want 1 block, waits for 0.');
   assert.equal(wantedText({ ...none, blocks: 5, given_up: 1, unanswered: 2, waiting: 3, surplus: 1, searches: 2, providers: 9, not_found: 1, search_p50_us: 1500000 }),
     'The node began to want 5 blocks, gave up 1, stopped asking for 2, waits for 3, got 1 block twice or unasked. Of 2 searches for providers, which found 9, 1 found none; half took less than 1.5 s.');
-  assert.equal(happened('BlockRetrieved', { source: 'routing' }), 'block, provider found for the block');
-  assert.equal(happened('HTTPRequest', { method: 'HEAD', outcome: 'dont_have' }), 'HEAD: dont have');
+  assert.equal(happened('BlockRetrieved', { source: 'routing' }), 'block, provider found for it');
+  assert.equal(happened('HTTPRequest', { method: 'HEAD', outcome: 'dont_have' }), "HEAD: don't have");
   assert.equal(happened('ProviderSearch', { state: 'found', http: true, connected: true }), 'search found a provider over HTTP, connected already');
   assert.equal(happened('ProviderSearch', { state: 'ended', providers: 1 }), 'search ended with 1 provider');
   assert.equal(happened('ProviderSearch', { state: 'began' }), 'search began');

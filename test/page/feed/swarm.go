@@ -158,12 +158,28 @@ func (s *swarm) step(now time.Time) []*pb.ServerMessage {
 			}
 			out = append(out, s.event(at, kind, []*pb.EventType_EventProperty{column("peerIds", id), column("type", str), column("result", str), column("totalTimeMs", num), column("table", str)},
 				query))
+		case r.IntN(2) == 0:
+			out = append(out, s.answered(at))
 		default:
 			out = append(out, s.event(at, "ConnectionOpened", []*pb.EventType_EventProperty{column("connection", str), column("peer", id), column("direction", str), column("transport", str), column("agent", str)},
 				map[string]any{"connection": "c1", "peer": peerName(n), "direction": "inbound", "transport": "quic-v1", "agent": s.pick(agents)}))
 		}
 	}
 	return out
+}
+
+// answered is how the node got something that it wanted.
+func (s *swarm) answered(at time.Time) *pb.ServerMessage {
+	r := s.random
+	const str, num, id, js = pb.EventType_EventProperty_STRING, pb.EventType_EventProperty_NUMBER, pb.EventType_EventProperty_PEERID, pb.EventType_EventProperty_JSON
+	kind := []string{"BlockRetrieved", "HTTPRequest", "ProviderSearch"}[r.IntN(3)]
+	content := map[string]any{"cid": cidName(r.IntN(400)), "peer": peerName(r.IntN(40)), "source": s.pick([]string{"connected", "routing", "session", "http"}), "state": s.pick([]string{"began", "found", "ended"}),
+		"method": s.pick([]string{"GET", "HEAD"}), "outcome": s.pick([]string{"block", "have", "dont_have"}), "providers": r.IntN(20), "duration_ms": r.IntN(900), "size": r.IntN(200000)}
+	if s.hostile && r.IntN(2) == 0 {
+		object := map[string]any{"toString": 1, "valueOf": 1, "__proto__": 1}
+		content = map[string]any{"cid": object, "peer": object, "source": "constructor", "state": object, "method": object, "outcome": object, "providers": object, "duration_ms": object, "to_block_ms": object}
+	}
+	return s.event(at, kind, []*pb.EventType_EventProperty{column("cid", str), column("peer", id), column("duration_ms", num), column("connected", js)}, content)
 }
 
 func (s *swarm) message(n int) map[string]any {
