@@ -15,7 +15,8 @@ import (
 
 // Sizes of the slabs from which long lists of entries are cut. A cut costs no
 // allocation; a new slab is needed once in many messages. The garbage collector
-// frees a slab together with the last event that has a part of it.
+// frees a slab together with the last event that has a part of it, so short lists,
+// which stay with their event for as long as it is reused, have no part.
 const (
 	wantSlab     = 4096
 	presenceSlab = 1024
@@ -53,7 +54,8 @@ func (a *arena) event(b *bus.Bus) *event.Event {
 const maxReusedList = 64
 
 // list returns a list of n entries: the one that the event has from an earlier
-// use if it has room, else a part of the slab, which is replaced when too short.
+// use if it has room, else a new one, or if it is too long to be reused a part of
+// the slab, which is replaced when too short.
 func list[T any](have []T, slab *[]T, n, size int) []T {
 	if n <= cap(have) && cap(have) <= maxReusedList {
 		return have[:n]
@@ -62,6 +64,9 @@ func list[T any](have []T, slab *[]T, n, size int) []T {
 		return nil
 	}
 	room := (n + 3) &^ 3 // so that lists of similar length can reuse it
+	if room <= maxReusedList {
+		return make([]T, n, room)
+	}
 	if len(*slab) < room {
 		*slab = make([]T, max(room, size))
 	}

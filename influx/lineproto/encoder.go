@@ -32,8 +32,8 @@ type Encoder struct {
 	side        int    // of the event at hand; see sideOf
 	downstreams *names // of the nodes behind a proxy
 
-	peers    [peerCache]peerText
-	peerText []byte // of the event's peer
+	peers    map[peer.ID][]byte // quoted texts
+	peerText []byte             // of the event's peer
 
 	transports [2][]int64     // peers of the sample by direction and transport
 	seen       [2][]bool      // transports that have been written
@@ -71,6 +71,7 @@ func NewEncoder(node string, history bool) *Encoder {
 	e := &Encoder{
 		node:      string(AppendTag(nil, node)),
 		noHistory: !history,
+		peers:     make(map[peer.ID][]byte),
 		tables:    make(map[*schema.Measurement]*table, len(schema.All)),
 		origins:   make([]event.Origin, schema.Origins.Series()),
 	}
@@ -267,25 +268,20 @@ func (e *Encoder) latency(b []byte, ev *event.Event) []byte {
 	return p.end(e.t.latency.stamp(ev.Time))
 }
 
-// peerCache is how many peers' texts are kept, a power of two: a text costs as
-// much as the rest of a point, and most peers come again soon.
-const peerCache = 1024
-
-type peerText struct {
-	id   peer.ID
-	text []byte // quoted
-}
+// maxPeerTexts is how many peers' texts are kept, about 2 MiB: a text costs as much
+// as the rest of a point, and most peers come again soon.
+const maxPeerTexts = 1 << 14
 
 func (e *Encoder) setPeer(p peer.ID) {
-	c := &e.peers[0]
-	if n := len(p); n >= 2 { // an ID ends with a hash
-		c = &e.peers[(int(p[n-2])<<8|int(p[n-1]))%peerCache]
+	text, ok := e.peers[p]
+	if !ok {
+		if len(e.peers) >= maxPeerTexts {
+			clear(e.peers)
+		}
+		text = append(cidtext.AppendPeer([]byte{'"'}, p), '"')
+		e.peers[p] = text
 	}
-	if p != c.id || c.text == nil {
-		c.id = p
-		c.text = append(cidtext.AppendPeer(append(c.text[:0], '"'), p), '"')
-	}
-	e.peerText = c.text
+	e.peerText = text
 }
 
 // begin starts a point with the series key of that number: the places of its

@@ -21,8 +21,8 @@ func TestPeerText(t *testing.T) {
 			}
 		}
 	}
-	for n := range 2 * 3 * peerCache {
-		f(influxtest.Peer(n % (3 * peerCache)))
+	for n := range 2 * 3 * maxPeerTexts {
+		f(influxtest.Peer(n % (3 * maxPeerTexts)))
 	}
 	for n := range 100 {
 		f(peer.ID(strings.Repeat("\xff", n)))

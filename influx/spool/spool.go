@@ -539,7 +539,7 @@ func (s *Spool) Close() (lost int) {
 		s.disk.Lock()
 		defer s.disk.Unlock()
 		s.retryAt = time.Time{}
-		s.write()
+		s.write(0)
 		s.end()
 		s.mu.Lock()
 		for _, f := range slices.Clone(s.mem) {
@@ -554,8 +554,10 @@ func (s *Spool) Close() (lost int) {
 	return lost
 }
 
+// flushLoop writes to disk what waits since half of SyncEvery, twice as often, so that
+// a batch that is delivered sooner is not written at all.
 func (s *Spool) flushLoop() {
-	every := s.cfg.SyncEvery
+	every := s.cfg.SyncEvery / 2
 	if every <= 0 {
 		every = time.Second // nothing else applies the limits and writes the cursor
 	}
@@ -564,19 +566,24 @@ func (s *Spool) flushLoop() {
 	for {
 		select {
 		case <-t.C:
+			s.flushOld(s.cfg.SyncEvery / 2)
 		case <-s.kick:
+			s.flush()
 		case <-s.stop:
 			return
 		}
-		s.flush()
 	}
 }
 
-func (s *Spool) flush() {
+// flush writes everything to disk.
+func (s *Spool) flush() { s.flushOld(0) }
+
+// flushOld writes what is at least so old to disk.
+func (s *Spool) flushOld(age time.Duration) {
 	s.disk.Lock()
 	defer s.disk.Unlock()
 	if !s.closed {
-		s.write()
+		s.write(age)
 		s.report(false)
 	}
 }

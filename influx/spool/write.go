@@ -4,15 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
-// write does all work on disk: it writes frames, enforces the limits, removes delivered
-// segments and writes the cursor. The caller holds disk.
-func (s *Spool) write() {
+// write does all work on disk: it writes the frames that are at least so old, enforces the
+// limits, removes delivered segments and writes the cursor. The caller holds disk.
+func (s *Spool) write(age time.Duration) {
 	if s.closed || s.cfg.now().Before(s.retryAt) {
 		return
 	}
-	if err := s.tryWrite(); err != nil {
+	if err := s.tryWrite(age); err != nil {
 		s.fail(err)
 	} else {
 		s.mu.Lock()
@@ -31,7 +32,7 @@ func (s *Spool) fail(err error) {
 	s.diskLine.Warn(s.cfg.Log, "spool: the disk is not usable, keeping batches in memory", "dir", s.cfg.Dir, "err", err)
 }
 
-func (s *Spool) tryWrite() error {
+func (s *Spool) tryWrite(age time.Duration) error {
 	s.mu.Lock()
 	attached := s.attached
 	again := false
@@ -52,18 +53,23 @@ func (s *Spool) tryWrite() error {
 	if err := s.tidy(); err != nil {
 		return err
 	}
-	if err := s.writeFrames(); err != nil {
+	if err := s.writeFrames(age); err != nil {
 		return err
 	}
 	return s.writeCursor()
 }
 
-// writeFrames writes the frames that are only in memory to disk.
-func (s *Spool) writeFrames() error {
+// writeFrames writes the frames that are only in memory to disk, in their order, until one
+// is younger.
+func (s *Spool) writeFrames(age time.Duration) error {
+	now := s.cfg.now()
 	s.mu.Lock()
 	var todo []*frame
 	for _, f := range s.mem {
 		if f.seg == nil {
+			if age > 0 && now.Sub(f.at) < age {
+				break
+			}
 			f.writing = true
 			todo = append(todo, f)
 		}

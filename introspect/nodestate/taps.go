@@ -139,7 +139,8 @@ func (noReporter) GetBandwidthByProtocol() map[protocol.ID]metrics.Stats { retur
 
 // peerTap holds the counters of one peer. The list is replaced, not changed.
 type peerTap struct {
-	mu   sync.Mutex // held to add
+	last atomic.Pointer[protoTap] // that was found last: most traffic with a peer is of one protocol
+	mu   sync.Mutex               // held to add
 	list atomic.Pointer[[]*protoTap]
 }
 
@@ -184,9 +185,13 @@ func (t *Taps) of(p peer.ID, proto protocol.ID) *protoTap {
 }
 
 func (pt *peerTap) find(proto protocol.ID) *protoTap {
+	if k := pt.last.Load(); k != nil && k.proto == proto {
+		return k
+	}
 	if l := pt.list.Load(); l != nil {
 		for _, k := range *l {
 			if k.proto == proto {
+				pt.last.Store(k)
 				return k
 			}
 		}
