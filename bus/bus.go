@@ -35,17 +35,11 @@ import (
 const (
 	DefaultMaxEvents = 1 << 15
 	DefaultMaxBytes  = 16 << 20
+	DefaultWakeEvery = 50 * time.Millisecond
 )
 
-// wakeEvery is how long the waker sleeps after it has woken the readers, unless
-// wakePart of what the queue holds came since. So it bounds how long an event
-// waits for an idle reader, and how often readers are woken. A wake-up of five sinks
-// costs a node with many peers as much as ten of its messages (make bench-peers),
-// and a sink that finds many events at once works with a warm cache.
-const (
-	wakeEvery = 50 * time.Millisecond
-	wakePart  = 8
-)
+// wakePart bounds how much waits for a waker that sleeps: a part of what the queue holds.
+const wakePart = 8
 
 // ErrClosed is returned by Next when the reader was closed, or the bus was
 // closed and everything is read.
@@ -55,6 +49,13 @@ var ErrClosed = errors.New("bus: closed")
 type Config struct {
 	MaxEvents int // most events held for the slowest reader
 	MaxBytes  int // most bytes of these events, by Event.Weight
+
+	// WakeEvery is how long readers are left to sleep after they were woken, unless an
+	// eighth of what the queue holds came since. So it bounds how long an event waits for
+	// an idle reader, and how often readers are woken. A wake-up of five sinks costs a node
+	// with many peers as much as ten of its messages (make bench-peers), and a sink that
+	// finds many events at once works with a warm cache.
+	WakeEvery time.Duration
 }
 
 // Bus is a bounded queue with any number of publishers and readers.
@@ -81,7 +82,7 @@ type Bus struct {
 }
 
 // maxSpare is how many events are kept for Spare: more than any node publishes
-// within wakeEvery.
+// within DefaultWakeEvery.
 const maxSpare = 8192
 
 // maxSpareWeight is the heaviest event that is reused, one of 64 entries:
@@ -107,6 +108,9 @@ func New(cfg Config) *Bus {
 	}
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = DefaultMaxBytes
+	}
+	if cfg.WakeEvery <= 0 {
+		cfg.WakeEvery = DefaultWakeEvery
 	}
 	return &Bus{cfg: cfg, holding: true, idle: true, wake: make(chan struct{}, 1)}
 }
@@ -234,11 +238,11 @@ func (b *Bus) Subscribe(name string) *Reader {
 	return r
 }
 
-// waker wakes the readers after an event, and then every wakeEvery while more come.
+// waker wakes the readers after an event, and then every WakeEvery while more come.
 // It ends when the bus is closed; Close waits for it.
 func (b *Bus) waker(done chan struct{}) {
 	defer close(done)
-	sleep := time.NewTimer(wakeEvery)
+	sleep := time.NewTimer(b.cfg.WakeEvery)
 	var seen uint64
 	for {
 		<-b.wake
@@ -259,7 +263,7 @@ func (b *Bus) waker(done chan struct{}) {
 			if !fresh {
 				break
 			}
-			sleep.Reset(wakeEvery)
+			sleep.Reset(b.cfg.WakeEvery)
 			select {
 			case <-sleep.C:
 			case <-b.wake: // much came, or the bus was closed

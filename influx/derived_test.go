@@ -31,7 +31,7 @@ type deriver struct {
 }
 
 func newDeriver(t *testing.T) *deriver {
-	d := &deriver{t: t, bus: bus.New(bus.Config{MaxEvents: 1 << 14, MaxBytes: 1 << 30}), ended: make(chan error, 1), sample: make(chan struct{}, 1)}
+	d := &deriver{t: t, bus: bus.New(bus.Config{MaxEvents: 1 << 14, MaxBytes: 1 << 30, WakeEvery: time.Microsecond}), ended: make(chan error, 1), sample: make(chan struct{}, 1)}
 	d.reader = d.bus.Subscribe("derive")
 	d.bus.Live()
 	of := derive.New(derive.Config{Interval: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
