@@ -5,7 +5,6 @@ package faults
 import (
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -50,15 +49,7 @@ func flowsAgain(t *testing.T, d *harness.Database, drop func()) {
 // R34: the retention policy is dropped under load on Debian's InfluxDB 1.6.7,
 // which answers 500 then.
 func TestFaultR34Dropped16(t *testing.T) {
-	address, admin := harness.StartInfluxDB16(t)
-	file := filepath.Join(t.TempDir(), "password")
-	require.NoError(t, os.WriteFile(file, []byte("of the monitor"), 0o600))
-	d := &harness.Database{
-		Config: influx.Config{URL: address, Username: "monitor", PasswordFile: file, FlushInterval: "100ms",
-			SpoolDir: filepath.Join(t.TempDir(), "spool")},
-		SecretFile: file, Secret: "of the monitor", Authorization: admin,
-	}
-	d.Ask(t, "CREATE USER monitor WITH PASSWORD 'of the monitor' WITH ALL PRIVILEGES")
+	d := harness.NewInfluxDB16(t)
 	for _, statement := range []string{"DROP RETENTION POLICY history ON ipfsmon", "DROP RETENTION POLICY totals ON ipfsmon", "DROP DATABASE ipfsmon"} {
 		flowsAgain(t, d, func() { d.Ask(t, statement) })
 	}

@@ -21,15 +21,7 @@ import (
 // TestFaultR16PoisonInfluxDB16 is the poison line in a real InfluxDB 1.6.7, with a spool: all
 // others are stored, and the line is in the file with the server's words.
 func TestFaultR16PoisonInfluxDB16(t *testing.T) {
-	address, admin := harness.StartInfluxDB16(t)
-	file := filepath.Join(t.TempDir(), "password")
-	require.NoError(t, os.WriteFile(file, []byte("of the monitor"), 0o600))
-	d := &harness.Database{
-		Config: influx.Config{URL: address, Username: "monitor", PasswordFile: file, FlushInterval: "100ms",
-			SpoolDir: filepath.Join(t.TempDir(), "spool")},
-		SecretFile: file, Secret: "of the monitor", Authorization: admin,
-	}
-	d.Ask(t, "CREATE USER monitor WITH PASSWORD 'of the monitor' WITH ALL PRIVILEGES")
+	d := harness.NewInfluxDB16(t)
 	require.NoError(t, client.Setup(t.Context(), d.Config))
 	now := time.Now().UnixNano()
 	status, body := d.Call(t, "POST", "/write", url.Values{"db": {"ipfsmon"}, "rp": {"history"}}, fmt.Sprintf("blocks size=\"text\" %d\n", now))

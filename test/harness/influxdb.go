@@ -74,6 +74,18 @@ bind-address = "127.0.0.1:0"
 	return address, "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:of-the-test"))
 }
 
+// NewInfluxDB16 runs Debian's InfluxDB as StartInfluxDB16 does and returns it with user
+// monitor, whose sink has a spool.
+func NewInfluxDB16(t *testing.T, data ...string) *Database {
+	t.Helper()
+	address, admin := StartInfluxDB16(t, data...)
+	d := &Database{Secret: "of the monitor", SecretFile: filepath.Join(t.TempDir(), "password"), Authorization: admin}
+	require.NoError(t, os.WriteFile(d.SecretFile, []byte(d.Secret), 0o600))
+	d.Config = influx.Config{URL: address, Username: "monitor", PasswordFile: d.SecretFile, FlushInterval: "100ms", SpoolDir: filepath.Join(t.TempDir(), "spool")}
+	d.Ask(t, "CREATE USER monitor WITH PASSWORD '"+d.Secret+"' WITH ALL PRIVILEGES")
+	return d
+}
+
 // BuildInfluxDB2 returns the InfluxDB 2.7.12 that test/influxdb2/build.sh builds, once for
 // all runs: it takes minutes.
 func BuildInfluxDB2(t *testing.T) string {

@@ -4,7 +4,6 @@ package programs
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -44,15 +43,7 @@ func TestInfluxDB16(t *testing.T) {
 // TestTagFullInfluxDB16: a real server accepts at most twelve values of a tag; new values are
 // then stored as others, summed, and nothing is lost.
 func TestTagFullInfluxDB16(t *testing.T) {
-	address, admin := harness.StartInfluxDB16(t, `index-version = "inmem"`, "max-values-per-tag = 12")
-	file := filepath.Join(t.TempDir(), "password")
-	require.NoError(t, os.WriteFile(file, []byte("of the monitor"), 0o600))
-	d := &harness.Database{
-		Config: influx.Config{URL: address, Username: "monitor", PasswordFile: file, FlushInterval: "100ms",
-			SpoolDir: filepath.Join(t.TempDir(), "spool")},
-		SecretFile: file, Secret: "of the monitor", Authorization: admin,
-	}
-	d.Ask(t, "CREATE USER monitor WITH PASSWORD 'of the monitor' WITH ALL PRIVILEGES")
+	d := harness.NewInfluxDB16(t, `index-version = "inmem"`, "max-values-per-tag = 12")
 	r := harness.RunSink(t, d.Config)
 	at := time.Now().Add(-time.Minute)
 	for second := range 10 { // five new agents in each
