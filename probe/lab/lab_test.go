@@ -81,6 +81,7 @@ func forget(p *probe.Peer, id peer.ID) {
 // TestFifty runs a lab of 50 peers with k=6: everything is found, and the probe's account
 // of its lookups matches the requests that the peers received.
 func TestFifty(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	w := &witness{seen: map[string]int{}}
@@ -155,6 +156,7 @@ func compare(ctx context.Context, t *testing.T, w *witness, servers []*probe.Pee
 
 // TestLines: delay, loss and churn, and fleets with all options.
 func TestLines(t *testing.T) {
+	t.Parallel() // it waits for answers that are lost
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	const latency = 20 * time.Millisecond
