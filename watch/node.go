@@ -94,7 +94,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.dht, err = n.newDHT(); err != nil {
 		return nil, fmt.Errorf("watch: make the DHT: %w", err)
 	}
-	n.net = s.Capture.Network(bsnet.NewFromIpfsHost(h), event.Libp2p)
+	n.net = s.Capture.Network(bsnet.NewFromIpfsHost(readAheadHost{h}), event.Libp2p)
 	n.server = server.New(n.ctx, n.net2server(), n.blocks)
 	return n, nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,11 @@ import (
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/watch"
 )
+
+// watchGC is how much garbage there may be before it is collected, in percent of
+// what is in use, unless GOGC says otherwise. Most of it is connections, which are
+// there for hours: memory counts more than the collector's work.
+const watchGC = 50
 
 // watchPlace is the default folder of a light node; other commands find its
 // monitor through it.
@@ -175,6 +181,9 @@ func runWatch(c *cli.Context) error {
 	}
 	if err := findTaken(append(monitorPorts(mc), watchPorts(wc)...)); err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(watchGC)
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()

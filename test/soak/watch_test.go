@@ -199,7 +199,7 @@ func snapshotCPU(b *testing.B, w *harness.Watch) time.Duration {
 	quiet, quietFor := took(func() { time.Sleep(5 * time.Second) })
 	busy, busyFor := took(func() {
 		for range snapshots {
-			out, err := harness.Run(w.Env, "introspect", "--repo", w.Repo, "--format", "json")
+			out, err := harness.Run(w.Env, "introspect", "--format", "json")
 			require.NoError(b, err, out)
 		}
 	})
