@@ -96,6 +96,21 @@ func init() {
 		})
 		return t.sorted("bytes", 20)
 	}
+	oracles["line-countries"] = func(o *oracle, _ bool) []row {
+		t := adding("country", "direction")
+		for _, e := range o.events {
+			if e.Kind != event.KindMessage || e.Transport != event.Libp2p { // origins are of libp2p
+				continue
+			}
+			at := t.at(country(e), directionOf(e)) // messages without a block make a row too
+			at.add("block_bytes", 0)
+			at.add("blocks", float64(len(e.Blocks)))
+			for i := range e.Blocks {
+				at.add("block_bytes", float64(e.Blocks[i].Size))
+			}
+		}
+		return t.sorted("block_bytes", 0)
+	}
 	oracles["coverage"] = func(o *oracle, _ bool) []row {
 		last := map[string]map[string]event.FamilyCoverage{}
 		families := map[string]bool{}
@@ -145,9 +160,6 @@ func init() {
 				return
 			}
 			for _, b := range e.Blocks {
-				if e.Transport != event.Libp2p {
-					continue
-				}
 				put(directionOf(e)+" "+country(e), float64(b.Size))
 			}
 		}).whole()

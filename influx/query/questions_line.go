@@ -11,7 +11,7 @@ var lineQuestions = []Question{
   |> group(columns: ["family", "direction", "_field"]) |> sum() |> group()
   |> pivot(rowKey: ["family", "direction"], columnKey: ["_field"], valueColumn: "_value") |> keep(columns: ["family", "direction", "bytes", "block_bytes"])
   |> sort(columns: ["bytes", "family", "direction"], desc: true)`,
-		Note: "By family of agents, exact; line-cids and line-peers have the CIDs and peers, countries is of wants. Counted once a minute, at its end.",
+		Note: "By family of agents, exact; line-cids, line-peers and line-countries have the CIDs, peers and countries. Counted once a minute, at its end.",
 	},
 	{
 		Name: "line-cids", Asks: "Which data eats my line?", Since: "1h",
@@ -34,6 +34,17 @@ var lineQuestions = []Question{
   |> reduce(identity: {bytes: 0, error: 0, agent: ""}, fn: (r, accumulator) => ({bytes: accumulator.bytes + r.bytes, error: accumulator.error + r.error, agent: if r.agent != "" then r.agent else accumulator.agent}))
   |> group() |> sort(columns: ["bytes", "peer", "direction"], desc: true) |> limit(n: 20)`,
 		Note: "Messages on the wire, in the minutes' lists of 20. The true number is at most error less, and more by the minutes in whose list the peer is not.",
+	},
+	{
+		Name: "line-countries", Asks: "Which countries eat my line?", Since: "1d",
+		InfluxQL: `SELECT sum(block_bytes) AS block_bytes, sum(blocks) AS blocks FROM totals.origins WHERE time > now() - {since} GROUP BY country, direction`,
+		Then:     []Fold{{By: []string{"country", "direction"}, Make: []Made{{"block_bytes", "sum", "block_bytes"}, {"blocks", "sum", "blocks"}}, Sort: "block_bytes"}},
+		Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "origins" and (r._field == "block_bytes" or r._field == "blocks"))
+  |> group(columns: ["country", "direction", "_field"]) |> sum() |> group()
+  |> pivot(rowKey: ["country", "direction"], columnKey: ["_field"], valueColumn: "_value") |> keep(columns: ["country", "direction", "block_bytes", "blocks"])
+  |> sort(columns: ["block_bytes", "country", "direction"], desc: true)`,
+		Note: "Data of blocks over libp2p, exact; a gateway asked over HTTP is not in it. The country is none unless the monitor has a database of countries (GeoIPDatabase).",
 	},
 	{
 		Name: "coverage", Asks: "How many of the connected peers ever ask this node?", Since: "1h",
