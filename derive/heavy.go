@@ -18,7 +18,7 @@ func (c *counter[K]) certain() uint64 { return c.count - c.err }
 // that was added, no count is too high by more than n/most, and every key with
 // more than n/most has a counter. Where Space-Saving replaces the lowest counter
 // with each new key, this keeps up to twice as many and then drops the lower half at
-// once, which costs a tenth. No dropped key had more than floor, the highest
+// once, so that no heap has to be kept in order. No dropped key had more than floor, the highest
 // count that was dropped, so a key without a counter starts there.
 //
 // Why floor is at most n/most: when it rises from a to b, each of the most

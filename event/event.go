@@ -321,6 +321,9 @@ const (
 // its queue by it.
 func (e *Event) Weight() int {
 	w := eventBytes + entryBytes*(len(e.Wants)+len(e.Presences)+len(e.Blocks))
+	if e.Kind == KindMessage {
+		return w // without a look at the fields of rarer kinds, which are in other cache lines
+	}
 	if e.Identify != nil {
 		w += entryBytes * (8 + len(e.Identify.Protocols) + len(e.Identify.ListenAddrs))
 	}
