@@ -291,3 +291,21 @@ func TestIdentifyStorm(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, len(protocols), 128)
 }
+
+// TestTransports: peers reach the node over each transport that kubo has.
+func TestTransports(t *testing.T) {
+	n := startNode(t, Config{Listen: []string{
+		"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/udp/0/quic-v1/webtransport", "/ip4/127.0.0.1/udp/0/webrtc-direct",
+	}})
+	reached := map[string]bool{}
+	for _, a := range n.Host().Addrs() {
+		h := lonely(t)
+		require.NoError(t, h.Connect(t.Context(), peer.AddrInfo{ID: n.Host().ID(), Addrs: []multiaddr.Multiaddr{a}}), a)
+		seen := listen(h)
+		missing := blocks.NewBlock([]byte(a.String())).Cid()
+		ask(t, h, n, func(m bsmsg.BitSwapMessage) { m.AddEntry(missing, 1, pb.Message_Wantlist_Have, true) })
+		require.Eventually(t, func() bool { _, said, _ := seen.get(missing); return said }, patience, 10*time.Millisecond, a)
+		reached[h.Network().Conns()[0].ConnState().Transport] = true
+	}
+	require.Equal(t, map[string]bool{"tcp": true, "websocket": true, "quic-v1": true, "webtransport": true, "webrtc-direct": true}, reached)
+}
