@@ -555,7 +555,7 @@ func (s *Spool) Close() (lost int) {
 }
 
 // flushLoop writes to disk what waits since half of SyncEvery, twice as often, so that
-// a batch that is delivered sooner is not written at all.
+// a batch that is delivered sooner is not written at all, unless SyncBytes wait.
 func (s *Spool) flushLoop() {
 	every := s.cfg.SyncEvery / 2
 	if every <= 0 {
