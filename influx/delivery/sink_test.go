@@ -16,7 +16,7 @@ import (
 // and ends it.
 func publish(t *testing.T, cfg client.Config, events []*event.Event) (Stats, error) {
 	t.Helper()
-	return publishOver(t, cfg, events, 0, 30*time.Second)
+	return publishOver(t, cfg, events, 0, 3*time.Minute)
 }
 
 // publishOver is publish with the events spread over a time, and with a bound
