@@ -28,6 +28,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/introspect"
+	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 )
 
 const patience = 60 * time.Second
@@ -92,8 +94,19 @@ func TestItSaysWhatItHas(t *testing.T) {
 	require.EqualValues(t, 2, out.DontHave)
 	require.EqualValues(t, 1, out.Have)
 	require.EqualValues(t, 2, out.Blocks)
-	state := n.State()
-	require.NotNil(t, state.Bitswap.LedgerForPeer(h.ID()))
+
+	// Introspection shows what the peer wants, of a Bitswap that has no client.
+	shown := introspect.NewRegistry()
+	require.NoError(t, nodestate.New(n.State(), nodestate.Config{
+		Named:   true,
+		Bitswap: func(d event.Direction) event.Traffic { return n.cfg.Capture.Traffic(event.Libp2p, d) },
+	}).Register(shown))
+	state, err := shown.FetchFullState()
+	require.NoError(t, err)
+	require.Empty(t, state.Failed)
+	require.Len(t, state.Subsystems.Bitswap.Ledgers, 1)
+	require.Equal(t, h.ID().String(), state.Subsystems.Bitswap.Ledgers[0].PeerId)
+	require.ElementsMatch(t, []string{missing.String(), missing2.String()}, state.Subsystems.Bitswap.Ledgers[0].Wantlist)
 }
 
 // writeCAR writes a CAR file with one block, which is its root.

@@ -75,7 +75,7 @@ func (s *State) ledgers() *pb.Bitswap {
 	for i, a := range all[:min(len(all), maxLedgers)] {
 		l := &pb.Bitswap_Ledger{PeerId: a.id.String(), BytesSent: a.sent, BytesReceived: a.recv, Exchanged: a.traded}
 		if i < maxLists {
-			wants := n.Bitswap.WantlistForPeer(a.id)
+			wants := n.Bitswap.Server.WantlistForPeer(a.id) // Bitswap has no network in a node without a client
 			l.Wants = uint32(len(wants))
 			for _, c := range wants[:min(len(wants), maxWantlist)] {
 				l.Wantlist = append(l.Wantlist, c.String())
