@@ -28,10 +28,8 @@ func demoSwarmCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			// quic-go would print advice about buffers that loopback does not need.
 			os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
-			ctx, stop := interruptible(c.Context)
+			ctx, stop := interruptibleChild(c.Context, true)
 			defer stop()
-			ctx, cancel := withParent(ctx)
-			defer cancel()
 			o := demoOptions(c)
 			if o.API == "" {
 				return errors.New("demo-swarm: --api is empty: want an address on loopback")

@@ -24,15 +24,20 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(ctx, signals...)
 }
 
-// withParent returns a context that also ends when standard input ends: so a child
-// process does not outlive its parent, not even a killed one.
-func withParent(ctx context.Context) (context.Context, context.CancelFunc) {
+// interruptibleChild is interruptible for a command that may be the child of another one: if
+// it is, its context also ends when standard input ends, so it does not outlive its parent,
+// not even a killed one.
+func interruptibleChild(ctx context.Context, child bool) (context.Context, context.CancelFunc) {
+	ctx, stop := interruptible(ctx)
+	if !child {
+		return ctx, stop
+	}
 	ctx, gone := context.WithCancel(ctx)
 	go func() { // ends with the process
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		gone()
 	}()
-	return ctx, gone
+	return ctx, func() { gone(); stop() }
 }
 
 // keepNohup ignores SIGHUP again if it was ignored before: kubo's command line

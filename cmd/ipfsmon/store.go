@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -50,13 +49,8 @@ Example:
 					return wrongUse(c, "--max-bytes %w", err)
 				}
 			}
-			ctx, stop := interruptible(c.Context)
+			ctx, stop := interruptibleChild(c.Context, c.Bool("with-parent"))
 			defer stop()
-			if c.Bool("with-parent") {
-				var gone context.CancelFunc
-				ctx, gone = withParent(ctx)
-				defer gone()
-			}
 			err := embedded.Serve(ctx, embedded.ServerConfig{
 				Dir:      c.String("dir"),
 				Listen:   c.String("listen"),

@@ -185,13 +185,8 @@ func runWatch(c *cli.Context) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(watchGC)
 	}
-	ctx, stop := interruptible(c.Context)
+	ctx, stop := interruptibleChild(c.Context, c.Bool("with-parent"))
 	defer stop()
-	if c.Bool("with-parent") {
-		var gone context.CancelFunc
-		ctx, gone = withParent(ctx)
-		defer gone()
-	}
 	out := os.Stdout
 	if mc.InfluxDB != nil && mc.InfluxDB.URL == "stdout:" { // only for points
 		mc.InfluxDB.Stdout = out
