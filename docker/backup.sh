@@ -2,7 +2,7 @@
 # Copies the data that the stack cannot recreate into a folder: InfluxDB's, Grafana's and
 # PostgreSQL's data and the secrets, a tar file for each volume.
 #
-#	docker/backup.sh FOLDER           --node: also the node's repository
+#	docker/backup.sh FOLDER           --node: also the node's repository, or the light node's key and data
 #	docker/restore.sh FOLDER
 #
 # The databases and Grafana are stopped while they are copied; the node and the probe continue,
@@ -19,7 +19,7 @@ fail() {
 }
 volumes=(influxdb-data grafana-data postgres-data secrets-admin secrets-node secrets-grafana secrets-nginx secrets-probe)
 if [ "${1:-}" = --node ]; then
-	volumes+=(node-data)
+	volumes+=(node-data watch-data)
 	shift
 fi
 if [ $# -ne 1 ] || [[ $1 = -* ]]; then fail "want one argument, the folder to write to: $0 [--node] FOLDER"; fi
@@ -29,7 +29,7 @@ folder=$1
 project=$("${compose[@]}" config | sed -n 's/^name: //p')
 image=$("${compose[@]}" config --images influxdb | head -n 1)
 writers='influxdb|grafana|postgres'
-if [[ ${volumes[*]} = *node-data* ]]; then writers+='|node'; fi
+if [[ ${volumes[*]} = *node-data* ]]; then writers+='|node|watch'; fi
 mapfile -t running < <("${compose[@]}" --profile '*' ps --services --status running | grep -xE "$writers" || true)
 # Always restart the services that were running.
 start() { [ ${#running[@]} -eq 0 ] || "${compose[@]}" --profile '*' start "${running[@]}"; }

@@ -28,6 +28,7 @@ import (
 	mh "github.com/multiformats/go-multihash"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/stream"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -79,6 +80,12 @@ func TestWatch(t *testing.T) {
 	w := harness.StartWatch(t, t.TempDir(), "--blocks", folder, "--name", "light")
 	require.Contains(t, w.Out.String(), "Serving 5 blocks")
 	seen := harness.Subscribe(t, w.Stream)
+	traces := filepath.Join(t.TempDir(), "traces")
+	record := harness.Start(t, harness.Environ(t.TempDir()), "record", "--all", "--from", w.Stream, traces)
+	require.Eventually(t, func() bool {
+		open, err := filepath.Glob(filepath.Join(traces, "light", "*.tmp"))
+		return err == nil && len(open) == 1
+	}, time.Minute, 10*time.Millisecond, record.Out)
 	wants := harness.StartKubo(t, nil)
 	wants.IPFS("swarm", "connect", w.TCP)
 	to := filepath.Join(t.TempDir(), "got")
@@ -122,6 +129,33 @@ func TestWatch(t *testing.T) {
 	w.Signal(syscall.SIGINT)
 	require.Zero(t, w.Wait(time.Minute), w.Out.String())
 	require.Contains(t, w.Out.String(), "stored")
+
+	// What was recorded meanwhile: what the light node sent, and what it was asked for.
+	record.Signal(syscall.SIGTERM)
+	require.Zero(t, record.Wait(time.Minute), record.Out.String())
+	files, err := stream.Recordings(traces)
+	require.NoError(t, err)
+	sent, asked := 0, 0
+	for _, f := range files {
+		bad, err := stream.ReadRecording(f, func(e *stream.Event) error {
+			require.Equal(t, "light", e.Monitor)
+			if e.Sent != nil {
+				sent += len(e.Sent.Blocks)
+			}
+			if e.Message != nil {
+				for _, entry := range e.Message.Wants {
+					if entry.Cid.String() == missing {
+						asked++
+					}
+				}
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		require.Zero(t, bad)
+	}
+	require.Equal(t, 5, sent)
+	require.NotZero(t, asked)
 }
 
 // TestWatchSaysWhatIsWrong: wrong settings are named before anything starts.

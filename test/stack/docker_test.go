@@ -121,6 +121,7 @@ func TestStackDocker(t *testing.T) {
 		require.Equal(t, secret, e.stack("run", "--rm", "--no-deps", "-T", "setup", "show", name), "%s has changed", name)
 	}
 	s.publicNode()
+	s.lightNode()
 }
 
 // TestStackConfig has the real docker compose read every way to put the
@@ -187,6 +188,35 @@ func (s *stackRun) publicNode() {
 		now, err := s.count(time.Now())
 		return err == nil && now["totals.node"] > before["totals.node"]
 	}, time.Minute, 300*time.Millisecond, "the node writes")
+}
+
+// lightNode runs the profile watch in place of the node, and keeps what it has in a backup.
+func (s *stackRun) lightNode() {
+	t := s.t
+	t.Helper()
+	s.stack("stop", "node")
+	s.compose = []string{s.compose[0], "-f", "docker-compose.yml", "-f", "docker/test/compose.yml", "--profile", "watch"}
+	s.env = append(s.env, "COMPOSE_PROFILES=watch")
+	s.stack("up", "-d", "--remove-orphans")
+	status := func() (code int) {
+		code, _, _ = s.get("localhost", "/metric_plugin/v1/ready")
+		return code
+	}
+	require.Eventually(t, func() bool { return status() == 200 }, time.Minute, 200*time.Millisecond, "the light node behind nginx")
+	s.unprivileged(map[string]string{"nginx 8080/tcp": "127.0.0.1", "watch 4001/tcp": "0.0.0.0", "watch 4001/udp": "0.0.0.0"})
+	before, _ := s.points()
+	require.Eventually(t, func() bool {
+		now, err := s.count(time.Now())
+		return err == nil && now["totals.node"] > before["totals.node"]
+	}, time.Minute, 300*time.Millisecond, "the light node writes")
+
+	folder := filepath.Join(s.dir, "backup-light")
+	_, err := s.try(nil, "docker/backup.sh", "--node", folder)
+	require.NoError(t, err)
+	packed, err := exec.Command("tar", "-tf", filepath.Join(folder, "watch-data.tar")).Output()
+	require.NoError(t, err)
+	require.Contains(t, string(packed), "watch/key")
+	require.Eventually(t, func() bool { return status() == 200 }, time.Minute, 200*time.Millisecond, "the light node after the backup")
 }
 
 // pipeline is what the node reports of its points, by way of nginx.
