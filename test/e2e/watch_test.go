@@ -82,10 +82,7 @@ func TestWatch(t *testing.T) {
 	seen := harness.Subscribe(t, w.Stream)
 	traces := filepath.Join(t.TempDir(), "traces")
 	record := harness.Start(t, harness.Environ(t.TempDir()), "record", "--all", "--from", w.Stream, traces)
-	require.Eventually(t, func() bool {
-		open, err := filepath.Glob(filepath.Join(traces, "light", "*.tmp"))
-		return err == nil && len(open) == 1
-	}, time.Minute, 10*time.Millisecond, record.Out)
+	require.Eventually(t, func() bool { return metric(t, w.HTTP, "ipfsmon_stream_subscribers") == 2 }, time.Minute, 10*time.Millisecond, record.Out)
 	wants := harness.StartKubo(t, nil)
 	wants.IPFS("swarm", "connect", w.TCP)
 	to := filepath.Join(t.TempDir(), "got")

@@ -24,6 +24,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	libp2pswarm "github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -159,6 +160,7 @@ type swarmPeer struct {
 type swarm struct {
 	peers           []*swarmPeer
 	messages, wants atomic.Uint64 // to each node; a message is counted when both have theirs
+	retries         atomic.Uint64 // of dials
 }
 
 func newSwarm(b *testing.B, count int, addresses ...string) *swarm {
@@ -185,8 +187,15 @@ func newSwarmVia(b *testing.B, count int, via func(int) []string) *swarm {
 				if err != nil {
 					return err
 				}
-				if err := h.Connect(ctx, *info); err != nil {
-					return err
+				for try := 1; ; try++ { // as peers of the network do
+					if err = h.Connect(ctx, *info); err == nil {
+						break
+					}
+					if try == 5 || ctx.Err() != nil {
+						return err
+					}
+					s.retries.Add(1)
+					h.Network().(*libp2pswarm.Swarm).Backoff().Clear(info.ID)
 				}
 				t, err := h.NewStream(ctx, info.ID, bsnet.ProtocolBitswap)
 				if err != nil {
