@@ -21,7 +21,7 @@ RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$
 FAULTY := ./influx/spool ./influx/delivery
 
 .NOTPARALLEL:
-.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-stream fuzz lint vulncheck generate plugin release clean check-dashboards check-stack check-page bench-page kubo
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-stream bench-fleet fuzz lint vulncheck generate plugin release clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,6 +118,9 @@ bench-introspect: ## the cost of a snapshot of 100, 1,000 and 10,000 connections
 
 bench-stream: ## the stream against the old exporter's design, with gates
 	$(GO) run ./bench/stream
+
+bench-fleet: ## events of several monitors, unified, and the matcher against one with queues; fails when a gate is missed
+	$(GO) run ./bench/fleet
 
 # SOAK=8h sets the duration; SOAK_RATE is points per second.
 SOAK ?= 3m

@@ -3,7 +3,6 @@ package stream
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -137,7 +136,7 @@ func (d *batchDecoder) next(r io.Reader) (*Event, error) {
 		d.rest = nil
 	}
 	e := new(Event)
-	if err := json.Unmarshal(line, e); err != nil {
+	if err := decodeLine(line, e); err != nil {
 		return nil, fmt.Errorf("stream: decode an event of %d bytes: %w", len(line), err)
 	}
 	return e, nil

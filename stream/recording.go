@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,19 +91,8 @@ func ReadRecording(path string, each func(*Event) error) (bad int, err error) {
 		if len(bytes.TrimSpace(line)) == 0 {
 			return nil
 		}
-		var l struct {
-			Event
-			Framed *Event `json:"event"`
-		}
-		if reading.Call("stream: read a line of a recording", func() error { return json.Unmarshal(line, &l) }) != nil {
-			bad++
-			return nil
-		}
-		e := l.Framed
-		if e == nil {
-			e = &l.Event
-		}
-		if !e.known() {
+		e := new(Event)
+		if reading.Call("stream: read a line of a recording", func() error { return decodeRecorded(line, e) }) != nil || !e.known() {
 			bad++
 			return nil
 		}

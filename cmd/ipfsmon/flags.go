@@ -392,7 +392,7 @@ func readVariables(f cli.Flag) (set bool, err error) {
 }
 
 // argumentsOf returns how many arguments a command takes, by its ArgsUsage: none,
-// one, or an optional one in brackets.
+// one, an optional one in brackets, or, before "...", one or more.
 func argumentsOf(cmd *cli.Command) (least, most int) {
 	switch {
 	case cmd.SkipFlagParsing:
@@ -401,6 +401,8 @@ func argumentsOf(cmd *cli.Command) (least, most int) {
 		return 0, 0
 	case strings.HasPrefix(cmd.ArgsUsage, "["):
 		return 0, 1
+	case strings.HasSuffix(cmd.ArgsUsage, "..."):
+		return 1, math.MaxInt
 	}
 	return 1, 1
 }

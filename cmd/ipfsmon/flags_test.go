@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -117,6 +118,9 @@ func TestFlagsStandAnywhereOrAreRefused(t *testing.T) {
 			if most > 0 {
 				require.Equal(t, []string{"WORD"}, started[0].words, "%q", line)
 			}
+			if most == math.MaxInt {
+				continue // no word is one too many
+			}
 			// One word too many before the flag is rejected.
 			line = append(append(append(append([]string{}, path...), "strayed"), needs...), flag...)
 			started, code, stdout, stderr := tried(t, line...)
@@ -125,6 +129,9 @@ func TestFlagsStandAnywhereOrAreRefused(t *testing.T) {
 			require.Empty(t, stdout)
 			require.Contains(t, stderr, "strayed")
 			require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
+		}
+		if most == math.MaxInt {
+			return
 		}
 		// And so is one without a flag.
 		line := append(append(append([]string{}, path...), minimal(cmd)...), "strayed", "strayed")

@@ -47,7 +47,7 @@ func app() *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {}, // runApp reports it, once
 		Commands: []*cli.Command{
 			runCommand(), demoCommand(), proxyCommand(), watchCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), queryCommand(), introspectCommand(), configCommand(), storeCommand(), spoolCommand(), probeCommand(),
-			setupCommand(), healthCommand(), exportCommand(),
+			setupCommand(), healthCommand(), exportCommand(), fleetCommand(),
 			versionCommand(), demoSwarmCommand(),
 		},
 	}

@@ -185,6 +185,7 @@ var mayImport = map[string]string{
 	"introspect": "event bus internal",
 	"probe":      "event internal",
 	"proxy":      "event internal",
+	"fleet":      "event stream internal",
 	"watch":      "event capture introspect internal",
 	"grafana":    "influx",
 	"monitor":    "event bus privacy capture derive stream influx httpapi metrics introspect internal",

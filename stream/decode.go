@@ -1,0 +1,289 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/base32"
+	"encoding/json"
+	"math"
+
+	"github.com/ipfs/go-cid"
+)
+
+// decodeLine fills e, which is empty, with a line. Most lines are messages as
+// appendV4 writes them, which a scanner reads in a fraction of the time that
+// encoding/json takes. It reads nothing else: encoding/json reads all other lines,
+// and those in which the scanner finds something that it does not expect. What
+// both read is the same (FuzzDecodeLine).
+func decodeLine(line []byte, e *Event) error {
+	s := scanner{in: line}
+	if s.event(e) {
+		return nil
+	}
+	*e = Event{}
+	return json.Unmarshal(line, e)
+}
+
+// decodeRecorded is decodeLine for the lines of recordings, which may be in a frame
+// of version 3.
+func decodeRecorded(line []byte, e *Event) error {
+	s := scanner{in: line}
+	if s.event(e) {
+		return nil
+	}
+	var l struct {
+		Event
+		Framed *Event `json:"event"`
+	}
+	if err := json.Unmarshal(line, &l); err != nil {
+		return err
+	}
+	*e = l.Event
+	if l.Framed != nil {
+		*e = *l.Framed
+	}
+	return nil
+}
+
+// scanner reads the lines of appendV4, in which the keys have one order and no
+// space is between them. Its methods return false at anything else.
+type scanner struct{ in []byte }
+
+// skip reads a text that must be there.
+func (s *scanner) skip(text string) bool {
+	if len(s.in) < len(text) || string(s.in[:len(text)]) != text {
+		return false
+	}
+	s.in = s.in[len(text):]
+	return true
+}
+
+// text reads the rest of a string after its opening quote, which must be printable
+// ASCII without escapes. The result is valid until the line changes.
+func (s *scanner) text() ([]byte, bool) {
+	n := bytes.IndexByte(s.in, '"')
+	if n < 0 {
+		return nil, false
+	}
+	out := s.in[:n]
+	for _, c := range out {
+		if c < 0x20 || c > 0x7e || c == '\\' {
+			return nil, false
+		}
+	}
+	s.in = s.in[n+1:]
+	return out, true
+}
+
+// number reads a whole number without a sign that fits into limit. JSON has no
+// leading zeros.
+func (s *scanner) number(limit uint64) (uint64, bool) {
+	var v uint64
+	n := 0
+	for n < len(s.in) && s.in[n] >= '0' && s.in[n] <= '9' {
+		if v = v*10 + uint64(s.in[n]-'0'); n >= 18 {
+			return 0, false // may not fit
+		}
+		n++
+	}
+	if n == 0 || n > 1 && s.in[0] == '0' || v > limit {
+		return 0, false
+	}
+	s.in = s.in[n:]
+	return v, true
+}
+
+// int32 reads a whole number.
+func (s *scanner) int32() (int32, bool) {
+	minus := s.skip("-")
+	v, ok := s.number(math.MaxInt32)
+	if minus {
+		return -int32(v), ok
+	}
+	return int32(v), ok
+}
+
+func (s *scanner) bool() (v, ok bool) {
+	if s.skip("false") {
+		return false, true
+	}
+	return true, s.skip("true")
+}
+
+// event reads a whole line.
+func (s *scanner) event(e *Event) bool {
+	if !s.skip(`{"timestamp":"`) {
+		return false
+	}
+	at, ok := s.text()
+	if !ok || !s.skip(`,"peer":"`) || e.Timestamp.UnmarshalText(at) != nil {
+		return false
+	}
+	peer, ok := s.text()
+	if !ok {
+		return false
+	}
+	e.Peer = string(peer)
+	m := new(Message)
+	switch {
+	case s.skip(`,"bitswap_message":`):
+		e.Message = m
+	case s.skip(`,"sent_message":`):
+		e.Sent = m
+	default:
+		return false
+	}
+	if !s.message(m) {
+		return false
+	}
+	if s.skip(`,"seq":`) {
+		if e.Seq, ok = s.number(math.MaxUint64); !ok {
+			return false
+		}
+	}
+	if s.skip(`,"country":"`) {
+		country, ok := s.text()
+		if !ok {
+			return false
+		}
+		e.Country = string(country)
+	}
+	if s.skip(`,"gateway":`) {
+		if e.Gateway, ok = s.bool(); !ok {
+			return false
+		}
+	}
+	return s.skip("}") && (len(s.in) == 0 || string(s.in) == "\n")
+}
+
+func (s *scanner) message(m *Message) bool {
+	if !s.skip(`{"wantlist_entries":[`) {
+		return false
+	}
+	// In a batch of most monitors, entries have about this many bytes.
+	const wantBytes = 150
+	m.Wants = make([]Want, 0, min(16, 1+len(s.in)/wantBytes))
+	for !s.skip("]") {
+		var w Want
+		if len(m.Wants) > 0 && !s.skip(",") || !s.want(&w) {
+			return false
+		}
+		m.Wants = append(m.Wants, w)
+	}
+	var ok bool
+	if !s.skip(`,"full_wantlist":`) {
+		return false
+	}
+	if m.Full, ok = s.bool(); !ok || !s.skip(`,"blocks":[`) {
+		return false
+	}
+	m.Blocks = []cid.Cid{}
+	for !s.skip("]") {
+		var c cid.Cid
+		if len(m.Blocks) > 0 && !s.skip(",") || !s.cid(&c) {
+			return false
+		}
+		m.Blocks = append(m.Blocks, c)
+	}
+	if !s.skip(`,"block_presences":[`) {
+		return false
+	}
+	m.Presences = []Presence{}
+	for !s.skip("]") {
+		var p Presence
+		if len(m.Presences) > 0 && !s.skip(",") || !s.skip(`{"cid":`) || !s.cid(&p.Cid) || !s.skip(`,"block_presence_type":`) {
+			return false
+		}
+		if p.Type, ok = s.int32(); !ok || !s.skip("}") {
+			return false
+		}
+		m.Presences = append(m.Presences, p)
+	}
+	if !s.skip(`,"connected_addresses":[`) {
+		return false
+	}
+	m.Addrs = []string{}
+	for !s.skip("]") {
+		if len(m.Addrs) > 0 && !s.skip(",") || !s.skip(`"`) {
+			return false
+		}
+		addr, ok := s.text()
+		if !ok {
+			return false
+		}
+		m.Addrs = append(m.Addrs, string(addr))
+	}
+	return s.sizes(m)
+}
+
+// sizes reads the members of a message that version 3 does not have.
+func (s *scanner) sizes(m *Message) bool {
+	var ok bool
+	if s.skip(`,"block_sizes":[`) {
+		m.BlockSizes = []int32{}
+		for !s.skip("]") {
+			if len(m.BlockSizes) > 0 && !s.skip(",") {
+				return false
+			}
+			n, ok := s.int32()
+			if !ok {
+				return false
+			}
+			m.BlockSizes = append(m.BlockSizes, n)
+		}
+	}
+	if s.skip(`,"pending_bytes":`) {
+		if m.PendingBytes, ok = s.int32(); !ok {
+			return false
+		}
+	}
+	if s.skip(`,"wire_size":`) {
+		if m.WireSize, ok = s.int32(); !ok {
+			return false
+		}
+	}
+	return s.skip("}")
+}
+
+func (s *scanner) want(w *Want) (ok bool) {
+	if !s.skip(`{"cid":`) || !s.cid(&w.Cid) || !s.skip(`,"priority":`) {
+		return false
+	}
+	if w.Priority, ok = s.int32(); !ok || !s.skip(`,"want_type":`) {
+		return false
+	}
+	if w.WantType, ok = s.int32(); !ok || !s.skip(`,"cancel":`) {
+		return false
+	}
+	if w.Cancel, ok = s.bool(); !ok || !s.skip(`,"send_dont_have":`) {
+		return false
+	}
+	if w.SendDontHave, ok = s.bool(); !ok {
+		return false
+	}
+	return s.skip("}")
+}
+
+// cid reads a CID of version 1 in lower-case base32 or one of version 0.
+func (s *scanner) cid(c *cid.Cid) bool {
+	if !s.skip(`{"/":"`) {
+		return false
+	}
+	text, ok := s.text()
+	if !ok || !s.skip("}") {
+		return false
+	}
+	var raw [128]byte
+	if n := len(text) - 1; n > 0 && text[0] == 'b' && base32Lower.DecodedLen(n) <= len(raw) {
+		n, err := base32Lower.Decode(raw[:], text[1:])
+		if err != nil {
+			return false
+		}
+		*c, err = cid.Cast(raw[:n])
+		return err == nil && c.Version() == 1
+	}
+	var err error
+	*c, err = cid.Decode(string(text))
+	return err == nil
+}
+
+var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
