@@ -62,5 +62,5 @@ func wilson(k, n uint64) Share {
 	p, m := float64(k)/float64(n), float64(n)
 	middle := (p + z*z/(2*m)) / (1 + z*z/m)
 	half := z / (1 + z*z/m) * math.Sqrt(p*(1-p)/m+z*z/(4*m*m))
-	return Share{p, Interval{max(0, middle-half), min(1, middle+half)}}
+	return Share{p, Interval{max(0, min(p, middle-half)), min(1, max(p, middle+half))}} // rounded, an end may be beyond p
 }

@@ -195,9 +195,9 @@ func TestDependence(t *testing.T) {
 	// The first two see the same peers more often: they are peered.
 	same := func(r *rand.Rand, _ int) []float64 {
 		if r.IntN(2) == 0 {
-			return []float64{0.4, 0.3, 0.25}
+			return []float64{0.5, 0.4, 0.25}
 		}
-		return []float64{0.2, 0.1, 0.25}
+		return []float64{0.1, 0.1, 0.25}
 	}
 	dependent, _, odds := signs(9, 3, same)
 	require.Equal(t, repeats, dependent)
@@ -205,15 +205,15 @@ func TestDependence(t *testing.T) {
 	// And less often: they share them out.
 	apart := func(r *rand.Rand, _ int) []float64 {
 		if r.IntN(2) == 0 {
-			return []float64{0.4, 0.1, 0.25}
+			return []float64{0.5, 0.1, 0.25}
 		}
-		return []float64{0.2, 0.3, 0.25}
+		return []float64{0.1, 0.4, 0.25}
 	}
 	dependent, _, odds = signs(10, 3, apart)
 	require.Equal(t, repeats, dependent)
 	require.Less(t, odds, 0.8)
 	// Two monitors alone, of which both see one family more often.
-	dependent, _, _ = signs(11, 2, func(_ *rand.Rand, family int) []float64 { return [][]float64{{0.4, 0.3}, {0.2, 0.1}}[family] })
+	dependent, _, _ = signs(11, 2, func(_ *rand.Rand, family int) []float64 { return [][]float64{{0.5, 0.4}, {0.2, 0.1}}[family] })
 	require.Equal(t, repeats, dependent)
 	// If only one of them does, the estimate holds.
 	dependent, _, _ = signs(12, 2, func(_ *rand.Rand, family int) []float64 { return [][]float64{{0.4, 0.2}, {0.2, 0.2}}[family] })
