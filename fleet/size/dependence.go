@@ -20,7 +20,7 @@ const (
 	TestFamilies = "agent families"
 )
 
-// Dependence says whether the samples of two monitors are independent, as far as
+// Dependence reports whether the samples of two monitors are independent, as far as
 // that can be tested. Two samples alone cannot show it: how many peers neither has
 // is what is unknown. Two tests use something else:
 //
