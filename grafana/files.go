@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
@@ -37,6 +38,7 @@ func Files() (map[string][]byte, error) {
 		body ordered
 	}{
 		"datasources/ipfsmon.yml": {dataSourcesHead, dataSources()},
+		"../influxdb3.yml":        {influxdb3Head, influxdb3Sources()},
 		"dashboards/ipfsmon.yml":  {"# The dashboards of this folder's neighbour, as files. Grafana reads them again when they change.", providers()},
 		"alerting/ipfsmon.yml":    {alertsHead, alerts()},
 	} {
@@ -47,7 +49,7 @@ func Files() (map[string][]byte, error) {
 		if err := e.Encode(content.body); err != nil {
 			return nil, err
 		}
-		out["grafana/provisioning/"+name] = b.Bytes()
+		out[path.Join("grafana/provisioning", name)] = b.Bytes()
 	}
 	return out, nil
 }
@@ -155,6 +157,24 @@ func dataSources() ordered {
 			{"secureJsonData", ordered{{"token", token}}},
 		},
 	}}}
+}
+
+const influxdb3Head = `# In the place of provisioning/datasources/ipfsmon.yml where the points are in InfluxDB 3, which
+# has a database for each kind of points. The dashboards are the same: choose the data source of
+# totals at the top, and that of history for the panels of history. Alerts ask the totals.`
+
+// influxdb3Sources are the data sources of InfluxDB 3. Queries are sent as GET: of a POST some
+// versions of InfluxDB 3 read the body, and others the URL.
+func influxdb3Sources() ordered {
+	source := func(kind, uid string, first bool) ordered {
+		return ordered{
+			{"name", "InfluxDB 3 (InfluxQL, " + kind + ")"}, {"uid", uid}, {"type", "influxdb"}, {"access", "proxy"},
+			{"url", "$__env{IPFSMON_INFLUXDB_URL}"}, {"isDefault", first}, {"editable", false},
+			{"jsonData", ordered{{"version", "InfluxQL"}, {"dbName", "ipfsmon/" + kind}, {"httpMode", "GET"}, {"timeInterval", "10s"}, {"httpHeaderName1", "Authorization"}}},
+			{"secureJsonData", ordered{{"httpHeaderValue1", "Token $__file{/run/secrets/influxdb-token}"}}},
+		}
+	}
+	return ordered{{"apiVersion", 1}, {"datasources", []any{source("totals", InfluxQLSource, true), source("history", InfluxQLSource+"-history", false)}}}
 }
 
 func providers() ordered {

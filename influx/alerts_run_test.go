@@ -155,6 +155,9 @@ func AlertsAreTrue(t *testing.T, rules []AlertRule) {
 		var firing map[string]bool
 		for ago := time.Duration(0); ago <= a.For; ago += time.Minute {
 			now := a.holds(t, c, at.Add(-ago))
+			if three := a.holds(t, asThree(t, c), at.Add(-ago)); !maps.Equal(now, three) {
+				t.Errorf("%s at %v: %v, and %v of InfluxDB 3", a.UID, at.Add(-ago), now, three)
+			}
 			if firing == nil {
 				firing = now
 			}

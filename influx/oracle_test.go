@@ -17,6 +17,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -996,11 +997,34 @@ func filledStore(t *testing.T, history bool, fill func(write writer)) *client.Cl
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	s := influxtest.Made3()
+	s.Auth = true
+	s.Behind = &influxtest.Behind3{URL: cfg.URL, Username: cfg.Username, Password: strings.TrimSpace(string(password))}
+	asThree, err := client.New(client.Config{URL: s.Start(t).URL, Version: "3", Token: s.Admin("_admin"), History: &history})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(asThree.Close)
+	threes.Store(c, asThree)
+	t.Cleanup(func() { threes.Delete(c) })
 	return c
 }
 
-// TestQuestionsAreTrue compares each question's answer, in both languages, with
-// what the events were. Each has an oracle.
+// threes are the stand-ins for InfluxDB 3 in front of the stores of filledStore, by their clients.
+var threes sync.Map
+
+// asThree returns the client of the stand-in for InfluxDB 3 in front of a store of filledStore.
+func asThree(t *testing.T, c *client.Client) *client.Client {
+	t.Helper()
+	v, ok := threes.Load(c)
+	if !ok {
+		t.Fatal("no stand-in before this store")
+	}
+	return v.(*client.Client)
+}
+
+// TestQuestionsAreTrue compares each question's answer, in both languages and in InfluxQL through
+// the stand-in for InfluxDB 3, with what the events were. Each has an oracle.
 func TestQuestionsAreTrue(t *testing.T) {
 	o, c := oracleStore(t, true)
 	for _, q := range query.Questions {
@@ -1009,7 +1033,11 @@ func TestQuestionsAreTrue(t *testing.T) {
 			t.Errorf("%s: no oracle has its answer", q.Name)
 			continue
 		}
-		for _, flux := range []bool{false, true} {
+		for _, way := range []string{"influxql", "flux", "InfluxDB 3"} {
+			flux, c := way == "flux", c
+			if way == "InfluxDB 3" {
+				c = asThree(t, c)
+			}
 			var got answerRows
 			var err error
 			for minute := (time.Time{}); !minute.Equal(o.now.Truncate(time.Minute)); minute = time.Now().UTC().Truncate(time.Minute) {
@@ -1018,7 +1046,7 @@ func TestQuestionsAreTrue(t *testing.T) {
 				_, err = q.Ask(t.Context(), c, "1h", flux, &got, func(note string) { t.Errorf("%s: %s", q.Name, note) })
 			}
 			if err != nil {
-				t.Errorf("%s, flux %v: %v", q.Name, flux, err)
+				t.Errorf("%s, %s: %v", q.Name, way, err)
 				continue
 			}
 			want := of(o, flux)
@@ -1028,12 +1056,12 @@ func TestQuestionsAreTrue(t *testing.T) {
 			wrong := 0
 			if len(got.rows) != len(want) {
 				wrong++
-				t.Errorf("%s, flux %v: %d rows, want %d", q.Name, flux, len(got.rows), len(want))
+				t.Errorf("%s, %s: %d rows, want %d", q.Name, way, len(got.rows), len(want))
 			}
 			for i := range min(len(want), len(got.rows)) {
 				if wrong < 4 && !same(want[i], got.rows[i]) {
 					wrong++
-					t.Errorf("%s, flux %v, row %d:\n got  %v\n want %v", q.Name, flux, i+1, got.rows[i], want[i])
+					t.Errorf("%s, %s, row %d:\n got  %v\n want %v", q.Name, way, i+1, got.rows[i], want[i])
 				}
 			}
 		}

@@ -11,9 +11,11 @@ import (
 )
 
 // TestQuestionsAreTaken asks each question, and what it falls back to, in both
-// languages of a store without points of these: none may be refused.
+// languages of a store without points of these, and in InfluxQL through the stand-in for
+// InfluxDB 3: none may be refused.
 func TestQuestionsAreTaken(t *testing.T) {
-	cfg := influxtest.StoreAt(storetest.Start(t))
+	store := storetest.Start(t)
+	cfg := influxtest.StoreAt(store)
 	if _, err := publish(t, cfg, influxtest.Messages(3)); err != nil {
 		t.Fatal(err)
 	}
@@ -22,9 +24,17 @@ func TestQuestionsAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	s := influxtest.Made3()
+	s.Behind = influxtest.BehindStore(t, store)
+	three, err := client.New(client.Config{URL: s.Start(t).URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer three.Close()
 	for _, q := range query.Questions {
 		for _, q := range []*query.Question{&q, q.Else} {
-			for _, flux := range []bool{false, true} {
+			for way, c := range map[string]*client.Client{"influxql": c, "flux": c, "InfluxDB 3": three} {
+				flux := way == "flux"
 				if q == nil {
 					continue
 				}
@@ -35,7 +45,7 @@ func TestQuestionsAreTaken(t *testing.T) {
 					if flux {
 						text = q.Flux
 					}
-					t.Errorf("%s, flux %v: %v\n%s", q.Name, flux, err, text)
+					t.Errorf("%s, %s: %v\n%s", q.Name, way, err, text)
 				}
 			}
 		}

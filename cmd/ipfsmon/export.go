@@ -74,7 +74,7 @@ func targetFlags() []cli.Flag {
 		&cli.StringFlag{Name: "password", Usage: "`PASSWORD` for InfluxDB 1.x; the list of processes shows it, prefer --password-file"},
 		&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password"},
 		&cli.StringFlag{Name: "org", Usage: "`NAME` of the organisation for InfluxDB 2"},
-		&cli.StringFlag{Name: "token", Usage: "`TOKEN` for InfluxDB 2; the list of processes shows it, prefer --token-file"},
+		&cli.StringFlag{Name: "token", Usage: "`TOKEN` for InfluxDB 2, with --org, or 3; the list of processes shows it, prefer --token-file"},
 		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token"},
 	}
 }

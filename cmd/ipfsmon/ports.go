@@ -1,18 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/ipfs/kubo/config"
 	serialize "github.com/ipfs/kubo/config/serialize"
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
+	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
@@ -89,6 +92,40 @@ var knownPorts = map[string]string{
 	"8086": "InfluxDB 1 and 2 listen there by default",
 }
 
+// whoListens asks a taken port whether an InfluxDB answers there, and returns a note of who has
+// the port, as far as is known, and of what else can be done.
+func whoListens(address, port string) (note, more string) {
+	if k := knownPorts[port]; k != "" {
+		note = " (" + k + ")"
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return note, ""
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	url := "http://" + net.JoinHostPort(host, port)
+	c, err := client.New(client.Config{URL: url})
+	if err != nil {
+		return note, ""
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	version, err := c.Version(ctx)
+	switch {
+	case err != nil || version == "":
+		return note, ""
+	case client.IsVersion3(version):
+		more = "; or start InfluxDB 3 on another port (--http-bind); to write to it, --influxdb " + url
+	}
+	return " by InfluxDB " + version, more
+}
+
+// askTime is how long the owner of a taken port may take to say who it is.
+const askTime = 2 * time.Second
+
 // findTaken listens on all addresses at the same time, so that it also finds two
 // of ours on one port, and closes the listeners.
 func findTaken(wanted []wantedPort) error {
@@ -107,11 +144,8 @@ func findTaken(wanted []wantedPort) error {
 		case errors.Is(err, syscall.EADDRINUSE) && first[w.address] != "":
 			errs = append(errs, fmt.Errorf("%s and %s are both on %s; %s", first[w.address], w.what, w.address, w.remedy))
 		case errors.Is(err, syscall.EADDRINUSE):
-			known := ""
-			if k := knownPorts[port]; k != "" {
-				known = " (" + k + ")"
-			}
-			errs = append(errs, fmt.Errorf("%s: %s: address already in use%s; %s", w.what, w.address, known, w.remedy))
+			who, more := whoListens(w.address, port)
+			errs = append(errs, fmt.Errorf("%s: %s: address already in use%s; %s%s", w.what, w.address, who, w.remedy, more))
 		default:
 			errs = append(errs, fmt.Errorf("%s: %w; %s", w.what, err, w.remedy))
 		}

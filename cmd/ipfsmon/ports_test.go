@@ -2,6 +2,9 @@ package main
 
 import (
 	"net"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -9,6 +12,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -58,4 +62,55 @@ func TestKnownPortsSayWhoIsThere(t *testing.T) {
 		require.ErrorContains(t, err, "("+name+" listen")
 		require.True(t, strings.HasSuffix(err.Error(), "; remedy"))
 	}
+}
+
+// An InfluxDB on a taken port is named with its version, by its answer to /ping; an InfluxDB 3
+// with what else can be done. One that wants a token even for that is recognised by its port.
+func TestInfluxDB3HasThePort(t *testing.T) {
+	s := influxtest.New3()
+	url := s.Start(t).URL
+	address := strings.TrimPrefix(url, "http://")
+	err := findTaken([]wantedPort{{"the event stream", address, "want another with --stream HOST:PORT"}})
+	require.EqualError(t, err, "the event stream: "+address+": address already in use by InfluxDB 3.11.2; want another with --stream HOST:PORT; or start InfluxDB 3 on another port (--http-bind); to write to it, --influxdb "+url)
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	err = findTaken([]wantedPort{{"the event stream", "0.0.0.0:" + port, "remedy"}})
+	require.ErrorContains(t, err, "by InfluxDB 3.11.2; remedy; or start")
+	s = influxtest.New3()
+	s.Auth = true
+	address = strings.TrimPrefix(s.Start(t).URL, "http://")
+	err = findTaken([]wantedPort{{"the event stream", address, "remedy"}})
+	require.EqualError(t, err, "the event stream: "+address+": address already in use; remedy")
+}
+
+// TestPort8181IsTheStreams: InfluxDB 3 listens on the stream's port by default. Nothing that we
+// ship or document starts it there: compose files give no server that port, and a document that
+// names it beside InfluxDB 3 speaks of the collision.
+func TestPort8181IsTheStreams(t *testing.T) {
+	files := []string{"../../docker-compose.yml", "../../README.md"}
+	for _, pattern := range []string{"../../docker/*", "../../docker/compose/*.yml", "../../nginx/*", "../../docs/*.md", "../../grafana/provisioning/*/*.yml"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		files = append(files, found...)
+	}
+	require.Greater(t, len(files), 30)
+	compose := 0
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // a folder
+		}
+		for n, line := range strings.Split(string(b), "\n") {
+			if !strings.Contains(line, "8181") {
+				continue
+			}
+			require.False(t, strings.HasSuffix(file, ".yml"), "%s:%d: %s", file, n+1, line)
+			require.False(t, regexp.MustCompile(`(?i)(http://[^ ]*:8181|--http-bind[ =][^ ]*8181|-p [0-9.:]*8181|--url[ =][^ ]*8181)`).MatchString(line), "%s:%d: %s", file, n+1, line)
+		}
+		if strings.HasSuffix(file, "influxdb3.yml") {
+			compose++
+			require.Contains(t, string(b), "--http-bind=0.0.0.0:8086", "InfluxDB 3 would listen on 8181")
+		}
+	}
+	require.Equal(t, 1, compose, "want the overlay")
 }

@@ -27,7 +27,7 @@ import (
 func queryCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "query",
-		Usage:     "query the store in InfluxQL or Flux",
+		Usage:     "query the store in InfluxQL, Flux or SQL",
 		ArgsUsage: `[NAME or "SELECT ..."]`,
 		Description: "Queries the server of --url, the data folder of --data, or the monitor of --repo (IPFS_PATH). Without these: the\n" +
 			"InfluxDB of IPFSMON_INFLUXDB_URL; where the running monitor writes to, the node's before the demo's; the data of a\n" +
@@ -38,10 +38,13 @@ func queryCommand() *cli.Command {
 			"         ipfsmon query wants --plot\n" +
 			"         ipfsmon query \"SELECT count(cid) FROM wants WHERE time > now() - 1h GROUP BY direction, type\"\n" +
 			"         ipfsmon query \"SELECT sum(blocks) FROM totals.traffic GROUP BY direction\" --format json\n" +
+			"         ipfsmon query --sql \"SELECT direction, sum(blocks) FROM traffic GROUP BY direction\"\n" +
 			"         ipfsmon query --flux 'from(bucket: \"ipfsmon/history\") |> range(start: -1h)\n" +
 			"                   |> filter(fn: (r) => r._measurement == \"blocks\" and r._field == \"size\") |> sum()'",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "flux", Usage: "`QUERY` in Flux instead of InfluxQL"},
+			&cli.StringFlag{Name: "sql", Usage: "`QUERY` in SQL, of an InfluxDB 3"},
+			&cli.StringFlag{Name: "kind", Usage: "`KIND` of the tables that --sql reads, history or totals (default: that of the tables after FROM and JOIN)"},
 			&cli.StringFlag{Name: "language", Value: "influxql", Usage: "`LANGUAGE` of a named query: influxql or flux"},
 			&cli.StringFlag{Name: "since", Usage: "query the last `TIME`, such as 90s, 6h or 7d: replaces {since} in the statement, or adds a condition to a SELECT"},
 			&cli.BoolFlag{Name: "write", Usage: "permit a statement that changes data; query the embedded InfluxDB as user monitor"},
@@ -72,6 +75,27 @@ func runQuery(c *cli.Context) error {
 	if flux {
 		statement = c.String("flux")
 	}
+	sql := c.IsSet("sql")
+	if sql {
+		statement = c.String("sql")
+	}
+	if sql && (flux || c.NArg() > 0 || c.IsSet("since") || c.IsSet("write")) {
+		return wrongUse(c, "--sql is one statement on its own, which reads and names its times itself: want no other statement, --since or --write")
+	}
+	var kind schema.Kind
+	switch text := c.String("kind"); {
+	case !sql && text != "":
+		return wrongUse(c, "--kind is for --sql; InfluxQL names the retention policy, as in totals.traffic")
+	case text == schema.Totals.String():
+		kind = schema.Totals
+	case text != "" && text != schema.History.String():
+		return wrongUse(c, "--kind %q: want history or totals", text)
+	case sql && text == "":
+		var err error
+		if kind, err = client.SQLKind(statement); err != nil {
+			return wrongUse(c, "%w", err)
+		}
+	}
 	if strings.TrimSpace(statement) == "" || flux && c.NArg() > 0 {
 		return wrongUse(c, `want a name (--list), or one statement in quotes, "SELECT ..." or --flux 'from(...)'`)
 	}
@@ -86,7 +110,7 @@ func runQuery(c *cli.Context) error {
 		}
 	}
 	var question query.Question
-	named := !flux && !strings.ContainsAny(statement, " \t\n")
+	named := !flux && !sql && !strings.ContainsAny(statement, " \t\n")
 	if named {
 		var err error
 		if question, err = query.Named(statement); err != nil {
@@ -136,7 +160,7 @@ func runQuery(c *cli.Context) error {
 		defer p.stop()
 		out = p
 	}
-	if !c.Bool("write") && !c.Bool("print") {
+	if !c.Bool("write") && !c.Bool("print") && !sql {
 		if err := query.ReadsOnly(statement, flux); err != nil {
 			return wrongUse(c, "%w; give --write if you mean it", err)
 		}
@@ -159,6 +183,9 @@ func runQuery(c *cli.Context) error {
 	if c.Bool("print") {
 		fmt.Println(statement)
 		return nil
+	}
+	if sql {
+		return server.SQL(ctx, statement, kind, out)
 	}
 	if !named {
 		question, since = query.Question{InfluxQL: statement, Flux: statement}, ""
@@ -228,6 +255,9 @@ func queryTarget(ctx context.Context, c *cli.Context, write bool) (cfg influx.Co
 		if c.IsSet(flag) {
 			*key = c.String(flag)
 		}
+	}
+	if (c.IsSet("token") || c.IsSet("token-file")) && cfg.Org == "" && cfg.Version == "" {
+		cfg.Version = "3" // which has no organisations
 	}
 	if cfg.URL != "" {
 		return cfg, end, nil

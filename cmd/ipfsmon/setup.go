@@ -20,15 +20,15 @@ func setupCommand() *cli.Command {
 		Usage: "create the secrets, buckets and tokens of the containers' stack",
 		Description: "Runs first at every start of docker-compose.yml: it creates what is missing and leaves the rest unchanged. It reads\n" +
 			"IPFSMON_INFLUXDB_URL, _ORG (default ipfsmon), _BUCKET, _DATABASE, _HISTORY_RETENTION and _ROLLUPS from the\n" +
-			"environment, like the node. It sets up a new server; for one that is already set up, IPFSMON_INFLUXDB_TOKEN_FILE\n" +
-			"must name a file with an operator token.\n\n" +
+			"environment, like the node. It sets up a new server, InfluxDB 2 or 3; for one that is already set up,\n" +
+			"IPFSMON_INFLUXDB_TOKEN_FILE must name a file with an operator token.\n\n" +
 			"Example: docker compose run --rm setup show grafana/admin-password\n" +
 			"         IPFSMON_INFLUXDB_URL=http://127.0.0.1:8086 ipfsmon setup --dir secrets",
 		Flags: []cli.Flag{dir,
 			&cli.DurationFlag{Name: "wait", Value: 5 * time.Minute, Usage: "`TIME` to wait for InfluxDB"}},
 		Subcommands: []*cli.Command{{
 			Name: "show", Usage: "print a secret", ArgsUsage: "NAME",
-			Description: "NAME is one of " + strings.Join(setup.Files, ", ") + ".\n\n" +
+			Description: "NAME is one of " + strings.Join(append(setup.Files, setup.AdminToken3), ", ") + ".\n\n" +
 				"Example: ipfsmon setup show " + setup.GrafanaPassword,
 			Flags: []cli.Flag{dir},
 			Action: func(c *cli.Context) error {

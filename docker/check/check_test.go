@@ -48,7 +48,7 @@ func load(t *testing.T, overlays ...string) *types.Project {
 }
 
 // stacks are the combinations of files that the files' comments describe.
-var stacks = [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"tls", "public", "stream"}, {"existing-node"}, {"scale"}, {"scale", "tls", "public"}}
+var stacks = [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"tls", "public", "stream"}, {"existing-node"}, {"scale"}, {"scale", "tls", "public"}, {"influxdb3"}, {"influxdb3", "tls", "public"}, {"existing-node", "influxdb3"}}
 
 // published says which service may publish which ports, and on which addresses; "" is all
 // addresses.
@@ -160,6 +160,38 @@ func TestComposeFiles(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPortsDoNotMeet: InfluxDB 3 listens on the port of the event stream by default. In the stack
+// it does not, no service publishes that port, and what Grafana asks is the address that it has.
+func TestPortsDoNotMeet(t *testing.T) {
+	for _, overlays := range stacks {
+		p := load(t, overlays...)
+		for name, s := range p.Services {
+			for _, port := range s.Ports {
+				if port.Published == "8181" || port.Target == 8181 {
+					t.Errorf("%v: %s publishes 8181", overlays, name)
+				}
+			}
+			text := strings.Join(append(append([]string{}, s.Command...), s.Entrypoint...), " ")
+			if strings.Contains(text, "8181") || strings.Contains(text, "influxdb3") && !strings.Contains(text, "--http-bind=0.0.0.0:8086") {
+				t.Errorf("%v: %s runs %s", overlays, name, text)
+			}
+		}
+		if slices.Contains(overlays, "influxdb3") {
+			if v := p.Services["grafana"].Environment["IPFSMON_INFLUXDB_URL"]; v == nil || *v != "http://influxdb:8086" {
+				t.Errorf("%v: Grafana asks %v", overlays, v)
+			}
+			if !slices.ContainsFunc(p.Services["grafana"].Volumes, func(v types.ServiceVolumeConfig) bool {
+				return strings.HasSuffix(v.Source, "grafana/influxdb3.yml") && v.Target == "/etc/grafana/provisioning/datasources/ipfsmon.yml"
+			}) {
+				t.Errorf("%v: Grafana has the data sources of InfluxDB 2", overlays)
+			}
+			if !regexp.MustCompile(`^influxdb:3\.`).MatchString(p.Services["influxdb"].Image) {
+				t.Errorf("%v: image %s", overlays, p.Services["influxdb"].Image)
+			}
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	DefaultURL              = "http://127.0.0.1:8086"
 	DefaultDatabase         = "ipfsmon"
 	defaultBatchSize        = 5000
+	defaultBatch3           = 20_000 // an InfluxDB 3 answers once a second; at most 8 MiB in any case
 	defaultFlushInterval    = time.Second
 	DefaultQueueBytes       = 64 << 20
 	defaultTimeout          = 30 * time.Second
@@ -50,13 +51,15 @@ type Config struct {
 	// InfluxDB 1.x, with ?totals=port if totals have their own listener; file:///path, to
 	// which lines are appended; stdout:
 	URL string `json:",omitempty" split_words:"true"`
-	// Version of the server's API: "1" (database, user, password) or "2"
-	// (organisation, bucket, token). Default: 2 if Org, Bucket, Token or
-	// TokenFile is given, else 1.
+	// Version of the server's API: "1" (database, user, password), "2"
+	// (organisation, bucket, token) or "3" (database, token). Default: 2 if Org, Bucket, Token or
+	// TokenFile is given, else 1. An InfluxDB 3 is also found without it, by /ping, and takes the
+	// credentials of any API: the token is Token, or the Password of any user.
 	Version string `json:",omitempty" split_words:"true"`
 
 	// Database for API 1. Its retention policies are history and totals.
-	// Default ipfsmon. With API 2 the name that InfluxQL uses.
+	// Default ipfsmon. With API 2 the name that InfluxQL uses. With API 3 how the names of the
+	// databases begin, <Database>/history and <Database>/totals.
 	Database string `json:",omitempty" split_words:"true"`
 	// Username and Password for API 1; none: no credentials are sent.
 	Username string `json:",omitempty" split_words:"true"`
@@ -70,7 +73,7 @@ type Config struct {
 	// Bucket for API 2: how the buckets' names begin, <Bucket>/history and
 	// <Bucket>/totals. Default ipfsmon.
 	Bucket string `json:",omitempty" split_words:"true"`
-	// Token for API 2.
+	// Token for API 2 or 3.
 	Token string `json:",omitempty" split_words:"true"`
 	// TokenFile holds the token; it is read again when the server refuses
 	// it. Instead of Token.
@@ -106,7 +109,7 @@ type Config struct {
 
 	// BatchSize is the most points posted at once, 1 to 50000 (a batch may
 	// go over it by one message's points). Fewer are posted while the server has
-	// trouble. Default 5000.
+	// trouble. Default 5000; up to 20000 are joined for an InfluxDB 3, which answers once a second.
 	BatchSize int `json:",omitempty" split_words:"true"`
 	// Concurrency is the maximum number of concurrent requests, 2 to 32: one for the points of
 	// the last seconds, the others for a backlog on disk. The backlog starts with one request
@@ -166,7 +169,9 @@ type Settings struct {
 	Name         string // of the destination
 	Base         *url.URL
 	UDP          [schema.Kinds]string // addresses of listeners
-	v2           bool
+	v2, v3       bool                 // the configured API; API returns the one in use
+	found        *found
+	batch3       int // most points posted at once to an InfluxDB 3
 	MayCreate    bool
 	KeepsHistory bool
 	rollups      bool
@@ -187,7 +192,7 @@ type Settings struct {
 }
 
 func (c Config) resolve() (Settings, error) {
-	s := Settings{Config: c, Logger: c.Log}
+	s := Settings{Config: c, Logger: c.Log, found: new(found)}
 	if s.Logger == nil {
 		s.Logger = slog.Default()
 	}
@@ -243,19 +248,22 @@ func (c Config) resolve() (Settings, error) {
 	switch s.Version {
 	case "":
 		s.v2 = has2
-	case "1", "2":
-		s.v2 = c.Version == "2"
+	case "1", "2", "3":
+		s.v2, s.v3 = c.Version == "2", c.Version == "3"
 	default:
-		bad("Version", "%q: want \"1\", \"2\" or nothing", c.Version)
+		bad("Version", "%q: want \"1\", \"2\", \"3\" or nothing", c.Version)
+	}
+	if s.v3 && (has1 || c.Org != "" || c.Bucket != "") {
+		bad("Version", "Username, Password, Org and Bucket are not for API 3, which takes Database and Token or TokenFile; leave Version out to use them with InfluxDB 3")
 	}
 	if s.v2 && has1 {
 		bad("Username", "Username, Password and PasswordFile are for API 1; API 2 takes Token or TokenFile")
 	}
-	if !s.v2 && has2 {
+	if !s.v2 && !s.v3 && has2 {
 		bad("Version", "Org, Bucket, Token and TokenFile are for API 2; leave Version out or set it to \"2\"")
 	}
 	if s.v2 && c.Org == "" {
-		bad("Org", "missing; API 2 needs the name of the organisation")
+		bad("Org", "missing; API 2 needs the name of the organisation; InfluxDB 3 has none: set Version to \"3\"")
 	}
 	if s.v2 && c.Token == "" && c.TokenFile == "" {
 		bad("Token", "missing; API 2 needs Token or TokenFile")
@@ -332,8 +340,9 @@ func (c Config) resolve() (Settings, error) {
 	}
 	s.FlushEvery = duration("FlushInterval", c.FlushInterval, defaultFlushInterval, 10*time.Millisecond, time.Minute)
 	s.RequestTimeout = duration("Timeout", c.Timeout, defaultTimeout, 100*time.Millisecond, 10*time.Minute)
+	s.batch3 = s.BatchSize
 	if s.BatchSize == 0 {
-		s.BatchSize = defaultBatchSize
+		s.BatchSize, s.batch3 = defaultBatchSize, defaultBatch3
 	}
 	if s.BatchSize < 1 || s.BatchSize > 50000 {
 		bad("BatchSize", "%d: want 1 to 50000", c.BatchSize)
@@ -381,6 +390,14 @@ func (c Config) resolve() (Settings, error) {
 		bad("Gzip", "%q: want \"auto\", \"on\" or \"off\"", c.Gzip)
 	}
 	return s, errors.Join(errs...)
+}
+
+// BatchPoints returns the most points of one post with an API, which Settings.API returns.
+func (s *Settings) BatchPoints(api int) int {
+	if api == 3 {
+		return s.batch3
+	}
+	return s.BatchSize
 }
 
 // ReadSecrets reads the secrets' files again; on an error it keeps the old secrets.

@@ -64,7 +64,7 @@ func TestConfigErrors(t *testing.T) {
 	f(Config{URL: "udp://influx:8089", Org: "o", Token: "t"}, "URL: ", "http and https")
 	f(Config{URL: "udp://influx:8089", UDPRate: 1}, "UDPRate: ", "100 to 10000000")
 	f(Config{SpoolDir: "spool", SpoolMaxBytes: 1, SpoolMaxAge: "1s", SpoolSyncEvery: "2m"}, "SpoolDir: ", "absolute", "SpoolMaxBytes: 1", "SpoolMaxAge: ", "SpoolSyncEvery: ")
-	f(Config{Version: "3"}, `Version: "3"`)
+	f(Config{Version: "4"}, `Version: "4"`)
 	f(Config{Version: "1", Token: "t"}, "Version: ")
 	f(Config{Version: "2"}, "Org: missing", "Token: missing")
 	f(Config{Org: "o", Token: "t", Username: "u"}, "Username: ")

@@ -74,7 +74,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	res.Header.Del(proxyHeader)
-	if req.URL.Scheme == "http" {
+	if req.URL.Scheme == "http" && t.Proxy != nil {
 		if through, err := t.Proxy(req); err == nil && through != nil {
 			res.Header.Set(proxyHeader, through.Redacted())
 		}
@@ -106,7 +106,7 @@ func (e *RedirectError) Error() string {
 func target(to *url.URL) string {
 	u := *to
 	u.User, u.RawQuery, u.ForceQuery, u.Fragment = nil, "", false, ""
-	for _, path := range []string{"/api/v2/write", "/api/v2/query", "/write", "/query", "/ping", "/health"} {
+	for _, path := range []string{"/api/v3/write_lp", "/api/v3/query_sql", "/api/v3/configure/database", "/api/v2/write", "/api/v2/query", "/write", "/query", "/ping", "/health"} {
 		if rest, ok := strings.CutSuffix(u.Path, path); ok {
 			u.Path, u.RawPath = rest, ""
 			break
@@ -116,8 +116,8 @@ func target(to *url.URL) string {
 }
 
 // Version asks the server for its version, such as 2.7.12. It is "" if the server does not
-// report one, which is not an error: other servers accept line protocol too. An error is one of
-// the connection.
+// report one, which is not an error: other servers accept line protocol too, and InfluxDB 3
+// answers 401 without a valid token. An error is one of the connection.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.set.Base.JoinPath("ping").String(), nil)
 	if err != nil {
@@ -129,16 +129,7 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 		return "", err
 	}
 	res.Body.Close()
-	return string(event.Clean(strings.TrimPrefix(res.Header.Get("X-Influxdb-Version"), "v"), 64)), nil
-}
-
-// IsVersion3 reports whether a version is InfluxDB 3, whose databases, retention and rollups
-// are created differently from those of 1.x and 2.x.
-func IsVersion3(version string) bool { return strings.HasPrefix(version, "3.") }
-
-// Version3Error is returned by the set-up of an InfluxDB 3.
-type Version3Error struct{ Version string }
-
-func (e *Version3Error) Error() string {
-	return fmt.Sprintf("the server is InfluxDB %s; want 1.x or 2.x: databases, retention and rollups are not created in InfluxDB 3", e.Version)
+	version := cleanHeader(strings.TrimPrefix(res.Header.Get("X-Influxdb-Version"), "v"))
+	c.set.found.set(version, cleanHeader(res.Header.Get("X-Influxdb-Build")), res.StatusCode == http.StatusUnauthorized)
+	return version, nil
 }

@@ -45,15 +45,17 @@ func (c *Client) HTTP() *http.Client { return c.http }
 // BucketPrefix returns the prefix of the bucket names for Flux, before /history and /totals; in
 // InfluxDB 1.x it is the database's name.
 func (c *Client) BucketPrefix() string {
-	if c.set.v2 {
-		return c.set.Bucket
-	}
-	return c.set.Database
+	return c.set.prefix()
 }
 
 // Database returns the name of the server's database; in InfluxDB 2 it is the InfluxQL name of
-// the buckets.
-func (c *Client) Database() string { return c.set.Database }
+// the buckets, in InfluxDB 3 what the names of the databases begin with.
+func (c *Client) Database() string {
+	if c.set.API() == 3 {
+		return c.set.prefix()
+	}
+	return c.set.Database
+}
 
 // URL returns the server's URL without a password.
 func (c *Client) URL() string { return c.set.Base.Redacted() }
@@ -84,7 +86,11 @@ type Output interface {
 // error is a *QueryError if the server refused the statement, and a *CutError if the answer was
 // truncated.
 func (c *Client) Query(ctx context.Context, statement string, flux bool, out Output) error {
+	c.find(ctx)
 	run := c.influxQL
+	if flux && c.set.API() == 3 {
+		return &QueryError{Status: http.StatusNotImplemented, Message: "InfluxDB 3 has no Flux; want InfluxQL, or SQL (--sql)"}
+	}
 	if flux {
 		run = c.flux
 	}
@@ -161,37 +167,46 @@ func (w *completeness) err() error {
 }
 
 func (c *Client) influxQL(ctx context.Context, statement string, out Output) error {
+	if c.set.API() != 3 {
+		return c.ask(ctx, c.set.Database, statement, out)
+	}
+	all, err := c.set.split3(statement)
+	for _, one := range all {
+		if err = c.ask(ctx, one.database, one.text, out); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// ask sends InfluxQL in one request, for a database; "" for none.
+func (c *Client) ask(ctx context.Context, database, statement string, out Output) error {
 	u := c.set.Base.JoinPath("query")
-	form := url.Values{"q": {statement}, "db": {c.set.Database}, "chunked": {"true"}}
-	if c.set.v2 {
+	form := url.Values{"q": {statement}, "chunked": {"true"}}
+	if database != "" {
+		form.Set("db", database)
+	}
+	if c.set.API() == 2 {
 		// 2.x reads these from the URL only, and requires the organisation.
 		form.Set("org", c.set.Org)
 	}
 	u.RawQuery = form.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), nil)
+	method := http.MethodPost
+	if c.set.API() == 3 {
+		method = http.MethodGet // of a POST some versions read the body, and others the URL
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return err
 	}
 	c.set.authorize(req)
 	res, err := c.http.Do(req)
 	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) { // its text would repeat the whole statement, encoded
-			err = fmt.Errorf("ask %s: %w", c.set.Base.Redacted(), ue.Err)
-		}
-		return err
+		return c.connection(err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-		if err != nil {
-			return err
-		}
-		msg := ErrorText(b)
-		if msg == "" {
-			msg = res.Status
-		}
-		return &QueryError{Status: res.StatusCode, Message: msg + Through(res.Header)}
+		return c.refusal(res)
 	}
 	dec := json.NewDecoder(res.Body)
 	dec.UseNumber()

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,42 +28,33 @@ func Setup(ctx context.Context, cfg Config) error {
 	}
 	c := set.Client(set.RequestTimeout)
 	defer c.Close()
-	if v, err := c.Version(ctx); err == nil && IsVersion3(v) {
-		return &Version3Error{v}
+	if _, err := c.Find(ctx); err != nil {
+		return fmt.Errorf("influx: set-up: %w", err)
 	}
 	return c.Setup(ctx)
 }
 
-// warnVersion3 logs how InfluxDB 3 stores the points.
-func (c *Client) warnVersion3(version string) {
-	c.set.Logger.Warn("influx: the server is InfluxDB 3, where ipfsmon creates no databases, no retention and no rollups: "+
-		"the server creates each database with the first point and keeps history for ever, unless the database exists already; history by minutes and hours is missing",
-		"version", version, "url", c.set.Base.Redacted(), "make_before", fmt.Sprintf(
-			`curl -H "Authorization: Bearer TOKEN" %s -d '{"db":%q,"retention_period":%q}'`,
-			c.set.Base.JoinPath("api/v3/configure/database").Redacted(), c.set.Database+"/"+schema.History.String(), influxDuration(cmp.Or(c.set.retain, DefaultHistoryRetention), "")))
-}
-
-// Setup prepares the server. The error is a RetryError if another attempt may succeed.
-func (c *Client) Setup(ctx context.Context) error {
+// Setup prepares the server, as that which Find has found. Without the right to create (Config's
+// CreateDatabase) it only checks an InfluxDB 3, whose databases must be there before the first
+// point. The error is a RetryError if another attempt may succeed.
+func (c *Client) Setup(ctx context.Context) (err error) {
 	var status int
-	version, err := c.Version(ctx)
-	if err == nil && IsVersion3(version) {
-		c.warnVersion3(version)
+	api := c.set.API()
+	switch {
+	case api == 3:
+		return c.setup3(ctx)
+	case !c.set.MayCreate:
 		return nil
-	}
-	if err != nil {
-		return &RetryError{Err: fmt.Errorf("influx: set-up: %w", err)}
-	}
-	if c.set.v2 {
+	case api == 2:
 		status, err = c.setup2(ctx)
-	} else if err = c.setup1(ctx); err != nil {
-		var e *QueryError
-		if errors.As(err, &e) {
-			status = e.Status
-		}
+	default:
+		err = c.setup1(ctx)
 	}
 	if err == nil {
 		return nil
+	}
+	if api == 1 {
+		status = statusOf(err)
 	}
 	err = fmt.Errorf("influx: set-up: %w", err)
 	switch {
@@ -87,10 +77,13 @@ func (c *Client) Missing(why error) error {
 		}
 	}
 	var todo string
-	if c.set.v2 {
+	switch c.set.API() {
+	case 3:
+		return c.missing3(why)
+	case 2:
 		todo = fmt.Sprintf("influx bucket create --org %q --name %q --retention %s; influx bucket create --org %q --name %q --retention 0",
 			c.set.Org, c.set.bucket(schema.History), influxDuration(c.set.retain, "0"), c.set.Org, c.set.bucket(schema.Totals))
-	} else {
+	default:
 		todo = c.createDatabase() + "; " + c.policy("CREATE", schema.Totals)
 	}
 	return fmt.Errorf("%w; if it is not there, create it: %s", why, todo)

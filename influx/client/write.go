@@ -19,11 +19,15 @@ const maxAnswer = 1 << 20
 // and at most maxAnswer bytes of the body.
 func (c *Client) Write(ctx context.Context, kind schema.Kind, lines []byte, gzipped bool) (status int, header http.Header, answer []byte, err error) {
 	u, q := c.set.Base.JoinPath("write"), url.Values{"precision": {"ns"}}
-	if c.set.v2 {
+	switch c.set.API() {
+	case 3:
+		u = c.set.Base.JoinPath("api/v3/write_lp")
+		q = url.Values{"db": {c.set.database3(kind)}, "precision": {"nanosecond"}, "accept_partial": {"true"}, "no_sync": {"false"}}
+	case 2:
 		u = c.set.Base.JoinPath("api/v2/write")
 		q.Set("org", c.set.Org)
 		q.Set("bucket", c.set.bucket(kind))
-	} else {
+	default:
 		q.Set("db", c.set.Database)
 		q.Set("rp", kind.String())
 	}
@@ -52,6 +56,8 @@ func (c *Client) Write(ctx context.Context, kind schema.Kind, lines []byte, gzip
 // authorize adds the credentials to a request.
 func (s *Settings) authorize(req *http.Request) {
 	switch {
+	case s.v3 && s.token != "":
+		req.Header.Set("Authorization", "Bearer "+s.token)
 	case s.v2:
 		req.Header.Set("Authorization", "Token "+s.token)
 	case s.Username != "":

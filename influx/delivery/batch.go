@@ -46,6 +46,8 @@ type batchQueue interface {
 	// in the queue until done. The error is ctx's, or errDrained when the queue is sealed and
 	// the lane is empty.
 	head(ctx context.Context, lane int) (*batch, error)
+	// join sets how many points head joins from small batches at most.
+	join(points int)
 	// aside makes head return other batches before this one, which stays in the queue until
 	// done; the caller keeps it.
 	aside(b *batch)

@@ -72,7 +72,7 @@ func newDestination(set client.Settings, enc encoder) (*destination, error) {
 		n = set.Concurrency
 	}
 	o.rate = newRateControl(set.BatchSize, n-1, set.RequestTimeout)
-	shared := new(site)
+	shared := &site{serves: o.serves}
 	o.full = &tagCap{tell: func(v tagValue) { enc.TagFull(v.measurement, v.tag, v.value) }}
 	for range n {
 		own := o.set // each writer reads its secrets again
@@ -81,6 +81,13 @@ func newDestination(set client.Settings, enc encoder) (*destination, error) {
 		o.writers = append(o.writers, w)
 	}
 	return o, nil
+}
+
+// serves adapts the size of posts to the API of the server that was found.
+func (o *destination) serves(api int) {
+	points := o.set.BatchPoints(api)
+	o.queue.join(points)
+	o.rate.serves(points, o.set.RequestTimeout, api == 3)
 }
 
 // takes reports whether points of a kind are sent there.

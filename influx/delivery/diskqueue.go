@@ -47,6 +47,8 @@ func (q *diskQueue) head(ctx context.Context, lane int) (*batch, error) {
 	}
 }
 
+func (q *diskQueue) join(points int) { q.Join(points) }
+
 func (q *diskQueue) aside(*batch) {} // a batch that Next returned stays until Ack, and others come first
 
 func (q *diskQueue) done(b *batch) { q.Ack(b.spooled) }

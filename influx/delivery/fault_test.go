@@ -218,7 +218,12 @@ func TestFaultR13Hangs(t *testing.T) {
 func TestFaultR13SlowAnswer(t *testing.T) {
 	var n atomic.Int32
 	stored := make(chan struct{}, 10)
+	store := influxtest.NewFaulty(t, influxtest.TakeAll)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !influxtest.Write(r) {
+			store.ServeHTTP(w, r)
+			return
+		}
 		if n.Add(1) > 1 {
 			w.WriteHeader(204)
 			stored <- struct{}{}
@@ -270,6 +275,10 @@ func TestFaultR14Connections(t *testing.T) {
 			var n atomic.Int32
 			cut := hang(when)
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !influxtest.Write(r) {
+					store.ServeHTTP(w, r)
+					return
+				}
 				i := int(n.Add(1))
 				if i == 2 || i > 3 { // the second is stored before it is cut
 					rec := httptest.NewRecorder()

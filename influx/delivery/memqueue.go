@@ -32,7 +32,7 @@ func newMemoryQueue(maxBytes, maxPoints int, dropped func(points int)) *memoryQu
 func (q *memoryQueue) put(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.join(b) {
+	if q.joined(b) {
 		return
 	}
 	for q.bytes+cap(b.buf) > q.maxBytes {
@@ -51,9 +51,15 @@ func (q *memoryQueue) put(b *batch) {
 	q.wake()
 }
 
-// join adds a batch to the last waiting batch of its kind, if there is room. When both kinds
+func (q *memoryQueue) join(points int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.maxPoints = points
+}
+
+// joined adds a batch to the last waiting batch of its kind, if there is room. When both kinds
 // are in use, one of the last two batches is of its kind.
-func (q *memoryQueue) join(b *batch) bool {
+func (q *memoryQueue) joined(b *batch) bool {
 	for i := len(q.list) - 1; i >= max(q.first(), len(q.list)-2); i-- {
 		to := q.list[i]
 		if to.kind != b.kind || to.points+b.points > q.maxPoints || len(to.buf)+len(b.buf) > maxBatchBytes {

@@ -42,6 +42,22 @@ func newRateControl(most, mostPosts int, timeout time.Duration) *rateControl {
 		quick: timeout / quickPart, slow: timeout / slowPart, changed: make(chan struct{})}
 }
 
+// flushEvery is how often InfluxDB 3 writes its log, for which each answer waits: that it takes
+// so long says nothing about its load.
+const flushEvery = time.Second
+
+// serves sets the maximum of points for the server that was found, and whether each of its
+// answers waits for its log.
+func (p *rateControl) serves(most int, timeout time.Duration, waits bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.most, p.least, p.points = most, min(most, leastPoints), most
+	p.quick, p.slow = timeout/quickPart, timeout/slowPart
+	if waits {
+		p.quick, p.slow = p.quick+flushEvery, p.slow+flushEvery
+	}
+}
+
 // now returns the bounds of points and of posts.
 func (p *rateControl) now() (points, posts int) {
 	p.mu.Lock()

@@ -23,6 +23,7 @@ type reply struct {
 	after  time.Duration // Retry-After, 0: none
 	listed []refusedLine // the refused lines, where the server lists them
 	page   bool          // the body is HTML or the like: a proxy before the server sent it
+	data   bool          // the body names lines that were refused, in whatever form
 }
 
 // refusedLine is one of the lines that InfluxDB 3 lists as refused.
@@ -48,6 +49,7 @@ func readReply(status int, header http.Header, body []byte) reply {
 		if json.Unmarshal(v.Data, &list) != nil {
 			list = nil
 		}
+		r.data = len(list) > 0 || len(v.Data) > 0 && v.Data[0] == '{'
 		for _, item := range list {
 			var line struct {
 				Original string `json:"original_line"`
@@ -73,7 +75,7 @@ func (r reply) done() bool {
 	if r.status < 200 || r.status >= 300 {
 		return false
 	}
-	return r.status == http.StatusNoContent || !r.page && !r.failed && len(r.listed) == 0 && !r.speaksOfPart()
+	return r.status == http.StatusNoContent || !r.page && !r.failed && !r.data && !r.speaksOfPart()
 }
 
 func (r reply) speaksOfPart() bool { return strings.Contains(strings.ToLower(r.text), "partial write") }
@@ -103,9 +105,26 @@ func (r reply) partial(points int) (refused int, ok bool) {
 	return 0, false
 }
 
-// refusesLine reports whether the server refused the whole post because of a line in it.
+// refusesLine reports whether the server refused the whole post because of a line in it. An
+// answer without a text, or about the request, its credentials or a limit of the server (the
+// number of databases or tables of InfluxDB 3 Core), is not about a line.
 func (r reply) refusesLine() bool {
-	return !r.page && !r.missing() && (r.status == http.StatusBadRequest || r.status == http.StatusUnprocessableEntity)
+	return !r.page && !r.missing() && !r.misdirected() && strings.TrimSpace(r.text) != "" && (r.status == http.StatusBadRequest || r.status == http.StatusUnprocessableEntity)
+}
+
+// notLines matches what InfluxDB 3 says in answers 400 and 422 that are about no line.
+var notLines = regexp.MustCompile(`(?i)authorization header was malformed|database name|db name|would exceed (the )?(limit|number) of|content-encoding|serde error|missing query param`)
+
+// misdirected reports whether the answer is for whoever operates the server or this program:
+// what was refused may be accepted once that was corrected.
+func (r reply) misdirected() bool {
+	return (r.status == http.StatusBadRequest || r.status == http.StatusUnprocessableEntity) && len(r.listed) == 0 && notLines.MatchString(r.text)
+}
+
+// tooLarge reports whether the server accepts no post of that size; versions of InfluxDB 3 say
+// so with 500.
+func (r reply) tooLarge() bool {
+	return r.status == http.StatusRequestEntityTooLarge || r.status >= 400 && strings.Contains(r.text, "max request size")
 }
 
 // gone matches the messages for a missing database, retention policy or bucket, which come with
@@ -130,7 +149,7 @@ func (r reply) overload() bool {
 // suspects reports whether the answer may be about the points without saying so, which is the
 // case if it repeats while other posts are stored.
 func (r reply) suspects() bool {
-	return r.status >= 400 && !r.refusesLine() && !r.overload() && !r.missing() && !r.page && r.status != http.StatusUnauthorized
+	return r.status >= 400 && !r.refusesLine() && !r.misdirected() && !r.overload() && !r.missing() && !r.page && r.status != http.StatusUnauthorized
 }
 
 // err returns the answer as an error.

@@ -60,6 +60,17 @@ func TestReply(t *testing.T) {
 	f(400, `{"error":"parsing failed for write_lp endpoint","data":{"original_line":"x","line_number":1,"error_message":"no"}}`, want{line: true})
 	f(400, `{"error":"parsing failed for write_lp endpoint","data":[{"original_line":"x","line_number":1,"error_message":"no"}]}`, want{line: true})
 
+	// Of InfluxDB 3: an answer without a text, about the request, or about a limit is about no line.
+	f(400, ``, want{suspects: true})
+	f(403, ``, want{suspects: true})
+	f(401, ``, want{})
+	f(400, `{"error":"Authorization header was malformed, the request was not in the form of 'Authorization: <auth-scheme> <token>', supported auth-schemes are Bearer, Token and Basic","data":null}`, want{})
+	f(400, `{"error":"invalid character in database name: must be ASCII, containing only letters, numbers, underscores, or hyphens","data":null}`, want{})
+	f(422, `{"error":"Adding a new database would exceed limit of 5 databases","data":null}`, want{})
+	f(422, `{"error":"partial write of line protocol occurred","data":[{"original_line":"x","line_number":1,"error_message":"Update to schema would exceed number of tables limit of 2000 tables"}]}`, want{partial: true, refused: 1})
+	f(200, `{"data":{"line_number":1}}`, want{})
+	f(500, `max request size (10485760 bytes) exceeded`, want{suspects: true}) // asked after its size
+
 	f(404, `{"error":"database not found: \"ipfsmon\""}`, want{missing: true})
 	f(500, `{"error":"retention policy not found: history"}`, want{missing: true})
 	f(500, `{"error":"database not found: \"ipfsmon\""}`, want{missing: true})
@@ -174,7 +185,7 @@ func TestFaultR33NeverTaken(t *testing.T) {
 					// All but the first batch, which has the line, though that is not settled.
 					f.until("newer points are stored", 30*time.Second, func(st Stats) bool { return st.Events == uint64(n) && st.Stored >= uint64(n-500) })
 				}
-				st := f.until("all is settled", 30*time.Second, func(st Stats) bool { return st.Queued == 0 })
+				st := f.until("all is settled", 30*time.Second, func(st Stats) bool { return st.Queued == 0 && st.Stored+st.Rejected == uint64(n) })
 				f.stop()
 				if st.Rejected != 1 || st.Dropped != 0 || s.Lines() != n-1 || st.Stored != uint64(n-1) {
 					t.Errorf("%d lines of %d, %+v", s.Lines(), n, st)

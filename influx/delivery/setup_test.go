@@ -18,7 +18,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
-	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // The database may be missing at the start, or go away: the points wait, the
@@ -210,53 +209,5 @@ func TestSetup2(t *testing.T) {
 	st, err := publish(t, cfg, append(influxtest.Messages(10), &event.Event{Kind: event.KindSample, Sample: &event.Sample{}}))
 	if err != nil || st.Stored != st.Accepted || f.lines < 2 {
 		t.Errorf("%v, %+v, %d requests", err, st, f.lines)
-	}
-}
-
-// A server that is InfluxDB 3: points are delivered, and the log says once at the start that
-// ipfsmon creates no databases, no retention and no rollups. A set-up by command is an error at
-// once.
-func TestInfluxDB3IsNamed(t *testing.T) {
-	var mu sync.Mutex
-	asked := map[string]int{}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		asked[r.Method+" "+r.URL.Path]++
-		mu.Unlock()
-		w.Header().Set("X-Influxdb-Version", "3.10.0")
-		w.Header().Set("X-Influxdb-Build", "Core")
-		switch r.URL.Path {
-		case "/ping":
-			w.Write([]byte(`{"version":"3.10.0","revision":"x","process_id":"y"}`))
-		case "/write", "/api/v2/write":
-			w.WriteHeader(204)
-		case "/health":
-			w.Write([]byte("OK"))
-		default:
-			w.WriteHeader(404)
-		}
-	}))
-	defer s.Close()
-	for _, v2 := range []bool{false, true} {
-		var log logtest.Buffer
-		cfg := client.Config{URL: s.URL, FlushInterval: "10ms", Log: slog.New(slog.NewTextHandler(&log, nil))}
-		if v2 {
-			cfg.Org, cfg.Token = "o", "t"
-		}
-		if err := client.Setup(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "InfluxDB 3.10.0; want 1.x or 2.x") {
-			t.Errorf("v2=%v: %v", v2, err)
-		}
-		f := startFlow(t, cfg)
-		f.publish(influxtest.Numbered(0, 100))
-		f.until("stored", 30*time.Second, func(st Stats) bool { return st.Stored == 100 })
-		f.stop()
-		if got := log.String(); strings.Count(got, "InfluxDB 3, where ipfsmon creates no databases, no retention and no rollups") != 1 || !strings.Contains(got, "ipfsmon/history") {
-			t.Errorf("v2=%v, log:\n%s", v2, got)
-		}
-	}
-	for path, n := range asked {
-		if !strings.HasSuffix(path, "/ping") && !strings.HasSuffix(path, "write") {
-			t.Errorf("%d requests %s, which InfluxDB 3 does not have", n, path)
-		}
 	}
 }

@@ -60,9 +60,12 @@ type writer struct {
 
 // site is the state that the writers of one destination share.
 type site struct {
-	taken [schema.Kinds]atomic.Uint64 // posts of which something was stored
+	taken  [schema.Kinds]atomic.Uint64 // posts of which something was stored
+	serves func(api int)               // called when a server of another API was found; may be nil
 
 	mu    sync.Mutex
+	known bool  // a ping found out which API the server has, and no connection failed since
+	api   int   // which
 	ready bool  // set up, or no right to
 	hint  error // why it could not be set up
 }
@@ -170,23 +173,34 @@ func (w *writer) deliver(ctx context.Context, j *job) error {
 	return nil
 }
 
-// prepare sets the server up, if configured and no other writer has done so. Its error is a
-// RetryError.
+// prepare finds out what the server is, and sets it up, unless another writer has done so. Its
+// error is a RetryError.
 func (w *writer) prepare(ctx context.Context) error {
 	s := w.site
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.known {
+		api, err := w.server.Find(ctx)
+		if err != nil {
+			return &client.RetryError{Err: fmt.Errorf("influx: find out which InfluxDB answers: %w", err)}
+		}
+		if api != s.api { // at the start, or another server took the place of the one before
+			s.api, s.ready = api, false
+			if s.serves != nil {
+				s.serves(api)
+			}
+		}
+		s.known = true
+	}
 	if s.ready {
 		return nil
 	}
-	if w.set.MayCreate {
-		err := w.server.Setup(ctx)
-		if client.RetryAfter(err) >= 0 {
-			return err
-		}
-		// No right to, or refused permanently: it may exist already.
-		s.hint = err
+	err := w.server.Setup(ctx)
+	if client.RetryAfter(err) >= 0 {
+		s.known = false
+		return err
 	}
+	s.hint = err // no right to, or refused permanently: it may exist already
 	s.ready = true
 	return nil
 }
@@ -195,8 +209,16 @@ func (w *writer) prepare(ctx context.Context) error {
 func (s *site) unready() (hint error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ready = false
+	s.ready, s.known = false, false
 	return s.hint
+}
+
+// lost makes the next post ask the server first what it is: a connection failed, after which
+// another server may answer.
+func (s *site) lost() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known = false
 }
 
 // wait sleeps before the next retry, at least as long as the server asked for.
@@ -233,6 +255,7 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 		if errors.As(err, &late) && late.Timeout() {
 			w.rate.trouble(began)
 		}
+		w.site.lost()
 		w.again(p)
 		return &client.RetryError{Err: fmt.Errorf("influx: post %d points: %w", p.points, err)}
 	}
@@ -250,9 +273,9 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 		w.again(p) // a point stored twice is one point
 	case partial:
 		w.settlePart(p, n, r)
-	case p.points <= 1 && (r.refusesLine() || r.status == 413):
+	case p.points <= 1 && (r.refusesLine() || r.tooLarge()):
 		w.settle(p, p.points, r.said, p.lines)
-	case r.status == 413:
+	case r.tooLarge():
 		w.rate.tooLarge(p.points)
 		w.halve(p, false)
 		w.worked()
@@ -262,14 +285,24 @@ func (w *writer) post(ctx context.Context, kind schema.Kind, p part) error {
 	case r.suspects() && w.suspect(&p, kind, r):
 		w.worked()
 	default:
+		var hint error
 		if r.status == 401 || r.status == 403 {
 			w.set.ReadSecrets()
-			w.site.unready() // new credentials may have the right to create
+			hint = w.site.unready() // new credentials may have the right to create
+		}
+		if r.status == 401 && w.set.API() != 3 {
+			r.said += w.server.Guarded()
 		}
 		if (r.overload() || r.status >= 500) && p.strikes == 0 && !r.missing() {
 			w.rate.trouble(began)
 		}
 		err := fmt.Errorf("influx: post %d points: %w", p.points, r.err())
+		if r.misdirected() {
+			hint = w.site.unready()
+		}
+		if hint != nil && w.set.API() == 3 { // its own answers say little
+			err = fmt.Errorf("%w; %w", err, hint)
+		}
 		if r.missing() {
 			err = fmt.Errorf("%w; %w", err, w.server.Missing(w.site.unready()))
 		}
@@ -353,13 +386,23 @@ func pick(lines []byte, listed []refusedLine, refused int) (out []byte) {
 	all := bytes.SplitAfter(lines, []byte{'\n'})
 	seen := make(map[int]bool, refused)
 	for _, l := range listed {
-		if l.number < 1 || l.number > len(all) || seen[l.number] || l.text != "" && !bytes.HasPrefix(all[l.number-1], []byte(l.text)) {
+		if l.number < 1 || l.number > len(all) || seen[l.number] || !begins(all[l.number-1], l.text) {
 			return nil
 		}
 		seen[l.number] = true
 		out = append(out, all[l.number-1]...)
 	}
 	return out
+}
+
+// begins reports whether a server's text of a line is that line's, as far as its measurement and
+// tags go: InfluxDB 3 writes the fields in its own way, and cuts long lines.
+func begins(line []byte, text string) bool {
+	if i := bytes.IndexByte(line, ' '); i >= 0 {
+		line = line[:i]
+	}
+	n := min(len(line), len(text))
+	return string(line[:n]) == text[:n]
 }
 
 // regroup replaces a tag value by "others" if the server refused it as one too many, and

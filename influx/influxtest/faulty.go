@@ -24,7 +24,8 @@ func (f *Faulty) Lines() int {
 // produces on demand.
 type Faulty struct {
 	*httptest.Server
-	rule func(n int, r *http.Request, lines []string) (status int, answer string, keep []string)
+	three *InfluxDB3 // in its place, in tests of InfluxDB 3
+	rule  func(n int, r *http.Request, lines []string) (status int, answer string, keep []string)
 
 	mu       sync.Mutex
 	Requests int
@@ -33,12 +34,45 @@ type Faulty struct {
 
 func NewFaulty(t *testing.T, rule func(n int, r *http.Request, lines []string) (int, string, []string)) *Faulty {
 	f := &Faulty{rule: rule, Stored: make(map[string]int)}
+	if In3(t) {
+		f.three = Made3()
+		f.three.Flush, f.three.Rule = 0, f.judge
+	}
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(f.Close)
 	return f
 }
 
+// judge counts a post and keeps what the rule stores of it.
+func (f *Faulty) judge(r *http.Request, lines []string) (status int, answer string, keep []string) {
+	f.mu.Lock()
+	f.Requests++
+	n := f.Requests
+	f.mu.Unlock()
+	status, answer, keep = f.rule(n, r, lines)
+	f.mu.Lock()
+	for _, l := range keep {
+		f.Stored[l]++
+	}
+	f.mu.Unlock()
+	return status, answer, keep
+}
+
+// Write reports whether a request writes points; others ask what the server is, set it up or
+// query it.
+func Write(r *http.Request) bool {
+	return strings.HasSuffix(r.URL.Path, "/write") || strings.HasSuffix(r.URL.Path, "/write_lp")
+}
+
 func (f *Faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if f.three != nil {
+		f.three.ServeHTTP(w, r)
+		return
+	}
+	if r.URL.Path == "/ping" {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	body := io.Reader(r.Body)
 	if r.Header.Get("Content-Encoding") == "gzip" {
 		z, err := gzip.NewReader(r.Body)
@@ -54,16 +88,7 @@ func (f *Faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	lines := strings.SplitAfter(string(b), "\n")
 	lines = lines[:len(lines)-1]
-	f.mu.Lock()
-	f.Requests++
-	n := f.Requests
-	f.mu.Unlock()
-	status, answer, keep := f.rule(n, r, lines)
-	f.mu.Lock()
-	for _, l := range keep {
-		f.Stored[l]++
-	}
-	f.mu.Unlock()
+	status, answer, _ := f.judge(r, lines)
 	if status == 429 || status == 503 {
 		w.Header().Set("Retry-After", answer)
 	}

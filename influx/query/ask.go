@@ -2,11 +2,8 @@ package query
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
-	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
 // Ask runs the question for the last since ("": the question's default) in InfluxQL or Flux,
@@ -64,18 +61,14 @@ func (q *Question) table(statement string, flux bool, out client.Output) client.
 	return out
 }
 
-// beyondHistory reports whether since is longer than the server's retention of history.
+// beyondHistory reports whether since is longer than a query of history can reach.
 func beyondHistory(ctx context.Context, c *client.Client, since string) bool {
 	want, err := parseSpan(since)
 	if err != nil {
 		return false
 	}
-	policies, err := c.Rows(ctx, fmt.Sprintf("SHOW RETENTION POLICIES ON %q", c.Database()), "name")
-	if err != nil {
-		return false // the question itself will meet the same error
-	}
-	keep, err := time.ParseDuration(fmt.Sprint(policies[schema.History.String()]["duration"]))
-	return err == nil && keep > 0 && want > keep
+	keep := c.Limit(ctx)
+	return keep > 0 && want > keep
 }
 
 // counting is an Output that counts rows; its Close does not close the one

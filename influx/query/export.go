@@ -20,6 +20,7 @@ import (
 // bound. It returns how many points it wrote. It streams the points series by series, so that
 // memory does not grow with them. Points written while it runs may or may not be included.
 func Export(ctx context.Context, c *client.Client, kind schema.Kind, since, until time.Time, w io.Writer) (points int, err error) {
+	_, _ = c.Find(ctx) // the name of the database depends on it; the query reports what is wrong
 	from := fmt.Sprintf("%q.%q", c.Database(), kind.String())
 	fields := &fieldTypes{of: make(map[string]map[string]string)}
 	if err := c.Query(ctx, "SHOW FIELD KEYS FROM "+from+"./.*/", false, fields); err != nil {

@@ -391,6 +391,13 @@ func (s *Spool) Next(ctx context.Context, lane int) (*Batch, error) {
 	}
 }
 
+// Join changes Config.MaxPoints.
+func (s *Spool) Join(points int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg.MaxPoints = points
+}
+
 // pick leases frames of one kind, as many as may be joined. If a segment must be loaded first,
 // it returns that segment. The caller holds mu.
 func (s *Spool) pick(lane int) (frames []*frame, load *segment) {

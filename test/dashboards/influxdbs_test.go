@@ -9,12 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
@@ -44,6 +47,31 @@ func TestDashboardsInfluxDB2(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
 	demoInto(t, address, "Token "+token, "IPFSMON_INFLUXDB_ORG="+org, "IPFSMON_INFLUXDB_TOKEN_FILE="+file)
 	dashboardsAnswer(t, influx.Config{URL: address, Org: org, TokenFile: file})
+}
+
+// TestDashboardsInfluxDB3 queries the stand-in for InfluxDB 3 in front of a real 1.8.10. The demo
+// makes the databases and tables and writes by the API of InfluxDB 3.
+func TestDashboardsInfluxDB3(t *testing.T) {
+	home := t.TempDir()
+	folder := filepath.Join(home, "influxdb")
+	store := harness.Start(t, harness.Environ(home), "store", "--dir", folder, "--listen", "127.0.0.1:0")
+	behind := influx.Config{
+		URL:      "http://" + store.Find(`InfluxDB 1\.8\.10 listening on (127\.0\.0\.1:\d+)`),
+		Username: "monitor", PasswordFile: filepath.Join(folder, "monitor.password"),
+	}
+	require.NoError(t, client.Setup(t.Context(), behind))
+	password, err := os.ReadFile(behind.PasswordFile)
+	require.NoError(t, err)
+	s := influxtest.New3()
+	s.Auth = true
+	s.Behind = &influxtest.Behind3{URL: behind.URL, Username: behind.Username, Password: strings.TrimSpace(string(password))}
+	address, file := s.Start(t).URL, filepath.Join(home, "token")
+	require.NoError(t, os.WriteFile(file, []byte(s.Admin("_admin")), 0o600))
+	demoInto(t, address, "Token "+s.Token("_admin"), "IPFSMON_INFLUXDB_VERSION=3", "IPFSMON_INFLUXDB_TOKEN_FILE="+file)
+	keep, written, there := s.Database("ipfsmon/history")
+	require.True(t, there && !written && keep == 7*24*time.Hour)
+	require.NotZero(t, s.Asked()["POST /api/v3/write_lp"])
+	dashboardsAnswer(t, influx.Config{URL: address, Version: "3", TokenFile: file})
 }
 
 // checkers returns a folder with the npm packages that package.json here names.

@@ -1,5 +1,6 @@
 // Package setup makes what the programs of docker-compose.yml need before they
-// start: secrets, and an InfluxDB 2 with an organisation, buckets and tokens.
+// start: secrets, and an InfluxDB 2 with an organisation, buckets and tokens, or an
+// InfluxDB 3 with databases and tokens.
 //
 // In: the address of the InfluxDB and a folder, which has a sub-folder for each
 // program, so that each can be given its own and no other. Out: files with
@@ -7,7 +8,7 @@
 // system's random source, and are in files only; what is there and works stays
 // as it is, so that Setup may run any number of times, also after one that was
 // cut short at any point; the node's token can only write points and Grafana's
-// can only read them. Not promised: that a secret which was thrown away comes
+// can only read them, except in InfluxDB 3 Core, whose tokens may do everything. Not promised: that a secret which was thrown away comes
 // back; the program that had it gets a new one.
 package setup
 
@@ -104,8 +105,12 @@ func Setup(ctx context.Context, cfg Config) error {
 	}
 	// Nothing is made before the server answers: a URL with a mistake leaves
 	// nothing behind.
-	if err := s.reach(ctx, reach); err != nil {
+	three, err := s.reach(ctx, reach)
+	if err != nil {
 		return err
+	}
+	if three {
+		return s.influxdb3(ctx)
 	}
 	if err := s.secrets(); err != nil {
 		return err
@@ -186,12 +191,12 @@ const (
 	lastTry  = 5 * time.Second
 )
 
-// reach waits until the server is well. It ends at once where waiting is no
-// use: another kind of server answers.
-func (s *setup) reach(ctx context.Context, server influx.Config) error {
+// reach waits until the server is well, and reports whether it is an InfluxDB 3. It ends at
+// once where waiting is no use: another kind of server answers.
+func (s *setup) reach(ctx context.Context, server influx.Config) (three bool, err error) {
 	ask, err := client.New(server)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer ask.Close()
 	anyone := influxdb2.NewClientWithOptions(s.InfluxDB.URL, "", influxdb2.DefaultOptions().SetHTTPClient(s.http)) // its health is no secret
@@ -202,18 +207,21 @@ func (s *setup) reach(ctx context.Context, server influx.Config) error {
 	for told := false; ; wait = min(wait*2, lastTry) {
 		version, err := ask.Version(ctx)
 		if moved := (*client.RedirectError)(nil); errors.As(err, &moved) {
-			return fmt.Errorf("InfluxDB at %s: %w", s.InfluxDB.URL, moved)
+			return false, fmt.Errorf("InfluxDB at %s: %w", s.InfluxDB.URL, moved)
 		}
 		if client.IsVersion3(version) {
-			return fmt.Errorf("set InfluxDB at %s up: %w", s.InfluxDB.URL, &client.Version3Error{Version: version})
+			return true, nil
 		}
 		if strings.HasPrefix(version, "1.") {
-			return fmt.Errorf("set InfluxDB at %s up: it is InfluxDB %s; want 2.x: 1.x needs no setup, the node makes its database", s.InfluxDB.URL, version)
+			return false, fmt.Errorf("set InfluxDB at %s up: it is InfluxDB %s; want 2.x or 3.x: 1.x needs no setup, the node makes its database", s.InfluxDB.URL, version)
+		}
+		if err == nil && version == "" && ask.Guarded() != "" {
+			return false, fmt.Errorf("set InfluxDB at %s up: it answers 401 to /ping; if it is InfluxDB 3, start it with --disable-authz ping,health", s.InfluxDB.URL)
 		}
 		if err == nil {
 			var health *domain.HealthCheck
 			if health, err = anyone.Health(ctx); err == nil && health.Status == domain.HealthCheckStatusPass {
-				return nil
+				return false, nil
 			}
 			if err == nil {
 				err = fmt.Errorf("its health is %q", health.Status)
@@ -224,7 +232,7 @@ func (s *setup) reach(ctx context.Context, server influx.Config) error {
 			told = true
 		}
 		if backoff.Sleep(ctx, wait) != nil {
-			return fmt.Errorf("InfluxDB at %s does not answer: %w", s.InfluxDB.URL, err)
+			return false, fmt.Errorf("InfluxDB at %s does not answer: %w", s.InfluxDB.URL, err)
 		}
 	}
 }
