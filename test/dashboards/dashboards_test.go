@@ -251,6 +251,10 @@ func dashboardsAnswer(t *testing.T, cfg influx.Config) {
 			var out counted
 			err := c.Query(ctx, text, false, &out)
 			cancel()
+			if strings.Contains(text, "sample(") && cfg.Version == "3" { // which it lacks; docs/destinations.md names the panels
+				require.ErrorContains(t, err, "sample", s.Where)
+				break
+			}
 			if err != nil {
 				t.Errorf("%s: %v\n%s", s.Where, err, text)
 				break

@@ -32,7 +32,7 @@ func TestSetupInfluxDB3(t *testing.T) {
 		return all
 	}
 	// As after a stack with InfluxDB 2, whose tokens this server does not know.
-	require.NoError(t, folder(cfg.Dir).write(NodeToken, "of another server"))
+	require.NoError(t, folder(cfg.Dir).write(NodeToken, "of-another-server"))
 	require.NoError(t, folder(cfg.Dir).write(AdminToken, "of another server"))
 	require.NoError(t, Setup(t.Context(), cfg), out.String())
 	first := read()
