@@ -2,7 +2,6 @@ package stream
 
 import (
 	"bytes"
-	"encoding/base32"
 	"encoding/json"
 	"math"
 
@@ -57,21 +56,27 @@ func (s *scanner) skip(text string) bool {
 	return true
 }
 
-// text reads the rest of a string after its opening quote, which must be printable
-// ASCII without escapes. The result is valid until the line changes.
-func (s *scanner) text() ([]byte, bool) {
+// raw reads up to the next quote. The result is valid until the line changes.
+func (s *scanner) raw() ([]byte, bool) {
 	n := bytes.IndexByte(s.in, '"')
 	if n < 0 {
 		return nil, false
 	}
 	out := s.in[:n]
+	s.in = s.in[n+1:]
+	return out, true
+}
+
+// text reads the rest of a string after its opening quote, which must be printable
+// ASCII without escapes.
+func (s *scanner) text() ([]byte, bool) {
+	out, ok := s.raw()
 	for _, c := range out {
 		if c < 0x20 || c > 0x7e || c == '\\' {
 			return nil, false
 		}
 	}
-	s.in = s.in[n+1:]
-	return out, true
+	return out, ok
 }
 
 // number reads a whole number without a sign that fits into limit. JSON has no
@@ -114,7 +119,7 @@ func (s *scanner) event(e *Event) bool {
 	if !s.skip(`{"timestamp":"`) {
 		return false
 	}
-	at, ok := s.text()
+	at, ok := s.raw()
 	if !ok || !s.skip(`,"peer":"`) || e.Timestamp.UnmarshalText(at) != nil {
 		return false
 	}
@@ -268,22 +273,68 @@ func (s *scanner) cid(c *cid.Cid) bool {
 	if !s.skip(`{"/":"`) {
 		return false
 	}
-	text, ok := s.text()
-	if !ok || !s.skip("}") {
+	text, ok := s.raw()
+	if !ok || !s.skip("}") || len(text) == 0 {
 		return false
 	}
-	var raw [128]byte
-	if n := len(text) - 1; n > 0 && text[0] == 'b' && base32Lower.DecodedLen(n) <= len(raw) {
-		n, err := base32Lower.Decode(raw[:], text[1:])
-		if err != nil {
-			return false
-		}
-		*c, err = cid.Cast(raw[:n])
-		return err == nil && c.Version() == 1
-	}
 	var err error
-	*c, err = cid.Decode(string(text))
-	return err == nil
+	if text[0] == 'Q' {
+		*c, err = cid.Decode(string(text))
+		return err == nil
+	}
+	var room [128]byte
+	if text[0] != 'b' || len(text) > 200 {
+		return false
+	}
+	data, ok := appendBase32(room[:0], text[1:])
+	if !ok {
+		return false
+	}
+	*c, err = cid.Cast(data)
+	return err == nil && c.Version() == 1
 }
 
-var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+// base32Values are the values of the digits of base32 in lower case, 255 for what
+// is none.
+var base32Values = func() (t [256]byte) {
+	for i := range t {
+		t[i] = 255
+	}
+	for i, c := range []byte("abcdefghijklmnopqrstuvwxyz234567") {
+		t[c] = byte(i)
+	}
+	return t
+}()
+
+// appendBase32 appends what text, without padding, encodes. It is for the many
+// CIDs of a busy stream: encoding/base32 takes several times as long. It refuses
+// what an encoder does not write.
+func appendBase32(dst, text []byte) ([]byte, bool) {
+	for ; len(text) >= 8; text = text[8:] {
+		var v uint64
+		var bad byte
+		for _, c := range text[:8] {
+			d := base32Values[c]
+			bad |= d
+			v = v<<5 | uint64(d)
+		}
+		if bad > 31 {
+			return nil, false
+		}
+		dst = append(dst, byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	}
+	var v, bits uint64
+	for _, c := range text {
+		d := base32Values[c]
+		if d > 31 {
+			return nil, false
+		}
+		v = v<<5 | uint64(d)
+		if bits += 5; bits >= 8 {
+			bits -= 8
+			dst = append(dst, byte(v>>bits))
+			v &= 1<<bits - 1
+		}
+	}
+	return dst, bits < 5 && v == 0
+}

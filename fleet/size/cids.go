@@ -19,7 +19,10 @@ const maxSketchSet = 8
 
 // CIDs estimates how many distinct CIDs each monitor saw, and how many several of
 // them saw, in 16 KiB for each monitor. It is for one goroutine.
-type CIDs struct{ sketches []*hyperloglog.Sketch }
+type CIDs struct {
+	sketches []*hyperloglog.Sketch
+	key      []byte // of the CID that is being added
+}
 
 // NewCIDs returns empty sketches for monitors.
 func NewCIDs(monitors int) *CIDs {
@@ -31,7 +34,10 @@ func NewCIDs(monitors int) *CIDs {
 }
 
 // Add adds a CID that a monitor saw.
-func (c *CIDs) Add(monitor int, id cid.Cid) { c.sketches[monitor].Insert([]byte(id.KeyString())) }
+func (c *CIDs) Add(monitor int, id cid.Cid) {
+	c.key = append(c.key[:0], id.KeyString()...)
+	c.sketches[monitor].Insert(c.key)
+}
 
 // Join adds what other sketches of the same monitors have, such as those of
 // another collector: the result is that of one that saw all.

@@ -1,6 +1,9 @@
 package size
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -8,7 +11,8 @@ import (
 )
 
 // DefaultMaxPairs is how many pairs of a CID and a peer a Popularity counts, if
-// nothing else is said. A pair takes about 100 bytes.
+// nothing else is said. A pair takes at most about 250 bytes, with a CID and a peer
+// of its own.
 const DefaultMaxPairs = 1 << 20
 
 // Popular is how popular a CID is.
@@ -22,55 +26,58 @@ type Popular struct {
 // there is room: what is beyond is in Left. It is for one goroutine.
 type Popularity struct {
 	max   int
-	pairs map[wanted]struct{}
-	by    map[cid.Cid]*Popular
+	all   []Popular
+	cids  map[cid.Cid]uint32 // index in all
+	peers map[peer.ID]uint32 // a number for each
+	pairs map[uint64]struct{}
 
 	Requests uint64 // counted
 	Left     uint64 // requests by a peer for a CID that were left out because there were too many pairs
 }
 
-type wanted struct {
-	cid  cid.Cid
-	peer peer.ID
-}
-
 // NewPopularity returns a count of at most so many pairs of a CID and a peer; 0
 // means DefaultMaxPairs.
 func NewPopularity(maxPairs int) *Popularity {
-	if maxPairs == 0 {
-		maxPairs = DefaultMaxPairs
-	}
-	return &Popularity{max: maxPairs, pairs: map[wanted]struct{}{}, by: map[cid.Cid]*Popular{}}
+	return &Popularity{max: cmp.Or(maxPairs, DefaultMaxPairs), cids: map[cid.Cid]uint32{}, peers: map[peer.ID]uint32{}, pairs: map[uint64]struct{}{}}
 }
 
 // Add counts a request that is not a global duplicate.
 func (p *Popularity) Add(c cid.Cid, by peer.ID) {
-	pair := wanted{c, by}
-	_, known := p.pairs[pair]
-	if !known && len(p.pairs) >= p.max {
-		p.Left++
-		return
-	}
-	n := p.by[c]
-	if n == nil {
-		n = &Popular{CID: c}
-		p.by[c] = n
+	n, knownCID := p.cids[c]
+	m, knownPeer := p.peers[by]
+	pair := uint64(n)<<32 | uint64(m)
+	known := false
+	if knownCID && knownPeer {
+		_, known = p.pairs[pair]
 	}
 	if !known {
-		p.pairs[pair] = struct{}{}
-		n.Peers++
+		if len(p.pairs) >= p.max {
+			p.Left++
+			return
+		}
+		if !knownCID {
+			n = uint32(len(p.all))
+			p.cids[c] = n
+			p.all = append(p.all, Popular{CID: c})
+		}
+		if !knownPeer {
+			m = uint32(len(p.peers))
+			p.peers[by] = m
+		}
+		p.pairs[uint64(n)<<32|uint64(m)] = struct{}{}
+		p.all[n].Peers++
 	}
-	n.Requests++
+	p.all[n].Requests++
 	p.Requests++
 }
 
 // CIDs returns how many distinct CIDs were counted.
-func (p *Popularity) CIDs() int { return len(p.by) }
+func (p *Popularity) CIDs() int { return len(p.all) }
 
 // Of returns the popularity of a CID.
 func (p *Popularity) Of(c cid.Cid) Popular {
-	if n := p.by[c]; n != nil {
-		return *n
+	if n, ok := p.cids[c]; ok {
+		return p.all[n]
 	}
 	return Popular{CID: c}
 }
@@ -87,10 +94,6 @@ func (p *Popularity) ByPeers(n int) []Popular {
 }
 
 func (p *Popularity) top(n int, key func(Popular) (uint64, string)) []Popular {
-	all := make([]Popular, 0, len(p.by))
-	for _, c := range p.by {
-		all = append(all, *c)
-	}
-	top, _ := topn.Split(all, n, key)
+	top, _ := topn.Split(slices.Clone(p.all), n, key)
 	return top
 }

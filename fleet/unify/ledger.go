@@ -271,9 +271,11 @@ func (u *Unifier) simulate(id uint32, e *Event, out []Entry, cids, gone []uint32
 	// What the ledger had before the message. A request that the same message
 	// cancels repeats nothing.
 	canceled := u.canceled(out, cids)
+	found := u.found[:0]
 	for i := range out {
 		o := &out[i]
 		w := l.findWant(now, cids[i])
+		found = append(found, w)
 		if w == 0 || o.Type.Request() && canceled[cids[i]] {
 			continue
 		}
@@ -292,6 +294,8 @@ func (u *Unifier) simulate(id uint32, e *Event, out []Entry, cids, gone []uint32
 		}
 	}
 
+	u.found = found
+
 	// The ledger after it.
 	if !e.Full {
 		for i := range out {
@@ -306,7 +310,10 @@ func (u *Unifier) simulate(id uint32, e *Event, out []Entry, cids, gone []uint32
 		if !out[i].Type.Request() {
 			continue
 		}
-		w := l.findWant(now, cids[i])
+		w := found[i]
+		if w == 0 || len(canceled) > 0 {
+			w = l.findWant(now, cids[i]) // another entry of the message may have added or removed it
+		}
 		if w == 0 {
 			if w = u.addWant(now, cids[i]); w == 0 {
 				continue
