@@ -312,3 +312,27 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	_, err = New(Config{Monitors: monitorNames(65)}, nil)
 	require.ErrorContains(t, err, "65 monitors: want 1 to 64")
 }
+
+// TestBytesOfWindows: an entry of another peer and CID takes at most 200 bytes in
+// the windows, as Config says, and a full ledger no more than it says. make
+// bench-fleet measures the heap.
+func TestBytesOfWindows(t *testing.T) {
+	const n, peers = 200_000, 1000
+	u, err := New(Config{Monitors: monitorNames(1), MaxPeerWants: 1 << 20}, func(*Entry) {})
+	require.NoError(t, err)
+	e := Event{Time: begin, Peer: testPeer(0)}
+	for i := range n {
+		e.Peer = testPeer(i % peers)
+		mh, err := multihash.Sum(binary.BigEndian.AppendUint64(nil, uint64(i)), multihash.SHA2_256, -1)
+		require.NoError(t, err)
+		e.Wants = []Want{{CID: cid.NewCidV1(cid.Raw, mh), Type: WantHave}}
+		u.Push([]Event{e})
+	}
+	u.Advance(begin + 1 + int64(time.Second))
+	s := u.Stats()
+	require.Equal(t, n, s.Windows)
+	require.Equal(t, n, s.Wants)
+	require.LessOrEqual(t, float64(s.WindowBytes)/n, 200., "WindowBytes of an entry")
+	require.LessOrEqual(t, float64(s.LedgerBytes)/n, 160., "LedgerBytes of a want")
+	t.Logf("%.0f and %.0f bytes", float64(s.WindowBytes)/n, float64(s.LedgerBytes)/n)
+}
