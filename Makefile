@@ -21,7 +21,7 @@ RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$
 FAULTY := ./influx/spool ./influx/delivery
 
 .NOTPARALLEL:
-.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-stream bench-fleet fuzz lint vulncheck generate plugin release clean check-dashboards check-stack check-page bench-page kubo
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -145,6 +145,13 @@ bench-peers: build ## what a monitor costs a node with 1,000, 3,000 and 5,000 re
 
 bench-watch: build ## a light node against a monitored kubo with 1,000, 5,000 and 10,000 real peers; fails when a gate is missed; IPFSMON_BENCH_PEERS=1000
 	$(TEST) -tags soak -run '^$$' -bench Watch -benchtime 1x -timeout 90m ./test/soak
+
+bin/archive/node_modules: test/programs/duckdb/package.json test/programs/duckdb/package-lock.json
+	mkdir -p bin/archive && cp test/programs/duckdb/* bin/archive/
+	cd bin/archive && npm ci --no-audit --no-fund && touch node_modules
+
+bench-archive: bin/archive/node_modules ## Parquet against recordings and line protocol: bytes, speed, DuckDB's answers; fails when a gate is missed; BENCH_ARCHIVE="-entries 1000000"
+	$(GO) run ./bench/archive -duckdb $(abspath bin/archive) $(BENCH_ARCHIVE)
 
 bench-probe: ## the cost of watching a lookup; fails above 5 %
 	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x

@@ -48,6 +48,8 @@ type Key struct {
 	log  *slog.Logger
 	now  func() time.Time
 
+	fixed bool // today's key is that of all days, see NewPublicationKey; immutable once set
+
 	mu       sync.Mutex
 	today    dayKey
 	before   dayKey    // of the day before; number 0: forgotten
@@ -105,6 +107,9 @@ func dayOf(seconds int64) int64 {
 // at returns the key for an event with that time, in nanoseconds since 1970. It
 // makes a new key first if the clock shows another day.
 func (k *Key) at(nanos int64) dayKey {
+	if k.fixed {
+		return k.today
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.now()

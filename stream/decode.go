@@ -23,7 +23,7 @@ func decodeLine(line []byte, e *Event) error {
 }
 
 // decodeRecorded is decodeLine for the lines of recordings, which may be in a frame
-// of version 3.
+// of version 3, or have the older form of ipfs-tools.
 func decodeRecorded(line []byte, e *Event) error {
 	s := scanner{in: line}
 	if s.event(e) {
@@ -32,6 +32,7 @@ func decodeRecorded(line []byte, e *Event) error {
 	var l struct {
 		Event
 		Framed *Event `json:"event"`
+		jsonMessage
 	}
 	if err := json.Unmarshal(line, &l); err != nil {
 		return err
@@ -39,6 +40,8 @@ func decodeRecorded(line []byte, e *Event) error {
 	*e = l.Event
 	if l.Framed != nil {
 		*e = *l.Framed
+	} else if !e.known() {
+		l.jsonMessage.fill(e)
 	}
 	return nil
 }

@@ -83,8 +83,8 @@ var reading guard.Guard
 
 // ReadRecording calls each with the events of a file, in their order, until each
 // returns an error. It reads the lines of a Recorder, those of the old exporter's
-// Rust client in either spelling, and the frames of version 3. bad counts lines
-// that are none of these. If the file is damaged, each gets what comes before the
+// Rust client in either spelling, the frames of version 3, and the older lines of
+// ipfs-tools, one JSONMessage each. bad counts lines that are none of these. If the file is damaged, each gets what comes before the
 // damage, and the error is a *DamagedError.
 func ReadRecording(path string, each func(*Event) error) (bad int, err error) {
 	err = readLines(path, func(line []byte) error {

@@ -300,7 +300,7 @@ func (u *unifying) report(s unify.Stats, skipped int) error {
 		fmt.Fprintf(u.log, "ipfsmon: skipped %d lines that are not events\n", skipped+bad)
 	}
 	if lines == 0 && bad > 0 {
-		errs = append(errs, fmt.Errorf("none of %d lines is an event: want recordings of ipfsmon record or of the old exporter's Rust client; its older JSONMessage form (received_entries, ...) is not read", bad))
+		errs = append(errs, fmt.Errorf("none of %d lines is an event: want recordings of ipfsmon record, of the old exporter's Rust client, or of ipfs-tools (JSONMessage)", bad))
 	}
 	return errors.Join(errs...)
 }

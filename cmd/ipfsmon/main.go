@@ -46,7 +46,7 @@ func app() *cli.App {
 		EnableBashCompletion: true,
 		ExitErrHandler:       func(*cli.Context, error) {}, // runApp reports it, once
 		Commands: []*cli.Command{
-			runCommand(), demoCommand(), proxyCommand(), watchCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), queryCommand(), introspectCommand(), configCommand(), storeCommand(), spoolCommand(), probeCommand(),
+			runCommand(), demoCommand(), proxyCommand(), watchCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), archiveCommand(), queryCommand(), introspectCommand(), configCommand(), storeCommand(), spoolCommand(), probeCommand(),
 			setupCommand(), healthCommand(), exportCommand(), fleetCommand(),
 			versionCommand(), demoSwarmCommand(),
 		},

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/archive"
+	"github.com/ipfsmon/ipfsmon/archive/sources"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -25,11 +28,15 @@ func recordCommand() *cli.Command {
 			"form that the old exporter's tools read: received messages and connections, unless filters or --all select\n" +
 			"others. The name of an unfinished file ends in .tmp; one that a kill left is repaired at the next start.\n" +
 			"Reconnects when the stream breaks; Ctrl-C exits.\n\n" +
+			"With --format parquet DIR is an archive (ipfsmon archive). The hour that runs is a recording in DIR/_journal, which\n" +
+			"becomes Parquet files when it is over, or when the command ends; after a kill, when it starts again.\n\n" +
 			"Example: ipfsmon record traces\n" +
-			"         ipfsmon record --from monitor.example:8181 --ca monitor.pem --token-file token --all traces",
+			"         ipfsmon record --from monitor.example:8181 --ca monitor.pem --token-file token --all traces\n" +
+			"         ipfsmon record --format parquet --all archive",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "`ADDR` of the monitor: host:port or unix:/path (default: that of the running one, or " + defaultStream + ")"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the folder (default: the monitor's name, or ADDR if the server does not send it)"},
+			&cli.StringFlag{Name: "format", Value: "json", Usage: "`FORMAT` of the files, json or parquet"},
 			&cli.BoolFlag{Name: "all", Usage: "also record sent messages, all other kinds of events and gaps, which other tools may not read"},
 			&cli.Uint64Flag{Name: "count", Usage: "exit after `N` events (0: never)"},
 			&cli.BoolFlag{Name: "once", Usage: "do not reconnect when the stream breaks"},
@@ -55,10 +62,20 @@ func recordCommand() *cli.Command {
 			if info, err := os.Stat(c.Args().First()); err == nil && !info.IsDir() {
 				return cli.Exit(fmt.Sprintf("ipfsmon record: %s is a file; want a folder", shortened(c.Args().First())), exitFailed)
 			}
-			ctx, cancel := interruptible(c.Context)
-			defer cancel()
 			r := recording{options: options, from: from, dir: c.Args().First(), name: c.String("name"),
 				gaps: c.Bool("all"), count: c.Uint64("count"), once: c.Bool("once")}
+			switch c.String("format") {
+			case "json":
+			case "parquet":
+				r.archive, r.dir, r.gaps = r.dir, filepath.Join(r.dir, journalFolder), true
+				if err := archive.Create(r.archive); err != nil {
+					return err
+				}
+			default:
+				return wrongUse(c, "--format %q: want json or parquet", c.String("format"))
+			}
+			ctx, cancel := interruptible(c.Context)
+			defer cancel()
 			return r.run(ctx)
 		},
 	}
@@ -69,6 +86,7 @@ type recording struct {
 	options stream.Options
 	from    string
 	dir     string
+	archive string // its folder, to which finished files of dir are moved as Parquet; "": none
 	name    string // of the folder; "": the monitor's
 	gaps    bool   // also write gaps
 	count   uint64 // 0: no limit
@@ -76,7 +94,13 @@ type recording struct {
 
 	mu  sync.Mutex
 	out *stream.Recorder // nil before the first event
+
+	monitor string // its name, once out is set
+	moved   int64  // rows in the archive
 }
+
+// journalFolder is where an archive has the recording of the hour that runs.
+const journalFolder = "_journal"
 
 func (r *recording) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -90,6 +114,11 @@ func (r *recording) run(ctx context.Context) (err error) {
 		<-flushed
 		if r.out != nil {
 			err = errors.Join(err, r.out.Close())
+			if r.archive != "" {
+				err = errors.Join(err, r.move(context.WithoutCancel(ctx)))
+				fmt.Fprintf(os.Stderr, "ipfsmon: %d events recorded, %d rows in %s\n", r.out.Events, r.moved, r.archive)
+				return
+			}
 			fmt.Fprintf(os.Stderr, "ipfsmon: %d events recorded in %s\n", r.out.Events, r.out.Dir())
 		}
 	}()
@@ -127,7 +156,7 @@ func (r *recording) add(e *stream.Event) error {
 		if err != nil {
 			return err
 		}
-		r.out = out
+		r.out, r.monitor = out, name
 	}
 	e.Monitor = "" // it is the name of the folder
 	if err := r.out.Add(e); err != nil {
@@ -155,9 +184,47 @@ func (r *recording) flush(ctx context.Context, fail context.CancelCauseFunc) {
 			err = r.out.Flush()
 		}
 		r.mu.Unlock()
+		if err == nil && r.archive != "" {
+			err = r.move(ctx)
+		}
 		if err != nil {
 			fail(err)
 			return
 		}
 	}
+}
+
+// move makes Parquet files of the finished files of the journal, and removes these.
+func (r *recording) move(ctx context.Context) error {
+	r.mu.Lock()
+	out, monitor := r.out, r.monitor
+	r.mu.Unlock()
+	if out == nil {
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(out.Dir(), "*.json.gz"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		made, err := sources.Recording(ctx, f, monitor, sources.Options{Dir: r.archive})
+		if ctx.Err() != nil {
+			return nil // the end moves it
+		}
+		if err != nil {
+			return err
+		}
+		if made.Damaged != "" {
+			fmt.Fprintln(os.Stderr, "ipfsmon:", made.Damaged)
+			if err := os.Rename(f, f+".damaged"); err != nil {
+				return err
+			}
+			continue
+		}
+		r.moved += made.Rows
+		if err := os.Remove(f); err != nil {
+			return err
+		}
+	}
+	return nil
 }

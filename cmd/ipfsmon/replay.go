@@ -8,12 +8,16 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/archive"
 	"github.com/ipfsmon/ipfsmon/bus"
+	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/delivery"
@@ -27,7 +31,7 @@ func replayCommand() *cli.Command {
 		Name:      "replay",
 		Usage:     "replay a recording to subscribers or to InfluxDB",
 		ArgsUsage: "DIR",
-		Description: "DIR is the folder of one monitor, written by ipfsmon record or a client of the old exporter. Without --influxdb the\n" +
+		Description: "DIR is the folder of one monitor, written by ipfsmon record or a client of the old exporter, or an archive. Without --influxdb the\n" +
 			"recording is served like a monitor's stream, starting with the first subscriber, until all is sent. With --influxdb\n" +
 			"it is written there, with its original times, as fast as the server accepts it; the command fails if the server\n" +
 			"accepts nothing for 30 s. The server drops points that are older than the retention of history. Credentials are\n" +
@@ -42,7 +46,7 @@ func replayCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "listen", Usage: "`ADDR` to serve the stream on: host:port or unix:/path (default: " + defaultStream + ")"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "do not wait for the first subscriber"},
 			&cli.StringFlag{Name: "influxdb", Usage: "`URL` of an InfluxDB to write to, instead of serving"},
-			&cli.StringFlag{Name: "name", Usage: "`NAME` of the monitor (default: that of the folder)"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the monitor (default: that of the folder, or the archive's only one)"},
 		},
 		Action: func(c *cli.Context) error {
 			r := replay{name: c.String("name"), listen: c.StringSlice("listen"), wait: !c.Bool("no-wait"), influx: c.String("influxdb"), log: os.Stderr}
@@ -60,12 +64,8 @@ func replayCommand() *cli.Command {
 			if len(r.listen) == 0 {
 				r.listen = []string{defaultStream}
 			}
-			var err error
-			if r.files, err = stream.Recordings(c.Args().First()); err != nil {
+			if err := r.open(c.Args().First()); err != nil {
 				return fmt.Errorf("replay: %w", err)
-			}
-			if r.name == "" {
-				r.name = filepath.Base(filepath.Dir(absolute(r.files[0])))
 			}
 			ctx, cancel := interruptible(c.Context)
 			defer cancel()
@@ -77,6 +77,32 @@ func replayCommand() *cli.Command {
 	}
 }
 
+// open finds the files of a recording, or an archive with one monitor, or with that of
+// --name.
+func (r *replay) open(dir string) error {
+	if archive.Is(dir) {
+		a, err := archive.Open(dir)
+		if err != nil {
+			return err
+		}
+		all := a.Monitors()
+		switch {
+		case r.name == "" && len(all) == 1:
+			r.name = all[0]
+		case !slices.Contains(all, r.name):
+			return fmt.Errorf("%s has the monitors %s; want --name with one of them", dir, strings.Join(all, ", "))
+		}
+		a.Damaged = func(err error) { fmt.Fprintf(r.log, "ipfsmon: %v; left out\n", shown(err)) }
+		r.archive = a
+		return nil
+	}
+	var err error
+	if r.files, err = stream.Recordings(dir); err == nil && r.name == "" {
+		r.name = filepath.Base(filepath.Dir(absolute(r.files[0])))
+	}
+	return err
+}
+
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
@@ -86,13 +112,14 @@ func absolute(path string) string {
 
 // replay is one run of the command.
 type replay struct {
-	files  []string
-	name   string
-	pace   stream.Pace
-	listen []string
-	wait   bool
-	influx string // URL; "": serve the stream
-	log    io.Writer
+	files   []string
+	archive *archive.Archive // instead of files, if not nil
+	name    string
+	pace    stream.Pace
+	listen  []string
+	wait    bool
+	influx  string // URL; "": serve the stream
+	log     io.Writer
 
 	addrs  func([]string) // called with the addresses that it listens on, if not nil
 	events int
@@ -149,8 +176,16 @@ func (r *replay) run(ctx context.Context) error {
 	return err
 }
 
-// feed publishes the recording at its pace.
+// feed publishes the recording, or the archive, at its pace.
 func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
+	if r.archive != nil {
+		return r.archive.Read(ctx, r.name, func(item archive.Item) error {
+			if item.Event == nil {
+				return nil // a gap
+			}
+			return r.publish(ctx, b, to, item.Event.Clone())
+		})
+	}
 	skipped, strange := 0, 0
 	for i, file := range r.files {
 		bad, err := stream.ReadRecording(file, func(e *stream.Event) error {
@@ -159,23 +194,7 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 				skipped++ // a gap, or an invalid event
 				return nil
 			}
-			if err := r.pace.Wait(ctx, e.Timestamp); err != nil {
-				return err
-			}
-			if r.events++; r.events%64 == 0 {
-				for to.busy() || b.Stats().Held > 4096 {
-					if err := backoff.Sleep(ctx, time.Millisecond); err != nil {
-						return err
-					}
-					if to.stuck != nil {
-						if err := to.stuck(); err != nil {
-							return err
-						}
-					}
-				}
-			}
-			b.Publish(full)
-			return nil
+			return r.publish(ctx, b, to, full)
 		})
 		strange += bad
 		if damaged := (*stream.DamagedError)(nil); errors.As(err, &damaged) {
@@ -190,8 +209,29 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 		fmt.Fprintf(r.log, "ipfsmon: skipped %d lines that are gaps or not events\n", skipped+strange)
 	}
 	if r.events == 0 && strange > 0 {
-		return fmt.Errorf("none of %d lines is an event: want a recording of ipfsmon record or of the old exporter's Rust client; its older JSONMessage form (received_entries, ...) is not read", strange)
+		return fmt.Errorf("none of %d lines is an event: want a recording of ipfsmon record, of the old exporter's Rust client, or of ipfs-tools (JSONMessage)", strange)
 	}
+	return nil
+}
+
+// publish publishes an event when it is due.
+func (r *replay) publish(ctx context.Context, b *bus.Bus, to sink, e *event.Event) error {
+	if err := r.pace.Wait(ctx, e.At()); err != nil {
+		return err
+	}
+	if r.events++; r.events%64 == 0 {
+		for to.busy() || b.Stats().Held > 4096 {
+			if err := backoff.Sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+			if to.stuck != nil {
+				if err := to.stuck(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	b.Publish(e)
 	return nil
 }
 

@@ -188,6 +188,7 @@ var mayImport = map[string]string{
 	"fleet":      "event stream internal",
 	"watch":      "event capture introspect internal",
 	"grafana":    "influx",
+	"archive":    "event privacy stream influx internal",
 	"monitor":    "event bus privacy capture derive stream influx httpapi metrics introspect internal",
 	"plugin":     "event bus capture introspect monitor internal",
 	"cmd":        "*",
