@@ -21,7 +21,7 @@ RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$
 FAULTY := ./influx/spool ./influx/delivery
 
 .NOTPARALLEL:
-.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release clean check-dashboards check-stack check-page bench-page kubo
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release clean check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,7 +90,7 @@ check-dashboards: build programs ## the dashboards, alerts and questions: files,
 	$(TEST) -tags dashboards -timeout 30m ./test/dashboards
 
 STACK_PROGRAMS := docker.io iptables debootstrap nginx libnginx-mod-stream shellcheck curl
-STACK_SCRIPTS  := docker/*.sh docker/test/*.sh docker/test/influx nginx/start.sh test/influxdb2/build.sh
+STACK_SCRIPTS  := docker/*.sh docker/test/*.sh docker/test/influx nginx/start.sh test/influxdb/build.sh
 check-stack: check-dashboards ## the containers' stack: its files, nginx before real servers, the whole stack on a separate Docker engine (as root)
 	@echo "installed with apt-get, if missing: $(STACK_PROGRAMS)"
 	@for p in $(STACK_PROGRAMS); do dpkg -s $$p >/dev/null 2>&1 || \
@@ -132,6 +132,9 @@ bench-influx: build programs ## delivery to InfluxDB against its own client, wit
 	$(GO) run ./bench/influx -bin $(BIN) $(BENCH_INFLUX); code=$$?; \
 	$(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
 	  $(TEST) -tags soak -run '^$$' -bench Sustained -benchtime 1x -timeout 40m ./test/soak && exit $$code
+
+bench-queries: build ## every query of the dashboards and every question over seven days; fails when a gate is missed; BENCH_QUERIES="-rate 50"
+	$(GO) run ./bench/queries -bin $(BIN) $(BENCH_QUERIES)
 
 bench-proxy: ## the proxy's cost against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32", -apart: on its own core
 	$(GO) run ./bench/proxy $(BENCH_PROXY)

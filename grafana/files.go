@@ -20,7 +20,7 @@ const (
 // Files returns all generated files, by their paths from the top of the repository.
 func Files() (map[string][]byte, error) {
 	out := map[string][]byte{}
-	for _, d := range Dashboards() {
+	for _, d := range append(Dashboards(), PrometheusDashboards()...) {
 		text, err := indented(d)
 		if err != nil {
 			return nil, err
@@ -32,6 +32,13 @@ func Files() (map[string][]byte, error) {
 		return nil, err
 	}
 	out["dashboards.json"] = whole
+	newer, err := wholeV2()
+	if err != nil {
+		return nil, err
+	}
+	if out["dashboards-v2.json"], err = indented(newer); err != nil {
+		return nil, err
+	}
 	out["docs/dashboards.md"] = []byte(guide())
 	for name, content := range map[string]struct {
 		head string

@@ -53,6 +53,9 @@ All dashboards have a choice of nodes, keep time and nodes when you go from one 
 2.x and the embedded store, for all queries are InfluxQL. [queries.md](queries.md) has Flux for the main questions. The light and the dark theme
 have the same meaning of colours.
 
+* **Grafana 13** imports ` + "`dashboards.json`" + ` too; ` + "`dashboards-v2.json`" + ` is the same as a resource of its own schema, V2.
+* **With Prometheus alone**: ` + "`grafana/dashboards/prometheus-*.json`" + `, to import by hand, need nothing but ` + "`/metrics`" + ` ([prometheus.md](prometheus.md#dashboards)).
+
 **Nothing to see?** The table Nodes on the overview shows what to do. In short: is a monitor running (` + "`ipfsmon demo`" + ` needs no Internet access),
 does it write here (its status line), is the data source the right one, is the time range. Rates are complete from the second sample on,
 twenty seconds after the start; derived figures (unique, top, latency) come once a minute. History is kept for 7 days and may be off.
@@ -108,7 +111,7 @@ Labels to route by: ` + "`severity`" + ` (critical, warning), ` + "`source`" + `
 Edit the Go files, ` + "`go generate ./grafana`" + `, ` + "`make check-dashboards`" + `. The tests read each file with the types of Grafana's SDK, hold it against a list of
 rules (ids, places, descriptions, units, colours, variables), compare every measurement, tag and field with ` + "`influx/schema`" + `, compile each
 dashboard against Grafana's own TypeScript types, and ask every query of every panel, variable, annotation and alert of the embedded store,
-InfluxDB 1.6.7 and 2.7.12, which a demo has filled. What each panel shows, with what its transformations do, and for which nodes each alert
+InfluxDB 1.6.7, 1.12.4 and 2.9.1, which a demo has filled. What each panel shows, with what its transformations do, and for which nodes each alert
 fires, is compared with what is computed from the events alone: a panel or an alert without such an answer fails the tests (` + "`TestPanelsAreTrue`, `TestAlertsAreTrue`" + `
 in ` + "`influx`" + `). What they cannot do is look at it: no Grafana could be run where this was made.
 `

@@ -1,114 +1,66 @@
 package influx
 
 import (
+	"bufio"
+	"context"
+	"encoding/json"
 	"fmt"
-	"regexp"
+	"io"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/influx/rollup"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// The server stores what the definition says: its continuous queries and the Flux of the tasks
-// produce the same points, and those of the events.
-func TestRollups(t *testing.T) {
-	t.Parallel()
-	server := storetest.Start(t)
-	no := false
-	cfg := influxtest.StoreAt(server)
-	cfg.Rollups = &no
-	minute := time.Now().Truncate(time.Minute)
-	var events []*event.Event
-	const n = 10
-	for back := 2; back <= 4; back++ { // three whole minutes that are over
-		for i := range n {
-			for _, ev := range influxtest.HostileEvents(i*7, minute.Add(-time.Duration(back)*time.Minute+time.Duration(i)*time.Second).UnixNano()) {
-				if ev.Conn != nil {
-					ev.Conn.Duration = time.Duration(i) * time.Second
-				}
-				if ev.Latency != nil {
-					ev.Latency.Elapsed = time.Duration(i) * time.Millisecond
-				}
+// writerEnv makes the test program a writer, which another test kills: a job as JSON.
+const writerEnv = "IPFSMON_TEST_WRITER"
+
+// writerJob is what a writer publishes as which node.
+type writerJob struct {
+	Config Config
+	Node   string
+	Seed   uint64
+	N      int
+	Begin  time.Time
+	Over   time.Duration
+}
+
+// events are those of the job: N of each kind, spread over its time in no order.
+func (j writerJob) events() (events []*event.Event) {
+	r := rand.New(rand.NewPCG(j.Seed, 1))
+	for i := range j.N {
+		at := j.Begin.Add(time.Duration(r.Int64N(int64(j.Over)))).UnixNano()
+		for _, ev := range influxtest.HostileEvents(int(j.Seed)*1000+i, at) {
+			switch {
+			case ev.Conn != nil:
+				ev.Conn.Duration = time.Duration(r.IntN(1000)) * time.Second
+			case ev.Latency != nil:
+				ev.Latency.Elapsed = time.Duration(r.IntN(1e6)) * time.Microsecond
+			case ev.Kind == event.KindMessage:
 				for b := range ev.Blocks {
-					ev.Blocks[b].Size = int32(i)
+					ev.Blocks[b].Size = r.Int32N(1 << 20)
 				}
-				events = append(events, placed(ev, i))
+			case ev.Identify == nil:
+				continue // no history, or none that is summed
 			}
+			events = append(events, placed(ev, i))
 		}
 	}
-	if st, err := publish(t, cfg, events); err != nil || st.Stored != st.Accepted {
-		t.Fatalf("%v, %+v", err, st)
-	}
-	cfg.Rollups = nil
-	if err := client.Setup(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := client.Setup(t.Context(), cfg); err != nil { // again: nothing changes
-		t.Fatal(err)
-	}
-	there := influxtest.Ask(t, cfg, "SHOW CONTINUOUS QUERIES", false)
-	for _, r := range schema.Rollups() {
-		if !strings.Contains(there, ","+r.Name()+",") && !strings.Contains(there, "\n"+r.Name()+",") {
-			t.Errorf("no continuous query %s in %s", r.Name(), there)
-		}
-		if r.Every != time.Minute {
-			continue
-		}
-		influxtest.WaitFor(t, r.Name(), func() bool {
-			return strings.Count(influxtest.Ask(t, cfg, fmt.Sprintf("SELECT * FROM totals.%s", r.Name()), false), "\n") > 1
-		})
-		// Every sum over all tags and the three minutes, both ways.
-		for _, s := range r.Of.Rollup {
-			if s.Func != "count" && s.Func != "sum" {
-				continue
-			}
-			kept := influxtest.Ask(t, cfg, fmt.Sprintf("SELECT sum(%q) AS x FROM totals.%s", s.As, r.Name()), false)
-			raw := influxtest.Ask(t, cfg, fmt.Sprintf("SELECT %s(%q) AS x FROM %s", s.Func, s.Of, r.Of.Name), false)
-			if last(kept) != last(raw) {
-				t.Errorf("%s: sum of %s is %s, history has %s", r.Name(), s.As, last(kept), last(raw))
-			}
-		}
-		start, stop := minute.Add(-4*time.Minute).UTC().Format(time.RFC3339), minute.Add(-time.Minute).UTC().Format(time.RFC3339)
-		for i, q := range r.Flux("ipfsmon/history", start, stop) {
-			s := r.Of.Rollup[i]
-			in := map[string]string{}
-			c, err := client.New(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var rows rowCollector
-			if err := c.Query(t.Context(), q, true, &rows); err != nil {
-				t.Fatalf("%s: %v\n%s", r.Name(), err, q)
-			}
-			for _, row := range rows.all {
-				if row["_measurement"] != r.Name() || row["_field"] != s.As {
-					t.Fatalf("%s: Flux makes %v", r.Name(), row)
-				}
-				in[series(row, r.By())] = fmt.Sprint(row["_value"])
-			}
-			rows = rowCollector{}
-			if err := c.Query(t.Context(), fmt.Sprintf("SELECT %q FROM totals.%s GROUP BY *", s.As, r.Name()), false, &rows); err != nil {
-				t.Fatal(err)
-			}
-			for _, row := range rows.all {
-				row["_time"] = row["time"]
-				key := series(row, r.By())
-				if in[key] != fmt.Sprint(row[s.As]) {
-					t.Errorf("%s %s: InfluxQL has %v, Flux %q", r.Name(), key, row[s.As], in[key])
-				}
-				delete(in, key)
-			}
-			if len(in) > 0 || len(rows.all) == 0 {
-				t.Errorf("%s %s: %d rows; only in Flux %v", r.Name(), s.As, len(rows.all), in)
-			}
-			c.Close()
-		}
-	}
+	return events
 }
 
 // placed makes some events those of a proxy's sides.
@@ -119,22 +71,242 @@ func placed(ev *event.Event, i int) *event.Event {
 	return ev
 }
 
-// last is the last cell of CSV.
-func last(csv string) string {
-	csv = strings.TrimSpace(csv)
-	return csv[strings.LastIndexAny(csv, ",\n")+1:]
+// run publishes the events and calls stored once the server has them all.
+func (j writerJob) run(ctx context.Context, stored func()) error {
+	sink, err := New(j.Config, j.Node)
+	if err != nil {
+		return err
+	}
+	events := j.events()
+	b := bus.New(bus.Config{MaxEvents: len(events) + 1, MaxBytes: 1 << 30})
+	reader := b.Subscribe("influx")
+	b.Live()
+	done := make(chan error, 1)
+	go func() { done <- sink.Run(context.WithoutCancel(ctx), reader) }()
+	for _, ev := range events {
+		b.Publish(ev)
+	}
+	for ctx.Err() == nil {
+		if st := sink.Stats(); st.Events == uint64(len(events)) && st.Queued == 0 && st.Stored == st.Accepted && st.LateSums == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	stored()
+	<-ctx.Done()
+	b.Close()
+	return <-done
+}
+
+// writerMain is the child: it says "stored" once, and continues until it is killed.
+func writerMain(text string) int {
+	var j writerJob
+	if err := json.Unmarshal([]byte(text), &j); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { // the parent is gone
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	if err := j.run(ctx, func() { fmt.Println("stored") }); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// TestRollups: what the monitor sums is what the server computes from history, with late events, a writer
+// that is killed and started again, and two writers to one store.
+func TestRollups(t *testing.T) {
+	t.Parallel()
+	cfg := influxtest.StoreAt(storetest.Start(t))
+	cfg.FlushInterval = "100ms"
+	begin := time.Now().Truncate(time.Hour).Add(-2 * time.Hour)
+	jobs := make([]writerJob, 2)
+	for i := range jobs {
+		dir := t.TempDir()
+		// The writers have run for longer than what they publish.
+		sums, _, err := rollup.Open(dir, begin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sums.Close(begin); err != nil {
+			t.Fatal(err)
+		}
+		own := cfg
+		own.SpoolDir = dir
+		jobs[i] = writerJob{Config: own, Node: fmt.Sprint("writer, ", i), Seed: uint64(i), N: 300, Begin: begin, Over: 90 * time.Minute}
+	}
+	var wg sync.WaitGroup
+	for i := range jobs {
+		wg.Go(func() {
+			for run := range 2 { // the second has late points, for the minutes of the first
+				jobs[i].Seed += 2
+				if run == 1 {
+					jobs[i].N = 200
+				}
+				text, err := json.Marshal(jobs[i])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				child := exec.CommandContext(t.Context(), os.Args[0])
+				child.Env = append(os.Environ(), writerEnv+"="+string(text))
+				child.Stderr = os.Stderr
+				in, err := child.StdinPipe()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				out, err := child.StdoutPipe()
+				if err == nil {
+					err = child.Start()
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != "stored"; {
+				}
+				if err := child.Process.Kill(); err != nil {
+					t.Error(err)
+				}
+				_ = child.Wait() // killed
+				in.Close()
+			}
+		})
+	}
+	wg.Wait()
+	// A third run of one writer: late again, in a sink that ends as it should.
+	last := jobs[0]
+	last.Seed, last.N = 10, 100
+	ctx, end := context.WithCancel(t.Context())
+	if err := last.run(ctx, func() {
+		rollupsEqual(t, cfg, begin, begin.Add(2*time.Hour))
+		end()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	end()
+}
+
+// TestRollupsWithoutHistory: they are written where history is not, and only to the destinations that want them.
+func TestRollupsWithoutHistory(t *testing.T) {
+	t.Parallel()
+	cfg := influxtest.StoreAt(storetest.Start(t))
+	no := false
+	cfg.FlushInterval, cfg.SpoolDir, cfg.History = "50ms", t.TempDir(), &no
+	cfg.Also = client.Destinations{{Name: "other", URL: cfg.URL, Username: cfg.Username, PasswordFile: cfg.PasswordFile, Database: "other", Rollups: &no}}
+	begin := time.Now().Truncate(time.Hour).Add(-time.Hour)
+	sums, _, err := rollup.Open(cfg.SpoolDir, begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sums.Close(begin); err != nil {
+		t.Fatal(err)
+	}
+	j := writerJob{Config: cfg, Node: "n", N: 50, Begin: begin, Over: 10 * time.Minute}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	if err := j.run(ctx, func() {
+		influxtest.WaitFor(t, "sums of minutes", func() bool {
+			return strings.HasSuffix(influxtest.Ask(t, cfg, "SELECT sum(identifies) FROM totals.identifies_1h, totals.identifies_1m", false), ",50\n")
+		})
+		end()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	history := influxtest.Ask(t, cfg, "SELECT count(peer) FROM history.identifies", false)
+	other := cfg
+	other.Database = "other"
+	there := influxtest.Ask(t, other, "SHOW MEASUREMENTS", false)
+	if strings.Count(history, "\n") > 1 || !strings.Contains(there, "identifies") || strings.Contains(there, "_1") {
+		t.Errorf("history %q, in the destination without rollups %q", history, there)
+	}
+}
+
+// rollupsEqual compares all rollups with what the server computes from the history of that time, as soon
+// as they are there.
+func rollupsEqual(t *testing.T, cfg Config, from, to time.Time) {
+	t.Helper()
+	var wrong []string
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		wrong = nil
+		compared := 0
+		for _, r := range schema.Rollups() {
+			compared += compareRollup(t, cfg, r, from, to, &wrong)
+		}
+		if len(wrong) == 0 && compared > 0 {
+			t.Logf("%d values compared", compared)
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%d of %d values differ:\n%s", len(wrong), compared, strings.Join(wrong[:min(len(wrong), 20)], "\n"))
+			return
+		}
+	}
+}
+
+func compareRollup(t *testing.T, cfg Config, r schema.Rollup, from, to time.Time, wrong *[]string) (compared int) {
+	t.Helper()
+	c, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ask := func(statement string) []map[string]any {
+		var rows rowCollector
+		if err := c.Query(t.Context(), statement, false, &rows); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+		return rows.all
+	}
+	var fields, tags []string
+	for _, s := range r.Of.Rollup {
+		fields = append(fields, fmt.Sprintf("%s(%q) AS %q", s.Func, s.Of, s.As))
+	}
+	for _, tag := range r.By() {
+		tags = append(tags, strconv.Quote(tag))
+	}
+	during := fmt.Sprintf("time >= %d AND time < %d", from.UnixNano(), to.UnixNano())
+	want := map[string]map[string]any{}
+	for _, row := range ask(fmt.Sprintf("SELECT %s FROM history.%s WHERE %s GROUP BY time(%s), %s fill(none)",
+		strings.Join(fields, ", "), r.Of.Name, during, strings.TrimPrefix(schema.RollupSuffix(r.Every), "_"), strings.Join(tags, ", "))) {
+		if fmt.Sprint(row[r.Of.Rollup[0].As]) != "0" {
+			want[series(row, r.By())] = row
+		}
+	}
+	for _, row := range ask(fmt.Sprintf("SELECT * FROM totals.%s WHERE %s GROUP BY *", r.Name(), during)) {
+		key := series(row, r.By())
+		of := want[key]
+		for _, s := range r.Of.Rollup {
+			compared++
+			got, _ := strconv.ParseFloat(fmt.Sprint(row[s.As]), 64)
+			exact, _ := strconv.ParseFloat(fmt.Sprint(of[s.As]), 64)
+			most := math.Abs(exact) * 1e-9
+			if s.Func == "median" {
+				most = exact/32 + 1
+			}
+			if of == nil || math.Abs(got-exact) > most {
+				*wrong = append(*wrong, fmt.Sprintf("%s %s: %s is %v, history has %v", r.Name(), key, s.As, row[s.As], of[s.As]))
+			}
+		}
+		delete(want, key)
+	}
+	for key := range want {
+		*wrong = append(*wrong, fmt.Sprintf("%s %s is missing", r.Name(), key))
+	}
+	return compared
 }
 
 // series names the point of a row.
 func series(row map[string]any, by []string) string {
-	at, _ := time.Parse(time.RFC3339, fmt.Sprint(row["_time"]))
+	at, _ := time.Parse(time.RFC3339, fmt.Sprint(row["time"]))
 	out := at.UTC().Format(time.RFC3339)
 	for _, tag := range by {
-		value := row[tag]
-		if value == nil { // Flux has no such column, InfluxQL an empty one
-			value = ""
-		}
-		out += fmt.Sprintf(" %s=%v", tag, value)
+		out += fmt.Sprintf(" %s=%v", tag, row[tag])
 	}
 	return out
 }
@@ -165,81 +337,43 @@ func (c *rowCollector) Row(values []any) error {
 
 func (c *rowCollector) Close() error { return nil }
 
-// The tasks as they are, less what only InfluxDB 2 has (their option, and to()
-// at the end of each stream), make the points of the definition: those of the
-// same sums in InfluxQL.
-func TestTasksRun(t *testing.T) {
-	server := storetest.Start(t)
-	no := false
-	cfg := influxtest.StoreAt(server)
-	cfg.Rollups = &no
-	var events []*event.Event
-	now := time.Now()
-	for _, back := range []time.Duration{2 * time.Minute, 3 * time.Minute, 9 * time.Minute, time.Hour, 2 * time.Hour} {
-		for i := range 10 {
-			for _, ev := range influxtest.HostileEvents(i*7, now.Add(-back+time.Duration(i)*time.Second).UnixNano()) {
-				events = append(events, placed(ev, i))
-			}
+// TestOldContinuousQueries: those of an earlier version are found and named with the statement that
+// removes them, which removes nothing else; the monitor removes none.
+func TestOldContinuousQueries(t *testing.T) {
+	t.Parallel()
+	cfg := influxtest.StoreAt(storetest.Start(t))
+	var log strings.Builder
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	setup := func() string {
+		t.Helper()
+		log.Reset()
+		if err := client.Setup(t.Context(), cfg); err != nil {
+			t.Fatal(err)
 		}
+		return log.String()
 	}
-	if st, err := publish(t, cfg, events); err != nil || st.Stored != st.Accepted {
-		t.Fatalf("%v, %+v", err, st)
+	if got := setup(); strings.Contains(got, "earlier version") {
+		t.Errorf("a new store: %s", got)
+	}
+	for _, name := range []string{"wants_1m", "latency_1h", "somebody_elses"} {
+		influxtest.Ask(t, cfg, fmt.Sprintf(`CREATE CONTINUOUS QUERY %q ON "ipfsmon" BEGIN SELECT count("cid") AS "wants" INTO "ipfsmon"."totals".%q FROM "ipfsmon"."history"."wants" GROUP BY time(1m) END`, name, name), false)
+	}
+	got := setup()
+	if !strings.Contains(got, "earlier version") || !strings.Contains(got, "found=2") || !strings.Contains(got, "ipfsmon query --write") {
+		t.Errorf("the log has %s", got)
 	}
 	c, err := client.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	option, to := regexp.MustCompile(`(?m)^option task = .*\n`), regexp.MustCompile(`to\(bucket: "ipfsmon/totals", org: "o"\)`)
-	for _, r := range schema.Rollups() {
-		script := option.ReplaceAllString(r.Task("o", "ipfsmon"), "")
-		n := 0
-		script = to.ReplaceAllStringFunc(script, func(string) string { n++; return fmt.Sprintf("yield(name: %q)", fmt.Sprint("r", n)) })
-		if n != len(r.Of.Rollup) || strings.Contains(script, "option ") {
-			t.Fatalf("%d streams in\n%s", n, script)
-		}
-		var made, want rowCollector
-		for { // in one interval, whose end both take from the clock
-			stop := time.Now().Truncate(r.Every)
-			made, want = rowCollector{}, rowCollector{}
-			if err := c.Query(t.Context(), script, true, &made); err != nil {
-				t.Fatalf("%s: %v\n%s", r.Name(), err, script)
-			}
-			q := r.ContinuousQuery("ipfsmon")
-			q = q[strings.Index(q, "SELECT"):strings.Index(q, " END")]
-			q = regexp.MustCompile(` INTO \S+`).ReplaceAllString(q, "")
-			q = strings.Replace(q, " GROUP BY", fmt.Sprintf(" WHERE time >= %d AND time < %d GROUP BY", stop.Add(-r.Again).UnixNano(), stop.UnixNano()), 1)
-			if err := c.Query(t.Context(), q, false, &want); err != nil {
-				t.Fatalf("%s: %v", q, err)
-			}
-			if time.Now().Truncate(r.Every).Equal(stop) {
-				break
-			}
-		}
-		got := map[string]string{}
-		for _, row := range made.all {
-			if row["_measurement"] != r.Name() {
-				t.Fatalf("%s makes %v", r.Name(), row)
-			}
-			got[fmt.Sprint(row["_field"], " ", series(row, r.By()))] = fmt.Sprint(row["_value"])
-		}
-		points := 0
-		for _, row := range want.all {
-			row["_time"] = row["time"]
-			for _, s := range r.Of.Rollup {
-				if row[s.As] == nil || s.Func == "count" && fmt.Sprint(row[s.As]) == "0" { // an interval without points
-					continue
-				}
-				key := fmt.Sprint(s.As, " ", series(row, r.By()))
-				if got[key] != fmt.Sprint(row[s.As]) {
-					t.Errorf("%s %s: InfluxQL has %v, the task %q", r.Name(), key, row[s.As], got[key])
-				}
-				delete(got, key)
-				points++
-			}
-		}
-		if points == 0 || len(got) > 0 {
-			t.Errorf("%s: %d points, only of the task %v", r.Name(), points, got)
-		}
+	old, err := c.OldRollups(t.Context())
+	if err != nil || len(old.Names) != 2 {
+		t.Fatalf("%v, %+v", err, old)
+	}
+	influxtest.Ask(t, cfg, old.Statement, false)
+	there := influxtest.Ask(t, cfg, "SHOW CONTINUOUS QUERIES", false)
+	if strings.Contains(there, "wants_1m") || strings.Contains(there, "latency_1h") || !strings.Contains(there, "somebody_elses") {
+		t.Errorf("left are %s", there)
 	}
 }

@@ -25,6 +25,25 @@ The first seven metrics have the names and the meaning of the old exporter's, wi
 limited; ` + "`bitswap_senders`" + ` counts the streams that Bitswap itself has open, because the monitor opens none; an event that is encoded once
 for all subscribers counts in ` + "`wiretap_sent_bytes`" + ` once for each of them.
 
+## Dashboards
+
+` + "`grafana/dashboards/prometheus-*.json`" + ` are dashboards for a Grafana whose data source is a Prometheus that scrapes ` + "`/metrics`" + `; they need no InfluxDB. Import them by hand. They
+are made of the same panels as those for InfluxDB, with other queries. What ` + "`/metrics`" + ` does not have is left out: single CIDs, peers, connections and countries, times from a
+want to its answer, distinct CIDs and peers, repeats, notes, the probe and a proxy. A plug-in without ` + "`InfluxDB`" + ` in its section stores nothing itself; then this is all there is.
+
+` + "```yaml" + `
+scrape_configs:
+  - job_name: ipfsmon
+    scrape_interval: 10s
+    static_configs:
+      - targets: ["127.0.0.1:8432"]
+` + "```" + `
+
+The dashboards choose monitors by ` + "`instance`" + `, the address that Prometheus scrapes; ` + "`ipfsmon_info`" + ` has a monitor's name. ` + "`TestPrometheusDashboards`" + ` has a real Prometheus (2.42, Debian's)
+scrape a demo and asks every query; no Grafana could be run where this was made.
+
+## Metrics
+
 | metric | type | labels | |
 |---|---|---|---|
 `)

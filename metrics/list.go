@@ -238,6 +238,7 @@ var sinkFamilies = []Family{
 
 	ofInflux("ipfsmon_influx_events_total", "Events read for InfluxDB.", func(i *pipeline.Influx) uint64 { return i.Events }),
 	ofInflux("ipfsmon_influx_panics_total", "Panics recovered from in the delivery to InfluxDB.", func(i *pipeline.Influx) uint64 { return i.Panics }),
+	ofInflux("ipfsmon_influx_late_sums_total", "Points too late for the sum of their minute or hour.", func(i *pipeline.Influx) uint64 { return i.LateSums }),
 	perDestination("ipfsmon_influx_accepted_points_total", Counter, "Points accepted for delivery, including those found on disk at the start.", func(d *pipeline.Destination) float64 { return float64(d.Accepted) }),
 	perDestination("ipfsmon_influx_restored_points_total", Counter, "Points found on disk at the start.", func(d *pipeline.Destination) float64 { return float64(d.Restored) }),
 	perDestination("ipfsmon_influx_stored_points_total", Counter, "Points that InfluxDB has stored.", func(d *pipeline.Destination) float64 { return float64(d.Stored) }),

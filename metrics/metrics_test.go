@@ -62,7 +62,7 @@ func everyPart() pipeline.Pipeline {
 		Origin:  &pipeline.Origin{Gateways: 95},
 		Clock:   pipeline.ClockSteps{Back: 98, Forward: 99},
 		Privacy: []pipeline.Privacy{{Sink: "influx", Mode: "raw", Panics: 96}, {Sink: "stream", Mode: "aggregate", Panics: 97}},
-		Influx: &pipeline.Influx{Events: 60, Panics: 68, Destinations: []pipeline.Destination{
+		Influx: &pipeline.Influx{Events: 60, Panics: 68, LateSums: 169, Destinations: []pipeline.Destination{
 			{Name: "main", URL: "http://influx", Delivery: pipeline.Delivery{Accepted: 61, Stored: 62, Dropped: 63, Rejected: 64, Queued: 65, QueueBytes: 66,
 				LagSeconds: 6.7, Failing: true, LastError: "x", Damaged: 161, Expired: 162, Others: 163, Restored: 164, SpoolBytes: 165, SpoolFull: 0.166,
 				SpoolError: "y", BatchSize: 167, Requests: 168}},

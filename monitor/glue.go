@@ -127,7 +127,7 @@ func (m *Monitor) pipeline() pipeline.Pipeline {
 	}
 	if m.influx != nil {
 		i := m.influx.Stats()
-		p.Influx = &pipeline.Influx{Events: i.Events, Delivery: i.Delivery, Panics: i.Panics, Destinations: []pipeline.Destination{}}
+		p.Influx = &pipeline.Influx{Events: i.Events, Delivery: i.Delivery, Panics: i.Panics, LateSums: i.LateSums, Destinations: []pipeline.Destination{}}
 		for _, d := range i.Destinations {
 			p.Influx.Destinations = append(p.Influx.Destinations, pipeline.Destination{Name: d.Name, URL: d.URL, Delivery: d.Delivery})
 		}

@@ -36,6 +36,7 @@ func queryCommand() *cli.Command {
 			"docs/schema.md lists what is stored, docs/queries.md and --list the named queries.\n\n" +
 			"Example: ipfsmon query top-cids --since 6h\n" +
 			"         ipfsmon query wants --plot\n" +
+			"         ipfsmon query top-cids --from 2026-11-20 --to 2026-11-21 --tz Europe/Berlin --limit 100\n" +
 			"         ipfsmon query \"SELECT count(cid) FROM wants WHERE time > now() - 1h GROUP BY direction, type\"\n" +
 			"         ipfsmon query \"SELECT sum(blocks) FROM totals.traffic GROUP BY direction\" --format json\n" +
 			"         ipfsmon query --sql \"SELECT direction, sum(blocks) FROM traffic GROUP BY direction\"\n" +
@@ -47,6 +48,11 @@ func queryCommand() *cli.Command {
 			&cli.StringFlag{Name: "kind", Usage: "`KIND` of the tables that --sql reads, history or totals (default: that of the tables after FROM and JOIN)"},
 			&cli.StringFlag{Name: "language", Value: "influxql", Usage: "`LANGUAGE` of a named query: influxql or flux"},
 			&cli.StringFlag{Name: "since", Usage: "query the last `TIME`, such as 90s, 6h or 7d: replaces {since} in the statement, or adds a condition to a SELECT"},
+			&cli.StringFlag{Name: "from", Usage: "query from `TIME` on, such as 2026-11-20, 2026-11-20T15:04, 2026-11-20T15:04:05+02:00, or 6h before now"},
+			&cli.StringFlag{Name: "to", Usage: "query up to `TIME`, in the same forms; with --since the time before it (default: now)"},
+			&cli.StringFlag{Name: "tz", Usage: "`ZONE` of --from and --to, of the times in the answer, and of days in InfluxQL's GROUP BY time(): local, UTC or a name such as Europe/Berlin (default: UTC)"},
+			&cli.IntFlag{Name: "limit", Usage: "at most `N` rows; how long the lists of named questions are"},
+			&cli.BoolFlag{Name: "exact", Usage: "have a named question read history however many points it has, in place of sums"},
 			&cli.BoolFlag{Name: "write", Usage: "permit a statement that changes data; query the embedded InfluxDB as user monitor"},
 			&cli.BoolFlag{Name: "plot", Usage: "plot the result with characters"},
 			&cli.BoolFlag{Name: "list", Usage: "list the named queries"},
@@ -99,22 +105,27 @@ func runQuery(c *cli.Context) error {
 	if strings.TrimSpace(statement) == "" || flux && c.NArg() > 0 {
 		return wrongUse(c, `want a name (--list), or one statement in quotes, "SELECT ..." or --flux 'from(...)'`)
 	}
-	since := c.String("since")
-	if since != "" {
-		d, err := units.ParseDuration(since)
-		if err != nil {
-			return wrongUse(c, "--since %w", err)
-		}
-		if strings.Contains(since, ".") { // which InfluxQL does not have
-			since = fmt.Sprintf("%dms", d.Milliseconds())
-		}
+	since, zone, err := queriedTime(c)
+	if err != nil {
+		return wrongUse(c, "%w", err)
+	}
+	if c.IsSet("limit") && c.Int("limit") < 1 {
+		return wrongUse(c, "--limit %d: want 1 or more", c.Int("limit"))
 	}
 	var question query.Question
 	named := !flux && !sql && !strings.ContainsAny(statement, " \t\n")
 	if named {
-		var err error
 		if question, err = query.Named(statement); err != nil {
 			return wrongUse(c, "%w", err)
+		}
+		if c.IsSet("limit") {
+			question = question.WithLimit(c.Int("limit"))
+		}
+		if zone != nil {
+			question = question.WithZone(zone)
+		}
+		if c.Bool("exact") {
+			question = question.Exact()
 		}
 		switch c.String("language") {
 		case "influxql":
@@ -141,7 +152,6 @@ func runQuery(c *cli.Context) error {
 				format = "table"
 			}
 		}
-		var err error
 		if out, err = query.NewOutput(format, textout.ForTerminal(os.Stdout)); err != nil {
 			return wrongUse(c, "%w", err)
 		}
@@ -152,6 +162,15 @@ func runQuery(c *cli.Context) error {
 		}
 	} else if strings.Contains(statement, "{since}") {
 		return wrongUse(c, "the statement has {since}; want --since, such as --since 6h")
+	}
+	if zone != nil {
+		out = query.InZone(out, zone)
+	}
+	if c.IsSet("limit") {
+		out = query.Limit(out, c.Int("limit"))
+	}
+	if zone != nil && !flux && !named {
+		statement = query.WithZone(statement, zone)
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
@@ -201,6 +220,10 @@ func runQuery(c *cli.Context) error {
 		fmt.Fprintln(os.Stderr, "ipfsmon: no rows: nothing is stored yet; the first points come some seconds after the monitor's start")
 		return out.Close()
 	}
+	if errors.Is(err, query.ErrLimit) {
+		fmt.Fprintf(os.Stderr, "ipfsmon: the first %d rows; there are more\n", c.Int("limit"))
+		return out.Close()
+	}
 	if err != nil {
 		return err
 	}
@@ -216,6 +239,48 @@ func runQuery(c *cli.Context) error {
 		}
 	}
 	return nil
+}
+
+// queriedTime returns the time that the flags ask for, as query.Since has it, or "", and the zone of --tz, or nil.
+func queriedTime(c *cli.Context) (since string, zone *time.Location, err error) {
+	if c.IsSet("tz") {
+		if zone, err = query.Zone(c.String("tz")); err != nil {
+			return "", nil, fmt.Errorf("--tz: %w", err)
+		}
+	}
+	var before time.Duration
+	if since = c.String("since"); since != "" {
+		if before, err = units.ParseDuration(since); err != nil {
+			return "", nil, fmt.Errorf("--since %w", err)
+		}
+		if strings.Contains(since, ".") { // which InfluxQL does not have
+			since = fmt.Sprintf("%dms", before.Milliseconds())
+		}
+	}
+	if !c.IsSet("from") && !c.IsSet("to") {
+		return since, zone, nil
+	}
+	now := time.Now()
+	from, to := now, now
+	for flag, at := range map[string]*time.Time{"from": &from, "to": &to} {
+		if c.IsSet(flag) {
+			if *at, err = query.ParseTime(c.String(flag), now, cmp.Or(zone, time.UTC)); err != nil {
+				return "", nil, fmt.Errorf("--%s %w", flag, err)
+			}
+		}
+	}
+	switch {
+	case c.IsSet("from") && since != "":
+		return "", nil, errors.New("--from beside --since: want one of them")
+	case !c.IsSet("from") && since == "":
+		return "", nil, errors.New("--to alone: want --from or --since beside it")
+	case !c.IsSet("from"):
+		from = to.Add(-before)
+	}
+	if !from.Before(to) {
+		return "", nil, fmt.Errorf("--from %s is not before --to %s", from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339))
+	}
+	return query.Between(from, to), zone, nil
 }
 
 // isStatement reports whether a statement changes something, so that no rows

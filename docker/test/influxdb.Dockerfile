@@ -1,5 +1,5 @@
 # InfluxDB 2 as its image has it: the user, the folders, the two programs' names.
-# The context is a folder with influxd, which test/influxdb2/build.sh makes.
+# The context is a folder with influxd, which test/influxdb/build.sh makes.
 ARG BASE
 FROM ${BASE}
 COPY influxd /usr/local/bin/influxd

@@ -102,9 +102,8 @@ type Config struct {
 	// line announces it first.
 	HistoryRetention string `json:",omitempty" split_words:"true"`
 
-	// Rollups false: the server is not asked to keep minutes and hours of
-	// history beyond its retention (continuous queries of InfluxDB 1.x, tasks of
-	// 2.x). Default true, where CreateDatabase is.
+	// Rollups false: the sums of history by minutes and hours are not written.
+	// Default true, also without history.
 	Rollups *bool `json:",omitempty" split_words:"true"`
 
 	// BatchSize is the most points posted at once, 1 to 50000 (a batch may
@@ -174,7 +173,7 @@ type Settings struct {
 	batch3       int // most points posted at once to an InfluxDB 3
 	MayCreate    bool
 	KeepsHistory bool
-	rollups      bool
+	KeepsRollups bool
 	Compress     bool
 	Local        bool          // the server is on this machine
 	retain       time.Duration // of history, 0: for ever
@@ -320,7 +319,7 @@ func (c Config) resolve() (Settings, error) {
 	s.asked = c.HistoryRetention != ""
 	s.MayCreate = c.CreateDatabase == nil || *c.CreateDatabase
 	s.KeepsHistory = c.History == nil || *c.History
-	s.rollups = s.KeepsHistory && (c.Rollups == nil || *c.Rollups)
+	s.KeepsRollups = c.Rollups == nil || *c.Rollups
 	duration := func(key, value string, def, least, most time.Duration) time.Duration {
 		if value == "" {
 			return def

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
-	"github.com/influxdata/influxdb-client-go/v2/api"
 	"github.com/influxdata/influxdb-client-go/v2/domain"
 
 	"github.com/ipfsmon/ipfsmon/influx/schema"
@@ -51,6 +49,7 @@ func (c *Client) Setup(ctx context.Context) (err error) {
 		err = c.setup1(ctx)
 	}
 	if err == nil {
+		c.reportOldRollups(ctx)
 		return nil
 	}
 	if api == 1 {
@@ -177,7 +176,6 @@ func (c *Client) setup1(ctx context.Context) error {
 			}
 		}
 	}
-	c.rollups(func() error { return c.continuousQueries(ctx) })
 	return nil
 }
 
@@ -205,56 +203,6 @@ func keptFor(d time.Duration) string {
 		return "for ever"
 	}
 	return d.String()
-}
-
-// rollups creates the rollups on the server. Delivery continues without them if it has no right
-// to, or the server does not support them.
-func (c *Client) rollups(create func() error) {
-	if !c.set.rollups {
-		return
-	}
-	if err := create(); err != nil {
-		c.set.Logger.Warn("influx: rollups of history by minutes and hours could not be created; set Rollups to false to silence this warning", "err", err)
-	}
-}
-
-// continuousQueries creates the rollups, or replaces those that differ.
-func (c *Client) continuousQueries(ctx context.Context) error {
-	for _, r := range schema.Rollups() {
-		create := r.ContinuousQuery(c.set.Database)
-		_, err := c.Rows(ctx, create, "")
-		if err != nil && strings.Contains(err.Error(), "already exists") {
-			create = fmt.Sprintf("DROP CONTINUOUS QUERY %q ON %q; %s", r.Name(), c.set.Database, create)
-			_, err = c.Rows(ctx, create, "")
-		}
-		if err != nil {
-			return fmt.Errorf("create continuous query %s: %w", r.Name(), err)
-		}
-	}
-	return nil
-}
-
-// tasks creates the rollups in InfluxDB 2, or updates those that differ.
-func (c *Client) tasks(ctx context.Context, client influxdb2.Client, org string) error {
-	for _, r := range schema.Rollups() {
-		name, script := r.TaskName(c.set.Bucket), r.Task(c.set.Org, c.set.Bucket)
-		found, err := client.TasksAPI().FindTasks(ctx, &api.TaskFilter{Name: name, OrgID: org})
-		if err != nil {
-			return fmt.Errorf("find task %q: %w", name, err)
-		}
-		switch {
-		case len(found) == 0:
-			if _, err := client.TasksAPI().CreateTaskByFlux(ctx, script, org); err != nil {
-				return fmt.Errorf("create task %q: %w", name, err)
-			}
-		case found[0].Flux != script:
-			_, err := client.APIClient().PatchTasksID(ctx, &domain.PatchTasksIDAllParams{TaskID: found[0].Id, Body: domain.PatchTasksIDJSONRequestBody{Flux: &script}})
-			if err != nil {
-				return fmt.Errorf("change task %q: %w", name, err)
-			}
-		}
-	}
-	return nil
 }
 
 // Rows runs an InfluxQL statement and returns its rows by the text in column key; with key ""
@@ -377,6 +325,5 @@ func (c *Client) buckets(ctx context.Context, client influxdb2.Client, status *i
 			return fmt.Errorf("map %s.%s to bucket %q: %w", c.set.Database, k, name, err)
 		}
 	}
-	c.rollups(func() error { return c.tasks(ctx, client, *org.Id) })
 	return nil
 }

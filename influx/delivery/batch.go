@@ -15,6 +15,7 @@ const maxBatchBytes = 8 << 20
 // batch is lines of one kind that are posted together.
 type batch struct {
 	kind   schema.Kind
+	sums   bool // rollups, which a destination may do without
 	buf    []byte
 	points int
 	since  time.Time // when its first point was accepted

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/rollup"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
@@ -15,6 +16,9 @@ type batcher struct {
 	maxPoints int
 	queue     interface{ put(*batch) }
 	accepted  [schema.Kinds]atomic.Uint64 // points
+	sums      *rollup.Sums                // nil: none
+	summed    atomic.Uint64               // points of sums, which accepted does not have
+	unsaved   func(error)                 // logs that sums could not be saved
 
 	mu   sync.Mutex
 	open [schema.Kinds]*batch
@@ -45,6 +49,7 @@ func (b *batcher) add(now time.Time, enc encoder, ev *event.Event) (points int) 
 		b.accepted[k].Add(uint64(added[k]))
 		points += added[k]
 		if o.points >= b.maxPoints || len(o.buf) >= maxBatchBytes {
+			b.save(now) // no point is stored that is in no sum
 			b.open[k] = nil
 			b.queue.put(o)
 		}
@@ -52,10 +57,32 @@ func (b *batcher) add(now time.Time, enc encoder, ev *event.Event) (points int) 
 	return points
 }
 
-// flush puts the open batches into the queue.
-func (b *batcher) flush() {
+// save saves the sums.
+func (b *batcher) save(now time.Time) {
+	if b.sums == nil {
+		return
+	}
+	if err := b.sums.Save(now); err != nil {
+		b.unsaved(err)
+	}
+}
+
+// flush puts the open batches into the queue, and the sums of what is over.
+func (b *batcher) flush(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.save(now)
+	if b.sums != nil {
+		o := newBatch(schema.Totals)
+		o.sums, o.since = true, now
+		o.buf, o.points = b.sums.Append(o.buf, now)
+		b.summed.Add(uint64(o.points))
+		if o.points > 0 {
+			b.queue.put(o)
+		} else {
+			o.free()
+		}
+	}
 	for k, o := range b.open {
 		if o != nil && o.points > 0 {
 			b.open[k] = nil

@@ -122,8 +122,8 @@ func TestBatcher(t *testing.T) {
 	if open := b.size()[schema.Totals]; open.points != sample || open.oldest.IsZero() {
 		t.Errorf("%d points open since %v, want the sample's %d", open.points, open.oldest, sample)
 	}
-	b.flush()
-	b.flush()
+	b.flush(time.Now())
+	b.flush(time.Now())
 	if points, _, _ := q.size(); points != 100+sample {
 		t.Errorf("%d points in the queue after flush, want %d", points, 100+sample)
 	}

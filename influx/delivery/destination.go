@@ -37,6 +37,7 @@ type destination struct {
 // line suppresses no other.
 type lines struct {
 	failing, unkept, tagFull   throttle.Line
+	unsummed                   throttle.Line
 	full, rejected             throttle.Loss
 	unwritten, tooLong, missed throttle.Loss
 }
@@ -93,6 +94,11 @@ func (o *destination) serves(api int) {
 // takes reports whether points of a kind are sent there.
 func (o *destination) takes(k schema.Kind) bool { return k != schema.History || o.set.KeepsHistory }
 
+// takesBatch is the same for a batch, which may be of rollups.
+func (o *destination) takesBatch(b *batch) bool {
+	return o.takes(b.kind) && (!b.sums || o.set.KeepsRollups)
+}
+
 // destinations puts each batch into the queue of every destination.
 type destinations []*destination
 
@@ -101,7 +107,7 @@ type destinations []*destination
 func (f destinations) put(b *batch) {
 	var last *destination
 	for _, o := range f {
-		if !o.takes(b.kind) {
+		if !o.takesBatch(b) {
 			continue
 		}
 		if last != nil {
@@ -289,8 +295,8 @@ func (o *destination) state() (failing bool, last string, at time.Time) {
 }
 
 // delivery returns its counters; accepted and open are the points that the batcher has accepted
-// and holds.
-func (o *destination) delivery(accepted [schema.Kinds]uint64, open [schema.Kinds]waiting) Delivery {
+// and holds, without the rollups that it has summed.
+func (o *destination) delivery(accepted [schema.Kinds]uint64, summed uint64, open [schema.Kinds]waiting) Delivery {
 	d := Delivery{Dropped: o.dropped.Load()}
 	for _, w := range o.writers {
 		d.Stored += w.stored.Load()
@@ -315,6 +321,9 @@ func (o *destination) delivery(accepted [schema.Kinds]uint64, open [schema.Kinds
 	}
 	points, bytes, oldest := o.queue.size()
 	d.QueueBytes = uint64(bytes)
+	if o.set.KeepsRollups {
+		d.Accepted += summed
+	}
 	for k, w := range open {
 		if !o.takes(schema.Kind(k)) {
 			continue

@@ -39,7 +39,7 @@ func sinkMain() {
 		panic(err)
 	}
 	c.Config.Log = slog.New(slog.DiscardHandler)
-	sink, err := New(c.Config, "test")
+	sink, err := newSink(c.Config, "test")
 	if err != nil {
 		panic(err)
 	}

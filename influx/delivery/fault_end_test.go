@@ -40,7 +40,7 @@ func TestFaultR22States(t *testing.T) {
 			if st.Accepted != uint64(events) || st.Accepted != st.Stored+st.Dropped+st.Rejected+uint64(st.Queued) || st.Rejected != 0 || (st.Dropped > 0) != lost || (err != nil) != lost {
 				t.Errorf("%v, %+v", err, st)
 			}
-			again, err := New(cfg, "test")
+			again, err := newSink(cfg, "test")
 			if err != nil {
 				t.Fatal(err)
 			}

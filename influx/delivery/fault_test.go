@@ -40,7 +40,7 @@ func startFlow(t *testing.T, cfg client.Config) *flow {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	sink, err := New(cfg, "test")
+	sink, err := newSink(cfg, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +316,7 @@ func TestFaultR14Connections(t *testing.T) {
 		if st, err := f.stop(); err != nil || st.Dropped != 0 {
 			t.Errorf("%v, %+v", err, st)
 		}
-		sink, err := New(cfg, "test") // the next process finds a certificate it can check
+		sink, err := newSink(cfg, "test") // the next process finds a certificate it can check
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +333,7 @@ func TestFaultR14Connections(t *testing.T) {
 		store := influxtest.NewFaulty(t, influxtest.TakeAll)
 		cfg := store.Destination()
 		cfg.URL, cfg.SpoolDir, cfg.Log = "http://influx.example:8086", t.TempDir(), slog.New(slog.DiscardHandler)
-		sink, err := New(cfg, "test")
+		sink, err := newSink(cfg, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -579,7 +579,7 @@ func TestFaultR22Close(t *testing.T) {
 			if lost {
 				return
 			}
-			again, err := New(cfg, "test")
+			again, err := newSink(cfg, "test")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -613,7 +613,7 @@ func TestFaultR23Panic(t *testing.T) {
 	cfg := s.Destination()
 	log, lines := guardtest.New()
 	cfg.SpoolDir, cfg.Log = t.TempDir(), log
-	sink, err := New(cfg, "n")
+	sink, err := newSink(cfg, "n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -641,7 +641,7 @@ func TestFaultR24Overflow(t *testing.T) {
 	s := influxtest.NewFaulty(t, influxtest.TakeAll)
 	cfg := s.Destination()
 	cfg.SpoolDir, cfg.Log = t.TempDir(), slog.New(slog.DiscardHandler)
-	sink, err := New(cfg, "n")
+	sink, err := newSink(cfg, "n")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func TestMissingDatabase(t *testing.T) {
 		t.Helper()
 		cfg := influxtest.StoreAt(store)
 		cfg.Database, cfg.CreateDatabase, cfg.FlushInterval = fmt.Sprint("db", create), &create, "10ms"
-		sink, err := New(cfg, "n")
+		sink, err := newSink(cfg, "n")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/lineproto"
+	"github.com/ipfsmon/ipfsmon/influx/rollup"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
@@ -34,6 +35,8 @@ type Sink struct {
 	lines   lines
 	unacked *unacked // replaces batcher and to if the destination is not a server
 
+	sums atomic.Pointer[rollup.Sums] // set by Run; nil: none
+
 	events atomic.Uint64
 	missed atomic.Uint64
 	guard  guard.Guard
@@ -46,6 +49,7 @@ type Sink struct {
 type encoder interface {
 	Append([schema.Kinds][]byte, *event.Event) ([schema.Kinds][]byte, [schema.Kinds]int)
 	SetDHTHistory()
+	SetRollups(*rollup.Sums)
 	TagFull(measurement, tag, value string)
 }
 
@@ -109,6 +113,8 @@ func (s *Sink) Close() error {
 // Run may be called once.
 func (s *Sink) Run(ctx context.Context, r *bus.Reader) error {
 	defer s.lines.each((*throttle.Loss).Flush)
+	s.openSums()
+	defer s.closeSums()
 	if s.unacked != nil {
 		return s.runUnacked(ctx, r)
 	}
@@ -127,7 +133,7 @@ func (s *Sink) Run(ctx context.Context, r *bus.Reader) error {
 
 	stopFlushing()
 	wg.Wait()
-	s.batcher.flush()
+	s.flush()
 	for _, o := range s.to {
 		o.seal()
 	}
@@ -168,6 +174,12 @@ func (s *Sink) read(ctx context.Context, r *bus.Reader) {
 	}
 }
 
+// flush empties the batcher. A panic loses the rollups that were being written.
+func (s *Sink) flush() {
+	defer s.guard.Recover("influx: flush the open batches")
+	s.batcher.flush(time.Now())
+}
+
 // take encodes one event. A panic loses that event.
 func (s *Sink) take(now time.Time, ev *event.Event) {
 	defer s.guard.Recover("influx: encode an event")
@@ -180,7 +192,7 @@ func (s *Sink) flushEvery(ctx context.Context, every time.Duration) {
 	for {
 		select {
 		case <-t.C:
-			s.batcher.flush()
+			s.flush()
 			s.lines.each((*throttle.Loss).Tick)
 			for _, o := range s.to {
 				o.lines.each((*throttle.Loss).Tick)

@@ -72,6 +72,8 @@ type Stats struct {
 	Events uint64 // events read from the bus
 	Missed uint64 // events that the bus dropped before they were read
 	Panics uint64 // events and batches lost to an internal panic
+	// LateSums counts points that were too late for the sum of their minute or hour.
+	LateSums uint64
 	Delivery
 	Destinations []DestinationStats // the first one first; never empty
 }
@@ -91,6 +93,9 @@ type Delivery = pipeline.Delivery
 // Stats returns the counters of the sink. It may be called from any goroutine.
 func (s *Sink) Stats() Stats {
 	st := Stats{Events: s.events.Load(), Missed: s.missed.Load(), Panics: s.guard.Panics()}
+	if sums := s.sums.Load(); sums != nil {
+		st.LateSums = sums.Late()
+	}
 	if s.unacked != nil {
 		st.Delivery = s.unacked.delivery(s.taken.Load())
 		st.Destinations = []DestinationStats{{client.MainDestination, s.set.Base.Redacted(), "", st.Delivery}}
@@ -102,7 +107,7 @@ func (s *Sink) Stats() Stats {
 		accepted[k] = s.batcher.accepted[k].Load()
 	}
 	for _, o := range s.to {
-		d := o.delivery(accepted, open)
+		d := o.delivery(accepted, s.batcher.summed.Load(), open)
 		st.Destinations = append(st.Destinations, DestinationStats{o.set.Name, o.set.Base.Redacted(), o.set.SpoolDir, d})
 		st.Add(d)
 		st.Panics += o.guard.Panics()

@@ -124,6 +124,11 @@ func (s *Sink) feed(ctx context.Context, r *bus.Reader) {
 			}
 		}
 		if time.Since(last) >= s.set.FlushEvery {
+			bufs[schema.Totals] = s.sumsUnacked(bufs[schema.Totals])
+			if len(bufs[schema.Totals]) > 0 {
+				s.unacked.out.write(ctx, schema.Totals, bufs[schema.Totals])
+				bufs[schema.Totals] = bufs[schema.Totals][:0]
+			}
 			s.unacked.out.flush()
 			s.lines.each((*throttle.Loss).Tick)
 			last = time.Now()
@@ -145,6 +150,19 @@ func (s *Sink) takeUnacked(bufs [schema.Kinds][]byte, ev *event.Event) (out [sch
 		s.taken.Add(uint64(n))
 	}
 	return grown
+}
+
+// sumsUnacked saves the rollups and appends those that are over.
+func (s *Sink) sumsUnacked(b []byte) []byte {
+	if s.batcher.sums == nil {
+		return b
+	}
+	defer s.guard.Recover("influx: write the sums")
+	now := time.Now()
+	s.batcher.save(now)
+	b, points := s.batcher.sums.Append(b, now)
+	s.taken.Add(uint64(points))
+	return b
 }
 
 func (p *unacked) delivery(accepted uint64) Delivery {

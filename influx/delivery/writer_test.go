@@ -159,7 +159,7 @@ func TestHangingServer(t *testing.T) {
 	})
 	cfg := s.Destination()
 	cfg.Timeout, cfg.QueueBytes, cfg.BatchSize = "1m", 1<<20, 100
-	sink, err := New(cfg, "n")
+	sink, err := newSink(cfg, "n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestEndWithoutServer(t *testing.T) {
 	s := influxtest.NewFaulty(t, nil)
 	cfg := s.Destination()
 	s.Close()
-	sink, err := New(cfg, "n")
+	sink, err := newSink(cfg, "n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestPanicCostsOneEvent(t *testing.T) {
 	log, lines := guardtest.New()
 	cfg := s.Destination()
 	cfg.Log = log
-	sink, err := New(cfg, "n")
+	sink, err := newSink(cfg, "n")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,13 +12,14 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/influx/rollup"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // Encoder turns events into lines of InfluxDB's line protocol. It sums nothing from
-// one event to the next. It remembers what keeps points apart and series few: the
+// one event to the next; SetRollups has somebody else do it. It remembers what keeps points apart and series few: the
 // last timestamp of each measurement, the values of open tags, and the transports
 // that have points. So there must be one Encoder for all points of a node. It is for
 // one goroutine.
@@ -29,8 +30,9 @@ type Encoder struct {
 	tables     map[*schema.Measurement]*table
 	t          tables
 
-	side        int    // of the event at hand; see sideOf
-	downstreams *names // of the nodes behind a proxy
+	side        int          // of the event at hand; see sideOf
+	downstreams *names       // of the nodes behind a proxy
+	sums        *rollup.Sums // nil: none
 
 	peers    map[peer.ID][]byte // quoted texts
 	peerText []byte             // of the event's peer
@@ -57,11 +59,12 @@ type tables struct {
 
 // table is a measurement prepared for encoding.
 type table struct {
-	m      *schema.Measurement
-	keys   []string   // how each field begins: " cid=", ",peer="
-	series []string   // series keys by tag values, escaped; made when first needed
-	sides  [][]string // the same for the sides of a proxy, by side-1
-	names  *names     // values of its open tag, nil if it has none
+	m       *schema.Measurement
+	keys    []string   // how each field begins: " cid=", ",peer="
+	series  []string   // series keys by tag values, escaped; made when first needed
+	sides   [][]string // the same for the sides of a proxy, by side-1
+	names   *names     // values of its open tag, nil if it has none
+	rollups [][]int32  // places in the sums and 1, by side and series; 0: not known yet
 	stamps
 }
 
@@ -149,20 +152,23 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 		bufs[schema.Totals], points[schema.Totals] = e.probe(bufs[schema.Totals], ev), 1
 		return bufs, points
 	}
+	if e.noHistory && e.sums == nil {
+		return bufs, points
+	}
 	switch {
-	case e.noHistory:
 	case ev.Kind == event.KindMessage:
 		bufs[schema.History], points[schema.History] = e.message(bufs[schema.History], ev)
 	case ev.Kind == event.KindConnection && ev.Conn != nil:
-		bufs[schema.History], points[schema.History] = e.connection(bufs[schema.History], ev), 1
+		bufs[schema.History], points[schema.History] = e.connection(bufs[schema.History], ev)
 	case ev.Kind == event.KindIdentify && ev.Identify != nil:
-		bufs[schema.History], points[schema.History] = e.identify(bufs[schema.History], ev), 1
+		bufs[schema.History], points[schema.History] = e.identify(bufs[schema.History], ev)
 	case ev.Kind == event.KindDHT && ev.DHT != nil:
-		if e.dhtHistory {
+		if e.dhtHistory && !e.noHistory {
 			bufs[schema.History], points[schema.History] = e.dht(bufs[schema.History], ev), 1
 		}
 	case ev.Kind == event.KindLatency && ev.Latency != nil:
-		bufs[schema.History], points[schema.History] = e.latency(bufs[schema.History], ev), 1
+		bufs[schema.History], points[schema.History] = e.latency(bufs[schema.History], ev)
+	case e.noHistory: // what follows has no rollup
 	case ev.Kind == event.KindRequest && ev.Request != nil:
 		bufs[schema.History], points[schema.History] = e.request(bufs[schema.History], ev), 1
 	case ev.Kind == event.KindRetrieval && ev.Retrieval != nil:
@@ -183,14 +189,18 @@ func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 	}
 	for i := range wants {
 		w := &wants[i]
-		p := e.begin(e.t.wants, b, ((codecIndex(w.CID)*2+dir)*2+gateway)*4+wantIndex(w))
+		at := e.t.wants.stamp(ev.Time)
+		p, write := e.point(e.t.wants, b, ((codecIndex(w.CID)*2+dir)*2+gateway)*4+wantIndex(w), at, 0)
+		if !write {
+			continue
+		}
 		p.cid(w.CID)
 		p.raw(e.peerText)
 		p.int(int64(w.Priority))
 		p.bool(w.SendDontHave)
 		p.bool(ev.Full)
 		p.word(country)
-		b = p.end(e.t.wants.stamp(ev.Time))
+		b = p.end(at)
 	}
 	for i := range presences {
 		x := &presences[i]
@@ -198,25 +208,36 @@ func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 		if x.Type == event.Have || x.Type == event.DontHave {
 			kind = int(x.Type)
 		}
-		p := e.begin(e.t.presences, b, ((codecIndex(x.CID)*2+dir)*2+gateway)*3+kind)
+		at := e.t.presences.stamp(ev.Time)
+		p, write := e.point(e.t.presences, b, ((codecIndex(x.CID)*2+dir)*2+gateway)*3+kind, at, 0)
+		if !write {
+			continue
+		}
 		p.cid(x.CID)
 		p.raw(e.peerText)
 		p.word(country)
-		b = p.end(e.t.presences.stamp(ev.Time))
+		b = p.end(at)
 	}
 	for i := range ev.Blocks {
 		x := &ev.Blocks[i]
-		p := e.begin(e.t.blocks, b, ((codecIndex(x.CID)*2+dir)*2+gateway)*2+sets.Bit(http))
+		at := e.t.blocks.stamp(ev.Time)
+		p, write := e.point(e.t.blocks, b, ((codecIndex(x.CID)*2+dir)*2+gateway)*2+sets.Bit(http), at, int64(x.Size))
+		if !write {
+			continue
+		}
 		p.cid(x.CID)
 		p.raw(e.peerText)
 		p.int(int64(x.Size))
 		p.word(country)
-		b = p.end(e.t.blocks.stamp(ev.Time))
+		b = p.end(at)
+	}
+	if e.noHistory {
+		return b, 0
 	}
 	return b, len(wants) + len(presences) + len(ev.Blocks)
 }
 
-func (e *Encoder) connection(b []byte, ev *event.Event) []byte {
+func (e *Encoder) connection(b []byte, ev *event.Event) ([]byte, int) {
 	c, tags := ev.Conn, schema.Connections.Tags
 	e.setPeer(ev.Peer)
 	s := sets.Bit(!c.Inbound)
@@ -225,7 +246,11 @@ func (e *Encoder) connection(b []byte, ev *event.Event) []byte {
 	s = s*len(tags[4].Values) + tags[4].Index(c.Security)
 	s = s*2 + sets.Bit(c.Closed)
 	s = s*len(schema.TagTransport.Values) + schema.TagTransport.Index(c.Transport)
-	p := e.begin(e.t.connections, b, s)
+	at := e.t.connections.stamp(ev.Time)
+	p, write := e.point(e.t.connections, b, s, at, c.Duration.Milliseconds())
+	if !write {
+		return b, 0
+	}
 	p.raw(e.peerText)
 	p.text(c.Addr)
 	p.int(c.Duration.Milliseconds())
@@ -236,13 +261,17 @@ func (e *Encoder) connection(b []byte, ev *event.Event) []byte {
 	p.int(int64(c.TotalConns))
 	p.word(quotedCountries[event.CountryIndex(ev.Country)])
 	p.bool(ev.Gateway)
-	return p.end(e.t.connections.stamp(ev.Time))
+	return p.end(at), 1
 }
 
-func (e *Encoder) identify(b []byte, ev *event.Event) []byte {
+func (e *Encoder) identify(b []byte, ev *event.Event) ([]byte, int) {
 	id := ev.Identify
 	e.setPeer(ev.Peer)
-	p := e.begin(e.t.identifies, b, sets.Bit(ev.Gateway))
+	at := e.t.identifies.stamp(ev.Time)
+	p, write := e.point(e.t.identifies, b, sets.Bit(ev.Gateway), at, int64(len(id.Protocols)))
+	if !write {
+		return b, 0
+	}
 	p.raw(e.peerText)
 	p.text(id.Agent)
 	p.text(id.ProtocolVersion)
@@ -250,22 +279,26 @@ func (e *Encoder) identify(b []byte, ev *event.Event) []byte {
 	p.int(int64(len(id.ListenAddrs)))
 	p.text(id.ObservedAddr)
 	p.word(quotedCountries[event.CountryIndex(ev.Country)])
-	return p.end(e.t.identifies.stamp(ev.Time))
+	return p.end(at), 1
 }
 
-func (e *Encoder) latency(b []byte, ev *event.Event) []byte {
+func (e *Encoder) latency(b []byte, ev *event.Event) ([]byte, int) {
 	l := ev.Latency
 	e.setPeer(ev.Peer)
 	answer, kind := min(int(l.Answer), int(event.AnswerTypes)-1), 2
 	if l.Want == event.WantBlock || l.Want == event.WantHave {
 		kind = int(l.Want)
 	}
-	p := e.begin(e.t.latency, b, ((answer*2+int(ev.Dir&1))*2+sets.Bit(ev.Gateway))*3+kind)
+	at := e.t.latency.stamp(ev.Time)
+	p, write := e.point(e.t.latency, b, ((answer*2+int(ev.Dir&1))*2+sets.Bit(ev.Gateway))*3+kind, at, l.Elapsed.Microseconds())
+	if !write {
+		return b, 0
+	}
 	p.cid(l.CID)
 	p.raw(e.peerText)
 	p.int(l.Elapsed.Microseconds())
 	p.word(quotedCountries[event.CountryIndex(ev.Country)])
-	return p.end(e.t.latency.stamp(ev.Time))
+	return p.end(at), 1
 }
 
 // maxPeerTexts is how many peers' texts are kept, about 2 MiB: a text costs as much
@@ -299,7 +332,11 @@ func (e *Encoder) begin(t *table, b []byte, series int) point {
 	return point{buf: append(b, key...), t: t}
 }
 
-func (e *Encoder) seriesKey(t *table, series int) string {
+func (e *Encoder) seriesKey(t *table, series int) string { return t.m.Name + e.tags(t, series, nil) }
+
+// tags returns the tags of a series as in a line, each with a comma before it: those with the keys, or
+// with nil all.
+func (e *Encoder) tags(t *table, series int, keys []string) string {
 	tags := e.sideKeys(nil)
 	for i := len(t.m.Tags) - 1; i >= 0; i-- {
 		tag := &t.m.Tags[i]
@@ -313,12 +350,12 @@ func (e *Encoder) seriesKey(t *table, series int) string {
 			value = string(AppendTag(nil, t.names.list[series%n]))
 		}
 		series /= n
-		if value != "" {
+		if value != "" && (keys == nil || slices.Contains(keys, tag.Key)) {
 			tags = append(tags, ","+tag.Key+"="+value)
 		}
 	}
 	slices.Sort(tags)
-	return t.m.Name + strings.Join(tags, "")
+	return strings.Join(tags, "")
 }
 
 // point is a line being written. Its methods add the fields in the order of

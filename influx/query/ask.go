@@ -6,16 +6,23 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
-// Ask runs the question for the last since ("": the question's default) in InfluxQL or Flux,
+// Ask runs the question for the last since ("": the question's default), or for Between two times, in InfluxQL or Flux,
 // and writes the answer to out as one table with the question's columns and order; an InfluxQL
 // answer with time steps becomes one table for each series. It returns the number of rows. If
-// the question's Else was used, say is called with its note. Errors are those of Query.
+// the question's Else was used, because history has nothing, is too short or in InfluxQL has too many points, say
+// is called with its note. Errors are those of Query.
 func (q Question) Ask(ctx context.Context, c *client.Client, since string, flux bool, out client.Output, say func(string)) (rows int, err error) {
 	if since == "" {
 		since = q.Since
 	}
 	count := &counting{Output: out}
-	if q.Else == nil || !beyondHistory(ctx, c, since) {
+	many := uint64(0)
+	if q.Else != nil && !flux && !q.exact {
+		if statement, err := Fill(q.InfluxQL, since, c.BucketPrefix()); err == nil {
+			many = reads(ctx, c, statement)
+		}
+	}
+	if q.Else == nil || many <= readAtMost && !beyondHistory(ctx, c, since) {
 		if err := askOnce(ctx, c, q, since, flux, count); err != nil {
 			return count.rows, err
 		}
@@ -26,7 +33,10 @@ func (q Question) Ask(ctx context.Context, c *client.Client, since string, flux 
 	if err := askOnce(ctx, c, *q.Else, since, flux, count); err != nil {
 		return count.rows, err
 	}
-	if count.rows > 0 {
+	switch {
+	case count.rows > 0 && many > readAtMost:
+		say(inPlace(q.Else.Note, many))
+	case count.rows > 0:
 		say(q.Else.Note)
 	}
 	return count.rows, out.Close()
@@ -61,14 +71,14 @@ func (q *Question) table(statement string, flux bool, out client.Output) client.
 	return out
 }
 
-// beyondHistory reports whether since is longer than a query of history can reach.
+// beyondHistory reports whether since begins before what a query of history can reach.
 func beyondHistory(ctx context.Context, c *client.Client, since string) bool {
-	want, err := parseSpan(since)
+	during, err := parseDuring(since)
 	if err != nil {
 		return false
 	}
 	keep := c.Limit(ctx)
-	return keep > 0 && want > keep
+	return keep > 0 && during.ago() > keep
 }
 
 // counting is an Output that counts rows; its Close does not close the one

@@ -88,6 +88,9 @@ func cell(v any) string {
 	s := fmt.Sprint(v)
 	if len(s) >= len("2006-01-02T15:04:05Z") && s[4] == '-' && s[10] == 'T' {
 		if at, err := time.Parse(time.RFC3339Nano, s); err == nil {
+			if _, offset := at.Zone(); offset != 0 {
+				return at.Format("2006-01-02 15:04:05.999999999 -07:00")
+			}
 			return at.UTC().Format("2006-01-02 15:04:05.999999999")
 		}
 	}

@@ -25,6 +25,8 @@ type Question struct {
 	// its note states what is not exact in it.
 	Else *Question
 	Note string
+
+	exact bool // see Exact
 }
 
 // Questions are run by `ipfsmon query NAME`; docs/queries.md is generated from them.
@@ -320,24 +322,28 @@ func questionNames() (names []string) {
 	return names
 }
 
-// Fill replaces {since} and {every} in a statement for a time such as 1h or 7d, and {bucket} by
+// Fill replaces {since} and {every} in a statement for a time such as 1h or 7d, or Between two, and {bucket} by
 // the bucket's name.
 func Fill(statement, since, bucket string) (string, error) {
-	d, err := parseSpan(since)
+	d, err := parseDuring(since)
 	if err != nil {
 		return "", err
 	}
-	return strings.NewReplacer("{since}", since, "{every}", every(d), "{bucket}", bucket).Replace(statement), nil
+	if statement, err = d.fill(statement); err != nil {
+		return "", err
+	}
+	return strings.NewReplacer("{every}", every(d.length), "{bucket}", bucket).Replace(statement), nil
 }
 
-// Since adds a time to a statement: it replaces {since}, or adds the condition time > now() -
+// Since adds a time to a statement, as Fill has it: it replaces {since}, or adds the condition time > now() -
 // since to a SELECT without a time in its WHERE. A statement that has a time already, or no
 // place for one, is an error, because its meaning would be ambiguous.
 func Since(statement, since, bucket string, flux bool) (string, error) {
 	if strings.Contains(statement, "{since}") {
 		return Fill(statement, since, bucket)
 	}
-	if _, err := parseSpan(since); err != nil {
+	during, err := parseDuring(since)
+	if err != nil {
 		return "", err
 	}
 	if flux {
@@ -348,7 +354,7 @@ func Since(statement, since, bucket string, flux bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	condition := fmt.Sprintf("time > now() - %s", since)
+	condition := during.condition()
 	if after { // a WHERE exists: put its condition in brackets
 		where, rest := statement[:at[0]], statement[at[1]:]
 		old := strings.TrimSpace(statement[at[0]:at[1]])
@@ -362,7 +368,7 @@ func Since(statement, since, bucket string, flux bool) (string, error) {
 func conditionPlace(s string) (at [2]int, where bool, err error) {
 	words := words(s)
 	if len(words) == 0 || words[0].text != "select" {
-		return at, false, fmt.Errorf("--since needs a single SELECT, or a statement with {since} in the place of the time")
+		return at, false, fmt.Errorf("--since, --from and --to need a single SELECT, or a statement with {since} in the place of the time")
 	}
 	at = [2]int{len(s), len(s)}
 	for _, w := range words {
@@ -380,7 +386,7 @@ func conditionPlace(s string) (at [2]int, where bool, err error) {
 				return at, false, errOwnTime
 			}
 		case ";", "into":
-			return at, false, fmt.Errorf("--since needs a single SELECT that only reads")
+			return at, false, fmt.Errorf("--since, --from and --to need a single SELECT that only reads")
 		}
 		if w.text == "group" || w.text == "fill" || w.text == "order" || w.text == "limit" || w.text == "offset" || w.text == "slimit" || w.text == "soffset" || w.text == "tz" {
 			at[1] = w.at
@@ -393,7 +399,7 @@ func conditionPlace(s string) (at [2]int, where bool, err error) {
 	return at, where, nil
 }
 
-var errOwnTime = errors.New("the statement has its own time; leave out --since, or write {since} in it: time > now() - {since}")
+var errOwnTime = errors.New("the statement has its own time; leave out --since, --from and --to, or write {since} in it: time > now() - {since}")
 
 type word struct {
 	text  string // in lower case

@@ -50,7 +50,11 @@ are written only by the scheduler of the DHT probe, in at most 1,024 series. The
 ## Rollups of history by minutes and hours
 
 Sums of history by minutes and hours are kept for ever, in totals: ` + "`SELECT sum(wants) FROM totals.wants_1h GROUP BY type`" + `.
-The server computes them: by continuous queries in InfluxDB 1.x and the embedded store, by tasks in InfluxDB 2, all from one definition. The monitor creates them at its start, if ` + "`CreateDatabase`" + ` and ` + "`Rollups`" + ` are on and it has the right to; if not, it logs that once and delivers points anyway. A point's time is the beginning of its minute or hour. Minutes are recomputed for 10 minutes and hours for 3 hours, to include late points; points that arrive even later, after a longer outage, are only in history.
+The monitor sums them as it captures, and writes them like all totals, on every store the same, also where ` + "`History`" + ` is false; ` + "`Rollups`" + ` false turns them off. A point's time is the beginning of its minute or hour. It is written when the minute or hour is over, two seconds later, and again, with all that was counted, if late points arrive. The current one is on disk in the spool's folder (` + "`rollups`" + `), so that a restart continues it; after a ` + "`kill -9`" + ` it may count points of the last second that history does not have. Without a spool, what was counted before a restart is missing. Nothing is ever written with less than before.
+
+Counts, sums, means and maxima are exact: those of the points of history. A median is at most 1/32 off. The last 180 minutes and 24 hours that had points are in memory, at most 16 MiB; a point that is later than those, after the clock was set back for longer, is in no sum and is counted in ` + "`late_sums`" + ` of ` + "`/pipeline`" + `. Where events leave only as sums ([privacy.md](privacy.md)), there are no minutes and hours.
+
+Earlier versions had the server compute them, by continuous queries and tasks, which still run after an upgrade: see [operations.md](operations.md#upgrades).
 
 | measurement | tags | fields |
 |---|---|---|

@@ -101,8 +101,8 @@ type Measurement struct {
 	RollupBy []string
 }
 
-// Sum is one field of a rollup: a function of a field; InfluxQL and Flux both have a function
-// of that name.
+// Sum is one field of a rollup: a function of a field, one of count, sum, max (integers), mean and median (floats); InfluxQL and Flux
+// both have a function of that name.
 type Sum struct {
 	As, Func, Of string
 }

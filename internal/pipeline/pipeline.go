@@ -185,6 +185,7 @@ type Influx struct {
 	Events uint64 `json:"events"` // read from the bus
 	Delivery
 	Panics       uint64        `json:"panics"`
+	LateSums     uint64        `json:"late_sums"` // points too late for the sum of their minute or hour
 	Destinations []Destination `json:"destinations"`
 }
 

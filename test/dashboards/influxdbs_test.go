@@ -34,13 +34,24 @@ func demoInto(t *testing.T, address, authorization string, env ...string) {
 // TestDashboardsInfluxDB16 queries Debian's InfluxDB 1.6.7, which has no Flux.
 func TestDashboardsInfluxDB16(t *testing.T) {
 	address, authorization := harness.StartInfluxDB16(t)
+	dashboardsAnswer1(t, address, authorization)
+}
+
+// TestDashboardsInfluxDB112 queries InfluxDB 1.12.4, whose build here has no Flux.
+func TestDashboardsInfluxDB112(t *testing.T) {
+	address, authorization := harness.StartInfluxDB112(t)
+	dashboardsAnswer1(t, address, authorization)
+}
+
+func dashboardsAnswer1(t *testing.T, address, authorization string) {
+	t.Helper()
 	password := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(password, []byte("of-the-test"), 0o600))
 	demoInto(t, address, authorization, "IPFSMON_INFLUXDB_USERNAME=admin", "IPFSMON_INFLUXDB_PASSWORD_FILE="+password)
 	dashboardsAnswer(t, influx.Config{URL: address, Username: "admin", PasswordFile: password})
 }
 
-// TestDashboardsInfluxDB2 queries InfluxDB 2.7.12, whose build here has no Flux.
+// TestDashboardsInfluxDB2 queries InfluxDB 2.9.1, whose build here has no Flux.
 func TestDashboardsInfluxDB2(t *testing.T) {
 	address, org, token := harness.StartInfluxDB2(t)
 	file := filepath.Join(t.TempDir(), "token")
@@ -97,8 +108,8 @@ func TestDashboardsTypes(t *testing.T) {
 	args := []string{"types.mjs"}
 	paths, err := filepath.Glob("../../grafana/dashboards/*.json")
 	require.NoError(t, err)
-	require.Len(t, paths, 8)
-	for _, p := range append(paths, "../../dashboards.json") {
+	require.Len(t, paths, 14)
+	for _, p := range append(paths, "../../dashboards.json", "../../dashboards-v2.json") {
 		p, err := filepath.Abs(p)
 		require.NoError(t, err)
 		args = append(args, p)
@@ -107,7 +118,7 @@ func TestDashboardsTypes(t *testing.T) {
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
-	require.Contains(t, string(out), "9 dashboards, 0 wrong")
+	require.Contains(t, string(out), "16 dashboards, 0 wrong")
 
 	all := map[string]string{}
 	for _, q := range query.Questions {

@@ -17,6 +17,12 @@ try {
     delete dashboard.__inputs // of the import alone
     delete dashboard.__requires
     const file = join(dir, basename(path, '.json') + '.ts')
+    if (dashboard.apiVersion === 'dashboard.grafana.app/v2') { // a resource: its spec has a type of its own
+      writeFileSync(file, `import type { Spec } from '@grafana/schema/apis/dashboard.grafana.app/v2'
+export const d: Spec = ${JSON.stringify(dashboard.spec, null, 1)}
+`)
+      return file
+    }
     writeFileSync(file, `import type { Dashboard } from '@grafana/schema'
 type Plain<T> = T extends string ? \`\${T}\` : T extends object ? { [K in keyof T]: Plain<T[K]> } : T // enums are their values in JSON
 export const d: Plain<Dashboard> = ${JSON.stringify(dashboard, null, 1)}

@@ -76,6 +76,12 @@ func asksByName(t *testing.T, env []string) {
 	g("█", "wants", "--plot")
 	g("█", "top-peers", "--since", "1h", "--plot")
 	g(",", "--since", "1h", "SELECT count(cid) FROM wants GROUP BY type")
+	g("time >= '2026-01-01T23:00:00Z' AND time < '2026-01-03T00:00:00Z'", "--print", "--from", "2026-01-02", "--to", "2026-01-03T00:00:00Z", "--tz", "Europe/Berlin", "SELECT cid FROM wants")
+	g("fill(0) tz('Europe/Berlin')", "--print", "--tz", "Europe/Berlin", "wants")
+	g("the first 2 rows; there are more", "--from", "1h", "--limit", "2", "--format", "csv", "SELECT cid FROM wants")
+	list, err := harness.Run(env, "query", "--limit", "3", "--format", "json", "top-cids")
+	require.NoError(t, err, list)
+	require.Equal(t, 3, strings.Count(list, `"cid"`), list)
 	f := func(want string, args ...string) {
 		t.Helper()
 		out, err := harness.Run(env, append([]string{"query"}, args...)...)
@@ -85,6 +91,12 @@ func asksByName(t *testing.T, env []string) {
 	f("there are wants, top-cids", "top-dogs")
 	f("such as 90s, 6h or 7d", "wants", "--since", "yesterday")
 	f("its own time", "--since", "1h", "SELECT cid FROM wants WHERE time > 0")
+	f("want one of them", "wants", "--since", "1h", "--from", "2026-01-01")
+	f("want --from or --since beside it", "wants", "--to", "2026-01-01")
+	f("is not before", "wants", "--from", "2026-01-02", "--to", "2026-01-01")
+	f("want 2006-01-02", "wants", "--from", "yesterday")
+	f("want local, UTC or a name", "wants", "--tz", "Mars")
+	f("want 1 or more", "wants", "--limit", "0")
 }
 
 // savesAndRestores backs the store up, restores it and compares.

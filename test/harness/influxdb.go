@@ -20,11 +20,28 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// StartInfluxDB16 runs Debian's InfluxDB 1.6.7 on loopback until the test's
+// StartInfluxDB16 runs Debian's InfluxDB 1.6.7 as startInfluxDB1 does.
+func StartInfluxDB16(t *testing.T, data ...string) (address, authorization string) {
+	t.Helper()
+	program, err := exec.LookPath("influxd")
+	require.NoError(t, err, "InfluxDB 1.6.7 is missing; on Debian: apt-get install --no-install-recommends influxdb")
+	version, err := exec.Command(program, "version").CombinedOutput()
+	require.NoError(t, err, string(version))
+	require.Contains(t, string(version), "InfluxDB v1.6.7", "%s is of another version", program)
+	return startInfluxDB1(t, program, data...)
+}
+
+// StartInfluxDB112 runs InfluxDB 1.12.4, built here without Flux, as startInfluxDB1 does.
+func StartInfluxDB112(t *testing.T, data ...string) (address, authorization string) {
+	t.Helper()
+	return startInfluxDB1(t, buildInfluxDB(t, "1.12.4"), data...)
+}
+
+// startInfluxDB1 runs an InfluxDB 1.x on loopback until the test's
 // end, which asks everyone for a password. The administrator's authorization is
 // what it returns besides the address. data are settings of its storage in place of
 // an index on disk; those that begin with "http " are of its server.
-func StartInfluxDB16(t *testing.T, data ...string) (address, authorization string) {
+func startInfluxDB1(t *testing.T, program string, data ...string) (address, authorization string) {
 	t.Helper()
 	var server, storage []string
 	for _, d := range data {
@@ -37,12 +54,6 @@ func StartInfluxDB16(t *testing.T, data ...string) (address, authorization strin
 	if storage == nil {
 		storage = []string{`index-version = "tsi1"`}
 	}
-	program, err := exec.LookPath("influxd")
-	require.NoError(t, err, "InfluxDB 1.6.7 is missing; on Debian: apt-get install --no-install-recommends influxdb")
-	version, err := exec.Command(program, "version").CombinedOutput()
-	require.NoError(t, err, string(version))
-	require.Contains(t, string(version), "InfluxDB v1.6.7", "%s is of another version", program)
-
 	dir := t.TempDir()
 	file := filepath.Join(dir, "influxdb.conf")
 	// What switches reporting off is called reporting-disabled upstream, and
@@ -86,20 +97,26 @@ func NewInfluxDB16(t *testing.T, data ...string) *Database {
 	return d
 }
 
-// BuildInfluxDB2 returns the InfluxDB 2.7.12 that test/influxdb2/build.sh builds, once for
-// all runs: it takes minutes.
+// BuildInfluxDB2 returns the InfluxDB 2.9.1 that test/influxdb/build.sh builds.
 func BuildInfluxDB2(t *testing.T) string {
+	t.Helper()
+	return buildInfluxDB(t, "2.9.1")
+}
+
+// buildInfluxDB returns an InfluxDB that test/influxdb/build.sh builds, once for
+// all runs: it takes minutes.
+func buildInfluxDB(t *testing.T, version string) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
-	out := filepath.Join(cache, "ipfsmon", "influxd-2.7.12")
-	build := exec.Command(Root+"/test/influxdb2/build.sh", out)
+	out := filepath.Join(cache, "ipfsmon", "influxd-"+version)
+	build := exec.Command(Root+"/test/influxdb/build.sh", version, out)
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	require.NoError(t, build.Run(), "build InfluxDB 2.7.12")
+	require.NoError(t, build.Run(), "build InfluxDB %s", version)
 	return out
 }
 
-// StartInfluxDB2 runs InfluxDB 2.7.12 on loopback until the test's end and
+// StartInfluxDB2 runs InfluxDB 2.9.1 on loopback until the test's end and
 // returns its address, its organisation and a token with all rights. It
 // has a bucket "initial", which its set-up asks for, and none of ours.
 func StartInfluxDB2(t *testing.T) (address, org, token string) {

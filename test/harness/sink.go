@@ -175,7 +175,10 @@ type running struct {
 func RunSink(t *testing.T, cfg influx.Config) *running {
 	t.Helper()
 	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, nil))
-	cfg.HistoryDHT = true // Events has them
+	cfg.HistoryDHT = true                // Events has them
+	if no := false; cfg.Rollups == nil { // they would come in between points that are counted
+		cfg.Rollups = &no
+	}
 	sink, err := influx.New(cfg, "monitor under test")
 	require.NoError(t, err)
 	r := &running{Sink: sink, t: t, Bus: bus.New(bus.Config{MaxEvents: 1 << 16, MaxBytes: 256 << 20}), End: make(chan error, 1)}

@@ -16,8 +16,14 @@ import (
 )
 
 // TestInfluxDB16 delivers to Debian's InfluxDB.
-func TestInfluxDB16(t *testing.T) {
-	address, admin := harness.StartInfluxDB16(t)
+func TestInfluxDB16(t *testing.T) { deliversTo1(t, harness.StartInfluxDB16) }
+
+// TestInfluxDB112 delivers to InfluxDB 1.12.4, the newest of its line.
+func TestInfluxDB112(t *testing.T) { deliversTo1(t, harness.StartInfluxDB112) }
+
+// deliversTo1 delivers to an InfluxDB 1.x.
+func deliversTo1(t *testing.T, start func(*testing.T, ...string) (address, authorization string)) {
+	address, admin := start(t)
 	file := filepath.Join(t.TempDir(), "password")
 	d := &harness.Database{
 		Config:        influx.Config{URL: address, Username: "monitor", PasswordFile: file, FlushInterval: "100ms"},

@@ -202,10 +202,11 @@ var mayImport = map[string]string{
 var inside = map[string]string{
 	"influx":                    "client delivery",
 	"influx/schema":             "",
-	"influx/lineproto":          "schema",
+	"influx/rollup":             "schema",
+	"influx/lineproto":          "schema rollup",
 	"influx/client":             "schema",
 	"influx/query":              "schema lineproto client",
-	"influx/delivery":           "schema lineproto client spool linezip",
+	"influx/delivery":           "schema rollup lineproto client spool linezip",
 	"influx/spool":              "",
 	"influx/linezip":            "",
 	"influx/embedded":           "",

@@ -26,14 +26,13 @@ func TestStackExport(t *testing.T) {
 	dir := t.TempDir()
 	token := filepath.Join(dir, "token")
 	require.NoError(t, os.WriteFile(token, []byte(admin+"\n"), 0o600))
-	rollups := false // they need Flux
-	server := influx.Config{URL: address, Org: org, TokenFile: token, Rollups: &rollups}
+	server := influx.Config{URL: address, Org: org, TokenFile: token}
 	require.NoError(t, client.Setup(t.Context(), server))
 
 	// A monitor that ran with the embedded store, with hostile text in it.
 	n := harness.StartNode(t, dir)
 	all, points := harness.Events(t, 3000)
-	embedded := influx.Config{URL: n.Find(`InfluxDB listening on (http://\S+),`), Rollups: &rollups}
+	embedded := influx.Config{URL: n.Find(`InfluxDB listening on (http://\S+),`)}
 	embedded.Username, embedded.PasswordFile = store.Login(filepath.Join(n.Repo, "ipfsmon"))
 	r := harness.RunSink(t, embedded)
 	r.Publish(all)

@@ -383,8 +383,7 @@ func TestStackNginx(t *testing.T) {
 		secrets(s)
 		// The list of users as setup makes it.
 		dir := filepath.Join(s.dir, "made")
-		out, err := harness.Run(append(n.Env, "IPFSMON_INFLUXDB_URL=http://"+influxdb, "IPFSMON_INFLUXDB_ORG=ipfsmon", "IPFSMON_INFLUXDB_TOKEN="+admin,
-			"IPFSMON_INFLUXDB_ROLLUPS=false"), "setup", "--dir", dir)
+		out, err := harness.Run(append(n.Env, "IPFSMON_INFLUXDB_URL=http://"+influxdb, "IPFSMON_INFLUXDB_ORG=ipfsmon", "IPFSMON_INFLUXDB_TOKEN="+admin), "setup", "--dir", dir)
 		require.NoError(t, err, out)
 		users, err := os.ReadFile(filepath.Join(dir, "nginx", "htpasswd"))
 		require.NoError(t, err)

@@ -44,8 +44,7 @@ func TestStackRelay(t *testing.T) {
 	address, org, admin := harness.StartInfluxDB2(t)
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "influxdb_token"), []byte(admin), 0o440))
-	rollups := false // they need Flux
-	require.NoError(t, client.Setup(t.Context(), influx.Config{URL: address, Org: org, Token: admin, Rollups: &rollups}))
+	require.NoError(t, client.Setup(t.Context(), influx.Config{URL: address, Org: org, Token: admin}))
 
 	conf, err := os.ReadFile("../../docker/telegraf.conf")
 	require.NoError(t, err)

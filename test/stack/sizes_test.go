@@ -62,8 +62,7 @@ func TestStackSizes(t *testing.T) {
 			status, body := harness.Request(t, "POST", address+"/api/v2/setup", "", `{"username": "admin", "password": "of-the-test", "org": "ipfsmon", "bucket": "initial"}`)
 			harness.Decode(t, 201, status, body, &answer)
 
-			rollups := false
-			r := harness.RunSink(t, influx.Config{URL: address, Org: "ipfsmon", Token: answer.Auth.Token, Rollups: &rollups})
+			r := harness.RunSink(t, influx.Config{URL: address, Org: "ipfsmon", Token: answer.Auth.Token})
 			all := sizeEvents(t, rate)
 			for len(all) > 0 {
 				n := min(2000, len(all))

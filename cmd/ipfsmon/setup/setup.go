@@ -65,11 +65,14 @@ const requestTime = time.Minute
 type Config struct {
 	// Dir is the folder of the secrets.
 	Dir string
-	// InfluxDB is the server: URL, Org, Bucket, Database, HistoryRetention and
-	// Rollups are as for the node. Token and TokenFile are those of an operator
+	// InfluxDB is the server: URL, Org, Bucket, Database and HistoryRetention
+	// are as for the node. Token and TokenFile are those of an operator
 	// of a server that is in use already; with neither, the server must be new
 	// or have been set up from Dir.
 	InfluxDB influx.Config
+	// RemoveOldRollups removes the tasks that computed minutes and hours for earlier versions of
+	// the monitor. Without it the log reports them.
+	RemoveOldRollups bool
 	// Wait is how long the server may take to answer.
 	Wait time.Duration
 	// Out gets the progress messages.
@@ -131,12 +134,35 @@ func Setup(ctx context.Context, cfg Config) error {
 	if err := s.onboard(ctx); err != nil {
 		return err
 	}
-	// The buckets, their names in InfluxQL and the rollups, as the node would
+	if cfg.RemoveOldRollups {
+		if err := s.removeOldRollups(ctx, own); err != nil {
+			return err
+		}
+	}
+	// The buckets and their names in InfluxQL, as the node would
 	// make them if its token were allowed to.
 	if err := client.Setup(ctx, own); err != nil {
 		return fmt.Errorf("buckets: %w", err)
 	}
 	return s.tokens(ctx)
+}
+
+// removeOldRollups removes what earlier versions had the server compute.
+func (s *setup) removeOldRollups(ctx context.Context, cfg influx.Config) error {
+	server, err := client.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	old, err := server.OldRollups(ctx)
+	if err == nil {
+		err = server.RemoveOldRollups(ctx, old)
+	}
+	if err != nil {
+		return fmt.Errorf("remove the tasks of earlier versions: %w", err)
+	}
+	fmt.Fprintf(s.Out, "%d tasks of earlier versions removed\n", len(old.Names))
+	return nil
 }
 
 type setup struct {

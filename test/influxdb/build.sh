@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds InfluxDB 2.7.12, the server, without its Flux engine:
+# Builds an InfluxDB, the server, without its Flux engine:
 #
-#	test/influxdb2/build.sh OUT
+#	test/influxdb/build.sh VERSION OUT
 #
-# OUT becomes the program influxd. If it is there already and of this version,
-# nothing is done. It needs Go, a C compiler (for SQLite), a module proxy and
+# VERSION is 2.9.1 or 1.12.4, the newest of their lines. OUT becomes the program
+# influxd. If it is there already and of this version, nothing is done. It needs Go, a C compiler (for SQLite), a module proxy and
 # about 1.5 GB in Go's caches; on two cores it takes some minutes.
 #
-# InfluxDB 2.x asks for libflux, which is written in Rust and cannot be had
+# InfluxDB asks for libflux, which is written in Rust and cannot be had
 # from a Go module proxy. HTTP, tokens, organisations, buckets, InfluxQL and
 # storage do not use it. So this script copies InfluxDB and flux out of Go's
 # module cache, puts our own libflux in place that refuses every script,
@@ -16,24 +16,34 @@
 # comes out is InfluxDB's code, but no official build of it: it is for tests.
 set -euo pipefail
 
-version=2.7.12
-influxdb=github.com/influxdata/influxdb/v2@v$version
-influxdb_sum=h1:m25dUSO7h6nm3zFC4v/aCNeFFmnN/mlN/uPo1T63bmk=
-flux=github.com/influxdata/flux@v0.196.1
-flux_sum=h1:RZypfrrAZeIixD/2As+qoyrwfs6Gx7VcnTRNGNjBfUA=
-
-say() { echo "influxdb2: $*"; }
+say() { echo "influxdb: $*"; }
 fail() {
-	echo "influxdb2: $*" >&2
+	echo "influxdb: $*" >&2
 	exit 1
 }
 
-[ $# -eq 1 ] || fail "want one argument, the path of the influxd to build: $0 OUT"
-mkdir -p "$(dirname "$1")"
-out=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+[ $# -eq 2 ] || fail "want a version and the path of the influxd to build: $0 VERSION OUT"
+version=$1
+case $version in
+2.9.1)
+	influxdb=github.com/influxdata/influxdb/v2@v2.9.1
+	influxdb_sum=h1:lCCimWY/VpSmNyfOUm5WqKhZijlgJA8JHSD/+39XXuA=
+	flux=github.com/influxdata/flux@v0.200.0
+	flux_sum=h1:r1KAmr0F0eZ3UV6p00HsJYRHbfCyF1ARA9lAwxD2VeM=
+	;;
+1.12.4)
+	influxdb=github.com/influxdata/influxdb@v1.12.4
+	influxdb_sum=h1:vn/1rvFYkYpg9efRw79+PUPPnMX7HwyJV+hDIB9IrOQ=
+	flux=github.com/influxdata/flux@v0.196.1
+	flux_sum=h1:RZypfrrAZeIixD/2As+qoyrwfs6Gx7VcnTRNGNjBfUA=
+	;;
+*) fail "version $version: want 2.9.1 or 1.12.4" ;;
+esac
+mkdir -p "$(dirname "$2")"
+out=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
 [ ! -d "$out" ] || fail "$out is a directory; want the path of the program to build"
 
-built() { [ -x "$1" ] && "$1" version 2>&1 | grep -qF "InfluxDB v$version (git: without-flux)"; }
+built() { [ -x "$1" ] && "$1" version 2>&1 | grep -qE "InfluxDB v$version \(git: .*without-flux\)"; }
 if built "$out"; then
 	say "$out is there, version $version"
 	exit 0
