@@ -36,16 +36,16 @@ const (
 // messages for each block that it sends the peer do not count.
 type FloodConfig struct {
 	// WantsPerSecond is how many wants of a peer in a second are too many. A node with a
-	// thousand peers receives one or two a second of each. Default: 200.
+	// thousand peers receives one or two a second of each. Default: 200. Since 0.2.
 	WantsPerSecond int `json:",omitempty" split_words:"true"`
 	// MessagesPerSecond is how many messages of a peer in a second are too many;
-	// boxo sends at most 50. Default: 100.
+	// boxo sends at most 50. Default: 100. Since 0.2.
 	MessagesPerSecond int `json:",omitempty" split_words:"true"`
 	// SharePercent is how large its part of all that is received must be, in
-	// percent. Default: 20.
+	// percent. Default: 20. Since 0.2.
 	SharePercent int `json:",omitempty" split_words:"true"`
 	// RepeatsPercent is how many of its wants must repeat one of the last 31
-	// seconds, in percent, where its part is smaller. Default: 50.
+	// seconds, in percent, where its part is smaller. Default: 50. Since 0.2.
 	RepeatsPercent int `json:",omitempty" split_words:"true"`
 }
 

@@ -81,6 +81,12 @@ type Config struct {
 	// Floods is when a peer floods the node.
 	Floods *derive.FloodConfig `json:",omitempty" envconfig:"FLOODS"`
 
+	// PlainAgent makes peers see the agent version of a plain kubo, without the origin of
+	// the build that kubo adds to it (kubo/0.43.1/ipfsmon/ipfsmon). A suffix in kubo's
+	// Version.AgentSuffix takes the place of that origin, with or without it. Default:
+	// false. Since 0.2.
+	PlainAgent bool `json:",omitempty" split_words:"true"`
+
 	// Privacy is how much the sinks see of peers and CIDs: raw, pseudonym or aggregate
 	// (docs/privacy.md). Default: raw.
 	Privacy privacy.Mode `split_words:"true"`
@@ -97,13 +103,18 @@ type Config struct {
 }
 
 // Layers are the layers of a configuration, lowest first: defaults, a section of the program's
-// own configuration (kubo's, for the plugin), the environment, flags.
+// own configuration (kubo's, for the plugin), the monitor's part of a file of settings, the
+// environment, flags.
 type Layers struct {
 	Defaults func(*Config) // nil: none beyond those of Config
 	Section  any           // as encoding/json decodes it into an any; nil: none
 	Path     string        // of Section, for errors and warnings; "": the constant of that name
+	File     any           // as Section; nil: none
 	Flags    func(*Config) // nil: none
 }
+
+// FileKey is the key of Layers.File in a file of settings; its errors begin with it.
+const FileKey = "monitor"
 
 func (l Layers) path() string { return cmp.Or(l.Path, Section) }
 
@@ -111,6 +122,7 @@ func (l Layers) path() string { return cmp.Or(l.Path, Section) }
 const (
 	FromDefault = "default"
 	FromKubo    = "kubo config"
+	FromFile    = "file"
 	FromEnv     = "environment"
 	FromFlag    = "flag"
 )
@@ -138,6 +150,10 @@ func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) 
 		err = settings.Decode(l.path(), section, cfg)
 	}
 	mark(FromKubo)
+	if l.File != nil {
+		err = errors.Join(err, settings.Decode(FileKey, l.File, cfg))
+	}
+	mark(FromFile)
 	err = errors.Join(err, settings.FromEnv(envPrefix, cfg))
 	mark(FromEnv)
 	if err != nil { // values that could not be parsed are not validated
@@ -149,7 +165,7 @@ func (l Layers) Effective() (cfg *Config, sources map[string]string, err error) 
 	mark(FromFlag)
 	cfg.fill()
 	mark(FromDefault)
-	return cfg, sources, named(l.path(), append(split(paths.Expand(cfg.paths())), split(cfg.validate())...), seen, sources)
+	return cfg, sources, named(l.path(), append(settings.Split(paths.Expand(cfg.paths())), settings.Split(cfg.validate())...), seen, sources)
 }
 
 // fill sets missing values to defaults.
@@ -209,7 +225,7 @@ func (c *Config) paths() map[string]*string {
 func (c *Config) validate() error {
 	var errs []error
 	add := func(key string, err error) {
-		for _, e := range split(err) {
+		for _, e := range settings.Split(err) {
 			errs = append(errs, fmt.Errorf("%s: %w", key, e))
 		}
 	}
@@ -274,17 +290,6 @@ func readable(path string) error {
 		return fmt.Errorf("want a file that can be read: %w", err)
 	}
 	return f.Close()
-}
-
-// split returns the errors that errors.Join joined.
-func split(err error) []error {
-	if err == nil {
-		return nil
-	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		return many.Unwrap()
-	}
-	return []error{err}
 }
 
 // secretKeys are shown masked.

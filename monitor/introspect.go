@@ -58,11 +58,7 @@ func (c IntrospectConfig) Validate() error {
 	if c.MaxConnections < 0 || c.MaxConnections > 1_000_000 {
 		errs = append(errs, fmt.Errorf("MaxConnections: %d: want 1 to 1000000, or 0 for %d", c.MaxConnections, introspect.DefaultMaxConnections))
 	}
-	var flat []error
-	for _, e := range errs {
-		flat = append(flat, split(e)...)
-	}
-	return errors.Join(flat...)
+	return errors.Join(errs...)
 }
 
 // introspection serves the state of the node and of the monitor.

@@ -104,7 +104,7 @@ func TestIntrospectionOnTwoListeners(t *testing.T) {
 	var said strings.Builder
 	m.Announce(&said)
 	for _, page := range pages {
-		require.Contains(t, said.String(), "Introspection page at "+page+"\n")
+		require.Contains(t, said.String(), "Live page at "+page+"\n")
 		rt, st, _ := lookAt(t, page)
 		require.True(t, rt.GetNamed())
 		require.Equal(t, m.watched.Host.ID().String(), rt.GetPeerId())

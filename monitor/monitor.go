@@ -348,7 +348,7 @@ func (m *Monitor) Announce(w io.Writer) {
 		fmt.Fprintln(w, "Metric Export HTTP server listening on", a)
 	}
 	for _, u := range m.IntrospectAddresses() {
-		fmt.Fprintln(w, "Introspection page at", u)
+		fmt.Fprintln(w, "Live page at", u)
 	}
 }
 
@@ -357,6 +357,9 @@ func (m *Monitor) Announce(w io.Writer) {
 func (m *Monitor) Silent() bool {
 	return m.stream == nil && m.http == nil && m.influx == nil && len(m.IntrospectAddresses()) == 0
 }
+
+// Queryable reports whether points are stored where `ipfsmon query` can ask for them.
+func (m *Monitor) Queryable() bool { return m.store != nil }
 
 // Drift returns why wants that the node sends are not captured, as in Watched.
 func (m *Monitor) Drift() error { return m.watched.Drift }

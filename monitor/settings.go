@@ -22,6 +22,7 @@ type Setting struct {
 	Default string `json:"default"`
 	Env     string `json:"env,omitempty"`
 	Flag    string `json:"flag,omitempty"` // of "ipfsmon run"
+	Since   string `json:"since"`          // the first version that has it
 	Doc     string `json:"doc"`
 }
 
@@ -43,15 +44,19 @@ func Settings() []Setting {
 	for _, f := range settings.Fields(reflect.TypeFor[Config](), envPrefix) {
 		d := settingDocs[f.Key]
 		out = append(out, Setting{Key: f.Key, Type: strings.TrimPrefix(strings.TrimPrefix(settings.TypeName(f.Type), "an "), "a "),
-			Default: d.Default, Env: f.Env, Flag: flagOf[f.Key], Doc: d.Doc})
+			Default: d.Default, Env: f.Env, Flag: flagOf[f.Key], Since: d.Since, Doc: d.Doc})
 	}
 	return out
 }
 
-type settingDoc struct{ Default, Doc string }
+// FirstVersion is the version that settings are in if their comment does not end
+// with a later one, as in "Since 0.2."
+const FirstVersion = "0.1"
+
+type settingDoc struct{ Default, Since, Doc string }
 
 // named adds to each error, which begins with a key, the source of its value: the flag or the
-// variable in place of the key, or the section's path.
+// variable in place of the key, or the path of the section or of the file's part.
 func named(path string, errs []error, values, sources map[string]string) error {
 	env := map[string]string{}
 	for _, s := range Settings() {
@@ -68,7 +73,12 @@ func named(path string, errs []error, values, sources map[string]string) error {
 		case FromEnv:
 			name = env[key]
 		}
-		if name == "" {
+		switch {
+		case name != "":
+		case sources[key] == FromFile:
+			out = append(out, fmt.Errorf("%s.%w", FileKey, err))
+			continue
+		default:
 			out = append(out, fmt.Errorf("%s.%w", path, err))
 			continue
 		}

@@ -60,5 +60,5 @@ func (m *Monitor) metricsHandler() http.Handler {
 	for _, c := range append([]prometheus.Collector{m.metrics}, m.watched.Collectors...) {
 		reg.MustRegister(c) // their names are fixed and distinct
 	}
-	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 8})
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 8, EnableOpenMetrics: true})
 }

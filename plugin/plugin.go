@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/ipfs/boxo/bitswap"
@@ -34,6 +35,7 @@ const DisabledKey = "Plugins.Plugins." + monitor.Name + ".Disabled"
 // Options are what a program that links the plugin may add.
 type Options struct {
 	Defaults func(*monitor.Config)  // below kubo's section
+	File     any                    // the monitor's part of a file of settings, above kubo's section; nil: none
 	Flags    func(*monitor.Config)  // above the environment
 	Started  func(*monitor.Monitor) // called once when the monitor runs; must return soon
 	// Store reads the state of the embedded InfluxDB; nil: there is none.
@@ -80,11 +82,12 @@ func (p *Plugin) Init(env *kuboplugin.Environment) error {
 			}
 		},
 		Section: env.Config,
+		File:    p.opts.File,
 		Flags:   p.opts.Flags,
 	}
 	p.bus = bus.New(bus.Config{})
 	p.capture = capture.New(p.bus, p.log)
-	p.taps = taps{nodestate.NewTaps(), p.capture.DHT}
+	p.taps = taps{nodestate.NewTaps(), p.capture.DHT, p.plainAgent}
 	return nil
 }
 
@@ -102,6 +105,22 @@ func (p *Plugin) Options(info core.FXNodeInfo) ([]fx.Option, error) {
 		))), nil
 	}
 	return append(opts, fx.Decorate(NewBitswap(p.capture))), nil
+}
+
+// plainAgent returns the agent version without the origin of the build, if the
+// configuration wants that and kubo has added it; else "". kubo's own commands
+// then show it without the origin too.
+func (p *Plugin) plainAgent() string {
+	cfg, _, err := p.layers.Effective()
+	if err != nil || !cfg.PlainAgent { // Start reports the error
+		return ""
+	}
+	plain, added := strings.CutSuffix(ipfs.GetUserAgentVersion(), "/"+ipfs.ImplicitAgentSuffix())
+	if !added {
+		return ""
+	}
+	ipfs.SetUserAgentSuffix("")
+	return plain
 }
 
 // drift returns why NewBitswap cannot be used with the kubo that is linked in.

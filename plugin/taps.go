@@ -16,6 +16,7 @@ import (
 type taps struct {
 	traffic *nodestate.Taps
 	dht     func(host.Host) host.Host // capture.DHT
+	agent   func() string             // the agent version that peers see; "": kubo's own
 }
 
 // options puts the taps into the host, and has the DHT made with a watched host.
@@ -23,6 +24,9 @@ func (t taps) options() fx.Option {
 	return fx.Options(
 		fx.Decorate(func(make kubolibp2p.HostOption) kubolibp2p.HostOption {
 			return func(id peer.ID, ps peerstore.Peerstore, opts ...libp2p.Option) (host.Host, error) {
+				if agent := t.agent(); agent != "" {
+					opts = append(opts, libp2p.UserAgent(agent))
+				}
 				return make(id, ps, append(opts, t.traffic.Option())...)
 			}
 		}),

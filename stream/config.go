@@ -42,7 +42,7 @@ type Config struct {
 	// ExactAddresses makes version 3 send addresses unchanged. Without it they
 	// are sent in a form that the programs of 2022, which read that version,
 	// can parse: /quic-v1 becomes /quic, and an address ends before the first
-	// component of a later year.
+	// component of a later year. Since 0.2.
 	ExactAddresses bool `json:",omitempty" split_words:"true"`
 	// QueueBytes bounds the frames that wait for one subscriber, 256 KiB or
 	// more. Default: 1 MiB.

@@ -82,7 +82,7 @@ type Config struct {
 	// Proxy is the HTTP proxy for requests to the server: http://host:port or
 	// https://host:port. Default: for an https URL on another machine that of
 	// HTTPS_PROXY in the environment; else none, whatever HTTP_PROXY says, since
-	// it would read the credentials.
+	// it would read the credentials. Since 0.2.
 	Proxy string `json:",omitempty" split_words:"true"`
 
 	// CreateDatabase lets the monitor create what it needs: the database with
@@ -94,7 +94,7 @@ type Config struct {
 	// HistoryDHT true: history has each request of the DHT's protocol too, that
 	// peers send to this node and that it sends, which are some hundred a second
 	// at a DHT server. All destinations with history get them. Default false:
-	// only their sums are stored.
+	// only their sums are stored. Since 0.2.
 	HistoryDHT bool `json:",omitempty" split_words:"true"`
 	// HistoryRetention is how long history is kept: a duration of at least
 	// one hour, "0s" for ever. Default: 168h where the monitor creates the database or bucket,
