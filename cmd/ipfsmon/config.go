@@ -3,10 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -21,13 +18,18 @@ func configCommand() *cli.Command {
 		Usage: "show and check the effective configuration",
 		Description: "Prints the settings of `ipfsmon run` that are in force, and where each comes from; secrets are masked. Every error\n" +
 			"names its flag, variable or key, and the exit code is 1.\n\n" +
-			"Precedence: defaults < " + monitor.Section + " in kubo's config < IPFSMON_* in the environment < flags.\n" +
+			"Precedence: defaults < " + monitor.Section + " in kubo's config\n" +
+			"< the file of --config < IPFSMON_* in the environment < flags.\n" +
 			"Durations are written like 10s, 6h or 7d, sizes like 512MiB or 20GiB. A list in the environment is separated by commas.\n\n" +
 			"Example: ipfsmon config\n" +
-			"         ipfsmon config --all          every setting, as docs/configuration.md has them\n" +
+			"         ipfsmon config --all                 every setting, as docs/configuration.md has them\n" +
+			"         ipfsmon config --check FILE          every problem of a kubo config or of a file for --config, with its line\n" +
 			"         ipfsmon ipfs config --json " + monitor.Section + ".AgentVersionCutOff 50\n" +
 			"         IPFSMON_MONITOR_NAME=de1 ipfsmon config --format json",
-		Flags: append(runFlags(), &cli.BoolFlag{Name: "all", Usage: "list all settings, with type, default, variable, flag and meaning"}, &cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table or json"}),
+		Flags: append(runFlags(),
+			&cli.BoolFlag{Name: "all", Usage: "list all settings, with type, default, variable, flag and meaning"},
+			&cli.StringFlag{Name: "check", Usage: "check `FILE`, a kubo config or a file for --config, without the environment, and exit"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table or json"}),
 		Action: func(c *cli.Context) error {
 			format := c.String("format")
 			if format != "table" && format != "json" {
@@ -35,6 +37,9 @@ func configCommand() *cli.Command {
 			}
 			if c.Bool("all") {
 				return listSettings(os.Stdout, format)
+			}
+			if file := c.String("check"); file != "" {
+				return checkFile(file)
 			}
 			repo, err := repoPath(c.String("repo"))
 			if err != nil {
@@ -44,10 +49,10 @@ func configCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			p := plugin.New(plugin.Options{Defaults: runDefaults, Flags: newRunner(c).flags})
+			p := plugin.New(plugin.Options{Defaults: runDefaults, File: fileOf(c).monitorSection([]string{"run"}), Flags: newRunner(c).flags})
 			cfg, sources, err := p.Check(repo, entry.Config)
 			if err != nil {
-				return fmt.Errorf("configuration:\n%w", err)
+				return fmt.Errorf("configuration:\n%w", fileOf(c).located(err))
 			}
 			entries := monitor.Entries(cfg, sources)
 			for _, w := range p.Warnings() {
@@ -69,24 +74,4 @@ func configCommand() *cli.Command {
 			return t.Flush()
 		},
 	}
-}
-
-// listSettings prints all settings.
-func listSettings(out io.Writer, format string) error {
-	all := monitor.Settings()
-	if format == "json" {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(all)
-	}
-	for _, s := range all {
-		if _, err := fmt.Fprintf(out, "%s\n    %s; default: %s\n", s.Key, s.Type, s.Default); err != nil {
-			return err
-		}
-		if names := strings.Join(slices.DeleteFunc([]string{s.Flag, s.Env}, func(n string) bool { return n == "" }), ", "); names != "" {
-			fmt.Fprintf(out, "    %s\n", names)
-		}
-		fmt.Fprintf(out, "    %s\n\n", s.Doc)
-	}
-	return nil
 }

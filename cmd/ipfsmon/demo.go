@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,9 +79,9 @@ func runDemo(c *cli.Context, repo string) error {
 	r.started = func(m *monitor.Monitor) {
 		// A killed node leaves its address behind; ours is not written yet.
 		_ = os.Remove(apiFile(repo))
-		light.wg.Go(func() { light.run(c.Int("watch"), repo, m) })
+		light.wg.Go(func() { light.run(c.Int("watch"), repo, r.out, m) })
 		swarm.wg.Go(func() {
-			swarm.err = swarm.run(c, repo, m.Done())
+			swarm.err = swarm.run(c, repo, r.out, m.Done())
 			select {
 			case <-m.Done(): // the node is already stopping; a second Ctrl-C would end it at once
 			default:
@@ -90,7 +91,11 @@ func runDemo(c *cli.Context, repo string) error {
 		})
 	}
 	r.ended = light.wg.Wait
-	err := r.run(c.Context, repo, runOptions{command: "ipfsmon demo", isolated: true, migrate: true})
+	standard, err := demoRepo()
+	if err != nil {
+		return err
+	}
+	err = r.run(c.Context, repo, runOptions{command: "ipfsmon demo", standard: standard, isolated: true, migrate: true})
 	swarm.wg.Wait()
 	return errors.Join(err, swarm.err, light.err)
 }
@@ -102,7 +107,7 @@ type swarmProcess struct {
 
 // run starts the swarm when the node's RPC API answers, and ends it with the
 // monitor or after --duration.
-func (s *swarmProcess) run(c *cli.Context, repo string, done <-chan struct{}) error {
+func (s *swarmProcess) run(c *cli.Context, repo string, out io.Writer, done <-chan struct{}) error {
 	api, err := waitForAPI(repo, done)
 	if err != nil || api == "" {
 		return err
@@ -126,7 +131,7 @@ func (s *swarmProcess) run(c *cli.Context, repo string, done <-chan struct{}) er
 		"--duration", c.Duration("duration").String(),
 		"--seed", strconv.FormatInt(c.Int64("seed"), 10))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for this process
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	stdin, err := cmd.StdinPipe() // the swarm ends when this is closed
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)

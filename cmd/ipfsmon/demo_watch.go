@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,7 +36,7 @@ type demoWatch struct {
 }
 
 // run runs light nodes beside the demo's node until its monitor ends.
-func (d *demoWatch) run(count int, repo string, m *monitor.Monitor) {
+func (d *demoWatch) run(count int, repo string, print io.Writer, m *monitor.Monitor) {
 	if count == 0 {
 		return
 	}
@@ -50,14 +52,14 @@ func (d *demoWatch) run(count int, repo string, m *monitor.Monitor) {
 	}
 	var all sync.WaitGroup
 	for i := range count {
-		all.Go(func() { errs[i] = runLight(fmt.Sprintf("watch-%d", i+1), repo, node, m) })
+		all.Go(func() { errs[i] = runLight(fmt.Sprintf("watch-%d", i+1), repo, node, print, m) })
 	}
 	all.Wait()
 	d.err = errors.Join(errs...)
 }
 
 // runLight runs one light node until the monitor ends.
-func runLight(name, repo, node string, m *monitor.Monitor) error {
+func runLight(name, repo, node string, print io.Writer, m *monitor.Monitor) error {
 	fail := func(err error) error {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return fmt.Errorf("the demo's light node %s: %w", name, err)
@@ -103,7 +105,7 @@ func runLight(name, repo, node string, m *monitor.Monitor) error {
 	cmd := exec.CommandContext(ctx, self, "watch", "--with-parent", "--isolated", "--repo", folder, "--config", config,
 		"--stream", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "IPFSMON_") { // settings of the demo's node
+		if name, _, _ := strings.Cut(v, "="); !strings.HasPrefix(name, "IPFSMON_") || slices.Contains([]string{logLevelVariable, logFormatVariable, quietVariable}, name) { // else: settings of the demo's node
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
@@ -125,7 +127,7 @@ func runLight(name, repo, node string, m *monitor.Monitor) error {
 	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		fmt.Printf("%s: %s\n", name, textout.Line(lines.Text(), 512))
+		fmt.Fprintf(print, "%s: %s\n", name, textout.Line(lines.Text(), 512))
 	}
 	if err := cmd.Wait(); err != nil && ctx.Err() == nil {
 		return fail(err)

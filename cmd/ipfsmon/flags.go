@@ -74,11 +74,11 @@ func runApp(a *cli.App, args []string, stderr io.Writer) int {
 	}
 	var exit cli.ExitCoder
 	if !errors.As(err, &exit) {
-		fmt.Fprintln(stderr, "ipfsmon:", textout.Lines(err.Error()))
+		say(stderr, true, "ipfsmon: "+err.Error())
 		return exitFailed
 	}
 	if msg := err.Error(); msg != "" {
-		fmt.Fprintln(stderr, textout.Lines(msg)) // it may quote a server
+		say(stderr, true, msg)
 	}
 	return exit.ExitCode()
 }
@@ -110,12 +110,12 @@ func warnVariables(a *cli.App, stderr io.Writer) {
 	}
 	each(a.Commands)
 	for _, warning := range monitor.UnknownVariables(known) {
-		fmt.Fprintln(stderr, "ipfsmon: warning:", textout.Line(warning, 512))
+		say(stderr, false, "ipfsmon: warning: "+textout.Line(warning, 512))
 	}
 }
 
 // prepare sets what all commands have in common: no help sub-command (arrange
-// reads the word help), and errors in one line.
+// reads the word help), errors in one line, and the flags of the log.
 func prepare(a *cli.App) {
 	cli.FlagStringer = flagHelp
 	a.OnUsageError = func(c *cli.Context, err error, _ bool) error { return wrongUse(c, "%w", err) }
@@ -124,6 +124,14 @@ func prepare(a *cli.App) {
 		for _, cmd := range cmds {
 			cmd.HideHelpCommand = true
 			cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageOf(cmd.HelpName, "%w", err) }
+			if cmd.Action != nil && !cmd.SkipFlagParsing {
+				for _, f := range commonFlags() {
+					if flagOf(cmd, f.Names()[0]) == nil {
+						cmd.Flags = append(slices.Clip(cmd.Flags), f)
+					}
+				}
+				cmd.Before = applyLogs
+			}
 			each(cmd.Subcommands)
 		}
 	}
@@ -191,6 +199,11 @@ func arrange(a *cli.App, args []string) ([]string, error) {
 			if l.last().SkipFlagParsing {
 				l.words, rest = rest, nil
 			}
+		}
+	}
+	if !l.help && !l.last().SkipFlagParsing && len(l.path) > 1 {
+		if err := l.fromFile(a); err != nil {
+			return nil, err
 		}
 	}
 	if err := l.complete(); err != nil {

@@ -365,7 +365,7 @@ func replaySession(c *cli.Context) (err error) {
 		return fmt.Errorf("introspect replay: %w", err)
 	}
 	for _, a := range end.ListenAddrs() {
-		fmt.Printf("Introspection page at http://%s/\n", a)
+		fmt.Printf("Live page at http://%s/\n", a)
 	}
 	var played error
 	var wg sync.WaitGroup

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	logging "github.com/ipfs/go-log/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -22,7 +21,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
-	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
@@ -47,8 +45,10 @@ func probeCommand() *cli.Command {
 func probeFlags() []cli.Flag {
 	env := func(name string) []string { return []string{"PARSEC_" + name} }
 	return []cli.Flag{
+		configFlag(),
 		&cli.BoolFlag{Name: "debug", EnvVars: env("DEBUG"), Usage: "log everything"},
-		&cli.IntFlag{Name: "log-level", Value: 4, EnvVars: env("LOG_LEVEL"), Usage: "`LEVEL` of the log: 0 or 1 errors only, 3 warnings, 4 notices, 5 and more everything"},
+		&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: append(env("LOG_LEVEL"), logLevelVariable), Category: logCategory,
+			Usage: "`LEVEL` of the log: " + strings.Join(logLevels, ", ") + "; or as in parsec: 0 or 1 errors only, 3 warnings, 4 notices, 5 and more everything"},
 		&cli.StringFlag{Name: "telemetry-host", Value: "localhost", EnvVars: env("TELEMETRY_HOST"), Usage: "`HOST` to serve /metrics and /debug/pprof on"},
 		&cli.IntFlag{Name: "telemetry-port", Value: 6666, EnvVars: env("TELEMETRY_PORT"), Usage: "`PORT` of /metrics and /debug/pprof; 0: any free one"},
 		&cli.BoolFlag{Name: "dry-run", EnvVars: env("SCHEDULE_DRY_RUN"), Usage: "write nothing to the database"},
@@ -89,18 +89,13 @@ func probeString(c *cli.Context, name string) string { return probeSetting(c, na
 func probeInt(c *cli.Context, name string) int       { return probeSetting(c, name).Int(name) }
 func probeBool(c *cli.Context, name string) bool     { return probeSetting(c, name).Bool(name) }
 
-// probeLog sets how much is logged, by parsec's numbers.
+// probeLog sets how much is logged: notices, unless a flag says otherwise.
 func probeLog(c *cli.Context) {
-	level := "info"
-	switch n := probeInt(c, "log-level"); {
-	case probeBool(c, "debug") || n >= 5:
+	level := probeString(c, "log-level")
+	if probeBool(c, "debug") {
 		level = "debug"
-	case n <= 2:
-		level = "error"
-	case n == 3:
-		level = "warn"
 	}
-	_ = logging.SetLogLevel(monitor.LogName, level) // fails only for an unknown level
+	_ = setLogs(level, "") // applyLogs has checked it
 }
 
 // probeFolder returns the default folder of a probe's files: in the configured
@@ -213,7 +208,7 @@ func probeTelemetry(c *cli.Context, reg *prometheus.Registry) (string, func(), e
 		return "", nil, fmt.Errorf("probe: serve metrics: %w; want another port with --telemetry-port", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
@@ -241,16 +236,25 @@ type probePoints struct {
 }
 
 func newProbePoints(c *cli.Context) (*probePoints, error) {
-	var cfg influx.Config
-	if err := settings.FromEnv("IPFSMON_INFLUXDB", &cfg); err != nil {
-		return nil, fmt.Errorf("probe: %w", err)
+	section := fileOf(c).monitorSection(strings.Fields(c.Command.HelpName)[1:])
+	all, _, err := monitor.Layers{File: section, Flags: func(cfg *monitor.Config) {
+		if u := c.String("influxdb"); u != "" {
+			if cfg.InfluxDB == nil {
+				cfg.InfluxDB = new(influx.Config)
+			}
+			cfg.InfluxDB.URL = u
+		}
+		if name := c.String("name"); name != "" {
+			cfg.MonitorName = name
+		}
+	}}.Effective()
+	if err != nil {
+		return nil, fmt.Errorf("probe: %w", fileOf(c).located(err))
 	}
-	if u := c.String("influxdb"); u != "" {
-		cfg.URL = u
-	}
-	if cfg.URL == "" {
+	if all.InfluxDB == nil || all.InfluxDB.URL == "" {
 		return nil, nil
 	}
+	cfg := *all.InfluxDB
 	cfg.Log = monitor.Logger()
 	if cfg.SpoolDir == "" {
 		dir, err := probeFolder()
@@ -259,14 +263,7 @@ func newProbePoints(c *cli.Context) (*probePoints, error) {
 		}
 		cfg.SpoolDir = filepath.Join(dir, "spool")
 	}
-	name := c.String("name")
-	if name == "" {
-		var err error
-		if name, err = os.Hostname(); err != nil {
-			return nil, fmt.Errorf("probe: the machine has no host name: %w; want --name NAME", err)
-		}
-	}
-	sink, err := influx.New(cfg, name)
+	sink, err := influx.New(cfg, all.MonitorName)
 	if err != nil {
 		return nil, fmt.Errorf("probe: write to InfluxDB: %w", err)
 	}

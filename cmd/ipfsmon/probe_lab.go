@@ -26,7 +26,7 @@ func probeLabCommand() *cli.Command {
 			"configurations of the DHT.\n\n" +
 			"Example: ipfsmon probe lab --nodes 50 --latency 40ms --loss 1% --churn 5/min --rounds 20\n" +
 			"         ipfsmon probe lab --fleet narrow:alpha=3 --fleet wide:alpha=20 --out /tmp/lab",
-		Flags: append(probeInfluxFlags(),
+		Flags: append(append(probeInfluxFlags(), configFlag()),
 			&cli.IntFlag{Name: "nodes", Value: 50, Usage: "`NUMBER` of peers in addition to the servers, 5 to 500"},
 			&cli.IntFlag{Name: "k", Value: 6, Usage: "`NUMBER` of peers that store a record; choose it far below --nodes, otherwise lookups find every record at once"},
 			&cli.DurationFlag{Name: "latency", Usage: "mean round-trip `TIME` between two peers; each pair has 0.5 to 1.5 times this"},

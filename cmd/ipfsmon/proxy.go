@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"reflect"
 	"strings"
 	"time"
 
@@ -27,7 +24,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
-	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/introspect/nodestate"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/proxy"
@@ -51,8 +47,7 @@ func proxyCommand() *cli.Command {
 			"         ipfsmon proxy -d a=/ip4/10.0.1.42/tcp/5001,b=/ip4/10.0.5.3/tcp/5001 --influxdb http://127.0.0.1:8086\n" +
 			"         ipfsmon proxy -d /ip4/127.0.0.1/tcp/5001 -w /ip4/127.0.0.1/tcp/8442 -p 8441      with preload\n" +
 			"         ipfsmon proxy -d /ip4/127.0.0.1/tcp/5001 --swarm-key swarm.key                    a one-way bridge\n\n" +
-			"Each flag can be set in the environment, and by its name in a JSON file (--config); flags override the\n" +
-			"environment, which overrides the file. The file's key \"monitor\" has the settings that `ipfsmon config` shows.\n" +
+			configText +
 			"Ctrl-C delivers what is in flight, stores everything and exits; a second one exits at once.",
 		Flags:  proxyFlags(),
 		Action: runProxy,
@@ -110,7 +105,7 @@ func proxyFlags() []cli.Flag {
 		duration("preload-timeout", "`TIME` that a request may take", proxy.DefaultPreloadTimeout),
 		truth("preload-any-peer", "ask all peers for a caller's blocks if none has the caller's address, as behind a reverse proxy"),
 		list("trusted-proxies", "", "`ADDRESSES` or networks whose X-Forwarded-For is trusted"),
-		&cli.StringFlag{Name: "config", Usage: "JSON `FILE` with these settings", EnvVars: proxyEnv("config")},
+		configFlag(proxyEnv("config")...),
 		&cli.StringFlag{Name: "data", Usage: "`FOLDER` for the monitor's data; with it, and without --influxdb, history is kept in an embedded InfluxDB there"},
 		&cli.StringSliceFlag{Name: "stream", Usage: "`HOST:PORT` of the event stream (default: " + defaultProxyStream + ")"},
 		&cli.StringSliceFlag{Name: "http", Usage: "`HOST:PORT` of the HTTP API and /metrics (default: " + defaultProxyHTTP + ")"},
@@ -128,124 +123,19 @@ func aliases(short string) []string {
 	return []string{short}
 }
 
-// proxyFile is the content of the --config file: the flags by their names.
-type proxyFile struct {
-	Downstream         []string       `json:"downstream"`
-	Listen             []string       `json:"listen"`
-	WebSocket          string         `json:"websocket"`
-	Key                string         `json:"key"`
-	Preload            int            `json:"preload"`
-	Balance            string         `json:"balance"`
-	Sticky             bool           `json:"sticky"`
-	Fallback           string         `json:"fallback"`
-	TokenFile          string         `json:"token-file"`
-	SwarmKey           string         `json:"swarm-key"`
-	DownstreamSwarmKey string         `json:"downstream-swarm-key"`
-	Block              []string       `json:"block"`
-	NoPass             bool           `json:"no-pass"`
-	MaxPeers           int            `json:"max-peers"`
-	MaxWants           int            `json:"max-wants"`
-	QueueBytes         units.Bytes    `json:"queue-bytes"`
-	CacheBytes         int            `json:"cache-bytes"`
-	PreloadTokenFile   string         `json:"preload-token-file"`
-	PreloadRate        int            `json:"preload-rate"`
-	PreloadParallel    int            `json:"preload-parallel"`
-	PreloadNodes       int            `json:"preload-nodes"`
-	PreloadTimeout     string         `json:"preload-timeout"`
-	PreloadAnyPeer     bool           `json:"preload-any-peer"`
-	TrustedProxies     []string       `json:"trusted-proxies"`
-	Monitor            map[string]any `json:"monitor"`
-}
-
-func readProxyFile(path string) (*proxyFile, error) {
-	f := &proxyFile{}
-	return f, readJSONFile(path, f)
-}
-
-// readJSONFile reads the file of --config, which has flags by their names, into a
-// struct; "": there is none.
-func readJSONFile(path string, into any) error {
-	if path == "" {
-		return nil
+// proxyConfig reads the flags; the environment and the file of --config are in
+// them already.
+func proxyConfig(c *cli.Context) proxy.Config {
+	return proxy.Config{
+		Downstreams: c.StringSlice("downstream"), Listen: c.StringSlice("listen"), WebSocket: c.String("websocket"), KeyFile: c.String("key"),
+		PreloadPort: c.Int("preload"), Balance: c.String("balance"), Sticky: c.Bool("sticky"), Fallback: c.Duration("fallback"),
+		TokenFile: c.String("token-file"), SwarmKeyFile: c.String("swarm-key"), DownSwarmKeyFile: c.String("downstream-swarm-key"),
+		Block: c.StringSlice("block"), NoPass: c.Bool("no-pass"),
+		MaxUpstreams: c.Int("max-peers"), MaxWants: c.Int("max-wants"), QueueBytes: c.Int("queue-bytes"), CacheBytes: c.Int("cache-bytes"),
+		PreloadToken: c.String("preload-token-file"), PreloadRate: c.Int("preload-rate"), PreloadParallel: c.Int("preload-parallel"),
+		PreloadNodes: c.Int("preload-nodes"), PreloadTimeout: c.Duration("preload-timeout"), PreloadAnyPeer: c.Bool("preload-any-peer"),
+		TrustedProxies: c.StringSlice("trusted-proxies"),
 	}
-	in, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("--config: %w", err)
-	}
-	defer in.Close()
-	dec := json.NewDecoder(in)
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return fmt.Errorf("--config %s: %w", path, jsonFileError(err))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("--config %s: text after the object: want one JSON object", path)
-	}
-	return nil
-}
-
-// jsonFileError translates an error of encoding/json into the terms of the file.
-func jsonFileError(err error) error {
-	var wrong *json.UnmarshalTypeError
-	if !errors.As(err, &wrong) {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	want := map[reflect.Kind]string{
-		reflect.Slice: "a list of texts", reflect.String: "a text", reflect.Int: "a whole number", reflect.Bool: "true or false",
-		reflect.Map: "an object", reflect.Struct: "an object with settings",
-	}[wrong.Type.Kind()]
-	switch wrong.Field {
-	case "downstream", "listen", "bootstrap":
-		want = "a list of multiaddrs"
-	case "fallback", "preload-timeout", "lookup-every", "want-every":
-		want = `a duration, as in "10s"`
-	case "":
-		wrong.Field = "the file"
-	}
-	return fmt.Errorf("%s: want %s, not %s", wrong.Field, want, wrong.Value)
-}
-
-// proxyConfig merges file, environment and flags; the library reads the
-// environment into the flags.
-func proxyConfig(c *cli.Context, f *proxyFile) (proxy.Config, error) {
-	var errs []error
-	pickTime := func(flag, text string) time.Duration {
-		if c.IsSet(flag) || text == "" {
-			return c.Duration(flag)
-		}
-		d, err := units.ParseDuration(text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--config: %s: %w", flag, err))
-		}
-		return d
-	}
-	cfg := proxy.Config{
-		Downstreams: pick(c, "downstream", c.StringSlice, f.Downstream), Listen: pick(c, "listen", c.StringSlice, f.Listen),
-		WebSocket: pick(c, "websocket", c.String, f.WebSocket), KeyFile: pick(c, "key", c.String, f.Key),
-		PreloadPort: pick(c, "preload", c.Int, f.Preload), Balance: pick(c, "balance", c.String, f.Balance),
-		Sticky: pick(c, "sticky", c.Bool, f.Sticky), Fallback: pickTime("fallback", f.Fallback),
-		TokenFile: pick(c, "token-file", c.String, f.TokenFile), SwarmKeyFile: pick(c, "swarm-key", c.String, f.SwarmKey),
-		DownSwarmKeyFile: pick(c, "downstream-swarm-key", c.String, f.DownstreamSwarmKey),
-		NoPass:           pick(c, "no-pass", c.Bool, f.NoPass),
-		MaxUpstreams:     pick(c, "max-peers", c.Int, f.MaxPeers), MaxWants: pick(c, "max-wants", c.Int, f.MaxWants),
-		QueueBytes: pick(c, "queue-bytes", c.Int, int(f.QueueBytes)), CacheBytes: pick(c, "cache-bytes", c.Int, f.CacheBytes),
-		PreloadToken: pick(c, "preload-token-file", c.String, f.PreloadTokenFile),
-		PreloadRate:  pick(c, "preload-rate", c.Int, f.PreloadRate), PreloadParallel: pick(c, "preload-parallel", c.Int, f.PreloadParallel),
-		PreloadNodes: pick(c, "preload-nodes", c.Int, f.PreloadNodes), PreloadTimeout: pickTime("preload-timeout", f.PreloadTimeout),
-		PreloadAnyPeer: pick(c, "preload-any-peer", c.Bool, f.PreloadAnyPeer), TrustedProxies: pick(c, "trusted-proxies", c.StringSlice, f.TrustedProxies),
-	}
-	cfg.Block = pick(c, "block", c.StringSlice, f.Block)
-	errs = append(errs, paths.Expand(map[string]*string{"key": &cfg.KeyFile, "token-file": &cfg.TokenFile, "swarm-key": &cfg.SwarmKeyFile,
-		"downstream-swarm-key": &cfg.DownSwarmKeyFile, "preload-token-file": &cfg.PreloadToken}))
-	return cfg, errors.Join(errs...)
-}
-
-// pick returns the flag's value if it was given, else the file's.
-func pick[T any](c *cli.Context, flag string, get func(string) T, file T) T {
-	if c.IsSet(flag) {
-		return get(flag)
-	}
-	return file
 }
 
 // proxyDefaults sets the defaults of the proxy's monitor.
@@ -256,43 +146,36 @@ func proxyDefaults(cfg *monitor.Config) {
 }
 
 // monitorConfig returns the configuration of the monitor of a program that is not
-// kubo, whose --config file has the given section; more is applied after the flags.
-func monitorConfig(c *cli.Context, section map[string]any, defaults, more func(*monitor.Config)) (*monitor.Config, error) {
+// kubo, which writes to storeURL unless that is "".
+func monitorConfig(c *cli.Context, defaults func(*monitor.Config), storeURL string) (*monitor.Config, error) {
 	layers := monitor.Layers{
-		Path:     "monitor", // the file's key
 		Defaults: defaults,
+		File:     fileOf(c).monitorSection(strings.Fields(c.Command.HelpName)[1:]),
 		Flags: func(cfg *monitor.Config) {
 			newRunner(c).flags(cfg)
-			more(cfg)
+			if storeURL != "" {
+				if cfg.InfluxDB == nil {
+					cfg.InfluxDB = new(influx.Config)
+				}
+				useStore(cfg.InfluxDB, storeURL, cfg.DataFolder)
+			}
 		},
 	}
-	if section != nil {
-		layers.Section = section
-	}
 	cfg, _, err := layers.Effective()
-	return cfg, err
+	return cfg, fileOf(c).located(err)
+}
+
+// proxySettings returns the settings of the proxy and of its monitor, which
+// writes to storeURL unless that is "".
+func proxySettings(c *cli.Context, storeURL string) (proxy.Config, *monitor.Config, error) {
+	pc := proxyConfig(c)
+	mc, err := monitorConfig(c, proxyDefaults, storeURL)
+	return pc, mc, errors.Join(fileOf(c).located(pc.Validate()), err)
 }
 
 func runProxy(c *cli.Context) error {
-	file, err := readProxyFile(c.String("config"))
+	pc, mc, err := proxySettings(c, "")
 	if err != nil {
-		return err
-	}
-	pc, err := proxyConfig(c, file)
-	if err != nil {
-		return err
-	}
-	var storeURL string
-	more := func(cfg *monitor.Config) {
-		if storeURL != "" {
-			if cfg.InfluxDB == nil {
-				cfg.InfluxDB = new(influx.Config)
-			}
-			useStore(cfg.InfluxDB, storeURL, cfg.DataFolder)
-		}
-	}
-	mc, err := monitorConfig(c, file.Monitor, proxyDefaults, more)
-	if err = errors.Join(pc.Validate(), err); err != nil {
 		return err
 	}
 	if err := findTaken(monitorPorts(mc)); err != nil {
@@ -300,6 +183,7 @@ func runProxy(c *cli.Context) error {
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
+	out := output()
 	var storeStats func() pipeline.Store
 	if mc.DataFolder != "" && (mc.InfluxDB == nil || mc.InfluxDB.URL == "") {
 		var child *embedded.Child
@@ -307,13 +191,13 @@ func runProxy(c *cli.Context) error {
 			return err
 		}
 		defer child.Close()
-		storeURL, storeStats = child.URL(), child.Stats
-		fmt.Printf("InfluxDB listening on %s, data in %s\n", storeURL, mc.DataFolder)
-		if mc, err = monitorConfig(c, file.Monitor, proxyDefaults, more); err != nil {
+		storeStats = child.Stats
+		fmt.Fprintf(out, "InfluxDB listening on %s, data in %s\n", child.URL(), mc.DataFolder)
+		if pc, mc, err = proxySettings(c, child.URL()); err != nil {
 			return err
 		}
 	}
-	return serveProxy(ctx, stop, pc, mc, storeStats)
+	return serveProxy(ctx, stop, out, pc, mc, storeStats)
 }
 
 // proxyPlace is the folder through which other commands find the monitor of a
@@ -321,7 +205,7 @@ func runProxy(c *cli.Context) error {
 func proxyPlace() (string, error) { return paths.Home("~/.ipfsmon/proxy") }
 
 // serveProxy runs proxy and monitor until ctx ends.
-func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.Config, storeStats func() pipeline.Store) error {
+func serveProxy(ctx context.Context, stop func(), out io.Writer, pc proxy.Config, mc *monitor.Config, storeStats func() pipeline.Store) error {
 	log := slog.Default()
 	b := bus.New(bus.Config{})
 	seen := capture.New(b, log)
@@ -365,25 +249,26 @@ func serveProxy(ctx context.Context, stop func(), pc proxy.Config, mc *monitor.C
 		return errors.Join(err, p.Close(), m.Close())
 	}
 	p.Start()
-	fmt.Println("Peer ID:", p.Host().ID())
-	fmt.Println("Proxy addresses:")
+	fmt.Fprintln(out, "Peer ID:", p.Host().ID())
+	fmt.Fprintln(out, "Proxy addresses:")
 	for _, a := range p.Addrs() {
-		fmt.Println("   ", a)
+		fmt.Fprintln(out, "   ", a)
 	}
 	if a := p.RefsAddr(); a != nil {
-		fmt.Printf("Preload mode enabled with HTTP /api/v0/refs on %s\n", a)
+		fmt.Fprintf(out, "Preload mode enabled with HTTP /api/v0/refs on %s\n", a)
 	}
-	m.Announce(os.Stdout)
-	fmt.Println("Proxy is ready")
-	r := &runner{out: os.Stdout}
+	m.Announce(out)
+	fmt.Fprintln(out, "Proxy is ready")
+	whatNext(out, m, place, place)
+	r := &runner{out: out}
 	r.monitorStarted(m)
 	<-ctx.Done()
 	stop() // a second signal ends the program at once
-	fmt.Println("Stopping: delivering what is in flight.")
+	fmt.Fprintln(out, "Stopping: delivering what is in flight.")
 	err = p.Close()
 	nodes.Close()
 	err = errors.Join(err, m.Close())
-	fmt.Println(m.Closing())
+	fmt.Fprintln(out, m.Closing())
 	if err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}

@@ -100,7 +100,7 @@ func checkVersion(repo, command string, isolated, migrate bool) error {
 		return fmt.Errorf("the repository %s has version %d, of a later kubo; this one supports versions up to %d: want a newer ipfsmon", repo, has, fsrepo.RepoVersion)
 	case has < fsrepo.RepoVersion && isolated && has < firstEmbedded:
 		return fmt.Errorf("the repository %s has version %d, and an isolated node fetches no migrations from the network: run `IPFS_PATH=%[1]s ipfsmon ipfs repo migrate` first", repo, has)
-	case has < fsrepo.RepoVersion && !migrate && !term.IsTerminal(int(os.Stdin.Fd())):
+	case has < fsrepo.RepoVersion && !migrate && (quiet() || !term.IsTerminal(int(os.Stdin.Fd()))):
 		return fmt.Errorf("the repository %s has version %d and must be migrated to version %d: run `%s --migrate`, or `ipfsmon ipfs repo migrate` before (IPFS_PATH=%[1]s); "+
 			"an older kubo cannot open it afterwards, so keep a copy if you may want to go back", repo, has, fsrepo.RepoVersion, command)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +35,7 @@ const (
 // statusEvery is how often the status is logged without a terminal.
 const statusEvery = 10 * time.Second
 
-func runFlags() []cli.Flag { return append([]cli.Flag{repoFlag()}, monitorFlags()...) }
+func runFlags() []cli.Flag { return append([]cli.Flag{repoFlag(), configFlag()}, monitorFlags()...) }
 
 // monitorFlags are the flags of a node's monitor.
 func monitorFlags() []cli.Flag {
@@ -74,7 +75,11 @@ func runCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := runOptions{command: "ipfsmon run", isolated: c.Bool("isolated"), migrate: c.Bool("migrate")}
+			standard, err := repoPath("")
+			if err != nil {
+				return err
+			}
+			o := runOptions{command: "ipfsmon run", standard: standard, isolated: c.Bool("isolated"), migrate: c.Bool("migrate")}
 			if c.Bool("enable-gc") {
 				o.daemon = append(o.daemon, "--enable-gc")
 			}
@@ -86,6 +91,8 @@ func runCommand() *cli.Command {
 // runner runs one monitored node in this process.
 type runner struct {
 	flags   func(*monitor.Config)
+	file    *configFile // of --config; nil: none
+	command []string    // whose part of it has settings
 	out     io.Writer
 	started func(*monitor.Monitor)          // called when the monitor has started; may be nil
 	ended   func()                          // called when it has ended, while the embedded InfluxDB still runs; may be nil
@@ -94,7 +101,7 @@ type runner struct {
 
 // newRunner returns a runner with the flags of runFlags.
 func newRunner(c *cli.Context) *runner {
-	return &runner{out: os.Stdout, flags: func(cfg *monitor.Config) {
+	return &runner{out: output(), file: fileOf(c), command: strings.Fields(c.Command.HelpName)[1:], flags: func(cfg *monitor.Config) {
 		if c.IsSet("data") {
 			cfg.DataFolder = c.String("data")
 		}
@@ -138,6 +145,7 @@ func runDefaults(cfg *monitor.Config) {
 // runOptions says how to run a node, in addition to its configuration.
 type runOptions struct {
 	command  string   // the command's name, for messages
+	standard string   // the repository that other commands find without being given it
 	isolated bool     // the node stays on the loopback interface
 	migrate  bool     // migrate an older repository without asking
 	daemon   []string // more flags of kubo's daemon
@@ -155,6 +163,7 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 	var points *os.File // set where points go to standard output
 	opts := plugin.Options{
 		Defaults: runDefaults,
+		File:     r.file.monitorSection(r.command),
 		Flags: func(cfg *monitor.Config) {
 			r.flags(cfg)
 			if points != nil {
@@ -182,7 +191,7 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 	}
 	cfg, _, err := p.Check(repo, entry.Config)
 	if err != nil {
-		return fmt.Errorf("configuration:\n%w", err)
+		return fmt.Errorf("configuration:\n%w", r.file.located(err))
 	}
 	if err := checkPorts(repo, cfg); err != nil {
 		return err
@@ -191,7 +200,8 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 		// Standard output is only for points: everything else goes to standard
 		// error.
 		points = os.Stdout
-		r.out, os.Stdout = os.Stderr, os.Stderr
+		os.Stdout = os.Stderr
+		r.out = output()
 	}
 	made.WriteTo(r.out)
 
@@ -208,7 +218,16 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 	if o.migrate {
 		o.daemon = append(o.daemon, "--migrate")
 	}
+	restore, err := r.shortenKubo(func() {
+		if m := r.monitor.Load(); m != nil {
+			whatNext(r.out, m, repo, o.standard)
+		}
+	})
+	if err != nil {
+		return err
+	}
 	code := runKubo(p, append([]string{"daemon"}, o.daemon...))
+	restore()
 	err = p.Close() // if the daemon started, kubo has closed it already, and this returns the same error
 	if r.ended != nil {
 		r.ended()
@@ -226,6 +245,14 @@ func (r *runner) run(ctx context.Context, repo string, o runOptions) error {
 		return cli.Exit("", code)
 	}
 	return nil
+}
+
+// output is where a command prints what it does.
+func output() io.Writer {
+	if quiet() {
+		return io.Discard
+	}
+	return os.Stdout
 }
 
 // useStore changes a configuration so that it is for the store of a data folder,

@@ -4,23 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
-	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
 	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
-	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/watch"
 )
@@ -44,8 +42,7 @@ func watchCommand() *cli.Command {
 			"         ipfsmon watch --peers 5000 --dht server --influxdb http://influx.example:8086 --name de1\n" +
 			"         ipfsmon watch --blocks ~/cars                      also serve the blocks of CAR files\n" +
 			"         ipfsmon watch --isolated --repo /tmp/lab           never leaves this machine\n\n" +
-			"Each flag can be set in the environment, and by its name in a JSON file (--config); flags override the\n" +
-			"environment, which overrides the file. The file's key \"monitor\" has the settings that `ipfsmon config` shows.\n" +
+			configText +
 			"Ctrl-C stores everything and exits; a second one exits at once.",
 		Flags:  watchFlags(),
 		Action: runWatch,
@@ -79,59 +76,29 @@ func watchFlags() []cli.Flag {
 		&cli.IntFlag{Name: "answers", EnvVars: watchEnv("answers"), DefaultText: strconv.Itoa(watch.DefaultAnswers),
 			Usage: "most `NUMBER` a second of messages with which it answers"},
 		&cli.BoolFlag{Name: "isolated", EnvVars: watchEnv("isolated"), Usage: "keep the node on the loopback interface"},
-		&cli.StringFlag{Name: "config", EnvVars: watchEnv("config"), Usage: "JSON `FILE` with these settings"},
+		configFlag(watchEnv("config")...),
 		&cli.BoolFlag{Name: "with-parent", Hidden: true, Usage: "end when standard input ends, and print no status"},
 	}, monitorFlags()...)
 }
 
-// watchFile is the content of the --config file: the flags by their names.
-type watchFile struct {
-	Repo          string         `json:"repo"`
-	Listen        []string       `json:"listen"`
-	Peers         int            `json:"peers"`
-	DHT           string         `json:"dht"`
-	Bootstrap     []string       `json:"bootstrap"`
-	BootstrapFile string         `json:"bootstrap-file"`
-	Blocks        string         `json:"blocks"`
-	LookupEvery   string         `json:"lookup-every"`
-	WantEvery     string         `json:"want-every"`
-	Rate          int            `json:"rate"`
-	Answers       int            `json:"answers"`
-	Isolated      bool           `json:"isolated"`
-	Monitor       map[string]any `json:"monitor"`
-}
-
-// watchConfig merges file, environment and flags; the library reads the
-// environment into the flags.
-func watchConfig(c *cli.Context, f *watchFile) (watch.Config, error) {
+// watchConfig reads the flags; the environment and the file of --config are in
+// them already.
+func watchConfig(c *cli.Context) (watch.Config, error) {
 	var errs []error
-	pickTime := func(flag, text string) time.Duration {
-		d, given := c.Duration(flag), c.IsSet(flag)
-		if !given && text != "" {
-			var err error
-			if d, err = units.ParseDuration(text); err != nil {
-				errs = append(errs, fmt.Errorf("--config: %s: %w", flag, err))
-			}
-			given = true
-		}
-		if given && d == 0 && flag == "lookup-every" {
-			return -1 // none
-		}
-		return d
-	}
 	cfg := watch.Config{
-		Dir: pick(c, "repo", c.String, f.Repo), Listen: pick(c, "listen", c.StringSlice, f.Listen),
-		Peers: pick(c, "peers", c.Int, f.Peers), DHT: pick(c, "dht", c.String, f.DHT),
-		Bootstrap: pick(c, "bootstrap", c.StringSlice, f.Bootstrap), BootstrapFile: pick(c, "bootstrap-file", c.String, f.BootstrapFile),
-		Blocks: pick(c, "blocks", c.String, f.Blocks), LookupEvery: pickTime("lookup-every", f.LookupEvery), WantEvery: pickTime("want-every", f.WantEvery),
-		Rate: pick(c, "rate", c.Int, f.Rate), Answers: pick(c, "answers", c.Int, f.Answers), Isolated: pick(c, "isolated", c.Bool, f.Isolated),
+		Dir: c.String("repo"), Listen: c.StringSlice("listen"), Peers: c.Int("peers"), DHT: c.String("dht"),
+		Bootstrap: c.StringSlice("bootstrap"), BootstrapFile: c.String("bootstrap-file"), Blocks: c.String("blocks"),
+		LookupEvery: c.Duration("lookup-every"), WantEvery: c.Duration("want-every"),
+		Rate: c.Int("rate"), Answers: c.Int("answers"), Isolated: c.Bool("isolated"),
+	}
+	if c.IsSet("lookup-every") && cfg.LookupEvery == 0 {
+		cfg.LookupEvery = -1 // none
 	}
 	for flag, n := range map[string]int{"peers": cfg.Peers, "rate": cfg.Rate, "answers": cfg.Answers} {
 		if c.IsSet(flag) && n == 0 { // 0 means the default in the configuration
 			errs = append(errs, fmt.Errorf("--%s 0: want 1 or more", flag))
 		}
 	}
-	errs = append(errs, paths.Expand(map[string]*string{"repo": &cfg.Dir, "bootstrap-file": &cfg.BootstrapFile, "blocks": &cfg.Blocks}))
 	if cfg.Dir == "" {
 		var err error
 		if cfg.Dir, err = watchPlace(); err != nil {
@@ -146,31 +113,23 @@ func watchConfig(c *cli.Context, f *watchFile) (watch.Config, error) {
 	return cfg, errors.Join(errs...)
 }
 
-func runWatch(c *cli.Context) error {
-	file := &watchFile{}
-	if err := readJSONFile(c.String("config"), file); err != nil {
-		return err
-	}
-	wc, err := watchConfig(c, file)
+// watchSettings returns the settings of the light node and of its monitor, which
+// writes to storeURL unless that is "".
+func watchSettings(c *cli.Context, storeURL string) (watch.Config, *monitor.Config, error) {
+	wc, err := watchConfig(c)
 	if err != nil {
-		return err
+		return wc, nil, fileOf(c).located(err)
 	}
-	var storeURL string
-	effective := func() (*monitor.Config, error) {
-		return monitorConfig(c, file.Monitor, func(cfg *monitor.Config) {
-			runDefaults(cfg)
-			cfg.DataFolder = monitor.DataFolder(wc.Dir)
-		}, func(cfg *monitor.Config) {
-			if storeURL != "" {
-				if cfg.InfluxDB == nil {
-					cfg.InfluxDB = new(influx.Config)
-				}
-				useStore(cfg.InfluxDB, storeURL, cfg.DataFolder)
-			}
-		})
-	}
-	mc, err := effective()
-	if err = errors.Join(wc.Validate(), err); err != nil {
+	mc, err := monitorConfig(c, func(cfg *monitor.Config) {
+		runDefaults(cfg)
+		cfg.DataFolder = monitor.DataFolder(wc.Dir)
+	}, storeURL)
+	return wc, mc, errors.Join(fileOf(c).located(wc.Validate()), err)
+}
+
+func runWatch(c *cli.Context) error {
+	wc, mc, err := watchSettings(c, "")
+	if err != nil {
 		return err
 	}
 	if running, err := monitor.FindRunning(wc.Dir); err == nil {
@@ -187,10 +146,10 @@ func runWatch(c *cli.Context) error {
 	}
 	ctx, stop := interruptibleChild(c.Context, c.Bool("with-parent"))
 	defer stop()
-	out := os.Stdout
+	out := output()
 	if mc.InfluxDB != nil && mc.InfluxDB.URL == "stdout:" { // only for points
-		mc.InfluxDB.Stdout = out
-		out, os.Stdout = os.Stderr, os.Stderr
+		mc.InfluxDB.Stdout, os.Stdout = os.Stdout, os.Stderr
+		out = output()
 	}
 	var storeStats func() pipeline.Store
 	if mc.InfluxDB == nil || mc.InfluxDB.URL == "" {
@@ -199,9 +158,9 @@ func runWatch(c *cli.Context) error {
 			return err
 		}
 		defer child.Close()
-		storeURL, storeStats = child.URL(), child.Stats
-		fmt.Fprintf(out, "InfluxDB listening on %s, data in %s\n", storeURL, mc.DataFolder)
-		if mc, err = effective(); err != nil {
+		storeStats = child.Stats
+		fmt.Fprintf(out, "InfluxDB listening on %s, data in %s\n", child.URL(), mc.DataFolder)
+		if wc, mc, err = watchSettings(c, child.URL()); err != nil {
 			return err
 		}
 	}
@@ -217,7 +176,7 @@ func watchPorts(wc watch.Config) (out []wantedPort) {
 }
 
 // serveWatch runs node and monitor until ctx ends.
-func serveWatch(ctx context.Context, stop func(), out *os.File, status bool, wc watch.Config, mc *monitor.Config, storeStats func() pipeline.Store) error {
+func serveWatch(ctx context.Context, stop func(), out io.Writer, status bool, wc watch.Config, mc *monitor.Config, storeStats func() pipeline.Store) error {
 	log := slog.Default()
 	b := bus.New(bus.Config{})
 	seen := capture.New(b, log)
@@ -241,6 +200,9 @@ func serveWatch(ctx context.Context, stop func(), out *os.File, status bool, wc 
 	}
 	m.Announce(out)
 	fmt.Fprintln(out, "The node is ready")
+	if place, err := watchPlace(); err == nil && status {
+		whatNext(out, m, wc.Dir, place)
+	}
 	if status {
 		r := &runner{out: out}
 		r.monitorStarted(m)

@@ -26,7 +26,7 @@ func TestIntrospection(t *testing.T) {
 	home := t.TempDir()
 	env := harness.Environ(home)
 	p := harness.Start(t, env, "demo", "--rate", "20", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "1")
-	page := p.Find(`Introspection page at (\S+)`)
+	page := p.Find(`Live page at (\S+)`)
 	p.Find(`Daemon is (ready)`)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -215,7 +215,7 @@ func homeOf(env []string) string {
 // replays serves a recorded session and reads it like a node.
 func replays(t *testing.T, env []string, file string) {
 	p := harness.Start(t, env, "introspect", "replay", "--listen", "127.0.0.1:0", "--speed", "5", file)
-	page := p.Find(`Introspection page at (\S+)`)
+	page := p.Find(`Live page at (\S+)`)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := introspect.Dial(ctx, page, introspect.ClientOptions{})

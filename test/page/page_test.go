@@ -34,7 +34,7 @@ func TestPage(t *testing.T) {
 	hostile := made("hostile.ipfsmon-capture", "--connections", "60", "--states", "30", "--hostile")
 
 	demo := harness.Start(t, harness.Environ(dir), "demo", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
-	page := demo.Find(`Introspection page at (http://\S+)`)
+	page := demo.Find(`Live page at (http://\S+)`)
 	demo.Find(`Daemon is (ready)`)
 	require.Eventually(t, func() bool { // the first points are in the store
 		resp, err := http.Get(page + "metric_plugin/v1/history?since=1h&step=30s")

@@ -19,7 +19,7 @@ func TestPageProxy(t *testing.T) {
 	f := harness.NewFile(t, 2<<20)
 	k.Add(f)
 	p := harness.StartProxy(t, "-d", "here="+k.Multiaddr()+",gone=/ip4/127.0.0.1/tcp/"+harness.FreePort(t), "--name", "front")
-	page := p.Find(`Introspection page at (http://\S+)`)
+	page := p.Find(`Live page at (http://\S+)`)
 	p.Metric("kitsune_bitswap_downstream_peers", 1)
 	for range 3 {
 		l := harness.NewLight(t)

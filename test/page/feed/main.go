@@ -103,7 +103,7 @@ func serve(s *swarm, listen, ui, token string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Introspection page at http://%s/\n", l.Addr())
+	fmt.Printf("Live page at http://%s/\n", l.Addr())
 	mux := http.NewServeMux()
 	files := http.FileServer(http.Dir(ui))
 	page := func(w http.ResponseWriter, q *http.Request) {

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package main
+
+import "golang.org/x/sys/unix"
+
+// dup makes one descriptor the same file as another.
+func dup(from, to int) error { return unix.Dup2(from, to) }
