@@ -59,8 +59,8 @@ race: ## our packages under the race detector
 
 # Other programs that tests need.
 programs:
-	@echo "installed with apt-get, if missing: influxdb prometheus iproute2 nodejs npm postgresql"
-	@for p in influxd:influxdb promtool:prometheus ip:iproute2 node:nodejs npm:npm; do command -v $${p%:*} >/dev/null || \
+	@echo "installed with apt-get, if missing: influxdb prometheus iproute2 nodejs npm postgresql tmux"
+	@for p in influxd:influxdb promtool:prometheus ip:iproute2 node:nodejs npm:npm tmux:tmux; do command -v $${p%:*} >/dev/null || \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; }
 

@@ -4,12 +4,10 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 
-	logging "github.com/ipfs/go-log/v2"
 	"github.com/ipfs/kubo/cmd/ipfs/kubo"
 	"github.com/urfave/cli/v2"
 
@@ -48,7 +46,7 @@ func app() *cli.App {
 		Commands: []*cli.Command{
 			runCommand(), demoCommand(), proxyCommand(), watchCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), archiveCommand(), queryCommand(), introspectCommand(), configCommand(), storeCommand(), spoolCommand(), probeCommand(),
 			setupCommand(), healthCommand(), exportCommand(), fleetCommand(),
-			versionCommand(), demoSwarmCommand(),
+			versionCommand(), demoSwarmCommand(), topCommand(),
 		},
 	}
 }
@@ -75,16 +73,6 @@ func buildCommit() string {
 		}
 	}
 	return "unknown"
-}
-
-// logs sends our log lines through kubo's logger, so that kubo's settings apply
-// to them (`ipfs log level ipfsmon debug`). The default level is warnings, unless
-// the environment sets one; kubo's own default is errors.
-func logs() {
-	slog.SetDefault(monitor.Logger())
-	if os.Getenv("GOLOG_LOG_LEVEL") == "" && os.Getenv("IPFS_LOGGING") == "" {
-		_ = logging.SetLogLevel(monitor.LogName, "warn") // fails only for an unknown level
-	}
 }
 
 // runKubo runs kubo's command line in this process and returns its exit code.
