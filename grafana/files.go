@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
@@ -44,10 +43,11 @@ func Files() (map[string][]byte, error) {
 		head string
 		body ordered
 	}{
-		"datasources/ipfsmon.yml": {dataSourcesHead, dataSources()},
-		"../influxdb3.yml":        {influxdb3Head, influxdb3Sources()},
-		"dashboards/ipfsmon.yml":  {"# The dashboards of this folder's neighbour, as files. Grafana reads them again when they change.", providers()},
-		"alerting/ipfsmon.yml":    {alertsHead, alerts()},
+		"prometheus/ipfsmon.rules.yml":         {prometheusHead, prometheusRules()},
+		"influxdb3.yml":                        {influxdb3Head, influxdb3Sources()},
+		"provisioning/datasources/ipfsmon.yml": {dataSourcesHead, dataSources()},
+		"provisioning/dashboards/ipfsmon.yml":  {"# The dashboards of this folder's neighbour, as files. Grafana reads them again when they change.", providers()},
+		"provisioning/alerting/ipfsmon.yml":    {alertsHead, alerts()},
 	} {
 		var b bytes.Buffer
 		fmt.Fprintf(&b, "# Made from the Go package grafana by go generate ./grafana; changes here are lost.\n%s\n", content.head)
@@ -56,7 +56,7 @@ func Files() (map[string][]byte, error) {
 		if err := e.Encode(content.body); err != nil {
 			return nil, err
 		}
-		out[path.Join("grafana/provisioning", name)] = b.Bytes()
+		out["grafana/"+name] = b.Bytes()
 	}
 	return out, nil
 }

@@ -76,7 +76,8 @@ week is a bar for each hour of seven days, because no panel of Grafana makes hou
 ## Alerts
 
 Provisioned with the data sources, evaluated every minute, one for each node where it is about a node. Queries, conditions and texts are in
-` + "`grafana/alerts.go`" + `.
+` + "`grafana/alerts.go`" + `. ` + "`grafana/prometheus/ipfsmon.rules.yml`" + ` has the same, except repeated wants, as rules for a Prometheus that scrapes
+` + "`/metrics`" + ` of each node.
 
 | alert | severity | when | what to do |
 |---|---|---|---|

@@ -79,7 +79,7 @@ func New(cfg Config) (*Metrics, error) {
 	if err := own.Register(m); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	m.handler = promhttp.HandlerFor(own, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
+	m.handler = promhttp.HandlerFor(own, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, EnableOpenMetrics: true})
 	if cfg.Registerer != nil {
 		var there prometheus.AlreadyRegisteredError
 		switch err := cfg.Registerer.Register(m); {
