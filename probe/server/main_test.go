@@ -54,13 +54,13 @@ func (f *fakeRouter) FindProvidersAsync(_ context.Context, c cid.Cid, _ int) <-c
 // running is a server in a test.
 type running struct {
 	*Server
-	t      *testing.T
+	t      testing.TB
 	router *fakeRouter
 	reg    *prometheus.Registry
 	token  string
 }
 
-func start(t *testing.T, change func(*Config)) *running {
+func start(t testing.TB, change func(*Config)) *running {
 	t.Helper()
 	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableMetrics())
 	require.NoError(t, err)

@@ -47,13 +47,44 @@ func TestFaultsHaveTests(t *testing.T) {
 			}
 		}
 	}
-	upgrading, err := os.ReadFile("../../docs/upgrading-kubo.md")
+	for _, file := range []string{"docs/upgrading-kubo.md", "docs/coming-from.md", "SECURITY.md"} {
+		b, err := os.ReadFile(filepath.Join(harness.Root, file))
+		require.NoError(t, err)
+		named := regexp.MustCompile(`\b(?:Test|Fuzz)\w+`).FindAllString(string(b), -1)
+		require.NotEmpty(t, named, file)
+		for _, name := range named {
+			if !defined[name] {
+				t.Errorf("%s: %s is no test of this tree", file, name)
+			}
+		}
+	}
+}
+
+// TestThreatModel wants a test in each row of SECURITY.md's listeners, and each fuzz target of the
+// tree in its table of what strangers send, by its package.
+func TestThreatModel(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(harness.Root, "SECURITY.md"))
 	require.NoError(t, err)
-	named := regexp.MustCompile(`\bTest\w+`).FindAllString(string(upgrading), -1)
-	require.NotEmpty(t, named)
-	for _, name := range named {
-		if !defined[name] {
-			t.Errorf("docs/upgrading-kubo.md: %s is no test of this tree", name)
+	doc := string(b)
+	_, listeners, found := strings.Cut(doc, "| listener |")
+	require.True(t, found)
+	rows := 0
+	for row := range strings.Lines(listeners) {
+		if rows++; rows <= 2 { // the head
+			continue
+		}
+		if !strings.HasPrefix(row, "|") {
+			break
+		}
+		require.Regexp(t, "\\| `Test\\w+`[^|]*\\|\n$", row)
+	}
+	require.Greater(t, rows, 10)
+	for _, file := range strings.Fields(harness.Tool(t, "git", "ls-files", "*_test.go")) {
+		code, err := os.ReadFile(filepath.Join(harness.Root, file))
+		require.NoError(t, err)
+		pkg := regexp.MustCompile(`(?m)^package (\w+?)(_test)?$`).FindStringSubmatch(string(code))
+		for _, m := range regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`).FindAllStringSubmatch(string(code), -1) {
+			require.Contains(t, doc, "`"+pkg[1]+"."+m[1]+"`", file)
 		}
 	}
 }
