@@ -13,7 +13,7 @@ import (
 )
 
 //go:generate go test ../../monitor -run TestSettingsAreCurrent -update
-//go:generate go test . -run TestConfigurationPage -update
+//go:generate go test . -run TestConfigurationPage -write
 
 // setting is a setting of the monitor or of a command.
 type setting struct {

@@ -16,7 +16,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
 
-var update = flag.Bool("update", false, "write the files that are made from the source")
+var update = flag.Bool("write", false, "write the files that are made from the source")
 
 const pageFile = "../../docs/configuration.md"
 
