@@ -189,7 +189,7 @@ func TestRecordAndReplayArguments(t *testing.T) {
 	other := t.TempDir()
 	var old bytes.Buffer
 	zip := gzip.NewWriter(&old)
-	_, _ = io.WriteString(zip, `{"timestamp":"2021-04-30T14:00:00Z","peer":"QmX","address":"/ip4/192.0.2.1/tcp/4001","received_entries":[],"full_want_list":true}`+"\n")
+	_, _ = io.WriteString(zip, `{"time":"2021-04-30T14:00:00Z","level":"info","msg":"of another program"}`+"\n")
 	require.NoError(t, zip.Close())
 	require.NoError(t, os.WriteFile(filepath.Join(other, "2021-04-30_14-00-00_UTC.json.gz"), old.Bytes(), 0o600))
 	f("none of 1 lines is an event", "replay", "--no-wait", "--listen", "127.0.0.1:0", other)

@@ -94,7 +94,7 @@ func TestFirstHour(t *testing.T) {
 		if command == "" {
 			return
 		}
-		got := answer(t, env, dir, command, &demo)
+		got := whatItPrints(t, env, dir, command, &demo)
 		for _, line := range got {
 			fmt.Fprintln(&out, strings.NewReplacer(dir, ".", home, "~").Replace(line))
 		}
@@ -133,9 +133,9 @@ func normals(lines []string, home, dir string) (out []string) {
 	return out
 }
 
-// answer runs a command of the page and returns what it prints: of the demo what it prints
+// whatItPrints runs a command of the page and returns what it prints: of the demo what it prints
 // until it says what is next, and of ^C what it prints at its end.
-func answer(t *testing.T, env []string, dir, command string, demo **harness.Process) []string {
+func whatItPrints(t *testing.T, env []string, dir, command string, demo **harness.Process) []string {
 	switch {
 	case command == "^C":
 		before := len((*demo).Out.String())
