@@ -159,7 +159,7 @@ bench-archive: bin/archive/node_modules ## Parquet against recordings and line p
 bench-probe: ## the cost of watching a lookup; fails above 5 %
 	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x
 
-MUTATE ?= bus event capture derive privacy influx/schema influx/lineproto influx/client influx/query influx/delivery influx/spool stream httpapi introspect introspect/nodestate monitor proxy proxy/wire
+MUTATE ?= bus event capture derive privacy influx/schema influx/lineproto influx/client influx/query influx/delivery influx/spool stream httpapi introspect introspect/nodestate monitor proxy proxy/wire fleet/unify fleet/size
 mutate: ## mutation tests: whether our tests notice single faults; takes hours; MUTATE="bus event" for some packages
 	GO='$(GO)' ./test/mutate.sh $(MUTATE)
 

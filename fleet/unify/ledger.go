@@ -13,8 +13,9 @@ type ledgers struct {
 	all   slab[ledger]
 	byKey index // by monitor and peer
 	wants slab[want]
-	byCID index // of wants, by list and CID
-	idle  chain // ledgers without a connection, the one that was idle longest first
+	byCID index   // of wants, by list and CID
+	idle  chain   // ledgers without a connection, the one that was idle longest first
+	of    []chain // by monitor: all of its ledgers
 
 	mark uint32 // of the message that is being handled
 
@@ -23,13 +24,13 @@ type ledgers struct {
 
 // ledger is that of a peer at a monitor.
 type ledger struct {
-	peer       uint32 // in names
-	monitor    uint8
-	side       uint8 // which of lists is what the peer wants now
-	conns      int32 // open connections
-	prev, next uint32
-	connected  int64 // when the first of them was opened, ns
-	lists      [2]wantList
+	peer      uint32 // in names
+	monitor   uint8
+	side      uint8 // which of lists is what the peer wants now
+	conns     int32 // open connections
+	links     [2]link
+	connected int64 // when the first of them was opened, ns
+	lists     [2]wantList
 }
 
 type wantList struct{ first, last, n uint32 }
@@ -45,8 +46,16 @@ type want struct {
 	old        uint8  // what it was before the message with mark: 0 none, 1 block, 2 have
 }
 
-// chain is a list of ledgers through prev and next.
+// chain is a list of ledgers through one of their links.
 type chain struct{ first, last uint32 }
+
+type link struct{ prev, next uint32 }
+
+// The links of a ledger.
+const (
+	linkIdle = iota
+	linkMonitor
+)
 
 func ledgerKey(peer uint32, monitor int) uint64 { return uint64(peer)<<8 | uint64(monitor) }
 
@@ -72,10 +81,11 @@ func (u *Unifier) ledger(peer uint32, monitor int, at int64, connected bool) uin
 		*l.all.at(id) = ledger{peer: peer, monitor: uint8(monitor)}
 		u.peers.keep(peer)
 		l.byKey.add(tagOf(ledgerKey(peer, monitor)), id)
-		l.idleAdd(id)
+		l.link(&l.idle, linkIdle, id)
+		l.link(&l.of[monitor], linkMonitor, id)
 	}
 	if g := l.all.at(id); g.conns == 0 && connected {
-		l.idleRemove(id)
+		l.unlink(&l.idle, linkIdle, id)
 		g.conns, g.connected = 1, at
 	}
 	return id
@@ -89,7 +99,7 @@ func (u *Unifier) connect(peer uint32, monitor int, at int64) {
 	}
 	g := u.ledgers.all.at(id)
 	if g.conns == 0 {
-		u.ledgers.idleRemove(id)
+		u.ledgers.unlink(&u.ledgers.idle, linkIdle, id)
 		g.connected = at
 	}
 	g.conns++
@@ -123,7 +133,7 @@ func (u *Unifier) disconnect(peer uint32, monitor int, ids []uint32) []uint32 {
 	if g.lists[0].n+g.lists[1].n == 0 {
 		u.removeLedger(id, false)
 	} else {
-		l.idleAdd(id)
+		l.link(&l.idle, linkIdle, id)
 	}
 	return ids
 }
@@ -143,13 +153,7 @@ func (u *Unifier) forgetIdle() bool {
 // forget removes the ledgers of a monitor.
 func (u *Unifier) forget(monitor int) {
 	l := &u.ledgers
-	var ids []uint32
-	for _, s := range l.byKey.slots {
-		if id := uint32(s); id != 0 && int(l.all.at(id).monitor) == monitor {
-			ids = append(ids, id)
-		}
-	}
-	for _, id := range ids {
+	for id := l.of[monitor].first; id != 0; id = l.of[monitor].first {
 		u.removeLedger(id, l.all.at(id).conns == 0)
 	}
 }
@@ -158,11 +162,12 @@ func (u *Unifier) forget(monitor int) {
 func (u *Unifier) removeLedger(id uint32, idle bool) {
 	l := &u.ledgers
 	if idle {
-		l.idleRemove(id)
+		l.unlink(&l.idle, linkIdle, id)
 	}
 	u.clearList(id, 0)
 	u.clearList(id, 1)
 	g := l.all.at(id)
+	l.unlink(&l.of[g.monitor], linkMonitor, id)
 	l.byKey.remove(tagOf(ledgerKey(g.peer, int(g.monitor))), id)
 	u.peers.drop(g.peer)
 	l.all.free(id)
@@ -232,30 +237,31 @@ func (u *Unifier) clearList(ledger uint32, side uint8) {
 	}
 }
 
-func (l *ledgers) idleAdd(id uint32) {
-	g := l.all.at(id)
-	g.prev, g.next = l.idle.last, 0
-	if g.prev != 0 {
-		l.all.at(g.prev).next = id
+// link adds a ledger at the end of a chain; which is the link that it uses.
+func (l *ledgers) link(c *chain, which int, id uint32) {
+	l.all.at(id).links[which] = link{prev: c.last}
+	if c.last != 0 {
+		l.all.at(c.last).links[which].next = id
 	} else {
-		l.idle.first = id
+		c.first = id
 	}
-	l.idle.last = id
+	c.last = id
 }
 
-func (l *ledgers) idleRemove(id uint32) {
-	g := l.all.at(id)
-	if g.prev != 0 {
-		l.all.at(g.prev).next = g.next
+// unlink removes a ledger from a chain.
+func (l *ledgers) unlink(c *chain, which int, id uint32) {
+	n := l.all.at(id).links[which]
+	if n.prev != 0 {
+		l.all.at(n.prev).links[which].next = n.next
 	} else {
-		l.idle.first = g.next
+		c.first = n.next
 	}
-	if g.next != 0 {
-		l.all.at(g.next).prev = g.prev
+	if n.next != 0 {
+		l.all.at(n.next).links[which].prev = n.prev
 	} else {
-		l.idle.last = g.prev
+		c.last = n.prev
 	}
-	g.prev, g.next = 0, 0
+	l.all.at(id).links[which] = link{}
 }
 
 // simulate updates the ledger of a message's peer, and fills what the ledger says
@@ -352,7 +358,9 @@ func (l *ledgers) nextMark() {
 
 // canceled returns the CIDs that a message cancels, if it also has requests.
 func (u *Unifier) canceled(out []Entry, cids []uint32) map[uint32]bool {
-	clear(u.canceledCIDs)
+	if len(u.canceledCIDs) > 0 {
+		clear(u.canceledCIDs)
+	}
 	requests := false
 	for i := range out {
 		requests = requests || out[i].Type.Request()

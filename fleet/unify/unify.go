@@ -141,7 +141,7 @@ func New(cfg Config, emit func(*Entry)) (*Unifier, error) {
 	u := &Unifier{
 		cfg: cfg, emit: emit, matching: cfg.Match.Milliseconds(), duplicate: cfg.Duplicate.Milliseconds(),
 		peers: newNames(), cids: newNames(), coverage: newCoverage(len(cfg.Monitors)), stats: make([]MonitorStats, len(cfg.Monitors)),
-		canceledCIDs: map[uint32]bool{},
+		ledgers: ledgers{of: make([]chain, len(cfg.Monitors))}, canceledCIDs: map[uint32]bool{},
 	}
 	u.hold = max(u.matching, u.duplicate)
 	for i, name := range cfg.Monitors {
