@@ -12,7 +12,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/influx/spool"
+	"github.com/ipfsmon/ipfsmon/internal/spool"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ipfsmon/ipfsmon/influx/spool"
+	"github.com/ipfsmon/ipfsmon/internal/spool"
 )
 
 // The sub-commands report what waits and what is damaged.

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/influx/spool"
+	"github.com/ipfsmon/ipfsmon/internal/spool"
 )
 
 // maxBatchBytes bounds a batch in addition to BatchSize: servers accept at most 25 MB.

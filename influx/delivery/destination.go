@@ -12,8 +12,8 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/influx/spool"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/spool"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
-	"github.com/ipfsmon/ipfsmon/influx/spool"
+	"github.com/ipfsmon/ipfsmon/internal/spool"
 )
 
 // diskQueue is a batchQueue that outlives the process. It has two lanes, so that new points do

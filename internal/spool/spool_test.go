@@ -173,13 +173,6 @@ func TestCursor(t *testing.T) {
 	}
 }
 
-// putBack has Next return a batch again, as an error of the disk does.
-func putBack(s *Spool, b *Batch) {
-	s.mu.Lock()
-	s.release(b.frames)
-	s.mu.Unlock()
-}
-
 func TestPutBack(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir(), SyncEvery: time.Hour})
 	s.Put(0, 1, time.Now(), payload(0))
@@ -187,9 +180,30 @@ func TestPutBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	putBack(s, b)
+	s.Back(b)
 	if got := drain(t, s); len(got) != 1 {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A batch whose segment is dropped while it is being delivered is lost, and counted, only when
+// it comes back.
+func TestPutBackWhatWasDropped(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir, 1, 1<<20)
+	s := open(t, Config{Dir: dir, MaxBytes: 64 << 10})
+	b, err := s.Next(t.Context(), Either)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 20 {
+		s.Put(0, 1, time.Now(), bytes.Repeat([]byte{byte(n)}, 8<<10))
+		s.flush()
+	}
+	before := s.Stats().Dropped
+	s.Back(b)
+	if got := s.Stats().Dropped; got != before+1 {
+		t.Errorf("%d dropped, then %d, want one more", before, got)
 	}
 }
 

@@ -46,6 +46,7 @@ type Config struct {
 	MaxPoints int           // of batches joined for delivery. Default 5000
 	MaxJoin   int           // their bytes. Default 8 MiB
 
+	Unit    string           // of points, in log lines. Default: points
 	Release func([]byte)     // called with the memory of settled batches; may be nil
 	Log     *slog.Logger     // nil: slog.Default()
 	fs      fileSystem       // nil: the machine's
@@ -162,6 +163,7 @@ func Open(cfg Config) (*Spool, error) {
 	if cfg.MaxBytes < 64<<10 {
 		return nil, fmt.Errorf("spool: MaxBytes is %d: want 65536 or more", cfg.MaxBytes)
 	}
+	def(&cfg.Unit, "points")
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -188,8 +190,9 @@ func Open(cfg Config) (*Spool, error) {
 	return s, nil
 }
 
-func def[T int | int64 | time.Duration](v *T, d T) {
-	if *v == 0 {
+func def[T int | int64 | time.Duration | string](v *T, d T) {
+	var zero T
+	if *v == zero {
 		*v = d
 	}
 }
@@ -319,6 +322,7 @@ func (s *Spool) report(end bool) {
 	losses, err, corrupt := s.losses, s.st.Err, s.st.Corruption
 	s.losses = [reasons]int{}
 	s.mu.Unlock()
+	unit := s.cfg.Unit
 	for why, n := range losses {
 		if n == 0 {
 			continue
@@ -326,15 +330,15 @@ func (s *Spool) report(end bool) {
 		line := &s.lines[why]
 		switch reason(why) {
 		case lostMemory:
-			line.Warn(s.cfg.Log, "spool: points dropped, memory is full and the disk fails", "points", n, "max_memory", s.cfg.MaxMemory, "err", err)
+			line.Warn(s.cfg.Log, "spool: "+unit+" dropped, memory is full and the disk fails", unit, n, "max_memory", s.cfg.MaxMemory, "err", err)
 		case lostBounds:
-			line.Warn(s.cfg.Log, "spool: the oldest points are dropped, the limit is reached", "points", n, "max_bytes", s.cfg.MaxBytes, "max_age", s.cfg.MaxAge)
+			line.Warn(s.cfg.Log, "spool: the oldest "+unit+" are dropped, the limit is reached", unit, n, "max_bytes", s.cfg.MaxBytes, "max_age", s.cfg.MaxAge)
 		case lostSize:
-			line.Warn(s.cfg.Log, "spool: points dropped, their batch is larger than the limit of the spool", "points", n, "max_bytes", s.cfg.MaxBytes)
+			line.Warn(s.cfg.Log, "spool: "+unit+" dropped, their batch is larger than the limit of the spool", unit, n, "max_bytes", s.cfg.MaxBytes)
 		case lostDamage:
-			line.Warn(s.cfg.Log, "spool: points are lost, the disk has changed or removed them; the remaining bytes are in "+quarantineName, "points", n, "dir", s.cfg.Dir, "err", corrupt)
+			line.Warn(s.cfg.Log, "spool: "+unit+" are lost, the disk has changed or removed them; the remaining bytes are in "+quarantineName, unit, n, "dir", s.cfg.Dir, "err", corrupt)
 		case lostEnd:
-			line.Warn(s.cfg.Log, "spool: points dropped at the end, the disk fails", "points", n, "err", err)
+			line.Warn(s.cfg.Log, "spool: "+unit+" dropped at the end, the disk fails", unit, n, "err", err)
 		}
 	}
 	for i := range s.lines {
@@ -487,6 +491,20 @@ func (s *Spool) Ack(b *Batch) {
 	for _, f := range b.frames {
 		s.settle(f)
 	}
+	s.mu.Unlock()
+	b.frames, b.Data = nil, nil
+}
+
+// Back makes Next return a batch again: it was not delivered. Frames whose segment was dropped
+// meanwhile, because of the limits, are lost and counted. The batch must not be used afterwards.
+func (s *Spool) Back(b *Batch) {
+	s.mu.Lock()
+	for _, f := range b.frames {
+		if f.seg == nil && s.inMemory(f.seq) < 0 && !s.done.has(f.seq) {
+			s.drop(f, lostBounds)
+		}
+	}
+	s.release(b.frames)
 	s.mu.Unlock()
 	b.frames, b.Data = nil, nil
 }

@@ -1,5 +1,5 @@
-// Package spool keeps batches of lines until they are delivered: in memory, and on disk so that
-// they outlive the process.
+// Package spool keeps batches until they are delivered: in memory, and on disk so that they
+// outlive the process. A batch is any bytes; its points are what it counts for.
 //
 // In: batches (Put). Out: the same batches, some joined, in two lanes (Next),
 // until they are acknowledged (Ack). The format on disk and the contract are in
