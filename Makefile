@@ -18,7 +18,7 @@ TEST = IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -count=1
 RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$$)
 
 # Rows of docs/durability.md are tests of these packages too.
-FAULTY := ./influx/spool ./influx/delivery
+FAULTY := ./internal/spool ./influx/delivery
 
 .NOTPARALLEL:
 .PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release clean check-dashboards check-stack check-page bench-page kubo
@@ -59,14 +59,15 @@ race: ## our packages under the race detector
 
 # Other programs that tests need.
 programs:
-	@echo "installed with apt-get, if missing: influxdb prometheus iproute2 nodejs npm postgresql tmux"
+	@echo "installed with apt-get, if missing: influxdb prometheus iproute2 nodejs npm postgresql rabbitmq-server tmux"
 	@for p in influxd:influxdb promtool:prometheus ip:iproute2 node:nodejs npm:npm tmux:tmux; do command -v $${p%:*} >/dev/null || \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $${p#*:}; } || exit 1; done
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; }
+	@ls /usr/lib/rabbitmq/bin/rabbitmq-server >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends rabbitmq-server; }
 
 test-all: test-programs check-page check-stack faults ## the tests that make test leaves out: with other real programs, which it installs
 
-test-programs: build plugin programs ## the tests with other nodes, InfluxDBs, PostgreSQL, telegraf
+test-programs: build plugin programs ## the tests with other nodes, InfluxDBs, PostgreSQL, RabbitMQ, telegraf
 	$(TEST) -tags programs -timeout 30m ./test/programs
 
 # The other dependencies of the page's tests are installed in bin/page; their screenshots are
@@ -159,7 +160,7 @@ bench-archive: bin/archive/node_modules ## Parquet against recordings and line p
 bench-probe: ## the cost of watching a lookup; fails above 5 %
 	$(GO) test ./probe/lab -run '^$$' -bench Overhead -benchtime 1x
 
-MUTATE ?= bus event capture derive privacy influx/schema influx/lineproto influx/client influx/query influx/delivery influx/spool stream httpapi introspect introspect/nodestate monitor proxy proxy/wire fleet/unify fleet/size
+MUTATE ?= bus event capture derive privacy influx/schema influx/lineproto influx/client influx/query influx/delivery internal/spool stream httpapi introspect introspect/nodestate monitor proxy proxy/wire fleet/unify fleet/size
 mutate: ## mutation tests: whether our tests notice single faults; takes hours; MUTATE="bus event" for some packages
 	GO='$(GO)' ./test/mutate.sh $(MUTATE)
 

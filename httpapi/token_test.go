@@ -57,6 +57,7 @@ func fullDeps() Deps {
 		flows := pipeline.Delivery{LastError: "x", SpoolError: "y", LagSeconds: 0.5}
 		return pipeline.Pipeline{Derive: &pipeline.Derive{}, Origin: &pipeline.Origin{}, Privacy: []pipeline.Privacy{{Sink: "stream", Mode: "raw"}}, Bus: pipeline.Bus{Readers: []pipeline.Reader{{Name: "stream"}}}, Stream: &pipeline.Stream{Slow: []pipeline.Slow{}},
 			Influx:  &pipeline.Influx{Delivery: flows, Destinations: []pipeline.Destination{{Name: "main", URL: "http://influx", Delivery: flows}}},
+			Broker:  &pipeline.Broker{Exchanges: []pipeline.Exchange{{Name: "v4", Exchange: "ipfsmon.events", Broker: "amqp://h", SpoolError: "x", LastError: "y", LagSeconds: 0.5}}},
 			Store:   &pipeline.Store{Up: true, Restarts: 2, Stuck: 1, LastError: "no room"},
 			HTTP:    &pipeline.HTTP{Requests: []pipeline.Requests{{Route: "other", Code: 404, Count: 1}}},
 			Capture: pipeline.Capture{DHT: []pipeline.DHTRequests{{Direction: "sent", Type: "ping", Status: "ok", Requests: 1}}}}

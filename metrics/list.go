@@ -63,6 +63,7 @@ var (
 	reader    = Label{"reader", "the monitor's sinks"}
 	// destination is a closed set: the configuration has all names.
 	destination = Label{"destination", "main, and the names in InfluxDB.Also"}
+	format      = Label{"format", "v3, v4"}
 )
 
 // Families lists every metric, those of the old exporter first.
@@ -195,14 +196,14 @@ var deriveFamilies = []Family{
 			}
 		}},
 	{Name: "ipfsmon_privacy_mode", Kind: Gauge, Help: "What a sink gets to see; the value is 1.",
-		Labels: []Label{{"sink", "stream, influx"}, {"mode", "raw, pseudonym, aggregate"}},
+		Labels: []Label{{"sink", "stream, influx, broker"}, {"mode", "raw, pseudonym, aggregate"}},
 		pipeline: func(p *pipeline.Pipeline, out emit) {
 			for _, s := range p.Privacy {
 				out(1, s.Sink, s.Mode)
 			}
 		}},
 	{Name: "ipfsmon_privacy_panics_total", Kind: Counter, Help: "Events left out for a sink because of a panic.",
-		Labels: []Label{{"sink", "stream, influx"}},
+		Labels: []Label{{"sink", "stream, influx, broker"}},
 		pipeline: func(p *pipeline.Pipeline, out emit) {
 			for _, s := range p.Privacy {
 				out(float64(s.Panics), s.Sink)
@@ -256,6 +257,28 @@ var sinkFamilies = []Family{
 	perDestination("ipfsmon_influx_batch_points", Gauge, "Current limit of points per request.", func(d *pipeline.Destination) float64 { return float64(d.BatchSize) }),
 	perDestination("ipfsmon_influx_requests", Gauge, "Current limit of concurrent requests.", func(d *pipeline.Destination) float64 { return float64(d.Requests) }),
 	perDestination("ipfsmon_influx_failing", Gauge, "1 if the last request to InfluxDB failed, else 0.", func(d *pipeline.Destination) float64 { return oneIf(d.Failing) }),
+
+	perExchange("ipfsmon_broker_accepted_events_total", Counter, "Events accepted for the AMQP broker, including those found on disk at the start.", func(x *pipeline.Exchange) float64 { return float64(x.Accepted) }),
+	perExchange("ipfsmon_broker_restored_events_total", Counter, "Events found on disk at the start.", func(x *pipeline.Exchange) float64 { return float64(x.Restored) }),
+	perExchange("ipfsmon_broker_delivered_events_total", Counter, "Events that the broker has confirmed.", func(x *pipeline.Exchange) float64 { return float64(x.Delivered) }),
+	perExchange("ipfsmon_broker_dropped_events_total", Counter, "Events lost: no room, no time at shutdown, or damaged on disk.", func(x *pipeline.Exchange) float64 { return float64(x.Dropped) }),
+	perExchange("ipfsmon_broker_damaged_events_total", Counter, "Dropped events that were damaged on disk.", func(x *pipeline.Exchange) float64 { return float64(x.Damaged) }),
+	perExchange("ipfsmon_broker_rejected_events_total", Counter, "Events of messages that the broker never accepts.", func(x *pipeline.Exchange) float64 { return float64(x.Rejected) }),
+	perExchange("ipfsmon_broker_queued_events", Gauge, "Events waiting for the broker.", func(x *pipeline.Exchange) float64 { return float64(x.Queued) }),
+	perExchange("ipfsmon_broker_queued_bytes", Gauge, "Memory of the waiting events.", func(x *pipeline.Exchange) float64 { return float64(x.QueueBytes) }),
+	perExchange("ipfsmon_broker_lag_seconds", Gauge, "Age of the oldest waiting event.", func(x *pipeline.Exchange) float64 { return x.LagSeconds }),
+	perExchange("ipfsmon_broker_spool_bytes", Gauge, "Bytes on disk of the waiting events.", func(x *pipeline.Exchange) float64 { return float64(x.SpoolBytes) }),
+	perExchange("ipfsmon_broker_spool_full_ratio", Gauge, "How full the spool is; 1: at its bound.", func(x *pipeline.Exchange) float64 { return x.SpoolFull }),
+	perExchange("ipfsmon_broker_spool_failing", Gauge, "1 while the spool cannot use its disk and keeps events in memory only, else 0.", func(x *pipeline.Exchange) float64 { return oneIf(x.SpoolError != "") }),
+	perExchange("ipfsmon_broker_connected", Gauge, "1 while the broker is connected, else 0.", func(x *pipeline.Exchange) float64 { return oneIf(x.Connected) }),
+	perExchange("ipfsmon_broker_blocked", Gauge, "1 while the broker accepts nothing because of an alarm of its memory or disk, else 0.", func(x *pipeline.Exchange) float64 { return oneIf(x.Blocked) }),
+	perExchange("ipfsmon_broker_failing", Gauge, "1 if the last attempt to send failed, else 0.", func(x *pipeline.Exchange) float64 { return oneIf(x.Failing) }),
+	{Name: "ipfsmon_broker_panics_total", Kind: Counter, Help: "Panics recovered from in what is sent to the broker.",
+		pipeline: func(p *pipeline.Pipeline, out emit) {
+			if p.Broker != nil {
+				out(float64(p.Broker.Panics))
+			}
+		}},
 
 	ofStore("ipfsmon_store_up", Gauge, "1 while the embedded InfluxDB answers and accepts writes, else 0.", func(s *pipeline.Store) float64 { return oneIf(s.Up) }),
 	ofStore("ipfsmon_store_restarts_total", Counter, "Restarts of the embedded InfluxDB.", func(s *pipeline.Store) float64 { return float64(s.Restarts) }),
@@ -358,6 +381,17 @@ func perDestination(name string, kind Kind, help string, value func(*pipeline.De
 			if p.Influx != nil {
 				for i := range p.Influx.Destinations {
 					out(value(&p.Influx.Destinations[i]), p.Influx.Destinations[i].Name)
+				}
+			}
+		}}
+}
+
+func perExchange(name string, kind Kind, help string, value func(*pipeline.Exchange) float64) Family {
+	return Family{Name: name, Kind: kind, Help: help, Labels: []Label{format},
+		pipeline: func(p *pipeline.Pipeline, out emit) {
+			if p.Broker != nil {
+				for i := range p.Broker.Exchanges {
+					out(value(&p.Broker.Exchanges[i]), p.Broker.Exchanges[i].Name)
 				}
 			}
 		}}

@@ -67,6 +67,10 @@ func everyPart() pipeline.Pipeline {
 				LagSeconds: 6.7, Failing: true, LastError: "x", Damaged: 161, Expired: 162, Others: 163, Restored: 164, SpoolBytes: 165, SpoolFull: 0.166,
 				SpoolError: "y", BatchSize: 167, Requests: 168}},
 			{Name: "cloud", Delivery: pipeline.Delivery{Accepted: 261, Stored: 262}}}},
+		Broker: &pipeline.Broker{Panics: 300, Exchanges: []pipeline.Exchange{
+			{Name: "v3", Exchange: "ipfs.passive_monitoring", Accepted: 301, Delivered: 302, Dropped: 303, Rejected: 304, Queued: 305, QueueBytes: 306, LagSeconds: 30.7, Connected: true},
+			{Name: "v4", Exchange: "ipfsmon.events", Accepted: 311, Delivered: 312, Dropped: 313, Damaged: 314, Rejected: 315, Restored: 316, Queued: 317, QueueBytes: 318,
+				LagSeconds: 31.9, SpoolBytes: 320, SpoolFull: 0.321, SpoolError: "x", Blocked: true, Failing: true, LastError: "y"}}},
 		Store: &pipeline.Store{Up: true, Restarts: 72, Stuck: 73, Hung: 74},
 		HTTP: &pipeline.HTTP{Requests: []pipeline.Requests{{Route: "/metrics", Code: 200, Count: 70}, {Route: "other", Code: 404, Count: 71}},
 			Connections: 72, Panics: 73},

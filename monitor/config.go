@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/ipfsmon/ipfsmon/broker"
 	"github.com/ipfsmon/ipfsmon/derive"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/httpapi"
@@ -64,6 +66,13 @@ type Config struct {
 	MonitorName string `split_words:"true"`
 	// InfluxDB is where points are written; without a URL none are written.
 	InfluxDB *influx.Config `envconfig:"INFLUXDB"`
+	// AMQPServerAddress is the broker that events are sent to:
+	// amqp://user:password@host:port/vhost, or amqps:// with TLS; the virtual host
+	// "/" is %2f. Default: none, and nothing is sent.
+	AMQPServerAddress string `json:",omitempty" split_words:"true"`
+	// AMQPConfig is what is sent to the broker.
+	AMQPConfig *broker.Config `json:",omitempty" envconfig:"AMQP"`
+
 	// DataFolder is where "ipfsmon run" keeps its embedded InfluxDB. Default:
 	// the folder ipfsmon in the node's repository.
 	DataFolder string `split_words:"true"`
@@ -90,10 +99,11 @@ type Config struct {
 	// Privacy is how much the sinks see of peers and CIDs: raw, pseudonym or aggregate
 	// (docs/privacy.md). Default: raw.
 	Privacy privacy.Mode `split_words:"true"`
-	// InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: the same as
-	// Privacy.
+	// InfluxDBPrivacy, StreamPrivacy and AMQPPrivacy are the same for one sink. Default: the
+	// same as Privacy.
 	InfluxDBPrivacy privacy.Mode `split_words:"true"`
 	StreamPrivacy   privacy.Mode `split_words:"true"`
+	AMQPPrivacy     privacy.Mode `split_words:"true"`
 	// GeoIPDatabase is the path of a MaxMind DB file with countries, from MaxMind, DB-IP,
 	// IPinfo or iplocate. Default: none, and events have no country.
 	GeoIPDatabase string `split_words:"true"`
@@ -182,6 +192,7 @@ func (c *Config) fill() {
 	c.Privacy = cmp.Or(c.Privacy, privacy.Raw)
 	c.InfluxDBPrivacy = cmp.Or(c.InfluxDBPrivacy, c.Privacy)
 	c.StreamPrivacy = cmp.Or(c.StreamPrivacy, c.Privacy)
+	c.AMQPPrivacy = cmp.Or(c.AMQPPrivacy, c.Privacy)
 }
 
 // paths are the settings that are paths, by key: a leading ~ is replaced there.
@@ -209,6 +220,10 @@ func (c *Config) paths() map[string]*string {
 	}
 	if s := c.IntrospectConfig; s != nil {
 		server("IntrospectConfig", &s.Config)
+	}
+	if s := c.AMQPConfig; s != nil {
+		add("AMQPConfig.PasswordFile", &s.PasswordFile)
+		add("AMQPConfig.CAFile", &s.CAFile)
 	}
 	if s := c.InfluxDB; s != nil {
 		add("InfluxDB.PasswordFile", &s.PasswordFile)
@@ -246,6 +261,21 @@ func (c *Config) validate() error {
 	if c.InfluxDB != nil {
 		add("InfluxDB", c.InfluxDB.Validate())
 	}
+	if c.AMQPServerAddress != "" {
+		add("AMQPServerAddress", broker.CheckAddress(c.AMQPServerAddress))
+		if event.CheckName(c.MonitorName) == nil { // else the error is reported already
+			add("MonitorName", broker.CheckName(c.MonitorName))
+		}
+	}
+	if s := c.AMQPConfig; s != nil {
+		add("AMQPConfig", s.Validate())
+		switch {
+		case c.AMQPServerAddress == "":
+			add("AMQPServerAddress", errors.New("is empty, and AMQPConfig is set: want the address of a broker"))
+		case s.Has(broker.V4) && c.DataFolder == "":
+			add("DataFolder", errors.New("is empty: the batches of v4 need a folder to wait in"))
+		}
+	}
 	if c.Floods != nil {
 		add("Floods", c.Floods.Validate())
 	}
@@ -261,6 +291,9 @@ func (c *Config) validate() error {
 	if c.StreamPrivacy != c.Privacy {
 		add("StreamPrivacy", c.StreamPrivacy.Check())
 	}
+	if c.AMQPPrivacy != c.Privacy {
+		add("AMQPPrivacy", c.AMQPPrivacy.Check())
+	}
 	if c.pseudonyms() && c.DataFolder == "" {
 		add("DataFolder", errors.New("is empty: pseudonyms need a folder for their key"))
 	}
@@ -272,7 +305,8 @@ func (c *Config) validate() error {
 // pseudonyms reports whether any enabled sink shows pseudonyms.
 func (c *Config) pseudonyms() bool {
 	return c.TCPServerConfig != nil && c.StreamPrivacy == privacy.Pseudonym ||
-		c.InfluxDB != nil && c.InfluxDB.URL != "" && c.InfluxDBPrivacy == privacy.Pseudonym
+		c.InfluxDB != nil && c.InfluxDB.URL != "" && c.InfluxDBPrivacy == privacy.Pseudonym ||
+		c.AMQPServerAddress != "" && c.AMQPPrivacy == privacy.Pseudonym
 }
 
 // readable returns why a configured file cannot be read.
@@ -337,6 +371,24 @@ func flattenInto(out map[string]string, path string, obj map[string]any) {
 	}
 }
 
+// redacted masks the password of an address, which is JSON.
+func redacted(v string) string {
+	var address string
+	if json.Unmarshal([]byte(v), &address) != nil {
+		return `"***"`
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return `"***"`
+	}
+	if _, has := u.User.Password(); has {
+		u.User = url.UserPassword(u.User.Username(), "***")
+		address = strings.Replace(u.String(), "%2A%2A%2A", "***", 1)
+	}
+	b, _ := json.Marshal(address) // a string always has a JSON form
+	return string(b)
+}
+
 // Entry is one key of the effective configuration.
 type Entry struct {
 	Key    string `json:"key"`
@@ -350,6 +402,9 @@ func Entries(cfg *Config, sources map[string]string) []Entry {
 	for key, v := range flatten(cfg) {
 		if slices.Contains(secretKeys, key[strings.LastIndexByte(key, '.')+1:]) {
 			v = `"***"`
+		}
+		if key == "AMQPServerAddress" {
+			v = redacted(v)
 		}
 		out = append(out, Entry{key, v, sources[key]})
 	}

@@ -132,6 +132,7 @@ func (m *Monitor) pipeline() pipeline.Pipeline {
 			p.Influx.Destinations = append(p.Influx.Destinations, pipeline.Destination{Name: d.Name, URL: d.URL, Delivery: d.Delivery})
 		}
 	}
+	p.Broker = m.brokerStatus()
 	if m.watched.Store != nil {
 		s := m.watched.Store()
 		p.Store = &s

@@ -48,23 +48,23 @@ func translate(path string, section any) (out any, warnings []string) {
 			}
 		}
 	}
-	for _, key := range keysLike(all, "AMQPServerAddress") {
-		if all[key] != "" && all[key] != nil {
-			warn("AMQPServerAddress", "nothing is sent to an AMQP broker; clients subscribe to the event stream (TCPServerConfig), and InfluxDB keeps the history (InfluxDB.URL)")
-		} else {
-			warn("AMQPServerAddress", "is no longer supported, and can be removed")
-		}
-		delete(all, key)
-	}
 	for _, key := range keysLike(all, "EnableBitswapDiscoveryProbe") {
-		if all[key] == true {
-			warn("EnableBitswapDiscoveryProbe", "the probe is off; HTTPServerConfig.EnableBroadcast, with a token in HTTPServerConfig.TokenFiles, replaces it")
-		} else {
-			warn("EnableBitswapDiscoveryProbe", "is now called HTTPServerConfig.EnableBroadcast")
-		}
+		on := all[key] == true
 		delete(all, key)
+		server := withTokens(all)
+		switch {
+		case !on:
+			warn("EnableBitswapDiscoveryProbe", "is now called HTTPServerConfig.EnableBroadcast")
+		case server == nil:
+			warn("EnableBitswapDiscoveryProbe", "the probe is off, because only requests with a token may use it: want HTTPServerConfig.TokenFiles beside it")
+		case len(keysLike(server, "EnableBroadcast")) > 0:
+			warn("EnableBitswapDiscoveryProbe", "is ignored, because HTTPServerConfig.EnableBroadcast is set too")
+		default:
+			server["EnableBroadcast"] = true
+			warn("EnableBitswapDiscoveryProbe", "is now called HTTPServerConfig.EnableBroadcast, and used as that")
+		}
 	}
-	if len(warnings) == 0 {
+	if len(warnings) == 0 && len(keysLike(all, "AMQPServerAddress")) == 0 {
 		return section, nil
 	}
 	// The section is an old exporter's, which listened at any configured address.
@@ -79,6 +79,16 @@ func translate(path string, section any) (out any, warnings []string) {
 		}
 	}
 	return all, warnings
+}
+
+// withTokens returns the section of the HTTP API if it has files of tokens, else nil.
+func withTokens(all map[string]any) map[string]any {
+	for _, key := range keysLike(all, "HTTPServerConfig") {
+		if server, ok := all[key].(map[string]any); ok && len(keysLike(server, "TokenFiles")) > 0 {
+			return server
+		}
+	}
+	return nil
 }
 
 // protected reports whether a server's section has settings for access control: then it is not
@@ -133,18 +143,29 @@ func (l Layers) Warnings() []string {
 		}
 	}
 	var cfg Config
-	if settings.Decode(l.path(), translated, &cfg) == nil && cfg.InfluxDB != nil {
-		out = append(out, exposed(l.path(), cfg.InfluxDB)...)
+	if settings.Decode(l.path(), translated, &cfg) == nil {
+		if cfg.InfluxDB != nil {
+			out = append(out, exposed(l.path(), cfg.InfluxDB)...)
+		}
+		if u, err := url.Parse(cfg.AMQPServerAddress); err == nil && u.User != nil {
+			// RabbitMQ's guest, whose password is known, is no secret.
+			if p, has := u.User.Password(); has && p != "guest" {
+				out = append(out, secret(l.path(), "AMQPServerAddress", "AMQPConfig.PasswordFile, with the name in the address"))
+			}
+		}
 	}
 	return out
 }
 
+// secret is the warning of a secret in kubo's configuration.
+func secret(section, key, instead string) string {
+	return fmt.Sprintf("%s.%s: a secret in kubo's configuration, which `ipfs config show` and the RPC API print; "+
+		"write it into a file that only the node's user can read, and name that in %s", section, key, instead)
+}
+
 // exposed returns the secrets that are in kubo's configuration itself.
 func exposed(section string, c *influx.Config) (out []string) {
-	add := func(key, instead string) {
-		out = append(out, fmt.Sprintf("%s.%s: a secret in kubo's configuration, which `ipfs config show` and the RPC API print; "+
-			"write it into a file that only the node's user can read, and name that in %s", section, key, instead))
-	}
+	add := func(key, instead string) { out = append(out, secret(section, key, instead)) }
 	check := func(path, token, password, address string) {
 		if token != "" {
 			add(path+"Token", path+"TokenFile")

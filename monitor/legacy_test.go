@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/broker"
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/client"
@@ -38,15 +39,25 @@ func TestOtherExportersSections(t *testing.T) {
 		"HTTPServerConfig": {"ListenAddresses": ["0.0.0.0:8432"]}}`,
 		func(c *Config) {
 			require.Equal(t, "de1", c.MonitorName)
+			require.Equal(t, "amqp://rabbitmq:5672/%2f", c.AMQPServerAddress)
 			require.Equal(t, []string{"127.0.0.1:8432"}, c.HTTPServerConfig.ListenAddresses)
 			require.False(t, c.HTTPServerConfig.EnableBroadcast)
 			require.Nil(t, c.TCPServerConfig)
 		},
-		"AMQPServerAddress: nothing is sent to an AMQP broker; clients subscribe to the event stream (TCPServerConfig)",
-		"HTTPServerConfig.EnableBroadcast, with a token in HTTPServerConfig.TokenFiles, replaces it",
+		"EnableBitswapDiscoveryProbe: the probe is off, because only requests with a token may use it: want HTTPServerConfig.TokenFiles beside it",
 		"HTTPServerConfig.ListenAddresses: 0.0.0.0:8432 is not a loopback address")
 	f(`{"AMQPServerAddress": "", "EnableBitswapDiscoveryProbe": false}`,
-		func(c *Config) { require.Nil(t, c.HTTPServerConfig) }, "can be removed", "now called HTTPServerConfig.EnableBroadcast")
+		func(c *Config) { require.Nil(t, c.HTTPServerConfig) }, "now called HTTPServerConfig.EnableBroadcast")
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	require.NoError(t, os.WriteFile(tokens, []byte("0123456789abcdef0123456789abcdef\n"), 0o600))
+	f(`{"EnableBitswapDiscoveryProbe": true, "HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:8432"], "TokenFiles": ["`+tokens+`"]}}`,
+		func(c *Config) { require.True(t, c.HTTPServerConfig.EnableBroadcast) }, "now called HTTPServerConfig.EnableBroadcast, and used as that")
+	f(`{"EnableBitswapDiscoveryProbe": true, "HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:8432"], "TokenFiles": ["`+tokens+`"], "EnableBroadcast": false}}`,
+		func(c *Config) { require.False(t, c.HTTPServerConfig.EnableBroadcast) }, "is ignored, because HTTPServerConfig.EnableBroadcast is set too")
+	f(`{"AMQPServerAddress": "amqp://broker", "MonitorName": "de1", "HTTPServerConfig": {"ListenAddresses": ["0.0.0.0:8432"]}}`,
+		func(c *Config) {
+			require.Equal(t, []string{"127.0.0.1:8432"}, c.HTTPServerConfig.ListenAddresses)
+		}, "not a loopback address")
 
 	// The first one.
 	f(`{"QueryPeerListIntervalSeconds": 30, "TCPServerConfig": {"ListenAddress": "localhost:4321"}}`,
@@ -62,8 +73,8 @@ func TestOtherExportersSections(t *testing.T) {
 
 	// A protected listener is accepted unchanged, and so is a section without a key of an
 	// old exporter.
-	f(`{"AMQPServerAddress": "x", "TCPServerConfig": {"ListenAddresses": ["0.0.0.0:1"], "AllowInsecure": true}}`,
-		func(c *Config) { require.Equal(t, []string{"0.0.0.0:1"}, c.TCPServerConfig.ListenAddresses) }, "AMQPServerAddress")
+	f(`{"AMQPServerAddress": "amqp://broker", "MonitorName": "de1", "TCPServerConfig": {"ListenAddresses": ["0.0.0.0:1"], "AllowInsecure": true}}`,
+		func(c *Config) { require.Equal(t, []string{"0.0.0.0:1"}, c.TCPServerConfig.ListenAddresses) })
 	_, _, err := Layers{Section: section(t, `{"HTTPServerConfig": {"ListenAddresses": ["0.0.0.0:8432"]}}`)}.Effective()
 	require.ErrorContains(t, err, "HTTPServerConfig")
 	require.ErrorContains(t, err, "not on the loopback interface")
@@ -122,7 +133,7 @@ func TestPathsMayBeginWithTheHomeFolder(t *testing.T) {
 func TestEveryPathIsExpanded(t *testing.T) {
 	c := &Config{
 		TCPServerConfig: new(stream.Config), HTTPServerConfig: new(httpapi.Config), IntrospectConfig: new(IntrospectConfig),
-		InfluxDB: &influx.Config{Also: make(client.Destinations, 1)},
+		InfluxDB: &influx.Config{Also: make(client.Destinations, 1)}, AMQPConfig: new(broker.Config),
 	}
 	known := func() map[*string]bool {
 		out := map[*string]bool{}
@@ -166,7 +177,7 @@ func TestEveryPathIsExpanded(t *testing.T) {
 		}
 	}
 	walk("", reflect.ValueOf(c))
-	require.Equal(t, 17, found)
+	require.Equal(t, 19, found)
 }
 
 func TestMonitorNameIsCleanText(t *testing.T) {

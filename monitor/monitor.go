@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ipfsmon/ipfsmon/broker"
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/derive"
@@ -52,6 +53,7 @@ type Monitor struct {
 	stream     *stream.Server  // nil when off
 	http       *httpapi.Server // nil when off
 	influx     *influx.Sink    // nil when off
+	broker     *broker.Sink    // nil when off
 	metrics    *metrics.Metrics
 	derive     *derive.Deriver
 	endDerive  func()
@@ -136,6 +138,9 @@ func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 			return nil, fmt.Errorf("unable to write to InfluxDB: %w", err)
 		}
 	}
+	if err = m.openBroker(); err != nil {
+		return nil, err
+	}
 	if err = m.openPrivacy(); err != nil {
 		return nil, err
 	}
@@ -176,6 +181,9 @@ func Start(cfg *Config, w Watched, b *bus.Bus, c *capture.Capture, log *slog.Log
 	}
 	if m.influx != nil {
 		run("influx", m.influx.Run)
+	}
+	if m.broker != nil {
+		run("broker", m.broker.Run)
 	}
 	if m.introspect != nil {
 		run("introspect", m.introspect.feed.Run)
@@ -256,6 +264,9 @@ func (m *Monitor) abandon() {
 	}
 	if m.influx != nil {
 		_ = m.influx.Close() // it was not running
+	}
+	if m.broker != nil {
+		_ = m.broker.Close() // it was not running
 	}
 	if m.origin != nil {
 		_ = m.origin.Close() // never fails
@@ -355,7 +366,7 @@ func (m *Monitor) Announce(w io.Writer) {
 // Silent reports whether no data leaves the monitor except the metrics in the default
 // Prometheus registry.
 func (m *Monitor) Silent() bool {
-	return m.stream == nil && m.http == nil && m.influx == nil && len(m.IntrospectAddresses()) == 0
+	return m.stream == nil && m.http == nil && m.influx == nil && m.broker == nil && len(m.IntrospectAddresses()) == 0
 }
 
 // Queryable reports whether points are stored where `ipfsmon query` can ask for them.
@@ -401,6 +412,12 @@ func (m *Monitor) Status() Status {
 			s.Err = i.LastError
 		}
 		s.Dropped += i.Dropped + i.Rejected
+	}
+	if m.broker != nil {
+		all, _ := m.broker.Stats()
+		for _, x := range all {
+			s.Dropped += x.Dropped + x.Rejected
+		}
 	}
 	return s
 }

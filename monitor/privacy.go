@@ -26,6 +26,7 @@ func (m *Monitor) openPrivacy() (err error) {
 	}
 	add("stream", m.stream != nil, m.Config.StreamPrivacy)
 	add("influx", m.influx != nil, m.Config.InfluxDBPrivacy)
+	add("broker", m.broker != nil, m.Config.AMQPPrivacy)
 	return err
 }
 

@@ -103,6 +103,26 @@ func (r *readiness) look(p *pipeline.Pipeline, now time.Time) {
 			}
 		}
 	}
+	if p.Broker != nil {
+		for i := range p.Broker.Exchanges {
+			x := &p.Broker.Exchanges[i]
+			w := r.way("to the broker: "+x.Name, now)
+			w.take(x.Delivered, x.Dropped+x.Rejected, x.Queued == 0, now)
+			w.full = x.SpoolFull >= fullFrom && (w.full || w.lastLoss.Equal(now) && x.Dropped > 0)
+			why := cmp.Or(x.SpoolError, x.LastError, "no answer yet")
+			if x.Failing {
+				why = cmp.Or(x.LastError, why)
+			}
+			switch bad, losing := now.Sub(w.good), w.losses(now); {
+			case bad >= readyAfter:
+				say("no events have got through to the exchange %s of %s for %v, %d wait: %s", x.Exchange, x.Broker, bad.Truncate(time.Second), x.Queued, why)
+			case w.full:
+				say("the spool of the broker is full, the oldest events are dropped: %s", why)
+			case losing >= readyAfter:
+				say("events to the exchange %s of %s have been lost for %v: %s", x.Exchange, x.Broker, losing.Truncate(time.Second), why)
+			}
+		}
+	}
 	for _, b := range p.Bus.Readers {
 		w := r.way("events for "+b.Name, now)
 		w.take(b.Read, b.Missed, b.Behind == 0, now)

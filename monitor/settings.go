@@ -28,6 +28,7 @@ type Setting struct {
 
 // flagOf maps keys to the flags of "ipfsmon run" that set them.
 var flagOf = map[string]string{
+	"AMQPServerAddress":                "--amqp",
 	"DataFolder":                       "--data",
 	"HTTPServerConfig.ListenAddresses": "--http",
 	"InfluxDB.URL":                     "--influxdb",

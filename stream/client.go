@@ -247,12 +247,24 @@ func (c *Client) next() (*Event, error) {
 
 // wanted reports whether an event of version 3 passes the filter. An event that
 // ToEvent rejects passes.
-func (c *Client) wanted(e *Event) bool {
-	if c.match == nil || c.match.key == "{}" {
+func (c *Client) wanted(e *Event) bool { return c.match.wanted(e) }
+
+func (m *matcher) wanted(e *Event) bool {
+	if m == nil || m.key == "{}" {
 		return true
 	}
 	full, err := e.ToEvent()
-	return err != nil || c.match.match(full)
+	return err != nil || m.match(full)
+}
+
+// Matcher returns a function that reports whether an event passes the filter, for events that
+// did not come from a server that filters. An event that ToEvent rejects, such as a gap, passes.
+func (f Filter) Matcher() (func(*Event) bool, error) {
+	m, err := f.compile()
+	if err != nil {
+		return nil, err
+	}
+	return m.wanted, nil
 }
 
 // known reports whether the event is of a kind that this client knows.

@@ -32,7 +32,13 @@ func appendV3(dst []byte, e *event.Event, exactAddrs bool) []byte {
 	if exactAddrs {
 		form = &formV3Exact
 	}
-	dst = append(dst, `{"event":{"timestamp":"`...)
+	dst = appendV3Event(append(dst, `{"event":`...), e, form)
+	return append(dst, "}\n"...)
+}
+
+// appendV3Event is appendV3 for the event alone.
+func appendV3Event(dst []byte, e *event.Event, form *form) []byte {
+	dst = append(dst, `{"timestamp":"`...)
 	dst = time.Unix(0, e.Time).AppendFormat(dst, time.RFC3339Nano)
 	dst = append(dst, `","peer":"`...)
 	dst = cidtext.AppendPeer(dst, e.Peer)
@@ -45,19 +51,23 @@ func appendV3(dst []byte, e *event.Event, exactAddrs bool) []byte {
 		} else {
 			dst = append(dst, '0')
 		}
-		return append(dst, "}}}\n"...)
+		return append(dst, "}}"...)
 	}
 	dst = append(dst, `","bitswap_message":`...)
 	dst = appendBody(dst, e, form)
-	return append(dst, "}}}\n"...)
+	return append(dst, "}}"...)
 }
 
 // appendBody appends what a message has in both versions, without the closing
 // brace.
 func appendBody(dst []byte, e *event.Event, form *form) []byte {
 	dst = append(dst, `{"wantlist_entries":[`...)
+	begun := len(dst)
 	for i := range e.Wants {
-		if i > 0 {
+		if w := &e.Wants[i]; form.strict && (!w.CID.Defined() || !w.Cancel && w.Type != event.WantBlock && w.Type != event.WantHave) {
+			continue
+		}
+		if len(dst) > begun {
 			dst = append(dst, ',')
 		}
 		dst = appendWant(dst, &e.Wants[i], form)
@@ -65,15 +75,23 @@ func appendBody(dst []byte, e *event.Event, form *form) []byte {
 	dst = append(dst, `],"full_wantlist":`...)
 	dst = strconv.AppendBool(dst, e.Full)
 	dst = append(dst, `,"blocks":[`...)
+	begun = len(dst)
 	for i := range e.Blocks {
-		if i > 0 {
+		if form.strict && !e.Blocks[i].CID.Defined() {
+			continue
+		}
+		if len(dst) > begun {
 			dst = append(dst, ',')
 		}
 		dst = appendLink(dst, e.Blocks[i].CID)
 	}
 	dst = append(dst, `],"block_presences":[`...)
+	begun = len(dst)
 	for i := range e.Presences {
-		if i > 0 {
+		if p := &e.Presences[i]; form.strict && (!p.CID.Defined() || p.Type != event.Have && p.Type != event.DontHave) {
+			continue
+		}
+		if len(dst) > begun {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, `{"cid":`...)
@@ -108,15 +126,20 @@ type form struct {
 	cid, priority, kind, cancel, sendDontHave string
 
 	addr func(dst []byte, addr string) ([]byte, bool)
+
+	// strict leaves out what clients of the exporter's AMQP messages cannot decode: entries
+	// without a CID, and types that Bitswap 1.2 does not have. They end at the first.
+	strict bool
 }
 
 func exactAddr(dst []byte, addr string) ([]byte, bool) { return appendJSONString(dst, addr), true }
 
 var (
 	// Version 3 has Go's field names: the old exporter's type had no JSON tags.
-	formV3      = form{`{"Cid":`, `,"Priority":`, `,"WantType":`, `,"Cancel":`, `,"SendDontHave":`, appendAddr2022}
-	formV3Exact = form{formV3.cid, formV3.priority, formV3.kind, formV3.cancel, formV3.sendDontHave, exactAddr}
-	formV4      = form{`{"cid":`, `,"priority":`, `,"want_type":`, `,"cancel":`, `,"send_dont_have":`, exactAddr}
+	formV3       = form{`{"Cid":`, `,"Priority":`, `,"WantType":`, `,"Cancel":`, `,"SendDontHave":`, appendAddr2022, false}
+	formV3Exact  = form{formV3.cid, formV3.priority, formV3.kind, formV3.cancel, formV3.sendDontHave, exactAddr, false}
+	formV3Strict = form{formV3.cid, formV3.priority, formV3.kind, formV3.cancel, formV3.sendDontHave, appendAddr2022, true}
+	formV4       = form{`{"cid":`, `,"priority":`, `,"want_type":`, `,"cancel":`, `,"send_dont_have":`, exactAddr, false}
 )
 
 func appendWant(dst []byte, w *event.Want, form *form) []byte {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/archive"
 	"github.com/ipfsmon/ipfsmon/archive/sources"
+	"github.com/ipfsmon/ipfsmon/broker"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -58,6 +59,9 @@ func recordCommand() *cli.Command {
 			from := c.String("from")
 			if from == "" {
 				from = streamAddress()
+			}
+			if isBroker(from) {
+				return wrongUse(c, "--from %s: want the address of one monitor; a broker has many", shortened(broker.Server{Address: from}.Shown()))
 			}
 			if info, err := os.Stat(c.Args().First()); err == nil && !info.IsDir() {
 				return cli.Exit(fmt.Sprintf("ipfsmon record: %s is a file; want a folder", shortened(c.Args().First())), exitFailed)

@@ -45,6 +45,7 @@ func monitorFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "http", Usage: "`HOST:PORT` of the HTTP API (default: " + defaultHTTP + ")"},
 		&cli.StringFlag{Name: "store", Usage: "`HOST:PORT` of the embedded InfluxDB (default: " + defaultStore + ")"},
 		&cli.StringFlag{Name: "influxdb", Usage: "`URL` of an InfluxDB to write to, in place of the embedded one; or udp://host:port, file:///path, stdout:"},
+		&cli.StringFlag{Name: "amqp", Usage: "`URL` of an AMQP broker to send events to: amqp://user:password@host:port/vhost"},
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the monitor, in the tag node (default: the host name)"},
 		&cli.IntFlag{Name: "interval", Usage: "`SECONDS` between two samples of the node's totals (default: 10)"},
 	}
@@ -125,6 +126,9 @@ func newRunner(c *cli.Context) *runner {
 				cfg.InfluxDB = new(influx.Config)
 			}
 			cfg.InfluxDB.URL = c.String("influxdb")
+		}
+		if c.IsSet("amqp") {
+			cfg.AMQPServerAddress = c.String("amqp")
 		}
 		if c.IsSet("name") {
 			cfg.MonitorName = c.String("name")

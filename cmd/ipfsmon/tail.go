@@ -25,15 +25,17 @@ func tailCommand() *cli.Command {
 		Name:      "tail",
 		Usage:     "subscribe to a monitor and print what it sees",
 		ArgsUsage: "[ADDR]",
-		Description: "ADDR is host:port or unix:/path (default: that of the running monitor, or " + defaultStream + "). Reconnects when the stream\n" +
-			"breaks; Ctrl-C exits. An event must match every filter flag; of several values of one flag it must match one.\n" +
+		Description: "ADDR is host:port or unix:/path (default: that of the running monitor, or " + defaultStream + "), or that of an AMQP\n" +
+			"broker, amqp://user@host/vhost, for all monitors that send to it. Reconnects when the stream breaks; Ctrl-C exits. An event\n" +
+			"must match every filter flag; of several values of one flag it must match one.\n" +
 			"--type, --cid and --codec are about the entries of messages.\n\n" +
 			"Example: ipfsmon tail\n" +
 			"         ipfsmon tail --stats\n" +
 			"         ipfsmon tail --count 100 --format json | jq -r .peer\n" +
 			"         ipfsmon tail --type want_block --codec dag-pb --format csv > wants.csv\n" +
 			"         ipfsmon tail --once 127.0.0.1:8181\n" +
-			"         ipfsmon tail --ca monitor.pem --token-file token monitor.example:8181",
+			"         ipfsmon tail --ca monitor.pem --token-file token monitor.example:8181\n" +
+			"         ipfsmon tail --token-file password amqps://reader@broker.example/%2f",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: text (a line per event), json (a line of JSON per event) or csv (a row per entry)"},
 			&cli.Uint64Flag{Name: "count", Usage: "exit after `N` events (0: never)"},
@@ -58,7 +60,7 @@ func subscribeFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "downstream", Usage: "of a proxy, only events about the node behind it with this `NAME`"},
 		&cli.IntFlag{Name: "protocol", Usage: "`VERSION` of the protocol: 3 or 4 (default: 4 if the server speaks it)"},
 		&cli.StringFlag{Name: "encoding", Usage: "`ENCODING`, the compression of version 4: zstd or gzip (default: zstd)"},
-		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the server requires"},
+		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token that the server requires, or the password of a broker's user"},
 		&cli.BoolFlag{Name: "tls", Usage: "use TLS, with the certificates that this system trusts"},
 		&cli.StringFlag{Name: "ca", Usage: "use TLS, and trust only the certificates in `FILE` (PEM)"},
 		&cli.StringFlag{Name: "tls-name", Usage: "`NAME` that the server's certificate must have (default: the host of ADDR)"},
@@ -197,7 +199,9 @@ func (t *tailer) run(ctx context.Context, out *bufio.Writer) error {
 // stderr.
 func follow(ctx context.Context, o stream.Options, address string, once bool, each func(*stream.Event) error) error {
 	var err error
-	if once {
+	if isBroker(address) {
+		err = followBroker(ctx, o, address, once, each)
+	} else if once {
 		err = o.FollowOnce(ctx, address, each)
 	} else {
 		err = o.Follow(ctx, address, each, func(why error, wait time.Duration) {

@@ -32,6 +32,9 @@ func (p *Pipeline) Totals() event.Pipeline {
 		out.Subscribers, out.StreamDropped = s.Subscribers, s.DroppedEvents
 		out.Panics += s.Panics
 	}
+	if p.Broker != nil {
+		out.Panics += p.Broker.Panics
+	}
 	if p.HTTP != nil {
 		out.Panics += p.HTTP.Panics
 	}
@@ -48,6 +51,7 @@ type Pipeline struct {
 	Privacy []Privacy  `json:"privacy"` // of each sink that is on
 	Stream  *Stream    `json:"stream"`
 	Influx  *Influx    `json:"influx"`
+	Broker  *Broker    `json:"broker"`
 	Store   *Store     `json:"store"` // nil: no points go to an embedded InfluxDB
 	HTTP    *HTTP      `json:"http"`
 	Clock   ClockSteps `json:"clock_steps"`
@@ -269,4 +273,34 @@ type Requests struct {
 	Route string `json:"route"` // as in docs/openapi.yaml, or other
 	Code  int    `json:"code"`
 	Count uint64 `json:"count"`
+}
+
+// Broker has the counters of what is sent to an AMQP broker.
+type Broker struct {
+	Exchanges []Exchange `json:"exchanges"` // those that are sent to
+	Panics    uint64     `json:"panics"`
+}
+
+// Exchange counts the outcomes of the events of one format. Accepted is the sum of Delivered,
+// Dropped, Rejected, Queued and those of the open message.
+type Exchange struct {
+	Name       string  `json:"name"` // of the format: v3 or v4
+	Exchange   string  `json:"exchange"`
+	Broker     string  `json:"broker"`      // its address, without user and password
+	Accepted   uint64  `json:"accepted"`    // events accepted for delivery
+	Delivered  uint64  `json:"delivered"`   // events that the broker has confirmed
+	Dropped    uint64  `json:"dropped"`     // events lost: no room, no time at shutdown, or damaged on disk
+	Damaged    uint64  `json:"damaged"`     // of dropped: damaged on disk
+	Rejected   uint64  `json:"rejected"`    // events of messages that the broker never accepts
+	Restored   uint64  `json:"restored"`    // of accepted: found on disk at the start
+	Queued     uint64  `json:"queued"`      // events waiting now
+	QueueBytes uint64  `json:"queue_bytes"` // memory of the waiting events
+	LagSeconds float64 `json:"lag_seconds"` // age of the oldest waiting event
+	SpoolBytes uint64  `json:"spool_bytes"` // bytes on disk of the waiting events
+	SpoolFull  float64 `json:"spool_full"`  // 1: the spool has reached its bound
+	SpoolError string  `json:"spool_error,omitempty"`
+	Connected  bool    `json:"connected"`
+	Blocked    bool    `json:"blocked"` // the broker accepts nothing: an alarm of its memory or disk
+	Failing    bool    `json:"failing"` // the last attempt failed and is retried
+	LastError  string  `json:"last_error,omitempty"`
 }

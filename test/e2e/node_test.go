@@ -253,14 +253,15 @@ func TestSectionOfTheLastExporter(t *testing.T) {
 	t.Parallel()
 	n := madeRepo(t)
 	n.IPFS("config", "--json", monitor.Section, `{"PopulatePrometheusInterval": 10, "AgentVersionCutOff": 20,
-		"EnableBitswapDiscoveryProbe": true, "AMQPServerAddress": "amqp://rabbitmq:5672/%2f", "HTTPServerConfig": {"ListenAddresses": ["0.0.0.0:0"]}}`)
+		"EnableBitswapDiscoveryProbe": true, "AMQPServerAddress": "amqp://rabbitmq.invalid:5672/%2f", "MonitorName": "de1", "HTTPServerConfig": {"ListenAddresses": ["0.0.0.0:0"]}}`)
 	p := harness.Start(t, n.Env, "ipfs", "daemon")
 	p.Find(`Metric Export HTTP server listening on (127\.0\.0\.1:\d+)`)
 	p.Find(`Daemon is (ready)`)
-	require.Contains(t, p.Out.String(), "AMQPServerAddress: nothing is sent to an AMQP broker")
+	require.Contains(t, p.Out.String(), "EnableBitswapDiscoveryProbe: the probe is off, because only requests with a token may use it")
+	p.Find(`broker: (cannot deliver), will try again`)
 	out, err := harness.Run(n.Env, "config")
 	require.NoError(t, err)
-	require.Contains(t, out, "Warning: "+monitor.Section+".AMQPServerAddress")
+	require.Contains(t, out, "Warning: "+monitor.Section+".EnableBitswapDiscoveryProbe")
 }
 
 // TestPluginsThatAreBuiltIn puts one into the folder where kubo looks.

@@ -179,6 +179,7 @@ var mayImport = map[string]string{
 	"capture":    "event bus internal",
 	"stream":     "event bus internal",
 	"influx":     "event bus internal",
+	"broker":     "event bus stream internal", // its messages are the stream's formats
 	"httpapi":    "event internal",
 	"derive":     "event bus internal",
 	"metrics":    "event bus internal",
@@ -189,7 +190,7 @@ var mayImport = map[string]string{
 	"watch":      "event capture introspect internal",
 	"grafana":    "influx",
 	"archive":    "event privacy stream influx internal",
-	"monitor":    "event bus privacy capture derive stream influx httpapi metrics introspect internal",
+	"monitor":    "event bus privacy capture derive stream influx broker httpapi metrics introspect internal",
 	"plugin":     "event bus capture introspect monitor internal",
 	"cmd":        "*",
 	"examples":   "*",

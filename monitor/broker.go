@@ -1,0 +1,39 @@
+package monitor
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/ipfsmon/ipfsmon/broker"
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
+)
+
+// openBroker creates the sink of the AMQP broker, if one is configured.
+func (m *Monitor) openBroker() (err error) {
+	if m.Config.AMQPServerAddress == "" {
+		return nil
+	}
+	var c broker.Config
+	if m.Config.AMQPConfig != nil {
+		c = *m.Config.AMQPConfig
+	}
+	c.Address, c.Logger = m.Config.AMQPServerAddress, m.log
+	if m.Config.DataFolder != "" {
+		if c.SpoolDir, err = filepath.Abs(filepath.Join(m.Config.DataFolder, "broker")); err != nil {
+			return fmt.Errorf("find the data folder: %w", err)
+		}
+	}
+	if m.broker, err = broker.New(c, m.Config.MonitorName); err != nil {
+		return fmt.Errorf("unable to send to the AMQP broker: %w", err)
+	}
+	return nil
+}
+
+// brokerStatus returns the counters of what is sent to the broker; nil when it is off.
+func (m *Monitor) brokerStatus() *pipeline.Broker {
+	if m.broker == nil {
+		return nil
+	}
+	all, panics := m.broker.Stats()
+	return &pipeline.Broker{Exchanges: all, Panics: panics}
+}

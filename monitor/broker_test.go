@@ -1,0 +1,89 @@
+package monitor
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/internal/pipeline"
+)
+
+func TestBrokerSettings(t *testing.T) {
+	data := t.TempDir()
+	f := func(in string, want ...string) {
+		t.Helper()
+		_, _, err := Layers{Section: section(t, in)}.Effective()
+		if len(want) == 0 {
+			require.NoError(t, err)
+			return
+		}
+		for _, w := range want {
+			require.ErrorContains(t, err, w)
+		}
+		require.NotContains(t, err.Error(), "geheim")
+	}
+	f(`{"AMQPServerAddress": "amqp://u:geheim@h:5672/%2f", "MonitorName": "de1"}`)
+	f(`{"AMQPServerAddress": "amqps://h/one", "MonitorName": "de1", "AMQPConfig": {"Formats": ["v3", "v4"]}, "DataFolder": "` + data + `"}`)
+	f(`{"AMQPServerAddress": "amqp://h", "MonitorName": "de1.example.org"}`, Section+`.MonitorName: "de1.example.org" has a dot`, "want a name without dots")
+	f(`{"MonitorName": "de1.example.org"}`)
+	f(`{"AMQPServerAddress": "http://h", "MonitorName": "m"}`, Section+".AMQPServerAddress", "want amqp://user:password@host:port/vhost")
+	f(`{"AMQPServerAddress": "amqp://u:geheim@h:99999", "MonitorName": "m"}`, "want a port from 1 to 65535")
+	f(`{"AMQPServerAddress": "amqp://u:geheim@h/a/b", "MonitorName": "m"}`, "want one virtual host")
+	f(`{"AMQPServerAddress": "amqp://u:geheim@h/?cacertfile=x", "MonitorName": "m"}`, "has a query or a fragment")
+	f(`{"AMQPServerAddress": "amqp://u:geheim%@h", "MonitorName": "m"}`, "cannot be parsed")
+	f(`{"AMQPConfig": {"Formats": ["v4"]}}`, Section+".AMQPServerAddress: is empty, and AMQPConfig is set")
+	f(`{"AMQPServerAddress": "amqp://h", "MonitorName": "m", "AMQPConfig": {"Formats": ["v5"]}}`, `AMQPConfig.Formats: "v5": want v3, v4 or both`)
+	f(`{"AMQPServerAddress": "amqp://h", "MonitorName": "m", "AMQPConfig": {"Formats": ["v4"]}}`, "DataFolder: is empty: the batches of v4 need a folder")
+	f(`{"AMQPServerAddress": "amqp://h", "MonitorName": "m", "AMQPConfig": {"SpoolMaxBytes": 5, "CAFile": "/none", "PasswordFile": "/none"}}`,
+		"AMQPConfig.SpoolMaxBytes: 5: want", "AMQPConfig.CAFile: open /none", "AMQPConfig.PasswordFile: open /none")
+	f(`{"AMQPServerAddress": "amqp://h", "MonitorName": "m", "AMQPPrivacy": "none"}`, "AMQPPrivacy")
+
+	t.Setenv("IPFSMON_AMQP_SERVER_ADDRESS", "amqp://u:geheim@h/%2f")
+	t.Setenv("IPFSMON_AMQP_FORMATS", "v3,v4")
+	t.Setenv("IPFSMON_MONITOR_NAME", "a.b")
+	t.Setenv("IPFSMON_DATA_FOLDER", filepath.Join(data, "data"))
+	_, _, err := Layers{}.Effective()
+	require.ErrorContains(t, err, `IPFSMON_MONITOR_NAME: "a.b" has a dot`)
+	t.Setenv("IPFSMON_MONITOR_NAME", "de1")
+	cfg, sources, err := Layers{}.Effective()
+	require.NoError(t, err)
+	require.Equal(t, []string{"v3", "v4"}, cfg.AMQPConfig.Formats)
+	require.Contains(t, Entries(cfg, sources), Entry{"AMQPServerAddress", `"amqp://u:***@h/%2f"`, FromEnv})
+}
+
+func TestBrokersPasswordInKubosConfiguration(t *testing.T) {
+	f := func(address string, n int) {
+		t.Helper()
+		got := Layers{Section: section(t, `{"MonitorName": "m", "AMQPServerAddress": "`+address+`"}`)}.Warnings()
+		require.Len(t, got, n, "%q", got)
+		for _, w := range got {
+			require.Contains(t, w, Section+".AMQPServerAddress: a secret in kubo's configuration")
+			require.Contains(t, w, "AMQPConfig.PasswordFile")
+			require.NotContains(t, w, "geheim")
+		}
+	}
+	f("amqp://u:geheim@h", 1)
+	f("amqp://u@h", 0)
+	f("amqp://guest:guest@h", 0)
+}
+
+// TestBrokerReadiness: what does not get through to the broker is said.
+func TestBrokerReadiness(t *testing.T) {
+	var r readiness
+	x := pipeline.Exchange{Name: "v4", Exchange: "ipfsmon.events", Broker: "amqp://h"}
+	now := time.Unix(1000, 0)
+	look := func(after time.Duration) error {
+		now = now.Add(after)
+		r.look(&pipeline.Pipeline{Broker: &pipeline.Broker{Exchanges: []pipeline.Exchange{x}}}, now)
+		return r.ready()
+	}
+	x.Accepted, x.Delivered = 5, 5
+	require.NoError(t, look(0))
+	x.Accepted, x.Queued, x.Failing, x.LastError = 9, 4, true, "connection refused"
+	require.NoError(t, look(readyAfter-time.Second))
+	require.EqualError(t, look(time.Second), "no events have got through to the exchange ipfsmon.events of amqp://h for 30s, 4 wait: connection refused")
+	x.Delivered, x.Queued, x.Failing = 9, 0, false
+	require.NoError(t, look(time.Second))
+}
