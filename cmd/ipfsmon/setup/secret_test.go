@@ -87,6 +87,24 @@ func TestUsersFollowThePassword(t *testing.T) {
 	require.True(t, checkUser(changed, webUser, password))
 }
 
+// TestBrokerConfig: RabbitMQ's file follows the password, and stays as it is otherwise.
+func TestBrokerConfig(t *testing.T) {
+	dir := folder(t.TempDir())
+	require.ErrorIs(t, dir.broker(), os.ErrNotExist)
+	password, err := dir.random(BrokerPassword)
+	require.NoError(t, err)
+	require.NoError(t, dir.broker())
+	before, err := os.Stat(dir.path(BrokerConfig))
+	require.NoError(t, err)
+	require.NoError(t, dir.broker())
+	after, err := os.Stat(dir.path(BrokerConfig))
+	require.NoError(t, err)
+	require.True(t, os.SameFile(before, after))
+	config, err := dir.read(BrokerConfig)
+	require.NoError(t, err)
+	require.Equal(t, "default_user = ipfsmon\ndefault_pass = "+password+"\nloopback_users = none", config)
+}
+
 func TestShow(t *testing.T) {
 	dir := t.TempDir()
 	secret, err := folder(dir).random(GrafanaPassword)

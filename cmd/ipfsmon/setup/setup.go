@@ -46,15 +46,18 @@ const (
 	WebUsers         = "nginx/htpasswd"          // nginx's form of WebPassword
 	DatabasePassword = "probe/postgres-password" // of the probe's PostgreSQL
 	ProbeToken       = "probe/token"             // which the probe's servers ask for
+	BrokerPassword   = "node/amqp_password"      // of RabbitMQ's user "ipfsmon"
+	BrokerConfig     = "broker/rabbitmq.conf"    // RabbitMQ's form of BrokerPassword
 )
 
 // Files are all of them.
-var Files = []string{AdminToken, AdminPassword, WebPassword, NodeToken, GrafanaToken, GrafanaPassword, WebUsers, DatabasePassword, ProbeToken}
+var Files = []string{AdminToken, AdminPassword, WebPassword, NodeToken, GrafanaToken, GrafanaPassword, WebUsers, DatabasePassword, ProbeToken, BrokerPassword, BrokerConfig}
 
 // Users of what has a login.
 const (
-	adminUser = "admin"
-	webUser   = "ipfsmon"
+	adminUser  = "admin"
+	webUser    = "ipfsmon"
+	brokerUser = "ipfsmon"
 )
 
 // requestTime bounds each request. A new server writes its first things to disk
@@ -176,10 +179,13 @@ type setup struct {
 
 // secrets makes all those that need no server.
 func (s *setup) secrets() error {
-	for _, name := range []string{AdminPassword, WebPassword, GrafanaPassword, DatabasePassword, ProbeToken} {
+	for _, name := range []string{AdminPassword, WebPassword, GrafanaPassword, DatabasePassword, ProbeToken, BrokerPassword} {
 		if _, err := s.dir.random(name); err != nil {
 			return err
 		}
+	}
+	if err := s.dir.broker(); err != nil {
+		return err
 	}
 	password, err := s.dir.read(WebPassword)
 	if err != nil {
