@@ -180,7 +180,7 @@ func (c *Consumer) Run(ctx context.Context, take func(*Delivery) error) error {
 		if took {
 			wait.Reset()
 		}
-		c.count(func(st *ConsumerStats) { st.LastError = err.Error() })
+		c.count(func(st *ConsumerStats) { st.LastError = shown(err.Error()) })
 		next := wait.Next()
 		if c.cfg.Retry == nil {
 			c.line.Warn(c.log, "broker: cannot read, will try again", "broker", c.cfg.Shown(), "err", err)

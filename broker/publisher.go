@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
@@ -75,10 +76,16 @@ func (p *publisher) run(ctx context.Context) {
 // fail records why nothing can be sent.
 func (p *publisher) fail(err error) {
 	p.mu.Lock()
-	p.failing, p.lastError = true, err.Error()
+	p.failing, p.lastError = true, shown(err.Error())
 	p.mu.Unlock()
 	p.line.Warn(p.log, "broker: cannot deliver, will try again", "format", p.format, "broker", p.server.Shown(), "err", err)
 }
+
+// shown returns a text of the broker for people.
+func shown(text string) string { return string(event.Clean(text, maxError)) }
+
+// maxError bounds a text of the broker, in bytes.
+const maxError = 500
 
 // unroutable is the error when no queue gets a message.
 type unroutable struct{ exchange, key string }
@@ -283,7 +290,7 @@ func (p *publisher) setBlocked(b amqp.Blocking) {
 		}
 		return
 	}
-	p.blocked = cmp.Or(b.Reason, "no reason is known")
+	p.blocked = cmp.Or(shown(b.Reason), "no reason is known")
 	p.failing, p.lastError = true, "the broker blocks publishers: "+p.blocked
 	if p.unblocked == nil {
 		p.unblocked = make(chan struct{})

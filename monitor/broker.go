@@ -37,3 +37,23 @@ func (m *Monitor) brokerStatus() *pipeline.Broker {
 	all, panics := m.broker.Stats()
 	return &pipeline.Broker{Exchanges: all, Panics: panics}
 }
+
+// brokerClosing returns a line for each format of which not everything was delivered.
+func (m *Monitor) brokerClosing() (lines []string) {
+	b := m.brokerStatus()
+	if b == nil {
+		return nil
+	}
+	for _, x := range b.Exchanges {
+		lost := x.Dropped + x.Rejected
+		if lost == 0 && x.Queued == 0 {
+			continue
+		}
+		line := fmt.Sprintf("Broker, %s: %d events are delivered, %d wait for the next run, %d are lost.", x.Name, x.Delivered, x.Queued, lost)
+		if x.LastError != "" {
+			line += " The last error: " + x.LastError
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}

@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -375,13 +376,14 @@ func (m *Monitor) Queryable() bool { return m.store != nil }
 // Drift returns why wants that the node sends are not captured, as in Watched.
 func (m *Monitor) Drift() error { return m.watched.Drift }
 
-// Closing returns the outcome of all points, as text for the end of a command. It is final
-// after Close.
+// Closing returns the outcome of all points, and of what was sent to a broker, as text for the
+// end of a command. It is final after Close.
 func (m *Monitor) Closing() string {
-	if m.influx == nil {
-		return "Nothing is stored: no InfluxDB is configured."
+	text := "Nothing is stored: no InfluxDB is configured."
+	if m.influx != nil {
+		text = m.influx.Stats().Closing()
 	}
-	return m.influx.Stats().Closing()
+	return strings.Join(append([]string{text}, m.brokerClosing()...), "\n")
 }
 
 // Status is the state of the monitor for a status line.
