@@ -71,7 +71,7 @@ func readOnly(t *testing.T, cfg Config, set func(on bool)) {
 	if err != nil || b.Points == 0 {
 		t.Fatalf("%+v, %v", b, err)
 	}
-	putBack(s, b)
+	s.Back(b)
 	set(false)
 	tryNow(s)
 	if st := s.Stats(); st.Err != nil || st.Unsynced != 0 || st.Dropped != 0 || st.Points != 8 {
