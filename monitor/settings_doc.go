@@ -94,4 +94,10 @@ var settingDocs = map[string]settingDoc{
 	"StreamPrivacy":                        {Default: "the same as Privacy", Since: "0.1", Doc: "InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: the same as Privacy."},
 	"GeoIPDatabase":                        {Default: "none, and events have no country", Since: "0.1", Doc: "GeoIPDatabase is the path of a MaxMind DB file with countries, from MaxMind, DB-IP, IPinfo or iplocate. Default: none, and events have no country."},
 	"GatewayList":                          {Default: "none", Since: "0.1", Doc: "GatewayList is the path of a file with the peer IDs of gateways, one on each line, # before comments; read again when it changes. Default: none."},
+	"AMQPServerAddress":                    {Default: "none, and nothing is sent", Doc: "AMQPServerAddress is the broker that events are sent to: amqp://user:password@host:port/vhost, or amqps:// with TLS; the virtual host \"/\" is %2f. Default: none, and nothing is sent."},
+	"AMQPConfig.Formats":                   {Default: "v3", Doc: "Formats are v3, the metrics exporter's messages to the exchange ipfs.passive_monitoring, and v4, batches of all events to the durable exchange ipfsmon.events, which wait on disk while no queue accepts them. Default: v3."},
+	"AMQPConfig.PasswordFile":              {Default: "none", Doc: "PasswordFile holds the password of the user in AMQPServerAddress; it is read for each connection."},
+	"AMQPConfig.CAFile":                    {Default: "those of the system", Doc: "CAFile is a PEM file with the authorities whose certificates are valid for amqps. Default: those of the system."},
+	"AMQPConfig.SpoolMaxBytes":             {Default: "4 GiB", Doc: "SpoolMaxBytes bounds the batches of v4 that wait on disk, 1 MiB or more. Beyond it the oldest are dropped and counted. Default: 4 GiB."},
+	"AMQPPrivacy":                          {Default: "the same as Privacy", Doc: "InfluxDBPrivacy, StreamPrivacy and AMQPPrivacy are the same for one sink. Default: the same as Privacy."},
 }

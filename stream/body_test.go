@@ -23,6 +23,9 @@ func TestArrayIsTheExporters(t *testing.T) {
 		if len(e.Wants) == 1 && e.Wants[0].Type > 1 {
 			continue // what its clients cannot decode is left out: TestV3AsIpfsToolsReadsIt
 		}
+		if len(e.Addrs) > 0 {
+			e.Addrs = []event.Text{"/ip4/192.0.2.1/tcp/4001", "/dns4/a.example/tcp/443/wss"} // others: TestAddressesOf2022
+		}
 		require.True(t, HasV3(e))
 		array = b.AppendV3(array, e)
 		want = append(want, asV3(e).Event)

@@ -279,7 +279,7 @@ func TestEitherLane(t *testing.T) {
 	}
 	s.Put(0, 1, clock.now(), payload(4))
 	s.Ack(next(Fresh, 4))
-	putBack(s, held)
+	s.Back(held)
 	for n := range 3 {
 		s.Ack(next(Either, n+1)) // the backlog first
 	}

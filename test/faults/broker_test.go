@@ -290,7 +290,7 @@ func TestFaultR38NoPermission(t *testing.T) {
 	rabbit := harness.StartRabbitMQ(t)
 	sink := runBroker(t, v4(rabbit.As("mon", "lab"), t.TempDir()), "de1")
 	sink.publish(1000)
-	sink.fails("ACCESS_REFUSED")
+	sink.fails("username or password not allowed")
 	rabbit.Ctl("add_user", "mon", "mon")
 	sink.fails("vhost lab not found")
 	rabbit.Ctl("add_vhost", "lab")
