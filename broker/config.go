@@ -62,16 +62,16 @@ type Server struct {
 type Config struct {
 	// Formats are v3, the metrics exporter's messages to the exchange
 	// ipfs.passive_monitoring, and v4, batches of all events to the durable exchange
-	// ipfsmon.events, which wait on disk while no queue accepts them. Default: v3.
+	// ipfsmon.events, which wait on disk while no queue accepts them. Default: v3. Since 0.2.
 	Formats []string `json:",omitempty" split_words:"true"`
 	// PasswordFile holds the password of the user in AMQPServerAddress; it is
-	// read for each connection.
+	// read for each connection. Since 0.2.
 	PasswordFile string `json:",omitempty" split_words:"true"`
 	// CAFile is a PEM file with the authorities whose certificates are valid for
-	// amqps. Default: those of the system.
+	// amqps. Default: those of the system. Since 0.2.
 	CAFile string `json:",omitempty" split_words:"true"`
 	// SpoolMaxBytes bounds the batches of v4 that wait on disk, 1 MiB or more.
-	// Beyond it the oldest are dropped and counted. Default: 4 GiB.
+	// Beyond it the oldest are dropped and counted. Default: 4 GiB. Since 0.2.
 	SpoolMaxBytes units.Bytes `json:",omitempty" split_words:"true"`
 
 	// Address is the broker's, as Server.Address.

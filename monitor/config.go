@@ -68,7 +68,7 @@ type Config struct {
 	InfluxDB *influx.Config `envconfig:"INFLUXDB"`
 	// AMQPServerAddress is the broker that events are sent to:
 	// amqp://user:password@host:port/vhost, or amqps:// with TLS; the virtual host
-	// "/" is %2f. Default: none, and nothing is sent.
+	// "/" is %2f. Default: none, and nothing is sent. Since 0.2.
 	AMQPServerAddress string `json:",omitempty" split_words:"true"`
 	// AMQPConfig is what is sent to the broker.
 	AMQPConfig *broker.Config `json:",omitempty" envconfig:"AMQP"`
@@ -99,11 +99,12 @@ type Config struct {
 	// Privacy is how much the sinks see of peers and CIDs: raw, pseudonym or aggregate
 	// (docs/privacy.md). Default: raw.
 	Privacy privacy.Mode `split_words:"true"`
-	// InfluxDBPrivacy, StreamPrivacy and AMQPPrivacy are the same for one sink. Default: the
-	// same as Privacy.
+	// InfluxDBPrivacy and StreamPrivacy are the same for one sink. Default: the same as
+	// Privacy.
 	InfluxDBPrivacy privacy.Mode `split_words:"true"`
 	StreamPrivacy   privacy.Mode `split_words:"true"`
-	AMQPPrivacy     privacy.Mode `split_words:"true"`
+	// AMQPPrivacy is the same for the broker. Default: the same as Privacy. Since 0.2.
+	AMQPPrivacy privacy.Mode `split_words:"true"`
 	// GeoIPDatabase is the path of a MaxMind DB file with countries, from MaxMind, DB-IP,
 	// IPinfo or iplocate. Default: none, and events have no country.
 	GeoIPDatabase string `split_words:"true"`
