@@ -191,13 +191,13 @@ func (m *topModel) View() string {
 	m.scroll = min(max(m.scroll, 0), max(len(body)-room, 0))
 	more := ""
 	if rest := len(body) - room - m.scroll; rest > 0 {
-		more = fmt.Sprintf("   %d more below", rest)
+		more = fmt.Sprintf("%d more below   ", rest)
 	}
 	lines := append(m.head(), body[m.scroll:min(m.scroll+room, len(body))]...)
 	for len(lines) < m.height-1 {
 		lines = append(lines, "")
 	}
-	lines = append(lines, "tab, 1-5 view   p pause   + - interval   up, down scroll   q quit"+more)
+	lines = append(lines, more+"tab, 1-5 view   p pause   + - interval   up, down scroll   q quit")
 	for i, l := range lines {
 		lines[i] = runewidth.Truncate(l, max(m.width, 1), "…")
 	}

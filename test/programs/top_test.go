@@ -45,11 +45,13 @@ func (term *terminal) tmux(args ...string) string {
 // find waits until the screen has a text, and returns the screen.
 func (term *terminal) find(text string) (screen string) {
 	term.t.Helper()
-	require.Eventually(term.t, func() bool {
-		screen = term.tmux("capture-pane", "-p")
-		return strings.Contains(screen, text)
-	}, 60*time.Second, 50*time.Millisecond, "the screen never had %q; it has:\n%s", text, &screen)
-	return screen
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if screen = term.tmux("capture-pane", "-p"); strings.Contains(screen, text) {
+			return screen
+		}
+	}
+	require.FailNow(term.t, "not on the screen in time: "+text, screen)
+	return ""
 }
 
 // TestTopInATerminal runs ipfsmon top in a real terminal beside the demo: it finds the
