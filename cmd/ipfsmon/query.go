@@ -85,8 +85,13 @@ func runQuery(c *cli.Context) error {
 	if sql {
 		statement = c.String("sql")
 	}
-	if sql && (flux || c.NArg() > 0 || c.IsSet("since") || c.IsSet("write")) {
-		return wrongUse(c, "--sql is one statement on its own, which reads and names its times itself: want no other statement, --since or --write")
+	if sql && c.NArg() > 0 {
+		return wrongUse(c, "--sql %q and %q: want one statement", statement, c.Args().First())
+	}
+	for _, other := range []string{"flux", "language", "since", "from", "to", "tz", "write"} {
+		if sql && c.IsSet(other) {
+			return wrongUse(c, "--%s is not for --sql, whose statement only reads and has its times in it", other)
+		}
 	}
 	var kind schema.Kind
 	switch text := c.String("kind"); {
@@ -204,7 +209,12 @@ func runQuery(c *cli.Context) error {
 		return nil
 	}
 	if sql {
-		return server.SQL(ctx, statement, kind, out)
+		err := server.SQL(ctx, statement, kind, out)
+		if errors.Is(err, query.ErrLimit) {
+			fmt.Fprintf(os.Stderr, "ipfsmon: the first %d rows; there are more\n", c.Int("limit"))
+			return out.Close()
+		}
+		return err
 	}
 	if !named {
 		question, since = query.Question{InfluxQL: statement, Flux: statement}, ""
