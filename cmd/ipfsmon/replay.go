@@ -208,8 +208,8 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 	if skipped+strange > 0 {
 		fmt.Fprintf(r.log, "ipfsmon: skipped %d lines that are gaps or not events\n", skipped+strange)
 	}
-	if r.events == 0 && strange > 0 {
-		return fmt.Errorf("none of %d lines is an event: want a recording of ipfsmon record, of the old exporter's Rust client, or of ipfs-tools (JSONMessage)", strange)
+	if r.events == 0 && skipped+strange > 0 {
+		return fmt.Errorf("none of %d lines is an event: want a recording of ipfsmon record, of the old exporter's Rust client, or of ipfs-tools (JSONMessage)", skipped+strange)
 	}
 	return nil
 }
