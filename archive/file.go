@@ -128,7 +128,7 @@ func (o *openFile[T]) write(rows []T) error {
 	return nil
 }
 
-// finish writes the file's end, and gives it its final name.
+// finish writes the file's end and renames the file.
 func (o *openFile[T]) finish() (path string, err error) {
 	open := o.file.Name()
 	err = errors.Join(o.out.Close(), o.buffer.Flush())

@@ -232,7 +232,7 @@ func ask(dir, duckdb string, entries int, gates *harness.Gates) error {
 		return err
 	}
 	go func() {
-		_, _ = in.Write(b) // the answer says whether it arrived
+		_, _ = in.Write(b) // the answer shows it
 		in.Close()
 	}()
 	answer, err := cmd.Output()
