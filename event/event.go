@@ -67,6 +67,7 @@ const (
 	KindRetrieval                  // a wanted block came: Retrieval
 	KindRequest                    // an HTTP request ended: Request
 	KindFlood                      // a peer floods the node, or no longer: Flood
+	KindFleet                      // periodic totals of a fleet: Fleet
 )
 
 // String returns the kind's name in logs, filters and the stream.
@@ -104,6 +105,8 @@ func (k Kind) String() string {
 		return "request"
 	case KindFlood:
 		return "flood"
+	case KindFleet:
+		return "fleet"
 	case KindProbe:
 		return "probe"
 	case KindDHT:
@@ -258,6 +261,8 @@ type Event struct {
 	Side       Side // of a proxy; NoSide for what a node saw
 	Downstream Text // the configured name of the node behind the proxy, if Side is Downstream
 
+	Monitor Text // of a collector: the monitor that saw it; "" for what this monitor saw itself
+
 	Took time.Duration // that sending it took: KindMessage and KindSendError; 0 for what was received, or where it is not known
 
 	// KindMessage
@@ -287,6 +292,7 @@ type Event struct {
 	Retrieval *Retrieval  // KindRetrieval
 	Request   *Request    // KindRequest
 	Flood     *Flood      // KindFlood
+	Fleet     *Fleet      // KindFleet
 }
 
 // Clone returns a copy that may be kept. It has copies of Wants, Presences and
@@ -347,6 +353,9 @@ func (e *Event) Weight() int {
 	}
 	if p := e.Proxy; p != nil {
 		w += entryBytes * (8 + 6*len(p.Downstreams))
+	}
+	if f := e.Fleet; f != nil {
+		w += entryBytes * (8 + 4*len(f.Monitors) + len(f.TopCIDs) + len(f.TopByPeer) + 2*len(f.Overlaps) + 2*len(f.Sizes))
 	}
 	if o := e.Origins; o != nil {
 		w += entryBytes * len(o.Sums)

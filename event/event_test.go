@@ -9,13 +9,13 @@ import (
 // what never changes. A new field of Event must be added here.
 func TestClone(t *testing.T) {
 	e := &Event{
-		Seq: 3, Time: 5, Kind: KindMessage, Dir: Sent, Transport: HTTP, Took: 1, Full: true, Peer: "p", Country: "DE", Gateway: true, Side: Downstream, Downstream: "n",
+		Seq: 3, Time: 5, Kind: KindMessage, Dir: Sent, Transport: HTTP, Took: 1, Full: true, Peer: "p", Country: "DE", Gateway: true, Side: Downstream, Downstream: "n", Monitor: "m",
 		PendingBytes: 1, WireSize: 2, Truncated: 3, OversizeCID: 4,
 		Wants: []Want{{Priority: 1}, {Priority: 2}}, Presences: []Presence{{Type: DontHave}}, Blocks: []Block{{Size: 9}}, Addrs: []Text{"/a"},
 		Conn: new(Conn), Identify: new(Identify), Sample: new(Sample), Latency: new(Latency), Summary: new(Summary), Proxy: new(Proxy),
 		Probe: new(Probe), ClockStep: new(ClockStep), SendError: new(SendError),
 		Note: new(Note), Origins: new(Origins), Pipeline: new(Pipeline), DHT: new(DHTRequest),
-		Search: new(Search), Retrieval: new(Retrieval), Request: new(Request), Flood: new(Flood),
+		Search: new(Search), Retrieval: new(Retrieval), Request: new(Request), Flood: new(Flood), Fleet: new(Fleet),
 	}
 	for i := range reflect.TypeOf(*e).NumField() {
 		if reflect.ValueOf(*e).Field(i).IsZero() {

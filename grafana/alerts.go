@@ -88,6 +88,22 @@ func Alerts() []Alert {
 			Queries:    []AlertQuery{ask("A", 180, `SELECT count(wants) AS floods FROM totals.floods WHERE {t} AND state != 'ended' GROUP BY "node"`)},
 		},
 		{
+			UID: "ipfsmon-fleet-away", Title: "A monitor of the fleet is away", Severity: "warning", Dashboard: "ipfsmon-fleet",
+			Summary: "Collector {{ $labels.node }} does not read all of its monitors.",
+			Runbook: "See Fleet, Each monitor, or /metric_plugin/v1/fleet of the collector's HTTP API, which says why. What the monitor sees meanwhile is missing in the fleet's figures; its own are not affected.",
+			For:     "5m", NoData: "OK", Reduce: "last", Condition: "$A_reduced / $B_reduced", Below: ptr(1.0),
+			Queries: []AlertQuery{
+				ask("A", 600, `SELECT last(up) AS up FROM totals.fleet WHERE {t} GROUP BY time(1m), "node" fill(none)`),
+				ask("B", 600, `SELECT last(monitors) AS monitors FROM totals.fleet WHERE {t} GROUP BY time(1m), "node" fill(none)`)},
+		},
+		{
+			UID: "ipfsmon-fleet-clock", Title: "A clock of the fleet is wrong", Severity: "warning", Dashboard: "ipfsmon-fleet",
+			Summary: "The clock of a monitor of collector {{ $labels.node }} is more than a second away from the collector's.",
+			Runbook: "See Fleet, Each monitor, Clocks. Figures are corrected by the offset, but each change of it moves events in time. Run NTP on the monitor and on the collector.",
+			For:     "10m", NoData: "OK", Reduce: "last", Above: ptr(1000000.0),
+			Queries: []AlertQuery{ask("A", 600, `SELECT last(clock_us) AS away FROM totals.fleet WHERE {t} GROUP BY time(1m), "node" fill(none)`)},
+		},
+		{
 			UID: "ipfsmon-duplicates", Title: "Many repeated wants", Severity: "warning", Dashboard: "ipfsmon-traffic",
 			Summary: "More than a fifth of the wants that node {{ $labels.node }} receives repeat a want of the last 31 seconds.",
 			Runbook: "See Peers, Who asks: often one peer asks in a loop.",

@@ -31,7 +31,7 @@ type row struct {
 
 // boards returns all dashboards, in the order in which they are listed.
 func boards() []*board {
-	return []*board{overview(), traffic(), content(), peers(), latency(), probe(), proxy(), pipeline()}
+	return []*board{overview(), traffic(), content(), peers(), latency(), probe(), proxy(), fleet(), pipeline()}
 }
 
 // Dashboards returns the provisioned dashboards.
@@ -45,7 +45,7 @@ func Dashboards() (all []dashboard.Dashboard) {
 // Whole returns all dashboards in one, for import by hand. The first rows are open;
 // the others query nothing until they are opened.
 func Whole() dashboard.Dashboard {
-	whole := &board{uid: "ipfsmon", title: "IPFS node monitor", help: "Everything that ipfsmon records of an IPFS node: traffic, content, peers, latency, DHT probe, proxy, and the monitor itself."}
+	whole := &board{uid: "ipfsmon", title: "IPFS node monitor", help: "Everything that ipfsmon records of an IPFS node: traffic, content, peers, latency, DHT probe, proxy, fleet, and the monitor itself."}
 	for i, b := range boards() {
 		for _, r := range b.rows {
 			r.title, r.closed = b.title+": "+r.title, i > 0 || r.closed
@@ -115,6 +115,9 @@ func (b *board) build(source dashboard.VariableModel) dashboard.Dashboard {
 	}
 	if b.uid == "ipfsmon-proxy" {
 		node = choice("node", "Proxy", "Names of the proxies", "proxy", "node", "blocks")
+	}
+	if b.uid == "ipfsmon-fleet" {
+		node = choice("node", "Collector", "Names of the collectors", "fleet", "node", "entries")
 	}
 	d.Templating.List = append([]dashboard.VariableModel{source, node}, b.variables...)
 	d.Annotations.List = annotations()

@@ -28,7 +28,7 @@ func read(t *testing.T) (all map[string]dashboard.Dashboard, texts map[string]st
 	paths, err := filepath.Glob("dashboards/*.json")
 	require.NoError(t, err)
 	paths = slices.DeleteFunc(paths, func(path string) bool { return strings.HasPrefix(path, "dashboards/prometheus-") })
-	require.Len(t, paths, 8)
+	require.Len(t, paths, 9)
 	for _, path := range append(paths, "../dashboards.json") {
 		raw, err := os.ReadFile(path)
 		require.NoError(t, err)
@@ -390,7 +390,7 @@ func TestProvisioning(t *testing.T) {
 	read("alerting/ipfsmon.yml", &alerts)
 	require.Len(t, alerts.Groups, 1)
 	rules := alerts.Groups[0].Rules
-	require.Len(t, rules, 8)
+	require.Len(t, rules, 10)
 	uids := map[string]bool{}
 	for _, r := range rules {
 		require.False(t, uids[r.UID] || len(r.UID) > 40, r.UID)

@@ -51,7 +51,7 @@ func (s Statement) Fill(from, to time.Time, step time.Duration) string {
 	filter := fmt.Sprintf("time >= %dms and time <= %dms", from.UnixMilli(), to.UnixMilli())
 	pairs := []string{"$timeFilter", filter,
 		"$__interval_ms", fmt.Sprint(step.Milliseconds()), "$__interval", fmt.Sprintf("%ds", int(step.Seconds()))}
-	for _, v := range []string{"node", "country", "fleet", "region", "downstream"} {
+	for _, v := range []string{"node", "country", "fleet", "region", "downstream", "monitor"} {
 		pairs = append(pairs, "$"+v, ".*")
 	}
 	return strings.NewReplacer(pairs...).Replace(s.Text)

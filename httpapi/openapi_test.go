@@ -94,6 +94,9 @@ func TestContract(t *testing.T) {
 	get(on, base+"/floods", "", 200)
 	get(off, base+"/floods", "", 503)
 
+	get(on, base+"/fleet", "", 200)
+	get(off, base+"/fleet", "", 503)
+
 	get(on, base+"/history", "", 200)
 	get(on, base+"/history", "?since=10m&step=1s", 200)
 	for _, q := range []string{"?since=1s", "?since=48h", "?since=yesterday", "?since=24h&step=1s", "?step=0s", "?step=-1s", "?since=%zz"} {

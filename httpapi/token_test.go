@@ -49,6 +49,9 @@ func fullDeps() Deps {
 	}
 	d.Kick = func(id string) bool { return id == "tcp-[::1]:5" }
 	d.Coverage = func() []Coverage { return []Coverage{{Family: "kubo", Connected: 9, Asked: 3, Broadcast: 1}} }
+	d.Fleet = func() any {
+		return map[string]any{"time": time.Now(), "monitors": []any{map[string]any{"name": "de1"}}, "totals": nil}
+	}
 	d.Floods = func() []Flood {
 		return []Flood{{Peer: "p", Addresses: []event.Text{}, Since: time.Now()}, {Peer: "q", Addresses: []event.Text{"/ip4/192.0.2.1/tcp/1"}, Country: "NZ", Until: &time.Time{}, Block: "ipfs swarm", Share: 0.5, Repeats: 1}}
 	}

@@ -45,6 +45,9 @@ type minuteOf struct {
 	full       float64 // of the spool
 	flood      bool
 	over       bool // the flood
+	fleet      bool // it is a collector of three monitors
+	away       int  // monitors
+	clock      time.Duration
 }
 
 // alertStretches are the events of nodes for which the alert must fire, and of nodes for which
@@ -102,6 +105,17 @@ var alertStretches = map[string][2][]func(age int, m *minuteOf){
 		{func(age int, m *minuteOf) { m.flood = age <= 1 }, func(age int, m *minuteOf) { m.flood = true }},
 		{func(age int, m *minuteOf) { m.flood, m.over = age == 10, age == 5 }, func(age int, m *minuteOf) { m.over = age == 1 }},
 	},
+	"ipfsmon-fleet-away": {
+		{func(age int, m *minuteOf) { m.fleet, m.away = true, sets.Bit(age < 8) }},
+		{
+			func(age int, m *minuteOf) { m.fleet, m.away = true, sets.Bit(age > 3) }, // it is back
+			func(age int, m *minuteOf) { m.fleet = true },
+		},
+	},
+	"ipfsmon-fleet-clock": {
+		{func(age int, m *minuteOf) { m.fleet, m.clock = true, 2*time.Second }, func(age int, m *minuteOf) { m.fleet, m.clock = true, -2*time.Second }},
+		{func(age int, m *minuteOf) { m.fleet, m.clock = true, 900*time.Millisecond }},
+	},
 	"ipfsmon-duplicates": {
 		{func(age int, m *minuteOf) { m.duplicates = 130 }},
 		{func(age int, m *minuteOf) { m.duplicates = 110 }},
@@ -142,6 +156,10 @@ func AlertsAreTrue(t *testing.T, rules []AlertRule) {
 						write(node, seen{Event: &event.Event{Time: at, Kind: event.KindSample, Sample: s}, node: node, pipe: pipe, starts: m.starts})
 						if m.flood || m.over {
 							write(node, seen{Event: &event.Event{Time: at + 2, Kind: event.KindFlood, Flood: &event.Flood{State: event.FloodState(1 + sets.Bit(m.over))}}, node: node})
+						}
+						if m.fleet {
+							all := []event.FleetMonitor{{Name: "a", Up: true}, {Name: "b", Up: m.away == 0, ClockKnown: true, Offset: m.clock}, {Name: "c", Up: true}}
+							write(node, seen{Event: &event.Event{Time: at + 3, Kind: event.KindFleet, Fleet: &event.Fleet{Interval: time.Minute, Monitors: all}}, node: node})
 						}
 						write(node, seen{Event: &event.Event{Time: at + 1, Kind: event.KindSummary, Summary: &event.Summary{Interval: time.Minute, Duplicates: [2]uint64{m.duplicates, 0}}}, node: node})
 					}

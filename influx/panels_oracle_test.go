@@ -96,7 +96,7 @@ func (o *oracle) per(g graph) graph {
 // perSecond is what each node counted, by the time in which it did: the intervals
 // of its events of that kind.
 func (o *oracle) perSecond(of event.Kind, f func(e seen, put put)) graph {
-	measured := map[string]map[int64]float64{"one": {}, "two": {}, "proxy": {}}
+	measured := map[string]map[int64]float64{"one": {}, "two": {}, "proxy": {}, "fleet": {}}
 	sums := o.sum(func(e seen, p put) {
 		if e.Kind == of {
 			measured[e.node][o.stepOf(e)] += 60
@@ -1123,6 +1123,7 @@ func makeEdges(now time.Time, write writer) *oracle {
 				Conn: &event.Conn{Closed: r.IntN(3) == 0, Transport: "tcp", Security: "noise", Muxer: "yamux"}})
 		}
 		at = start.Add(time.Duration(m)*time.Minute + 55*time.Second).UnixNano()
+		emit("fleet", makeFleet(r, at))
 		emit("proxy", event.Event{Time: at, Kind: event.KindProxy, Proxy: &event.Proxy{Interval: time.Minute, UpstreamPeers: int(some()), Outstanding: int(some()), Waiting: int(some()),
 			Received: event.Traffic{WantBlock: 1 + some(), WantHave: some(), Cancel: some()}, Sent: event.Traffic{Blocks: some(), BlockBytes: some(), Have: some(), DontHave: some()},
 			Merged: some(), Cached: some(), Deferred: some(), Overflow: some(), Answer: times(),

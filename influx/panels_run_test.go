@@ -362,6 +362,8 @@ func PanelsAreTrue(t *testing.T, panels []Panel) {
 			o, who = edges, "probe"
 		case strings.HasPrefix(p.Name, "Bitswap proxy / "):
 			o, who = edges, "proxy"
+		case strings.HasPrefix(p.Name, "Fleet / "):
+			o, who = edges, "fleet"
 		}
 		least, err := influxql.ParseDuration(p.Interval)
 		if err != nil {

@@ -24,6 +24,7 @@ func TestEveryKindIsInMetrics(t *testing.T) {
 		event.KindIdentify:   "samples have the agents and protocols",
 		event.KindLatency:    "InfluxDB has the times of answers; histograms of them would be as many series again",
 		event.KindProxy:      "the API and the page have the proxy's counters",
+		event.KindFleet:      "the collector has metrics of its own",
 		event.KindNote:       "text",
 		event.KindOrigins:    "series of each country",
 		event.KindProbe:      "the probe's scheduler has metrics of its own",

@@ -29,6 +29,7 @@ func (m *Monitor) deps() httpapi.Deps {
 		Pipeline: m.pipeline,
 		Metrics:  m.metricsHandler(),
 	}
+	d.Fleet = m.watched.Fleet
 	if m.stream != nil {
 		d.Subscribers, d.Kick = m.subscribers, m.stream.Kick
 	}

@@ -238,6 +238,7 @@ func (m *Monitor) startDerive(ctx context.Context) {
 		Pipeline:       func() event.Pipeline { p := m.pipeline(); return p.Totals() },
 	}, m.bus.Publish)
 	r := m.bus.Subscribe("derive")
+	r.Map(own)
 	ended := make(chan struct{})
 	m.sinks.Go(func() error {
 		defer close(ended)

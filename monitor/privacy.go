@@ -6,6 +6,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/capture"
+	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/geo"
 	"github.com/ipfsmon/ipfsmon/privacy"
 )
@@ -30,13 +31,32 @@ func (m *Monitor) openPrivacy() (err error) {
 	return err
 }
 
-// subscribe adds the reader of a sink, which reads through the sink's filter.
+// subscribe adds the reader of a sink, which reads through the sink's filter. The
+// stream alone has the events that a collector has from other monitors: figures of
+// them are made by those, and by the collector.
 func (m *Monitor) subscribe(sink string) *bus.Reader {
 	r := m.bus.Subscribe(sink)
-	if f := m.filters[sink]; f != nil {
+	f := m.filters[sink]
+	switch {
+	case sink != "stream":
+		r.Map(func(e *event.Event) *event.Event {
+			if e = own(e); e != nil && f != nil {
+				e = f.Apply(e)
+			}
+			return e
+		})
+	case f != nil:
 		r.Map(f.Apply)
 	}
 	return r
+}
+
+// own returns an event that this monitor saw itself, nil for those of others.
+func own(e *event.Event) *event.Event {
+	if e.Monitor != "" {
+		return nil
+	}
+	return e
 }
 
 // openOrigin sets the capture's lookup of countries and gateways, if a file is configured. The

@@ -194,7 +194,11 @@ func (m *Monitor) ready() error {
 		return errors.New("the monitor is closing")
 	default:
 	}
-	if m.watched.Host == nil {
+	if m.watched.FleetReady != nil { // a collector has no node
+		if err := m.watched.FleetReady(); err != nil {
+			return err
+		}
+	} else if m.watched.Host == nil {
 		return errors.New("the node is offline: it was started without a network")
 	}
 	return m.readiness.ready()

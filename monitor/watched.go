@@ -38,6 +38,11 @@ type Watched struct {
 	// Panics is how many panics the host's program caught besides the monitor's
 	// own; nil: it counts none.
 	Panics func() uint64
+	// Fleet returns the state of the fleet that the program collects, for the HTTP API,
+	// as a value with a JSON form; nil: it collects none. FleetReady returns why it is
+	// not ready; nil: it is.
+	Fleet      func() any
+	FleetReady func() error
 	// Proxy returns the current state of a proxy, with counters since its start, and its last
 	// sample, nil if there was none yet; nil: the program is not a proxy.
 	Proxy func() (now, last *event.Proxy)

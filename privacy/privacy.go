@@ -121,6 +121,10 @@ func aggregate(e *event.Event) *event.Event {
 		}
 		s.DHT = sumsOfDHT(s.DHT)
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Summary: &s}
+	case e.Kind == event.KindFleet && e.Fleet != nil:
+		f := *e.Fleet
+		f.TopCIDs, f.TopByPeer = nil, nil
+		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Fleet: &f}
 	case e.Kind == event.KindProxy && e.Proxy != nil:
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Proxy: proxy(e.Proxy, func(peer.ID) peer.ID { return "" })}
 	}
@@ -144,7 +148,7 @@ func (n *names) event(e *event.Event) *event.Event {
 	out := &event.Event{
 		Seq: e.Seq, Time: e.Time, Kind: e.Kind, Dir: e.Dir, Full: e.Full, Transport: e.Transport, Took: e.Took,
 		Peer: n.peer(e.Peer), Country: e.Country, Gateway: e.Gateway,
-		Side: e.Side, Downstream: e.Downstream, // configured names
+		Side: e.Side, Downstream: e.Downstream, Monitor: e.Monitor, // configured names
 		PendingBytes: e.PendingBytes, WireSize: e.WireSize, Truncated: e.Truncated, OversizeCID: e.OversizeCID,
 		Addrs: n.addrs(e.Addrs),
 	}
@@ -192,6 +196,10 @@ func (n *names) event(e *event.Event) *event.Event {
 		out.Request = &event.Request{CID: n.cid(r.CID), Want: r.Want, Outcome: r.Outcome, Elapsed: r.Elapsed, Size: r.Size}
 	case event.KindProxy:
 		out.Proxy = proxy(e.Proxy, n.peer)
+	case event.KindFleet:
+		f := *e.Fleet // the rest is sums, with configured names
+		f.TopCIDs, f.TopByPeer = n.fleetCIDs(f.TopCIDs), n.fleetCIDs(f.TopByPeer)
+		out.Fleet = &f
 	case event.KindDHT:
 		out.DHT = n.dht(e.DHT)
 	case event.KindFlood:
@@ -200,6 +208,13 @@ func (n *names) event(e *event.Event) *event.Event {
 		out.Flood = &f
 	default:
 		return nil
+	}
+	return out
+}
+
+func (n *names) fleetCIDs(in []event.FleetCID) (out []event.FleetCID) {
+	for _, c := range in {
+		out = append(out, event.FleetCID{CID: n.cid(c.CID), Requests: c.Requests, Peers: c.Peers})
 	}
 	return out
 }

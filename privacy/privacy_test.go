@@ -219,7 +219,7 @@ func TestNothingRawComesOut(t *testing.T) {
 				require.Equal(t, before, fmt.Sprintf("%#v", everyText(t, e)), "the event was changed")
 				require.Zero(t, flt.Panics())
 				sums := slices.Contains([]event.Kind{event.KindSample, event.KindSummary, event.KindClockStep, event.KindProxy,
-					event.KindNote, event.KindOrigins, event.KindPipeline}, kind)
+					event.KindNote, event.KindOrigins, event.KindPipeline, event.KindFleet}, kind)
 				require.Equal(t, mode == Pseudonym || sums, out != nil)
 				if out == nil {
 					return
@@ -258,9 +258,9 @@ func TestPseudonymKeepsTheRest(t *testing.T) {
 		part := map[event.Kind]string{event.KindMessage: "Wants Presences Blocks", event.KindConnection: "Conn", event.KindIdentify: "Identify",
 			event.KindSample: "Sample", event.KindLatency: "Latency", event.KindSummary: "Summary", event.KindClockStep: "ClockStep", event.KindProxy: "Proxy", event.KindSendError: "SendError",
 			event.KindNote: "Note", event.KindOrigins: "Origins", event.KindPipeline: "Pipeline", event.KindDHT: "DHT",
-			event.KindSearch: "Search", event.KindRetrieval: "Retrieval", event.KindRequest: "Request", event.KindFlood: "Flood"}[kind]
+			event.KindSearch: "Search", event.KindRetrieval: "Retrieval", event.KindRequest: "Request", event.KindFlood: "Flood", event.KindFleet: "Fleet"}[kind]
 		require.NotEmpty(t, part, kind)
-		for _, name := range append(strings.Fields(part), "Peer", "Addrs", "Country", "Gateway", "Dir", "Full", "Transport", "Took", "PendingBytes", "WireSize", "Truncated", "OversizeCID", "Side", "Downstream") {
+		for _, name := range append(strings.Fields(part), "Peer", "Addrs", "Country", "Gateway", "Dir", "Full", "Transport", "Took", "PendingBytes", "WireSize", "Truncated", "OversizeCID", "Side", "Downstream", "Monitor") {
 			same(t, name, reflect.ValueOf(e).Elem().FieldByName(name), reflect.ValueOf(out).Elem().FieldByName(name))
 		}
 	}

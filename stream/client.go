@@ -39,6 +39,8 @@ type Client struct {
 	version int
 	monitor string
 	match   *matcher // filters events of version 3, which the server cannot filter
+	run     string
+	clock   *clockClient // nil: the server answers no pings, or nobody asked
 	dec     decoder
 	batches batchDecoder
 }
@@ -60,6 +62,16 @@ type Options struct {
 	// TLS is for servers with TLS; nil: no TLS. An empty ServerName means the
 	// host of the address.
 	TLS *tls.Config
+	// Clock, if set, is called with every round trip by which the server's clock
+	// is compared with this machine's: one of the handshake and, with Follow, one
+	// every ClockEvery. Calls come from the goroutine that reads. A server that
+	// cannot do it causes none.
+	Clock func(RoundTrip)
+	// ClockEvery is 1 s or more. 0 means DefaultClockEvery.
+	ClockEvery time.Duration
+	// Met, if set, is called by Follow after each handshake, before the first event.
+	// An error ends Follow, like one of each.
+	Met func(*Client) error
 }
 
 // ErrRefused is the error when a server of version 4 rejects the client; the
@@ -172,10 +184,11 @@ func greetV3(c *Client) error {
 
 func (o Options) greetV4(c *Client) error {
 	v := uint16(version4)
-	frame := jsonFrame(hello{Version: &v, Token: o.Token, Encoding: o.Encoding, Filter: o.Filter})
+	frame := jsonFrame(hello{Version: &v, Token: o.Token, Encoding: o.Encoding, Filter: o.Filter, Clock: o.Clock != nil})
 	if n := len(frame) - headerBytes; n > maxHandshakeBytes {
 		return fmt.Errorf("the hello with its filter and token has %d bytes: want at most %d", n, maxHandshakeBytes)
 	}
+	sent := time.Now()
 	if _, err := c.conn.Write(frame); err != nil {
 		return err
 	}
@@ -201,6 +214,10 @@ func (o Options) greetV4(c *Client) error {
 		return fmt.Errorf("the server answers with version %d of the protocol: want %d", w.Version, version4)
 	}
 	c.monitor = string(event.Clean(w.Monitor, event.MaxAgentText))
+	if o.Clock != nil && w.Run != "" && w.Time != nil {
+		c.run, c.clock = string(event.Clean(w.Run, maxRunText)), &clockClient{call: o.Clock}
+		o.Clock(RoundTrip{Sent: sent, Received: time.Now(), ServerReceived: *w.Time, ServerSent: *w.Time})
+	}
 	return nil
 }
 
@@ -209,6 +226,10 @@ func (c *Client) Version() int { return c.version }
 
 // Monitor returns the monitor's name; "" with version 3, which does not send it.
 func (c *Client) Monitor() string { return c.monitor }
+
+// Run returns the name of the server's run, since whose start Event.Seq counts;
+// "" if it is not known: without Options.Clock, or with an older server.
+func (c *Client) Run() string { return c.run }
 
 // Next waits for the next event. With version 4 it may be a gap (Event.Gap):
 // events are missing at this place. The error is io.EOF when the server closed
@@ -238,8 +259,14 @@ func (c *Client) next() (*Event, error) {
 			c.batches.close()
 			return nil, err
 		}
+		if e.Clock != nil {
+			c.clock.answered(e.Clock, time.Now())
+			continue
+		}
 		if e.known() {
-			e.Monitor = c.monitor
+			if e.Monitor == "" {
+				e.Monitor = c.monitor
+			}
 			return e, nil
 		}
 	}

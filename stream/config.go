@@ -55,6 +55,8 @@ type Config struct {
 	// WriteTimeout is how long a subscriber may read nothing before its
 	// connection is closed.
 	WriteTimeout time.Duration `json:"-" ignored:"true"`
+	// Now is the clock with which clients compare theirs; nil: time.Now.
+	Now func() time.Time `json:"-" ignored:"true"`
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger `json:"-" ignored:"true"`
 }
@@ -98,6 +100,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = DefaultWriteTimeout
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -66,7 +66,7 @@ func (s *Server) admit(conn net.Conn, needsToken bool) {
 // subscriber until the connection ends.
 func (s *Server) serve(conn net.Conn, needsToken bool) {
 	defer s.guard.Recover("stream: serve a connection")
-	g, err := s.handshake(conn, needsToken)
+	g, clock, err := s.handshake(conn, needsToken)
 
 	s.mu.Lock()
 	if c := listen.Under(conn); c != nil {
@@ -91,7 +91,12 @@ func (s *Server) serve(conn net.Conn, needsToken bool) {
 	}
 	sub := newSubscriber(s.subscriberID(conn), conn, g, int(s.cfg.QueueBytes))
 	if g != nil {
-		sub.enqueue(batch{data: jsonFrame(welcome{Version: version4, Monitor: s.cfg.Monitor, Encoding: encodingName(g.encoding)})})
+		w := welcome{Version: version4, Monitor: s.cfg.Monitor, Encoding: encodingName(g.encoding)}
+		if clock {
+			now := s.cfg.Now().UTC()
+			w.Run, w.Time = s.run, &now
+		}
+		sub.enqueue(batch{data: jsonFrame(w)})
 		sub.signal()
 	}
 	s.join(sub)
@@ -104,7 +109,7 @@ func (s *Server) serve(conn net.Conn, needsToken bool) {
 		defer s.guard.Recover("stream: write to a subscriber")
 		sub.close(sub.write(s.cfg.WriteTimeout))
 	})
-	sub.close(discard(conn))
+	sub.close(sub.hear(conn, clock, s.cfg.Now))
 	<-written
 	s.leave(sub)
 }
@@ -115,40 +120,40 @@ var (
 )
 
 // handshake exchanges hellos. The group is nil for version 3. A client of
-// version 4 is sent the reason why it is rejected.
-func (s *Server) handshake(conn net.Conn, needsToken bool) (*group, error) {
+// version 4 is sent the reason why it is rejected. clock: it may send pings.
+func (s *Server) handshake(conn net.Conn, needsToken bool) (_ *group, clock bool, err error) {
 	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if _, err := conn.Write(helloFrame); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	h, err := readHello(conn, version, version4)
 	if err != nil {
 		if bad := (badHello{}); errors.As(err, &bad) {
-			return nil, s.refuse(conn, err)
+			return nil, false, s.refuse(conn, err)
 		}
-		return nil, err
+		return nil, false, err
 	}
 	if *h.Version == version {
 		if needsToken {
-			return nil, errToken
+			return nil, false, errToken
 		}
-		return nil, conn.SetDeadline(time.Time{})
+		return nil, false, conn.SetDeadline(time.Time{})
 	}
 	if needsToken && !s.gate.Allowed(h.Token) {
-		return nil, s.refuse(conn, errToken)
+		return nil, false, s.refuse(conn, errToken)
 	}
 	encoding, ok := encodings[h.Encoding]
 	if !ok {
-		return nil, s.refuse(conn, fmt.Errorf("stream: encoding %q: want zstd or gzip", h.Encoding))
+		return nil, false, s.refuse(conn, fmt.Errorf("stream: encoding %q: want zstd or gzip", h.Encoding))
 	}
 	match, err := h.Filter.compile()
 	if err != nil {
-		return nil, s.refuse(conn, fmt.Errorf("stream: the filter: %w", err))
+		return nil, false, s.refuse(conn, fmt.Errorf("stream: the filter: %w", err))
 	}
 	g := &group{match: match, encoding: encoding, key: string(rune('0'+encoding)) + match.key}
-	return g, conn.SetDeadline(time.Time{})
+	return g, h.Clock, conn.SetDeadline(time.Time{})
 }
 
 // refuse sends a client of version 4 the reason why it is rejected, and returns

@@ -89,6 +89,7 @@ func appendV4(dst []byte, e *event.Event) []byte {
 		dst = appendString(dst, "side", e.Side.String())
 		dst = appendString(dst, "downstream", string(e.Downstream))
 	}
+	dst = appendString(dst, "monitor", string(e.Monitor))
 	return append(dst, "}\n"...)
 }
 

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -78,6 +79,14 @@ func (o Options) followOnce(ctx context.Context, address string, each func(*Even
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
+	if o.Met != nil {
+		if err := o.Met(c); err != nil {
+			return true, err
+		}
+	}
+	if c.clock != nil {
+		defer c.keepAsking(cmp.Or(o.ClockEvery, DefaultClockEvery))()
+	}
 	for {
 		e, err := c.Next()
 		if errors.Is(err, io.EOF) {

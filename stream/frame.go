@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 )
 
 const (
@@ -29,6 +30,7 @@ type hello struct {
 	Token    string `json:"token,omitempty"`
 	Encoding string `json:"encoding,omitempty"` // zstd (the default) or gzip
 	Filter   Filter `json:"filter"`
+	Clock    bool   `json:"clock,omitempty"` // the client may send pings
 }
 
 // welcome is a server's answer to the hello of version 4: either Error or the
@@ -38,6 +40,10 @@ type welcome struct {
 	Monitor  string `json:"monitor,omitempty"`
 	Encoding string `json:"encoding,omitempty"`
 	Error    string `json:"error,omitempty"`
+	// For a client that set Clock: a name of this run of the server, since whose
+	// start Seq counts, and the server's clock. The server answers pings.
+	Run  string     `json:"run,omitempty"`
+	Time *time.Time `json:"time,omitempty"`
 }
 
 // helloFrame is the hello of version 3 as a frame.

@@ -37,7 +37,7 @@ func TestEveryKindIsInVersion4(t *testing.T) {
 		require.True(t, m.match(e))
 		return true
 	}, map[event.Kind]string{
-		event.KindSample: state, event.KindSummary: state, event.KindProxy: state, event.KindPipeline: state,
+		event.KindSample: state, event.KindSummary: state, event.KindProxy: state, event.KindPipeline: state, event.KindFleet: state,
 		event.KindLatency:   "an answer and its want are in the stream, each with its time",
 		event.KindClockStep: "a note says the same",
 		event.KindSendError: "a message that was not sent; totals count them by reason",

@@ -54,6 +54,8 @@ type Server struct {
 	// as waiting.
 	conns *listen.Conns
 
+	run string // a random name of this run; immutable once set
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // accept loops, and two goroutines for each connection
@@ -131,7 +133,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.withDefaults(), gate: gate}
+	s := &Server{cfg: cfg.withDefaults(), gate: gate, run: newRun()}
 	s.guard.Log = s.cfg.Logger
 	s.conns = listen.NewConns(listen.Bounds{Total: 2 * s.cfg.MaxClients, PerAddress: s.cfg.MaxClientsPerAddress, Waiting: s.cfg.MaxClients})
 	s.entry = gate.Entry("stream", s.cfg.ListenAddresses, s.conns)

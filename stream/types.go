@@ -36,7 +36,9 @@ type Event struct {
 	// downstream if Peer is a node behind it, with the configured name Downstream.
 	Side       string `json:"side,omitempty"`
 	Downstream string `json:"downstream,omitempty"`
-	Monitor    string `json:"monitor,omitempty"` // the monitor's name; the wire has it in the handshake only
+	Monitor    string `json:"monitor,omitempty"` // the monitor's name; the wire has it in the handshake, and in events that a collector has from others
+
+	Clock *clockAnswer `json:"clock,omitempty"` // to a ping; Next does not return it
 }
 
 // Message is a Bitswap message.

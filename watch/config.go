@@ -80,6 +80,7 @@ type Config struct {
 	Rate          int           // --rate: most dials, requests and wants a second that the node begins
 	Answers       int           // --answers: most messages a second with which it answers
 	Isolated      bool          // --isolated: only loopback
+	OnlyBootstrap bool          // --only-bootstrap, of an isolated node: no connection with other peers than Bootstrap's
 
 	Capture *capture.Capture // sees what passes; required
 	Logger  *slog.Logger     // nil: slog.Default()

@@ -69,7 +69,14 @@ func (n *Node) newHost(key crypto.PrivKey) (_ host.Host, err error) {
 		libp2p.BandwidthReporter(n.traffic),
 	}
 	if s.Isolated {
-		opts = append(opts, libp2p.ConnectionGater(onlyLoopback{}), libp2p.MultiaddrResolver(noNames{}), libp2p.DisableRelay())
+		gate := onlyLoopback{}
+		if s.OnlyBootstrap {
+			gate.peers = map[peer.ID]bool{}
+			for _, p := range s.bootstrap {
+				gate.peers[p.ID] = true
+			}
+		}
+		opts = append(opts, libp2p.ConnectionGater(gate), libp2p.MultiaddrResolver(noNames{}), libp2p.DisableRelay())
 	} else {
 		opts = append(opts, libp2p.NATPortMap(), libp2p.EnableRelay(), libp2p.EnableHolePunching(),
 			libp2p.EnableNATService(), libp2p.EnableAutoNATv2(), libp2p.EnableAutoRelayWithPeerSource(n.relays))
@@ -134,18 +141,20 @@ func (n *Node) relays(_ context.Context, most int) <-chan peer.AddrInfo {
 	return out
 }
 
-// onlyLoopback refuses connections beyond loopback.
-type onlyLoopback struct{}
+// onlyLoopback refuses connections beyond loopback, and with other peers than these.
+type onlyLoopback struct {
+	peers map[peer.ID]bool // nil: all
+}
 
-func (onlyLoopback) InterceptPeerDial(peer.ID) bool { return true }
+func (o onlyLoopback) InterceptPeerDial(p peer.ID) bool { return o.peers == nil || o.peers[p] }
 func (onlyLoopback) InterceptAddrDial(_ peer.ID, a ma.Multiaddr) bool {
 	return manet.IsIPLoopback(a)
 }
 func (onlyLoopback) InterceptAccept(c network.ConnMultiaddrs) bool {
 	return manet.IsIPLoopback(c.RemoteMultiaddr())
 }
-func (onlyLoopback) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool {
-	return true
+func (o onlyLoopback) InterceptSecured(_ network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
+	return o.InterceptPeerDial(p)
 }
 func (onlyLoopback) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) {
 	return true, 0

@@ -36,6 +36,7 @@ func demoCommand() *cli.Command {
 		&cli.IntFlag{Name: "peers", Value: 6, Usage: "`NUMBER` of other nodes, 5 or more"},
 		&cli.Float64Flag{Name: "rate", Value: 5, Usage: "`NUMBER` of operations per second of the swarm"},
 		&cli.IntFlag{Name: "watch", Usage: fmt.Sprintf("`NUMBER` of light nodes (ipfsmon watch) in the same swarm, up to %d (default: none)", maxDemoWatch)},
+		&cli.IntFlag{Name: "monitors", Usage: fmt.Sprintf("`NUMBER` of monitors, 2 to %d: this node and light nodes that see a part of the swarm each, and a collector (ipfsmon fleet collect) that joins them (default: none)", maxDemoWatch+1)},
 		&cli.DurationFlag{Name: "duration", Usage: "`TIME` after which it ends, such as 30s or 1d (default: until Ctrl-C)"},
 		&cli.Int64Flag{Name: "seed", Value: 1, Usage: "`NUMBER`: the same seed makes the same sequence of operations"},
 	}
@@ -45,6 +46,7 @@ func demoCommand() *cli.Command {
 		Description: "Runs a monitored node like `ipfsmon run --isolated`, and around it a swarm of real kubo nodes that add files, fetch\n" +
 			"them, want and cancel, stop and come back. Nothing leaves this machine.\n\n" +
 			"Example: ipfsmon demo\n" +
+			"         ipfsmon demo --monitors 3                          three monitors, and a collector that joins what they see\n" +
 			"         ipfsmon demo --duration 30s --rate 20 && ipfsmon query \"SELECT count(cid) FROM wants\"",
 		Flags: append(flags, monitorFlags()...),
 		Action: func(c *cli.Context) error {
@@ -65,6 +67,11 @@ func demoCommand() *cli.Command {
 			if n := c.Int("watch"); n > maxDemoWatch {
 				return wrongUse(c, "--watch %d: want at most %d", n, maxDemoWatch)
 			}
+			if n := c.Int("monitors"); c.IsSet("monitors") && (n < 2 || n > maxDemoWatch+1) {
+				return wrongUse(c, "--monitors %d: want 2 to %d", n, maxDemoWatch+1)
+			} else if n > 0 && c.Int("watch") > 0 {
+				return wrongUse(c, "--monitors and --watch: want one of them")
+			}
 			return runDemo(c, repo)
 		},
 	}
@@ -79,7 +86,13 @@ func runDemo(c *cli.Context, repo string) error {
 	r.started = func(m *monitor.Monitor) {
 		// A killed node leaves its address behind; ours is not written yet.
 		_ = os.Remove(apiFile(repo))
-		light.wg.Go(func() { light.run(c.Int("watch"), repo, r.out, m) })
+		light.wg.Go(func() {
+			if n := c.Int("monitors"); n > 0 {
+				light.err = runDemoFleet(n, repo, r.out, m)
+				return
+			}
+			light.run(c.Int("watch"), repo, r.out, m)
+		})
 		swarm.wg.Go(func() {
 			swarm.err = swarm.run(c, repo, r.out, m.Done())
 			select {

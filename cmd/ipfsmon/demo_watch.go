@@ -52,58 +52,94 @@ func (d *demoWatch) run(count int, repo string, print io.Writer, m *monitor.Moni
 	}
 	var all sync.WaitGroup
 	for i := range count {
-		all.Go(func() { errs[i] = runLight(fmt.Sprintf("watch-%d", i+1), repo, node, print, m) })
+		all.Go(func() {
+			file := lightFile{Bootstrap: []string{node}, Lookup: "2s"}
+			errs[i] = runLight(fmt.Sprintf("watch-%d", i+1), repo, file, print, m, nil)
+		})
 	}
 	all.Wait()
 	d.err = errors.Join(errs...)
 }
 
-// runLight runs one light node until the monitor ends.
-func runLight(name, repo, node string, print io.Writer, m *monitor.Monitor) error {
-	fail := func(err error) error {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		return fmt.Errorf("the demo's light node %s: %w", name, err)
+// lightFile is the configuration of a light node of a demo.
+type lightFile struct {
+	Bootstrap []string       `json:"bootstrap"`
+	DHT       string         `json:"dht,omitempty"`
+	Lookup    string         `json:"lookup-every"`
+	Want      string         `json:"want-every"`
+	Monitor   map[string]any `json:"monitor"`
+}
+
+// runLight runs one light node until the monitor ends. It calls each, which may be
+// nil, with each line that the node prints; more are further flags.
+func runLight(name, repo string, file lightFile, print io.Writer, m *monitor.Monitor, each func(line string), more ...string) error {
+	fail := func(err error) error { return demoFailed("light node", name, err) }
+	var err error
+	if file.Monitor, err = demoSection(name, m); err != nil {
+		return fail(err)
 	}
+	file.Want = "10s"
 	folder := filepath.Join(repo, name)
-	file := struct {
-		Bootstrap []string       `json:"bootstrap"`
-		Lookup    string         `json:"lookup-every"`
-		Want      string         `json:"want-every"`
-		Monitor   map[string]any `json:"monitor"`
-	}{[]string{node}, "2s", "10s", map[string]any{"MonitorName": name}}
-	if c := m.Config.InfluxDB; c != nil && strings.HasPrefix(c.URL, "http") {
-		to := *c
-		to.SpoolDir = "" // each has its own
-		file.Monitor["InfluxDB"] = to
-	} else {
-		return fail(errors.New("want an InfluxDB with an http URL for the light nodes' points"))
+	config, err := writeConfig(folder, file)
+	if err != nil {
+		return fail(err)
 	}
-	b, err := json.Marshal(file)
+	if err := runChild(name, print, m, each, append([]string{"watch", "--with-parent", "--isolated", "--repo", folder, "--config", config,
+		"--stream", "127.0.0.1:0", "--http", "127.0.0.1:0"}, more...)...); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// demoFailed reports that a child of the demo failed.
+func demoFailed(what, name string, err error) error {
+	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+	return fmt.Errorf("the demo's %s %s: %w", what, name, err)
+}
+
+// demoSection is the configuration of the monitor of a child of the demo: it
+// writes to the demo's InfluxDB.
+func demoSection(name string, m *monitor.Monitor) (map[string]any, error) {
+	c := m.Config.InfluxDB
+	if c == nil || !strings.HasPrefix(c.URL, "http") {
+		return nil, errors.New("want an InfluxDB with an http URL for its points")
+	}
+	to := *c
+	to.SpoolDir = "" // each has its own
+	return map[string]any{"MonitorName": name, "InfluxDB": to}, nil
+}
+
+// writeConfig writes the configuration of a child of the demo into its folder, and
+// returns the file.
+func writeConfig(folder string, content any) (file string, err error) {
+	b, err := json.Marshal(content)
 	if err == nil {
 		err = os.MkdirAll(folder, 0o700)
 	}
-	config := filepath.Join(folder, "config.json")
+	file = filepath.Join(folder, "config.json")
 	if err == nil {
-		err = os.WriteFile(config, b, 0o600)
+		err = os.WriteFile(file, b, 0o600)
 	}
-	if err != nil {
-		return fail(err)
-	}
+	return file, err
+}
+
+// runChild runs this program until the monitor ends. It prints its lines after the
+// name, and calls each, which may be nil, with them.
+func runChild(name string, print io.Writer, m *monitor.Monitor, each func(line string), args ...string) error {
 	self, err := os.Executable()
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go func() { // ends with runLight
+	go func() { // ends with runChild
 		select {
 		case <-m.Done():
 			cancel()
 		case <-ctx.Done():
 		}
 	}()
-	cmd := exec.CommandContext(ctx, self, "watch", "--with-parent", "--isolated", "--repo", folder, "--config", config,
-		"--stream", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	cmd := exec.CommandContext(ctx, self, args...)
 	for _, v := range os.Environ() {
 		if name, _, _ := strings.Cut(v, "="); !strings.HasPrefix(name, "IPFSMON_") || slices.Contains([]string{logLevelVariable, logFormatVariable, quietVariable}, name) { // else: settings of the demo's node
 			cmd.Env = append(cmd.Env, v)
@@ -112,9 +148,9 @@ func runLight(name, repo, node string, print io.Writer, m *monitor.Monitor) erro
 	cmd.Env = append(cmd.Env, "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true") // advice that loopback does not need
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                    // a Ctrl-C is for this process
 	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe() // the node ends when this is closed
+	stdin, err := cmd.StdinPipe() // it ends when this is closed
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	cmd.Cancel = stdin.Close
 	cmd.WaitDelay = monitor.CloseTimeout + 2*time.Second
@@ -123,40 +159,25 @@ func runLight(name, repo, node string, print io.Writer, m *monitor.Monitor) erro
 		err = cmd.Start()
 	}
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		fmt.Fprintf(print, "%s: %s\n", name, textout.Line(lines.Text(), 512))
+		if each != nil {
+			each(lines.Text())
+		}
 	}
 	if err := cmd.Wait(); err != nil && ctx.Err() == nil {
-		return fail(err)
+		return err
 	}
 	return nil
 }
 
 // addressOf asks a node's RPC API for an address of the node on loopback.
 func addressOf(api string) (string, error) {
-	a, err := ma.NewMultiaddr(api)
-	if err != nil {
-		return "", fmt.Errorf("the node's RPC API %q: %w", api, err)
-	}
-	_, host, err := manet.DialArgs(a)
-	if err != nil {
-		return "", fmt.Errorf("the node's RPC API %q: %w", api, err)
-	}
-	client := listen.Client(10 * time.Second)
-	defer client.CloseIdleConnections()
-	resp, err := client.Post("http://"+host+"/api/v0/id", "", nil)
-	if err != nil {
-		return "", fmt.Errorf("ask the node for its addresses: %w", err)
-	}
-	defer resp.Body.Close()
 	var id struct{ Addresses []string }
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("ask the node for its addresses: status %s", resp.Status)
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&id); err != nil {
+	if err := callNode(api, "id", &id); err != nil {
 		return "", fmt.Errorf("ask the node for its addresses: %w", err)
 	}
 	for _, text := range id.Addresses {
@@ -165,4 +186,27 @@ func addressOf(api string) (string, error) {
 		}
 	}
 	return "", errors.New("the node has no address on loopback")
+}
+
+// callNode calls a method of a node's RPC API.
+func callNode(api, method string, into any) error {
+	a, err := ma.NewMultiaddr(api)
+	if err != nil {
+		return fmt.Errorf("the node's RPC API %q: %w", api, err)
+	}
+	_, host, err := manet.DialArgs(a)
+	if err != nil {
+		return fmt.Errorf("the node's RPC API %q: %w", api, err)
+	}
+	client := listen.Client(10 * time.Second)
+	defer client.CloseIdleConnections()
+	resp, err := client.Post("http://"+host+"/api/v0/"+method, "", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %s", resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
 }

@@ -23,8 +23,8 @@ type monitorAt struct {
 
 // findMonitor returns the monitor that a command is about, by the same rule for
 // every command: that of the given repository (--repo, IPFS_PATH); else the
-// running one, the node's before the demo's and the demo's before the proxy's and
-// the light node's; else the first of these for which useful is true. If that is
+// running one, the node's before the demo's and the demo's before the proxy's, the
+// light node's and the collector's; else the first of these for which useful is true. If that is
 // not the node's own, it prints a line about it on standard error.
 func findMonitor(given string, useful func(repo string) bool) (monitorAt, error) {
 	if given != "" {
@@ -43,7 +43,7 @@ func findMonitor(given string, useful func(repo string) bool) (monitorAt, error)
 		for _, other := range []struct {
 			name   string
 			folder func() (string, error)
-		}{{"demo", demoRepo}, {"proxy", proxyPlace}, {"light node", watchPlace}} {
+		}{{"demo", demoRepo}, {"proxy", proxyPlace}, {"light node", watchPlace}, {"collector", fleetPlace}} {
 			if at, err := other.folder(); err == nil {
 				places, names = append(places, at), append(names, other.name)
 			}

@@ -7,8 +7,9 @@ func fleetCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "fleet",
 		Usage: "join what several monitors see into one picture of the network",
-		Description: "Example: ipfsmon fleet unify --output unified traces/de1 traces/us1\n\n" +
-			"docs/fleet.md explains what a unified trace has, and what the estimates assume.",
-		Subcommands: []*cli.Command{fleetUnifyCommand()},
+		Description: "Example: ipfsmon fleet collect --fleet fleet.json\n" +
+			"         ipfsmon fleet unify --output unified traces/de1 traces/us1\n\n" +
+			"docs/fleet.md explains what a collector needs, what a unified trace has, and what the estimates assume.",
+		Subcommands: []*cli.Command{fleetCollectCommand(), fleetUnifyCommand()},
 	}
 }

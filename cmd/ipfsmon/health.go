@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
@@ -90,8 +91,8 @@ func reachFlags() []cli.Flag {
 // reach reads reachFlags.
 func reach(c *cli.Context) (to listen.To, err error) {
 	if path := c.String("token-file"); path != "" {
-		if to.Token, err = readToken(path); err != nil {
-			return to, err
+		if to.Token, err = access.ReadToken(path); err != nil {
+			return to, fmt.Errorf("--token-file: %w", err)
 		}
 	}
 	if path := c.String("ca"); path != "" {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/stream"
@@ -85,7 +86,13 @@ func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
 		return o, wrongUse(c, "%w", err)
 	}
 	if path := c.String("token-file"); path != "" {
-		o.TokenFunc = func() (string, error) { return readToken(path) }
+		o.TokenFunc = func() (string, error) {
+			token, err := access.ReadToken(path)
+			if err != nil {
+				err = fmt.Errorf("--token-file: %w", err)
+			}
+			return token, err
+		}
 		if _, err := o.TokenFunc(); err != nil {
 			return o, err
 		}
@@ -99,20 +106,6 @@ func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
 		}
 	}
 	return o, nil
-}
-
-// readToken returns the first token of a file of tokens.
-func readToken(path string) (string, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("--token-file: %w", err)
-	}
-	for line := range strings.Lines(string(data)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			return line, nil
-		}
-	}
-	return "", fmt.Errorf("--token-file: %s has no token: want one on a line", path)
 }
 
 // errEnough ends the tail after --count events.

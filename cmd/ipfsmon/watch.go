@@ -78,6 +78,7 @@ func watchFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "isolated", EnvVars: watchEnv("isolated"), Usage: "keep the node on the loopback interface"},
 		configFlag(watchEnv("config")...),
 		&cli.BoolFlag{Name: "with-parent", Hidden: true, Usage: "end when standard input ends, and print no status"},
+		&cli.BoolFlag{Name: "only-bootstrap", Hidden: true, Usage: "with --isolated, connect with no other peers than those of --bootstrap"},
 	}, monitorFlags()...)
 }
 
@@ -89,7 +90,7 @@ func watchConfig(c *cli.Context) (watch.Config, error) {
 		Dir: c.String("repo"), Listen: c.StringSlice("listen"), Peers: c.Int("peers"), DHT: c.String("dht"),
 		Bootstrap: c.StringSlice("bootstrap"), BootstrapFile: c.String("bootstrap-file"), Blocks: c.String("blocks"),
 		LookupEvery: c.Duration("lookup-every"), WantEvery: c.Duration("want-every"),
-		Rate: c.Int("rate"), Answers: c.Int("answers"), Isolated: c.Bool("isolated"),
+		Rate: c.Int("rate"), Answers: c.Int("answers"), Isolated: c.Bool("isolated"), OnlyBootstrap: c.Bool("only-bootstrap"),
 	}
 	if c.IsSet("lookup-every") && cfg.LookupEvery == 0 {
 		cfg.LookupEvery = -1 // none

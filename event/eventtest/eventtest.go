@@ -90,6 +90,14 @@ func Example(t testing.TB, k event.Kind) *event.Event {
 		e.Dir, e.Transport, e.Addrs, e.Request = event.Sent, event.HTTP, addrs, &event.Request{CID: CID, Outcome: event.RequestBlock, Elapsed: time.Second, Size: 100}
 	case event.KindFlood:
 		e.Addrs, e.Flood = addrs, &event.Flood{Since: time.Unix(0, e.Time).UTC().Add(-time.Second), Agent: "loop/1", Wants: 9000, WantRate: 4500}
+	case event.KindFleet:
+		e.Fleet = &event.Fleet{Interval: 10 * time.Second, Entries: 3, Requests: 2, Closed: 2, Matched: 1, Peers: 2,
+			Monitors:  []event.FleetMonitor{{Name: "de1", Up: true, Events: 1, Wants: 1, Seen: 1, Coverage: 500}, {Name: "de2", Up: true, Events: 1, Wants: 2, Seen: 2, Coverage: 1000}},
+			TopCIDs:   []event.FleetCID{{CID: CID, Requests: 2, Peers: 1}},
+			TopByPeer: []event.FleetCID{{CID: CID, Requests: 2, Peers: 1}},
+			Overlaps:  []event.FleetOverlap{{A: "de1", B: "de2", Common: 1, Requests: 1}},
+			Sizes:     []event.FleetSize{{Of: "all", Seen: 2}}}
+		return alone()
 	case event.KindProbe:
 		e.Probe = &event.Probe{Fleet: "default", Region: "eu", Target: "DHT", CID: CID, Duration: time.Second}
 	default:

@@ -108,6 +108,15 @@ func Events() []*event.Event {
 			CID: CID(2), Duration: time.Hour, Error: `not "found"`}},
 		{Time: Time, Kind: event.KindProxy, Proxy: &event.Proxy{Interval: 10 * time.Second, UpstreamPeers: 3, Merged: 4, Downstreams: []event.ProxyDownstream{
 			{Name: "a, b", Peer: Peer(7), Connected: true, Outstanding: 2}}}},
+		{Time: Time, Kind: event.KindFleet, Fleet: &event.Fleet{Interval: 10 * time.Second, Entries: 1, Requests: 2, Closed: 3, Matched: 4, Late: 5, Dropped: 6, Uncounted: 7, Peers: 8,
+			Monitors: []event.FleetMonitor{
+				{Name: "a, b=c", Up: true, Events: 1, Wants: 2, Cancels: 3, Gaps: 4, Unbounded: 5, Missed: 6, Untimely: 7, Connects: 8, Lag: 9 * time.Millisecond, Peers: 10, Seen: 11, Coverage: 12,
+					ClockKnown: true, Offset: -13 * time.Microsecond, OffsetError: 14 * time.Microsecond, DriftPPB: -15, RoundTrip: 16 * time.Microsecond, Apart: -17 * time.Microsecond, MatchedPairs: 18},
+				{Name: "de1"}},
+			TopCIDs: []event.FleetCID{{CID: CID(1), Requests: 19, Peers: 20}}, TopByPeer: []event.FleetCID{{CID: CID(2), Requests: 21, Peers: 22}},
+			Overlaps: []event.FleetOverlap{{A: "a, b=c", B: "de1", Common: 23, Only: [2]int{24, 25}, Requests: 26, Size: event.FleetEstimate{Known: true, N: 27, Low: 28, High: 29, Dependent: true}}},
+			Sizes: []event.FleetSize{{Of: "all", Seen: 30, Coupon: event.FleetEstimate{Known: true, N: 31, Low: 32, High: 33}, Pair: event.FleetEstimate{N: 34, Dependent: true}},
+				{Of: "/ipfs/bitswap/1.2.0", Seen: 35}}}},
 		{Time: Time, Kind: event.KindFlood, Peer: Peer(8), Country: "NZ", Gateway: true, Addrs: []event.Text{"/ip4/203.0.113.7/tcp/4001", "/ip6/2001:db8::1/tcp/1"},
 			Flood: &event.Flood{State: event.FloodBegan, Since: time.Unix(0, Time-1_500_000_000), Agent: `a "b" \`, Wants: 1000, Messages: 100, WantRate: 500, MessageRate: 50, Share: 501, Repeats: 999,
 				Block: "ipfs swarm filters add /ip4/203.0.113.7/ipcidr/32 && ipfs swarm disconnect /p2p/x"}},

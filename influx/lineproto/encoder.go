@@ -148,6 +148,9 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 	case ev.Kind == event.KindProxy && ev.Proxy != nil:
 		bufs[schema.Totals], points[schema.Totals] = e.proxy(bufs[schema.Totals], ev)
 		return bufs, points
+	case ev.Kind == event.KindFleet && ev.Fleet != nil:
+		bufs[schema.Totals], points[schema.Totals] = e.fleet(bufs[schema.Totals], ev)
+		return bufs, points
 	case ev.Kind == event.KindProbe && ev.Probe != nil:
 		bufs[schema.Totals], points[schema.Totals] = e.probe(bufs[schema.Totals], ev), 1
 		return bufs, points

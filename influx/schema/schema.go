@@ -154,6 +154,7 @@ var All = []*Measurement{
 	DHTRequests, DHTTop, DHTLog,
 	HTTPTraffic, Retrieval, RetrievalWants, HTTPTotals, Sending, SendErrors,
 	DHTProvide, DHTRetrieve, ProxyTotals, ProxyDownstreams,
+	Fleet, FleetMonitors, FleetOverlaps, FleetSizes, FleetTop,
 }
 
 var Wants = &Measurement{

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -61,6 +62,21 @@ func readTokenFile(path string) ([][sha256.Size]byte, error) {
 		return nil, fmt.Errorf("%s is empty: want a token on each line, for example from `openssl rand -hex 32`", path)
 	}
 	return out, nil
+}
+
+// ReadToken returns the first token of a file, for a client: the first line that is
+// not empty and does not begin with #.
+func ReadToken(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			return line, nil
+		}
+	}
+	return "", fmt.Errorf("%s has no token: want one on a line", path)
 }
 
 // sameTokens reports whether two lists hold the same tokens in the same order.

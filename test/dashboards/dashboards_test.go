@@ -112,6 +112,12 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 				{Name: "one", Peer: id, Connected: true, Verified: 10, VerifiedBytes: 1 << 19, RTT: times},
 				{Name: "two", Peer: id, Connected: i%2 == 0, Verified: 5, VerifiedBytes: 1 << 18, Late: 20, RTT: times}}}})
 		c := cid.NewCidV1(cid.Raw, hash)
+		monitor := event.FleetMonitor{Name: "de1", Up: true, Events: 20, Wants: 10, Missed: 1, Lag: time.Second, Peers: 5, Seen: 4, Coverage: 500,
+			ClockKnown: true, Offset: time.Millisecond, Apart: time.Millisecond, MatchedPairs: 3}
+		estimate := event.FleetEstimate{Known: true, N: 100, Low: 90, High: 120}
+		add("fleet", &event.Event{Time: at, Kind: event.KindFleet, Fleet: &event.Fleet{Interval: 10 * time.Second, Entries: 30, Requests: 20, Closed: 8, Matched: 5, Late: 1, Peers: 9,
+			Monitors: []event.FleetMonitor{monitor}, Overlaps: []event.FleetOverlap{{A: "de1", B: "us1", Common: 3}}, Sizes: []event.FleetSize{{Of: "all", Seen: 9, Coupon: estimate}},
+			TopCIDs: []event.FleetCID{{CID: c, Requests: 3, Peers: 2}}}})
 		add("floods", &event.Event{Time: at, Kind: event.KindFlood, Peer: id, Addrs: []event.Text{"/ip4/192.0.2.1/tcp/4001"}, Flood: &event.Flood{State: event.FloodState(i % 2),
 			Since: time.Unix(0, at), Wants: 9000, Messages: 900, WantRate: 1500, MessageRate: 150, Share: 700, Repeats: 400, Block: "ipfs swarm filters add /ip4/192.0.2.1/ipcidr/32"}})
 		add("dht_log", &event.Event{Time: at, Kind: event.KindDHT, Dir: event.Direction(i % 2), Peer: id,

@@ -54,10 +54,10 @@ func TestDemo(t *testing.T) {
 	savesAndRestores(t, env, filepath.Join(home, ".ipfsmon", "demo", "ipfsmon"))
 }
 
-// ofNodes are the measurements of nodes; the others are those of the proxy and the probe.
+// ofNodes are the measurements of nodes; the others are those of the proxy, the collector and the probe.
 func ofNodes() []*schema.Measurement {
 	return slices.DeleteFunc(slices.Clone(schema.All), func(m *schema.Measurement) bool {
-		return strings.HasPrefix(m.Name, "proxy") || strings.HasPrefix(m.Name, "dht_")
+		return strings.HasPrefix(m.Name, "proxy") || strings.HasPrefix(m.Name, "fleet") || strings.HasPrefix(m.Name, "dht_")
 	})
 }
 

@@ -131,6 +131,12 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 			case 194:
 				e.Kind, e.DHT = event.KindDHT, &event.DHTRequest{Type: event.DHTGetProviders, CID: CidOf(t, 1), Elapsed: time.Second}
 				points["dht_log"]++
+			case 174:
+				e.Kind, e.Peer, e.Fleet = event.KindFleet, "", &event.Fleet{Monitors: []event.FleetMonitor{{Name: "de1"}, {Name: `us 1="\`}},
+					TopCIDs: []event.FleetCID{{CID: CidOf(t, i), Requests: 1}}, Overlaps: []event.FleetOverlap{{A: "de1", B: "us 1"}}, Sizes: []event.FleetSize{{Of: "all"}}}
+				for name, n := range map[string]int{"fleet": 1, "fleet_monitors": 2, "fleet_overlaps": 1, "fleet_sizes": 1, "fleet_top": 1} {
+					points[name] += n
+				}
 			case 64, 164:
 				e.Kind, e.Peer, e.Pipeline = event.KindPipeline, "", &event.Pipeline{Published: uint64(i)}
 				points["pipeline"]++

@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/test/harness"
+)
+
+// fleetState is what a test reads of /metric_plugin/v1/fleet.
+type fleetState struct {
+	Result struct {
+		Monitors []struct {
+			Name     string
+			Up       bool
+			Events   uint64
+			Wants    uint64
+			Peers    int
+			Complete bool
+			Clock    struct {
+				Known  bool
+				Offset float64 `json:"offset_seconds"`
+				Error  float64 `json:"error_seconds"`
+			}
+		}
+		Totals *struct {
+			Closed   uint64
+			Matched  uint64
+			Peers    int
+			Coverage []struct{ Share float64 }
+			Overlaps []struct{ Common int }
+			Sizes    []struct{ Of string }
+			Top      []struct{ CID string }
+		}
+	}
+}
+
+// TestDemoMonitors: three monitors of one swarm see different parts, and the
+// collector joins them; every sink has it.
+func TestDemoMonitors(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	env := harness.Environ(home)
+	p := harness.Start(t, env, "demo", "--monitors", "3", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
+	at := p.Find(`fleet: Metric Export HTTP server listening on (\S+)`)
+	stream := p.Find(`fleet: Metric Export TCP server listening on (\S+)`)
+	var state fleetState
+	require.Eventually(t, func() bool {
+		state = fleetState{}
+		require.NoError(t, json.Unmarshal([]byte(page(t, "http://"+at+"/metric_plugin/v1/fleet")), &state))
+		if len(state.Result.Monitors) != 3 || state.Result.Totals == nil || state.Result.Totals.Closed == 0 || state.Result.Totals.Matched == 0 || len(state.Result.Totals.Top) == 0 {
+			return false
+		}
+		for _, m := range state.Result.Monitors {
+			if !m.Up || m.Wants == 0 || !m.Complete || m.Peers == 0 || !m.Clock.Known {
+				return false
+			}
+		}
+		return true
+	}, 3*time.Minute, 200*time.Millisecond, "%+v", &state)
+	fewer := 0
+	for _, m := range state.Result.Monitors {
+		require.LessOrEqual(t, max(m.Clock.Offset, -m.Clock.Offset), m.Clock.Error+1e-6, "all have the clock of this machine")
+		if m.Peers < state.Result.Totals.Peers {
+			fewer++
+		}
+	}
+	require.GreaterOrEqual(t, fewer, 2, "they see different parts: %+v", state)
+	require.Len(t, state.Result.Totals.Overlaps, 3)
+	require.Equal(t, "all", state.Result.Totals.Sizes[0].Of)
+
+	out, err := harness.Run(env, "tail", "--count", "200", "--format", "json", stream)
+	require.NoError(t, err, out)
+	for _, name := range []string{"watch-1", "watch-2"} {
+		require.Contains(t, out, `"monitor":"`+name+`"`)
+	}
+	metrics := page(t, "http://"+at+"/metrics")
+	for _, want := range []string{`ipfsmon_fleet_monitor_up{monitor="watch-1"} 1`, "ipfsmon_fleet_requests_total", `monitoring_size_estimator_coupon_size_estimate{agent_version="",protocol=""}`} {
+		require.Contains(t, metrics, want)
+	}
+	for _, q := range []string{"fleet", "fleet-overlaps", "fleet-size", "fleet-top", "fleet-requests"} {
+		require.Eventually(t, func() bool {
+			out, err = harness.Run(env, "query", "--format", "csv", q)
+			return err == nil && strings.Count(out, "\n") >= 2
+		}, time.Minute, 200*time.Millisecond, q)
+	}
+	out, err = harness.Run(env, "query", "--format", "csv", "SELECT count(cid) FROM wants WHERE \"node\" = 'fleet'")
+	require.NoError(t, err, out)
+	require.LessOrEqual(t, strings.Count(out, "\n"), 1, "the events of others are stored by them: %s", out)
+	p.Signal(syscall.SIGINT)
+	require.Zero(t, p.Wait(time.Minute), p.Out.String())
+}
+
+// TestFleetCollectSaysWhatIsWrong: and --check explains what is right.
+func TestFleetCollectSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	env := harness.Environ(t.TempDir())
+	config := func(text string) string {
+		name := filepath.Join(t.TempDir(), "fleet.json")
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+		return name
+	}
+	f := func(want string, args ...string) {
+		t.Helper()
+		code, out, stderr := harness.Apart(t, env, append([]string{"fleet", "collect"}, args...)...)
+		require.NotZero(t, code, out)
+		require.Contains(t, stderr, want)
+	}
+	f("--fleet is missing: want a JSON file")
+	f("--fleet: open", "--fleet", "/nonexistent")
+	f(`monitors.0.nam: unknown key; did you mean name?`, "--fleet", config(`{"monitors":[{"stream":"127.0.0.1:1","nam":"x"}]}`))
+	f(`monitor.MonitrName: unknown key; did you mean MonitorName?`, "--fleet", config(`{"monitors":[{"stream":"127.0.0.1:1"}],"monitor":{"MonitrName":"x"}}`))
+	f("a collector has no node to look into", "--fleet", config(`{"monitors":[{"stream":"127.0.0.1:1"}],"monitor":{"IntrospectConfig":{}}}`))
+	good := config(`{"monitors":[{"stream":"127.0.0.1:1","name":"de1"}],"monitor":{"MonitorName":"all"}}`)
+	code, out, stderr := harness.Apart(t, env, "fleet", "collect", "--fleet", good, "--check")
+	require.Zero(t, code, stderr)
+	for _, want := range []string{"monitors.0.name", "de1", "lateness", "10s", `monitor.MonitorName`, `"all"`, "(file)"} {
+		require.Contains(t, out, want)
+	}
+
+	// One that is not there is waited for, and named.
+	p := harness.Start(t, env, "fleet", "collect", "--fleet", good, "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	at := p.Find(`Metric Export HTTP server listening on (\S+)`)
+	p.Find(`(Collecting from 1 monitors)`)
+	require.Eventually(t, func() bool {
+		code, out, stderr := harness.Apart(t, env, "health", "http://"+at+"/metric_plugin/v1/ready")
+		return code != 0 && strings.Contains(out+stderr, "de1")
+	}, time.Minute, 100*time.Millisecond)
+	p.Signal(syscall.SIGINT)
+	require.Zero(t, p.Wait(time.Minute), p.Out.String())
+}
