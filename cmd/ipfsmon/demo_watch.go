@@ -141,7 +141,7 @@ func runChild(name string, print io.Writer, m *monitor.Monitor, each func(line s
 	}()
 	cmd := exec.CommandContext(ctx, self, args...)
 	for _, v := range os.Environ() {
-		if name, _, _ := strings.Cut(v, "="); !strings.HasPrefix(name, "IPFSMON_") || slices.Contains([]string{logLevelVariable, logFormatVariable, quietVariable}, name) { // else: settings of the demo's node
+		if name, _, _ := strings.Cut(v, "="); !strings.HasPrefix(name, "IPFSMON_") || slices.Contains([]string{logLevelVariable, logFormatVariable}, name) || name == quietVariable && each == nil { // else: settings of the demo's node; whoever reads lines needs them
 			cmd.Env = append(cmd.Env, v)
 		}
 	}

@@ -164,7 +164,7 @@ func runFleetCollect(c *cli.Context) error {
 		}
 		defer child.Close()
 		storeURL, storeStats = child.URL(), child.Stats
-		fmt.Printf("InfluxDB listening on %s, data in %s\n", storeURL, mc.DataFolder)
+		fmt.Fprintf(output(), "InfluxDB listening on %s, data in %s\n", storeURL, mc.DataFolder)
 		if mc, _, err = layers.Effective(); err != nil {
 			return err
 		}
@@ -212,16 +212,17 @@ func serveFleet(ctx context.Context, stop func(), cfg collect.Config, mc *monito
 		b.Close()
 		return err
 	}
-	m.Announce(os.Stdout)
-	fmt.Printf("Collecting from %d monitors\n", len(cfg.Monitors))
+	out := output()
+	m.Announce(out)
+	fmt.Fprintf(out, "Collecting from %d monitors\n", len(cfg.Monitors))
 	keepNohup()
 	if status {
-		go fleetStatus(c, m) // ends with the monitor
+		go fleetStatus(out, c, m) // ends with the monitor
 	}
 	<-ctx.Done()
 	stop() // a second signal ends the program at once
 	err = m.Close()
-	fmt.Println(m.Closing())
+	fmt.Fprintln(out, m.Closing())
 	if err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
@@ -229,7 +230,7 @@ func serveFleet(ctx context.Context, stop func(), cfg collect.Config, mc *monito
 }
 
 // fleetStatus prints a line about the fleet every statusEvery.
-func fleetStatus(c *collect.Collector, m *monitor.Monitor) {
+func fleetStatus(out io.Writer, c *collect.Collector, m *monitor.Monitor) {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
 	var before uint64
@@ -249,7 +250,7 @@ func fleetStatus(c *collect.Collector, m *monitor.Monitor) {
 			missed += one.Missed
 		}
 		s := m.Status()
-		fmt.Printf("%d of %d monitors, %.1f events/s, %d missed, %d points stored, %d dropped\n",
+		fmt.Fprintf(out, "%d of %d monitors, %.1f events/s, %d missed, %d points stored, %d dropped\n",
 			up, len(all), float64(events-before)/statusEvery.Seconds(), missed, s.Stored, s.Dropped)
 		before = events
 	}
