@@ -34,7 +34,7 @@ func configFlag(env ...string) cli.Flag {
 }
 
 // notInFiles are flags that are no settings.
-var notInFiles = []string{"config", "with-parent", "help", "all", "check", "format"}
+var notInFiles = []string{"config", "with-parent", "only-bootstrap", "help", "all", "check", "format"}
 
 // fileMetadata is where arrange keeps the file of the command that runs.
 const fileMetadata = "config file"
