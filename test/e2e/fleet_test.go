@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,8 +132,12 @@ func TestFleetCollectSaysWhatIsWrong(t *testing.T) {
 	at := p.Find(`Metric Export HTTP server listening on (\S+)`)
 	p.Find(`(Collecting from 1 monitors)`)
 	require.Eventually(t, func() bool {
-		code, out, stderr := harness.Apart(t, env, "health", "http://"+at+"/metric_plugin/v1/ready")
-		return code != 0 && strings.Contains(out+stderr, "de1")
+		resp, err := http.Get("http://" + at + "/metric_plugin/v1/ready")
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(body), "de1")
 	}, time.Minute, 100*time.Millisecond)
 	p.Signal(syscall.SIGINT)
 	require.Zero(t, p.Wait(time.Minute), p.Out.String())
