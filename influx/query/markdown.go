@@ -63,13 +63,10 @@ the statements here use ` + "`time > now() - {since}`" + `, and ` + "`$__interva
 	return b.String()
 }
 
-const noFleet = "a demo has a collector with --monitors alone"
-
 // notInDemo says why the answer of a demo to a question is empty.
 var notInDemo = map[string]string{
 	"http":   "no node of a demo fetches over HTTP: that takes an HTTP gateway and a router that names it",
 	"floods": "no peer of a demo sends too much",
-	"fleet":  noFleet, "fleet-requests": noFleet, "fleet-overlaps": noFleet, "fleet-size": noFleet, "fleet-top": noFleet,
 }
 
 func answered(name, text string) string {

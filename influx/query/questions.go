@@ -30,7 +30,7 @@ type Question struct {
 }
 
 // Questions are run by `ipfsmon query NAME`; docs/queries.md is generated from them.
-var Questions = slices.Concat(generalQuestions, historyQuestions, dhtQuestions, retrievalQuestions, lineQuestions, fleetQuestions)
+var Questions = slices.Concat(generalQuestions, historyQuestions, dhtQuestions, retrievalQuestions, lineQuestions)
 
 // fluxAgents is the part of a Flux question that finds the agents of peers: listed are those
 // of the top peers, identified those of the history, which are preferred.

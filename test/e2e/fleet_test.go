@@ -87,11 +87,11 @@ func TestDemoMonitors(t *testing.T) {
 	for _, want := range []string{`ipfsmon_fleet_monitor_up{monitor="watch-1"} 1`, "ipfsmon_fleet_requests_total", `monitoring_size_estimator_coupon_size_estimate{agent_version="",protocol=""}`} {
 		require.Contains(t, metrics, want)
 	}
-	for _, q := range []string{"fleet", "fleet-overlaps", "fleet-size", "fleet-top", "fleet-requests"} {
+	for _, m := range []string{"fleet", "fleet_monitors", "fleet_overlaps", "fleet_sizes", "fleet_top"} {
 		require.Eventually(t, func() bool {
-			out, err = harness.Run(env, "query", "--format", "csv", q)
+			out, err = harness.Run(env, "query", "--format", "csv", "SELECT * FROM totals."+m+" LIMIT 5")
 			return err == nil && strings.Count(out, "\n") >= 2
-		}, time.Minute, 200*time.Millisecond, q)
+		}, time.Minute, 200*time.Millisecond, m)
 	}
 	out, err = harness.Run(env, "query", "--format", "csv", "SELECT count(cid) FROM wants WHERE \"node\" = 'fleet'")
 	require.NoError(t, err, out)
