@@ -78,11 +78,14 @@ func TestDemoMonitors(t *testing.T) {
 	require.Len(t, state.Result.Totals.Overlaps, 3)
 	require.Equal(t, "all", state.Result.Totals.Sizes[0].Of)
 
-	out, err := harness.Run(env, "tail", "--count", "200", "--format", "json", stream)
-	require.NoError(t, err, out)
-	for _, name := range []string{"watch-1", "watch-2"} {
-		require.Contains(t, out, `"monitor":"`+name+`"`)
-	}
+	var out, seen string
+	var err error
+	require.Eventually(t, func() bool { // the kubo sees much more than the light nodes
+		out, err = harness.Run(env, "tail", "--count", "100", "--kind", "message", "--format", "json", stream)
+		require.NoError(t, err, out)
+		seen += out
+		return strings.Contains(seen, `"monitor":"watch-1"`) && strings.Contains(seen, `"monitor":"watch-2"`)
+	}, 2*time.Minute, time.Millisecond)
 	metrics := page(t, "http://"+at+"/metrics")
 	for _, want := range []string{`ipfsmon_fleet_monitor_up{monitor="watch-1"} 1`, "ipfsmon_fleet_requests_total", `monitoring_size_estimator_coupon_size_estimate{agent_version="",protocol=""}`} {
 		require.Contains(t, metrics, want)
