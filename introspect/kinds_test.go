@@ -16,7 +16,7 @@ func TestEveryKindIsOnThePage(t *testing.T) {
 		event.KindIdentify: "libp2p's own event of it is shown",
 		event.KindLatency:  "a summary has the distribution; one event for each answer would double the feed",
 		event.KindProxy:    state, event.KindPipeline: state, event.KindFlood: state,
-		event.KindFleet: "a collector has no node, and no page of one",
+		event.KindFleet:     "a collector has no node, and no page of one",
 		event.KindClockStep: "a note says the same",
 		event.KindSendError: "counted in the state of the pipeline",
 		event.KindProbe:     "never on a monitor's bus",
