@@ -98,7 +98,7 @@ func TestDemoMonitors(t *testing.T) {
 	}
 	out, err = harness.Run(env, "query", "--format", "csv", "SELECT count(cid) FROM wants WHERE \"node\" = 'fleet'")
 	require.NoError(t, err, out)
-	require.LessOrEqual(t, strings.Count(out, "\n"), 1, "the events of others are stored by them: %s", out)
+	require.Contains(t, out, "no rows", "the events of others are stored by them")
 	p.Signal(syscall.SIGINT)
 	require.Zero(t, p.Wait(time.Minute), p.Out.String())
 }
