@@ -31,12 +31,6 @@ func StartInfluxDB16(t *testing.T, data ...string) (address, authorization strin
 	return startInfluxDB1(t, program, data...)
 }
 
-// StartInfluxDB112 runs InfluxDB 1.12.4, built here without Flux, as startInfluxDB1 does.
-func StartInfluxDB112(t *testing.T, data ...string) (address, authorization string) {
-	t.Helper()
-	return startInfluxDB1(t, buildInfluxDB(t, "1.12.4"), data...)
-}
-
 // startInfluxDB1 runs an InfluxDB 1.x on loopback until the test's
 // end, which asks everyone for a password. The administrator's authorization is
 // what it returns besides the address. data are settings of its storage in place of
@@ -97,10 +91,10 @@ func NewInfluxDB16(t *testing.T, data ...string) *Database {
 	return d
 }
 
-// BuildInfluxDB2 returns the InfluxDB 2.9.1 that test/influxdb/build.sh builds.
+// BuildInfluxDB2 returns the InfluxDB 2.7.12 that test/influxdb/build.sh builds.
 func BuildInfluxDB2(t *testing.T) string {
 	t.Helper()
-	return buildInfluxDB(t, "2.9.1")
+	return buildInfluxDB(t, "2.7.12")
 }
 
 // buildInfluxDB returns an InfluxDB that test/influxdb/build.sh builds, once for
@@ -116,7 +110,7 @@ func buildInfluxDB(t *testing.T, version string) string {
 	return out
 }
 
-// StartInfluxDB2 runs InfluxDB 2.9.1 on loopback until the test's end and
+// StartInfluxDB2 runs InfluxDB 2.7.12 on loopback until the test's end and
 // returns its address, its organisation and a token with all rights. It
 // has a bucket "initial", which its set-up asks for, and none of ours.
 func StartInfluxDB2(t *testing.T) (address, org, token string) {

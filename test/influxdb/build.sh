@@ -3,7 +3,7 @@
 #
 #	test/influxdb/build.sh VERSION OUT
 #
-# VERSION is 2.9.1 or 1.12.4, the newest of their lines. OUT becomes the program
+# VERSION is 2.7.12, which the tests run, or 2.9.1 or 1.12.4, the newest of their lines. OUT becomes the program
 # influxd. If it is there already and of this version, nothing is done. It needs Go, a C compiler (for SQLite), a module proxy and
 # about 1.5 GB in Go's caches; on two cores it takes some minutes.
 #
@@ -25,6 +25,12 @@ fail() {
 [ $# -eq 2 ] || fail "want a version and the path of the influxd to build: $0 VERSION OUT"
 version=$1
 case $version in
+2.7.12)
+	influxdb=github.com/influxdata/influxdb/v2@v2.7.12
+	influxdb_sum=h1:m25dUSO7h6nm3zFC4v/aCNeFFmnN/mlN/uPo1T63bmk=
+	flux=github.com/influxdata/flux@v0.196.1
+	flux_sum=h1:RZypfrrAZeIixD/2As+qoyrwfs6Gx7VcnTRNGNjBfUA=
+	;;
 2.9.1)
 	influxdb=github.com/influxdata/influxdb/v2@v2.9.1
 	influxdb_sum=h1:lCCimWY/VpSmNyfOUm5WqKhZijlgJA8JHSD/+39XXuA=
@@ -37,7 +43,7 @@ case $version in
 	flux=github.com/influxdata/flux@v0.196.1
 	flux_sum=h1:RZypfrrAZeIixD/2As+qoyrwfs6Gx7VcnTRNGNjBfUA=
 	;;
-*) fail "version $version: want 2.9.1 or 1.12.4" ;;
+*) fail "version $version: want 2.7.12, 2.9.1 or 1.12.4" ;;
 esac
 mkdir -p "$(dirname "$2")"
 out=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")

@@ -18,9 +18,6 @@ import (
 // TestInfluxDB16 delivers to Debian's InfluxDB.
 func TestInfluxDB16(t *testing.T) { deliversTo1(t, harness.StartInfluxDB16) }
 
-// TestInfluxDB112 delivers to InfluxDB 1.12.4, the newest of its line.
-func TestInfluxDB112(t *testing.T) { deliversTo1(t, harness.StartInfluxDB112) }
-
 // deliversTo1 delivers to an InfluxDB 1.x.
 func deliversTo1(t *testing.T, start func(*testing.T, ...string) (address, authorization string)) {
 	address, admin := start(t)
