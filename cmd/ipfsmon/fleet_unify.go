@@ -28,8 +28,8 @@ func fleetUnifyCommand() *cli.Command {
 		Name:      "unify",
 		Usage:     "unify recordings of several monitors: match their requests and mark repeats",
 		ArgsUsage: "FILE...",
-		Description: "FILE is a recording (.json.gz) of ipfsmon record or of the old exporter's Rust client, or the folder with those of one\n" +
-			"monitor. Its monitor has the name of that folder; NAME=FILE sets another one. Files of one name are read one\n" +
+		Description: "FILE is a recording (.json.gz) of ipfsmon record or of the old exporter's Rust client, a trace of ipfs-tools\n" +
+			"(JSONMessage, .gz), or the folder with the recordings of one monitor. Its monitor has the name of that folder; NAME=FILE sets another one. Files of one name are read one\n" +
 			"after the other, as given. The monitors get the numbers 0, 1, 2 ... in the order of the arguments.\n\n" +
 			"Writes FOLDER/wl-<message>.csv, about 100,000 rows each, with the columns of ipfs-tools' unify-bitswap-traces; or, with\n" +
 			"--format recording, a recording of all monitors without what repeats within 31 s.\n" +
