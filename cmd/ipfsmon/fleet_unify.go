@@ -29,8 +29,9 @@ func fleetUnifyCommand() *cli.Command {
 		Usage:     "unify recordings of several monitors: match their requests and mark repeats",
 		ArgsUsage: "FILE...",
 		Description: "FILE is a recording (.json.gz) of ipfsmon record or of the old exporter's Rust client, a trace of ipfs-tools\n" +
-			"(JSONMessage, .gz), or the folder with the recordings of one monitor. Its monitor has the name of that folder; NAME=FILE sets another one. Files of one name are read one\n" +
-			"after the other, as given. The monitors get the numbers 0, 1, 2 ... in the order of the arguments.\n\n" +
+			"(JSONMessage, .gz), or the folder with the recordings of one monitor. Its monitor has the name of its folder;\n" +
+			"NAME=FILE sets another one. Files of one name are read one after the other, as given. The monitors get the numbers\n" +
+			"0, 1, 2 ... in the order of the arguments.\n\n" +
 			"Writes FOLDER/wl-<message>.csv, about 100,000 rows each, with the columns of ipfs-tools' unify-bitswap-traces; or, with\n" +
 			"--format recording, a recording of all monitors without what repeats within 31 s.\n" +
 			"A damaged file is read up to the damage; the others are unified, and the command fails at the end.\n\n" +
