@@ -45,7 +45,7 @@ func dashboardsAnswer1(t *testing.T, address, authorization string) {
 	dashboardsAnswer(t, influx.Config{URL: address, Username: "admin", PasswordFile: password})
 }
 
-// TestDashboardsInfluxDB2 queries InfluxDB 2.7.12, whose build here has no Flux.
+// TestDashboardsInfluxDB2 queries InfluxDB 2.9.1, whose build here has no Flux.
 func TestDashboardsInfluxDB2(t *testing.T) {
 	address, org, token := harness.StartInfluxDB2(t)
 	file := filepath.Join(t.TempDir(), "token")

@@ -60,7 +60,7 @@ func TestFaultR34Dropped16(t *testing.T) {
 	require.Equal(t, map[any]any{"history": "168h0m0s true", "totals": "0s false"}, kept)
 }
 
-// R34: the bucket is dropped under load on InfluxDB 2.7.12.
+// R34: the bucket is dropped under load on InfluxDB 2.9.1.
 func TestFaultR34Dropped2(t *testing.T) {
 	address, org, admin := harness.StartInfluxDB2(t)
 	no := false

@@ -91,10 +91,10 @@ func NewInfluxDB16(t *testing.T, data ...string) *Database {
 	return d
 }
 
-// BuildInfluxDB2 returns the InfluxDB 2.7.12 that test/influxdb/build.sh builds.
+// BuildInfluxDB2 returns the InfluxDB 2.9.1 that test/influxdb/build.sh builds.
 func BuildInfluxDB2(t *testing.T) string {
 	t.Helper()
-	return buildInfluxDB(t, "2.7.12")
+	return buildInfluxDB(t, "2.9.1")
 }
 
 // buildInfluxDB returns an InfluxDB that test/influxdb/build.sh builds, once for
@@ -110,7 +110,7 @@ func buildInfluxDB(t *testing.T, version string) string {
 	return out
 }
 
-// StartInfluxDB2 runs InfluxDB 2.7.12 on loopback until the test's end and
+// StartInfluxDB2 runs InfluxDB 2.9.1 on loopback until the test's end and
 // returns its address, its organisation and a token with all rights. It
 // has a bucket "initial", which its set-up asks for, and none of ours.
 func StartInfluxDB2(t *testing.T) (address, org, token string) {

@@ -3,7 +3,7 @@
 #
 #	test/influxdb/build.sh VERSION OUT
 #
-# VERSION is 2.7.12, which the tests run, or 2.9.1 or 1.12.4, the newest of their lines. OUT becomes the program
+# VERSION is 2.9.1, which the tests run, or 2.7.12. (1.12.4 lacks checksums in its own go.sum and does not build yet.) OUT becomes the program
 # influxd. If it is there already and of this version, nothing is done. It needs Go, a C compiler (for SQLite), a module proxy and
 # about 1.5 GB in Go's caches; on two cores it takes some minutes.
 #
