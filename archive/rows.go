@@ -66,7 +66,7 @@ type Want struct {
 	Entry
 	Type         string `parquet:"type,dict" doc:"want_block, want_have, cancel, or other"`
 	WantType     int32  `parquet:"want_type,dict" doc:"the number in the message: 0 WANT_BLOCK, 1 WANT_HAVE; meaningless for a cancel"`
-	Priority     int32  `parquet:"priority,delta" doc:"the entry's priority; meaningless for a cancel"`
+	Priority     int32  `parquet:"priority" doc:"the entry's priority; meaningless for a cancel"`
 	SendDontHave bool   `parquet:"send_dont_have" doc:"whether the sender requests DONT_HAVE"`
 }
 
@@ -241,7 +241,7 @@ type Gap struct {
 // those of the field's unified traces, with their numbers, and the time besides.
 type Unified struct {
 	Head
-	MonitorID      string `parquet:"monitor_id,dict" doc:"the monitor that saw it"`
+	MonitorID      string `parquet:"monitor_id,dict" doc:"the monitor that saw it: in the CSV its number, 0 for the first"`
 	MatchedTo      string `parquet:"matched_to_monitor_id,dict,optional" doc:"the monitor that saw the same within 5 s before; null if none did"`
 	MatchDiff      *int64 `parquet:"match_time_diff_ms,optional" unit:"ms" doc:"how much earlier that was; null if none did"`
 	GlobalDiff     *int64 `parquet:"global_duplicate_time_diff_ms,optional" unit:"ms" doc:"how much earlier any monitor saw the same, within 31 s; null if none did"`
@@ -255,7 +255,7 @@ type Unified struct {
 	EntryType      int32  `parquet:"entry_type,dict" doc:"1 cancel, 2 want_block, 3 want_block with send_dont_have, 4 want_have, 5 want_have with send_dont_have, 6 to 8 synthetic cancels"`
 	CID            string `parquet:"cid,dict" bloom:"yes" doc:"the CID as text"`
 	Duplicate      int32  `parquet:"duplicate_status,dict" doc:"bits: 1 repeats one because of a full wantlist, 2 of a reconnect, 4 within a sliding window"`
-	SlidingWindow  *int32 `parquet:"sliding_window_smallest_match,dict,optional" unit:"s" doc:"the smallest window with the earlier one: 1, 9, 11, 29, 31, 601, 3601 or 604801; null if none"`
-	SecondsEarlier *int64 `parquet:"secs_since_earlier_message,optional" unit:"s" doc:"seconds since the earlier one; null if none"`
+	SlidingWindow  *int32 `parquet:"sliding_window_smallest_match,dict,optional" unit:"s" doc:"the smallest window with the earlier one: 1, 9, 11, 29, 31, 601, 3601 or 604801; 0 or null if none"`
+	SecondsEarlier *int64 `parquet:"secs_since_earlier_message,optional" unit:"s" doc:"seconds since the earlier one; 0 or null if none"`
 	Upgrades       *bool  `parquet:"upgrades_earlier_request,optional" doc:"whether it is a WANT_BLOCK after a WANT_HAVE; null if there is no earlier one"`
 }

@@ -186,7 +186,9 @@ func (w *Writer) Abort() {
 
 func add[T any, P row[T]](w *Writer, to tableAt, r T) error {
 	w.Rows++
-	return w.of[to].(*rowsWriter[T, P]).add(r)
+	t := w.of[to].(*rowsWriter[T, P])
+	t.row = r // a method of a type parameter would move r to the heap
+	return t.add(&t.row)
 }
 
 // AddUnified adds a row of the unified trace of several monitors.
@@ -263,6 +265,7 @@ type rowsWriter[T any, P row[T]] struct {
 	w     *Writer
 	table *tableOf[T, P]
 	hours []*hourRows[T, P] // the one used last at the end
+	row   T                 // that is added
 }
 
 // hourRows are the rows of one hour.
@@ -277,11 +280,12 @@ type hourRows[T any, P row[T]] struct {
 
 func (t *tableOf[T, P]) newWriter(w *Writer) tableWriter { return &rowsWriter[T, P]{w: w, table: t} }
 
-func (t *rowsWriter[T, P]) add(r T) error {
-	hour := hourOf(P(&r).place().time)
+func (t *rowsWriter[T, P]) add(r P) error {
+	at := r.place()
+	hour := hourOf(at.time)
 	n := len(t.hours)
 	if n > 0 && t.hours[n-1].hour == hour {
-		return t.hours[n-1].add(r)
+		return t.hours[n-1].add(r, at)
 	}
 	i := slices.IndexFunc(t.hours, func(h *hourRows[T, P]) bool { return h.hour == hour })
 	var h *hourRows[T, P]
@@ -298,7 +302,7 @@ func (t *rowsWriter[T, P]) add(r T) error {
 		h = &hourRows[T, P]{rowsWriter: t, hour: hour}
 	}
 	t.hours = append(t.hours, h)
-	return h.add(r)
+	return h.add(r, at)
 }
 
 func (t *rowsWriter[T, P]) finish() error {
@@ -320,14 +324,14 @@ func (t *rowsWriter[T, P]) abort() {
 	t.hours = nil
 }
 
-func (h *hourRows[T, P]) add(r T) error {
-	if at := P(&r).place(); h.file != nil && at.compare(h.last) < 0 {
-		if h.late = append(h.late, r); len(h.late) >= lateRows {
+func (h *hourRows[T, P]) add(r P, at order) error {
+	if h.file != nil && at.compare(h.last) < 0 {
+		if h.late = append(h.late, *r); len(h.late) >= lateRows {
 			return h.writeLate()
 		}
 		return nil
 	}
-	if h.rows = append(h.rows, r); len(h.rows) >= 2*window {
+	if h.rows = append(h.rows, *r); len(h.rows) >= 2*window {
 		return h.write(window)
 	}
 	return nil

@@ -24,12 +24,10 @@ import (
 type Options struct {
 	Dir        string // of the archive
 	BinaryCIDs bool
-	// Rows is called now and then with how many rows of the source were made, if not nil.
-	Rows func(n int64)
 }
 
-// rowsEvery is after how many events Rows is called.
-const rowsEvery = 4096
+// lookEvery is after how many events an end of the context is noticed.
+const lookEvery = 4096
 
 // Result is what was made of one source.
 type Result struct {
@@ -68,13 +66,8 @@ func Recording(ctx context.Context, path, monitor string, o Options) (r Result, 
 	defer w.Abort()
 	n := 0
 	bad, err := stream.ReadRecording(path, func(e *stream.Event) error {
-		if n++; n%rowsEvery == 0 {
-			if o.Rows != nil {
-				o.Rows(w.Rows)
-			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
+		if n++; n%lookEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if g := e.Gap; g != nil {
 			return w.AddGap(archive.Gap{Head: archive.Head{Time: e.Timestamp.UnixNano()}, Slow: int64(g.Slow), Bus: int64(g.Bus), First: int64(g.First), Last: int64(g.Last)})

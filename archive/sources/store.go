@@ -116,9 +116,6 @@ func (s *Store) Hour(ctx context.Context, h Hour) (r Result, err error) {
 				r.Skipped++
 				return nil
 			}
-			if w.Rows%rowsEvery == 0 && s.Rows != nil {
-				s.Rows(w.Rows)
-			}
 			if e.Kind == event.KindMessage {
 				return w.AddParts(e)
 			}

@@ -18,8 +18,10 @@ import (
 
 var noContext = context.Background()
 
-// The mix is that of RFM16 (probe-lab/network-measurements), seen by a node that is
-// asked: of a request a peer sends a WANT_HAVE to all its neighbours, a WANT_BLOCK to
+// Two mixes have RFM16's shares (probe-lab/network-measurements). The mix of a node that
+// asks has what a request of RFM16's node was: 856 WANT_HAVE, 8 WANT_BLOCK and 850 CANCEL to
+// 853 peers, a message each, then HAVE, DONT_HAVE and the block. The mix of a node that is
+// asked has the other side: of a request a peer sends a WANT_HAVE to all its neighbours, a WANT_BLOCK to
 // one in a hundred, and a CANCEL when the block came, which it does in the shares of
 // time that RFM16 found. 29 % have no provider: these are asked again after 30 s and
 // cancelled after a minute. Messages have one to eight entries.
@@ -41,6 +43,7 @@ var answeredWithin = []struct {
 type mix struct {
 	r        *rand.Rand
 	fresh    bool // each request is of a new CID
+	asking   bool // the node asks
 	now      int64
 	seq      uint64
 	entries  int
@@ -58,10 +61,14 @@ type later struct {
 	peer   int
 	cids   []int
 	cancel bool
+
+	// Of a node that asks:
+	block  bool // a WANT_BLOCK
+	answer int  // 1: HAVE, 2: block
 }
 
-func newMix(fresh bool) *mix {
-	m := &mix{r: rand.New(rand.NewPCG(16, 2)), fresh: fresh, now: time.Date(2026, 11, 20, 14, 0, 0, 0, time.UTC).UnixNano(), later: map[int64][]later{}}
+func newMix(fresh, asking bool) *mix {
+	m := &mix{r: rand.New(rand.NewPCG(16, 2)), fresh: fresh, asking: asking, now: time.Date(2026, 11, 20, 14, 0, 0, 0, time.UTC).UnixNano(), later: map[int64][]later{}}
 	for i := range m.peers {
 		m.peers[i] = peer.ID(m.hash('p', i))
 		m.priority[i] = math.MaxInt32 - int32(m.r.IntN(100_000))
@@ -99,6 +106,9 @@ func (m *mix) choose() int {
 
 // next returns the next message.
 func (m *mix) next() *event.Event {
+	if m.asking {
+		return m.ask()
+	}
 	for len(m.due) == 0 {
 		at := m.now + int64(m.r.ExpFloat64()*1e9/mixRate)
 		if slot := at / 1e8; slot > m.slot { // what is due before that comes first
@@ -126,6 +136,55 @@ func (m *mix) next() *event.Event {
 	m.due = m.due[1:]
 	m.now += int64(m.r.IntN(200_000))
 	return m.message(d.peer, d.cids, d.cancel)
+}
+
+// askEvery is the time between two requests of the node that asks.
+const askEvery = 2 * time.Second
+
+// ask returns the next message of the node that asks.
+func (m *mix) ask() *event.Event {
+	if len(m.due) == 0 {
+		m.now = m.now/int64(askEvery)*int64(askEvery) + int64(askEvery)
+		n := m.choose()
+		at := m.now
+		for p := range 856 {
+			m.due = append(m.due, later{at: at, peer: p % 853, cids: []int{n}})
+			at += int64(20_000 + m.r.IntN(100_000)) // sending takes time
+		}
+		at = max(at, m.now+int64(m.answered()))
+		for p := range 14 {
+			l := later{at: at, peer: m.r.IntN(853), cids: []int{n}, block: p < 8}
+			if p >= 8 {
+				l.answer = 1 + (p-8)/4 // four HAVE, two blocks
+			}
+			m.due = append(m.due, l)
+			at += int64(m.r.IntN(1_000_000))
+		}
+		for p := range 850 {
+			m.due = append(m.due, later{at: at, peer: p, cids: []int{n}, cancel: true})
+			at += int64(20_000 + m.r.IntN(100_000))
+		}
+	}
+	d := m.due[0]
+	m.due = m.due[1:]
+	m.now = max(m.now, d.at)
+	if d.answer == 0 {
+		e := m.message(d.peer, d.cids, d.cancel)
+		e.Dir = event.Sent
+		if d.block {
+			e.Wants[0].Type = event.WantBlock
+		}
+		return e
+	}
+	e := m.message(d.peer, d.cids, true)
+	m.entries -= len(e.Wants)
+	e.Wants = nil
+	if d.answer == 1 {
+		e.Presences = []event.Presence{{CID: m.cid(d.cids[0])}}
+	} else {
+		e.Blocks = []event.Block{{CID: m.cid(d.cids[0]), Size: 262_158}}
+	}
+	return e
 }
 
 func (m *mix) follow(after time.Duration, l later) {

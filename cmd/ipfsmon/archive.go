@@ -44,9 +44,11 @@ func archiveCommand() *cli.Command {
 					"command can be repeated. --store reads the same store as ipfsmon query, in whole hours, and not the one that runs.\n\n" +
 					"Example: ipfsmon archive make --from traces/de1 --from traces/us1 archive\n" +
 					"         ipfsmon archive make --from old/2021-04-30_14-00-00_UTC.json.gz --name us1 archive\n" +
-					"         ipfsmon archive make --store --since 7d archive",
+					"         ipfsmon archive make --store --since 7d archive\n" +
+					"         ipfsmon archive make --unified unified archive",
 				Flags: append([]cli.Flag{
 					&cli.StringSliceFlag{Name: "from", Usage: "`DIR` of a monitor's recording, or a file of one; may be given several times"},
+					&cli.StringSliceFlag{Name: "unified", Usage: "`DIR` with the CSV files of a unified trace (ipfsmon fleet unify), or one of them"},
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the monitor of the recordings (default: that of the folder)"},
 					&cli.BoolFlag{Name: "store", Usage: "the history of the store"},
 					&cli.StringFlag{Name: "since", Usage: "of a store: the last `TIME`, such as 6h or 30d (default: all)"},
@@ -121,8 +123,8 @@ func recordings(from []string, name string) (out []monitorFile, err error) {
 
 func archiveMake(c *cli.Context) error {
 	from, store := c.StringSlice("from"), c.Bool("store")
-	if len(from) == 0 && !store {
-		return wrongUse(c, "nothing to read; want --from DIR of a recording, or --store")
+	if len(from)+len(c.StringSlice("unified")) == 0 && !store {
+		return wrongUse(c, "nothing to read; want --from DIR of a recording, --unified DIR, or --store")
 	}
 	if !store {
 		for _, flag := range append([]string{"since"}, flagNames(targetFlags())...) {
@@ -143,6 +145,10 @@ func archiveMake(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("archive make: %w", err)
 	}
+	traces, err := unifiedFiles(c.StringSlice("unified"))
+	if err != nil {
+		return fmt.Errorf("archive make: %w", err)
+	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
 	m := archiveMaking{dir: c.Args().First(), bars: archiveBars(), log: os.Stderr, options: sources.Options{Dir: c.Args().First(), BinaryCIDs: c.Bool("binary-cids")}}
@@ -151,6 +157,9 @@ func archiveMake(c *cli.Context) error {
 		return err
 	}
 	if err := m.recordings(ctx, files); err != nil {
+		return fmt.Errorf("archive make: %w", err)
+	}
+	if err := m.unified(ctx, traces); err != nil {
 		return fmt.Errorf("archive make: %w", err)
 	}
 	if store {
@@ -178,6 +187,32 @@ func archiveMake(c *cli.Context) error {
 		return errors.New("archive make: there is nothing in what was given")
 	}
 	return nil
+}
+
+// unifiedFiles lists the files of unified traces.
+func unifiedFiles(from []string) (out []string, err error) {
+	for _, at := range from {
+		info, err := os.Stat(at)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			out = append(out, at)
+			continue
+		}
+		n := len(out)
+		for _, pattern := range []string{"*.csv", "*.csv.gz"} {
+			files, err := filepath.Glob(filepath.Join(at, pattern))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, files...)
+		}
+		if len(out) == n {
+			return nil, fmt.Errorf("no *.csv or *.csv.gz in %s", at)
+		}
+	}
+	return out, nil
 }
 
 func flagNames(flags []cli.Flag) (out []string) {
@@ -225,6 +260,19 @@ func (m *archiveMaking) recordings(ctx context.Context, files []monitorFile) err
 		}
 		m.result(r)
 		m.bars.step("recordings")(i+1, len(files))
+	}
+	return nil
+}
+
+func (m *archiveMaking) unified(ctx context.Context, files []string) error {
+	for i, f := range files {
+		m.bars.step("unified traces")(i, len(files))
+		r, err := sources.Unified(ctx, f, m.options)
+		if err != nil {
+			return err
+		}
+		m.result(r)
+		m.bars.step("unified traces")(i+1, len(files))
 	}
 	return nil
 }
