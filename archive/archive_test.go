@@ -114,6 +114,7 @@ func TestEveryKindComesBack(t *testing.T) {
 		event.KindClockStep: "a note says the same",
 		event.KindSendError: "a message that was not sent; InfluxDB counts them in totals by reason",
 		event.KindProbe:     "never on a monitor's bus",
+		event.KindFleet:     "totals of a collector",
 	})
 }
 

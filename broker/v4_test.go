@@ -63,7 +63,7 @@ func TestV4HasEverything(t *testing.T) {
 		return false
 	}, map[event.Kind]string{
 		event.KindSample: "not in the stream", event.KindLatency: "not in the stream", event.KindSummary: "not in the stream", event.KindProxy: "not in the stream",
-		event.KindClockStep: "not in the stream", event.KindSendError: "not in the stream", event.KindPipeline: "not in the stream", event.KindProbe: "not in the stream",
+		event.KindClockStep: "not in the stream", event.KindSendError: "not in the stream", event.KindPipeline: "not in the stream", event.KindProbe: "not in the stream", event.KindFleet: "not in the stream",
 	})
 	for i := range 500 {
 		seq++
