@@ -100,7 +100,7 @@ func (c Config) Validate() error {
 	var errs []error
 	for _, f := range c.Formats {
 		if !slices.Contains(Formats, f) {
-			errs = append(errs, fmt.Errorf("Formats: %q: want v3, v4 or both", f))
+			errs = append(errs, fmt.Errorf("%q in Formats: want v3, v4 or both", f))
 		}
 	}
 	if c.SpoolMaxBytes != 0 && c.SpoolMaxBytes < 1<<20 {

@@ -34,7 +34,7 @@ func TestBrokerSettings(t *testing.T) {
 	f(`{"AMQPServerAddress": "amqp://u:geheim@h/?cacertfile=x", "MonitorName": "m"}`, "has a query or a fragment")
 	f(`{"AMQPServerAddress": "amqp://u:geheim%@h", "MonitorName": "m"}`, "cannot be parsed")
 	f(`{"AMQPConfig": {"Formats": ["v4"]}}`, Section+".AMQPServerAddress: is empty, and AMQPConfig is set")
-	f(`{"AMQPServerAddress": "amqp://h", "MonitorName": "m", "AMQPConfig": {"Formats": ["v5"]}}`, `AMQPConfig: Formats: "v5": want v3, v4 or both`)
+	f(`{"AMQPServerAddress": "amqp://h", "MonitorName": "m", "AMQPConfig": {"Formats": ["v5"]}}`, `AMQPConfig: "v5" in Formats: want v3, v4 or both`)
 	f(`{"AMQPServerAddress": "amqp://h", "MonitorName": "m", "AMQPConfig": {"Formats": ["v4"]}}`, "DataFolder: is empty: the batches of v4 need a folder")
 	f(`{"AMQPServerAddress": "amqp://h", "MonitorName": "m", "AMQPConfig": {"SpoolMaxBytes": 5, "CAFile": "/none", "PasswordFile": "/none"}}`,
 		"AMQPConfig: SpoolMaxBytes: 5: want", "AMQPConfig: CAFile: open /none", "AMQPConfig: PasswordFile: open /none")

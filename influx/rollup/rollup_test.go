@@ -17,16 +17,6 @@ import (
 // at is a whole hour.
 var at = time.Unix(1_760_000_400, 0).UTC().Truncate(time.Hour)
 
-// stored is what a store has: the fields of each series and time, the last that was written.
-type stored map[string]string
-
-func (s stored) write(t *testing.T, lines []byte) {
-	t.Helper()
-	for _, l := range influxtest.Decode(t, string(lines)) {
-		s[fmt.Sprint(l.Name, l.Tags, l.At)] = fmt.Sprint(l.Fields)
-	}
-}
-
 func save(t *testing.T, s *Sums, now time.Time) {
 	t.Helper()
 	if err := s.Save(now); err != nil {
