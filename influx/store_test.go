@@ -466,7 +466,11 @@ func TestOpenStoreWarnsOfForeignQueries(t *testing.T) {
 	if err := client.Setup(t.Context(), influxtest.StoreAt(child)); err != nil {
 		t.Fatal(err)
 	}
-	has := influxtest.Ask(t, influxtest.StoreAt(child), `CREATE CONTINUOUS QUERY evil ON ipfsmon BEGIN SELECT count(cid) INTO x FROM history.wants GROUP BY time(1h) END; SHOW CONTINUOUS QUERIES`, false)
+	made := `CREATE CONTINUOUS QUERY evil ON ipfsmon BEGIN SELECT count(cid) INTO x FROM history.wants GROUP BY time(1h) END; `
+	for _, name := range schema.RollupNames() { // as earlier versions of the monitor made them
+		made += `CREATE CONTINUOUS QUERY ` + name + ` ON ipfsmon BEGIN SELECT count(cid) INTO totals.` + name + ` FROM history.wants GROUP BY time(1h) END; `
+	}
+	has := influxtest.Ask(t, influxtest.StoreAt(child), made+`SHOW CONTINUOUS QUERIES`, false)
 	for _, name := range schema.RollupNames() {
 		if !strings.Contains(has, name) {
 			t.Errorf("no %s among %s", name, has)
