@@ -92,6 +92,7 @@ func Alerts() []Alert {
 			Summary: "Collector {{ $labels.node }} does not read all of its monitors.",
 			Runbook: "See Fleet, Each monitor, or /metric_plugin/v1/fleet of the collector's HTTP API, which says why. What the monitor sees meanwhile is missing in the fleet's figures; its own are not affected.",
 			For:     "5m", NoData: "OK", Reduce: "last", Condition: "$A_reduced / $B_reduced", Below: ptr(1.0),
+			Prometheus: `min by (instance, job) (ipfsmon_fleet_monitor_up) < 1`,
 			Queries: []AlertQuery{
 				ask("A", 600, `SELECT last(up) AS up FROM totals.fleet WHERE {t} GROUP BY time(1m), "node" fill(none)`),
 				ask("B", 600, `SELECT last(monitors) AS monitors FROM totals.fleet WHERE {t} GROUP BY time(1m), "node" fill(none)`)},
@@ -101,7 +102,8 @@ func Alerts() []Alert {
 			Summary: "The clock of a monitor of collector {{ $labels.node }} is more than a second away from the collector's.",
 			Runbook: "See Fleet, Each monitor, Clocks. Figures are corrected by the offset, but each change of it moves events in time. Run NTP on the monitor and on the collector.",
 			For:     "10m", NoData: "OK", Reduce: "last", Above: ptr(1000000.0),
-			Queries: []AlertQuery{ask("A", 600, `SELECT last(clock_us) AS away FROM totals.fleet WHERE {t} GROUP BY time(1m), "node" fill(none)`)},
+			Prometheus: `max by (instance, job) (abs(ipfsmon_fleet_clock_offset_seconds)) > 1`,
+			Queries:    []AlertQuery{ask("A", 600, `SELECT last(clock_us) AS away FROM totals.fleet WHERE {t} GROUP BY time(1m), "node" fill(none)`)},
 		},
 		{
 			UID: "ipfsmon-duplicates", Title: "Many repeated wants", Severity: "warning", Dashboard: "ipfsmon-traffic",

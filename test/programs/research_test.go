@@ -61,10 +61,8 @@ func TestResearch(t *testing.T) {
 	t.Parallel()
 	ask := duckDB(t)
 	home := t.TempDir()
-	demo := harness.Start(t, harness.Environ(home), "demo", "--duration", "45s", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--interval", "2")
-	address := regexp.MustCompile(`stream[^\n]*?(127\.0\.0\.1:\d+)`)
-	require.Eventually(t, func() bool { return address.MatchString(demo.Out.String()) }, 2*time.Minute, 50*time.Millisecond)
-	stream := address.FindStringSubmatch(demo.Out.String())[1]
+	demo := harness.Start(t, harness.Environ(home), "demo", "--duration", "45s", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
+	stream := demo.Find(`TCP server listening on (\S+)`)
 	record := harness.Start(t, harness.Environ(home), "record", "--format", "parquet", "--all", "--once", "--from", stream, filepath.Join(home, "archive"))
 	require.Zero(t, demo.Wait(3*time.Minute), demo.Out.String())
 	record.Wait(time.Minute) // the end of the stream is its error

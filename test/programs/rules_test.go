@@ -48,6 +48,12 @@ var ruleCases = map[string]ruleCase{
 	"ipfsmon_flood": {
 		[][2]string{{`ipfsmon_derive_flooding_peers{instance="a"}`, "1x30"}},
 		[][2]string{{`ipfsmon_derive_flooding_peers{instance="a"}`, "0x30"}}, "20m"},
+	"ipfsmon_fleet_away": {
+		[][2]string{{`ipfsmon_fleet_monitor_up{instance="a",monitor="m1"}`, "1x30"}, {`ipfsmon_fleet_monitor_up{instance="a",monitor="m2"}`, "1x5 0x25"}},
+		[][2]string{{`ipfsmon_fleet_monitor_up{instance="a",monitor="m1"}`, "1x30"}, {`ipfsmon_fleet_monitor_up{instance="a",monitor="m2"}`, "1x30"}}, "20m"},
+	"ipfsmon_fleet_clock": {
+		[][2]string{{`ipfsmon_fleet_clock_offset_seconds{instance="a",monitor="m1"}`, "-1.1x30"}},
+		[][2]string{{`ipfsmon_fleet_clock_offset_seconds{instance="a",monitor="m1"}`, "-0.9x30"}, {`ipfsmon_fleet_clock_offset_seconds{instance="a",monitor="m2"}`, "0.9x30"}}, "20m"},
 	"ipfsmon_peers": {
 		[][2]string{{`plugin_metric_export_wiretap_connections{instance="a"}`, "900x300 90x30"}},
 		[][2]string{{`plugin_metric_export_wiretap_connections{instance="a"}`, "900x300 500x30"}}, "320m"},
