@@ -5,6 +5,7 @@ package dashboards
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -59,7 +60,7 @@ func TestDashboardsInfluxDB2(t *testing.T) {
 func TestDashboardsInfluxDB3(t *testing.T) {
 	home := t.TempDir()
 	folder := filepath.Join(home, "influxdb")
-	store := harness.Start(t, harness.Environ(home), "store", "--dir", folder, "--listen", "127.0.0.1:0")
+	store := harness.Start(t, harness.Environ(home), "store", "--create", "--dir", folder, "--listen", "127.0.0.1:0")
 	behind := influx.Config{
 		URL:      "http://" + store.Find(`InfluxDB 1\.8\.10 listening on (127\.0\.0\.1:\d+)`),
 		Username: "monitor", PasswordFile: filepath.Join(folder, "monitor.password"),
@@ -102,7 +103,7 @@ func TestDashboardsTypes(t *testing.T) {
 	args := []string{"types.mjs"}
 	paths, err := filepath.Glob("../../grafana/dashboards/*.json")
 	require.NoError(t, err)
-	require.Len(t, paths, 14)
+	require.NotEmpty(t, paths)
 	for _, p := range append(paths, "../../dashboards.json", "../../dashboards-v2.json") {
 		p, err := filepath.Abs(p)
 		require.NoError(t, err)
@@ -112,7 +113,7 @@ func TestDashboardsTypes(t *testing.T) {
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
-	require.Contains(t, string(out), "16 dashboards, 0 wrong")
+	require.Contains(t, string(out), fmt.Sprintf("%d dashboards, 0 wrong", len(paths)+2))
 
 	all := map[string]string{}
 	for _, q := range query.Questions {
