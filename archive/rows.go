@@ -6,7 +6,7 @@ package archive
 
 // Head begins each row.
 type Head struct {
-	Time int64 `parquet:"time,delta,timestamp(nanosecond)" doc:"when it happened, by the monitor's clock, in UTC"`
+	Time int64 `parquet:"time,delta,timestamp(nanosecond:local)" doc:"when it happened, by the monitor's clock, in UTC"`
 }
 
 // Run is what rows of events have, except the parts of messages.
@@ -96,7 +96,7 @@ type Connection struct {
 	Security   string `parquet:"security,dict" doc:"secure channel: none where the transport has its own, noise, tls or other"`
 	Muxer      string `parquet:"muxer,dict" doc:"stream multiplexer: none where the transport has its own, yamux or other"`
 	Limited    bool   `parquet:"limited" doc:"whether it goes through a relay, with limits"`
-	Opened     int64  `parquet:"opened,optional,timestamp(nanosecond)" doc:"when it was opened; null if unknown"`
+	Opened     int64  `parquet:"opened,optional,timestamp(nanosecond:local)" doc:"when it was opened; null if unknown"`
 	Duration   int64  `parquet:"duration_ns" unit:"ns" doc:"from open to closed; 0 while open"`
 	Streams    int32  `parquet:"streams,dict" doc:"streams open at that time"`
 	WasOpen    bool   `parquet:"was_open" doc:"whether it was open before the monitor started"`
@@ -217,7 +217,7 @@ type Flood struct {
 	Run
 	Remote
 	State       string   `parquet:"state,dict" doc:"began, runs or ended"`
-	Since       int64    `parquet:"since,timestamp(nanosecond)" doc:"when it began"`
+	Since       int64    `parquet:"since,timestamp(nanosecond:local)" doc:"when it began"`
 	Agent       string   `parquet:"agent,dict,optional" doc:"agent version that the peer reports"`
 	Addrs       []string `parquet:"addresses,list" parquet-element:",dict" doc:"addresses of the peer's open connections"`
 	Wants       int64    `parquet:"wants" doc:"wants received since then, without cancels"`
