@@ -28,8 +28,8 @@ for (const size of ['desk', 'phone']) {
   test(`the first look on a ${size} is alive`, async () => {
     const v = await visit(b.browser, demo, { size }), { page } = v;
     await page.waitForFunction(() => document.querySelector('.chip.state')?.textContent === 'Live');
-    await until(async () => Number(await tile(page, 'Peers')) > 0, 'peers');
-    await until(async () => Number(await tile(page, 'Messages in')) > 0, 'messages');
+    await until(async () => parseFloat(await tile(page, 'Peers')) > 0, 'peers');
+    await until(async () => parseFloat(await tile(page, 'Messages in')) > 0, 'messages');
     await until(() => inked(page), 'a line in the chart');
     if (Date.now() - started < 60000) { // the store has less than the page
       assert.equal(await page.locator('.choice [aria-pressed=true]').first().textContent(), 'Last 2 min');
