@@ -14,8 +14,8 @@ TEST = IPFSMON_BIN=$(abspath $(BIN)) $(GO) test -count=1
 # The packages that run under the race detector: all of ours, except the tests in test/, which
 # run the program in separate processes, and the demo, which runs many kubo nodes in one
 # process: kubo writes variables of its packages while it builds a node, and the reported
-# races are kubo's own.
-RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$$)
+# races are kubo's own. And fleet/size, which only computes and would compute for minutes.
+RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$$ -e /fleet/size$$)
 
 # Rows of docs/durability.md are tests of these packages too.
 FAULTY := ./internal/spool ./influx/delivery
