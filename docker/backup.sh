@@ -17,7 +17,7 @@ fail() {
 	echo "backup: $*" >&2
 	exit 1
 }
-volumes=(influxdb-data grafana-data postgres-data secrets-admin secrets-node secrets-grafana secrets-nginx secrets-probe)
+volumes=(influxdb-data grafana-data postgres-data secrets-admin secrets-node secrets-grafana secrets-nginx secrets-probe secrets-broker)
 if [ "${1:-}" = --node ]; then
 	volumes+=(node-data watch-data)
 	shift

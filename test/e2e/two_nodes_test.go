@@ -116,7 +116,7 @@ func agree(t *testing.T, a, b *harness.Node, over, address string) {
 		b.RPC("/api/v0/bitswap/stat", &statB)
 		wire = onlyWants(subA.Get())
 		assert.GreaterOrEqual(c, wire["want_block"], 41.0) // a slow machine asks again
-		assert.Positive(c, wire["cancel"]) // none for a block that came before its want was sent; kubo's count below says how many
+		assert.Positive(c, wire["cancel"])                 // none for a block that came before its want was sent; kubo's count below says how many
 		assert.Positive(c, wire["want_have"])
 		storedA, storedB := a.Stored("received"), b.Stored("sent")
 		assert.Equal(c, wire, onlyWants(storedA), "stream and InfluxDB of a")
