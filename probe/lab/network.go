@@ -25,7 +25,7 @@ const (
 	// prefix separates the lab's DHT from all others.
 	prefix = "/ipfsmon-lab"
 	// joinTimeout is how long a peer may take to join.
-	joinTimeout = 90 * time.Second
+	joinTimeout = 3 * time.Minute
 	// contacts is how many peers a new one knows at first.
 	contacts = 3
 	// walks is how many random lookups fill a new peer's routing table, in
