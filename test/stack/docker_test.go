@@ -194,7 +194,7 @@ func (s *stackRun) publicNode() {
 func (s *stackRun) lightNode() {
 	t := s.t
 	t.Helper()
-	s.stack("stop", "node")
+	s.stack("rm", "--stop", "--force", "node")
 	s.compose = []string{s.compose[0], "-f", "docker-compose.yml", "-f", "docker/test/compose.yml", "--profile", "watch"}
 	s.env = append(s.env, "COMPOSE_PROFILES=watch")
 	s.stack("up", "-d", "--remove-orphans")
