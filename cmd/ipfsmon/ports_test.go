@@ -84,7 +84,7 @@ func TestInfluxDB3HasThePort(t *testing.T) {
 }
 
 // TestPort8181IsTheStreams: InfluxDB 3 listens on the stream's port by default. Nothing that we
-// ship or document starts it there: compose files give no server that port, and a document that
+// ship or document starts it there: in compose files no server has that port, and a document that
 // names it beside InfluxDB 3 speaks of the collision.
 func TestPort8181IsTheStreams(t *testing.T) {
 	files := []string{"../../docker-compose.yml", "../../README.md"}
