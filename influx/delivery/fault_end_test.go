@@ -77,7 +77,7 @@ func TestFaultR22States(t *testing.T) {
 	}, func(Stats, *influxtest.Faulty) bool { return asked.Load() > 0 })
 
 	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
 		t.Logf("no tmpfs here (%v): without a disk it is in TestFaultR22Close", err)
 		return
 	}
@@ -88,9 +88,9 @@ func TestFaultR22States(t *testing.T) {
 	isFull := func(st Stats, _ *influxtest.Faulty) bool {
 		return strings.Contains(st.SpoolError, "no space left")
 	}
-	f("full disk, no server", 20_000, true, full("a"), always(503, ""), isFull)
+	f("full disk, no server", 5000, true, full("a"), always(503, ""), isFull)
 	var open atomic.Bool
-	f("full disk, then a server", 20_000, false, full("b"), func(_ int, _ *http.Request, lines []string) (int, string, []string) {
+	f("full disk, then a server", 5000, false, full("b"), func(_ int, _ *http.Request, lines []string) (int, string, []string) {
 		if !open.Load() {
 			return 503, "", nil
 		}
