@@ -86,7 +86,7 @@ bench-page: programs bin/page/node_modules ## CPU use of the live page in a brow
 	$(GO) build -o bin/page/feed ./test/page/feed
 	PAGE_FEED=$(abspath bin/page/feed) PAGE_ROOT=$(CURDIR) PAGE_OUT=$(abspath bin/page) node test/page/bench.mjs
 
-check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query on three InfluxDBs
+check-dashboards: build programs ## the dashboards, alerts and questions: files, lint, types, and each query on real InfluxDBs
 	$(GO) test -count=1 ./grafana
 	$(TEST) -tags dashboards -timeout 30m ./test/dashboards
 

@@ -272,8 +272,8 @@ func (r *fileRows[T, P]) Close() error {
 	return r.file.Close()
 }
 
-// openParquet calls f with the end of a file.
-func openParquet(path string, f func(*parquet.File) error) error {
+// openParquet calls use with a file. An error of use, or a panic, reports that the file is damaged.
+func openParquet(path string, use func(*parquet.File) error) error {
 	in, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("archive: %w", err)
@@ -283,12 +283,12 @@ func openParquet(path string, f func(*parquet.File) error) error {
 	if err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}
-	err = reading.Call("archive: open a file", func() error {
+	err = reading.Call("archive: read a file", func() error {
 		file, err := parquet.OpenFile(in, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
 		if err != nil {
 			return err
 		}
-		return f(file)
+		return use(file)
 	})
 	if err != nil {
 		return damaged(path, err)

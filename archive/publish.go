@@ -398,20 +398,7 @@ func check(ctx context.Context, dir string, files []File, raw *rawNames, out *Pu
 // What a dictionary has comes once for each page that uses it.
 func eachText(path string, each func(column, text string) error) error {
 	var failed error
-	in, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("archive: %w", err)
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return fmt.Errorf("archive: %w", err)
-	}
-	err = reading.Call("archive: read a file", func() error {
-		file, err := parquet.OpenFile(in, info.Size(), parquet.SkipBloomFilters(true))
-		if err != nil {
-			return err
-		}
+	err := openParquet(path, func(file *parquet.File) error {
 		for _, kv := range file.Metadata().KeyValueMetadata {
 			if failed = each("metadata "+kv.Key, kv.Value); failed != nil {
 				return nil
@@ -434,10 +421,7 @@ func eachText(path string, each func(column, text string) error) error {
 	if failed != nil {
 		return failed
 	}
-	if err != nil {
-		return damaged(path, err)
-	}
-	return nil
+	return err
 }
 
 // chunkTexts calls each with the values of a column chunk: those of a page's

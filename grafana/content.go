@@ -32,8 +32,8 @@ func content() *board {
 					share("hashes", "hash", "Hash", "Received wants by the hash function. identity: the CID contains the data, so nobody needs to request it."),
 					lines("Wants by codec", "cps", "Received wants per second by the codec of the CID.",
 						series("$tag_codec", `SELECT sum(wants) * 1000.0 / $__interval_ms FROM totals.codecs WHERE {w} GROUP BY {i}, codec fill(0)`)).minutes().stacked().size(12, 8),
-					lines("Data by codec", "Bps", "Bytes of blocks per second, both directions, by the codec of the CID. From history, which is kept for 7 days.",
-						series("$tag_codec", `SELECT sum(size) * 1000.0 / $__interval_ms FROM history.blocks WHERE {w} GROUP BY {i}, codec fill(0)`)).stacked().size(12, 8).empty(noHistory),
+					lines("Data by codec", "Bps", "Bytes of blocks per second, both directions, by the codec of the CID. From the sums of minutes.",
+						series("$tag_codec", `SELECT sum(bytes) * 1000.0 / $__interval_ms FROM totals.blocks_1m WHERE {w} GROUP BY {i}, codec fill(0)`)).minutes().stacked().size(12, 8).empty(noSums),
 				},
 			},
 			{
@@ -44,8 +44,8 @@ func content() *board {
 						series("$tag_direction", `SELECT max(cids) FROM totals."unique" WHERE {w} GROUP BY {i}, direction fill(null)`)).minutes().colors("received", "blue", "sent", "green"),
 					lines("Different peers", "short", "Distinct peers with messages in each minute. At longer steps the highest minute.",
 						series("$tag_direction", `SELECT max(peers) FROM totals."unique" WHERE {w} GROUP BY {i}, direction fill(null)`)).minutes().colors("received", "blue", "sent", "green"),
-					lines("Not here", "cps", "DONT_HAVEs sent per second by the codec of the CID: what peers asked for and this node does not have. From history.",
-						series("$tag_codec", `SELECT count(cid) * 1000.0 / $__interval_ms FROM history.presences WHERE {w} AND direction = 'sent' AND type = 'dont_have' GROUP BY {i}, codec fill(0)`)).stacked().empty(noHistory),
+					lines("Not here", "cps", "DONT_HAVEs sent per second by the codec of the CID: what peers asked for and this node does not have. From the sums of minutes.",
+						series("$tag_codec", `SELECT sum(presences) * 1000.0 / $__interval_ms FROM totals.presences_1m WHERE {w} AND direction = 'sent' AND type = 'dont_have' GROUP BY {i}, codec fill(0)`)).minutes().stacked().empty(noSums),
 				},
 			},
 			retrievalRow(),
@@ -53,10 +53,10 @@ func content() *board {
 				title: "Blocks",
 				read:  "**How to read it:** the data themselves, as they passed. A block larger than 2 MiB is refused by most nodes.",
 				panels: []*panel{
-					frequencies("Sizes of blocks", "bytes", "How often which size came, of 20,000 blocks chosen at random where there are more.",
-						series("size", `SELECT sample(size, 20000) AS size FROM history.blocks WHERE {w}`)).fixed("purple").empty(noHistory),
-					spread("Sizes over time", "bytes", "Sizes of blocks over time, of 20,000 chosen at random where there are more: dark cells are many blocks. Each step upwards is twice the size.",
-						series("size", `SELECT sample(size, 20000) AS size FROM history.blocks WHERE {w} AND size > 0`)).empty(noHistory),
+					frequencies("Sizes of blocks", "bytes", "How often which size came, of 20,000 blocks chosen at random where there are more."+lastHour,
+						series("size", `SELECT sample(size, 20000) AS size FROM history.blocks WHERE {w}`)).fixed("purple").hour().empty(noHistory),
+					spread("Sizes over time", "bytes", "Sizes of blocks over time, of 20,000 chosen at random where there are more: dark cells are many blocks. Each step upwards is twice the size."+lastHour,
+						series("size", `SELECT sample(size, 20000) AS size FROM history.blocks WHERE {w} AND size > 0`)).hour().empty(noHistory),
 					cells("Blocks that came last", "short", "The newest blocks with where they came from or went to.",
 						rows(`SELECT cid, size, direction, codec, peer FROM history.blocks WHERE {w} ORDER BY time DESC LIMIT 50`)).
 						override("byName", "size", "unit", "bytes", "displayName", "Size").link("cid", "What is it?", cidLink).size(8, 8).empty(noHistory),
@@ -65,6 +65,16 @@ func content() *board {
 		},
 	}
 }
+
+// Panels that draw history of any length read the monitor's sums of minutes. What these do not have is drawn of the last hour:
+// of a busy node seven days are half a billion points.
+const lastHour = " Of the last hour, whatever time is chosen above."
+
+// hour makes the panel show the last hour.
+func (p *panel) hour() *panel { return p.from("1h", "10s") }
+
+// noSums is the text of a panel of the sums of minutes without data.
+const noSums = "No sums of minutes in this time. The first come a minute after the start; they can be off (Rollups)."
 
 // noHistory is the text of a panel of history without data.
 const noHistory = "No history in this time. It is kept for 7 days (HistoryRetention) and can be off (History, Privacy)."

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"gopkg.in/yaml.v3"
 )
@@ -19,12 +21,15 @@ const (
 // Files returns all generated files, by their paths from the top of the repository.
 func Files() (map[string][]byte, error) {
 	out := map[string][]byte{}
-	for _, d := range append(Dashboards(), PrometheusDashboards()...) {
-		text, err := indented(d)
-		if err != nil {
-			return nil, err
+	// Grafana's container has the folder dashboards; where there is no Prometheus, those for it would be empty.
+	for folder, all := range map[string][]dashboard.Dashboard{"dashboards": Dashboards(), "prometheus": PrometheusDashboards()} {
+		for _, d := range all {
+			text, err := indented(d)
+			if err != nil {
+				return nil, err
+			}
+			out["grafana/"+folder+"/"+strings.TrimPrefix(*d.Uid, "ipfsmon-")+".json"] = text
 		}
-		out["grafana/dashboards/"+strings.TrimPrefix(*d.Uid, "ipfsmon-")+".json"] = text
 	}
 	whole, err := importable(Whole())
 	if err != nil {
@@ -44,7 +49,7 @@ func Files() (map[string][]byte, error) {
 		body ordered
 	}{
 		"prometheus/ipfsmon.rules.yml":         {prometheusHead, prometheusRules()},
-		"influxdb3.yml":                        {influxdb3Head, influxdb3Sources()},
+		"influxdb3.yml":                        {influxdb3Head(), influxdb3Sources()},
 		"provisioning/datasources/ipfsmon.yml": {dataSourcesHead, dataSources()},
 		"provisioning/dashboards/ipfsmon.yml":  {"# The dashboards of this folder's neighbour, as files. Grafana reads them again when they change.", providers()},
 		"provisioning/alerting/ipfsmon.yml":    {alertsHead, alerts()},
@@ -166,7 +171,23 @@ func dataSources() ordered {
 	}}}
 }
 
-const influxdb3Head = `# In the place of provisioning/datasources/ipfsmon.yml where the points are in InfluxDB 3, which
+// Sampled are the titles of the panels that show a sample chosen at random, which InfluxDB 3 lacks.
+func Sampled() (titles []string) {
+	for _, d := range Dashboards() {
+		for _, p := range AllPanels(d) {
+			if slices.ContainsFunc(p.Targets, func(t variants.Dataquery) bool { return strings.Contains(t.(Query).Query, "sample(") }) {
+				titles = append(titles, *p.Title)
+			}
+		}
+	}
+	return titles
+}
+
+func influxdb3Head() string {
+	return influxdb3Text + "\n#\n# InfluxDB 3 lacks SAMPLE: these panels show its error.\n#\n#   " + strings.Join(Sampled(), "\n#   ")
+}
+
+const influxdb3Text = `# In the place of provisioning/datasources/ipfsmon.yml where the points are in InfluxDB 3, which
 # has a database for each kind of points. The dashboards are the same: choose the data source of
 # totals at the top, and that of history for the panels of history. Alerts ask the totals.`
 

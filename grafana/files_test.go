@@ -32,7 +32,7 @@ func TestGenerated(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(files[name], got), "%s is out of date: run go generate ./grafana", name)
 	}
-	for _, folder := range []string{"dashboards", "provisioning/dashboards", "provisioning/datasources"} {
+	for _, folder := range []string{"dashboards", "prometheus", "provisioning/dashboards", "provisioning/datasources"} {
 		entries, err := os.ReadDir(folder)
 		require.NoError(t, err)
 		for _, e := range entries {
@@ -40,3 +40,18 @@ func TestGenerated(t *testing.T) {
 		}
 	}
 }
+
+// The documents and the data sources of InfluxDB 3 name the panels that it cannot fill.
+func TestWhatInfluxDB3Lacks(t *testing.T) {
+	doc, err := os.ReadFile("../docs/destinations.md")
+	require.NoError(t, err)
+	sources, err := os.ReadFile("influxdb3.yml")
+	require.NoError(t, err)
+	for _, title := range Sampled() {
+		require.Contains(t, string(doc), `"`+title+`"`)
+		require.Contains(t, string(sources), "\n#   "+title+"\n")
+	}
+	require.Contains(t, string(doc), numerals[len(Sampled())]+" panels fail")
+}
+
+var numerals = map[int]string{4: "Four", 5: "Five", 6: "Six"}

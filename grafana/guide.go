@@ -54,7 +54,7 @@ All dashboards have a choice of nodes, keep time and nodes when you go from one 
 have the same meaning of colours.
 
 * **Grafana 13** imports ` + "`dashboards.json`" + ` too; ` + "`dashboards-v2.json`" + ` is the same as a resource of its own schema, V2.
-* **With Prometheus alone**: ` + "`grafana/dashboards/prometheus-*.json`" + `, to import by hand, need nothing but ` + "`/metrics`" + ` ([prometheus.md](prometheus.md#dashboards)).
+* **With Prometheus alone**: ` + "`grafana/prometheus/*.json`" + `, to import by hand, need nothing but ` + "`/metrics`" + ` ([prometheus.md](prometheus.md#dashboards)).
 
 **Nothing to see?** The table Nodes on the overview shows what to do. In short: is a monitor running (` + "`ipfsmon demo`" + ` needs no Internet access),
 does it write here (its status line), is the data source the right one, is the time range. Rates are complete from the second sample on,

@@ -32,7 +32,7 @@ func TestPrometheusDashboards(t *testing.T) {
 		}
 		labels[f.Name] = own
 	}
-	paths, err := filepath.Glob("dashboards/prometheus-*.json")
+	paths, err := filepath.Glob("prometheus/*.json")
 	require.NoError(t, err)
 	require.Len(t, paths, len(PrometheusDashboards()))
 	require.Len(t, paths, len(promPanels))

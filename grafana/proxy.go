@@ -53,17 +53,17 @@ func proxy() *board {
 				},
 			},
 			{
-				title: "Both sides, from history",
-				read:  "**How to read it:** single messages, as long as history keeps them. What peers ask stands beside what the nodes are asked for it; upstream are the peers, downstream the nodes by their names.",
+				title: "Both sides",
+				read:  "**How to read it:** sums of minutes of what passed; the last blocks are from history, as long as that keeps them. What peers ask stands beside what the nodes are asked for it; upstream are the peers, downstream the nodes by their names.",
 				panels: []*panel{
 					lines("Wants on each side", "cps", "Wants of peers, and wants sent to each node, per second. More to the nodes than from peers: many are asked in vain, or one after the other.",
-						series("$tag_side $tag_downstream", `SELECT count(cid) * 1000.0 / $__interval_ms FROM history.wants WHERE {w} AND `+sides+` AND type =~ /^want/ GROUP BY {i}, side, downstream fill(0)`)).size(12, 8).empty(none),
+						series("$tag_side $tag_downstream", `SELECT sum(wants) * 1000.0 / $__interval_ms FROM totals.wants_1m WHERE {w} AND `+sides+` AND type =~ /^want/ GROUP BY {i}, side, downstream fill(0)`)).minutes().size(12, 8).empty(none),
 					lines("Data on each side", "Bps", "Bytes of blocks from each node, and to the peers, per second. What is fetched once and wanted by many leaves more often than it comes.",
-						series("$tag_side $tag_downstream", `SELECT sum(size) * 1000.0 / $__interval_ms FROM history.blocks WHERE {w} AND `+sides+` GROUP BY {i}, side, downstream fill(0)`)).size(12, 8).empty(none),
+						series("$tag_side $tag_downstream", `SELECT sum(bytes) * 1000.0 / $__interval_ms FROM totals.blocks_1m WHERE {w} AND `+sides+` GROUP BY {i}, side, downstream fill(0)`)).minutes().size(12, 8).empty(none),
 					lines("Asked in vain", "cps", "DONT_HAVEs of each node, per second. All nodes alike: what peers ask for is nowhere. One node more: it lost its data.",
-						series("$tag_downstream", `SELECT count(cid) * 1000.0 / $__interval_ms FROM history.presences WHERE {w} AND side = 'downstream' AND type = 'dont_have' AND `+where+` GROUP BY {i}, downstream fill(0)`)).empty(none),
+						series("$tag_downstream", `SELECT sum(presences) * 1000.0 / $__interval_ms FROM totals.presences_1m WHERE {w} AND side = 'downstream' AND type = 'dont_have' AND `+where+` GROUP BY {i}, downstream fill(0)`)).minutes().empty(none),
 					lines("Nodes come and go", "short", "Connections to each node, opened and closed in each step. None is normal: the proxy keeps one open.",
-						series("$tag_downstream $tag_state", `SELECT count(duration_ms) FROM history.connections WHERE {w} AND side = 'downstream' AND `+where+` GROUP BY {i}, downstream, state fill(0)`)).bars().empty(none),
+						series("$tag_downstream $tag_state", `SELECT sum(connections) FROM totals.connections_1m WHERE {w} AND side = 'downstream' AND `+where+` GROUP BY {i}, downstream, state fill(0)`)).minutes().bars().empty(none),
 					cells("Last blocks", "bytes", "What went through the proxy last: from which node, to which peer.",
 						rows(`SELECT cid, size, side, downstream, peer FROM history.blocks WHERE {w} AND `+sides+` ORDER BY time DESC LIMIT 50`)).
 						override("byName", "downstream", "displayName", "Node").size(8, 8).empty(none),

@@ -4,13 +4,16 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/influxdata/influxql"
 )
 
 // Statement is one query with the place that it stands in.
 type Statement struct {
-	Where string // dashboard or alert, and panel, variable or annotation
-	Text  string // with macros
-	Span  time.Duration
+	Where string        // dashboard or alert, and panel, variable or annotation
+	Text  string        // with macros
+	Span  time.Duration // of an alert
+	Own   time.Duration // of a panel with a time of its own, which Grafana asks about in place of the one chosen
 }
 
 // Statements are all queries of all dashboards, variables, annotations and
@@ -20,7 +23,11 @@ func Statements() (all []Statement) {
 		for _, p := range AllPanels(d) {
 			for _, t := range p.Targets {
 				q := t.(Query)
-				all = append(all, Statement{Where: fmt.Sprintf("%s / %s / %s", *d.Title, *p.Title, q.RefID), Text: q.Query})
+				s := Statement{Where: fmt.Sprintf("%s / %s / %s", *d.Title, *p.Title, q.RefID), Text: q.Query}
+				if p.TimeFrom != nil {
+					s.Own, _ = influxql.ParseDuration(*p.TimeFrom) // a test reads them
+				}
+				all = append(all, s)
 			}
 		}
 		for _, v := range d.Templating.List {

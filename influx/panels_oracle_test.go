@@ -1035,7 +1035,7 @@ var edgeOracles = map[string]func(o *oracle) any{
 		put("preload_requests", float64(p.PreloadRequests))
 		put("preload_refused", float64(p.PreloadRefused))
 	}),
-	"Bitswap proxy / Both sides, from history / Wants on each side": func(o *oracle) any {
+	"Bitswap proxy / Both sides / Wants on each side": func(o *oracle) any {
 		return o.per(o.sum(func(e seen, put put) {
 			for _, w := range e.Wants {
 				if !w.Cancel {
@@ -1044,14 +1044,14 @@ var edgeOracles = map[string]func(o *oracle) any{
 			}
 		}))
 	},
-	"Bitswap proxy / Both sides, from history / Data on each side": func(o *oracle) any {
+	"Bitswap proxy / Both sides / Data on each side": func(o *oracle) any {
 		return o.per(o.sum(func(e seen, put put) {
 			for _, b := range e.Blocks {
 				put(sideName(e), float64(b.Size))
 			}
 		}))
 	},
-	"Bitswap proxy / Both sides, from history / Asked in vain": func(o *oracle) any {
+	"Bitswap proxy / Both sides / Asked in vain": func(o *oracle) any {
 		return o.per(o.sum(func(e seen, put put) {
 			for _, p := range e.Presences {
 				if e.Side == event.Downstream && p.Type == event.DontHave {
@@ -1060,14 +1060,14 @@ var edgeOracles = map[string]func(o *oracle) any{
 			}
 		}))
 	},
-	"Bitswap proxy / Both sides, from history / Nodes come and go": func(o *oracle) any {
+	"Bitswap proxy / Both sides / Nodes come and go": func(o *oracle) any {
 		return o.sum(func(e seen, put put) {
 			if e.Kind == event.KindConnection && e.Side == event.Downstream {
 				put(string(e.Downstream)+[]string{" opened", " closed"}[sets.Bit(e.Conn.Closed)], 1)
 			}
 		})
 	},
-	"Bitswap proxy / Both sides, from history / Last blocks": func(o *oracle) any {
+	"Bitswap proxy / Both sides / Last blocks": func(o *oracle) any {
 		return o.newest(50, func(e seen, put func(r row)) {
 			for _, b := range e.Blocks {
 				put(row{"cid": b.CID.String(), "size": float64(b.Size), "side": e.Side.String(), "downstream": string(e.Downstream), "peer": e.Peer.String()})

@@ -373,6 +373,9 @@ func PanelsAreTrue(t *testing.T, panels []Panel) {
 			step = max(step, least)
 			from, to := o.panelSpan(p)
 			o.from, o.to, o.every = from.UnixNano(), to.UnixNano(), step
+			if slices.ContainsFunc(p.Queries, func(q PanelQuery) bool { return strings.Contains(q.Text, "_1m ") }) {
+				o.from = from.Add(time.Minute - 1).Truncate(time.Minute).UnixNano() // whole minutes
+			}
 			want := of(o)
 			if g, ok := want.(graph); ok && p.Calc != "" {
 				want = g.reduced(p.Calc)

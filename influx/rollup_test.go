@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -190,6 +191,53 @@ func TestRollups(t *testing.T) {
 		t.Fatal(err)
 	}
 	end()
+}
+
+// TestRollupsFitInfluxDB3: the sums that the monitor writes have the columns and types of the tables that it makes in
+// InfluxDB 3, which refuses what does not fit, and arrive there whole.
+func TestRollupsFitInfluxDB3(t *testing.T) {
+	t.Parallel()
+	store := storetest.Start(t)
+	behind := influxtest.StoreAt(store)
+	behind.HistoryRetention = "0s" // InfluxDB 3 does not refuse old points
+	if err := client.Setup(t.Context(), behind); err != nil {
+		t.Fatal(err)
+	}
+	s := influxtest.New3()
+	s.Auth = true
+	s.Behind = influxtest.BehindStore(t, store)
+	cfg := Config{URL: s.Start(t).URL, Version: "3", Token: s.Admin("_admin"), FlushInterval: "50ms", SpoolDir: t.TempDir()}
+	begin := time.Now().Truncate(time.Hour).Add(-2 * time.Hour)
+	sums, _, err := rollup.Open(cfg.SpoolDir, begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sums.Close(begin); err != nil {
+		t.Fatal(err)
+	}
+	j := writerJob{Config: cfg, Node: "of 3, = 1", Seed: 1, N: 100, Begin: begin, Over: 90 * time.Minute}
+	ctx, end := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer end()
+	if err := j.run(ctx, func() {
+		rollupsEqual(t, behind, begin, begin.Add(2*time.Hour))
+		end()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	have := s.Tables("ipfsmon/" + schema.Totals.String())
+	for _, want := range schema.Tables(schema.Totals) {
+		types := map[string]string{"int64": "integer", "float64": "float", "bool": "boolean", "utf8": "string"}
+		columns := map[string]string{}
+		for _, tag := range want.Tags {
+			columns[tag] = "tag"
+		}
+		for _, f := range want.Fields {
+			columns[f.Key] = types[f.Type]
+		}
+		if got := have[want.Name]; !maps.Equal(got, columns) {
+			t.Errorf("table %s has %v, want %v", want.Name, got, columns)
+		}
+	}
 }
 
 // TestRollupsWithoutHistory: they are written where history is not, and only to the destinations that want them.

@@ -27,7 +27,7 @@ for all subscribers counts in ` + "`wiretap_sent_bytes`" + ` once for each of th
 
 ## Dashboards
 
-` + "`grafana/dashboards/prometheus-*.json`" + ` are dashboards for a Grafana whose data source is a Prometheus that scrapes ` + "`/metrics`" + `; they need no InfluxDB. Import them by hand. They
+` + "`grafana/prometheus/*.json`" + ` are dashboards for a Grafana whose data source is a Prometheus that scrapes ` + "`/metrics`" + `; they need no InfluxDB. Import them by hand. They
 are made of the same panels as those for InfluxDB, with other queries. What ` + "`/metrics`" + ` does not have is left out: single CIDs, peers, connections and countries, times from a
 want to its answer, distinct CIDs and peers, repeats, notes, the probe and a proxy. A plug-in without ` + "`InfluxDB`" + ` in its section stores nothing itself; then this is all there is.
 

@@ -30,23 +30,9 @@ func Recordings(dir string) ([]string, error) {
 	if err != nil || len(files) > 0 {
 		return files, err
 	}
-	entries, err := os.ReadDir(dir)
+	monitors, err := RecordedMonitors(dir)
 	if err != nil {
 		return nil, err
-	}
-	var monitors []string
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		inner, err := recordingsIn(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return nil, err
-		}
-		if len(inner) > 0 {
-			monitors = append(monitors, e.Name())
-			files = inner
-		}
 	}
 	switch len(monitors) {
 	case 0:
@@ -57,9 +43,30 @@ func Recordings(dir string) ([]string, error) {
 		}
 		return nil, fmt.Errorf("recording: no *%s in %s or in a folder in it", recordingSuffix, dir)
 	case 1:
-		return files, nil
+		return recordingsIn(filepath.Join(dir, monitors[0]))
 	}
 	return nil, fmt.Errorf("recording: %s has several monitors: want one of the folders %s", dir, strings.Join(monitors, ", "))
+}
+
+// RecordedMonitors returns the folders in a folder that have finished files of a recording: one for each monitor.
+func RecordedMonitors(dir string) (monitors []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		inner, err := recordingsIn(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		if len(inner) > 0 {
+			monitors = append(monitors, e.Name())
+		}
+	}
+	return monitors, nil
 }
 
 func recordingsIn(dir string) ([]string, error) {

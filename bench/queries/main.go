@@ -410,7 +410,11 @@ func (b *bench) panels() {
 		}
 		all = append(all, b.measure(s.Where, func(ctx context.Context) (int, string, error) {
 			var rows counted
-			err := c.Query(ctx, s.Fill(from, b.end, step), false, &rows)
+			begin := from
+			if s.Own > 0 {
+				begin = b.end.Add(-s.Own)
+			}
+			err := c.Query(ctx, s.Fill(begin, b.end, min(step, max(b.end.Sub(begin)/1000, 10*time.Second).Truncate(time.Second))), false, &rows)
 			return int(rows), "", err
 		}))
 	}

@@ -39,7 +39,8 @@ func archiveCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "make", Usage: "add recordings, or the history of a store", ArgsUsage: "ARCHIVE",
-				Description: "A recording is the folder of one monitor, or a file, in any form that replay reads: of ipfsmon record, of the old\n" +
+				Description: "A recording is the folder of one monitor, the folder above with several, or a file, in any form that replay reads: of\n" +
+					"ipfsmon record, also of a collector's stream, of the old\n" +
 					"exporter's Rust client, or the older JSONMessage of ipfs-tools. What the archive has already is left out, so that the\n" +
 					"command can be repeated. --store reads the same store as ipfsmon query, in whole hours, and not the one that runs.\n\n" +
 					"Example: ipfsmon archive make --from traces/de1 --from traces/us1 archive\n" +
@@ -106,7 +107,7 @@ func recordings(from []string, name string) (out []monitorFile, err error) {
 			return nil, err
 		}
 		if info.IsDir() {
-			if files, err = stream.Recordings(at); err != nil {
+			if files, err = recordedFiles(at, name); err != nil {
 				return nil, err
 			}
 		}
@@ -119,6 +120,25 @@ func recordings(from []string, name string) (out []monitorFile, err error) {
 		}
 	}
 	return out, nil
+}
+
+// recordedFiles lists the files of a folder: of one monitor, or, if name is not given, of several.
+func recordedFiles(dir, name string) (files []string, err error) {
+	if files, err = stream.Recordings(dir); err == nil || name != "" {
+		return files, err
+	}
+	monitors, of := stream.RecordedMonitors(dir)
+	if of != nil || len(monitors) < 2 {
+		return nil, err
+	}
+	for _, m := range monitors {
+		of, err := stream.Recordings(filepath.Join(dir, m))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, of...)
+	}
+	return files, nil
 }
 
 func archiveMake(c *cli.Context) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"github.com/ipfsmon/ipfsmon/archive/answer"
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
@@ -39,6 +40,7 @@ func queryCommand() *cli.Command {
 			"         ipfsmon query top-cids --from 2026-11-20 --to 2026-11-21 --tz Europe/Berlin --limit 100\n" +
 			"         ipfsmon query \"SELECT count(cid) FROM wants WHERE time > now() - 1h GROUP BY direction, type\"\n" +
 			"         ipfsmon query \"SELECT sum(blocks) FROM totals.traffic GROUP BY direction\" --format json\n" +
+			"         ipfsmon query top-cids --since 6h --format parquet > top.parquet\n" +
 			"         ipfsmon query --sql \"SELECT direction, sum(blocks) FROM traffic GROUP BY direction\"\n" +
 			"         ipfsmon query --flux 'from(bucket: \"ipfsmon/history\") |> range(start: -1h)\n" +
 			"                   |> filter(fn: (r) => r._measurement == \"blocks\" and r._field == \"size\") |> sum()'",
@@ -57,7 +59,7 @@ func queryCommand() *cli.Command {
 			&cli.BoolFlag{Name: "plot", Usage: "plot the result with characters"},
 			&cli.BoolFlag{Name: "list", Usage: "list the named queries"},
 			&cli.BoolFlag{Name: "print", Usage: "print the statement instead of running it"},
-			&cli.StringFlag{Name: "format", Usage: "`FORMAT`: table, csv or json (default: table on a terminal, csv elsewhere)"},
+			&cli.StringFlag{Name: "format", Usage: "`FORMAT`: table, csv, json or parquet (default: table on a terminal, csv elsewhere)"},
 		}, targetFlags()...),
 		Action: func(c *cli.Context) error {
 			err := runQuery(c)
@@ -144,6 +146,9 @@ func runQuery(c *cli.Context) error {
 	}
 	var out client.Output
 	if c.Bool("plot") {
+		if c.IsSet("format") {
+			return wrongUse(c, "--plot beside --format: want one of them")
+		}
 		width, _, err := term.GetSize(int(os.Stdout.Fd()))
 		if err != nil {
 			width = 80
@@ -157,7 +162,14 @@ func runQuery(c *cli.Context) error {
 				format = "table"
 			}
 		}
-		if out, err = query.NewOutput(format, textout.ForTerminal(os.Stdout)); err != nil {
+		if format == "parquet" {
+			if term.IsTerminal(int(os.Stdout.Fd())) {
+				return wrongUse(c, "--format parquet on a terminal: want a file, as in > answer.parquet")
+			}
+			if out, err = answer.New(os.Stdout, nil); err != nil {
+				return fmt.Errorf("query: %w", err)
+			}
+		} else if out, err = query.NewOutput(format, textout.ForTerminal(os.Stdout)); err != nil {
 			return wrongUse(c, "%w", err)
 		}
 	}

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/archive"
 	"github.com/ipfsmon/ipfsmon/archive/sources"
 	"github.com/ipfsmon/ipfsmon/broker"
+	"github.com/ipfsmon/ipfsmon/fleet/collect"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -28,7 +32,7 @@ func recordCommand() *cli.Command {
 		Description: "Writes DIR/MONITOR/YYYY-MM-DD_HH-MM-SS_UTC.json.gz, a new file each hour, with a line of JSON for each event, in the\n" +
 			"form that the old exporter's tools read: received messages and connections, unless filters or --all select\n" +
 			"others. The name of an unfinished file ends in .tmp; one that a kill left is repaired at the next start.\n" +
-			"Reconnects when the stream breaks; Ctrl-C exits.\n\n" +
+			"Reconnects when the stream breaks; Ctrl-C exits. Of a collector (ipfsmon fleet collect) each monitor has its folder.\n\n" +
 			"With --format parquet DIR is an archive (ipfsmon archive). The hour that runs is a recording in DIR/_journal, which\n" +
 			"becomes Parquet files when it is over, or when the command ends; after a kill, when it starts again.\n\n" +
 			"Example: ipfsmon record traces\n" +
@@ -36,7 +40,7 @@ func recordCommand() *cli.Command {
 			"         ipfsmon record --format parquet --all archive",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "`ADDR` of the monitor: host:port or unix:/path (default: that of the running one, or " + defaultStream + ")"},
-			&cli.StringFlag{Name: "name", Usage: "`NAME` of the folder (default: the monitor's name, or ADDR if the server does not send it)"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the folder, not for a collector (default: the monitor's name, or ADDR if the server does not send it)"},
 			&cli.StringFlag{Name: "format", Value: "json", Usage: "`FORMAT` of the files, json or parquet"},
 			&cli.BoolFlag{Name: "all", Usage: "also record sent messages, all other kinds of events and gaps, which other tools may not read"},
 			&cli.Uint64Flag{Name: "count", Usage: "exit after `N` events (0: never)"},
@@ -96,12 +100,20 @@ type recording struct {
 	count   uint64 // 0: no limit
 	once    bool   // do not reconnect
 
-	mu  sync.Mutex
-	out *stream.Recorder // nil before the first event
-
-	monitor string // its name, once out is set
-	moved   int64  // rows in the archive
+	mu     sync.Mutex
+	of     map[string]*monitorRecording // by monitor; a collector has several
+	events uint64
+	moved  int64 // rows in the archive
 }
+
+// monitorRecording is the recording of one monitor.
+type monitorRecording struct {
+	*stream.Recorder
+	monitor string // its name
+}
+
+// maxRecorded is the most monitors of one recording: twice those of a fleet.
+const maxRecorded = 2 * collect.MaxMonitors
 
 // journalFolder is where an archive has the recording of the hour that runs.
 const journalFolder = "_journal"
@@ -116,14 +128,23 @@ func (r *recording) run(ctx context.Context) (err error) {
 	defer func() {
 		cancel(nil)
 		<-flushed
-		if r.out != nil {
-			err = errors.Join(err, r.out.Close())
-			if r.archive != "" {
-				err = errors.Join(err, r.move(context.WithoutCancel(ctx)))
-				fmt.Fprintf(os.Stderr, "ipfsmon: %d events recorded, %d rows in %s\n", r.out.Events, r.moved, r.archive)
-				return
+		where := r.dir
+		for _, out := range r.of {
+			if err = errors.Join(err, out.Close()); len(r.of) == 1 {
+				where = out.Dir()
 			}
-			fmt.Fprintf(os.Stderr, "ipfsmon: %d events recorded in %s\n", r.out.Events, r.out.Dir())
+		}
+		of := ""
+		if len(r.of) > 1 {
+			of = fmt.Sprintf(" of %d monitors", len(r.of))
+		}
+		switch {
+		case len(r.of) == 0:
+		case r.archive != "":
+			err = errors.Join(err, r.move(context.WithoutCancel(ctx)))
+			fmt.Fprintf(os.Stderr, "ipfsmon: %d events%s recorded, %d rows in %s\n", r.events, of, r.moved, r.archive)
+		default:
+			fmt.Fprintf(os.Stderr, "ipfsmon: %d events%s recorded in %s\n", r.events, of, where)
 		}
 	}()
 	err = follow(ctx, r.options, r.from, r.once, r.add)
@@ -148,28 +169,53 @@ func (r *recording) add(e *stream.Event) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.out == nil {
-		name := r.name
-		if name == "" {
-			name = e.Monitor
-		}
-		if name == "" {
-			name = r.from
-		}
-		out, err := stream.NewRecorder(r.dir, name)
-		if err != nil {
-			return err
-		}
-		r.out, r.monitor = out, name
-	}
-	e.Monitor = "" // it is the name of the folder
-	if err := r.out.Add(e); err != nil {
+	out, err := r.recorder(cmp.Or(e.Monitor, r.from))
+	if err != nil {
 		return err
 	}
-	if r.out.Events == r.count {
+	e.Monitor = "" // it is the name of the folder
+	if err := out.Add(e); err != nil {
+		return err
+	}
+	if e.Gap != nil { // of a collector any of its monitors may have the missing events
+		for _, other := range r.of {
+			if other == out {
+				continue
+			}
+			if err := other.Add(e); err != nil {
+				return err
+			}
+		}
+	}
+	if r.events++; r.events == r.count {
 		return errEnough
 	}
 	return nil
+}
+
+// recorder returns the recorder of a monitor.
+func (r *recording) recorder(monitor string) (*monitorRecording, error) {
+	if out := r.of[monitor]; out != nil {
+		return out, nil
+	}
+	name := cmp.Or(r.name, monitor)
+	for other := range r.of {
+		switch {
+		case r.name != "":
+			return nil, fmt.Errorf("--name %s: the stream has events of %s and of %s: want no --name, so that each has its own folder", shortened(r.name), shortened(other), shortened(monitor))
+		case len(r.of) >= maxRecorded:
+			return nil, fmt.Errorf("the stream has events of more than %d monitors", maxRecorded)
+		}
+	}
+	out, err := stream.NewRecorder(r.dir, name)
+	if err != nil {
+		return nil, err
+	}
+	if r.of == nil {
+		r.of = map[string]*monitorRecording{}
+	}
+	r.of[monitor] = &monitorRecording{out, name}
+	return r.of[monitor], nil
 }
 
 // flush flushes every few seconds; an error, such as a full disk, ends the run.
@@ -184,8 +230,8 @@ func (r *recording) flush(ctx context.Context, fail context.CancelCauseFunc) {
 		}
 		r.mu.Lock()
 		var err error
-		if r.out != nil {
-			err = r.out.Flush()
+		for _, out := range r.of {
+			err = errors.Join(err, out.Flush())
 		}
 		r.mu.Unlock()
 		if err == nil && r.archive != "" {
@@ -201,33 +247,32 @@ func (r *recording) flush(ctx context.Context, fail context.CancelCauseFunc) {
 // move makes Parquet files of the finished files of the journal, and removes these.
 func (r *recording) move(ctx context.Context) error {
 	r.mu.Lock()
-	out, monitor := r.out, r.monitor
+	all := slices.Collect(maps.Values(r.of))
 	r.mu.Unlock()
-	if out == nil {
-		return nil
-	}
-	files, err := filepath.Glob(filepath.Join(out.Dir(), "*.json.gz"))
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		made, err := sources.Recording(ctx, f, monitor, sources.Options{Dir: r.archive})
-		if ctx.Err() != nil {
-			return nil // the end moves it
-		}
+	for _, out := range all {
+		files, err := filepath.Glob(filepath.Join(out.Dir(), "*.json.gz"))
 		if err != nil {
 			return err
 		}
-		if made.Damaged != "" {
-			fmt.Fprintln(os.Stderr, "ipfsmon:", made.Damaged)
-			if err := os.Rename(f, f+".damaged"); err != nil {
+		for _, f := range files {
+			made, err := sources.Recording(ctx, f, out.monitor, sources.Options{Dir: r.archive})
+			if ctx.Err() != nil {
+				return nil // the end moves it
+			}
+			if err != nil {
 				return err
 			}
-			continue
-		}
-		r.moved += made.Rows
-		if err := os.Remove(f); err != nil {
-			return err
+			if made.Damaged != "" {
+				fmt.Fprintln(os.Stderr, "ipfsmon:", made.Damaged)
+				if err := os.Rename(f, f+".damaged"); err != nil {
+					return err
+				}
+				continue
+			}
+			r.moved += made.Rows
+			if err := os.Remove(f); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

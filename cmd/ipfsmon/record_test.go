@@ -19,6 +19,7 @@ import (
 	"github.com/multiformats/go-multihash"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/archive"
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/event/eventtest"
@@ -200,4 +201,65 @@ func TestRecordAndReplayArguments(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	r := &recording{dir: file}
 	require.Error(t, r.add(&stream.Event{Peer: peer.ID("p").String(), Connection: &stream.Connection{}}))
+}
+
+// TestRecordOfACollector: each monitor of a collector's stream has its own recording, and each archive is
+// made of all: with record itself, or of the recordings.
+func TestRecordOfACollector(t *testing.T) {
+	for _, parquet := range []bool{false, true} {
+		b := bus.New(bus.Config{})
+		server, err := stream.New(stream.Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: "fleet"})
+		require.NoError(t, err)
+		defer server.Close()
+		require.NoError(t, server.Listen())
+		reader := b.Subscribe("stream")
+		served := make(chan error, 1)
+		go func() { served <- server.Run(context.Background(), reader) }()
+		dir := t.TempDir()
+		at := filepath.Join(dir, "archive")
+		require.NoError(t, archive.Create(at))
+		r := &recording{from: server.Addrs()[0].String(), dir: filepath.Join(dir, "traces"), once: true, gaps: true}
+		if parquet {
+			r.archive, r.dir = at, filepath.Join(at, journalFolder)
+		}
+		done := make(chan error, 1)
+		go func() { done <- r.run(t.Context()) }()
+		require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 1 }, 30*time.Second, time.Millisecond)
+		const rounds = 20
+		each := 0
+		for i := range rounds {
+			for _, monitor := range []event.Text{"de1", "us1", ""} {
+				all := seen(t, i)
+				each = len(all)
+				for _, e := range all {
+					e.Monitor = monitor
+					b.Publish(e)
+				}
+			}
+		}
+		b.Close()
+		require.NoError(t, <-done)
+		require.NoError(t, <-served)
+		if !parquet {
+			var stderr bytes.Buffer
+			require.Zero(t, runApp(app(), []string{"ipfsmon", "archive", "make", "--from", r.dir, at}, &stderr), stderr.String())
+		}
+		a, err := archive.Open(at)
+		require.NoError(t, err)
+		require.Equal(t, []string{"de1", "fleet", "us1"}, a.Monitors())
+		for _, monitor := range a.Monitors() {
+			n := 0
+			require.NoError(t, a.Read(t.Context(), monitor, func(i archive.Item) error {
+				require.Nil(t, i.Gap)
+				n++
+				return nil
+			}))
+			require.Equal(t, rounds*each, n, monitor)
+		}
+	}
+
+	r := &recording{dir: t.TempDir(), name: "one"}
+	defer func() { require.NoError(t, r.of["de1"].Close()) }()
+	require.NoError(t, r.add(&stream.Event{Monitor: "de1"}))
+	require.ErrorContains(t, r.add(&stream.Event{Monitor: "us1"}), "--name one: the stream has events of de1 and of us1: want no --name")
 }

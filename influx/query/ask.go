@@ -2,27 +2,35 @@ package query
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // Ask runs the question for the last since ("": the question's default), or for Between two times, in InfluxQL or Flux,
 // and writes the answer to out as one table with the question's columns and order; an InfluxQL
 // answer with time steps becomes one table for each series. It returns the number of rows. If
 // the question's Else was used, because history has nothing, is too short or in InfluxQL has too many points, say
-// is called with its note. Errors are those of Query.
+// is called with its note; a question without Else is then answered for the end of the time, and say is
+// called with how much that is. Errors are those of Query.
 func (q Question) Ask(ctx context.Context, c *client.Client, since string, flux bool, out client.Output, say func(string)) (rows int, err error) {
 	if since == "" {
 		since = q.Since
 	}
 	count := &counting{Output: out}
-	many := uint64(0)
-	if q.Else != nil && !flux && !q.exact {
+	var history reading
+	if during, err := parseDuring(since); err == nil && !flux && !q.exact && q.Name != "" {
 		if statement, err := Fill(q.InfluxQL, since, c.BucketPrefix()); err == nil {
-			many = reads(ctx, c, statement)
+			history = reads(ctx, c, statement, during.length)
+		}
+		if q.Else == nil && history.tooMuch() {
+			of, length, now := q.shorter(ctx, c, during, history)
+			say(fmt.Sprintf("history has about %d points of that time: this is of its last %s, about %d points; --exact reads all, which takes long", history.points, units.FormatDuration(length), now.points))
+			since = of
 		}
 	}
-	if q.Else == nil || many <= readAtMost && !beyondHistory(ctx, c, since) {
+	if q.Else == nil || !history.tooMuch() && !beyondHistory(ctx, c, since) {
 		if err := askOnce(ctx, c, q, since, flux, count); err != nil {
 			return count.rows, err
 		}
@@ -34,8 +42,8 @@ func (q Question) Ask(ctx context.Context, c *client.Client, since string, flux 
 		return count.rows, err
 	}
 	switch {
-	case count.rows > 0 && many > readAtMost:
-		say(inPlace(q.Else.Note, many))
+	case count.rows > 0 && history.tooMuch():
+		say(inPlace(q.Else.Note, history.points))
 	case count.rows > 0:
 		say(q.Else.Note)
 	}

@@ -20,11 +20,50 @@ import (
 // bound. It returns how many points it wrote. It streams the points series by series, so that
 // memory does not grow with them. Points written while it runs may or may not be included.
 func Export(ctx context.Context, c *client.Client, kind schema.Kind, since, until time.Time, w io.Writer) (points int, err error) {
+	out := &lineOutput{w: bufio.NewWriterSize(w, 256<<10)}
+	err = eachMeasurement(ctx, c, kind, since, until, func(_ string, types map[string]string, query string) error {
+		out.types = types
+		return c.Query(ctx, query+" GROUP BY *", false, out)
+	})
+	if err != nil {
+		return out.points, err
+	}
+	if err := out.w.Flush(); err != nil {
+		return out.points, fmt.Errorf("influx: export: %w", err)
+	}
+	return out.points, nil
+}
+
+// ExportTables reads the points of a kind as tables, one for each measurement, whose columns are time, tags and
+// fields. open returns the output of a measurement, whose fields have the types integer, float, boolean or
+// string; it is closed if all rows came. Times are as for Export.
+func ExportTables(ctx context.Context, c *client.Client, kind schema.Kind, since, until time.Time, open func(measurement string, types map[string]string) (client.Output, error)) error {
+	return eachMeasurement(ctx, c, kind, since, until, func(name string, types map[string]string, query string) error {
+		out, err := open(name, types)
+		if err != nil {
+			return err
+		}
+		if err := c.Query(ctx, query, false, unnamed{out}); err != nil {
+			return err
+		}
+		return out.Close()
+	})
+}
+
+// unnamed is an Output without the name of the measurement.
+type unnamed struct{ client.Output }
+
+func (u unnamed) Series(_ string, labels []client.Label, columns []string) error {
+	return u.Output.Series("", labels, columns)
+}
+
+// eachMeasurement calls each with the measurements of a kind, the types of their fields and the query for their points.
+func eachMeasurement(ctx context.Context, c *client.Client, kind schema.Kind, since, until time.Time, each func(name string, types map[string]string, query string) error) error {
 	_, _ = c.Find(ctx) // the name of the database depends on it; the query reports what is wrong
 	from := fmt.Sprintf("%q.%q", c.Database(), kind.String())
 	fields := &fieldTypes{of: make(map[string]map[string]string)}
 	if err := c.Query(ctx, "SHOW FIELD KEYS FROM "+from+"./.*/", false, fields); err != nil {
-		return 0, fmt.Errorf("influx: export: list the fields: %w", err)
+		return fmt.Errorf("influx: export: list the fields: %w", err)
 	}
 	names := make([]string, 0, len(fields.of))
 	for name := range fields.of {
@@ -45,18 +84,12 @@ func Export(ctx context.Context, c *client.Client, kind schema.Kind, since, unti
 	if len(bounds) > 0 {
 		where = " WHERE " + strings.Join(bounds, " AND ")
 	}
-	out := &lineOutput{w: bufio.NewWriterSize(w, 256<<10)}
 	for _, name := range names {
-		out.types = fields.of[name]
-		statement := fmt.Sprintf("SELECT * FROM %s.%q%s GROUP BY *", from, name, where)
-		if err := c.Query(ctx, statement, false, out); err != nil {
-			return out.points, fmt.Errorf("influx: export %s: %w", name, err)
+		if err := each(name, fields.of[name], fmt.Sprintf("SELECT * FROM %s.%q%s", from, name, where)); err != nil {
+			return fmt.Errorf("influx: export %s: %w", name, err)
 		}
 	}
-	if err := out.w.Flush(); err != nil {
-		return out.points, fmt.Errorf("influx: export: %w", err)
-	}
-	return out.points, nil
+	return nil
 }
 
 // fieldTypes is an Output that keeps an answer to SHOW FIELD KEYS by

@@ -16,7 +16,7 @@ import (
 )
 
 // NewOutput returns an Output that writes text: "table" for people, "csv" with a header, or
-// "json", an array with one object for each row.
+// "json", an array with one object for each row. The program's fourth format, parquet, is of archive/answer.
 func NewOutput(format string, w io.Writer) (client.Output, error) {
 	b := bufio.NewWriter(w)
 	switch format {
@@ -27,7 +27,7 @@ func NewOutput(format string, w io.Writer) (client.Output, error) {
 	case "json":
 		return &jsonOutput{w: b}, nil
 	}
-	return nil, fmt.Errorf("format %q: want table, csv or json", format)
+	return nil, fmt.Errorf("format %q: want table, csv, json or parquet", format)
 }
 
 // tableRows is how many rows determine the columns' widths; the next rows start a new part with

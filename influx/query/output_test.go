@@ -22,7 +22,7 @@ func TestTableIsSafe(t *testing.T) {
 }
 
 func TestUnknownFormat(t *testing.T) {
-	if _, err := NewOutput("xml", nil); err == nil || err.Error() != `format "xml": want table, csv or json` {
+	if _, err := NewOutput("xml", nil); err == nil || err.Error() != `format "xml": want table, csv, json or parquet` {
 		t.Errorf("format xml: %v", err)
 	}
 }

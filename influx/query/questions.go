@@ -32,6 +32,9 @@ type Question struct {
 // Questions are run by `ipfsmon query NAME`; docs/queries.md is generated from them.
 var Questions = slices.Concat(generalQuestions, historyQuestions, dhtQuestions, retrievalQuestions, lineQuestions)
 
+// ofMinutes is the note of an answer that the sums of minutes have exactly.
+const ofMinutes = "history has nothing in that time, so these are the sums of its whole minutes"
+
 // fluxAgents is the part of a Flux question that finds the agents of peers: listed are those
 // of the top peers, identified those of the history, which are preferred.
 const fluxAgents = `listed = from(bucket: "{bucket}/totals") |> range(start: -{since})
@@ -55,6 +58,15 @@ from(bucket: "{bucket}/history") |> range(start: -{since})
   |> map(fn: (r) => ({_time: date.truncate(t: r._start, unit: {every}), direction: r.direction, what: r._field, n: r._value})) |> group()
   |> pivot(rowKey: ["direction", "_time"], columnKey: ["what"], valueColumn: "n") |> rename(columns: {cid: "wants"})
   |> sort(columns: ["direction", "_time"])`,
+		Else: &Question{
+			InfluxQL: `SELECT sum(wants) AS wants FROM totals.wants_1m WHERE time > now() - {since} AND type != 'cancel' GROUP BY time({every}), direction fill(none)`,
+			Flux: `import "date"
+from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "wants_1m" and r._field == "wants" and r.type != "cancel")
+  |> group(columns: ["direction", "_field"]) |> window(every: {every}) |> sum()
+  |> map(fn: (r) => ({_time: date.truncate(t: r._start, unit: {every}), direction: r.direction, wants: r._value})) |> group() |> sort(columns: ["direction", "_time"])`,
+			Note: ofMinutes,
+		},
 		Note: "Without cancels.",
 	},
 	{

@@ -163,6 +163,15 @@ from(bucket: "{bucket}/history") |> range(start: -{since})
   |> map(fn: (r) => ({_time: date.truncate(t: r._start, unit: {every}), state: r.state, what: r._field, n: r._value})) |> group()
   |> pivot(rowKey: ["state", "_time"], columnKey: ["what"], valueColumn: "n") |> rename(columns: {duration_ms: "connections"})
   |> sort(columns: ["state", "_time"])`,
+		Else: &Question{
+			InfluxQL: `SELECT sum(connections) AS connections FROM totals.connections_1m WHERE time > now() - {since} GROUP BY time({every}), state fill(none)`,
+			Flux: `import "date"
+from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "connections_1m" and r._field == "connections")
+  |> group(columns: ["state", "_field"]) |> window(every: {every}) |> sum()
+  |> map(fn: (r) => ({_time: date.truncate(t: r._start, unit: {every}), state: r.state, connections: r._value})) |> group() |> sort(columns: ["state", "_time"])`,
+			Note: ofMinutes,
+		},
 	},
 	{
 		Name: "transports", Asks: "Which transports do peers connect with?", Since: "1h",
@@ -229,6 +238,14 @@ from(bucket: "{bucket}/totals") |> range(start: -{since})
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "wants" and r._field == "cid")
   |> group(columns: ["side", "downstream", "direction", "type"]) |> count() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "wants"}) |> sort(columns: ["wants", "side", "downstream", "direction", "type"], desc: true)`,
+		Else: &Question{
+			InfluxQL: `SELECT sum(wants) AS wants FROM totals.wants_1m WHERE time > now() - {since} GROUP BY side, downstream, direction, type`,
+			Then:     []Fold{{By: []string{"side", "downstream", "direction", "type"}, Make: []Made{{"wants", "sum", "wants"}}, Sort: "wants"}},
+			Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "wants_1m" and r._field == "wants")
+  |> group(columns: ["side", "downstream", "direction", "type"]) |> sum() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "wants"}) |> sort(columns: ["wants", "side", "downstream", "direction", "type"], desc: true)`,
+			Note: ofMinutes,
+		},
 		Note: "side is upstream or downstream, downstream is the node's name; points written by a node, as here, have neither.",
 	},
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/lineproto"
 	"github.com/ipfsmon/ipfsmon/influx/query"
+	"github.com/ipfsmon/ipfsmon/influx/rollup"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
@@ -81,6 +82,8 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 
 	e := lineproto.NewEncoder("sample", true)
 	e.SetDHTHistory()
+	sums := rollup.New(time.Unix(0, now).Add(-time.Hour))
+	e.SetRollups(sums)
 	var lines [schema.Kinds][]byte
 	add := func(only string, ev *event.Event) {
 		bufs, _ := e.Append([schema.Kinds][]byte{}, ev)
@@ -146,6 +149,7 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 		add("", &event.Event{Time: at, Kind: event.KindConnection, Peer: id, Side: side, Downstream: name,
 			Conn: &event.Conn{Closed: i%3 == 0, Transport: "tcp", Security: "noise", Muxer: "yamux"}})
 	}
+	lines[schema.Totals], _ = sums.Append(lines[schema.Totals], time.Now().Add(48*time.Hour)) // all minutes are over
 	for kind, points := range lines {
 		write := address + "/write?db=ipfsmon&rp=" + schema.Kind(kind).String()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, write, strings.NewReader(string(points)))
@@ -282,7 +286,7 @@ func dashboardsAnswer(t *testing.T, cfg influx.Config) {
 func TestDashboards(t *testing.T) {
 	cfg := demoStore(t)
 	dashboardsAnswer(t, cfg)
-	questionsAnswer(t, cfg)
+	questionsAnswer(t, cfg, "InfluxQL", "Flux")
 }
 
 // writeAnswers runs all questions and keeps the first lines of each answer.
@@ -315,14 +319,14 @@ func writeAnswers(t *testing.T, cfg influx.Config, file string) {
 	require.NoError(t, os.WriteFile(file, append(b, '\n'), 0o644))
 }
 
-// questionsAnswer runs every question of docs/queries.md in both languages.
-func questionsAnswer(t *testing.T, cfg influx.Config) {
+// questionsAnswer runs every question of docs/queries.md in these languages.
+func questionsAnswer(t *testing.T, cfg influx.Config, languages ...string) {
 	t.Helper()
 	c, err := client.New(cfg)
 	require.NoError(t, err)
 	defer c.Close()
 	for _, q := range query.Questions {
-		for _, language := range []string{"InfluxQL", "Flux"} {
+		for _, language := range languages {
 			rows, err := q.Ask(t.Context(), c, "1h", language == "Flux", &counted{}, func(note string) {
 				t.Errorf("%s in %s: %s", q.Name, language, note)
 			})

@@ -86,6 +86,13 @@ func TestDemoMonitors(t *testing.T) {
 		seen += out
 		return strings.Contains(seen, `"monitor":"watch-1"`) && strings.Contains(seen, `"monitor":"watch-2"`)
 	}, 2*time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { // an archive of a collector has each monitor
+		out, err = harness.Run(env, "record", "--format", "parquet", "--all", "--count", "300", "--from", stream, filepath.Join(home, "archive"))
+		require.NoError(t, err, out)
+		out, err = harness.Run(env, "archive", "info", filepath.Join(home, "archive"))
+		require.NoError(t, err, out)
+		return strings.Contains(out, "\nwatch-1: ") && strings.Contains(out, "\nwatch-2: ")
+	}, 2*time.Minute, time.Millisecond, "%s", &out)
 	metrics := page(t, "http://"+at+"/metrics")
 	for _, want := range []string{`ipfsmon_fleet_monitor_up{monitor="watch-1"} 1`, "ipfsmon_fleet_requests_total", `monitoring_size_estimator_coupon_size_estimate{agent_version="",protocol=""}`} {
 		require.Contains(t, metrics, want)

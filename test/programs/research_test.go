@@ -25,19 +25,22 @@ type answer struct {
 	Rows           [][]any
 }
 
-// duckDB returns a function that runs statements in a folder, with DuckDB as npm has it.
-func duckDB(t *testing.T) func(dir string, statements ...string) []answer {
+// npmPackages returns a copy of a folder here with the packages that its package.json names.
+func npmPackages(t *testing.T, folder string) string {
 	t.Helper()
 	packages := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json", "run.mjs"} {
-		b, err := os.ReadFile(filepath.Join("duckdb", name))
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(packages, name), b, 0o600))
-	}
+	require.NoError(t, os.CopyFS(packages, os.DirFS(folder)))
 	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
 	cmd.Dir = packages
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "npm ci: %s", out)
+	return packages
+}
+
+// duckDB returns a function that runs statements in a folder, with DuckDB as npm has it.
+func duckDB(t *testing.T) func(dir string, statements ...string) []answer {
+	t.Helper()
+	packages := npmPackages(t, "duckdb")
 	return func(dir string, statements ...string) (answers []answer) {
 		t.Helper()
 		in, err := json.Marshal(statements)
@@ -117,4 +120,37 @@ func TestResearch(t *testing.T) {
 		}
 		require.Equal(t, types[names[i]], got, names[i])
 	}
+	if inPolars != nil {
+		inPolars(t, home, ask)
+	}
+
+	// Answers and points of the store as single tables.
+	env, data := harness.Environ(home), filepath.Join(home, ".ipfsmon", "demo", "ipfsmon")
+	kept := func(file string, args ...string) string {
+		t.Helper()
+		code, out, stderr := harness.Apart(t, env, append(args, "--data", data)...)
+		require.Zero(t, code, stderr)
+		require.NoError(t, os.WriteFile(filepath.Join(home, file), []byte(out), 0o600))
+		return out
+	}
+	const statement = "SELECT want_have, messages, direction FROM totals.traffic"
+	rows := strings.Count(kept("traffic.csv", "query", "--format", "csv", statement), "\n") - 1
+	require.Greater(t, rows, 10)
+	kept("traffic.parquet", "query", "--format", "parquet", statement)
+	kept("top.parquet", "query", "top-cids", "--since", "1h", "--format", "parquet")
+	kept("export.out", "export", "--kind", "totals", "--format", "parquet", "--to", filepath.Join(home, "totals"))
+	answers := ask(home, "SELECT count(*)::INTEGER, sum(messages)::INTEGER, any_value(typeof(time)) FROM 'traffic.parquet'",
+		"SELECT count(*)::INTEGER, sum(messages)::INTEGER, any_value(typeof(time)) FROM 'totals/traffic.parquet'",
+		"SELECT sum(messages)::INTEGER FROM 'traffic.csv'",
+		"SELECT cid, wants, peers FROM 'top.parquet'",
+		"SELECT text, node FROM 'totals/notes.parquet' WHERE kind = 'start'")
+	require.EqualValues(t, rows, answers[0].Rows[0][0])
+	require.Equal(t, "TIMESTAMP_NS", answers[0].Rows[0][2])
+	require.Equal(t, answers[0].Rows, answers[1].Rows)
+	require.Equal(t, answers[0].Rows[0][1], answers[2].Rows[0][0])
+	require.Len(t, answers[3].Rows, 20)
+	require.NotEmpty(t, answers[4].Rows)
 }
+
+// inPolars asks the same of polars, where its binary is named here; nil elsewhere.
+var inPolars func(t *testing.T, home string, ask func(dir string, statements ...string) []answer)

@@ -1,0 +1,16 @@
+// The polars block of docs/research.md with polars for Node, whose engine is the same.
+//
+// In: the folder above an archive. Out: its rows as JSON, and the names and types of all columns.
+import pl from 'nodejs-polars';
+
+const wants = pl.scanParquet(`${process.argv[2]}/archive/wants/**/*.parquet`, { hivePartitioning: true });
+const rows = await wants
+  .filter(pl.col('direction').eq(pl.lit('received')).and(pl.col('type').neq(pl.lit('cancel'))))
+  .groupBy('cid')
+  .agg(pl.col('peer').len().alias('requests'), pl.col('peer').nUnique().alias('peers'))
+  .sort(['peers', 'requests', 'cid'], [true, true, false])
+  .head(20)
+  .collect();
+const first = await wants.head(1).collect();
+const types = Object.fromEntries(first.columns.map((c, i) => [c, String(first.dtypes[i])]));
+console.log(JSON.stringify({ rows: rows.toRecords().map(({ cid, requests, peers }) => [cid, Number(requests), Number(peers)]), types }));
