@@ -5,7 +5,7 @@
 // order in which they came, and null where a series lacks them. Promised: memory is
 // bounded by one row group, for the types of columns are known only at the end and
 // rows wait in a file of the folder for temporary files until then; nothing is written before Close. Not
-// promised: Parquet's types of what a store does not tell: a column whose numbers are
+// promised: Parquet's types of what a store does not show: a column whose numbers are
 // all whole is BIGINT.
 package answer
 

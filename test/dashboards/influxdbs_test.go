@@ -38,12 +38,20 @@ func TestDashboardsInfluxDB16(t *testing.T) {
 	dashboardsAnswer1(t, address, authorization)
 }
 
-func dashboardsAnswer1(t *testing.T, address, authorization string) {
+// TestDashboardsInfluxDB113 queries the newest InfluxDB 1.x, 1.13.2, the questions in InfluxQL too: its build here has no Flux.
+func TestDashboardsInfluxDB113(t *testing.T) {
+	address, authorization := harness.StartInfluxDB113(t)
+	questionsAnswer(t, dashboardsAnswer1(t, address, authorization), "InfluxQL")
+}
+
+func dashboardsAnswer1(t *testing.T, address, authorization string) influx.Config {
 	t.Helper()
 	password := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(password, []byte("of-the-test"), 0o600))
 	demoInto(t, address, authorization, "IPFSMON_INFLUXDB_USERNAME=admin", "IPFSMON_INFLUXDB_PASSWORD_FILE="+password)
-	dashboardsAnswer(t, influx.Config{URL: address, Username: "admin", PasswordFile: password})
+	cfg := influx.Config{URL: address, Username: "admin", PasswordFile: password}
+	dashboardsAnswer(t, cfg)
+	return cfg
 }
 
 // TestDashboardsInfluxDB2 queries InfluxDB 2.9.1, whose build here has no Flux.

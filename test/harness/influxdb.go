@@ -91,6 +91,12 @@ func NewInfluxDB16(t *testing.T, data ...string) *Database {
 	return d
 }
 
+// StartInfluxDB113 runs InfluxDB 1.13.2, built from its module, as startInfluxDB1 does.
+func StartInfluxDB113(t *testing.T, data ...string) (address, authorization string) {
+	t.Helper()
+	return startInfluxDB1(t, buildInfluxDB(t, "1.13.2"), data...)
+}
+
 // BuildInfluxDB2 returns the InfluxDB 2.9.1 that test/influxdb/build.sh builds.
 func BuildInfluxDB2(t *testing.T) string {
 	t.Helper()

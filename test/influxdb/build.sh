@@ -3,8 +3,7 @@
 #
 #	test/influxdb/build.sh VERSION OUT
 #
-# VERSION is 2.9.1, which the tests run, or 2.7.12. (1.12.4 lacks checksums in its own go.sum and does not build yet.) OUT becomes the program
-# influxd. If it is there already and of this version, nothing is done. It needs Go, a C compiler (for SQLite), a module proxy and
+# VERSION is 2.9.1 or 1.13.2, which the tests run, or 2.7.12. OUT becomes the program influxd. If it is there already and of this version, nothing is done. It needs Go, a C compiler (for SQLite), a module proxy and
 # about 1.5 GB in Go's caches; on two cores it takes some minutes.
 #
 # InfluxDB asks for libflux, which is written in Rust and cannot be had
@@ -24,6 +23,7 @@ fail() {
 
 [ $# -eq 2 ] || fail "want a version and the path of the influxd to build: $0 VERSION OUT"
 version=$1
+mod=readonly
 case $version in
 2.7.12)
 	influxdb=github.com/influxdata/influxdb/v2@v2.7.12
@@ -37,13 +37,14 @@ case $version in
 	flux=github.com/influxdata/flux@v0.200.0
 	flux_sum=h1:r1KAmr0F0eZ3UV6p00HsJYRHbfCyF1ARA9lAwxD2VeM=
 	;;
-1.12.4)
-	influxdb=github.com/influxdata/influxdb@v1.12.4
-	influxdb_sum=h1:vn/1rvFYkYpg9efRw79+PUPPnMX7HwyJV+hDIB9IrOQ=
-	flux=github.com/influxdata/flux@v0.196.1
-	flux_sum=h1:RZypfrrAZeIixD/2As+qoyrwfs6Gx7VcnTRNGNjBfUA=
+1.13.2)
+	influxdb=github.com/influxdata/influxdb@v1.13.2
+	influxdb_sum=h1:jwauUMQzyQIOfqZr90qsmlxVw/0MliHv3L7rsnUWsfo=
+	flux=github.com/influxdata/flux@v0.200.0
+	flux_sum=h1:r1KAmr0F0eZ3UV6p00HsJYRHbfCyF1ARA9lAwxD2VeM=
+	mod=mod # its go.sum lacks sums of go.mod files: Go adds them, compared with the checksum database
 	;;
-*) fail "version $version: want 2.7.12, 2.9.1 or 1.12.4" ;;
+*) fail "version $version: want 2.9.1, 1.13.2 or 2.7.12" ;;
 esac
 mkdir -p "$(dirname "$2")"
 out=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
@@ -151,7 +152,7 @@ mv global.go flux/runtime/global.go
 say "building, this takes minutes"
 cd influxdb
 go mod edit -replace "${flux%@*}=../flux"
-go build -mod=readonly -buildvcs=false -ldflags "-s -w -X main.version=v$version -X main.commit=without-flux" \
+go build -mod=$mod -buildvcs=false -ldflags "-s -w -X main.version=v$version -X main.commit=without-flux" \
 	-o ../influxd ./cmd/influxd || fail "the build failed; $(go version), GOFLAGS=$(go env GOFLAGS)"
 built ../influxd || fail "the program does not start or is of another version: $(../influxd version 2>&1 || true)"
 mv ../influxd "$out"

@@ -18,6 +18,9 @@ import (
 // TestInfluxDB16 delivers to Debian's InfluxDB.
 func TestInfluxDB16(t *testing.T) { deliversTo1(t, harness.StartInfluxDB16) }
 
+// TestInfluxDB113 delivers to the newest InfluxDB 1.x.
+func TestInfluxDB113(t *testing.T) { deliversTo1(t, harness.StartInfluxDB113) }
+
 // deliversTo1 delivers to an InfluxDB 1.x.
 func deliversTo1(t *testing.T, start func(*testing.T, ...string) (address, authorization string)) {
 	address, admin := start(t)

@@ -1,4 +1,4 @@
-//go:build (programs || all) && linux && amd64
+//go:build programs || all
 
 package programs
 
