@@ -3,6 +3,7 @@
 package soak
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,23 +48,19 @@ const (
 // nodes is compared in windows of IPFSMON_BENCH_TIME (10s), in which both do
 // the same work on the same machine. IPFSMON_BENCH_PEERS is how many peers
 // ("1000,3000,5000").
-func BenchmarkPeers(b *testing.B) {
-	window := 10 * time.Second
-	if s := os.Getenv("IPFSMON_BENCH_TIME"); s != "" {
-		var err error
-		window, err = time.ParseDuration(s)
-		require.NoError(b, err)
-	}
-	counts := "1000,3000,5000"
-	if s := os.Getenv("IPFSMON_BENCH_PEERS"); s != "" {
-		counts = s
-	}
-	for _, s := range strings.Split(counts, ",") {
+func BenchmarkPeers(b *testing.B) { forPeers(b, "1000,3000,5000", manyPeers) }
+
+// forPeers runs a bench for each number of peers, IPFSMON_BENCH_PEERS or those of counts, in
+// windows of IPFSMON_BENCH_TIME.
+func forPeers(b *testing.B, counts string, bench func(b *testing.B, count int, window time.Duration)) {
+	window, err := time.ParseDuration(cmp.Or(os.Getenv("IPFSMON_BENCH_TIME"), "10s"))
+	require.NoError(b, err)
+	for s := range strings.SplitSeq(cmp.Or(os.Getenv("IPFSMON_BENCH_PEERS"), counts), ",") {
 		n, err := strconv.Atoi(s)
 		require.NoError(b, err, "IPFSMON_BENCH_PEERS: want numbers with commas between them")
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			for b.Loop() {
-				manyPeers(b, n, window)
+				bench(b, n, window)
 			}
 		})
 	}

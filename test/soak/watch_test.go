@@ -38,27 +38,7 @@ const (
 // IPFSMON_BENCH_TIME (10s). The gate of /metrics is for a node whose cores are not taken by the
 // peers of this process. The embedded InfluxDBs are processes of their own.
 // IPFSMON_BENCH_PEERS is how many peers ("1000,5000,10000").
-func BenchmarkWatch(b *testing.B) {
-	window := 10 * time.Second
-	if s := os.Getenv("IPFSMON_BENCH_TIME"); s != "" {
-		var err error
-		window, err = time.ParseDuration(s)
-		require.NoError(b, err)
-	}
-	counts := "1000,5000,10000"
-	if s := os.Getenv("IPFSMON_BENCH_PEERS"); s != "" {
-		counts = s
-	}
-	for _, s := range strings.Split(counts, ",") {
-		n, err := strconv.Atoi(s)
-		require.NoError(b, err, "IPFSMON_BENCH_PEERS: want numbers with commas between them")
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			for b.Loop() {
-				watchPeers(b, n, window)
-			}
-		})
-	}
-}
+func BenchmarkWatch(b *testing.B) { forPeers(b, "1000,5000,10000", watchPeers) }
 
 func watchPeers(b *testing.B, count int, window time.Duration) {
 	kubo := benchNode(b, openHome(b, count), true)
