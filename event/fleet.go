@@ -33,6 +33,7 @@ type Fleet struct {
 	Uncounted uint64 // requests that are not in the lists, because there were too many peers and CIDs
 	TopCIDs   []FleetCID
 	TopByPeer []FleetCID // by Peers
+	Countries []Share    // received wants of all monitors, repeats included, by the peer's place in Countries; most first, none that is 0
 
 	Peers    int // connected to any of them, each once
 	Overlaps []FleetOverlap
@@ -75,6 +76,7 @@ type FleetCID struct {
 	CID      cid.Cid
 	Requests uint64
 	Peers    uint64 // different ones
+	Seen     uint64 // bit i: Monitors[i] had a request for it
 }
 
 // FleetOverlap is what two monitors have in common.

@@ -37,8 +37,8 @@ type Deps struct {
 	Coverage func() []Coverage
 	// Floods returns the peers that flood the node, and the last ones that did.
 	Floods func() []Flood
-	// Fleet returns the state of a collector's fleet.
-	Fleet func() any
+	// Fleet returns the state of a collector's fleet, FleetPast its last intervals.
+	Fleet, FleetPast func() any
 	// Pipeline reads the monitor's counters.
 	Pipeline func() pipeline.Pipeline
 	// Peers returns the number of open connections, and all known peers or the

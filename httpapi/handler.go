@@ -92,6 +92,7 @@ func (s *Server) routes(add func(method, route string, h httprouter.Handle)) {
 	get("/top", s.top)
 	get("/floods", s.floods)
 	get("/fleet", s.fleet)
+	get("/fleet/history", s.fleetPast)
 	get("/history", s.history)
 	get("/subscribers", s.subscribers)
 	add(http.MethodDelete, base+"/subscribers/:id", s.withToken(s.kick))

@@ -96,6 +96,8 @@ func TestContract(t *testing.T) {
 
 	get(on, base+"/fleet", "", 200)
 	get(off, base+"/fleet", "", 503)
+	get(on, base+"/fleet/history", "", 200)
+	get(off, base+"/fleet/history", "", 503)
 
 	get(on, base+"/history", "", 200)
 	get(on, base+"/history", "?since=10m&step=1s", 200)

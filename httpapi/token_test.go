@@ -52,6 +52,7 @@ func fullDeps() Deps {
 	d.Fleet = func() any {
 		return map[string]any{"time": time.Now(), "monitors": []any{map[string]any{"name": "de1"}}, "totals": nil}
 	}
+	d.FleetPast = func() any { return map[string]any{"moments": []any{map[string]any{"requests": 1}}} }
 	d.Floods = func() []Flood {
 		return []Flood{{Peer: "p", Addresses: []event.Text{}, Since: time.Now()}, {Peer: "q", Addresses: []event.Text{"/ip4/192.0.2.1/tcp/1"}, Country: "NZ", Until: &time.Time{}, Block: "ipfs swarm", Share: 0.5, Repeats: 1}}
 	}

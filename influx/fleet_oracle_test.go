@@ -3,7 +3,9 @@
 package influx
 
 import (
+	"fmt"
 	"maps"
+	"math/bits"
 	"math/rand/v2"
 	"time"
 
@@ -95,6 +97,146 @@ var fleetOracles = map[string]func(o *oracle) any{
 }
 
 func init() { maps.Copy(edgeOracles, fleetOracles) }
+
+// fleetOf is what a collector beside node n makes of minute m.
+func fleetOf(m, n int, at int64) event.Event {
+	r := rand.New(rand.NewPCG(uint64(m), uint64(400+n)))
+	e := makeFleet(r, at)
+	f := e.Fleet
+	f.Monitors[0].Unbounded, f.Monitors[1].Connects, f.Monitors[0].RoundTrip, f.Monitors[1].DriftPPB = uint64(r.IntN(3)), uint64(r.IntN(3)), time.Duration(r.IntN(1e6))*time.Microsecond, int64(r.IntN(9000)-4000)
+	if m%5 == 0 { // nothing ended
+		f.Closed, f.Monitors[0].Seen, f.Monitors[1].Seen = 0, 0, 0
+	}
+	if n == 1 {
+		f.Monitors[0].Name = "jp1" // de1 is the other collector's
+	}
+	f.Sizes[0].Coupon.Dependent, f.Overlaps[0].Size.Dependent = r.IntN(2) == 0, r.IntN(2) == 0
+	if m < oracleSteps-3 { // these have gone
+		f.Sizes = append(f.Sizes, event.FleetSize{Of: "/gone", Seen: 99})
+		f.Overlaps = append(f.Overlaps, event.FleetOverlap{A: "de1", B: "gone", Common: 99})
+		f.Monitors = append(f.Monitors, event.FleetMonitor{Name: "gone", Events: 7, Seen: 1, Offset: time.Hour, ClockKnown: true})
+	}
+	list := func() (out []event.FleetCID) {
+		for i := range 3 + r.IntN(18) {
+			out = append(out, event.FleetCID{CID: influxtest.CID(300 + (m+i)%40), Requests: uint64(1 + r.IntN(1000)), Peers: uint64(1 + r.IntN(1000)), Seen: uint64(1 + r.IntN(7))})
+		}
+		return out
+	}
+	f.TopCIDs, f.TopByPeer = list(), list()
+	return e
+}
+
+func (o *oracle) fleets(f func(e seen, x *event.Fleet)) {
+	for _, e := range o.events {
+		if e.Kind == event.KindFleet {
+			f(e, e.Fleet)
+		}
+	}
+}
+
+// newestFleet has the newest totals of each collector.
+func (o *oracle) newestFleet() map[string]*event.Fleet {
+	newest := map[string]*event.Fleet{}
+	o.fleets(func(e seen, x *event.Fleet) { newest[e.node] = x })
+	return newest
+}
+
+func (r row) estimate(e event.FleetEstimate) {
+	if !e.Known {
+		e = event.FleetEstimate{}
+	}
+	r["estimate"], r["low"], r["high"], r["dependent"] = float64(e.N), float64(e.Low), float64(e.High), fmt.Sprint(e.Dependent)
+}
+
+func popularOracle(list func(x *event.Fleet) []event.FleetCID, by string) func(o *oracle, flux bool) []row {
+	return func(o *oracle, _ bool) []row {
+		t := adding("cid")
+		o.fleets(func(_ seen, x *event.Fleet) {
+			for _, c := range list(x) {
+				r := t.at(c.CID.String())
+				r.add("requests", float64(c.Requests))
+				r.most("peers_at_least", float64(c.Peers))
+				r.most("monitors_at_least", float64(bits.OnesCount64(c.Seen)))
+			}
+		})
+		return t.sorted(by, 20)
+	}
+}
+
+func init() {
+	oracles["fleet"] = func(o *oracle, _ bool) []row {
+		t := adding("time")
+		o.fleets(func(e seen, x *event.Fleet) {
+			r := t.at(o.step(e))
+			for column, n := range map[string]uint64{"entries": x.Entries, "requests": x.Requests, "matched": x.Matched, "late": x.Late, "dropped": x.Dropped} {
+				r.add(column, float64(n))
+			}
+		})
+		return t.byTime()
+	}
+	oracles["fleet-sizes"] = func(o *oracle, _ bool) []row {
+		t := adding("of", "node")
+		for node, x := range o.newestFleet() {
+			for _, s := range x.Sizes {
+				r := t.at(string(s.Of), node)
+				r["seen"] = float64(s.Seen)
+				r.estimate(s.Coupon)
+			}
+		}
+		return t.sorted("seen", 0)
+	}
+	oracles["fleet-overlaps"] = func(o *oracle, _ bool) []row {
+		t := adding("pair", "node")
+		for node, x := range o.newestFleet() {
+			for _, p := range x.Overlaps {
+				r := t.at(string(p.A+" with "+p.B), node)
+				r["common"], r["only_a"], r["only_b"] = float64(p.Common), float64(p.Only[0]), float64(p.Only[1])
+				r.estimate(p.Size)
+			}
+		}
+		return t.sorted("common", 0)
+	}
+	oracles["fleet-coverage"] = func(o *oracle, _ bool) []row {
+		t := adding("monitor")
+		o.fleets(func(_ seen, x *event.Fleet) {
+			for _, m := range x.Monitors {
+				if x.Closed > 0 {
+					r := t.at(string(m.Name))
+					r.add("seen", float64(m.Seen))
+					r.add("closed", float64(x.Closed))
+					r["share"] = r["seen"].(float64) / r["closed"].(float64)
+				}
+			}
+		})
+		return t.sorted("share", 0)
+	}
+	oracles["fleet-cids"] = popularOracle(func(x *event.Fleet) []event.FleetCID { return x.TopCIDs }, "requests")
+	oracles["fleet-askers"] = popularOracle(func(x *event.Fleet) []event.FleetCID { return x.TopByPeer }, "peers_at_least")
+	oracles["fleet-gaps"] = func(o *oracle, _ bool) []row {
+		t := adding("monitor")
+		o.fleets(func(_ seen, x *event.Fleet) {
+			for _, m := range x.Monitors {
+				r := t.at(string(m.Name))
+				for column, n := range map[string]uint64{"events": m.Events, "connects": m.Connects, "gaps": m.Gaps, "unbounded": m.Unbounded, "missed": m.Missed, "untimely": m.Untimely} {
+					r.add(column, float64(n))
+				}
+				r.most("max_lag_ms", float64(m.Lag.Milliseconds()))
+			}
+		})
+		return t.sorted("missed", 0)
+	}
+	oracles["fleet-clocks"] = func(o *oracle, _ bool) []row {
+		t := adding("monitor", "node")
+		for node, x := range o.newestFleet() {
+			for _, m := range x.Monitors {
+				r := t.at(string(m.Name), node)
+				r["known"], r["offset_us"], r["offset_error_us"] = fmt.Sprint(m.ClockKnown), float64(m.Offset.Microseconds()), float64(m.OffsetError.Microseconds())
+				r["drift_ppb"], r["round_trip_us"], r["apart_us"] = float64(m.DriftPPB), float64(m.RoundTrip.Microseconds()), float64(m.Apart.Microseconds())
+			}
+		}
+		return t.sorted("offset_us", 0)
+	}
+}
 
 // makeFleet makes the totals of a collector.
 func makeFleet(r *rand.Rand, at int64) event.Event {

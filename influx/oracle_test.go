@@ -224,6 +224,7 @@ func makeOracle(now time.Time, write writer) *oracle {
 			emit(dhtRequest(dht, at-int64(time.Duration(1+n)*time.Millisecond)), nil)
 			addLine(u, m)
 			emit(event.Event{Time: at + 1, Kind: event.KindSummary, Summary: u}, nil)
+			emit(fleetOf(m, n, at+3), nil)
 			if f := floodOf(m, at+2); f != nil {
 				emit(*f, nil)
 			}

@@ -29,7 +29,6 @@ func (m *Monitor) deps() httpapi.Deps {
 		Pipeline: m.pipeline,
 		Metrics:  m.metricsHandler(),
 	}
-	d.Fleet = m.watched.Fleet
 	if m.stream != nil {
 		d.Subscribers, d.Kick = m.subscribers, m.stream.Kick
 	}
@@ -43,6 +42,9 @@ func (m *Monitor) deps() httpapi.Deps {
 	named := m.Config.StreamPrivacy == privacy.Raw
 	if named {
 		d.Top, d.Coverage, d.Floods = m.top, m.coverage, m.floods
+	}
+	if f := m.watched.Fleet; f != nil {
+		d.Fleet, d.FleetPast, d.Page = func() any { return f.Status(named) }, f.Past, f.Page
 	}
 	if h := m.watched.Host; h != nil { // an offline daemon has none
 		if named {

@@ -180,7 +180,7 @@ func moduleVersion(path string) string {
 
 // IntrospectAddresses returns the URLs of the live page, one for each listener.
 func (m *Monitor) IntrospectAddresses() []string {
-	if m.introspect == nil {
+	if m.introspect == nil && m.watched.Fleet == nil {
 		return nil
 	}
 	var out []string
@@ -197,6 +197,9 @@ func (m *Monitor) IntrospectAddresses() []string {
 		for _, a := range m.HTTPAddresses() {
 			add(a, c.TLSCertFile != "")
 		}
+	}
+	if m.introspect == nil {
+		return out
 	}
 	if e := m.introspect.endpoint; e != nil {
 		for _, a := range e.ListenAddrs() {

@@ -194,8 +194,8 @@ func (m *Monitor) ready() error {
 		return errors.New("the monitor is closing")
 	default:
 	}
-	if m.watched.FleetReady != nil { // a collector has no node
-		if err := m.watched.FleetReady(); err != nil {
+	if f := m.watched.Fleet; f != nil { // a collector has no node
+		if err := f.Ready(); err != nil {
 			return err
 		}
 	} else if m.watched.Host == nil {

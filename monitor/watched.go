@@ -38,14 +38,24 @@ type Watched struct {
 	// Panics is how many panics the host's program caught besides the monitor's
 	// own; nil: it counts none.
 	Panics func() uint64
-	// Fleet returns the state of the fleet that the program collects, for the HTTP API,
-	// as a value with a JSON form; nil: it collects none. FleetReady returns why it is
-	// not ready; nil: it is.
-	Fleet      func() any
-	FleetReady func() error
+	// Fleet is the fleet that the program collects; nil: it collects none.
+	Fleet *Fleet
 	// Proxy returns the current state of a proxy, with counters since its start, and its last
 	// sample, nil if there was none yet; nil: the program is not a proxy.
 	Proxy func() (now, last *event.Proxy)
+}
+
+// Fleet is what the HTTP API serves of a fleet. All functions may be called from any
+// goroutine, and return values with a JSON form.
+type Fleet struct {
+	// Status returns the current state; without named it may name no peers and CIDs.
+	Status func(named bool) any
+	// Past returns the last intervals.
+	Past func() any
+	// Ready returns why it is not ready; nil: it is.
+	Ready func() error
+	// Page is the live page of the fleet, as httpapi.Deps.Page.
+	Page http.Handler
 }
 
 // sample returns the function that reads the node's own figures.

@@ -214,7 +214,7 @@ func (n *names) event(e *event.Event) *event.Event {
 
 func (n *names) fleetCIDs(in []event.FleetCID) (out []event.FleetCID) {
 	for _, c := range in {
-		out = append(out, event.FleetCID{CID: n.cid(c.CID), Requests: c.Requests, Peers: c.Peers})
+		out = append(out, event.FleetCID{CID: n.cid(c.CID), Requests: c.Requests, Peers: c.Peers, Seen: c.Seen})
 	}
 	return out
 }

@@ -35,7 +35,12 @@ func runDemoFleet(n int, repo string, print io.Writer, m *monitor.Monitor) error
 		return demoFailed("collector", "fleet", errors.New("want the node's event stream and HTTP API on"))
 	}
 	cfg := collect.Config{PeersEvery: "2s", Monitors: make([]collect.Source, n)}
-	cfg.Monitors[0] = collect.Source{Stream: m.StreamAddresses()[0], HTTP: "http://" + m.HTTPAddresses()[0]}
+	rpc, err := rpcURL(api)
+	if err != nil {
+		return demoFailed("collector", "fleet", err)
+	}
+	at := "http://" + m.HTTPAddresses()[0]
+	cfg.Monitors[0] = collect.Source{Stream: m.StreamAddresses()[0], HTTP: at, Page: at + "/", API: rpc}
 	errs := make([]error, n)
 	var all, ready sync.WaitGroup
 	var mu sync.Mutex // guards the sources
@@ -60,6 +65,7 @@ func runDemoFleet(n int, repo string, print io.Writer, m *monitor.Monitor) error
 				}
 				if at, ok := strings.CutPrefix(line, announceHTTP); ok {
 					cfg.Monitors[i].HTTP = "http://" + at
+					cfg.Monitors[i].Page = "http://" + at + "/"
 					once()
 				}
 			}, "--only-bootstrap")

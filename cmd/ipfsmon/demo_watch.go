@@ -188,19 +188,32 @@ func addressOf(api string) (string, error) {
 	return "", errors.New("the node has no address on loopback")
 }
 
-// callNode calls a method of a node's RPC API.
-func callNode(api, method string, into any) error {
+// rpcURL returns the URL of a node's RPC API from the address that the node writes
+// into its repository.
+func rpcURL(api string) (string, error) {
 	a, err := ma.NewMultiaddr(api)
 	if err != nil {
-		return fmt.Errorf("the node's RPC API %q: %w", api, err)
+		return "", fmt.Errorf("the node's RPC API %q: %w", api, err)
 	}
-	_, host, err := manet.DialArgs(a)
+	network, host, err := manet.DialArgs(a)
+	if err == nil && !strings.HasPrefix(network, "tcp") {
+		err = fmt.Errorf("want one over TCP, not %s", network)
+	}
 	if err != nil {
-		return fmt.Errorf("the node's RPC API %q: %w", api, err)
+		return "", fmt.Errorf("the node's RPC API %q: %w", api, err)
+	}
+	return "http://" + host, nil
+}
+
+// callNode calls a method of a node's RPC API.
+func callNode(api, method string, into any) error {
+	at, err := rpcURL(api)
+	if err != nil {
+		return err
 	}
 	client := listen.Client(10 * time.Second)
 	defer client.CloseIdleConnections()
-	resp, err := client.Post("http://"+host+"/api/v0/"+method, "", nil)
+	resp, err := client.Post(at+"/api/v0/"+method, "", nil)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
+	"github.com/ipfsmon/ipfsmon/introspect/ui"
 	"github.com/ipfsmon/ipfsmon/monitor"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
@@ -134,7 +135,7 @@ func runFleetCollect(c *cli.Context) error {
 				}
 				useStore(cfg.InfluxDB, storeURL, cfg.DataFolder)
 			}
-			// The live page is of a node, and there is none.
+			// The node's live page has no node to show; the fleet's takes its place.
 			cfg.IntrospectConfig = &monitor.IntrospectConfig{Off: true}
 		},
 	}
@@ -203,7 +204,7 @@ func serveFleet(ctx context.Context, stop func(), cfg collect.Config, mc *monito
 	m, err := monitor.Start(mc, monitor.Watched{
 		Repo: place, Store: storeStats, Panics: c.Panics, NoBroadcast: true,
 		Collectors: []prometheus.Collector{c},
-		Fleet:      func() any { return c.Status() }, FleetReady: c.Ready,
+		Fleet:      &monitor.Fleet{Status: func(named bool) any { return c.Status(named) }, Past: func() any { return c.Past() }, Ready: c.Ready, Page: ui.FleetHandler()},
 		Publish: func(publish func(*event.Event) bool) func() {
 			return c.Publish(time.Duration(mc.PopulatePrometheusInterval)*time.Second, publish)
 		},
@@ -241,7 +242,7 @@ func fleetStatus(out io.Writer, c *collect.Collector, m *monitor.Monitor) {
 		case <-tick.C:
 		}
 		up, events, missed := 0, uint64(0), uint64(0)
-		all := c.Status().Monitors
+		all := c.Status(false).Monitors
 		for _, one := range all {
 			if one.Up {
 				up++

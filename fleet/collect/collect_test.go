@@ -109,7 +109,7 @@ func collectFrom(t *testing.T, cfg Config) *fleet {
 func (f *fleet) await(t *testing.T, addr string, ok func(Monitor) bool) (got Monitor) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		for _, m := range f.Status().Monitors {
+		for _, m := range f.Status(true).Monitors {
 			if m.Address == addr {
 				got = m
 			}
@@ -210,7 +210,7 @@ func TestDoubledName(t *testing.T) {
 	f.await(t, named.addr, up)
 	// Which of the two comes first is not said.
 	states := func() (a, b Monitor) {
-		for _, m := range f.Status().Monitors {
+		for _, m := range f.Status(true).Monitors {
 			switch m.Address {
 			case one.addr:
 				a = m

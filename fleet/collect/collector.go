@@ -25,11 +25,14 @@ type Collector struct {
 	sources []*source
 	send    func(*event.Event) bool // set before anything runs
 
-	joined *joined
+	joined    *joined
+	countries countries
 
 	totalsMu sync.Mutex
 	newest   *event.Fleet // of the last interval
-	last     reading      // at its end
+	newestAt time.Time    // its end
+	past     Past
+	last     reading // at its end
 	// The estimates of the last interval, and the names of the monitors then.
 	sizes     size.Report
 	sizeNames []event.Text
@@ -56,7 +59,7 @@ func New(cfg Config, log *slog.Logger) (*Collector, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	c := &Collector{cfg: s, log: log, guard: guard.New(log), names: map[string]*source{}, runs: map[string]*source{}}
+	c := &Collector{cfg: s, log: log, guard: guard.New(log), countries: newCountries(), names: map[string]*source{}, runs: map[string]*source{}}
 	if c.joined, err = newJoined(len(s.sources), s.lateness); err != nil {
 		return nil, err
 	}
@@ -70,7 +73,7 @@ func New(cfg Config, log *slog.Logger) (*Collector, error) {
 		if one.label == "" {
 			one.label = m.Stream
 		}
-		one.st.Name, one.st.Address = one.label, m.Stream
+		one.st.Name, one.st.Address, one.st.Page = one.label, m.Stream, m.Page
 		c.sources = append(c.sources, one)
 	}
 	return c, nil
@@ -199,7 +202,7 @@ func (c *Collector) note(kind event.NoteKind, value int64, text string) {
 // Ready returns which monitors are not read; nil: all are.
 func (c *Collector) Ready() error {
 	var away []string
-	for _, m := range c.Status().Monitors {
+	for _, m := range c.Status(false).Monitors {
 		if !m.Up {
 			away = append(away, fmt.Sprintf("%s (%s)", m.Name, cmp.Or(m.Err, "not connected yet")))
 		}

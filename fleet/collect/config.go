@@ -60,6 +60,12 @@ type Source struct {
 	// Default: none; then connected peers are those whose connections began while
 	// the stream was read.
 	HTTP string `json:"http,omitempty"`
+	// Page is the URL of its live page, which the collector's page links to.
+	// Default: none.
+	Page string `json:"page,omitempty"`
+	// API is the URL of its node's RPC API (kubo), for "ipfsmon fleet gateways", which
+	// puts random blocks there. Default: none.
+	API string `json:"api,omitempty"`
 	// TLS uses TLS for the stream, with the certificates that this system trusts.
 	// Default: off.
 	TLS bool `json:"tls,omitempty"`
@@ -174,14 +180,20 @@ func (c Config) settings() (*settings, error) {
 				wrong("%s: %w", key("token-file"), err)
 			}
 		}
-		if m.HTTP != "" {
-			u, err := url.Parse(m.HTTP)
-			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.User != nil {
-				wrong("%s: %q: want a URL such as http://127.0.0.1:8432", key("http"), m.HTTP)
-			} else if one.http = u; u.Scheme == "http" && m.TokenFile != "" && !loopback(u.Hostname()) {
-				wrong("%s: the token would leave this machine without TLS: want https", key("http"))
+		address := func(name, text, example string) (u *url.URL) {
+			if text != "" {
+				var err error
+				if u, err = parseURL(text, example); err != nil {
+					wrong("%s: %w", key(name), err)
+				}
 			}
+			return u
 		}
+		if one.http = address("http", m.HTTP, "http://127.0.0.1:8432"); one.http != nil && one.http.Scheme == "http" && m.TokenFile != "" && !loopback(one.http.Hostname()) {
+			wrong("%s: the token would leave this machine without TLS: want https", key("http"))
+		}
+		address("page", m.Page, "https://de1.example:8432/")
+		address("api", m.API, "http://127.0.0.1:5001")
 		s.sources = append(s.sources, one)
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -199,6 +211,15 @@ func checkAddress(a string) error {
 		return fmt.Errorf("%q: want host:port or unix:/path", a)
 	}
 	return nil
+}
+
+// parseURL reads the URL of a server.
+func parseURL(text, example string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.User != nil {
+		return nil, fmt.Errorf("%q: want a URL such as %s", text, example)
+	}
+	return u, nil
 }
 
 func loopback(host string) bool {
@@ -247,6 +268,12 @@ func (c Config) Explain() ([]Line, error) {
 			add(key("http"), m.HTTP, "its connected peers are read from here, every %s", units.FormatDuration(s.peersEvery))
 		} else {
 			add(key("http"), "", "its connected peers are those whose connections begin while its stream is read: sizes and overlaps are too low at first")
+		}
+		if m.Page != "" {
+			add(key("page"), m.Page, "the collector's live page links to it")
+		}
+		if m.API != "" {
+			add(key("api"), m.API, "ipfsmon fleet gateways puts random blocks there")
 		}
 	}
 	add("lateness", units.FormatDuration(s.lateness), "an event that comes later than this after its time is counted, but not joined with those of other monitors")

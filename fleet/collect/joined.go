@@ -65,10 +65,14 @@ func (j *joined) entry(e *unify.Entry) {
 		j.sample(e.Monitor, e.MatchAfter)
 		j.sample(e.MatchedTo, -e.MatchAfter)
 	}
-	if e.Type.Request() && !e.Duplicate {
+	if !e.Type.Request() {
+		return
+	}
+	if !e.Duplicate {
 		j.requests++
 		j.top.add(e.CID, e.Peer)
 	}
+	j.top.seen(e.CID, e.Monitor)
 }
 
 // sample notes how far apart a monitor had an entry from another one. The newest
@@ -170,7 +174,10 @@ func (c *Collector) totals(interval time.Duration, now time.Time) *event.Fleet {
 		}
 	}
 	slices.SortFunc(f.Monitors, func(a, b event.FleetMonitor) int { return cmp.Compare(a.Name, b.Name) })
-	c.newest = f
+	c.inOrder(f)
+	f.Countries = c.countries.take()
+	c.newest, c.newestAt = f, now
+	c.past.add(now, f)
 	return f
 }
 

@@ -31,7 +31,11 @@ func TestTotals(t *testing.T) {
 	}
 	const n = 30
 	ask := func(m *mon, who int, at time.Time) {
-		m.bus.Publish(&event.Event{Kind: event.KindMessage, Time: at.UnixNano(), Peer: testPeer(who), Wants: []event.Want{{CID: eventtest.CID, Priority: 1}}})
+		country := "" // a has no database of countries
+		if m != a {
+			country = "FR"
+		}
+		m.bus.Publish(&event.Event{Country: country, Kind: event.KindMessage, Time: at.UnixNano(), Peer: testPeer(who), Wants: []event.Want{{CID: eventtest.CID, Priority: 1}}})
 	}
 	connect := func(m *mon, who int) {
 		m.bus.Publish(&event.Event{Kind: event.KindConnection, Time: time.Now().UnixNano(), Peer: testPeer(who),
@@ -64,7 +68,7 @@ func TestTotals(t *testing.T) {
 	require.EqualValues(t, n/2, got.Matched)
 	require.Zero(t, got.Late)
 	require.Equal(t, n+1, got.Peers)
-	require.Equal(t, []event.FleetCID{{CID: eventtest.CID, Requests: n + 1, Peers: n + 1}}, got.TopCIDs)
+	require.Equal(t, []event.FleetCID{{CID: eventtest.CID, Requests: n + 1, Peers: n + 1, Seen: 0b111}}, got.TopCIDs)
 	require.Len(t, got.Monitors, 3)
 	for i, want := range []uint64{n, n / 2, 1} {
 		require.Equal(t, want, got.Monitors[i].Seen)
@@ -84,12 +88,19 @@ func TestTotals(t *testing.T) {
 	require.True(t, got.Sizes[0].Pair.Known)
 	require.EqualValues(t, n, got.Sizes[0].Pair.N, "b is a part of a")
 
+	top := f.Status(true).Totals.Top
+	require.Equal(t, []Popular{{CID: eventtest.CID.String(), Requests: n + 1, Peers: n + 1, Seen: []string{"a", "b", "c"}}}, top)
+	require.Equal(t, []Country{{"none", n}, {"FR", n/2 + 1}}, f.Status(true).Totals.Countries)
+	require.Empty(t, f.Status(false).Totals.Top, "of no CID in the other modes of privacy")
+
 	// Nothing came in the next interval.
 	got = f.totals(time.Second, time.Now())
 	require.Zero(t, got.Entries+got.Requests+got.Closed+got.Matched+got.Monitors[0].Wants+got.Monitors[0].Seen+got.Overlaps[0].Requests)
 	require.Empty(t, got.TopCIDs)
 	require.Equal(t, n+1, got.Peers)
-	require.NotNil(t, f.Status().Totals)
+	require.NotNil(t, f.Status(true).Totals)
+	require.Len(t, f.Past().Moments, 2)
+	require.EqualValues(t, n+1, f.Past().Moments[0].Requests)
 }
 
 func TestPairAt(t *testing.T) {

@@ -58,7 +58,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 	}
 	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
-	for _, m := range c.Status().Monitors {
+	for _, m := range c.Status(false).Monitors {
 		up := 0.0
 		if m.Up {
 			up = 1

@@ -29,6 +29,13 @@ func (p *popularity) add(c cid.Cid, by peer.ID) {
 	p.of.Add(c, by)
 }
 
+// seen notes that a monitor had a request for a CID, which may be a duplicate.
+func (p *popularity) seen(c cid.Cid, monitor int) {
+	if p.of != nil {
+		p.of.Seen(c, monitor)
+	}
+}
+
 // take returns the popularity of the interval and begins another; nil: nothing was
 // requested.
 func (p *popularity) take() *size.Popularity {
@@ -39,7 +46,7 @@ func (p *popularity) take() *size.Popularity {
 
 func popularCIDs(in []size.Popular) (out []event.FleetCID) {
 	for _, c := range in {
-		out = append(out, event.FleetCID{CID: c.CID, Requests: c.Requests, Peers: c.Peers})
+		out = append(out, event.FleetCID{CID: c.CID, Requests: c.Requests, Peers: c.Peers, Seen: c.Seen})
 	}
 	return out
 }

@@ -51,6 +51,7 @@ type Monitor struct {
 	Name    string    `json:"name"`  // configured, or as it calls itself, or its address while that is not known
 	Calls   string    `json:"calls"` // what it calls itself
 	Address string    `json:"address"`
+	Page    string    `json:"page"` // URL of its live page, as configured; "": none
 	Up      bool      `json:"up"`
 	Run     string    `json:"run"`     // of the monitor; "": not known
 	Version int       `json:"version"` // of the protocol
@@ -218,6 +219,7 @@ func (s *source) event(ctx context.Context, e *stream.Event) error {
 			}
 		}
 	}
+	s.c.countries.add(out.Country, wants)
 	s.mu.Lock()
 	s.st.Events++
 	s.st.Wants += wants

@@ -18,6 +18,7 @@ type Status struct {
 
 // Totals are an event.Fleet for people and programs.
 type Totals struct {
+	Time     time.Time  `json:"time"` // the end of the interval
 	Interval Seconds    `json:"interval_seconds"`
 	Entries  uint64     `json:"entries"`  // of received wantlists, cancels included
 	Requests uint64     `json:"requests"` // joined over all monitors, without repeats within 31 s
@@ -29,8 +30,17 @@ type Totals struct {
 	Coverage []Coverage `json:"coverage"`
 	Overlaps []Overlap  `json:"overlaps"`
 	Sizes    []Size     `json:"sizes"`
-	Top      []Popular  `json:"top"`          // by requests
+	Top      []Popular  `json:"top"`          // by requests; absent in the privacy modes that name no CID
 	TopPeers []Popular  `json:"top_by_peers"` // by distinct peers
+	// Countries are the received wants of all monitors by the country of the peer, most
+	// first; empty if no monitor knows countries. A want at two monitors counts twice.
+	Countries []Country `json:"countries"`
+}
+
+// Country is what peers of a country sent.
+type Country struct {
+	Country string `json:"country"` // ISO 3166-1 alpha-2, none or other
+	Wants   uint64 `json:"wants"`
 }
 
 // Coverage is what one monitor sees of the fleet's requests.
@@ -75,25 +85,39 @@ type Popular struct {
 	CID      string `json:"cid"`
 	Requests uint64 `json:"requests"`
 	Peers    uint64 `json:"peers"` // different ones
+	// Seen are the monitors that had a request for it.
+	Seen []string `json:"seen"`
 }
 
-// Status returns the current state.
-func (c *Collector) Status() Status {
+// Status returns the current state. Without named it names no CIDs.
+func (c *Collector) Status(named bool) Status {
 	out := Status{Time: time.Now().UTC()}
 	for _, s := range c.sources {
 		out.Monitors = append(out.Monitors, s.status(out.Time))
 	}
 	slices.SortFunc(out.Monitors, func(a, b Monitor) int { return strings.Compare(a.Name, b.Name) })
-	if f := c.Newest(); f != nil {
-		out.Totals = totalsOf(f)
+	c.totalsMu.Lock()
+	f, at := c.newest, c.newestAt
+	c.totalsMu.Unlock()
+	if f != nil {
+		out.Totals = totalsOf(f, at, named)
 	}
 	return out
 }
 
-func totalsOf(f *event.Fleet) *Totals {
+func totalsOf(f *event.Fleet, at time.Time, named bool) *Totals {
 	t := &Totals{
+		Time: at.UTC(), Countries: []Country{},
 		Interval: Seconds(f.Interval), Entries: f.Entries, Requests: f.Requests, Closed: f.Closed, Matched: f.Matched, Late: f.Late, Dropped: f.Dropped,
-		Peers: f.Peers, Coverage: []Coverage{}, Overlaps: []Overlap{}, Sizes: []Size{}, Top: popular(f.TopCIDs), TopPeers: popular(f.TopByPeer),
+		Peers: f.Peers, Coverage: []Coverage{}, Overlaps: []Overlap{}, Sizes: []Size{}, Top: []Popular{}, TopPeers: []Popular{},
+	}
+	if named {
+		t.Top, t.TopPeers = popular(f, f.TopCIDs), popular(f, f.TopByPeer)
+	}
+	if len(f.Countries) > 1 || len(f.Countries) == 1 && f.Countries[0].Name != event.Countries[0] {
+		for _, s := range f.Countries {
+			t.Countries = append(t.Countries, Country{Country: s.Name, Wants: s.N})
+		}
 	}
 	for i := range f.Monitors {
 		m := &f.Monitors[i]
@@ -118,10 +142,16 @@ func estimateOf(e event.FleetEstimate) Estimate {
 	return Estimate{Known: e.Known, N: e.N, Low: e.Low, High: e.High, Dependent: e.Dependent}
 }
 
-func popular(in []event.FleetCID) []Popular {
+func popular(f *event.Fleet, in []event.FleetCID) []Popular {
 	out := make([]Popular, 0, len(in))
 	for _, c := range in {
-		out = append(out, Popular{CID: c.CID.String(), Requests: c.Requests, Peers: c.Peers})
+		one := Popular{CID: c.CID.String(), Requests: c.Requests, Peers: c.Peers, Seen: []string{}}
+		for i := range f.Monitors {
+			if c.Seen&(1<<i) != 0 {
+				one.Seen = append(one.Seen, string(f.Monitors[i].Name))
+			}
+		}
+		out = append(out, one)
 	}
 	return out
 }

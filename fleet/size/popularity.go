@@ -20,6 +20,7 @@ type Popular struct {
 	CID      cid.Cid
 	Requests uint64 // raw popularity (RRP): requests without global duplicates
 	Peers    uint64 // unique popularity (URP): distinct peers that asked
+	Seen     uint64 // bit i: monitor i had a request for it
 }
 
 // Popularity counts requests and distinct peers by CID. It is exact as long as
@@ -39,6 +40,14 @@ type Popularity struct {
 // means DefaultMaxPairs.
 func NewPopularity(maxPairs int) *Popularity {
 	return &Popularity{max: cmp.Or(maxPairs, DefaultMaxPairs), cids: map[cid.Cid]uint32{}, peers: map[peer.ID]uint32{}, pairs: map[uint64]struct{}{}}
+}
+
+// Seen notes that the monitor with that number, 0 to 63, had a request for a CID,
+// which may be a duplicate. A CID without a counted request is ignored.
+func (p *Popularity) Seen(c cid.Cid, monitor int) {
+	if n, known := p.cids[c]; known {
+		p.all[n].Seen |= 1 << uint(monitor)
+	}
 }
 
 // Add counts a request that is not a global duplicate.

@@ -1,6 +1,7 @@
 package lineproto
 
 import (
+	"math/bits"
 	"slices"
 	"time"
 
@@ -46,6 +47,7 @@ func (e *Encoder) fleet(b []byte, ev *event.Event) ([]byte, int) {
 		w.int(m.Lag.Milliseconds())
 		w.int(int64(m.Peers))
 		w.uint(m.Seen)
+		w.uint(f.Closed)
 		w.int(int64(m.Coverage))
 		w.bool(m.ClockKnown)
 		w.int(m.Offset.Microseconds())
@@ -105,6 +107,7 @@ func (e *Encoder) fleet(b []byte, ev *event.Event) ([]byte, int) {
 			w.cid(c.CID)
 			w.uint(c.Requests)
 			w.uint(c.Peers)
+			w.int(int64(bits.OnesCount64(c.Seen)))
 			b = w.end(at)
 			points++
 		}

@@ -37,7 +37,7 @@ type Fold struct {
 // Made is a column that Fold computes.
 type Made struct {
 	As string
-	// How: count of rows; sum, max or min of numbers; last text that is not empty; distinct, how
+	// How: count of rows; sum, max or min of numbers; last value that is not empty; distinct, how
 	// many different values; increase, how much a counter grew; all, the sum
 	// over all rows of the answer.
 	How string
@@ -73,7 +73,7 @@ type folding struct {
 type group struct {
 	key    []any
 	value  []float64
-	text   []string
+	last   []any
 	seen   []bool
 	counts bool // a row of Of
 }
@@ -180,7 +180,7 @@ func (f *folding) add(get func(string) any, from string, series int) error {
 			return errTooMany
 		}
 		f.index[id.String()] = n
-		f.groups = append(f.groups, &group{key: key, value: make([]float64, len(f.Make)), text: make([]string, len(f.Make)), seen: make([]bool, len(f.Make))})
+		f.groups = append(f.groups, &group{key: key, value: make([]float64, len(f.Make)), last: make([]any, len(f.Make)), seen: make([]bool, len(f.Make))})
 	}
 	g := f.groups[n]
 	counts := f.Of == "" || from == f.Of
@@ -210,8 +210,8 @@ func (f *folding) add(get func(string) any, from string, series int) error {
 				g.seen[i] = true
 			}
 		case "last":
-			if s := fmt.Sprint(v); s != "" {
-				g.text[i], g.seen[i] = s, true
+			if v != "" {
+				g.last[i], g.seen[i] = v, true
 			}
 		case "sum", "all":
 			if isNum {
@@ -304,7 +304,7 @@ func (f *folding) emit() error {
 			case !g.seen[i]:
 				row = append(row, nil)
 			case m.How == "last":
-				row = append(row, g.text[i])
+				row = append(row, g.last[i])
 			default:
 				row = append(row, json.Number(figure(g.value[i])))
 			}

@@ -30,7 +30,7 @@ type Question struct {
 }
 
 // Questions are run by `ipfsmon query NAME`; docs/queries.md is generated from them.
-var Questions = slices.Concat(generalQuestions, historyQuestions, dhtQuestions, retrievalQuestions, lineQuestions)
+var Questions = slices.Concat(generalQuestions, historyQuestions, dhtQuestions, retrievalQuestions, lineQuestions, fleetQuestions)
 
 // ofMinutes is the note of an answer that the sums of minutes have exactly.
 const ofMinutes = "history has nothing in that time, so these are the sums of its whole minutes"

@@ -68,6 +68,7 @@ var FleetMonitors = &Measurement{
 		{Key: "lag_ms", Type: Int, Unit: "ms", Help: "from the time of its newest event, by the collector's clock, until it came"},
 		{Key: "peers", Type: Int, Help: "peers connected to it"},
 		{Key: "seen", Type: Int, Help: "of the fleet's closed requests, those that it saw"},
+		{Key: "closed", Type: Int, Help: "the fleet's closed requests"},
 		{Key: "coverage_permille", Type: Int, Unit: "‰", Help: "the same as a share; 0 if none closed"},
 		{Key: "clock_known", Type: Bool, Help: "whether its clock was compared with the collector's"},
 		{Key: "offset_us", Type: Int, Unit: "µs", Help: "how much its clock is ahead of the collector's; 0 if not known"},
@@ -112,5 +113,6 @@ var FleetTop = &Measurement{
 	Tags:    []Tag{tagFleetList, tagNode, tagRank},
 	Fields: []Field{fieldCID,
 		{Key: "requests", Type: Int, Help: "requests, as in fleet"},
-		{Key: "peers", Type: Int, Help: "different peers that requested it"}},
+		{Key: "peers", Type: Int, Help: "different peers that requested it"},
+		{Key: "monitors", Type: Int, Help: "monitors that had a request for it"}},
 }

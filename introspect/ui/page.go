@@ -1,4 +1,4 @@
-// Package ui is the live page: its files and their HTTP handler.
+// Package ui is the live pages, of a node and of a fleet: their files and their HTTP handlers.
 //
 // In: nothing. Out: an http.Handler. Promised: the page loads nothing from other servers and
 // runs only scripts among its files; the files contain no data of the node.
@@ -13,7 +13,7 @@ import (
 	"path"
 )
 
-//go:embed index.html *.css *.svg js lib
+//go:embed *.html *.css *.svg js lib
 var uiFiles embed.FS
 
 // contentPolicy permits the page to load only from its own server, and to run only its own
@@ -40,9 +40,18 @@ type pageFile struct {
 	tag       string // ETag
 }
 
-// Handler serves the live page: / is the page, /ui/NAME its files. It requires no token: the
-// files contain no data of the node.
-func Handler() http.Handler {
+// Handler serves the live page of a node: / is the page, /ui/NAME its files. It requires no
+// token: the files contain no data of the node.
+func Handler() http.Handler { return serve("index.html") }
+
+// FleetHandler is like Handler, for the live page of a fleet.
+func FleetHandler() http.Handler { return serve("fleet.html") }
+
+// pages are the files that are served at /, each by its own handler: their links are relative
+// to it.
+var pages = []string{"index.html", "fleet.html"}
+
+func serve(page string) http.Handler {
 	files := make(map[string]pageFile)
 	err := fs.WalkDir(uiFiles, ".", func(name string, d fs.DirEntry, err error) error {
 		mediaType, known := mediaTypes[path.Ext(name)]
@@ -60,8 +69,10 @@ func Handler() http.Handler {
 	if err != nil {
 		panic("ui: the page is missing in this program: " + err.Error()) // it is embedded
 	}
-	files["/"] = files["/ui/index.html"]
-	delete(files, "/ui/index.html") // its links are relative to /
+	files["/"] = files["/ui/"+page]
+	for _, p := range pages {
+		delete(files, "/ui/"+p)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", contentPolicy)

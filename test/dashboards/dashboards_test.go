@@ -45,12 +45,15 @@ var answers = flag.String("answers", "", "write the answers to the questions of 
 // that no demo writes.
 func demoStore(t *testing.T) influx.Config {
 	t.Helper()
-	home, duration := t.TempDir(), "40s"
+	home := t.TempDir()
 	env := harness.Environ(home)
-	if *answers != "" {
-		duration = "130s"
+	args := []string{"demo", "--name", "de1", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2", "--duration"}
+	if *answers == "" {
+		args = append(args, "40s")
+	} else {
+		args = append(args, "130s", "--monitors", "3")
 	}
-	p := harness.Start(t, env, "demo", "--name", "de1", "--duration", duration, "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
+	p := harness.Start(t, env, args...)
 	require.Zero(t, p.Wait(5*time.Minute), p.Out.String())
 	folder := filepath.Join(home, ".ipfsmon", "demo", "ipfsmon", "influxdb")
 	s := harness.Start(t, env, "store", "--dir", folder, "--listen", "127.0.0.1:0")
@@ -120,7 +123,7 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 		estimate := event.FleetEstimate{Known: true, N: 100, Low: 90, High: 120}
 		add("fleet", &event.Event{Time: at, Kind: event.KindFleet, Fleet: &event.Fleet{Interval: 10 * time.Second, Entries: 30, Requests: 20, Closed: 8, Matched: 5, Late: 1, Peers: 9,
 			Monitors: []event.FleetMonitor{monitor}, Overlaps: []event.FleetOverlap{{A: "de1", B: "us1", Common: 3}}, Sizes: []event.FleetSize{{Of: "all", Seen: 9, Coupon: estimate}},
-			TopCIDs: []event.FleetCID{{CID: c, Requests: 3, Peers: 2}}}})
+			TopCIDs: []event.FleetCID{{CID: c, Requests: 3, Peers: 2}}, TopByPeer: []event.FleetCID{{CID: c, Requests: 3, Peers: 2}}}})
 		add("floods", &event.Event{Time: at, Kind: event.KindFlood, Peer: id, Addrs: []event.Text{"/ip4/192.0.2.1/tcp/4001"}, Flood: &event.Flood{State: event.FloodState(i % 2),
 			Since: time.Unix(0, at), Wants: 9000, Messages: 900, WantRate: 1500, MessageRate: 150, Share: 700, Repeats: 400, Block: "ipfs swarm filters add /ip4/192.0.2.1/ipcidr/32"}})
 		add("dht_log", &event.Event{Time: at, Kind: event.KindDHT, Dir: event.Direction(i % 2), Peer: id,

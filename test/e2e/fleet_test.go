@@ -21,6 +21,7 @@ type fleetState struct {
 	Result struct {
 		Monitors []struct {
 			Name     string
+			Page     string
 			Up       bool
 			Events   uint64
 			Wants    uint64
@@ -39,7 +40,10 @@ type fleetState struct {
 			Coverage []struct{ Share float64 }
 			Overlaps []struct{ Common int }
 			Sizes    []struct{ Of string }
-			Top      []struct{ CID string }
+			Top      []struct {
+				CID  string
+				Seen []string
+			}
 		}
 	}
 }
@@ -77,6 +81,16 @@ func TestDemoMonitors(t *testing.T) {
 	require.GreaterOrEqual(t, fewer, 2, "they see different parts: %+v", state)
 	require.Len(t, state.Result.Totals.Overlaps, 3)
 	require.Equal(t, "all", state.Result.Totals.Sizes[0].Of)
+	require.NotEmpty(t, state.Result.Totals.Top[0].Seen)
+
+	// The live page of the fleet, which is printed, and the pages of the monitors.
+	live := p.Find(`fleet: Live page at (http://\S+)`)
+	require.Equal(t, "http://"+at+"/", live)
+	require.Contains(t, browse(t, live), "ui/js/fleet.js")
+	require.Contains(t, page(t, live+"metric_plugin/v1/fleet/history"), `"moments":[{"time":`)
+	for _, m := range state.Result.Monitors {
+		require.Contains(t, browse(t, m.Page), "ui/js/main.js", m.Name)
+	}
 
 	var out, seen string
 	var err error
@@ -151,4 +165,20 @@ func TestFleetCollectSaysWhatIsWrong(t *testing.T) {
 	}, time.Minute, 100*time.Millisecond)
 	p.Signal(syscall.SIGINT)
 	require.Zero(t, p.Wait(time.Minute), p.Out.String())
+}
+
+// browse fetches a page as a browser does.
+func browse(t *testing.T, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	require.NoError(t, err)
+	req.Header.Set("Accept", "text/html,*/*;q=0.8")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode, url)
+	require.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return string(b)
 }

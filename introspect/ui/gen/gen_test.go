@@ -70,7 +70,7 @@ func TestPageIsText(t *testing.T) {
 	outside := regexp.MustCompile(`(?i)(https?:|wss?:)?//[a-z0-9-]+\.[a-z]{2,}`)
 	inline := regexp.MustCompile(`(?i)<script>|<style|\sstyle="|\son[a-z]+="|javascript:`)
 	comment := regexp.MustCompile(`(?m)^\s*//.*$`)
-	own := append(files(t, "js", ".js"), "index.html", "app.css", "pages.css", "icon.svg")
+	own := append(files(t, "js", ".js"), "index.html", "fleet.html", "app.css", "pages.css", "fleet.css", "icon.svg")
 	require.Greater(t, len(own), 15)
 	for _, name := range own {
 		text := read(t, name)
@@ -86,13 +86,15 @@ func TestPageIsText(t *testing.T) {
 	}
 }
 
-// TestEveryFileIsNamed finds files that index.html or a module names but that do not
+// TestEveryFileIsNamed finds files that a page or a module names but that do not
 // exist, and modules that nothing names.
 func TestEveryFileIsNamed(t *testing.T) {
-	named := map[string]bool{"js/main.js": false}
-	for _, m := range regexp.MustCompile(`(?:href|src)="ui/([^"]+)"`).FindAllStringSubmatch(read(t, "index.html"), -1) {
-		require.FileExists(t, filepath.Join(ui, m[1]))
-		named[m[1]] = true
+	named := map[string]bool{}
+	for _, page := range []string{"index.html", "fleet.html"} {
+		for _, m := range regexp.MustCompile(`(?:href|src)="ui/([^"]+)"`).FindAllStringSubmatch(read(t, page), -1) {
+			require.FileExists(t, filepath.Join(ui, m[1]))
+			named[m[1]] = true
+		}
 	}
 	imports := regexp.MustCompile(`from '([^']+)'`)
 	for _, name := range files(t, "js", ".js") {

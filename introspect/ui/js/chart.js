@@ -1,5 +1,6 @@
 // A chart over time, by uPlot: data[0] is times in seconds, then one list for
-// each series, null where nothing is known.
+// each series, null where nothing is known. A band fills what is between two
+// series, by their numbers from 1.
 
 import { html, useEffect, useRef } from '../lib/preact-htm.js';
 import { bytes, clock } from './format.js';
@@ -17,10 +18,11 @@ function newest(values) {
   return null;
 }
 
-function options({ series, format, fill, from }, width, height) {
+function options({ series, format, fill, from, bands }, width, height) {
   const muted = ink('muted'), line = ink('line'), font = '11px system-ui, sans-serif';
   const axis = { stroke: muted, font, ticks: { stroke: line, size: 4, width: 1 }, grid: { stroke: line, width: 1 } };
   return {
+    bands: bands && bands.map((b) => ({ ...b, fill: `${ink(series[b.series[0] - 1].color)}2b` })),
     width, height, ms: 1e-3, legend: { live: true },
     padding: [8, 18, 0, 0],
     cursor: { y: false, sync: { key: 'all' }, points: { size: 6 }, drag: { x: false, y: false } },
@@ -44,13 +46,13 @@ function options({ series, format, fill, from }, width, height) {
   };
 }
 
-export function Chart({ label, series, data, format, fill, height = 190 }) {
+export function Chart({ label, series, data, format, fill, bands, height = 190 }) {
   const box = useRef(null), plot = useRef(null);
   const dark = useMedia(darkness);
   const names = series.map((s) => s.name).join();
   useEffect(() => {
     const el = box.current;
-    const make = () => new globalThis.uPlot(options({ series, format, fill }, Math.max(el.clientWidth, 120), height), data, el);
+    const make = () => new globalThis.uPlot(options({ series, format, fill, bands }, Math.max(el.clientWidth, 120), height), data, el);
     plot.current = make();
     const observer = new ResizeObserver(() => {
       const width = Math.max(el.clientWidth, 120);

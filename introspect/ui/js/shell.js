@@ -74,7 +74,8 @@ function Settings({ view, source, pages, close }) {
   </dialog>`;
 }
 
-function Token({ source }) {
+// Token asks for the token of what served the page.
+export function Token({ source, of = 'node' }) {
   const box = useRef(null);
   useEffect(() => { box.current.showModal(); }, []);
   const submit = (e) => {
@@ -83,7 +84,7 @@ function Token({ source }) {
     if (token) source.setToken(token);
   };
   return html`<dialog ref=${box} aria-labelledby="token-title" onCancel=${(e) => e.preventDefault()}>
-    <header><h2 id="token-title">This node asks for a token</h2></header>
+    <header><h2 id="token-title">This ${of} asks for a token</h2></header>
     <form class="setting" onSubmit=${submit}><label>Token <input type="password" autocomplete="off" required /></label><button type="submit">Connect</button></form>
     <p class="muted">It is kept until this tab is closed.</p>
   </dialog>`;

@@ -10,6 +10,14 @@ function base64url(text) {
   return btoa(s).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
 }
 
+// ask asks the HTTP API and gives the result, or throws {status}.
+export async function ask(path, token) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const response = await fetch(new URL(base + path, document.baseURI), { headers });
+  if (!response.ok) throw Object.assign(new Error(`status ${response.status}`), { status: response.status });
+  return (await response.json()).result;
+}
+
 export class Source {
   constructor(model, Session) {
     this.model = model;
@@ -45,13 +53,7 @@ export class Source {
     this.session = new this.Session(url.href, this.model, { Socket });
   }
 
-  // get asks the HTTP API and gives the result, or throws {status}.
-  async get(path) {
-    const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
-    const response = await fetch(new URL(base + path, document.baseURI), { headers });
-    if (!response.ok) throw Object.assign(new Error(`status ${response.status}`), { status: response.status });
-    return (await response.json()).result;
-  }
+  get(path) { return ask(path, this.token); }
 
   // probe finds out whether it is the token that is missing: a browser does not
   // tell why a WebSocket was refused.
