@@ -83,6 +83,8 @@ func everything() *pb.State {
 						QueuedBytes: 1, QueueLimit: 2, SentEvents: 3, SentBytes: 4, DroppedEvents: 5}}},
 				Influx: &pb.Pipeline_Influx{Events: 1, Accepted: 2, Stored: 3, Dropped: 4, Rejected: 5, Queued: 6, QueueBytes: 7, LagSeconds: 0.125, Failing: true, LastError: "no answer"},
 				Spool:  &pb.Pipeline_Spool{Bytes: 1, LimitBytes: 2, Full: 0.5}, Http: &pb.Pipeline_Http{Requests: 1, Connections: 2, Panics: 3},
+				Exchanges: []*pb.Pipeline_Exchange{{Name: "v4", Exchange: "ipfsmon.events", Broker: "amqp://127.0.0.1:5672/", Accepted: 1, Delivered: 2, Dropped: 3, Rejected: 4, Queued: 5, QueueBytes: 6,
+					SpoolBytes: 7, SpoolFull: 0.5, LagSeconds: 0.125, Connected: true, Blocked: true, Failing: true, LastError: "no answer"}},
 				Introspection: &pb.Pipeline_Introspection{Sessions: 1, Accepted: 2, Refused: 3, SentMessages: 4, SentBytes: 5, DiscardedEvents: 6, DiscardedStates: 7, Panics: 8},
 			},
 			Process: &pb.Process{CpuSeconds: 1.5, ResidentBytes: 1, HeapBytes: 2, Goroutines: 3, OpenFiles: -1, Processors: 2, GcCycles: 4, GcPauseNs: 5, RepoBytes: -1},

@@ -40,6 +40,15 @@ func (in *introspection) pipeline() (*pb.Pipeline, error) {
 			out.Spool.LimitBytes = uint64(float64(x.SpoolBytes) / x.SpoolFull)
 		}
 	}
+	if s.Broker != nil {
+		for _, x := range s.Broker.Exchanges {
+			out.Exchanges = append(out.Exchanges, &pb.Pipeline_Exchange{
+				Name: x.Name, Exchange: x.Exchange, Broker: string(event.Clean(x.Broker, maxStoreError)), Accepted: x.Accepted, Delivered: x.Delivered, Dropped: x.Dropped, Rejected: x.Rejected,
+				Queued: x.Queued, QueueBytes: x.QueueBytes, SpoolBytes: x.SpoolBytes, SpoolFull: x.SpoolFull, LagSeconds: x.LagSeconds,
+				Connected: x.Connected, Blocked: x.Blocked, Failing: x.Failing, LastError: string(event.Clean(x.LastError, maxStoreError)),
+			})
+		}
+	}
 	if x := s.HTTP; x != nil {
 		out.Http = &pb.Pipeline_Http{Connections: x.Connections, Panics: x.Panics}
 		for _, r := range x.Requests {

@@ -2731,6 +2731,7 @@ type Pipeline struct {
 	Spool         *Pipeline_Spool         `protobuf:"bytes,5,opt,name=spool,proto3" json:"spool,omitempty"`
 	Http          *Pipeline_Http          `protobuf:"bytes,6,opt,name=http,proto3" json:"http,omitempty"`
 	Introspection *Pipeline_Introspection `protobuf:"bytes,7,opt,name=introspection,proto3" json:"introspection,omitempty"`
+	Exchanges     []*Pipeline_Exchange    `protobuf:"bytes,8,rep,name=exchanges,proto3" json:"exchanges,omitempty"` // none where no broker is sent to
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2810,6 +2811,13 @@ func (x *Pipeline) GetHttp() *Pipeline_Http {
 func (x *Pipeline) GetIntrospection() *Pipeline_Introspection {
 	if x != nil {
 		return x.Introspection
+	}
+	return nil
+}
+
+func (x *Pipeline) GetExchanges() []*Pipeline_Exchange {
+	if x != nil {
+		return x.Exchanges
 	}
 	return nil
 }
@@ -5076,6 +5084,171 @@ func (x *Pipeline_Influx) GetLastError() string {
 	return ""
 }
 
+// What is sent to an AMQP broker in one format.
+type Pipeline_Exchange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // of the format: v3 or v4
+	Exchange      string                 `protobuf:"bytes,2,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	Broker        string                 `protobuf:"bytes,3,opt,name=broker,proto3" json:"broker,omitempty"` // its address, without user and password
+	Accepted      uint64                 `protobuf:"varint,4,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Delivered     uint64                 `protobuf:"varint,5,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	Dropped       uint64                 `protobuf:"varint,6,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	Rejected      uint64                 `protobuf:"varint,7,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	Queued        uint64                 `protobuf:"varint,8,opt,name=queued,proto3" json:"queued,omitempty"`
+	QueueBytes    uint64                 `protobuf:"varint,9,opt,name=queue_bytes,json=queueBytes,proto3" json:"queue_bytes,omitempty"`
+	SpoolBytes    uint64                 `protobuf:"varint,10,opt,name=spool_bytes,json=spoolBytes,proto3" json:"spool_bytes,omitempty"`
+	SpoolFull     float64                `protobuf:"fixed64,11,opt,name=spool_full,json=spoolFull,proto3" json:"spool_full,omitempty"` // 1: at the bound of the disk that it may use
+	LagSeconds    float64                `protobuf:"fixed64,12,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
+	Connected     bool                   `protobuf:"varint,13,opt,name=connected,proto3" json:"connected,omitempty"`
+	Blocked       bool                   `protobuf:"varint,14,opt,name=blocked,proto3" json:"blocked,omitempty"` // the broker accepts nothing: an alarm of its memory or disk
+	Failing       bool                   `protobuf:"varint,15,opt,name=failing,proto3" json:"failing,omitempty"`
+	LastError     string                 `protobuf:"bytes,16,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pipeline_Exchange) Reset() {
+	*x = Pipeline_Exchange{}
+	mi := &file_introspect_pb_introspect_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pipeline_Exchange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pipeline_Exchange) ProtoMessage() {}
+
+func (x *Pipeline_Exchange) ProtoReflect() protoreflect.Message {
+	mi := &file_introspect_pb_introspect_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pipeline_Exchange.ProtoReflect.Descriptor instead.
+func (*Pipeline_Exchange) Descriptor() ([]byte, []int) {
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 6}
+}
+
+func (x *Pipeline_Exchange) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Pipeline_Exchange) GetExchange() string {
+	if x != nil {
+		return x.Exchange
+	}
+	return ""
+}
+
+func (x *Pipeline_Exchange) GetBroker() string {
+	if x != nil {
+		return x.Broker
+	}
+	return ""
+}
+
+func (x *Pipeline_Exchange) GetAccepted() uint64 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
+func (x *Pipeline_Exchange) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *Pipeline_Exchange) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+func (x *Pipeline_Exchange) GetRejected() uint64 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *Pipeline_Exchange) GetQueued() uint64 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *Pipeline_Exchange) GetQueueBytes() uint64 {
+	if x != nil {
+		return x.QueueBytes
+	}
+	return 0
+}
+
+func (x *Pipeline_Exchange) GetSpoolBytes() uint64 {
+	if x != nil {
+		return x.SpoolBytes
+	}
+	return 0
+}
+
+func (x *Pipeline_Exchange) GetSpoolFull() float64 {
+	if x != nil {
+		return x.SpoolFull
+	}
+	return 0
+}
+
+func (x *Pipeline_Exchange) GetLagSeconds() float64 {
+	if x != nil {
+		return x.LagSeconds
+	}
+	return 0
+}
+
+func (x *Pipeline_Exchange) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
+func (x *Pipeline_Exchange) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
+func (x *Pipeline_Exchange) GetFailing() bool {
+	if x != nil {
+		return x.Failing
+	}
+	return false
+}
+
+func (x *Pipeline_Exchange) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
 type Pipeline_Spool struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`                             // on disk, of points that wait
@@ -5087,7 +5260,7 @@ type Pipeline_Spool struct {
 
 func (x *Pipeline_Spool) Reset() {
 	*x = Pipeline_Spool{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[53]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5099,7 +5272,7 @@ func (x *Pipeline_Spool) String() string {
 func (*Pipeline_Spool) ProtoMessage() {}
 
 func (x *Pipeline_Spool) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[53]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5112,7 +5285,7 @@ func (x *Pipeline_Spool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Spool.ProtoReflect.Descriptor instead.
 func (*Pipeline_Spool) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 6}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 7}
 }
 
 func (x *Pipeline_Spool) GetBytes() uint64 {
@@ -5147,7 +5320,7 @@ type Pipeline_Http struct {
 
 func (x *Pipeline_Http) Reset() {
 	*x = Pipeline_Http{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[54]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5159,7 +5332,7 @@ func (x *Pipeline_Http) String() string {
 func (*Pipeline_Http) ProtoMessage() {}
 
 func (x *Pipeline_Http) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[54]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5172,7 +5345,7 @@ func (x *Pipeline_Http) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Http.ProtoReflect.Descriptor instead.
 func (*Pipeline_Http) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 7}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 8}
 }
 
 func (x *Pipeline_Http) GetRequests() uint64 {
@@ -5213,7 +5386,7 @@ type Pipeline_Introspection struct {
 
 func (x *Pipeline_Introspection) Reset() {
 	*x = Pipeline_Introspection{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[55]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5225,7 +5398,7 @@ func (x *Pipeline_Introspection) String() string {
 func (*Pipeline_Introspection) ProtoMessage() {}
 
 func (x *Pipeline_Introspection) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[55]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5238,7 +5411,7 @@ func (x *Pipeline_Introspection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline_Introspection.ProtoReflect.Descriptor instead.
 func (*Pipeline_Introspection) Descriptor() ([]byte, []int) {
-	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 8}
+	return file_introspect_pb_introspect_proto_rawDescGZIP(), []int{25, 9}
 }
 
 func (x *Pipeline_Introspection) GetSessions() uint32 {
@@ -5309,7 +5482,7 @@ type Content_Cid struct {
 
 func (x *Content_Cid) Reset() {
 	*x = Content_Cid{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[56]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5321,7 +5494,7 @@ func (x *Content_Cid) String() string {
 func (*Content_Cid) ProtoMessage() {}
 
 func (x *Content_Cid) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[56]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5377,7 +5550,7 @@ type Content_Peer struct {
 
 func (x *Content_Peer) Reset() {
 	*x = Content_Peer{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[57]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5389,7 +5562,7 @@ func (x *Content_Peer) String() string {
 func (*Content_Peer) ProtoMessage() {}
 
 func (x *Content_Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[57]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5443,7 +5616,7 @@ type Content_Share struct {
 
 func (x *Content_Share) Reset() {
 	*x = Content_Share{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[58]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5455,7 +5628,7 @@ func (x *Content_Share) String() string {
 func (*Content_Share) ProtoMessage() {}
 
 func (x *Content_Share) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[58]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5497,7 +5670,7 @@ type Content_Unique struct {
 
 func (x *Content_Unique) Reset() {
 	*x = Content_Unique{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[59]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5509,7 +5682,7 @@ func (x *Content_Unique) String() string {
 func (*Content_Unique) ProtoMessage() {}
 
 func (x *Content_Unique) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[59]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5568,7 +5741,7 @@ type Content_Latency struct {
 
 func (x *Content_Latency) Reset() {
 	*x = Content_Latency{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[60]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5580,7 +5753,7 @@ func (x *Content_Latency) String() string {
 func (*Content_Latency) ProtoMessage() {}
 
 func (x *Content_Latency) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[60]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5662,7 +5835,7 @@ type Content_DhtRequests struct {
 
 func (x *Content_DhtRequests) Reset() {
 	*x = Content_DhtRequests{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[61]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5674,7 +5847,7 @@ func (x *Content_DhtRequests) String() string {
 func (*Content_DhtRequests) ProtoMessage() {}
 
 func (x *Content_DhtRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[61]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5766,7 +5939,7 @@ type Content_DhtKey struct {
 
 func (x *Content_DhtKey) Reset() {
 	*x = Content_DhtKey{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[62]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5778,7 +5951,7 @@ func (x *Content_DhtKey) String() string {
 func (*Content_DhtKey) ProtoMessage() {}
 
 func (x *Content_DhtKey) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[62]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5841,7 +6014,7 @@ type Content_Bytes struct {
 
 func (x *Content_Bytes) Reset() {
 	*x = Content_Bytes{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[63]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5853,7 +6026,7 @@ func (x *Content_Bytes) String() string {
 func (*Content_Bytes) ProtoMessage() {}
 
 func (x *Content_Bytes) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[63]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5911,7 +6084,7 @@ type Content_Line struct {
 
 func (x *Content_Line) Reset() {
 	*x = Content_Line{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[64]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5923,7 +6096,7 @@ func (x *Content_Line) String() string {
 func (*Content_Line) ProtoMessage() {}
 
 func (x *Content_Line) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[64]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5993,7 +6166,7 @@ type Content_Coverage struct {
 
 func (x *Content_Coverage) Reset() {
 	*x = Content_Coverage{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[65]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6005,7 +6178,7 @@ func (x *Content_Coverage) String() string {
 func (*Content_Coverage) ProtoMessage() {}
 
 func (x *Content_Coverage) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[65]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6070,7 +6243,7 @@ type Content_Flood struct {
 
 func (x *Content_Flood) Reset() {
 	*x = Content_Flood{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[66]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6082,7 +6255,7 @@ func (x *Content_Flood) String() string {
 func (*Content_Flood) ProtoMessage() {}
 
 func (x *Content_Flood) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[66]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6205,7 +6378,7 @@ type Content_Retrieval struct {
 
 func (x *Content_Retrieval) Reset() {
 	*x = Content_Retrieval{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[67]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6217,7 +6390,7 @@ func (x *Content_Retrieval) String() string {
 func (*Content_Retrieval) ProtoMessage() {}
 
 func (x *Content_Retrieval) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[67]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6307,7 +6480,7 @@ type Content_Wanted struct {
 
 func (x *Content_Wanted) Reset() {
 	*x = Content_Wanted{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[68]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6319,7 +6492,7 @@ func (x *Content_Wanted) String() string {
 func (*Content_Wanted) ProtoMessage() {}
 
 func (x *Content_Wanted) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[68]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6419,7 +6592,7 @@ type Content_HttpRequests struct {
 
 func (x *Content_HttpRequests) Reset() {
 	*x = Content_HttpRequests{}
-	mi := &file_introspect_pb_introspect_proto_msgTypes[69]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6431,7 +6604,7 @@ func (x *Content_HttpRequests) String() string {
 func (*Content_HttpRequests) ProtoMessage() {}
 
 func (x *Content_HttpRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_introspect_pb_introspect_proto_msgTypes[69]
+	mi := &file_introspect_pb_introspect_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6863,7 +7036,7 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\x05Scope\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
 	"\x05usage\x18\x02 \x01(\v2\x19.pb.ResourceManager.UsageR\x05usage\x12/\n" +
-	"\x05limit\x18\x03 \x01(\v2\x19.pb.ResourceManager.UsageR\x05limit\"\xc7\x0f\n" +
+	"\x05limit\x18\x03 \x01(\v2\x19.pb.ResourceManager.UsageR\x05limit\"\xcc\x13\n" +
 	"\bPipeline\x12.\n" +
 	"\acapture\x18\x01 \x01(\v2\x14.pb.Pipeline.CaptureR\acapture\x12\"\n" +
 	"\x03bus\x18\x02 \x01(\v2\x10.pb.Pipeline.BusR\x03bus\x12+\n" +
@@ -6871,7 +7044,8 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\x06influx\x18\x04 \x01(\v2\x13.pb.Pipeline.InfluxR\x06influx\x12(\n" +
 	"\x05spool\x18\x05 \x01(\v2\x12.pb.Pipeline.SpoolR\x05spool\x12%\n" +
 	"\x04http\x18\x06 \x01(\v2\x11.pb.Pipeline.HttpR\x04http\x12@\n" +
-	"\rintrospection\x18\a \x01(\v2\x1a.pb.Pipeline.IntrospectionR\rintrospection\x1a`\n" +
+	"\rintrospection\x18\a \x01(\v2\x1a.pb.Pipeline.IntrospectionR\rintrospection\x123\n" +
+	"\texchanges\x18\b \x03(\v2\x15.pb.Pipeline.ExchangeR\texchanges\x1a`\n" +
 	"\x06Reader\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04read\x18\x02 \x01(\x04R\x04read\x12\x16\n" +
@@ -6929,7 +7103,30 @@ const file_introspect_pb_introspect_proto_rawDesc = "" +
 	"\afailing\x18\t \x01(\bR\afailing\x12\x1d\n" +
 	"\n" +
 	"last_error\x18\n" +
-	" \x01(\tR\tlastError\x1aR\n" +
+	" \x01(\tR\tlastError\x1a\xcd\x03\n" +
+	"\bExchange\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bexchange\x18\x02 \x01(\tR\bexchange\x12\x16\n" +
+	"\x06broker\x18\x03 \x01(\tR\x06broker\x12\x1a\n" +
+	"\baccepted\x18\x04 \x01(\x04R\baccepted\x12\x1c\n" +
+	"\tdelivered\x18\x05 \x01(\x04R\tdelivered\x12\x18\n" +
+	"\adropped\x18\x06 \x01(\x04R\adropped\x12\x1a\n" +
+	"\brejected\x18\a \x01(\x04R\brejected\x12\x16\n" +
+	"\x06queued\x18\b \x01(\x04R\x06queued\x12\x1f\n" +
+	"\vqueue_bytes\x18\t \x01(\x04R\n" +
+	"queueBytes\x12\x1f\n" +
+	"\vspool_bytes\x18\n" +
+	" \x01(\x04R\n" +
+	"spoolBytes\x12\x1d\n" +
+	"\n" +
+	"spool_full\x18\v \x01(\x01R\tspoolFull\x12\x1f\n" +
+	"\vlag_seconds\x18\f \x01(\x01R\n" +
+	"lagSeconds\x12\x1c\n" +
+	"\tconnected\x18\r \x01(\bR\tconnected\x12\x18\n" +
+	"\ablocked\x18\x0e \x01(\bR\ablocked\x12\x18\n" +
+	"\afailing\x18\x0f \x01(\bR\afailing\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x10 \x01(\tR\tlastError\x1aR\n" +
 	"\x05Spool\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\x03 \x01(\x04R\n" +
@@ -7133,7 +7330,7 @@ func file_introspect_pb_introspect_proto_rawDescGZIP() []byte {
 }
 
 var file_introspect_pb_introspect_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_introspect_pb_introspect_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_introspect_pb_introspect_proto_goTypes = []any{
 	(Status)(0), // 0: pb.Status
 	(Role)(0),   // 1: pb.Role
@@ -7196,23 +7393,24 @@ var file_introspect_pb_introspect_proto_goTypes = []any{
 	(*Pipeline_Subscriber)(nil),               // 58: pb.Pipeline.Subscriber
 	(*Pipeline_Stream)(nil),                   // 59: pb.Pipeline.Stream
 	(*Pipeline_Influx)(nil),                   // 60: pb.Pipeline.Influx
-	(*Pipeline_Spool)(nil),                    // 61: pb.Pipeline.Spool
-	(*Pipeline_Http)(nil),                     // 62: pb.Pipeline.Http
-	(*Pipeline_Introspection)(nil),            // 63: pb.Pipeline.Introspection
-	(*Content_Cid)(nil),                       // 64: pb.Content.Cid
-	(*Content_Peer)(nil),                      // 65: pb.Content.Peer
-	(*Content_Share)(nil),                     // 66: pb.Content.Share
-	(*Content_Unique)(nil),                    // 67: pb.Content.Unique
-	(*Content_Latency)(nil),                   // 68: pb.Content.Latency
-	(*Content_DhtRequests)(nil),               // 69: pb.Content.DhtRequests
-	(*Content_DhtKey)(nil),                    // 70: pb.Content.DhtKey
-	(*Content_Bytes)(nil),                     // 71: pb.Content.Bytes
-	(*Content_Line)(nil),                      // 72: pb.Content.Line
-	(*Content_Coverage)(nil),                  // 73: pb.Content.Coverage
-	(*Content_Flood)(nil),                     // 74: pb.Content.Flood
-	(*Content_Retrieval)(nil),                 // 75: pb.Content.Retrieval
-	(*Content_Wanted)(nil),                    // 76: pb.Content.Wanted
-	(*Content_HttpRequests)(nil),              // 77: pb.Content.HttpRequests
+	(*Pipeline_Exchange)(nil),                 // 61: pb.Pipeline.Exchange
+	(*Pipeline_Spool)(nil),                    // 62: pb.Pipeline.Spool
+	(*Pipeline_Http)(nil),                     // 63: pb.Pipeline.Http
+	(*Pipeline_Introspection)(nil),            // 64: pb.Pipeline.Introspection
+	(*Content_Cid)(nil),                       // 65: pb.Content.Cid
+	(*Content_Peer)(nil),                      // 66: pb.Content.Peer
+	(*Content_Share)(nil),                     // 67: pb.Content.Share
+	(*Content_Unique)(nil),                    // 68: pb.Content.Unique
+	(*Content_Latency)(nil),                   // 69: pb.Content.Latency
+	(*Content_DhtRequests)(nil),               // 70: pb.Content.DhtRequests
+	(*Content_DhtKey)(nil),                    // 71: pb.Content.DhtKey
+	(*Content_Bytes)(nil),                     // 72: pb.Content.Bytes
+	(*Content_Line)(nil),                      // 73: pb.Content.Line
+	(*Content_Coverage)(nil),                  // 74: pb.Content.Coverage
+	(*Content_Flood)(nil),                     // 75: pb.Content.Flood
+	(*Content_Retrieval)(nil),                 // 76: pb.Content.Retrieval
+	(*Content_Wanted)(nil),                    // 77: pb.Content.Wanted
+	(*Content_HttpRequests)(nil),              // 78: pb.Content.HttpRequests
 }
 var file_introspect_pb_introspect_proto_depIdxs = []int32{
 	37, // 0: pb.EventType.property_types:type_name -> pb.EventType.EventProperty
@@ -7279,43 +7477,44 @@ var file_introspect_pb_introspect_proto_depIdxs = []int32{
 	56, // 61: pb.Pipeline.bus:type_name -> pb.Pipeline.Bus
 	59, // 62: pb.Pipeline.stream:type_name -> pb.Pipeline.Stream
 	60, // 63: pb.Pipeline.influx:type_name -> pb.Pipeline.Influx
-	61, // 64: pb.Pipeline.spool:type_name -> pb.Pipeline.Spool
-	62, // 65: pb.Pipeline.http:type_name -> pb.Pipeline.Http
-	63, // 66: pb.Pipeline.introspection:type_name -> pb.Pipeline.Introspection
-	64, // 67: pb.Content.top_cids:type_name -> pb.Content.Cid
-	64, // 68: pb.Content.top_cids_by_peers:type_name -> pb.Content.Cid
-	65, // 69: pb.Content.top_peers:type_name -> pb.Content.Peer
-	66, // 70: pb.Content.codecs:type_name -> pb.Content.Share
-	66, // 71: pb.Content.versions:type_name -> pb.Content.Share
-	66, // 72: pb.Content.hashes:type_name -> pb.Content.Share
-	67, // 73: pb.Content.unique:type_name -> pb.Content.Unique
-	68, // 74: pb.Content.latency:type_name -> pb.Content.Latency
-	69, // 75: pb.Content.dht_requests:type_name -> pb.Content.DhtRequests
-	70, // 76: pb.Content.dht_keys:type_name -> pb.Content.DhtKey
-	66, // 77: pb.Content.dht_agents:type_name -> pb.Content.Share
-	72, // 78: pb.Content.lines:type_name -> pb.Content.Line
-	75, // 79: pb.Content.retrievals:type_name -> pb.Content.Retrieval
-	76, // 80: pb.Content.wanted:type_name -> pb.Content.Wanted
-	77, // 81: pb.Content.http_requests:type_name -> pb.Content.HttpRequests
-	73, // 82: pb.Content.coverage:type_name -> pb.Content.Coverage
-	74, // 83: pb.Content.floods:type_name -> pb.Content.Flood
-	2,  // 84: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
-	17, // 85: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
-	3,  // 86: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
-	43, // 87: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
-	46, // 88: pb.Proxy.Downstream.rtt:type_name -> pb.Proxy.Times
-	53, // 89: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
-	53, // 90: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
-	55, // 91: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
-	58, // 92: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
-	71, // 93: pb.Content.Line.cids:type_name -> pb.Content.Bytes
-	71, // 94: pb.Content.Line.peers:type_name -> pb.Content.Bytes
-	71, // 95: pb.Content.Line.agents:type_name -> pb.Content.Bytes
-	96, // [96:96] is the sub-list for method output_type
-	96, // [96:96] is the sub-list for method input_type
-	96, // [96:96] is the sub-list for extension type_name
-	96, // [96:96] is the sub-list for extension extendee
-	0,  // [0:96] is the sub-list for field type_name
+	62, // 64: pb.Pipeline.spool:type_name -> pb.Pipeline.Spool
+	63, // 65: pb.Pipeline.http:type_name -> pb.Pipeline.Http
+	64, // 66: pb.Pipeline.introspection:type_name -> pb.Pipeline.Introspection
+	61, // 67: pb.Pipeline.exchanges:type_name -> pb.Pipeline.Exchange
+	65, // 68: pb.Content.top_cids:type_name -> pb.Content.Cid
+	65, // 69: pb.Content.top_cids_by_peers:type_name -> pb.Content.Cid
+	66, // 70: pb.Content.top_peers:type_name -> pb.Content.Peer
+	67, // 71: pb.Content.codecs:type_name -> pb.Content.Share
+	67, // 72: pb.Content.versions:type_name -> pb.Content.Share
+	67, // 73: pb.Content.hashes:type_name -> pb.Content.Share
+	68, // 74: pb.Content.unique:type_name -> pb.Content.Unique
+	69, // 75: pb.Content.latency:type_name -> pb.Content.Latency
+	70, // 76: pb.Content.dht_requests:type_name -> pb.Content.DhtRequests
+	71, // 77: pb.Content.dht_keys:type_name -> pb.Content.DhtKey
+	67, // 78: pb.Content.dht_agents:type_name -> pb.Content.Share
+	73, // 79: pb.Content.lines:type_name -> pb.Content.Line
+	76, // 80: pb.Content.retrievals:type_name -> pb.Content.Retrieval
+	77, // 81: pb.Content.wanted:type_name -> pb.Content.Wanted
+	78, // 82: pb.Content.http_requests:type_name -> pb.Content.HttpRequests
+	74, // 83: pb.Content.coverage:type_name -> pb.Content.Coverage
+	75, // 84: pb.Content.floods:type_name -> pb.Content.Flood
+	2,  // 85: pb.EventType.EventProperty.type:type_name -> pb.EventType.EventProperty.PropertyType
+	17, // 86: pb.Stream.ConnectionRef.conn:type_name -> pb.Connection
+	3,  // 87: pb.DHT.PeerInDHT.status:type_name -> pb.DHT.PeerInDHT.Status
+	43, // 88: pb.DHT.Bucket.peers:type_name -> pb.DHT.PeerInDHT
+	46, // 89: pb.Proxy.Downstream.rtt:type_name -> pb.Proxy.Times
+	53, // 90: pb.ResourceManager.Scope.usage:type_name -> pb.ResourceManager.Usage
+	53, // 91: pb.ResourceManager.Scope.limit:type_name -> pb.ResourceManager.Usage
+	55, // 92: pb.Pipeline.Bus.readers:type_name -> pb.Pipeline.Reader
+	58, // 93: pb.Pipeline.Stream.subscribers:type_name -> pb.Pipeline.Subscriber
+	72, // 94: pb.Content.Line.cids:type_name -> pb.Content.Bytes
+	72, // 95: pb.Content.Line.peers:type_name -> pb.Content.Bytes
+	72, // 96: pb.Content.Line.agents:type_name -> pb.Content.Bytes
+	97, // [97:97] is the sub-list for method output_type
+	97, // [97:97] is the sub-list for method input_type
+	97, // [97:97] is the sub-list for extension type_name
+	97, // [97:97] is the sub-list for extension extendee
+	0,  // [0:97] is the sub-list for field type_name
 }
 
 func init() { file_introspect_pb_introspect_proto_init() }
@@ -7344,7 +7543,7 @@ func file_introspect_pb_introspect_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_introspect_pb_introspect_proto_rawDesc), len(file_introspect_pb_introspect_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   70,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

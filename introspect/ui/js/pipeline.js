@@ -52,13 +52,36 @@ function Influx({ p }) {
     ${i.last_error && html`<p class="notice bad"><${Words} max=${600}>${i.last_error}<//></p>`}<//>`;
 }
 
+const exchangeColumns = [
+  col('name', 'Exchange', 'minmax(130px, 1fr)', (x) => x.exchange, words((x) => x.exchange), false),
+  col('state', 'State', '96px', (x) => stateOf(x)[0], (x) => { const [text, mark] = stateOf(x); return html`<span class=${`status ${mark}`}><i></i>${text}</span>`; }, false),
+  col('delivered', 'Confirmed', '88px', (x) => x.delivered), col('queued', 'Waiting', '80px', (x) => x.queued),
+  col('disk', 'On disk', '84px', (x) => x.spool_bytes, (x) => bytes(x.spool_bytes), true, 2), col('lag', 'Oldest waits', '96px', (x) => x.lag_seconds, (x) => duration(x.lag_seconds * 1000), true, 1),
+  col('lost', 'Lost', '70px', (x) => x.dropped + x.rejected, loss((x) => x.dropped + x.rejected)),
+];
+
+// stateOf gives how sending to an exchange stands, and its mark.
+export function stateOf(x) {
+  if (x.blocked) return ['blocked', 'missing'];
+  if (x.failing) return ['failing', 'error'];
+  return x.connected ? ['connected', 'active'] : ['idle', 'closed'];
+}
+
+function Broker({ all }) {
+  const error = all.find((x) => x.last_error);
+  return html`<${Card} title="Broker" note=${all.length > 0 && html`<${Words} max=${120}>${all[0].broker}<//>`}>
+    ${all.length > 0 ? list('Exchanges', exchangeColumns, all, (x) => x.name, 'delivered') : html`<${Empty}>It is off.<//>`}
+    ${error && html`<p class="notice bad"><${Words} max=${600}>${error.last_error}<//></p>`}<//>`;
+}
+
 export function Pipeline({ view }) {
   const { state } = view, sub = state && state.subsystems;
   if (!sub || !sub.pipeline) return html`<${Card}><${Empty}>This node tells nothing of its monitor${state ? '' : ' yet'}.<//><//>`;
   const p = sub.pipeline, c = p.capture, bus = p.bus, st = p.stream, ins = p.introspection, proc = sub.process, b = sub.bitswap, rs = sub.resources;
   const truncated = b ? (b.received ? b.received.truncated : 0) + (b.sent ? b.sent.truncated : 0) : 0;
   const missed = bus ? bus.readers.reduce((n, r) => n + r.missed, 0) : 0;
-  const lost = missed + (p.influx ? p.influx.dropped + p.influx.rejected : 0) + (st ? st.dropped_events : 0);
+  const lost = missed + (p.influx ? p.influx.dropped + p.influx.rejected : 0) + (st ? st.dropped_events : 0)
+    + p.exchanges.reduce((n, x) => n + x.dropped + x.rejected, 0);
   return html`
     <div class="tiles">
       <${Tile} name="Lost on the way" tone=${bad(lost)} value=${number(lost)} below=${lost > 0 ? 'see below where' : 'nothing'} />
@@ -72,6 +95,7 @@ export function Pipeline({ view }) {
     <div class="cards halves">
       <${Card} title="Capture"><${Facts} rows=${c && [['Over a peer\u2019s rate', number(c.limited)], ['Entries over a limit', number(truncated)], ['Messages not sent', number(c.send_errors), bad(c.send_errors)], ['Panics caught', number(c.panics), bad(c.panics)]] || []} /><//>
       <${Influx} p=${p} />
+      <${Broker} all=${p.exchanges} />
       <${Card} title="Sinks" note="how far each has read">${bus ? list('Sinks', readerColumns, bus.readers, (r) => r.name, 'read') : html`<${Empty}>Nothing yet.<//>`}<//>
       <${Card} title="Subscribers of the stream">${st && st.subscribers.length > 0 ? list('Subscribers', subscriberColumns, st.subscribers, (r) => r.id, 'sent') : html`<${Empty}>${st ? 'There is none.' : 'The stream is off.'}<//>`}<//>
       <${Card} title="Server"><${Facts} rows=${[p.http && ['HTTP requests', number(p.http.requests)], p.http && ['HTTP connections', number(p.http.connections)], p.http && ['Panics caught', number(p.http.panics + (ins ? ins.panics : 0)), bad(p.http.panics + (ins ? ins.panics : 0))],

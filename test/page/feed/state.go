@@ -141,6 +141,10 @@ func (s *swarm) pipeline(now time.Time) *pb.Pipeline {
 			{Id: "7", SinceTs: uint64(now.Add(-time.Hour).UnixMilli()), Version: 4, Encoding: "zstd", QueuedBytes: 1200, SentEvents: 81000}, {Id: "9", SinceTs: uint64(now.Add(-time.Minute).UnixMilli()), Version: 3, Encoding: "gzip", SentEvents: 912, DroppedEvents: 14},
 		}},
 		Influx: &pb.Pipeline_Influx{Events: 91020, Accepted: 120331, Stored: 120100, Queued: 231, QueueBytes: 41000, LagSeconds: 0.8},
-		Spool:  &pb.Pipeline_Spool{LimitBytes: 1 << 30}, Http: &pb.Pipeline_Http{Requests: 88, Connections: 2}, Introspection: &pb.Pipeline_Introspection{Sessions: 1, SentMessages: 9000, SentBytes: 88 << 20},
+		Exchanges: []*pb.Pipeline_Exchange{
+			{Name: "v3", Exchange: "ipfs.passive_monitoring", Broker: "amqp://broker.example:5672/", Accepted: 90000, Delivered: 90000, Connected: true},
+			{Name: "v4", Exchange: "ipfsmon.events", Broker: "amqp://broker.example:5672/", Accepted: 91000, Delivered: 80000, Queued: 11000, SpoolBytes: 3 << 20, SpoolFull: 0.01, LagSeconds: 95, Failing: true, LastError: "connection refused"},
+		},
+		Spool: &pb.Pipeline_Spool{LimitBytes: 1 << 30}, Http: &pb.Pipeline_Http{Requests: 88, Connections: 2}, Introspection: &pb.Pipeline_Introspection{Sessions: 1, SentMessages: 9000, SentBytes: 88 << 20},
 	}
 }
