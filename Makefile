@@ -3,9 +3,14 @@
 GO      ?= go
 BIN     := bin/ipfsmon
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
-LDFLAGS := -X main.commit=$(COMMIT)
+# The version is the tag's: 0.2.0, or 0.2.0+5.g1a2b3c4d five commits after it. Without a tag it is
+# that of internal/release, the one after the last.
+VERSION ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed -e 's/^v//' -e 's/-\([0-9]*\)-g\([0-9a-f]*\)$$/+\1.g\2/'),$(shell sed -n 's/^const next = "\(.*\)"/\1/p' internal/release/release.go))
+LDFLAGS := -X github.com/ipfsmon/ipfsmon/internal/release.version=$(VERSION) -X github.com/ipfsmon/ipfsmon/internal/release.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
+NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
+SBOM        := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 # go test with the program built above. A folder of test/ is behind the build tag
 # of its name, except test/e2e and test/repository, which need only Go.
@@ -21,7 +26,7 @@ RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$
 FAULTY := ./internal/spool ./influx/delivery
 
 .NOTPARALLEL:
-.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release clean check-dashboards check-stack check-page bench-page kubo
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release check-release install uninstall packages image clean check-packages check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,7 +70,7 @@ programs:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; }
 	@ls /usr/lib/rabbitmq/bin/rabbitmq-server >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends rabbitmq-server; }
 
-test-all: test-programs check-page check-stack faults ## the tests that make test leaves out: with other real programs, which it installs
+test-all: test-programs check-page check-stack check-packages faults ## the tests that make test leaves out: with other real programs, which it installs
 
 test-programs: build plugin programs ## the tests with other nodes, InfluxDBs, PostgreSQL, RabbitMQ, telegraf
 	$(TEST) -tags programs -timeout 30m ./test/programs
@@ -91,7 +96,7 @@ check-dashboards: build programs ## the dashboards, alerts and questions: files,
 	$(TEST) -tags dashboards -timeout 30m ./test/dashboards
 
 STACK_PROGRAMS := docker.io iptables debootstrap nginx libnginx-mod-stream shellcheck curl
-STACK_SCRIPTS  := docker/*.sh docker/test/*.sh docker/test/influx nginx/start.sh test/influxdb/build.sh
+STACK_SCRIPTS  := packaging/*.sh docker/*.sh docker/test/*.sh docker/test/influx nginx/start.sh test/influxdb/build.sh
 check-stack: check-dashboards ## the containers' stack: its files, nginx before real servers, the whole stack on a separate Docker engine (as root)
 	@echo "installed with apt-get, if missing: $(STACK_PROGRAMS)"
 	@for p in $(STACK_PROGRAMS); do dpkg -s $$p >/dev/null 2>&1 || \
@@ -99,6 +104,12 @@ check-stack: check-dashboards ## the containers' stack: its files, nginx before 
 	shellcheck $(STACK_SCRIPTS)
 	cd docker/check && $(GO) vet ./... && $(GO) test -count=1 ./...
 	$(TEST) -tags stack -v -timeout 40m ./test/stack
+
+PACKAGE_PROGRAMS := debootstrap rpm
+check-packages: build ## the packages, in a Debian with systemd: installed, started, upgraded, removed; the unit (as root)
+	@for p in $(PACKAGE_PROGRAMS); do dpkg -s $$p >/dev/null 2>&1 || \
+	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGE_PROGRAMS); } || exit 1; done
+	$(TEST) -tags packages -v -timeout 20m ./test/packages
 
 # The rows of docs/durability.md. FAULTS=1 runs them at full length: ten minutes without a
 # server, 200 kills, 50 restarts.
@@ -192,16 +203,58 @@ plugin: ## build bin/ipfsmon.so for a stock ipfs of the same kubo, Go and module
 	chmod 0755 bin/ipfsmon.so
 
 # Built as in docker/Dockerfile: the same sources and Go produce the same bytes.
-RELEASE ?= amd64 arm64
-RELEASE_BUILD = CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w -buildid= $(LDFLAGS)' -o $$dir/ipfsmon ./cmd/ipfsmon
-release: ## a dry run of a release: the archives and their checksums in bin/release, one of them unpacked and started; publishes nothing; RELEASE=amd64
-	rm -rf bin/release && mkdir -p bin/release
-	@set -e; for arch in $(RELEASE); do name=ipfsmon-linux-$$arch; dir=bin/release/$$name; echo "$$name"; mkdir $$dir; \
-	  $(RELEASE_BUILD); cp -r README.md CHANGELOG.md SECURITY.md LICENSE dashboards.json docs $$dir/; \
-	  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C bin/release -czf $$dir.tar.gz $$name; rm -r $$dir; done
-	cd bin/release && sha256sum *.tar.gz > SHA256SUMS && cat SHA256SUMS
-	@name=ipfsmon-linux-$$($(GO) env GOHOSTARCH); tar -C bin/release -xzf bin/release/$$name.tar.gz $$name/ipfsmon && \
-	  { bin/release/$$name/ipfsmon --version | grep -F 'commit $(COMMIT),' || { echo "$$name.tar.gz: the program is not of commit $(COMMIT)"; exit 1; }; } && rm -r bin/release/$$name
+PREFIX ?= /usr/local
+DESTDIR ?=
+ZSH     ?= share/zsh/site-functions
+# The program that is installed, and one that runs here and prints the manual and the completions.
+PROGRAM ?= $(BIN)
+RUNS    ?= $(PROGRAM)
+$(BIN):
+	$(MAKE) --no-print-directory build
+
+install: | $(BIN) ## install bin/ipfsmon, manual, completions, documents and the systemd unit; PREFIX=/usr/local DESTDIR=
+	@set -e; to='$(DESTDIR)$(PREFIX)'; umask 022; \
+	  install -D -m 0755 $(PROGRAM) "$$to/bin/ipfsmon"; \
+	  $(RUNS) man "$$to/share/man/man1"; \
+	  mkdir -p "$$to/share/bash-completion/completions" "$$to/$(ZSH)" "$$to/share/fish/vendor_completions.d"; \
+	  $(RUNS) completion bash > "$$to/share/bash-completion/completions/ipfsmon"; \
+	  $(RUNS) completion zsh > "$$to/$(ZSH)/_ipfsmon"; \
+	  $(RUNS) completion fish > "$$to/share/fish/vendor_completions.d/ipfsmon.fish"; \
+	  mkdir -p "$$to/share/doc/ipfsmon" "$$to/lib/systemd/system"; \
+	  cp -R $(RELEASE_DOCS) "$$to/share/doc/ipfsmon/"; \
+	  sed 's|/usr/bin/|$(PREFIX)/bin/|' packaging/ipfsmon.service > "$$to/lib/systemd/system/ipfsmon.service"; \
+	  echo "installed ipfsmon $(VERSION) in $$to"
+
+uninstall: ## remove what make install has put in place; PREFIX=/usr/local DESTDIR=
+	@to='$(DESTDIR)$(PREFIX)'; rm -rf "$$to/share/doc/ipfsmon" "$$to/bin/ipfsmon" "$$to/share/man/man1/ipfsmon.1" "$$to"/share/man/man1/ipfsmon-*.1 \
+	  "$$to/share/bash-completion/completions/ipfsmon" "$$to/$(ZSH)/_ipfsmon" "$$to/share/fish/vendor_completions.d/ipfsmon.fish" "$$to/lib/systemd/system/ipfsmon.service"
+
+# nfpm writes $(OUT)/ipfsmon_VERSION_ARCH.deb and the .rpm of a program for linux.
+OUT  ?= bin/release
+ARCH ?= $(shell $(GO) env GOARCH)
+packages: | $(BIN) ## the .deb and the .rpm of bin/ipfsmon in bin/release
+	@set -e; mkdir -p $(OUT); stage=$$(mktemp -d); trap 'rm -rf "$$stage"' EXIT; \
+	  for kind in deb:share/zsh/vendor-completions rpm:share/zsh/site-functions; do \
+	    $(MAKE) --no-print-directory -s install DESTDIR="$$stage/$${kind%%:*}" PREFIX=/usr ZSH=$${kind#*:} PROGRAM=$(PROGRAM) RUNS=$(RUNS) VERSION='$(VERSION)' >/dev/null; \
+	    STAGE="$$stage/$${kind%%:*}" ARCH=$(ARCH) VERSION='$(VERSION)' $(GO) run $(NFPM) package -f packaging/nfpm.yaml -p $${kind%%:*} -t $(OUT); done
+
+RELEASE      ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+RELEASE_DOCS := README.md CHANGELOG.md SECURITY.md LICENSE dashboards.json docs
+RELEASE_DIR  ?= bin/release
+export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+release: ## a dry run of a release in bin/release: archives, packages, SBOMs, checksums; publishes nothing; RELEASE=linux/amd64 for one system
+	VERSION='$(VERSION)' COMMIT='$(COMMIT)' LDFLAGS='$(LDFLAGS)' DOCS='$(RELEASE_DOCS)' SBOM='$(SBOM)' GO='$(GO)' packaging/release.sh $(RELEASE_DIR) $(RELEASE)
+
+check-release: ## make one system's release twice and compare, byte by byte; RELEASE=linux/amd64
+	$(MAKE) --no-print-directory release RELEASE='$(firstword $(RELEASE))' RELEASE_DIR=bin/release-again
+	$(MAKE) --no-print-directory release RELEASE='$(firstword $(RELEASE))'
+	diff bin/release-again/SHA256SUMS bin/release/SHA256SUMS && rm -r bin/release-again && echo "both releases are the same"
+
+# The image's name is the chart's.
+IMAGE      = $(shell sed -n 's/^  repository: //p' docker/helm/ipfsmon/values.yaml)
+PLATFORMS ?= linux/amd64,linux/arm64
+image: ## build the container image for linux/amd64 and linux/arm64 with buildx; PLATFORMS=linux/amd64
+	docker buildx build -f docker/Dockerfile --platform $(PLATFORMS) --build-arg VERSION='$(VERSION)' --build-arg COMMIT='$(COMMIT)' -t $(IMAGE):$(subst +,-,$(VERSION)) .
 
 KUBO ?=
 kubo: ## try another kubo in a copy under bin/kubo: build, quick tests; KUBO=v0.43.0, or KUBO=github.com/someone/kubo@v0.44.0 for a fork

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
@@ -173,15 +173,7 @@ func readPassword(path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	password := strings.TrimSpace(string(b))
-	if password == "" {
-		return "", fmt.Errorf("%s is empty: want a password", path)
-	}
-	return password, nil
+	return access.ReadSecret(path)
 }
 
 // readRoots returns the authorities in a file; nil, those of the system, for no file.

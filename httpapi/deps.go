@@ -160,6 +160,7 @@ type Subscriber struct {
 // Version has the versions of a monitor and its parts.
 type Version struct {
 	Version string `json:"version"` // of ipfsmon
+	Commit  string `json:"commit"`  // from which it was built, or unknown
 	Plugin  string `json:"plugin"`  // the plugin's name in kubo's configuration
 	Kubo    string `json:"kubo"`
 	Go      string `json:"go"`

@@ -43,7 +43,9 @@ func tokenConfig(t *testing.T) Config {
 func fullDeps() Deps {
 	d := deps()
 	d.Ready = func() error { return nil }
-	d.Version = func() Version { return Version{"0.1.0", "metric-export-plugin", "0.43.0", "go1.26.5", "here"} }
+	d.Version = func() Version {
+		return Version{"0.1.0", "1a2b3c4d5e6f", "metric-export-plugin", "0.43.0", "go1.26.5", "here"}
+	}
 	d.Subscribers = func() []Subscriber {
 		return []Subscriber{{ID: "tcp-[::1]:5", Since: time.Now(), Version: 4, Encoding: "zstd", Filter: "{}"}}
 	}

@@ -18,14 +18,15 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/paths"
+	"github.com/ipfsmon/ipfsmon/internal/release"
 	"github.com/ipfsmon/ipfsmon/internal/settings"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/privacy"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// Version is the version of ipfsmon.
-const Version = "0.1.0"
+// Version is the version of ipfsmon, as in 0.2.0.
+var Version = release.Version()
 
 // Name is the name of the monitor in kubo's configuration and in the HTTP API. It is that of
 // the plugin's predecessor, so that a node keeps its settings.

@@ -11,6 +11,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/httpapi"
 	"github.com/ipfsmon/ipfsmon/httpapi/broadcast"
 	"github.com/ipfsmon/ipfsmon/internal/pipeline"
+	"github.com/ipfsmon/ipfsmon/internal/release"
 	"github.com/ipfsmon/ipfsmon/introspect/ui"
 	"github.com/ipfsmon/ipfsmon/privacy"
 	"github.com/ipfsmon/ipfsmon/stream"
@@ -23,7 +24,7 @@ func (m *Monitor) deps() httpapi.Deps {
 		Healthy:             m.readiness.healthy,
 		Ready:               m.ready,
 		Version: func() httpapi.Version {
-			return httpapi.Version{Version: Version, Plugin: Name, Kubo: m.watched.Kubo,
+			return httpapi.Version{Version: Version, Commit: release.Commit(), Plugin: Name, Kubo: m.watched.Kubo,
 				Go: runtime.Version(), Monitor: m.Config.MonitorName}
 		},
 		Pipeline: m.pipeline,

@@ -50,10 +50,6 @@ func Settings() []Setting {
 	return out
 }
 
-// FirstVersion is the version that settings are in if their comment does not end
-// with a later one, as in "Since 0.2."
-const FirstVersion = "0.1"
-
 type settingDoc struct{ Default, Since, Doc string }
 
 // named adds to each error, which begins with a key, the source of its value: the flag or the

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +84,9 @@ func docsOfSource(t *testing.T) map[string]settingDoc {
 	comments := map[string]string{} // by package.Struct.Field
 	read := map[string]bool{}
 	out := map[string]settingDoc{}
+	text, err := os.ReadFile("testdata/settings-0.1.txt") // the settings of the first version, whose comments do not say so
+	require.NoError(t, err)
+	first := strings.Fields(string(text))
 	for _, f := range settings.Fields(reflect.TypeFor[Config](), envPrefix) {
 		pkg := f.Owner.PkgPath()
 		if !read[pkg] {
@@ -113,6 +117,13 @@ func docsOfSource(t *testing.T) map[string]settingDoc {
 			}
 		}
 		doc := comments[pkg+"."+f.Owner.Name()+"."+f.Name]
+		since := ""
+		if m := sinceText.FindStringSubmatch(doc); m != nil {
+			since, doc = m[1], strings.Replace(doc, m[0], "", 1)
+		}
+		if slices.Contains(first, f.Key) {
+			since = "0.1"
+		}
 		if strings.Contains(f.Key, ".N.") && !strings.HasSuffix(f.Key, ".Name") && !strings.HasSuffix(f.Key, ".URL") {
 			doc = "As InfluxDB." + f.Name + ", for this destination. Default: the same as there."
 		}
@@ -127,10 +138,7 @@ func docsOfSource(t *testing.T) map[string]settingDoc {
 				def = "none"
 			}
 		}
-		since := FirstVersion
-		if m := sinceText.FindStringSubmatch(doc); m != nil {
-			since, doc = m[1], strings.Replace(doc, m[0], "", 1)
-		}
+		require.NotEmpty(t, since, "a new setting, %s: end the comment of its field with the version that has it first, as in \"Since 0.2.\"", f.Key)
 		out[f.Key] = settingDoc{Default: def, Since: since, Doc: doc}
 	}
 	return out

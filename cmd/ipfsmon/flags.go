@@ -91,7 +91,7 @@ IPFSMON_INFLUXDB_GOMEMLIMIT IPFSMON_INFLUXDB_IMAGE IPFSMON_INFLUXDB_LOG_LEVEL IP
 IPFSMON_INFLUXDB_QUERIES_MEMORY IPFSMON_INFLUXDB_QUERY_MEMORY IPFSMON_NGINX_IMAGE IPFSMON_NODE_GOMEMLIMIT IPFSMON_NODE_MEMORY
 IPFSMON_NO_PROXY IPFSMON_OWNER IPFSMON_PORT IPFSMON_POSTGRES_IMAGE IPFSMON_PROBE_DHT_SERVER IPFSMON_PROBE_INTERVAL IPFSMON_RABBITMQ_IMAGE IPFSMON_RABBITMQ_MEMORY
 IPFSMON_PROBE_STARTUP_DELAY IPFSMON_RUN IPFSMON_STREAM_ADDRESS IPFSMON_STREAM_CLIENTS IPFSMON_SWARM_ADDRESS IPFSMON_TELEGRAF_IMAGE
-IPFSMON_TLS_CERT IPFSMON_TLS_KEY IPFSMON_TLS_PORT`
+IPFSMON_TLS_CERT IPFSMON_TLS_KEY IPFSMON_TLS_PORT IPFSMON_VERSION`
 
 // warnVariables warns of IPFSMON_ variables that no command reads, so that no
 // setting is silently ignored.
@@ -169,9 +169,6 @@ func (l *line) enter(cmd *cli.Command) {
 // a word or flag that no command takes is an error, which names the one that was
 // probably meant, and what is wanted.
 func arrange(a *cli.App, args []string) ([]string, error) {
-	if n := len(args); n > 1 && args[n-1] == "--generate-bash-completion" {
-		return args, nil
-	}
 	l := &line{}
 	l.enter(&cli.Command{Name: a.Name, Subcommands: a.Commands,
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "help", Aliases: []string{"h"}}, &cli.BoolFlag{Name: "version", Aliases: []string{"v"}}}})

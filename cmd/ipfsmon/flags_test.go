@@ -438,7 +438,7 @@ func TestVariablesOfTheStackAreKnown(t *testing.T) {
 	files, err := filepath.Glob("../../docker/compose/*.yml")
 	require.NoError(t, err)
 	require.Greater(t, len(files), 3)
-	files = append(files, "../../docker-compose.yml")
+	files = append(files, "../../docker-compose.yml", "../../docker/helm/ipfsmon/templates/statefulset.yaml", "../../packaging/ipfsmon.service")
 	for _, name := range files {
 		b, err := os.ReadFile(name)
 		require.NoError(t, err)

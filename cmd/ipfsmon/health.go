@@ -91,7 +91,7 @@ func reachFlags() []cli.Flag {
 // reach reads reachFlags.
 func reach(c *cli.Context) (to listen.To, err error) {
 	if path := c.String("token-file"); path != "" {
-		if to.Token, err = access.ReadToken(path); err != nil {
+		if to.Token, err = access.ReadSecret(path); err != nil {
 			return to, fmt.Errorf("--token-file: %w", err)
 		}
 	}

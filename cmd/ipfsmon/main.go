@@ -6,20 +6,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"runtime"
 
 	"github.com/ipfs/kubo/cmd/ipfs/kubo"
 	"github.com/urfave/cli/v2"
 
 	kuboversion "github.com/ipfs/kubo"
 
-	"github.com/ipfsmon/ipfsmon/monitor"
+	"github.com/ipfsmon/ipfsmon/internal/release"
 	"github.com/ipfsmon/ipfsmon/plugin"
 )
-
-// commit is set by the Makefile. Without it, as after a plain go build, the build
-// info has the commit.
-var commit string
 
 func main() {
 	logs()
@@ -39,14 +35,13 @@ func app() *cli.App {
 			"         ipfsmon query \"SELECT count(cid) FROM wants GROUP BY type, direction\"\n" +
 			"         ipfsmon help run        the help of a command\n\n" +
 			"Flags may stand before, between or after a command's words.\n\n" + exitCodes,
-		Version:              fmt.Sprintf("%s, commit %s, kubo %s", monitor.Version, buildCommit(), kuboversion.CurrentVersionNumber),
-		HideHelpCommand:      true,
-		EnableBashCompletion: true,
-		ExitErrHandler:       func(*cli.Context, error) {}, // runApp reports it, once
+		Version:         fmt.Sprintf("%s, commit %s, kubo %s, %s", release.Version(), release.Commit(), kuboversion.CurrentVersionNumber, runtime.Version()),
+		HideHelpCommand: true,
+		ExitErrHandler:  func(*cli.Context, error) {}, // runApp reports it, once
 		Commands: []*cli.Command{
 			runCommand(), demoCommand(), proxyCommand(), watchCommand(), ipfsCommand(), tailCommand(), recordCommand(), replayCommand(), archiveCommand(), queryCommand(), introspectCommand(), configCommand(), storeCommand(), spoolCommand(), probeCommand(),
 			setupCommand(), healthCommand(), exportCommand(), fleetCommand(),
-			versionCommand(), demoSwarmCommand(), topCommand(),
+			versionCommand(), demoSwarmCommand(), topCommand(), completionCommand(), manCommand(),
 		},
 	}
 }
@@ -58,21 +53,6 @@ func versionCommand() *cli.Command {
 		Description: "Example: ipfsmon version",
 		Action:      func(c *cli.Context) error { cli.ShowVersion(c); return nil },
 	}
-}
-
-// buildCommit returns the commit from which this program was built.
-func buildCommit() string {
-	if commit != "" {
-		return commit
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				return s.Value[:min(12, len(s.Value))]
-			}
-		}
-	}
-	return "unknown"
 }
 
 // runKubo runs kubo's command line in this process and returns its exit code.

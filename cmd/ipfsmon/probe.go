@@ -19,6 +19,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/bus"
 	"github.com/ipfsmon/ipfsmon/influx"
+	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/monitor"
@@ -125,11 +126,10 @@ func probeDatabase(c *cli.Context) (cfg store.Config, err error) {
 		cfg = store.Config{Host: probeString(c, "db-host"), Port: probeInt(c, "db-port"), Name: probeString(c, "db-name"),
 			User: probeString(c, "db-user"), Password: probeString(c, "db-password"), SSLMode: probeString(c, "db-sslmode")}
 		if file := probeString(c, "db-password-file"); file != "" {
-			b, err := os.ReadFile(file)
-			if err != nil {
+			var err error
+			if cfg.Password, err = access.ReadSecret(file); err != nil {
 				return cfg, fmt.Errorf("probe: --db-password-file: %w", err)
 			}
-			cfg.Password = strings.TrimSpace(string(b))
 		}
 		if err := cfg.Validate(); err != nil {
 			return cfg, wrongUse(c, "%w", err)
@@ -175,11 +175,10 @@ func probeToken(c *cli.Context) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(path)
+	token, err := access.ReadSecret(path)
 	if err != nil {
 		return "", fmt.Errorf("probe: --token-file: %w", err)
 	}
-	token := strings.TrimSpace(string(b))
 	if len(token) < 16 || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", fmt.Errorf("probe: --token-file: %s: want one token of 16 or more printable characters without spaces", path)
 	}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -63,7 +65,7 @@ func flagSettings(path string, cmd *cli.Command, above []cli.Flag) (out []settin
 		}
 		out = append(out, setting{monitor.Setting{
 			Key: path + name, Type: flagType(f), Default: def, Env: strings.Join(d.GetEnvVars(), ", "), Flag: "--" + name,
-			Since: flagSince(path, name), Doc: strings.ToUpper(usage[:1]) + usage[1:] + ".",
+			Since: firstVersions()[path+name], Doc: strings.ToUpper(usage[:1]) + usage[1:] + ".",
 		}, section})
 	}
 	return out
@@ -96,18 +98,22 @@ func flagType(f cli.Flag) string {
 	return "string"
 }
 
-// firstFlags are the commands whose flags, except the named ones, the first
-// version had.
-var firstFlags = map[string][]string{"run": {"migrate", "enable-gc"}, "proxy": nil, "probe": nil}
+// since.txt has the first version of each flag that is a setting, before its key. A new flag is
+// added there.
+//
+//go:embed since.txt
+var sinceFile string
 
-// flagSince returns the version that had a flag first.
-func flagSince(path, name string) string {
-	command, _, _ := strings.Cut(path, ".")
-	if later, ok := firstFlags[command]; ok && !slices.Contains(later, name) {
-		return monitor.FirstVersion
+// firstVersions returns the first version of each key in since.txt.
+var firstVersions = sync.OnceValue(func() map[string]string {
+	out := map[string]string{}
+	for line := range strings.Lines(sinceFile) {
+		if version, key, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			out[key] = version
+		}
 	}
-	return "0.2"
-}
+	return out
+})
 
 // listSettings prints all settings.
 func listSettings(out io.Writer, format string) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -124,6 +125,14 @@ func TestEveryFlagOfAFileIsASetting(t *testing.T) {
 	for _, key := range []string{"watch.http", "watch.config", "watch.quiet", "probe.server.token-file"} {
 		require.False(t, seen[key], key)
 	}
+	known := maps.Clone(firstVersions())
+	for _, s := range allSettings(app()) {
+		if s.section != "" {
+			require.Regexp(t, `^0\.[0-9]+$`, s.Since, "a new flag: add the version that has it first, and %s, to since.txt", s.Key)
+			delete(known, s.Key)
+		}
+	}
+	require.Empty(t, known, "flags in since.txt that are no settings")
 	require.NoError(t, listSettings(&out, "table"))
 	require.Contains(t, out.String(), "watch.peers\n    whole number; default: 2000; since 0.2\n    --peers, IPFSMON_WATCH_PEERS\n")
 }

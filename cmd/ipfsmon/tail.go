@@ -87,7 +87,7 @@ func subscribeOptions(c *cli.Context) (o stream.Options, err error) {
 	}
 	if path := c.String("token-file"); path != "" {
 		o.TokenFunc = func() (string, error) {
-			token, err := access.ReadToken(path)
+			token, err := access.ReadSecret(path)
 			if err != nil {
 				err = fmt.Errorf("--token-file: %w", err)
 			}

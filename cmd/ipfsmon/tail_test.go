@@ -83,7 +83,7 @@ func TestTailArguments(t *testing.T) {
 	f("--token-file", "--token-file", "/nowhere/at/all")
 	f("--ca", "--ca", "/nowhere/at/all")
 	f("--ca: /dev/null has no certificate", "--ca", "/dev/null")
-	f("/dev/null has no token", "--token-file", "/dev/null")
+	f("/dev/null is empty: want a secret", "--token-file", "/dev/null")
 	f("want 100ms or more", "--stats", "--interval", "1ms")
 	f("2 arguments", "127.0.0.1:1", "127.0.0.1:2", "--once")
 	f(`--count "-1": want a whole number`, "--count", "-1")

@@ -175,8 +175,8 @@ func (c Config) settings() (*settings, error) {
 			one.stream.TLS.RootCAs, one.client.Roots = roots, roots
 		}
 		if m.TokenFile != "" {
-			one.stream.TokenFunc = func() (string, error) { return access.ReadToken(m.TokenFile) }
-			if _, err := access.ReadToken(m.TokenFile); err != nil {
+			one.stream.TokenFunc = func() (string, error) { return access.ReadSecret(m.TokenFile) }
+			if _, err := access.ReadSecret(m.TokenFile); err != nil {
 				wrong("%s: %w", key("token-file"), err)
 			}
 		}

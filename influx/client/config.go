@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
@@ -287,12 +288,12 @@ func (c Config) resolve() (Settings, error) {
 		bad("Database", "%q; want no slashes, dots or spaces", s.Database)
 	}
 	if s.password = c.Password; c.PasswordFile != "" {
-		if s.password, err = readSecret(c.PasswordFile); err != nil {
+		if s.password, err = access.ReadSecret(c.PasswordFile); err != nil {
 			bad("PasswordFile", "%v", err)
 		}
 	}
 	if s.token = c.Token; c.TokenFile != "" {
-		if s.token, err = readSecret(c.TokenFile); err != nil {
+		if s.token, err = access.ReadSecret(c.TokenFile); err != nil {
 			bad("TokenFile", "%v", err)
 		}
 	}
@@ -402,12 +403,12 @@ func (s *Settings) BatchPoints(api int) int {
 // ReadSecrets reads the secrets' files again; on an error it keeps the old secrets.
 func (s *Settings) ReadSecrets() {
 	if s.PasswordFile != "" {
-		if v, err := readSecret(s.PasswordFile); err == nil {
+		if v, err := access.ReadSecret(s.PasswordFile); err == nil {
 			s.password = v
 		}
 	}
 	if s.TokenFile != "" {
-		if v, err := readSecret(s.TokenFile); err == nil {
+		if v, err := access.ReadSecret(s.TokenFile); err == nil {
 			s.token = v
 		}
 	}
@@ -415,18 +416,6 @@ func (s *Settings) ReadSecrets() {
 
 // bucket returns the name of a kind's bucket in InfluxDB 2.
 func (s *Settings) bucket(k schema.Kind) string { return s.Bucket + "/" + k.String() }
-
-func readSecret(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	secret := strings.TrimSpace(string(b))
-	if secret == "" {
-		return "", fmt.Errorf("%s is empty", path)
-	}
-	return secret, nil
-}
 
 func setDefault(s *string, def string) {
 	if *s == "" {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 )
 
@@ -40,7 +39,7 @@ func readTokens(paths []string) ([][sha256.Size]byte, error) {
 
 // readTokenFile reads a file of tokens. Its errors never contain a part of a token.
 func readTokenFile(path string) ([][sha256.Size]byte, error) {
-	b, err := readSecret(path)
+	b, err := readPrivate(path)
 	if err != nil {
 		return nil, err
 	}
@@ -64,21 +63,6 @@ func readTokenFile(path string) ([][sha256.Size]byte, error) {
 	return out, nil
 }
 
-// ReadToken returns the first token of a file, for a client: the first line that is
-// not empty and does not begin with #.
-func ReadToken(path string) (string, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(data)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			return line, nil
-		}
-	}
-	return "", fmt.Errorf("%s has no token: want one on a line", path)
-}
-
 // sameTokens reports whether two lists hold the same tokens in the same order.
 func sameTokens(a, b [][sha256.Size]byte) bool { return slices.Equal(a, b) }
 
@@ -93,7 +77,7 @@ func readCertificate(certFile, keyFile string) (*certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLSCertFile: %w", err)
 	}
-	key, err := readSecret(keyFile)
+	key, err := readPrivate(keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("TLSKeyFile: %w", err)
 	}
@@ -104,8 +88,8 @@ func readCertificate(certFile, keyFile string) (*certificate, error) {
 	return &certificate{&pair, sha256.Sum256(slices.Concat(cert, key))}, nil
 }
 
-// readSecret reads a file that others on this machine must not read or write.
-func readSecret(path string) ([]byte, error) { return readFile(path, true) }
+// readPrivate reads a file that others on this machine must not read or write.
+func readPrivate(path string) ([]byte, error) { return readFile(path, true) }
 
 func readFile(path string, secret bool) ([]byte, error) {
 	// Without O_NONBLOCK, opening a FIFO would wait for a writer.

@@ -24,7 +24,7 @@ func TestVersionAndHelp(t *testing.T) {
 	env := harness.Environ(t.TempDir())
 	out, err := harness.Run(env, "--version")
 	require.NoError(t, err)
-	require.Regexp(t, `ipfsmon version \d+\.\d+\.\d+, commit \S+, kubo `+regexp.QuoteMeta(kuboversion.CurrentVersionNumber), out)
+	require.Regexp(t, `ipfsmon version \d+\.\d+\.\d+\S*, commit \S+, kubo `+regexp.QuoteMeta(kuboversion.CurrentVersionNumber)+`, go1\.\d+`, out)
 	for _, args := range [][]string{{}, {"run"}, {"demo"}, {"tail"}, {"query"}, {"config"}, {"store"}} {
 		out, err := harness.Run(env, append(args, "--help")...)
 		require.NoError(t, err, out)

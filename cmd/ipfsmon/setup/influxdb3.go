@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/internal/access"
 )
 
 // AdminToken3 is the file of an InfluxDB 3's first token, which may do everything. It is not
@@ -58,7 +59,7 @@ func (s *setup) operator3(ctx context.Context) error {
 		s.token = c.Token
 		if c.TokenFile != "" {
 			var err error
-			if s.token, err = readSecret(c.TokenFile); err != nil {
+			if s.token, err = access.ReadSecret(c.TokenFile); err != nil {
 				return err
 			}
 		}

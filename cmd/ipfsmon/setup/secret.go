@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/ipfsmon/ipfsmon/internal/access"
 )
 
 const (
@@ -38,16 +40,11 @@ func Show(dir, name string) (string, error) {
 // read returns a secret; the error is os.ErrNotExist if there is none, or an
 // empty file where one should be.
 func (f folder) read(name string) (string, error) {
-	secret, err := readSecret(f.path(name))
-	if err == nil && secret == "" {
+	secret, err := access.ReadSecret(f.path(name))
+	if errors.Is(err, access.ErrNoSecret) {
 		return "", fmt.Errorf("%s is empty: %w", f.path(name), os.ErrNotExist)
 	}
 	return secret, err
-}
-
-func readSecret(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	return strings.TrimSpace(string(b)), err
 }
 
 // random returns the secret of a name, which it makes if there is none: 256 bits

@@ -31,6 +31,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 )
@@ -212,7 +213,7 @@ func (s *setup) operator() (err error) {
 	}
 	s.token = c.Token
 	if c.TokenFile != "" {
-		s.token, err = readSecret(c.TokenFile)
+		s.token, err = access.ReadSecret(c.TokenFile)
 	}
 	return err
 }
