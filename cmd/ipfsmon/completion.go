@@ -73,7 +73,7 @@ func completions(a *cli.App) []completed {
 				_, usage := placeholderOf(f)
 				for _, n := range f.Names() {
 					word := dashed(n)
-					if len(n) > 1 {
+					if len(n) > 1 || len(f.Names()) == 1 {
 						sub.flags = append(sub.flags, described{word, usage})
 					}
 					if d.TakesValue() {

@@ -17,7 +17,8 @@ import (
 // hidden. test/packages tries the other shells.
 func TestCompletion(t *testing.T) {
 	var script bytes.Buffer
-	bashCompletion(&script, completions(prepared()))
+	table := completions(prepared())
+	bashCompletion(&script, table)
 	var lines, want []string
 	ask := func(offered []string, words ...string) {
 		for i, w := range words {
@@ -36,7 +37,7 @@ func TestCompletion(t *testing.T) {
 		for _, f := range cmd.VisibleFlags() {
 			name := dashed(f.Names()[0])
 			offered := []string{name}
-			for _, o := range completions(prepared()) {
+			for _, o := range table {
 				if o.path == strings.Join(words, " ") {
 					for _, other := range o.flags {
 						if strings.HasPrefix(other.word, name) && other.word != name {

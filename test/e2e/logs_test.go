@@ -60,8 +60,9 @@ func TestQuietNodeLogsJSON(t *testing.T) {
 	defer collector.Close()
 
 	home, address := t.TempDir(), harness.FreeAddress(t, "tcp")
-	env := harness.Environ(home, "OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL)
-	cmd := exec.Command(harness.Bin, "run", "--isolated", "--quiet", "--log-format", "json", "--log-level", "info",
+	env := harness.Environ(home, "OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL,
+		"IPFSMON_MONITOR_NAM=x") // a warning
+	cmd := exec.Command(harness.Bin, "run", "--isolated", "--quiet", "--log-format", "json", "--log-level", "debug",
 		"--http", address, "--stream", "127.0.0.1:0", "--store", "127.0.0.1:0")
 	var stdout, stderr logtest.Buffer
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, &stdout, &stderr

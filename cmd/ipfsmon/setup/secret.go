@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/ipfsmon/ipfsmon/internal/access"
 )
 
 const (
@@ -37,14 +35,15 @@ func Show(dir, name string) (string, error) {
 	return folder(dir).read(name)
 }
 
-// read returns a secret; the error is os.ErrNotExist if there is none, or an
-// empty file where one should be.
+// read returns what setup has written into a file; the error is os.ErrNotExist if there is none,
+// or an empty file where one should be.
 func (f folder) read(name string) (string, error) {
-	secret, err := access.ReadSecret(f.path(name))
-	if errors.Is(err, access.ErrNoSecret) {
+	b, err := os.ReadFile(f.path(name))
+	text := strings.TrimSpace(string(b))
+	if err == nil && text == "" {
 		return "", fmt.Errorf("%s is empty: %w", f.path(name), os.ErrNotExist)
 	}
-	return secret, err
+	return text, err
 }
 
 // random returns the secret of a name, which it makes if there is none: 256 bits
