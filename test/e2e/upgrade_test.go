@@ -14,7 +14,7 @@ import (
 )
 
 // TestDataOfTheFirstVersion: the data folder of a node of version 0.1, as it was killed with points
-// in its spool, starts under this version, which answers what 0.1 answered from it, and goes on.
+// in its spool, starts under this version, which answers what 0.1 answered from it.
 // testdata/demo-0.1.tar.gz is ~/.ipfsmon/demo of `ipfsmon demo --name de1 --interval 5`, commit
 // 922631c, without blocks: after 50 s its InfluxDB was stopped (SIGSTOP), and 4 s later all of it
 // killed. The counts below are those of that version, started on the same folder.
