@@ -69,6 +69,12 @@ func (p *panel) minutes() *panel {
 	return p
 }
 
+// coarseSteps is how many steps a graph of a coarse panel has at most.
+const coarseSteps = 250
+
+// coarse is for graphs of dozens of lines, which Grafana would ask for as many steps each as it has pixels.
+func (p *panel) coarse() *panel { p.MaxDataPoints = ptr(float64(coarseSteps)); return p }
+
 // from makes the panel show its own time.
 func (p *panel) from(span, step string) *panel {
 	p.TimeFrom, p.Interval = &span, &step

@@ -35,7 +35,7 @@ func peers() *board {
 				read:  "**How to read it:** what peers say of themselves. Agents are the most frequent, at most 500 in one run; the rest is others." + ofThisNode,
 				panels: []*panel{
 					lines("Peers by agent", "short", "Connected peers by agent version, as parts of all. kubo is usual; a new name with many peers is worth a look.",
-						series("$tag_agent", level("agent_versions", "", "agent", "peers"))).percent().size(12, 9),
+						series("$tag_agent", level("agent_versions", "", "agent", "peers"))).coarse().percent().size(12, 9),
 					ranking("Agents now", "short", "Connected peers by agent version now, of all chosen nodes together, whatever time is chosen above.",
 						series("$tag_agent", `SELECT sum(peers) FROM (SELECT last(peers) AS peers FROM totals.agent_versions WHERE {w} GROUP BY agent, "node") WHERE {t} GROUP BY agent`)).from("2m", "10s").size(12, 9),
 					pie("Bitswap versions", "short", "Connected peers that speak each version of Bitswap now, whatever time is chosen above. 1.2.0 knows HAVE; a peer is counted for each version it speaks.",
@@ -43,7 +43,7 @@ func peers() *board {
 					ranking("Protocols", "short", "Connected peers that speak each protocol now, of all chosen nodes together, whatever time is chosen above.",
 						series("$tag_protocol", `SELECT sum(peers) FROM (SELECT last(peers) AS peers FROM totals.protocols WHERE {w} GROUP BY protocol, "node") WHERE {t} GROUP BY protocol`)).from("2m", "10s"),
 					lines("Streams by protocol", "short", "Open streams by protocol. Streams that only grow are a leak, here or there.",
-						series("$tag_protocol", level("streams", "", "protocol", "streams"))).stacked(),
+						series("$tag_protocol", level("streams", "", "protocol", "streams"))).coarse().stacked(),
 				},
 			},
 			dhtRow(),

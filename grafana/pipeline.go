@@ -47,7 +47,7 @@ func pipeline() *board {
 						series("$col", level("process", "open_files >= 0", "", "goroutines", "open_files:files"))).right("files", "short"),
 					lines("Line by protocol", "Bps", "Bytes received (up) and sent (down) per second by protocol, as libp2p counts them.",
 						series("$tag_protocol received", counter("bandwidth", "", "protocol", "in_bytes:received")),
-						series("$tag_protocol sent", counter("bandwidth", "", "protocol", "out_bytes:sent"))).below("sent$").size(12, 9),
+						series("$tag_protocol sent", counter("bandwidth", "", "protocol", "out_bytes:sent"))).below("sent$").coarse().size(12, 9),
 					lines("Line", "Bps", "All bytes of libp2p per second: received up, sent down.",
 						series("$col", counter("node", "", "", "in_bytes:received", "out_bytes:sent"))).below("^sent").colors("received", "blue", "sent", "green").size(6, 9),
 					lines("Repository", "bytes", "Size of the nodes' repositories. kubo collects garbage at StorageMax if garbage collection is enabled.",

@@ -13,6 +13,7 @@ type Statement struct {
 	Where string        // dashboard or alert, and panel, variable or annotation
 	Text  string        // with macros
 	Span  time.Duration // of an alert
+	Steps int           // the most steps of a panel that has fewer than pixels; 0: as many as it has pixels
 	Own   time.Duration // of a panel with a time of its own, which Grafana asks about in place of the one chosen
 }
 
@@ -26,6 +27,9 @@ func Statements() (all []Statement) {
 				s := Statement{Where: fmt.Sprintf("%s / %s / %s", *d.Title, *p.Title, q.RefID), Text: q.Query}
 				if p.TimeFrom != nil {
 					s.Own, _ = influxql.ParseDuration(*p.TimeFrom) // a test reads them
+				}
+				if p.MaxDataPoints != nil {
+					s.Steps = int(*p.MaxDataPoints)
 				}
 				all = append(all, s)
 			}

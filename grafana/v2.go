@@ -118,7 +118,7 @@ func panelV2(p object) object {
 		transformations = append(transformations, object{"kind": "Transformation", "group": t["id"], "spec": object{"options": t["options"]}})
 	}
 	options := object{}
-	for from, to := range map[string]string{"timeFrom": "timeFrom", "interval": "interval"} {
+	for from, to := range map[string]string{"timeFrom": "timeFrom", "interval": "interval", "maxDataPoints": "maxDataPoints"} {
 		if v := p[from]; v != nil {
 			options[to] = v
 		}

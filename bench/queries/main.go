@@ -403,18 +403,21 @@ func (b *bench) panels() {
 	defer c.Close()
 	var all []asked
 	from := b.end.Add(-time.Duration(b.days * 24 * float64(time.Hour)))
-	step := time.Duration(max(b.days*24*3600/1000, 10)) * time.Second // a graph of 1,000 points
 	for _, s := range grafana.Statements() {
 		if s.Span > 0 || !b.only.MatchString(s.Where) {
 			continue // an alert has its own time, of minutes
 		}
 		all = append(all, b.measure(s.Where, func(ctx context.Context) (int, string, error) {
 			var rows counted
-			begin := from
+			begin, steps := from, 1000 // a graph of so many points
 			if s.Own > 0 {
 				begin = b.end.Add(-s.Own)
 			}
-			err := c.Query(ctx, s.Fill(begin, b.end, min(step, max(b.end.Sub(begin)/1000, 10*time.Second).Truncate(time.Second))), false, &rows)
+			if s.Steps > 0 {
+				steps = s.Steps
+			}
+			step := max(b.end.Sub(begin)/time.Duration(steps), 10*time.Second).Truncate(time.Second)
+			err := c.Query(ctx, s.Fill(begin, b.end, step), false, &rows)
 			return int(rows), "", err
 		}))
 	}
