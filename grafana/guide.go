@@ -112,7 +112,7 @@ Labels to route by: ` + "`severity`" + ` (critical, warning), ` + "`source`" + `
 Edit the Go files, ` + "`go generate ./grafana`" + `, ` + "`make check-dashboards`" + `. The tests read each file with the types of Grafana's SDK, hold it against a list of
 rules (ids, places, descriptions, units, colours, variables), compare every measurement, tag and field with ` + "`influx/schema`" + `, compile each
 dashboard against Grafana's own TypeScript types, and ask every query of every panel, variable, annotation and alert of the embedded store,
-InfluxDB 1.6.7 and 2.9.1, which a demo has filled. What each panel shows, with what its transformations do, and for which nodes each alert
+InfluxDB 1.6.7, 1.13.2 and 2.9.1, which a demo has filled. What each panel shows, with what its transformations do, and for which nodes each alert
 fires, is compared with what is computed from the events alone: a panel or an alert without such an answer fails the tests (` + "`TestPanelsAreTrue`, `TestAlertsAreTrue`" + `
 in ` + "`influx`" + `). What they cannot do is look at it: no Grafana could be run where this was made.
 `

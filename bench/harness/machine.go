@@ -47,6 +47,22 @@ func PeakMiB() float64 { return memoryMiB("self", "VmHWM") }
 // ResidentMiB is the memory of another process; 0 after its end.
 func ResidentMiB(pid int) float64 { return memoryMiB(fmt.Sprint(pid), "VmRSS") }
 
+// CPUTimeOf is what another process has used, in seconds; 0 after its end.
+func CPUTimeOf(pid int) float64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(data), ") ") // its name may have anything in it
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	var user, system float64
+	_, _ = fmt.Sscan(fields[11]+" "+fields[12], &user, &system) // numbers, as proc(5) says
+	return (user + system) / 100                                // USER_HZ is 100 on all of Linux
+}
+
 // memoryMiB is a figure of proc(5)'s status.
 func memoryMiB(pid, key string) float64 {
 	data, err := os.ReadFile("/proc/" + pid + "/status")

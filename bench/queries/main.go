@@ -359,6 +359,7 @@ func (g *generator) minute(at time.Time, add func(*event.Event)) {
 type asked struct {
 	what   string
 	took   time.Duration
+	cpu    float64 // seconds of the store's and this program's processors
 	mib    float64 // that the store or this program grew by, the larger
 	rows   int
 	failed error
@@ -384,10 +385,10 @@ func (b *bench) measure(what string, do func(ctx context.Context) (rows int, not
 			}
 		}
 	}()
-	begin := time.Now()
+	begin, used := time.Now(), harness.CPUTime()+harness.CPUTimeOf(b.store.Process.Pid)
 	a := asked{what: what}
 	a.rows, a.note, a.failed = do(ctx)
-	a.took = time.Since(begin)
+	a.took, a.cpu = time.Since(begin), harness.CPUTime()+harness.CPUTimeOf(b.store.Process.Pid)-used
 	close(done)
 	<-ended
 	a.mib = max(peak[0]-before[0], peak[1]-before[1])
@@ -450,7 +451,7 @@ func (b *bench) report(title string, all []asked, most time.Duration, mib float6
 	slices.SortStableFunc(all, func(x, y asked) int { return int(y.took - x.took) })
 	fmt.Printf("\n%s (%d)\n", title, len(all))
 	for _, a := range all {
-		text := fmt.Sprintf("%8.2f s %7.0f MiB %9d rows  %s", a.took.Seconds(), a.mib, a.rows, a.what)
+		text := fmt.Sprintf("%8.2f s, %.2f s of CPU %7.0f MiB %9d rows  %s", a.took.Seconds(), a.cpu, a.mib, a.rows, a.what)
 		if a.failed != nil {
 			text += ": " + a.failed.Error()
 		}

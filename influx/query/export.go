@@ -43,10 +43,7 @@ func ExportTables(ctx context.Context, c *client.Client, kind schema.Kind, since
 		if err != nil {
 			return err
 		}
-		if err := c.Query(ctx, query, false, unnamed{out}); err != nil {
-			return err
-		}
-		return out.Close()
+		return c.Query(ctx, query, false, unnamed{out})
 	})
 }
 

@@ -4,13 +4,13 @@
 import pl from 'nodejs-polars';
 
 const wants = pl.scanParquet(`${process.argv[2]}/archive/wants/**/*.parquet`, { hivePartitioning: true });
-const rows = await wants
+const popularity = await wants
   .filter(pl.col('direction').eq(pl.lit('received')).and(pl.col('type').neq(pl.lit('cancel'))))
   .groupBy('cid')
-  .agg(pl.col('peer').len().alias('requests'), pl.col('peer').nUnique().alias('peers'))
-  .sort(['peers', 'requests', 'cid'], [true, true, false])
-  .head(20)
+  .agg(pl.col('peer').count().alias('requests'), pl.col('peer').nUnique().alias('peers'))
   .collect();
+const rows = popularity.toRecords().map(({ cid, requests, peers }) => [cid, Number(requests), Number(peers)]);
+rows.sort((a, b) => b[2] - a[2] || b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
 const first = await wants.head(1).collect();
 const types = Object.fromEntries(first.columns.map((c, i) => [c, String(first.dtypes[i])]));
-console.log(JSON.stringify({ rows: rows.toRecords().map(({ cid, requests, peers }) => [cid, Number(requests), Number(peers)]), types }));
+console.log(JSON.stringify({ rows: rows.slice(0, 20), types }));
