@@ -16,8 +16,8 @@ import (
 func init() {
 	inPolars = func(t *testing.T, home string, ask func(dir string, statements ...string) []answer) {
 		var got struct {
-			Rows  [][]any
-			Types map[string]string
+			Rows    [][]any
+			Columns []string
 		}
 		require.NoError(t, json.Unmarshal([]byte(harness.Tool(t, "node", filepath.Join(npmPackages(t, "polars"), "popularity.mjs"), home)), &got))
 		want := ask(home, `SELECT cid, count(*)::INTEGER, count(DISTINCT peer)::INTEGER FROM read_parquet('archive/wants/**/*.parquet', hive_partitioning = true)
@@ -28,7 +28,6 @@ WHERE direction = 'received' AND type <> 'cancel' GROUP BY cid ORDER BY 3 DESC, 
 			require.EqualValues(t, row[1], got.Rows[i][1])
 			require.EqualValues(t, row[2], got.Rows[i][2])
 		}
-		require.Contains(t, got.Types["time"], "Datetime")
-		require.Contains(t, got.Types, "monitor")
+		require.Subset(t, got.Columns, []string{"time", "cid", "peer", "monitor", "date", "hour"})
 	}
 }

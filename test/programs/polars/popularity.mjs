@@ -1,6 +1,6 @@
 // The polars block of docs/research.md with polars for Node, whose engine is the same.
 //
-// In: the folder above an archive. Out: its rows as JSON, and the names and types of all columns.
+// In: the folder above an archive. Out: its rows as JSON, and the names of all columns.
 import pl from 'nodejs-polars';
 
 const wants = pl.scanParquet(`${process.argv[2]}/archive/wants/**/*.parquet`, { hivePartitioning: true });
@@ -11,6 +11,5 @@ const popularity = await wants
   .collect();
 const rows = popularity.toRecords().map(({ cid, requests, peers }) => [cid, Number(requests), Number(peers)]);
 rows.sort((a, b) => b[2] - a[2] || b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
-const first = await wants.head(1).collect();
-const types = Object.fromEntries(first.columns.map((c, i) => [c, String(first.dtypes[i])]));
-console.log(JSON.stringify({ rows: rows.slice(0, 20), types }));
+const { columns } = await wants.head(1).collect();
+console.log(JSON.stringify({ rows: rows.slice(0, 20), columns }));
