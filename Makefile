@@ -26,7 +26,7 @@ RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$
 FAULTY := ./internal/spool ./influx/delivery
 
 .NOTPARALLEL:
-.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release check-release install uninstall packages image clean check-packages check-dashboards check-stack check-page bench-page kubo
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak soak-fleet build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release check-release install uninstall packages image clean check-packages check-dashboards check-stack check-page bench-page kubo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -138,6 +138,9 @@ bench-fleet: ## events of several monitors, unified, and the matcher against one
 SOAK ?= 3m
 soak: build ## a monitored node under load for SOAK=3m: growth of memory and other figures, CSV and plot in bin/soak
 	SOAK=$(SOAK) SOAK_DIR=$(abspath bin/soak) $(TEST) -tags soak -run '^$$' -bench Soak -benchtime 1x -timeout 0 ./test/soak
+
+soak-fleet: build ## a collector of three monitors at 5,000 messages a second for ten minutes, with gates; IPFSMON_BENCH_TIME=1m
+	$(TEST) -tags soak -run '^$$' -bench Fleet -benchtime 1x -timeout 0 ./test/soak
 
 BENCH_INFLUX ?=
 bench-influx: build programs ## delivery to InfluxDB against its own client, with gates; BENCH_INFLUX=-short

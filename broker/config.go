@@ -106,18 +106,22 @@ func (c Config) Validate() error {
 	if c.SpoolMaxBytes != 0 && c.SpoolMaxBytes < 1<<20 {
 		errs = append(errs, fmt.Errorf("SpoolMaxBytes: %d: want %d (1 MiB) or more", c.SpoolMaxBytes, 1<<20))
 	}
-	for _, f := range []struct {
-		key  string
-		read func() error
-	}{
-		{"PasswordFile", func() error { _, err := readPassword(c.PasswordFile); return err }},
-		{"CAFile", func() error { _, err := readRoots(c.CAFile); return err }},
-	} {
-		if err := f.read(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", f.key, err))
-		}
+	s := c.server()
+	return errors.Join(append(errs, s.files("PasswordFile", "CAFile")...)...)
+}
+
+// Check returns why one of the server's files cannot be used, with the key that it has
+// in a collector's configuration.
+func (s Server) Check() error { return errors.Join(s.files("password-file", "ca-file")...) }
+
+func (s Server) files(passwordKey, caKey string) (errs []error) {
+	if _, err := readPassword(s.PasswordFile); err != nil {
+		errs = append(errs, fmt.Errorf("%s: %w", passwordKey, err))
 	}
-	return errors.Join(errs...)
+	if _, err := readRoots(s.CAFile); err != nil {
+		errs = append(errs, fmt.Errorf("%s: %w", caKey, err))
+	}
+	return errs
 }
 
 // CheckName returns an error if the monitor's name cannot be a word of a routing key.
@@ -126,6 +130,11 @@ func CheckName(monitor string) error {
 		return fmt.Errorf("%q has a dot, which separates the words of AMQP's routing keys: want a name without dots where AMQPServerAddress is set", monitor)
 	}
 	return event.CheckName(monitor)
+}
+
+// IsAddress reports whether an address is meant to be that of a broker.
+func IsAddress(address string) bool {
+	return strings.HasPrefix(address, "amqp://") || strings.HasPrefix(address, "amqps://")
 }
 
 // CheckAddress returns an error if it is not the address of a broker. The error has no password.

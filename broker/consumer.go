@@ -37,6 +37,8 @@ type ConsumerConfig struct {
 	Formats []string
 	// Monitors are the names of those to read. Default: all.
 	Monitors []string
+	// V3Monitors are those to read of V3, if they are others.
+	V3Monitors []string
 	// Queue is how the names of durable queues begin, one for each bucket, which keep
 	// what comes while nobody reads: <Queue>.0 to <Queue>.15, and <Queue>.v3. Default: a queue
 	// of this connection, which is gone with it.
@@ -48,7 +50,10 @@ type ConsumerConfig struct {
 	// buckets, so that they can begin with theirs. Default: 5 s.
 	StandbyAfter time.Duration
 	// Prefetch is the most messages of one queue that wait here for take. Default: 32.
+	// With Holder it is of all queues, beyond those that are held.
 	Prefetch int
+	// Holder, if set, acknowledges the messages, in place of Run.
+	Holder Holder
 	// Retry, if set, is called with the reason and the wait before another connection. Its error
 	// ends Run, which returns it. Default: a log line.
 	Retry func(why error, wait time.Duration) error
@@ -69,6 +74,8 @@ type Delivery struct {
 	// Redelivered reports that the broker has delivered the message before, to this consumer
 	// or another one, and got no answer.
 	Redelivered bool
+
+	tag uint64
 }
 
 // ConsumerStats counts what a consumer has read.
@@ -114,7 +121,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 			bad("format %q: want v3 or v4", f)
 		}
 	}
-	for _, m := range cfg.Monitors {
+	for _, m := range slices.Concat(cfg.Monitors, cfg.V3Monitors) {
 		if err := CheckName(m); err != nil || strings.ContainsAny(m, "*#") {
 			bad("monitor: %w", cmp.Or(err, fmt.Errorf("%q: want a name without * and #", m)))
 		}
@@ -161,7 +168,7 @@ func Consume(ctx context.Context, cfg ConsumerConfig, take func(*Delivery) error
 type errTake struct{ error }
 
 // Run connects, and connects again whenever that ends, and calls take with each message, one at
-// a time. When take returns nil, the message is acknowledged; it will not come again. An error of
+// a time. When take returns nil, the message is acknowledged, unless there is a Holder; it will not come again. An error of
 // take ends Run, which returns it; the broker delivers the message to the next reader. take must
 // not keep the Delivery; its Events may be kept. A message that cannot be read is rejected, counted and logged: the
 // broker drops it, or has it in the queue's dead letter exchange. Run returns ctx's error when that
@@ -219,7 +226,7 @@ func (c *Consumer) sources() (out []source) {
 	if len(monitors) == 0 {
 		monitors = []string{"*"}
 	}
-	keys := func(before string, after ...string) (out []string) {
+	keys := func(monitors []string, before string, after ...string) (out []string) {
 		for _, m := range monitors {
 			for _, a := range after {
 				out = append(out, before+"."+m+"."+a)
@@ -235,16 +242,20 @@ func (c *Consumer) sources() (out []source) {
 	}
 	own := func(bucket int) bool { return len(c.cfg.Buckets) == 0 || slices.Contains(c.cfg.Buckets, bucket) }
 	if slices.Contains(c.cfg.Formats, V3) {
-		out = append(out, source{name(V3), ExchangeV3, keys("monitor", v3Messages, v3Connections), own(0)})
+		of := monitors
+		if len(c.cfg.V3Monitors) > 0 {
+			of = c.cfg.V3Monitors
+		}
+		out = append(out, source{name(V3), ExchangeV3, keys(of, "monitor", v3Messages, v3Connections), own(0)})
 	}
 	if !slices.Contains(c.cfg.Formats, V4) {
 		return out
 	}
 	if c.cfg.Queue == "" {
-		return append(out, source{"", ExchangeV4, keys("v4", "*"), true})
+		return append(out, source{"", ExchangeV4, keys(monitors, "v4", "*"), true})
 	}
 	for b := range Buckets {
-		out = append(out, source{name(strconv.Itoa(b)), ExchangeV4, keys("v4", strconv.Itoa(b)), own(b)})
+		out = append(out, source{name(strconv.Itoa(b)), ExchangeV4, keys(monitors, "v4", strconv.Itoa(b)), own(b)})
 	}
 	return out
 }
@@ -264,7 +275,7 @@ func (c *Consumer) session(ctx context.Context, take func(*Delivery) error) (too
 	if err != nil {
 		return false, fmt.Errorf("open a channel: %w", err)
 	}
-	if err := ch.Qos(c.cfg.Prefetch, 0, false); err != nil {
+	if err := ch.Qos(c.cfg.Prefetch, 0, c.cfg.Holder != nil); err != nil {
 		return false, fmt.Errorf("set the prefetch: %w", err)
 	}
 	all := c.sources()
@@ -275,6 +286,17 @@ func (c *Consumer) session(ctx context.Context, take func(*Delivery) error) (too
 	}
 	if len(c.cfg.Buckets) > 0 {
 		c.gaps.init() // others may have read meanwhile
+	}
+	var tick <-chan time.Time
+	var held *Session
+	if c.cfg.Holder != nil {
+		if held, err = c.hold(ch); err != nil {
+			return false, err
+		}
+		defer c.cfg.Holder.End()
+		every := time.NewTicker(holdEvery)
+		defer every.Stop()
+		tick = every.C
 	}
 	arrived := make(chan amqp.Delivery)
 	lost := make(chan error, 2*len(all))
@@ -313,6 +335,15 @@ func (c *Consumer) session(ctx context.Context, take func(*Delivery) error) (too
 				return took, err
 			}
 			took = true
+			if held != nil {
+				if err := held.widen(); err != nil {
+					return took, err
+				}
+			}
+		case now := <-tick:
+			if err := c.cfg.Holder.Tick(now); err != nil {
+				return took, err
+			}
 		case <-standby.C:
 			for _, s := range all {
 				if !s.own {
@@ -398,6 +429,9 @@ func (c *Consumer) take(d *amqp.Delivery, take func(*Delivery) error) error {
 		c.taken.Add(id, struct{}{})
 	}
 	c.count(func(st *ConsumerStats) { st.Messages++; st.Events += uint64(events); st.Missed += missed })
+	if c.cfg.Holder != nil {
+		return nil
+	}
 	if err := d.Ack(false); err != nil {
 		return fmt.Errorf("acknowledge: %w", err)
 	}
@@ -406,7 +440,7 @@ func (c *Consumer) take(d *amqp.Delivery, take func(*Delivery) error) error {
 
 // read decodes a message.
 func (c *Consumer) read(d *amqp.Delivery) (*Delivery, error) {
-	out := &Delivery{Redelivered: d.Redelivered}
+	out := &Delivery{Redelivered: d.Redelivered, tag: d.DeliveryTag}
 	var err error
 	if d.Exchange == ExchangeV3 {
 		words := strings.Split(d.RoutingKey, ".")

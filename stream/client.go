@@ -72,6 +72,9 @@ type Options struct {
 	// Met, if set, is called by Follow after each handshake, before the first event.
 	// An error ends Follow, like one of each.
 	Met func(*Client) error
+	// Drained, if set, is called by Follow after the last event of each batch, so that
+	// events can be handled together. An error ends Follow, like one of each.
+	Drained func() error
 }
 
 // ErrRefused is the error when a server of version 4 rejects the client; the

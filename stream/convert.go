@@ -18,7 +18,11 @@ import (
 // enforces, so that it can be published on a bus. What version 3 does not have is
 // empty, or "other" where the closed set has no empty value. A gap, or an Event
 // with none of its parts, returns an error.
-func (e *Event) ToEvent() (*event.Event, error) {
+func (e *Event) ToEvent() (*event.Event, error) { return e.ToEventWith(peer.Decode) }
+
+// ToEventWith is ToEvent with another function that decodes the text of a peer: one that
+// remembers those that it has decoded.
+func (e *Event) ToEventWith(decode func(string) (peer.ID, error)) (*event.Event, error) {
 	if y := e.Timestamp.Year(); y < 1970 || y > 2261 {
 		return nil, fmt.Errorf("stream: an event of the year %d: want 1970 to 2261", y)
 	}
@@ -38,7 +42,7 @@ func (e *Event) ToEvent() (*event.Event, error) {
 		return out, nil
 	}
 	var err error
-	if out.Peer, err = peer.Decode(e.Peer); err != nil {
+	if out.Peer, err = decode(e.Peer); err != nil {
 		return nil, fmt.Errorf("stream: an event of %q, which is not a peer ID: %w", e.Peer, err)
 	}
 	switch {

@@ -82,6 +82,16 @@ func (s *scanner) text() ([]byte, bool) {
 	return out, ok
 }
 
+// member reads a text after a key, if the key is there.
+func (s *scanner) member(key string, to *string) bool {
+	if !s.skip(key) {
+		return true
+	}
+	out, ok := s.text()
+	*to = string(out)
+	return ok
+}
+
 // number reads a whole number without a sign that fits into limit. JSON has no
 // leading zeros.
 func (s *scanner) number(limit uint64) (uint64, bool) {
@@ -148,17 +158,16 @@ func (s *scanner) event(e *Event) bool {
 			return false
 		}
 	}
-	if s.skip(`,"country":"`) {
-		country, ok := s.text()
-		if !ok {
-			return false
-		}
-		e.Country = string(country)
+	if !s.member(`,"country":"`, &e.Country) {
+		return false
 	}
 	if s.skip(`,"gateway":`) {
 		if e.Gateway, ok = s.bool(); !ok {
 			return false
 		}
+	}
+	if !s.member(`,"side":"`, &e.Side) || !s.member(`,"downstream":"`, &e.Downstream) || !s.member(`,"monitor":"`, &e.Monitor) {
+		return false
 	}
 	return s.skip("}") && (len(s.in) == 0 || string(s.in) == "\n")
 }

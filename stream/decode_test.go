@@ -29,6 +29,8 @@ func FuzzDecodeLine(f *testing.F) {
 	f.Add(head + strings.Replace(want, `"bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"`, `"QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n"`, 1) + tail)
 	f.Add(head + strings.Replace(want, `:1,"want`, `:-01,"want`, 1) + tail)
 	f.Add(head + tail + "x")
+	f.Add(head + want + tail[:len(tail)-1] + `,"country":"DE","gateway":true,"side":"downstream","downstream":"n1","monitor":"de1"}`)
+	f.Add(head + want + tail[:len(tail)-1] + `,"monitor":"d\u00e9"}`)
 	f.Fuzz(func(t *testing.T, line string) {
 		var got, want Event
 		s := scanner{in: []byte(line)}
@@ -66,6 +68,11 @@ func TestScannerReadsMessages(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d messages", read, messages)
+	s := scanner{in: []byte(`{"timestamp":"2026-11-20T14:42:09.5Z","peer":"12D3KooWx","bitswap_message":{"wantlist_entries":[],"full_wantlist":false,"blocks":[],` +
+		`"block_presences":[],"connected_addresses":[]},"seq":7,"country":"DE","gateway":true,"side":"upstream","monitor":"de1"}`)}
+	var e Event
+	require.True(t, s.event(&e), "of a collector's stream, and of a proxy's")
+	require.Equal(t, "de1", e.Monitor)
 	require.Greater(t, read, 0)
 }
 

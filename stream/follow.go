@@ -98,5 +98,10 @@ func (o Options) followOnce(ctx context.Context, address string, each func(*Even
 		if err := each(e); err != nil {
 			return true, err
 		}
+		if o.Drained != nil && len(c.batches.rest) == 0 {
+			if err := o.Drained(); err != nil {
+				return true, err
+			}
+		}
 	}
 }

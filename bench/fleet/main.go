@@ -2,7 +2,8 @@
 //
 // In: nothing. Out: a table, and a status other than 0 if a gate is missed. It
 // measures frames of the stream's version 4 of three monitors, which are decoded,
-// matched and counted in one goroutine; the matcher alone beside one that scans a
+// matched and counted in one goroutine; the collector, which does that and more for each
+// monitor in one; the matcher alone beside one that scans a
 // queue for each peer, in one run, when peers ask little and much; and the bytes
 // that an entry takes in the windows.
 package main
@@ -27,17 +28,21 @@ const (
 
 func main() {
 	rounds := flag.Int("rounds", 3, "measurements of each; the median counts")
+	profile := flag.String("cpuprofile", "", "`FILE` for a CPU profile of the collector, which is measured once")
 	flag.Parse()
-	if err := run(*rounds); err != nil {
+	if err := run(*rounds, *profile); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/fleet:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int) error {
+func run(rounds int, profile string) error {
 	var g harness.Gates
 	fmt.Printf("%s; load %s\n\n", harness.Machine(), harness.Load())
 	if err := frames(&g, rounds); err != nil {
+		return err
+	}
+	if err := collector(&g, profile); err != nil {
 		return err
 	}
 	if err := queues(&g, rounds); err != nil {

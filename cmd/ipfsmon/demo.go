@@ -16,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/broker"
 	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
@@ -37,6 +38,7 @@ func demoCommand() *cli.Command {
 		&cli.Float64Flag{Name: "rate", Value: 5, Usage: "`NUMBER` of operations per second of the swarm"},
 		&cli.IntFlag{Name: "watch", Usage: fmt.Sprintf("`NUMBER` of light nodes (ipfsmon watch) in the same swarm, up to %d (default: none)", maxDemoWatch)},
 		&cli.IntFlag{Name: "monitors", Usage: fmt.Sprintf("`NUMBER` of monitors, 2 to %d: this node and light nodes that see a part of the swarm each, and a collector (ipfsmon fleet collect) that joins them (default: none)", maxDemoWatch+1)},
+		&cli.StringFlag{Name: "broker", Usage: "`URL` of an AMQP broker that is there, through which the monitors of --monitors send to the collector: amqp://user:password@host:port/vhost (default: it reads their streams)"},
 		&cli.DurationFlag{Name: "duration", Usage: "`TIME` after which it ends, such as 30s or 1d (default: until Ctrl-C)"},
 		&cli.Int64Flag{Name: "seed", Value: 1, Usage: "`NUMBER`: the same seed makes the same sequence of operations"},
 	}
@@ -72,6 +74,14 @@ func demoCommand() *cli.Command {
 			} else if n > 0 && c.Int("watch") > 0 {
 				return wrongUse(c, "--monitors and --watch: want one of them")
 			}
+			if b := c.String("broker"); c.IsSet("broker") {
+				if err := broker.CheckAddress(b); err != nil {
+					return wrongUse(c, "--broker: %w", err)
+				}
+				if c.Int("monitors") == 0 || c.IsSet("amqp") {
+					return wrongUse(c, "--broker is for --monitors, in place of --amqp: want --monitors too, and no --amqp")
+				}
+			}
 			return runDemo(c, repo)
 		},
 	}
@@ -83,12 +93,23 @@ func runDemo(c *cli.Context, repo string) error {
 	r := newRunner(c)
 	var swarm swarmProcess
 	var light demoWatch
+	address := c.String("broker")
+	if address != "" {
+		flags := r.flags
+		r.flags = func(cfg *monitor.Config) {
+			flags(cfg)
+			cfg.AMQPServerAddress, cfg.AMQPConfig = address, &broker.Config{Formats: []string{broker.V4}}
+			if !c.IsSet("name") {
+				cfg.MonitorName = demoName
+			}
+		}
+	}
 	r.started = func(m *monitor.Monitor) {
 		// A killed node leaves its address behind; ours is not written yet.
 		_ = os.Remove(apiFile(repo))
 		light.wg.Go(func() {
 			if n := c.Int("monitors"); n > 0 {
-				light.err = runDemoFleet(n, repo, r.out, m)
+				light.err = runDemoFleet(n, repo, address, r.out, m)
 				return
 			}
 			light.run(c.Int("watch"), repo, r.out, m)

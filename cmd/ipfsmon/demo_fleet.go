@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipfsmon/ipfsmon/broker"
 	"github.com/ipfsmon/ipfsmon/fleet/collect"
 	"github.com/ipfsmon/ipfsmon/monitor"
 )
@@ -20,9 +21,13 @@ const (
 	announceHTTP   = "Metric Export HTTP server listening on "
 )
 
+// demoName is the name of the demo's node at a broker: a host's name may have dots.
+const demoName = "kubo"
+
 // runDemoFleet runs n-1 light nodes beside the demo's node, each connected to a part
-// of the swarm, and a collector of all, until the monitor ends.
-func runDemoFleet(n int, repo string, print io.Writer, m *monitor.Monitor) error {
+// of the swarm, and a collector of all, until the monitor ends. Through a broker, if
+// its address is not "".
+func runDemoFleet(n int, repo, address string, print io.Writer, m *monitor.Monitor) error {
 	api, err := waitForAPI(repo, m.Done())
 	if err != nil || api == "" {
 		return err
@@ -41,6 +46,12 @@ func runDemoFleet(n int, repo string, print io.Writer, m *monitor.Monitor) error
 	}
 	at := "http://" + m.HTTPAddresses()[0]
 	cfg.Monitors[0] = collect.Source{Stream: m.StreamAddresses()[0], HTTP: at, Page: at + "/", API: rpc}
+	more := map[string]any{}
+	if address != "" {
+		cfg.Monitors[0].Stream, cfg.Monitors[0].Name = address, m.Config.MonitorName
+		cfg.Broker = &collect.Broker{Queue: "ipfsmon-demo"}
+		more = map[string]any{"AMQPServerAddress": address, "AMQPConfig": broker.Config{Formats: []string{broker.V4}}}
+	}
 	errs := make([]error, n)
 	var all, ready sync.WaitGroup
 	var mu sync.Mutex // guards the sources
@@ -56,12 +67,18 @@ func runDemoFleet(n int, repo string, print io.Writer, m *monitor.Monitor) error
 		once := sync.OnceFunc(ready.Done)
 		all.Go(func() {
 			defer once() // also of a node that fails
-			file := lightFile{Bootstrap: part, DHT: "client", Lookup: "0"}
-			errs[i] = runLight(fmt.Sprintf("watch-%d", i), repo, file, print, m, func(line string) {
+			name := fmt.Sprintf("watch-%d", i)
+			file := lightFile{Bootstrap: part, DHT: "client", Lookup: "0", Monitor: maps.Clone(more)}
+			if address != "" {
+				file.Monitor["DataFolder"] = repo + "/" + name + "/data"
+			}
+			errs[i] = runLight(name, repo, file, print, m, func(line string) {
 				mu.Lock()
 				defer mu.Unlock()
 				if at, ok := strings.CutPrefix(line, announceStream); ok {
-					cfg.Monitors[i].Stream = at
+					if cfg.Monitors[i].Stream = at; address != "" {
+						cfg.Monitors[i].Stream, cfg.Monitors[i].Name = address, name
+					}
 				}
 				if at, ok := strings.CutPrefix(line, announceHTTP); ok {
 					cfg.Monitors[i].HTTP = "http://" + at

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -74,10 +75,12 @@ type lightFile struct {
 // nil, with each line that the node prints; more are further flags.
 func runLight(name, repo string, file lightFile, print io.Writer, m *monitor.Monitor, each func(line string), more ...string) error {
 	fail := func(err error) error { return demoFailed("light node", name, err) }
-	var err error
-	if file.Monitor, err = demoSection(name, m); err != nil {
+	section, err := demoSection(name, m)
+	if err != nil {
 		return fail(err)
 	}
+	maps.Copy(section, file.Monitor)
+	file.Monitor = section
 	file.Want = "10s"
 	folder := filepath.Join(repo, name)
 	config, err := writeConfig(folder, file)

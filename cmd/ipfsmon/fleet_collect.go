@@ -39,17 +39,21 @@ const (
 func fleetCollectCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "collect",
-		Usage: "read the streams of many monitors and join them",
-		Description: "Reads the event streams of the monitors in the configuration, compares their clocks, and reports what is missing of\n" +
-			"each. The events of all are in the collector's own stream, with the name of the monitor that saw them.\n\n" +
+		Usage: "read what many monitors see and join it",
+		Description: "Reads the event streams of the monitors in the configuration, or what they send to an AMQP broker, compares their\n" +
+			"clocks, and reports what is missing of each. The events of all are in the collector's own stream, with the name of the\n" +
+			"monitor that saw them.\n\n" +
 			"Example: ipfsmon fleet collect --fleet fleet.json --check     explain each setting, and start nothing\n" +
 			"         ipfsmon fleet collect --fleet fleet.json\n" +
 			"         ipfsmon fleet collect --fleet fleet.json --influxdb http://influx.example:8086 --name fleet\n\n" +
 			`fleet.json: {"monitors": [{"name": "de1", "stream": "de1.example:8181", "ca-file": "de1.pem", "token-file": "token"}]}` + "\n" +
+			`With a broker, of three collectors this is the first: {"monitors": [{"name": "de1", "stream": "amqp://user@broker.example/%2f"}],` + "\n" +
+			`"broker": {"password-file": "password", "part": "1/3"}}` + "\n" +
 			"Its key \"monitor\" has the settings that `ipfsmon config` shows, which IPFSMON_* in the environment and flags\n" +
 			"override. Ctrl-C stores everything and exits; a second one exits at once.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "fleet", Usage: "JSON `FILE` with the monitors (mandatory)", EnvVars: []string{"IPFSMON_FLEET_FILE"}},
+			&cli.StringFlag{Name: "part", Usage: "`PART` of the peers of a broker that this collector reads, such as 1/3, in place of broker.part (default: all)", EnvVars: []string{"IPFSMON_FLEET_PART"}},
 			&cli.BoolFlag{Name: "check", Usage: "print what each setting does, and start nothing"},
 			&cli.StringFlag{Name: "data", Usage: "`FOLDER` for the collector's data; with it, and without --influxdb, history is kept in an embedded InfluxDB there"},
 			&cli.StringSliceFlag{Name: "stream", Usage: "`HOST:PORT` of the event stream (default: " + defaultFleetStream + ")"},
@@ -123,6 +127,15 @@ func runFleetCollect(c *cli.Context) error {
 	file, err := readFleetFile(path)
 	if err != nil {
 		return err
+	}
+	if c.IsSet("part") {
+		if file.Broker == nil {
+			file.Broker = new(collect.Broker)
+		}
+		file.Broker.Part = c.String("part")
+		if err := file.Config.Validate(); err != nil {
+			return wrongUse(c, "--part: %w", err)
+		}
 	}
 	var storeURL string
 	layers := monitor.Layers{

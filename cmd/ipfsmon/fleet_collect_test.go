@@ -27,7 +27,7 @@ func TestFleetFile(t *testing.T) {
 	f("{\n\n  nonsense}", "line 3: ")
 	f(`{} {}`, "text after the object: want one JSON object")
 	f(`{"monitors": [{"stream": "a:1", "nam": "x"}], "latness": "1s"}`,
-		`monitors.0.nam: unknown key; did you mean name?; want one of name, stream, http, page, api, tls, ca-file, tls-name, token-file`,
+		`monitors.0.nam: unknown key; did you mean name?; want one of name, stream, format, http, page, api, tls, ca-file, tls-name, token-file`,
 		`latness: unknown key; did you mean lateness?`)
 	f(`{"monitors": {}}`, "monitors: want a list, got object")
 	f(`{"monitors": [{"stream": 7}]}`, "monitors.0.stream: want a string, got number")

@@ -64,7 +64,7 @@ func recordCommand() *cli.Command {
 			if from == "" {
 				from = streamAddress()
 			}
-			if isBroker(from) {
+			if broker.IsAddress(from) {
 				return wrongUse(c, "--from %s: want the address of one monitor; a broker has many", shortened(broker.Server{Address: from}.Shown()))
 			}
 			if info, err := os.Stat(c.Args().First()); err == nil && !info.IsDir() {

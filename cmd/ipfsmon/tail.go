@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ipfsmon/ipfsmon/broker"
 	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
@@ -192,7 +193,7 @@ func (t *tailer) run(ctx context.Context, out *bufio.Writer) error {
 // stderr.
 func follow(ctx context.Context, o stream.Options, address string, once bool, each func(*stream.Event) error) error {
 	var err error
-	if isBroker(address) {
+	if broker.IsAddress(address) {
 		err = followBroker(ctx, o, address, once, each)
 	} else if once {
 		err = o.FollowOnce(ctx, address, each)

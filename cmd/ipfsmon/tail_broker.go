@@ -12,11 +12,6 @@ import (
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
-// isBroker reports whether an address is that of an AMQP broker.
-func isBroker(address string) bool {
-	return strings.HasPrefix(address, "amqp://") || strings.HasPrefix(address, "amqps://")
-}
-
 // followBroker is follow for what the monitors of a broker send from now on.
 func followBroker(ctx context.Context, o stream.Options, address string, once bool, each func(*stream.Event) error) error {
 	switch {

@@ -48,7 +48,7 @@ func load(t *testing.T, overlays ...string) *types.Project {
 }
 
 // stacks are the combinations of files that the files' comments describe.
-var stacks = [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"tls", "public", "stream"}, {"existing-node"}, {"scale"}, {"scale", "tls", "public"}, {"influxdb3"}, {"influxdb3", "tls", "public"}, {"existing-node", "influxdb3"}, {"broker"}, {"broker", "tls", "public"}}
+var stacks = [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"tls", "public", "stream"}, {"existing-node"}, {"scale"}, {"scale", "tls", "public"}, {"influxdb3"}, {"influxdb3", "tls", "public"}, {"existing-node", "influxdb3"}, {"broker"}, {"broker", "tls", "public"}, {"broker", "fleet"}, {"broker", "fleet", "tls", "public"}}
 
 // published says which service may publish which ports, and on which addresses; "" is all
 // addresses.

@@ -346,7 +346,7 @@ func TestConnectedPeers(t *testing.T) {
 	f := collectFrom(t, Config{PeersEvery: "1s", Monitors: []Source{{Stream: m.addr, HTTP: api.URL}}})
 	got := f.await(t, m.addr, func(m Monitor) bool { return m.Complete })
 	require.Equal(t, 1, got.Peers)
-	known := f.sources[0].peers.snapshot()[0]
+	known := f.sources[0].peers.snapshot(nil)[0]
 	require.Equal(t, eventtest.Peer, known.ID)
 	require.Equal(t, event.Text("kubo/0.43.0"), event.Text(strings.TrimSuffix(string(known.Agent), "\uFFFD")))
 	require.Equal(t, []event.Text{"/a", "/b"}, known.Protocols)
@@ -361,7 +361,7 @@ func TestConnectedPeers(t *testing.T) {
 	plain.bus.Publish(identify)
 	got = f.await(t, plain.addr, func(m Monitor) bool { return m.Peers == 1 && m.Events == 2 })
 	require.False(t, got.Complete)
-	require.Equal(t, event.Text("kubo/0.43.0"), f.sources[0].peers.snapshot()[0].Agent)
+	require.Equal(t, event.Text("kubo/0.43.0"), f.sources[0].peers.snapshot(nil)[0].Agent)
 	closed := *opened
 	conn := *opened.Conn
 	conn.Closed, conn.PeerConns = true, 0
@@ -466,6 +466,32 @@ func TestConfig(t *testing.T) {
 	f("lateness: 1h: want 1s to 10m", Config{Monitors: []Source{{Stream: "a:1"}}, Lateness: "1h"})
 	f(`peers-every: "soon": want a duration`, Config{Monitors: []Source{{Stream: "a:1"}}, PeersEvery: "soon"})
 	f("max-rate: -1: want 1 or more", Config{Monitors: []Source{{Stream: "a:1"}}, MaxRate: -1})
+
+	const at = "amqp://u:geheim@h/%2f"
+	of := func(b *Broker, all ...Source) Config { return Config{Monitors: all, Broker: b} }
+	f("monitors.0.name: want the monitor's name, by which the broker knows", one(Source{Stream: at}))
+	f(`monitors.0.name: "a.b" has a dot`, one(Source{Stream: at, Name: "a.b"}))
+	f(`monitors.0.name: "a*": want a name without`, one(Source{Stream: at, Name: "a*"}))
+	f("monitors.0.stream: ", one(Source{Stream: "amqp://u:geheim@h/a/b", Name: "a"}))
+	f(`monitors.0.format: "v5": want v3 or v4`, one(Source{Stream: at, Name: "a", Format: "v5"}))
+	f(`monitors.0.format: "v4" of a stream`, one(Source{Stream: "a:1", Format: "v4"}))
+	f("monitors.0.tls: tls and tls-name are for a stream", one(Source{Stream: at, Name: "a", TLS: true}))
+	f("monitors.1.stream: another broker", of(nil, Source{Stream: at, Name: "a"}, Source{Stream: "amqp://other", Name: "b"}))
+	f("broker: want a monitor with its address", of(&Broker{}, Source{Stream: "a:1"}))
+	f("monitors.1.stream: want the address of the broker", of(&Broker{Part: "1/2"}, Source{Stream: at, Name: "a"}, Source{Stream: "a:1"}))
+	f("monitors.0.format: v3 has no parts", of(&Broker{Part: "1/2"}, Source{Stream: at, Name: "a", Format: "v3"}))
+	for _, part := range []string{"3/2", "0/2", "1/17", "1/1", "one", "1/2 "} {
+		f(`broker.part: "`+part+`": want a part such as 1/3, of 2 to 16`, of(&Broker{Part: part}, Source{Stream: at, Name: "a"}))
+	}
+	f("broker.password-file: open ", of(&Broker{PasswordFile: filepath.Join(dir, "none")}, Source{Stream: at, Name: "a"}))
+	f("broker.queue: ", of(&Broker{Queue: "amq.x"}, Source{Stream: at, Name: "a"}))
+	shared, err := of(&Broker{Part: "2/3"}, Source{Stream: at, Name: "a"}, Source{Stream: at, Name: "b", HTTP: "https://b:1"}).Explain()
+	require.NoError(t, err)
+	text := fmt.Sprint(shared)
+	require.Contains(t, text, "fleet.0 to fleet.15")
+	require.Contains(t, text, "the peers of the buckets 1 4 7 10 13 are read")
+	require.Contains(t, text, "https://b:1")
+	require.NotContains(t, text, "geheim")
 
 	lines, err := Config{Record: dir, Monitors: []Source{{Stream: "a:1", Name: "a", TLS: true, TokenFile: token, HTTP: "https://a:2"}, {Stream: "unix:/b"}}}.Explain()
 	require.NoError(t, err)

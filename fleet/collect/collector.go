@@ -9,8 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/time/rate"
 
+	"github.com/ipfsmon/ipfsmon/broker"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/fleet/size"
 	"github.com/ipfsmon/ipfsmon/fleet/unify"
@@ -26,6 +28,7 @@ type Collector struct {
 	send    func(*event.Event) bool // set before anything runs
 
 	joined    *joined
+	broker    *brokerReader // nil: no monitor is read from one
 	countries countries
 
 	totalsMu sync.Mutex
@@ -44,10 +47,9 @@ type Collector struct {
 
 // reading has the counters at the end of an interval.
 type reading struct {
-	entries, requests, matched, late, dropped uint64
-	monitors                                  []Monitor
-	pairs                                     []uint64
-	coverage                                  unify.Coverage
+	figures
+	monitors []Monitor
+	pairs    []uint64
 }
 
 // New returns a collector; Publish runs it. A nil log means slog.Default().
@@ -60,9 +62,10 @@ func New(cfg Config, log *slog.Logger) (*Collector, error) {
 		log = slog.Default()
 	}
 	c := &Collector{cfg: s, log: log, guard: guard.New(log), countries: newCountries(), names: map[string]*source{}, runs: map[string]*source{}}
-	if c.joined, err = newJoined(len(s.sources), s.lateness); err != nil {
+	if c.joined, err = newJoined(len(s.sources), s.lateness, s.server.Address != ""); err != nil {
 		return nil, err
 	}
+	c.last.sums = c.joined.noSums()
 	c.last.monitors, c.last.pairs = make([]Monitor, len(s.sources)), make([]uint64, len(s.sources))
 	for i, m := range s.sources {
 		one := &source{
@@ -74,7 +77,15 @@ func New(cfg Config, log *slog.Logger) (*Collector, error) {
 			one.label = m.Stream
 		}
 		one.st.Name, one.st.Address, one.st.Page = one.label, m.Stream, m.Page
+		if m.amqp {
+			one.st.Address = s.server.Shown()
+		}
 		c.sources = append(c.sources, one)
+	}
+	if s.server.Address != "" {
+		if c.broker, err = newBrokerReader(c); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }
@@ -86,8 +97,13 @@ func (c *Collector) Publish(every time.Duration, publish func(*event.Event) bool
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	for _, s := range c.sources {
-		all.Go(func() { c.keep(ctx, "fleet: read a monitor", s.run) })
+		if !s.amqp {
+			all.Go(func() { c.keep(ctx, "fleet: read a monitor", s.run) })
+		}
 		all.Go(func() { c.keep(ctx, "fleet: read connected peers", s.followPeers) })
+	}
+	if c.broker != nil {
+		all.Go(func() { c.keep(ctx, "fleet: read a broker", c.broker.run) })
 	}
 	often := func(doing string, every time.Duration, f func(now time.Time)) {
 		all.Go(func() {
@@ -120,7 +136,7 @@ func (c *Collector) Publish(every time.Duration, publish func(*event.Event) bool
 	return func() {
 		cancel()
 		all.Wait()
-		c.joined.advance(time.Now())
+		c.joined.advance(time.Now()) // a shared part is closed: what is not stored is counted by the next collector
 		total(time.Now())
 	}
 }
@@ -189,6 +205,15 @@ func (c *Collector) drop(s *source) {
 			delete(c.runs, run)
 		}
 	}
+}
+
+// has returns which connected peers this collector counts; nil: all.
+func (c *Collector) has() func(peer.ID) bool {
+	if c.cfg.buckets == nil {
+		return nil
+	}
+	mine := c.joined.mine()
+	return func(p peer.ID) bool { return mine[broker.Bucket(p)] }
 }
 
 // publish publishes an event of a monitor.

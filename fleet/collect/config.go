@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/ipfsmon/ipfsmon/broker"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/access"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
@@ -25,6 +27,7 @@ const (
 	DefaultPeersEvery = time.Minute
 	DefaultMaxRate    = 20_000
 	DefaultMaxPeers   = 50_000
+	DefaultQueue      = "fleet"
 	// MaxMonitors is the most monitors of one collector.
 	MaxMonitors = 64
 )
@@ -44,18 +47,41 @@ type Config struct {
 	MaxRate int `json:"max-rate,omitempty"`
 	// MaxPeers is how many connected peers are kept of one monitor. Default: 50000.
 	MaxPeers int `json:"max-peers,omitempty"`
+	// Broker is how to read from the broker that monitors' addresses name.
+	Broker *Broker `json:"broker,omitempty"`
 	// Record is the folder into which all events are recorded, each monitor in a
 	// folder of its own. Default: none.
 	Record string `json:"record,omitempty"`
 }
 
+// Broker says how to read from a broker.
+type Broker struct {
+	// PasswordFile has the password of the address's user, in place of one in the
+	// address. It is read again for each connection. Default: none.
+	PasswordFile string `json:"password-file,omitempty"`
+	// CAFile has the only certificates (PEM) that are trusted for amqps. Default:
+	// those that this system trusts.
+	CAFile string `json:"ca-file,omitempty"`
+	// Queue is how the names of the queues begin, which collectors that share the
+	// peers have in common. Default: fleet.
+	Queue string `json:"queue,omitempty"`
+	// Part is which part of the peers this collector reads, and of how many: 1/3, 2/3
+	// and 3/3 for three collectors. It stands by for the others' parts. Default: all
+	// of them.
+	Part string `json:"part,omitempty"`
+}
+
 // Source is one monitor of a Config.
 type Source struct {
 	// Name is the name of the monitor in every figure. Default: the name that it
-	// sends.
+	// sends. With a broker it is the monitor's own, in its routing keys.
 	Name string `json:"name,omitempty"`
-	// Stream is the address of its event stream, host:port or unix:/path.
+	// Stream is the address of its event stream, host:port or unix:/path; or that of
+	// the broker that it sends to, amqp://user@host:port/vhost or amqps://.
 	Stream string `json:"stream"`
+	// Format is what is read of it from a broker: v4, or v3 of the metrics exporter.
+	// Default: v4.
+	Format string `json:"format,omitempty"`
 	// HTTP is the URL of its HTTP API, from which its connected peers are read.
 	// Default: none; then connected peers are those whose connections began while
 	// the stream was read.
@@ -86,6 +112,9 @@ type settings struct {
 	lateness, peersEvery time.Duration
 	sources              []sourceSettings
 	log                  *slog.Logger
+	reads                Broker        // with defaults
+	server               broker.Server // Address is "" if there is none
+	buckets              []int         // nil: all
 }
 
 // sourceSettings is a parsed Source.
@@ -94,6 +123,7 @@ type sourceSettings struct {
 	stream stream.Options
 	http   *url.URL // nil: none
 	client listen.To
+	amqp   bool // from the broker
 }
 
 // Validate reports all errors of a configuration, with the key of each.
@@ -105,6 +135,9 @@ func (c Config) Validate() error {
 // Paths are the settings that are paths, by key.
 func (c *Config) paths() map[string]*string {
 	out := map[string]*string{"record": &c.Record}
+	if c.Broker != nil {
+		out["broker.password-file"], out["broker.ca-file"] = &c.Broker.PasswordFile, &c.Broker.CAFile
+	}
 	for i := range c.Monitors {
 		out[fmt.Sprintf("monitors.%d.ca-file", i)] = &c.Monitors[i].CAFile
 		out[fmt.Sprintf("monitors.%d.token-file", i)] = &c.Monitors[i].TokenFile
@@ -114,6 +147,10 @@ func (c *Config) paths() map[string]*string {
 
 func (c Config) settings() (*settings, error) {
 	c.Monitors = append([]Source(nil), c.Monitors...)
+	if c.Broker != nil {
+		b := *c.Broker
+		c.Broker = &b
+	}
 	var errs []error
 	errs = append(errs, paths.Expand(c.paths()))
 	s := &settings{Config: c, log: slog.Default()}
@@ -141,7 +178,9 @@ func (c Config) settings() (*settings, error) {
 	if n := len(c.Monitors); n < 1 || n > MaxMonitors {
 		wrong("monitors: %d of them: want 1 to %d", n, MaxMonitors)
 	}
+	s.broker(wrong)
 	names, addresses := map[string]int{}, map[string]int{}
+	withBroker := -1
 	for i, m := range c.Monitors {
 		key := func(name string) string { return fmt.Sprintf("monitors.%d.%s", i, name) }
 		one := sourceSettings{Source: m}
@@ -154,7 +193,19 @@ func (c Config) settings() (*settings, error) {
 			}
 			names[m.Name] = i
 		}
-		if err := checkAddress(m.Stream); err != nil {
+		if one.amqp = broker.IsAddress(m.Stream); one.amqp {
+			first := m
+			if withBroker >= 0 {
+				first = c.Monitors[withBroker]
+			} else {
+				withBroker = i
+			}
+			s.fromBroker(i, m, first, wrong)
+		} else if m.Format != "" {
+			wrong("%s: %q of a stream: want none, except with a broker", key("format"), m.Format)
+		} else if s.reads.Part != "" {
+			wrong("%s: want the address of the broker, amqp://..., of all monitors where broker.part is set", key("stream"))
+		} else if err := checkAddress(m.Stream); err != nil {
 			wrong("%s: %w", key("stream"), err)
 		} else if have, double := addresses[m.Stream]; double {
 			wrong("%s: %q is the address of monitors.%d: want another", key("stream"), m.Stream, have)
@@ -163,7 +214,7 @@ func (c Config) settings() (*settings, error) {
 		if have, double := names[m.Stream]; double && have != i {
 			wrong("%s: %q is the name of monitors.%d: want another name there", key("stream"), m.Stream, have)
 		}
-		if m.TLS || m.CAFile != "" || m.TLSName != "" {
+		if !one.amqp && (m.TLS || m.CAFile != "" || m.TLSName != "") {
 			one.stream.TLS = &tls.Config{ServerName: m.TLSName, MinVersion: tls.VersionTLS12}
 		}
 		one.client.Timeout = time.Minute
@@ -172,7 +223,9 @@ func (c Config) settings() (*settings, error) {
 			if err != nil {
 				wrong("%s: %w", key("ca-file"), err)
 			}
-			one.stream.TLS.RootCAs, one.client.Roots = roots, roots
+			if one.client.Roots = roots; !one.amqp {
+				one.stream.TLS.RootCAs = roots
+			}
 		}
 		if m.TokenFile != "" {
 			one.stream.TokenFunc = func() (string, error) { return access.ReadSecret(m.TokenFile) }
@@ -196,10 +249,78 @@ func (c Config) settings() (*settings, error) {
 		address("api", m.API, "http://127.0.0.1:5001")
 		s.sources = append(s.sources, one)
 	}
+	if withBroker < 0 && c.Broker != nil {
+		wrong("broker: want a monitor with its address, amqp://...")
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// fromBroker checks monitor i, which sends to a broker; first is the first that does.
+func (s *settings) fromBroker(i int, m, first Source, wrong func(string, ...any)) {
+	key := func(name string) string { return fmt.Sprintf("monitors.%d.%s", i, name) }
+	if err := broker.CheckAddress(m.Stream); err != nil {
+		wrong("%s: %w", key("stream"), err)
+	}
+	if m.Stream != first.Stream {
+		wrong("%s: another broker than that of a monitor before it: want one", key("stream"))
+	}
+	if err := broker.CheckName(m.Name); m.Name == "" {
+		wrong("%s: want the monitor's name, by which the broker knows what it sends", key("name"))
+	} else if err != nil {
+		wrong("%s: %w", key("name"), err)
+	} else if strings.ContainsAny(m.Name, "*#") {
+		wrong("%s: %q: want a name without * and #", key("name"), m.Name)
+	}
+	switch {
+	case m.Format != "" && !slices.Contains(broker.Formats, m.Format):
+		wrong("%s: %q: want v3 or v4", key("format"), m.Format)
+	case m.Format == broker.V3 && s.reads.Part != "":
+		wrong("%s: v3 has no parts: want v4 where broker.part is set", key("format"))
+	}
+	if m.TLS || m.TLSName != "" {
+		wrong("%s: tls and tls-name are for a stream: want an address that begins with amqps://, whose host is the certificate's", key("tls"))
+	}
+	s.server.Address = m.Stream
+}
+
+// broker checks how the broker is read.
+func (s *settings) broker(wrong func(string, ...any)) {
+	if s.Broker != nil {
+		s.reads = *s.Broker
+	}
+	b := &s.reads
+	b.Queue = cmp.Or(b.Queue, DefaultQueue)
+	if len(b.Queue) > 200 || strings.HasPrefix(b.Queue, "amq.") {
+		wrong("broker.queue: %q: want at most 200 bytes, and not amq. at its beginning, which the broker has for itself", b.Queue)
+	}
+	var err error
+	if s.buckets, err = bucketsOf(b.Part); err != nil {
+		wrong("broker.part: %w", err)
+	}
+	s.server.PasswordFile, s.server.CAFile = b.PasswordFile, b.CAFile
+	if err := s.server.Check(); err != nil {
+		wrong("broker.%w", err)
+	}
+}
+
+// bucketsOf returns the buckets of a part such as 1/3; nil for "": all.
+func bucketsOf(part string) (out []int, err error) {
+	if part == "" {
+		return nil, nil
+	}
+	var i, n int
+	if _, err := fmt.Sscanf(part, "%d/%d", &i, &n); err != nil || fmt.Sprintf("%d/%d", i, n) != part || i < 1 || n < 2 || i > n || n > broker.Buckets {
+		return nil, fmt.Errorf("%q: want a part such as 1/3, of 2 to %d", part, broker.Buckets)
+	}
+	for b := range broker.Buckets {
+		if b%n == i-1 {
+			out = append(out, b)
+		}
+	}
+	return out, nil
 }
 
 // checkAddress reports why a text is no address of a stream.
@@ -249,6 +370,23 @@ func (c Config) Explain() ([]Line, error) {
 		} else {
 			add(key("name"), "", "it is called what it calls itself; a name that another has already is refused")
 		}
+		if m.amqp {
+			what := "v4: in batches with numbers"
+			if m.Format == broker.V3 {
+				what = "v3: what the metrics exporter had, with gaps that nobody knows"
+			}
+			how := ""
+			if s.reads.CAFile != "" {
+				how = ", trusting only the certificates in " + s.reads.CAFile
+			}
+			if s.reads.PasswordFile != "" {
+				how += ", with the password in " + s.reads.PasswordFile
+			}
+			add(key("stream"), s.server.Shown(), "its events are read from this broker%s; what waits there while no collector reads is read later, and so is what the monitor kept on disk", how)
+			add(key("format"), cmp.Or(m.Format, broker.V4), "%s", what)
+			s.explainHTTP(m, key, add)
+			continue
+		}
 		how := "without TLS"
 		switch t := m.stream.TLS; {
 		case t == nil:
@@ -264,10 +402,15 @@ func (c Config) Explain() ([]Line, error) {
 			how += ", with the token in " + m.TokenFile
 		}
 		add(key("stream"), m.Stream, "its events are read from here, %s", how)
-		if m.http != nil {
-			add(key("http"), m.HTTP, "its connected peers are read from here, every %s", units.FormatDuration(s.peersEvery))
+		s.explainHTTP(m, key, add)
+	}
+	if s.server.Address != "" {
+		q, last := s.reads.Queue, broker.Buckets-1
+		add("broker.queue", q, "the broker keeps what no collector has counted in %s.0 to %s.%d, and what was counted in %s-state.0 to %s-state.%d", q, q, last, q, q, last)
+		if s.reads.Part == "" {
+			add("broker.part", "", "all peers are read, unless another collector has the queues: then this one stands by")
 		} else {
-			add(key("http"), "", "its connected peers are those whose connections begin while its stream is read: sizes and overlaps are too low at first")
+			add("broker.part", s.reads.Part, "the peers of the buckets %s are read; those of other collectors when these are gone", strings.Trim(fmt.Sprint(s.buckets), "[]"))
 		}
 		if m.Page != "" {
 			add(key("page"), m.Page, "the collector's live page links to it")
@@ -278,7 +421,7 @@ func (c Config) Explain() ([]Line, error) {
 	}
 	add("lateness", units.FormatDuration(s.lateness), "an event that comes later than this after its time is counted, but not joined with those of other monitors")
 	add("peers-every", units.FormatDuration(s.peersEvery), "time between two readings of connected peers")
-	add("max-rate", fmt.Sprint(s.MaxRate), "events a second that are read of one monitor")
+	add("max-rate", fmt.Sprint(s.MaxRate), "events a second that are read of one monitor's stream")
 	add("max-peers", fmt.Sprint(s.MaxPeers), "connected peers that are kept of one monitor")
 	if s.Record != "" {
 		add("record", s.Record, "all events are recorded in this folder, each monitor in a folder of its own")
@@ -286,4 +429,13 @@ func (c Config) Explain() ([]Line, error) {
 		add("record", "", "nothing is recorded")
 	}
 	return out, nil
+}
+
+// explainHTTP explains from where the connected peers of a monitor are.
+func (s *settings) explainHTTP(m *sourceSettings, key func(string) string, add func(key, value, format string, args ...any)) {
+	if m.http != nil {
+		add(key("http"), m.HTTP, "its connected peers are read from here, every %s", units.FormatDuration(s.peersEvery))
+	} else {
+		add(key("http"), "", "its connected peers are those whose connections begin while its events are read: sizes and overlaps are too low at first")
+	}
 }

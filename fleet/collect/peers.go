@@ -82,19 +82,31 @@ func (p *peers) replace(all map[peer.ID]*known, overflow uint64, now time.Time) 
 	p.overflow += overflow
 }
 
-// len returns how many are connected, and whether the monitor's own list was read.
-func (p *peers) len() (n int, complete bool) {
+// len returns how many are connected of those that has, if not nil, is true for, and
+// whether the monitor's own list was read.
+func (p *peers) len(has func(peer.ID) bool) (n int, complete bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.of), p.complete
+	if has == nil {
+		return len(p.of), p.complete
+	}
+	for id := range p.of {
+		if has(id) {
+			n++
+		}
+	}
+	return n, p.complete
 }
 
-// snapshot returns a copy.
-func (p *peers) snapshot() []size.Peer {
+// snapshot returns a copy of those that has, if not nil, is true for.
+func (p *peers) snapshot(has func(peer.ID) bool) []size.Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := make([]size.Peer, 0, len(p.of))
 	for id, k := range p.of {
+		if has != nil && !has(id) {
+			continue
+		}
 		out = append(out, size.Peer{ID: id, Agent: k.agent, Protocols: k.protocols})
 	}
 	return out

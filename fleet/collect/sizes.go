@@ -55,9 +55,10 @@ func popularCIDs(in []size.Popular) (out []event.FleetCID) {
 func (c *Collector) estimate(f *event.Fleet) {
 	samples := make([]size.Sample, len(c.sources))
 	names := make([]event.Text, len(c.sources))
+	has := c.has()
 	for i, s := range c.sources {
 		names[i] = f.Monitors[i].Name
-		samples[i] = size.Sample{Monitor: string(names[i]), Peers: s.peers.snapshot()}
+		samples[i] = size.Sample{Monitor: string(names[i]), Peers: s.peers.snapshot(has)}
 	}
 	r := size.EstimateOf(samples)
 	f.Peers = r.All.Peers

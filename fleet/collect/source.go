@@ -24,6 +24,9 @@ const retryWrong = 10 * time.Second
 // error of the clock's offset.
 const future = 2 * time.Second
 
+// maxBatch is how many events are handled together.
+const maxBatch = 256
+
 // source is one monitor, read by one goroutine.
 type source struct {
 	sourceSettings
@@ -36,12 +39,20 @@ type source struct {
 
 	readPeers chan struct{} // cap 1: read them now
 
-	seq       sequence         // of the goroutine that reads
-	converter *unify.Converter // of the same
+	converter *unify.Converter // of the goroutine that reads
 	recording recording
 
-	mu sync.Mutex
-	st Monitor
+	// Of a stream's goroutine:
+	ctx   context.Context
+	seq   sequence
+	read  int // events since drained
+	tally tally
+	state Clock
+	batch []unify.Event
+
+	mu    sync.Mutex
+	st    Monitor
+	heard time.Time // of a broker's: its last message
 
 	badLine, gapLine, lateLine, awayLine, peersLine throttle.Line
 }
@@ -95,11 +106,12 @@ func (s *source) run(ctx context.Context) {
 	options.Clock = s.clock.add
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.ctx = ctx
 	options.Met = s.met
-	each := func(e *stream.Event) error { return s.event(ctx, e) }
+	options.Drained = func() error { return s.drained(ctx) }
 	lost := func(why error, wait time.Duration) { s.away(why, wait) }
 	for ctx.Err() == nil {
-		err := options.Follow(ctx, s.Stream, each, lost)
+		err := options.Follow(ctx, s.Stream, s.event, lost)
 		if err == nil {
 			break
 		}
@@ -136,6 +148,7 @@ func (s *source) met(c *stream.Client) error {
 		s.label = name
 	}
 	s.seq.connected(c.Run())
+	s.read, s.batch = 0, s.batch[:0] // of a connection that ended by a panic
 	s.mu.Lock()
 	s.st.Name, s.st.Calls, s.st.Up, s.st.Err = name, calls, true, ""
 	s.st.Run, s.st.Version, s.st.Since = c.Run(), c.Version(), time.Now()
@@ -174,6 +187,9 @@ func (s *source) away(why error, wait time.Duration) {
 	if why == nil {
 		return
 	}
+	if s.amqp && !was {
+		return
+	}
 	if held, ok := s.awayLine.Allow(); ok {
 		s.c.log.Warn("fleet: a monitor is not read", "monitor", s.label, "err", why, "retry_in", wait.Round(time.Millisecond), "held_back", held)
 	}
@@ -183,64 +199,115 @@ func (s *source) away(why error, wait time.Duration) {
 }
 
 // event takes an event of the stream.
-func (s *source) event(ctx context.Context, e *stream.Event) error {
-	now := time.Now()
+func (s *source) event(e *stream.Event) error {
 	if e.Gap != nil {
 		s.hole(s.seq.reported(e.Gap), e)
 		return nil
 	}
 	if h, is := s.seq.event(e.Seq); is {
-		s.hole(h, &stream.Event{Timestamp: now.UTC(), Gap: &stream.Gap{Bus: h.Missed}})
+		s.hole(h, &stream.Event{Timestamp: time.Now().UTC(), Gap: &stream.Gap{Bus: h.Missed}})
 	}
-	out, err := e.ToEvent()
-	if err != nil {
-		s.mu.Lock()
-		s.st.Bad++
-		s.mu.Unlock()
-		if held, ok := s.badLine.Allow(); ok {
-			s.c.log.Warn("fleet: a monitor sends what is no event", "monitor", s.label, "err", err, "held_back", held)
-		}
-		return nil
+	if s.read == 0 {
+		s.tally = tally{at: time.Now()}
+		s.state = s.clock.state(s.tally.at)
 	}
-	out.Monitor = event.Text(s.label)
-	s.peers.event(out)
-	// Its own time is published; figures use that of this machine's clock.
-	state := s.clock.state(now)
-	at := time.Unix(0, out.Time).Add(-time.Duration(state.Offset))
-	lag := now.Sub(at)
-	timely := lag <= s.c.cfg.lateness && lag >= -future-time.Duration(state.Error)
-	var wants, cancels uint64
-	if out.Kind == event.KindMessage && out.Dir == event.Received {
-		for i := range out.Wants {
-			if out.Wants[i].Cancel {
-				cancels++
-			} else {
-				wants++
-			}
-		}
+	s.read++
+	if u, ok := s.one(e, s.state, &s.tally, false); ok {
+		s.batch = append(s.batch, u)
 	}
-	s.c.countries.add(out.Country, wants)
-	s.mu.Lock()
-	s.st.Events++
-	s.st.Wants += wants
-	s.st.Cancels += cancels
-	s.st.Last, s.st.Lag = now, Seconds(lag)
-	if !timely {
-		s.st.Untimely++
-	}
-	s.mu.Unlock()
-	if timely {
-		s.join(at, e)
-	} else if held, ok := s.lateLine.Allow(); ok {
-		s.c.log.Warn("fleet: an event is too late or in the future, and not joined with those of other monitors", "monitor", s.label, "lag", lag, "held_back", held)
-	}
-	s.recording.add(s.label, e)
-	s.c.publish(out)
-	// What is more than its rate waits in the monitor, which drops and reports it.
-	if err := s.rate.Wait(ctx); err != nil {
-		return err
+	if s.read >= min(maxBatch, s.c.cfg.MaxRate) {
+		return s.drained(s.ctx)
 	}
 	return nil
+}
+
+// drained counts and joins the events that were read since it was called.
+func (s *source) drained(ctx context.Context) error {
+	n, now := s.read, s.tally.at
+	if n == 0 {
+		return nil
+	}
+	s.read = 0
+	s.count(&s.tally)
+	s.c.joined.push(s.batch, now)
+	s.batch = s.batch[:0]
+	// What is more than its rate waits in the monitor, which drops and reports it.
+	return s.rate.WaitN(ctx, n)
+}
+
+// tally is what events add to the counters of a monitor.
+type tally struct {
+	at                                    time.Time // when they came
+	events, wants, cancels, bad, untimely uint64
+	lag                                   time.Duration
+}
+
+// count adds a tally.
+func (s *source) count(t *tally) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.st.Events += t.events
+	s.st.Wants += t.wants
+	s.st.Cancels += t.cancels
+	s.st.Bad += t.bad
+	s.st.Untimely += t.untimely
+	if t.events > 0 {
+		s.st.Last, s.st.Lag = t.at, Seconds(t.lag)
+	}
+}
+
+// one counts and publishes an event, and returns what of it is joined with those of
+// other monitors. state is of the monitor's clock. One that comes again is joined
+// only.
+func (s *source) one(e *stream.Event, state Clock, t *tally, again bool) (u unify.Event, ok bool) {
+	// Its own time is published; figures use that of this machine's clock.
+	at := e.Timestamp.UnixNano() - int64(state.Offset)
+	lag := time.Duration(t.at.UnixNano() - at)
+	// Through a broker it may come late: what is too late is found when it is joined.
+	timely := (s.amqp || lag <= s.c.cfg.lateness) && lag >= -future-time.Duration(state.Error)
+	if !again {
+		out, err := e.ToEventWith(s.converter.Peer)
+		if err != nil {
+			t.bad++
+			if held, ok := s.badLine.Allow(); ok {
+				s.c.log.Warn("fleet: a monitor sends what is no event", "monitor", s.label, "err", err, "held_back", held)
+			}
+			return u, false
+		}
+		out.Monitor = event.Text(s.label)
+		s.peers.event(out)
+		t.events++
+		if out.Kind == event.KindMessage && out.Dir == event.Received {
+			wants := uint64(0)
+			for i := range out.Wants {
+				if out.Wants[i].Cancel {
+					t.cancels++
+				} else {
+					wants++
+				}
+			}
+			t.wants += wants
+			s.c.countries.add(out.Country, wants)
+		}
+		t.lag = lag
+		if !timely {
+			t.untimely++
+		}
+		s.recording.add(s.label, e)
+		s.c.publish(out)
+	}
+	if !timely {
+		if held, ok := s.lateLine.Allow(); ok {
+			s.c.log.Warn("fleet: an event is too late or in the future, and not joined with those of other monitors", "monitor", s.label, "lag", lag, "held_back", held)
+		}
+		return u, false
+	}
+	u, ok, err := s.converter.Event(e)
+	if err != nil || !ok {
+		return u, false // what is no event was counted before
+	}
+	u.Time = at
+	return u, true
 }
 
 // hole counts, logs, records and publishes a hole; e is the gap in a recording.
@@ -269,7 +336,7 @@ func (s *source) status(now time.Time) Monitor {
 	out := s.st
 	s.mu.Unlock()
 	out.Clock = s.clock.state(now)
-	out.Peers, out.Complete = s.peers.len()
+	out.Peers, out.Complete = s.peers.len(s.c.has())
 	s.peers.mu.Lock()
 	out.Overflow = s.peers.overflow
 	s.peers.mu.Unlock()

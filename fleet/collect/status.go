@@ -12,8 +12,21 @@ import (
 type Status struct {
 	Time     time.Time `json:"time"`
 	Monitors []Monitor `json:"monitors"` // by name
+	// Counted is what a broker has of the peers that this collector reads now.
+	Counted *Counted `json:"counted,omitempty"`
 	// Totals are those of the last interval; nil before there are any.
 	Totals *Totals `json:"totals"`
+}
+
+// Counted are sums that outlive collectors: those of the buckets of peers that this
+// one has, since their queues were made, whoever counted them. Of all collectors that
+// share the peers they add up to those of one.
+type Counted struct {
+	Buckets  []int  `json:"buckets"`
+	Requests uint64 `json:"requests"`
+	Entries  uint64 `json:"entries"`
+	Matched  uint64 `json:"matched"`
+	Closed   uint64 `json:"closed"`
 }
 
 // Totals are an event.Fleet for people and programs.
@@ -91,7 +104,7 @@ type Popular struct {
 
 // Status returns the current state. Without named it names no CIDs.
 func (c *Collector) Status(named bool) Status {
-	out := Status{Time: time.Now().UTC()}
+	out := Status{Time: time.Now().UTC(), Counted: c.joined.counted()}
 	for _, s := range c.sources {
 		out.Monitors = append(out.Monitors, s.status(out.Time))
 	}

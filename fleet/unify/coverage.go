@@ -11,7 +11,8 @@ type Coverage struct {
 	Both     [][]uint64 // by both of two monitors; Both[i][i] is Seen[i]
 }
 
-func newCoverage(monitors int) Coverage {
+// NewCoverage returns one of that many monitors, with nothing counted.
+func NewCoverage(monitors int) Coverage {
 	c := Coverage{Seen: make([]uint64, monitors), Both: make([][]uint64, monitors)}
 	for i := range c.Both {
 		c.Both[i] = make([]uint64, monitors)
@@ -32,11 +33,27 @@ func (c *Coverage) add(seen uint64) {
 }
 
 func (c *Coverage) clone() Coverage {
-	out := newCoverage(len(c.Seen))
+	out := NewCoverage(len(c.Seen))
 	out.Requests = c.Requests
 	copy(out.Seen, c.Seen)
 	for i := range c.Both {
 		copy(out.Both[i], c.Both[i])
 	}
 	return out
+}
+
+// Add adds what o counts of the same monitors.
+func (c *Coverage) Add(o Coverage) { c.each(o, func(a, b uint64) uint64 { return a + b }) }
+
+// Sub removes what o, an earlier state of c, counts.
+func (c *Coverage) Sub(o Coverage) { c.each(o, func(a, b uint64) uint64 { return a - b }) }
+
+func (c *Coverage) each(o Coverage, f func(a, b uint64) uint64) {
+	c.Requests = f(c.Requests, o.Requests)
+	for i := range o.Seen {
+		c.Seen[i] = f(c.Seen[i], o.Seen[i])
+		for k := range o.Both[i] {
+			c.Both[i][k] = f(c.Both[i][k], o.Both[i][k])
+		}
+	}
 }

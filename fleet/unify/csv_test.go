@@ -237,7 +237,7 @@ func TestConverterRefuses(t *testing.T) {
 	require.Empty(t, e.Address)
 	require.Zero(t, e.Wants[0].Type+e.Wants[1].Type)
 	for i := range 2*maxPeerTexts + 10 {
-		_, err := c.peer(testPeer(i).String())
+		_, err := c.Peer(testPeer(i).String())
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(c.peers), maxPeerTexts)
 	}

@@ -88,15 +88,15 @@ func (c *Converter) Event(e *stream.Event) (out Event, ok bool, err error) {
 	}
 	out.Time = e.Timestamp.UnixNano()
 	if out.Kind != Restarted {
-		if out.Peer, err = c.peer(e.Peer); err != nil {
+		if out.Peer, err = c.Peer(e.Peer); err != nil {
 			return out, false, fmt.Errorf("fleet: an event of %q, which is not a peer ID: %w", string(event.Clean(e.Peer, event.MaxProtocolText)), err)
 		}
 	}
 	return out, true, nil
 }
 
-// peer decodes a peer's text.
-func (c *Converter) peer(text string) (peer.ID, error) {
+// Peer decodes a peer's text, and remembers the result for the next time.
+func (c *Converter) Peer(text string) (peer.ID, error) {
 	if p, ok := c.peers[text]; ok {
 		return p, nil
 	}

@@ -140,7 +140,7 @@ func New(cfg Config, emit func(*Entry)) (*Unifier, error) {
 	cfg = cfg.withDefaults()
 	u := &Unifier{
 		cfg: cfg, emit: emit, matching: cfg.Match.Milliseconds(), duplicate: cfg.Duplicate.Milliseconds(),
-		peers: newNames(), cids: newNames(), coverage: newCoverage(len(cfg.Monitors)), stats: make([]MonitorStats, len(cfg.Monitors)),
+		peers: newNames(), cids: newNames(), coverage: NewCoverage(len(cfg.Monitors)), stats: make([]MonitorStats, len(cfg.Monitors)),
 		ledgers: ledgers{of: make([]chain, len(cfg.Monitors))}, canceledCIDs: map[uint32]bool{},
 	}
 	u.hold = max(u.matching, u.duplicate)

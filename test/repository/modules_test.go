@@ -186,7 +186,7 @@ var mayImport = map[string]string{
 	"introspect": "event bus internal",
 	"probe":      "event internal",
 	"proxy":      "event internal",
-	"fleet":      "event stream internal",
+	"fleet":      "event stream broker internal",
 	"watch":      "event capture introspect internal",
 	"grafana":    "influx",
 	"archive":    "event privacy stream influx internal",
