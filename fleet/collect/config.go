@@ -412,12 +412,6 @@ func (c Config) Explain() ([]Line, error) {
 		} else {
 			add("broker.part", s.reads.Part, "the peers of the buckets %s are read; those of other collectors when these are gone", strings.Trim(fmt.Sprint(s.buckets), "[]"))
 		}
-		if m.Page != "" {
-			add(key("page"), m.Page, "the collector's live page links to it")
-		}
-		if m.API != "" {
-			add(key("api"), m.API, "ipfsmon fleet gateways puts random blocks there")
-		}
 	}
 	add("lateness", units.FormatDuration(s.lateness), "an event that comes later than this after its time is counted, but not joined with those of other monitors")
 	add("peers-every", units.FormatDuration(s.peersEvery), "time between two readings of connected peers")
@@ -437,5 +431,11 @@ func (s *settings) explainHTTP(m *sourceSettings, key func(string) string, add f
 		add(key("http"), m.HTTP, "its connected peers are read from here, every %s", units.FormatDuration(s.peersEvery))
 	} else {
 		add(key("http"), "", "its connected peers are those whose connections begin while its events are read: sizes and overlaps are too low at first")
+	}
+	if m.Page != "" {
+		add(key("page"), m.Page, "the collector's live page links to it")
+	}
+	if m.API != "" {
+		add(key("api"), m.API, "ipfsmon fleet gateways puts random blocks there")
 	}
 }
