@@ -6,7 +6,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell git diff --
 # The version is the tag's: 0.2.0, or 0.2.0+5.g1a2b3c4d five commits after it. Without a tag it is
 # that of internal/release, the one after the last.
 VERSION ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed -e 's/^v//' -e 's/-\([0-9]*\)-g\([0-9a-f]*\)$$/+\1.g\2/'),$(shell sed -n 's/^const next = "\(.*\)"/\1/p' internal/release/release.go))
-LDFLAGS := -X github.com/ipfsmon/ipfsmon/internal/release.version=$(VERSION) -X github.com/ipfsmon/ipfsmon/internal/release.commit=$(COMMIT)
+LDFLAGS = -X github.com/ipfsmon/ipfsmon/internal/release.version=$(VERSION) -X github.com/ipfsmon/ipfsmon/internal/release.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
@@ -26,7 +26,7 @@ RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$
 FAULTY := ./internal/spool ./influx/delivery
 
 .NOTPARALLEL:
-.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak soak-fleet build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release check-release install uninstall packages image clean check-packages check-dashboards check-stack check-page bench-page kubo
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak soak-fleet build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release check-release install uninstall packages image clean check-packages check-dashboards check-stack check-page bench-page kubo pictures
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ check-page: build programs bin/page/node_modules ## the live page: unit tests wi
 	node --test introspect/ui/test/*.test.mjs
 	$(GO) test -count=1 ./introspect/ui/gen
 	$(TEST) -tags page -timeout 30m ./test/page
+
+pictures: check-page ## the README's pictures, docs/images/live-page-*.png, from the tests of the page; look at them before you commit them
+	for name in overview bitswap; do cp bin/page/readme-$$name.png docs/images/live-page-$$name.png; done
 
 bench-page: programs bin/page/node_modules ## CPU use of the live page in a browser with 5,000 connections, sampled once a second
 	$(GO) build -o bin/page/feed ./test/page/feed
@@ -248,10 +251,11 @@ export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 release: ## a dry run of a release in bin/release: archives, packages, SBOMs, checksums; publishes nothing; RELEASE=linux/amd64 for one system
 	VERSION='$(VERSION)' COMMIT='$(COMMIT)' LDFLAGS='$(LDFLAGS)' DOCS='$(RELEASE_DOCS)' SBOM='$(SBOM)' GO='$(GO)' packaging/release.sh $(RELEASE_DIR) $(RELEASE)
 
-check-release: ## make one system's release twice and compare, byte by byte; RELEASE=linux/amd64
-	$(MAKE) --no-print-directory release RELEASE='$(firstword $(RELEASE))' RELEASE_DIR=bin/release-again
+check-release: ## make one system's release here and in a copy of the last commit elsewhere, and compare, byte by byte; RELEASE=linux/amd64
+	rm -rf bin/copy && mkdir -p bin/copy && git archive HEAD | tar -x -C bin/copy
+	$(MAKE) --no-print-directory -C bin/copy release RELEASE='$(firstword $(RELEASE))' VERSION='$(VERSION)' COMMIT='$(COMMIT)' SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)'
 	$(MAKE) --no-print-directory release RELEASE='$(firstword $(RELEASE))'
-	diff bin/release-again/SHA256SUMS bin/release/SHA256SUMS && rm -r bin/release-again && echo "both releases are the same"
+	diff bin/copy/bin/release/SHA256SUMS bin/release/SHA256SUMS && rm -r bin/copy && echo "both releases are the same"
 
 # The image's name is the chart's.
 IMAGE      = $(shell sed -n 's/^  repository: //p' docker/helm/ipfsmon/values.yaml)

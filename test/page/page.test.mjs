@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { parseCapture } from '../../introspect/ui/js/frame.js';
@@ -405,4 +405,18 @@ test('a node that goes away is waited for', async () => {
   await live(v.page);
   await again.stop();
   await v.done();
+});
+
+// The last test: the demo has been running for minutes. `make pictures` copies them.
+test('the pictures of the README are small and show the demo', async () => {
+  for (const name of ['overview', 'bitswap']) {
+    const v = await open(demo);
+    await live(v.page);
+    await v.go(name);
+    await seen[name](v.page);
+    await v.shot(`readme-${name}`);
+    await v.done();
+    const { size } = statSync(join(out, `readme-${name}.png`));
+    assert.ok(size > 20_000 && size < 250_000, `readme-${name}.png has ${size} bytes`);
+  }
 });
