@@ -33,7 +33,7 @@ func TestPage(t *testing.T) {
 	big := made("big.ipfsmon-capture", "--connections", "10000", "--states", "3")
 	hostile := made("hostile.ipfsmon-capture", "--connections", "60", "--states", "30", "--hostile")
 
-	demo := harness.Start(t, harness.Environ(dir), "demo", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
+	demo := harness.Start(t, harness.Environ(dir), "demo", "--name", "de1", "--stream", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "127.0.0.1:0", "--interval", "2")
 	page := demo.Find(`Live page at (http://\S+)`)
 	demo.Find(`Daemon is (ready)`)
 	require.Eventually(t, func() bool { // the first points are in the store
