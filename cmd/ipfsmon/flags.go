@@ -62,8 +62,10 @@ func asUsed(command string, err error) error {
 // stderr.
 func runApp(a *cli.App, args []string, stderr io.Writer) int {
 	prepare(a)
+	formatEarly(args) // for the errors of arrange
 	args, err := arrange(a, args)
 	if err == nil {
+		formatEarly(args)                                                                         // which has that of a file of settings too
 		if !slices.Contains(args, "--with-parent=true") && !slices.Contains(args, "demo-swarm") { // their parent has warned already
 			warnVariables(a, stderr)
 		}

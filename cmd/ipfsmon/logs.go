@@ -85,6 +85,24 @@ func setLogs(level, format string) error {
 	return logging.SetLogLevel(monitor.LogName, level)
 }
 
+// formatEarly applies the flag --log-format of a command line, so that what is printed before the
+// command runs, warnings and wrong usage, has it too. A wrong value is an error later.
+func formatEarly(args []string) {
+	for i, word := range args {
+		if word == "--" || i == 1 && word == "ipfs" {
+			return
+		}
+		name, value, inline := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		if !strings.HasPrefix(word, "-") || name != "log-format" {
+			continue
+		}
+		if !inline && i+1 < len(args) {
+			value = args[i+1]
+		}
+		_ = setLogs("", value) // applyLogs reports it
+	}
+}
+
 // applyLogs applies the flags of a command's log. They are put into the
 // environment too, for child processes.
 func applyLogs(c *cli.Context) error {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -93,12 +94,18 @@ func TestTracesReachACollector(t *testing.T) {
 // TestFailuresInJSON: the errors and warnings of every command have the format of the log.
 func TestFailuresInJSON(t *testing.T) {
 	t.Parallel()
-	env := harness.Environ(t.TempDir(), "IPFSMON_LOG_FORMAT=json", "IPFSMON_MONITOR_NAM=x")
+	plain := harness.Environ(t.TempDir(), "IPFSMON_MONITOR_NAM=x")
 	for _, args := range [][]string{
-		{"health", "127.0.0.1:1"},
-		{"query", "--url", "http://127.0.0.1:1", "SHOW DATABASES"},
-		{"tail", "127.0.0.1:1", "--onc"}, // no such flag
+		{"health", "127.0.0.1:1", "--log-format", "json"},
+		{"query", "--log-format=json", "--url", "http://127.0.0.1:1", "SHOW DATABASES"},
+		{"tail", "127.0.0.1:1", "--onc", "--log-format", "json"}, // no such flag
+		{"tail", "127.0.0.1:1", "--onc"},
+		{"--log-format", "json", "run"}, // not here
 	} {
+		env := plain
+		if !strings.Contains(strings.Join(args, " "), "json") {
+			env = append(slices.Clip(env), "IPFSMON_LOG_FORMAT=json")
+		}
 		code, stdout, stderr := harness.Apart(t, env, args...)
 		require.NotZero(t, code, args)
 		require.Empty(t, stdout, args)
