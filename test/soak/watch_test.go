@@ -126,7 +126,7 @@ func watchPeers(b *testing.B, count int, window time.Duration) {
 
 	ratio, mem := bench.Paired(ratios), bench.Median(memories)
 	fmt.Fprintf(os.Stderr, "%d peers in %v (%d dials tried again), %d held, %d with a lost connection: a peer takes %.0f KiB, of a monitored kubo %.0f KiB (%.2f); a message costs %.0f us, %.0f us (%v); "+
-		"/metrics at most %v, and %v while nodes and peers share the cores; a snapshot %v of CPU; %d wants sent, all stored by both but for some of %d by peers that lost a connection; idle %.0f and %.0f MiB\n",
+		"/metrics at most %v, and %v while nodes and peers share the cores; a snapshot %v of CPU; %d wants sent, all stored by both except some of %d by peers that lost a connection; idle %.0f and %.0f MiB\n",
 		count, filled.Round(time.Second), swarm.retries.Load(), held, swarm.lost.Load(), bench.Median(memory[1]), bench.Median(memory[0]), mem, 1e6*bench.Median(each[1]), 1e6*bench.Median(each[0]), ratio,
 		slowest.Round(time.Millisecond), busiest.Round(time.Millisecond), snapshot, swarm.wants.Load(), swarm.unsure.Load(), idle[1], idle[0])
 	b.ReportMetric(0, "ns/op")
