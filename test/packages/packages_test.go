@@ -3,6 +3,7 @@
 package packages
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,12 +17,13 @@ import (
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
-// pack makes the packages of the program under test with a version, in a folder.
-func pack(t *testing.T, folder, version string) {
+// pack makes the packages of the program under test with a version, in a folder; variables are
+// further ones of make.
+func pack(t *testing.T, folder, version string, variables ...string) {
 	t.Helper()
 	bin, err := filepath.Abs(harness.Bin)
 	require.NoError(t, err)
-	cmd := exec.Command("make", "--no-print-directory", "packages", "PROGRAM="+bin, "VERSION="+version, "OUT="+folder)
+	cmd := exec.Command("make", append([]string{"--no-print-directory", "packages", "PROGRAM=" + bin, "RUNS=" + bin, "VERSION=" + version, "OUT=" + folder}, variables...)...)
 	cmd.Dir = harness.Root
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -170,6 +172,22 @@ func checkManual(t *testing.T, m *machine) {
 		require.Empty(t, m.run("sh", "-c", `groff -Kutf8 -Tutf8 -man -ww "$1" 2>&1 >/dev/null`, "sh", page), page)
 	}
 	require.Regexp(t, regexp.MustCompile(`(?s)NAME.*run a monitored node.*--isolated`), m.run("sh", "-c", "man -P cat ipfsmon-run | col -b"))
+}
+
+// TestPackagesAreReproducible: the same files make the same packages, byte by byte. The program is
+// a small one: make check-release compares whole releases.
+func TestPackagesAreReproducible(t *testing.T) {
+	folders := []string{t.TempDir(), t.TempDir()}
+	for _, folder := range folders {
+		pack(t, folder, "0.2.0", "PROGRAM=/usr/bin/true", "SOURCE_DATE_EPOCH=1795712218")
+	}
+	for _, kind := range []string{"*.deb", "*.rpm"} {
+		first, err := os.ReadFile(one(t, filepath.Join(folders[0], kind)))
+		require.NoError(t, err)
+		second, err := os.ReadFile(one(t, filepath.Join(folders[1], kind)))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(first, second), kind)
+	}
 }
 
 // TestUnit: systemd finds nothing wrong with the unit, and little that it leaves open.
