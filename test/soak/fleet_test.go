@@ -171,7 +171,7 @@ func eventsOf(f fleetSample) (n uint64) {
 	return n
 }
 
-// fleetLoad has peers send messages to all monitors, a fifth of which repeats an earlier one, and
+// fleetLoad has peers send messages to all monitors, of which half cancel an earlier one and a tenth repeat one, and
 // returns how many each got.
 func fleetLoad(ctx context.Context, monitors []*fleetMonitor) (n uint64) {
 	cids := func(k uint64) cid.Cid {
@@ -192,13 +192,18 @@ func fleetLoad(ctx context.Context, monitors []*fleetMonitor) (n uint64) {
 		}
 		due = time.Since(began).Seconds() * fleetRate / float64(len(monitors))
 		for ; float64(n) < due; n++ {
-			k := n
-			if n%5 == 0 && n > 20_000 {
-				k = n - 10_000
+			// Every second message cancels what an earlier one asked for.
+			k, cancel := n, false
+			switch {
+			case n < 4001:
+			case n%2 == 1:
+				k, cancel = n-2001, true
+			case n%10 == 0:
+				k = n - 1000
 			}
 			e := event.Event{Kind: event.KindMessage, Time: time.Now().UnixNano(), Peer: harness.PeerOf(int(k % 5000)), Addrs: []event.Text{"/ip4/192.0.2.7/tcp/4001"}}
 			for i := range uint64(4) {
-				e.Wants = append(e.Wants, event.Want{CID: cids(4*k + i), Priority: rand.Int32N(100), Type: event.WantHave})
+				e.Wants = append(e.Wants, event.Want{CID: cids(4*k + i), Priority: rand.Int32N(100), Type: event.WantHave, Cancel: cancel})
 			}
 			for _, m := range monitors {
 				one := e
