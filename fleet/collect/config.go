@@ -132,6 +132,19 @@ func (c Config) Validate() error {
 	return err
 }
 
+// Subscriptions returns how the stream of each monitor is subscribed to, in the order of
+// Monitors. Its errors are those of Validate.
+func (c Config) Subscriptions() (out []stream.Options, err error) {
+	s, err := c.settings()
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.sources {
+		out = append(out, s.sources[i].stream)
+	}
+	return out, nil
+}
+
 // Paths are the settings that are paths, by key.
 func (c *Config) paths() map[string]*string {
 	out := map[string]*string{"record": &c.Record}
