@@ -93,7 +93,7 @@ func (r *Report) WriteList(out io.Writer) error {
 	return w.Flush()
 }
 
-// asked is a peer that asked for a block, while the run goes on.
+// asked is a peer that asked for a block, in a run that has not ended.
 type asked struct {
 	id       peer.ID
 	monitors []string
