@@ -40,7 +40,7 @@ test('a row opens, the matrix is of peers or of requests, and a name leads to th
   const first = rows(page, 'Monitors').first();
   await first.getByRole('button', { name: 'Open the row' }).click();
   await page.getByText(/round trip .*clock set 0 times/).waitFor();
-  await page.getByRole('button', { name: 'Requests', exact: true }).click();
+  await page.getByRole('group', { name: 'Of what' }).getByRole('button', { name: 'Requests' }).click();
   await page.locator('header .note', { hasText: 'requests of the last interval' }).waitFor();
   const links = page.locator('.grid[aria-label="Monitors"] a');
   const to = await links.evaluateAll((all) => all.map((a) => [a.href, a.target, a.rel]));
