@@ -26,7 +26,7 @@ RACED = $(shell $(GO) list ./... | grep -v -e /cmd/ -e /test/ -e /internal/demo$
 FAULTY := ./internal/spool ./influx/delivery
 
 .NOTPARALLEL:
-.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak soak-fleet build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz lint vulncheck generate plugin release check-release install uninstall packages image clean check-packages check-dashboards check-stack check-page bench-page kubo pictures
+.PHONY: check quick check-generated mutate help programs test-plain test-programs bench-influx bench-queries soak soak-fleet build run demo test test-all race faults bench bench-introspect bench-capture bench-peers bench-watch bench-proxy bench-probe bench-archive bench-stream bench-fleet fuzz corpus lint vulncheck generate plugin release check-release install uninstall packages image clean check-packages check-dashboards check-stack check-page bench-page kubo pictures
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -181,10 +181,17 @@ MUTATE ?= bus event capture derive privacy influx/schema influx/lineproto influx
 mutate: ## mutation tests: whether our tests notice single faults; takes hours; MUTATE="bus event" for some packages
 	GO='$(GO)' ./test/mutate.sh $(MUTATE)
 
-FUZZ ?= ./...
-fuzz: ## every fuzz target for 30 s; FUZZ="./capture ./event" for some packages
+FUZZ     ?= ./...
+FUZZTIME ?= 30s
+# Inputs that earlier runs found to reach other code; go test begins with them and adds its own.
+CORPUS   = $(shell $(GO) env GOCACHE)/fuzz/$(shell $(GO) list -m)
+fuzz: ## every fuzz target for 30 s; FUZZ="./capture ./event" for some packages, FUZZTIME=10m
+	@mkdir -p $(CORPUS) && tar -C $(CORPUS) -xzf test/corpus.tar.gz
 	@for p in $$($(GO) list $(FUZZ)); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
-	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 1x $$p || exit 1; done; done
+	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p || exit 1; done; done
+
+corpus: ## keep what fuzz targets have found worth trying in test/corpus.tar.gz
+	tar -C $(CORPUS) --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - . | gzip -9n > test/corpus.tar.gz
 
 lint: ## gofmt, vet, staticcheck, modules tidy and verified, imports, documents and words
 	@files=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$files" ] || { echo "gofmt: $$files"; exit 1; }
