@@ -83,7 +83,7 @@ func Dial(ctx context.Context, given string, o ClientOptions) (*Client, error) {
 		case resp.StatusCode == http.StatusUnauthorized:
 			return nil, fmt.Errorf("%s requires a token, and the one sent is missing or wrong", socket)
 		}
-		return nil, fmt.Errorf("%s answered %s: introspection is off, or there are too many sessions", socket, resp.Status)
+		return nil, fmt.Errorf("%s answered %s: introspection is off, there are too many sessions, or it is the collector of a fleet, which has no node", socket, resp.Status)
 	}
 	ws.SetReadLimit(MaxMessageBytes + headerBytes)
 	c := &Client{ws: ws}
