@@ -23,7 +23,7 @@ fail() {
 
 [ $# -eq 2 ] || fail "want a version and the path of the influxd to build: $0 VERSION OUT"
 version=$1
-mod=readonly
+mod='readonly'
 case $version in
 2.7.12)
 	influxdb=github.com/influxdata/influxdb/v2@v2.7.12
