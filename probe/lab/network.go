@@ -26,6 +26,8 @@ const (
 	prefix = "/ipfsmon-lab"
 	// joinTimeout is how long a peer may take to join.
 	joinTimeout = 3 * time.Minute
+	// dialTimeout is how long a new peer waits for one of those that it knows.
+	dialTimeout = 30 * time.Second
 	// contacts is how many peers a new one knows at first.
 	contacts = 3
 	// walks is how many random lookups fill a new peer's routing table, in
@@ -95,17 +97,24 @@ func (n *private) some(but *probe.Peer) (out []peer.AddrInfo) {
 func (n *private) join(ctx context.Context, p *probe.Peer) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	var errs []error
-	connected := 0
-	for _, a := range n.some(p) {
-		if err := p.Host.Connect(ctx, a); err != nil {
-			errs = append(errs, err)
-			continue
+	for connected := 0; ; {
+		var errs []error
+		for _, a := range n.some(p) {
+			dialing, stop := context.WithTimeout(ctx, dialTimeout)
+			if err := p.Host.Connect(dialing, a); err != nil {
+				errs = append(errs, err)
+			} else {
+				connected++
+			}
+			stop()
 		}
-		connected++
-	}
-	if connected == 0 {
-		return fmt.Errorf("lab: a peer cannot join: %w", errors.Join(errs...))
+		if connected > 0 {
+			break
+		}
+		// A contact that is leaving may accept no handshake: others are tried.
+		if backoff.Sleep(ctx, time.Second) != nil {
+			return fmt.Errorf("lab: a peer cannot join: %w", errors.Join(errs...))
+		}
 	}
 	for !p.Ready() { // the table fills after identify
 		if err := backoff.Sleep(ctx, 5*time.Millisecond); err != nil {
