@@ -205,15 +205,8 @@ func TestRollups(t *testing.T) {
 func TestRollupsFitInfluxDB3(t *testing.T) {
 	t.Parallel()
 	store := storetest.Start(t)
-	behind := influxtest.StoreAt(store)
-	behind.HistoryRetention = "0s" // InfluxDB 3 does not refuse old points
-	if err := client.Setup(t.Context(), behind); err != nil {
-		t.Fatal(err)
-	}
-	s := influxtest.New3()
-	s.Auth = true
-	s.Behind = influxtest.BehindStore(t, store)
-	cfg := Config{URL: s.Start(t).URL, Version: "3", Token: s.Admin("_admin"), FlushInterval: "50ms", SpoolDir: t.TempDir()}
+	s, cfg := influxtest.InFront(t, store)
+	cfg.FlushInterval, cfg.SpoolDir = "50ms", t.TempDir()
 	begin := time.Now().Truncate(time.Hour).Add(-2 * time.Hour)
 	sums, _, err := rollup.Open(cfg.SpoolDir, begin)
 	if err != nil {
@@ -226,7 +219,7 @@ func TestRollupsFitInfluxDB3(t *testing.T) {
 	ctx, end := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer end()
 	if err := j.run(ctx, func() {
-		rollupsEqual(t, behind, begin, begin.Add(2*time.Hour))
+		rollupsEqual(t, influxtest.StoreAt(store), begin, begin.Add(2*time.Hour))
 		end()
 	}); err != nil {
 		t.Fatal(err)

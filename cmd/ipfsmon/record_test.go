@@ -54,8 +54,19 @@ func seen(t *testing.T, n int) []*event.Event {
 // record makes a recording with the events of seen, n times.
 func record(t *testing.T, n int, change func(*recording)) string {
 	t.Helper()
+	var events []*event.Event
+	for i := range n {
+		events = append(events, seen(t, i)...)
+	}
+	return recordOf(t, "de1", events, change)
+}
+
+// recordOf makes a recording of the stream of a monitor, or of a collector, with these events, and
+// returns its folder.
+func recordOf(t *testing.T, monitor string, events []*event.Event, change func(*recording)) string {
+	t.Helper()
 	b := bus.New(bus.Config{})
-	server, err := stream.New(stream.Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: "de1"})
+	server, err := stream.New(stream.Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: monitor})
 	require.NoError(t, err)
 	defer server.Close()
 	require.NoError(t, server.Listen())
@@ -68,11 +79,9 @@ func record(t *testing.T, n int, change func(*recording)) string {
 	}
 	done := make(chan error, 1)
 	go func() { done <- r.run(t.Context()) }()
-	require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 1 }, 10*time.Second, time.Millisecond)
-	for i := range n {
-		for _, e := range seen(t, i) {
-			b.Publish(e)
-		}
+	require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 1 }, 30*time.Second, time.Millisecond)
+	for _, e := range events {
+		b.Publish(e)
 	}
 	b.Close()
 	require.NoError(t, <-done)
@@ -207,42 +216,31 @@ func TestRecordAndReplayArguments(t *testing.T) {
 // made of all: with record itself, or of the recordings.
 func TestRecordOfACollector(t *testing.T) {
 	for _, parquet := range []bool{false, true} {
-		b := bus.New(bus.Config{})
-		server, err := stream.New(stream.Config{ListenAddresses: []string{"127.0.0.1:0"}, Monitor: "fleet"})
-		require.NoError(t, err)
-		defer server.Close()
-		require.NoError(t, server.Listen())
-		reader := b.Subscribe("stream")
-		served := make(chan error, 1)
-		go func() { served <- server.Run(context.Background(), reader) }()
 		dir := t.TempDir()
 		at := filepath.Join(dir, "archive")
 		require.NoError(t, archive.Create(at))
-		r := &recording{from: server.Addrs()[0].String(), dir: filepath.Join(dir, "traces"), once: true, gaps: true}
-		if parquet {
-			r.archive, r.dir = at, filepath.Join(at, journalFolder)
-		}
-		done := make(chan error, 1)
-		go func() { done <- r.run(t.Context()) }()
-		require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 1 }, 30*time.Second, time.Millisecond)
 		const rounds = 20
 		each := 0
+		var events []*event.Event
 		for i := range rounds {
 			for _, monitor := range []event.Text{"de1", "us1", ""} {
 				all := seen(t, i)
 				each = len(all)
 				for _, e := range all {
 					e.Monitor = monitor
-					b.Publish(e)
 				}
+				events = append(events, all...)
 			}
 		}
-		b.Close()
-		require.NoError(t, <-done)
-		require.NoError(t, <-served)
+		traces := recordOf(t, "fleet", events, func(r *recording) {
+			r.dir = filepath.Join(dir, "traces")
+			if parquet {
+				r.archive, r.dir = at, filepath.Join(at, journalFolder)
+			}
+		})
 		if !parquet {
 			var stderr bytes.Buffer
-			require.Zero(t, runApp(app(), []string{"ipfsmon", "archive", "make", "--from", r.dir, at}, &stderr), stderr.String())
+			require.Zero(t, runApp(app(), []string{"ipfsmon", "archive", "make", "--from", traces, at}, &stderr), stderr.String())
 		}
 		a, err := archive.Open(at)
 		require.NoError(t, err)

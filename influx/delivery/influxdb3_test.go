@@ -81,25 +81,11 @@ func TestInfluxDB3Faults(t *testing.T) {
 	}
 }
 
-// three starts a stand-in in front of a real store, with a configuration that may do everything.
-func three(t *testing.T) (*influxtest.InfluxDB3, client.Config) {
-	t.Helper()
-	store := storetest.Start(t)
-	behind := influxtest.StoreAt(store)
-	behind.HistoryRetention = "0s" // InfluxDB 3 does not refuse old points
-	if err := client.Setup(t.Context(), behind); err != nil {
-		t.Fatal(err)
-	}
-	s := influxtest.New3()
-	s.Auth = true
-	s.Behind = influxtest.BehindStore(t, store)
-	return s, client.Config{URL: s.Start(t).URL, Version: "3", Token: s.Admin("_admin"), FlushInterval: "10ms", Gzip: "on"}
-}
-
 // Databases and tables are made before the first point, whichever credentials are configured;
 // points are stored by the API of InfluxDB 3 and are all there.
 func TestInfluxDB3SetUp(t *testing.T) {
-	s, cfg := three(t)
+	s, cfg := influxtest.InFront(t, storetest.Start(t))
+	cfg.FlushInterval, cfg.Gzip = "10ms", "on"
 	token := cfg.Token
 	for i, set := range []func(*client.Config){
 		func(c *client.Config) {},

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/influxdata/influxql"
+
+	"github.com/ipfsmon/ipfsmon/influx/client"
 )
 
 // write stores lines in the server behind.
@@ -277,6 +279,24 @@ func (s *InfluxDB3) sql(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/csv")
 	_, _ = io.WriteString(w, answer)
+}
+
+// InFront starts a new server with access control in front of a real store, and returns it with a
+// configuration that may do everything.
+func InFront(t testing.TB, store interface {
+	URL() string
+	Login() (user, file string)
+}) (*InfluxDB3, client.Config) {
+	t.Helper()
+	behind := StoreAt(store)
+	behind.HistoryRetention = "0s" // InfluxDB 3 does not refuse old points
+	if err := client.Setup(t.Context(), behind); err != nil {
+		t.Fatal(err)
+	}
+	s := New3()
+	s.Auth = true
+	s.Behind = BehindStore(t, store)
+	return s, client.Config{URL: s.Start(t).URL, Version: "3", Token: s.Admin("_admin")}
 }
 
 // BehindStore puts a store of storetest behind the stand-in.
