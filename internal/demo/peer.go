@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"reflect"
 	"sync"
 	"unsafe"
@@ -34,6 +35,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 )
 
 // agents are the agent versions of our nodes, in turn: common ones of the public
@@ -109,6 +112,9 @@ func (p *ownPeer) start(ctx context.Context) error {
 	if p.node != nil {
 		return nil
 	}
+	if !free(p.cfg.Addresses.Swarm) {
+		loopback.Apply(&p.cfg)
+	}
 	routing := kubop2p.DHTServerOption
 	if p.client {
 		routing = kubop2p.DHTClientOption
@@ -130,12 +136,42 @@ func (p *ownPeer) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start peer %d: %w", p.number, err)
 	}
+	// It comes back at the same addresses, where others look for it.
+	p.cfg.Addresses.Swarm = nil
+	for _, a := range n.PeerHost.Network().ListenAddresses() {
+		p.cfg.Addresses.Swarm = append(p.cfg.Addresses.Swarm, a.String())
+	}
 	api, err := coreapi.NewCoreAPI(n)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start peer %d: %w", p.number, err), n.Close())
 	}
 	p.node, p.core, p.info.Addrs = n, api, n.PeerHost.Addrs()
 	return nil
+}
+
+// free reports whether a node can listen on these addresses.
+func free(addrs []string) bool {
+	for _, text := range addrs {
+		a, err := multiaddr.NewMultiaddr(text)
+		if err != nil {
+			return false
+		}
+		network, address, err := manet.DialArgs(a)
+		if err != nil {
+			return false
+		}
+		var l io.Closer
+		if network == "tcp4" {
+			l, err = net.Listen(network, address)
+		} else {
+			l, err = net.ListenPacket(network, address)
+		}
+		if err != nil {
+			return false
+		}
+		_ = l.Close()
+	}
+	return true
 }
 
 // stop stops the node, which takes at most stopTime. The caller holds the same

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +16,8 @@ import (
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/libp2p/go-libp2p-kad-dht/records"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 )
 
 func newTestPeer(t *testing.T, number int) *ownPeer {
@@ -33,7 +38,7 @@ func newTestPeer(t *testing.T, number int) *ownPeer {
 }
 
 func TestPeerComesBackTheSame(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p := newTestPeer(t, 2)
 	data := content(testRand(), 300<<10)
@@ -48,6 +53,7 @@ func TestPeerComesBackTheSame(t *testing.T) {
 	if id != p.info.ID {
 		t.Errorf("identity %s, want %s", id, p.info.ID)
 	}
+	at := fmt.Sprint(p.info.Addrs)
 
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
@@ -64,6 +70,9 @@ func TestPeerComesBackTheSame(t *testing.T) {
 	defer p.release()
 	if p.node.Identity != id {
 		t.Errorf("came back as %s, want %s", p.node.Identity, id)
+	}
+	if got := fmt.Sprint(p.info.Addrs); got != at {
+		t.Errorf("came back at %s, want %s", got, at)
 	}
 	var back bytes.Buffer
 	if err := p.read(ctx, cids[0], &back); err != nil || !bytes.Equal(back.Bytes(), data) {
@@ -83,8 +92,39 @@ func TestPeerComesBackTheSame(t *testing.T) {
 	}
 }
 
+// TestPeerWhosePortsAreTaken: it comes back elsewhere.
+func TestPeerWhosePortsAreTaken(t *testing.T) {
+	p := newTestPeer(t, 2)
+	at := p.info.Addrs
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range at {
+		network, address, err := manet.DialArgs(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var taken io.Closer
+		if strings.HasPrefix(network, "tcp") {
+			taken, err = net.Listen(network, address)
+		} else {
+			taken, err = net.ListenPacket(network, address)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer taken.Close()
+	}
+	if err := p.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.info.Addrs) != len(at) || slices.ContainsFunc(p.info.Addrs, func(a multiaddr.Multiaddr) bool { return multiaddr.Contains(at, a) }) {
+		t.Errorf("came back at %s, was at %s, which are taken", p.info.Addrs, at)
+	}
+}
+
 func TestDrop(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p := newTestPeer(t, 0)
 	for _, away := range []bool{false, true} {
@@ -116,7 +156,7 @@ func TestDrop(t *testing.T) {
 // TestPeersTalk connects a DHT server and a client with different agent versions; the
 // client fetches and finds what the server has and provides.
 func TestPeersTalk(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	server, client := newTestPeer(t, 0), newTestPeer(t, 4)
 	if server.client || !client.client {
