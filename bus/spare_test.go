@@ -2,6 +2,7 @@ package bus
 
 import (
 	"testing"
+	"time"
 
 	"github.com/ipfsmon/ipfsmon/event"
 )
@@ -116,5 +117,38 @@ func TestClosingOneReaderLeavesTheOthers(t *testing.T) {
 	}
 	if s := b.Stats().Readers; len(s) != 2 || s[0].Name != "one" || s[1].Name != "three" {
 		t.Errorf("readers %+v, want one and three", s)
+	}
+}
+
+// TestReadersAreWoken: at once after a pause; else when an eighth of the queue is new, by events
+// or by bytes. Nobody takes the signal here, so it can be looked at.
+func TestReadersAreWoken(t *testing.T) {
+	w := new(event.Event).Weight()
+	for name, c := range map[string]struct {
+		cfg   Config
+		every int
+	}{
+		"events": {Config{MaxEvents: 64}, 8},
+		"bytes":  {Config{MaxBytes: 32 * w}, 4},
+	} {
+		b := New(c.cfg)
+		for i := range 3*c.every + 1 {
+			b.Publish(new(event.Event))
+			woken := false
+			select {
+			case <-b.wake:
+				woken = true
+			default:
+			}
+			if want := i%c.every == 0; woken != want {
+				t.Errorf("%s: event %d wakes: %t, want %t", name, i+1, woken, want)
+			}
+		}
+		b.Close()
+	}
+	for set, want := range map[time.Duration]time.Duration{0: DefaultWakeEvery, -1: DefaultWakeEvery, 1: 1} {
+		if got := New(Config{WakeEvery: set}).cfg.WakeEvery; got != want {
+			t.Errorf("WakeEvery %v is %v, want %v", set, got, want)
+		}
 	}
 }

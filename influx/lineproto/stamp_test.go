@@ -87,3 +87,22 @@ func TestStamps(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestStampsAtTheirBounds: how far a clock may go without a step, and how many stretches are kept.
+func TestStampsAtTheirBounds(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano()
+	for step, want := range map[int64]int{-clockBack: 0, -clockBack - 1: 1, clockForward: 0, clockForward + 1: 1} {
+		var s stamps
+		s.stamp(now)
+		if s.stamp(now + step); len(s.old) != want {
+			t.Errorf("%v: %d steps, want %d", time.Duration(step), len(s.old), want)
+		}
+	}
+	var s stamps
+	for i := range int64(2 * maxUsed) {
+		s.stamp(now + i*2*clockForward)
+	}
+	if len(s.old) != maxUsed {
+		t.Errorf("%d stretches are kept, want %d", len(s.old), maxUsed)
+	}
+}

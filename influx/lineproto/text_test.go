@@ -1,6 +1,7 @@
 package lineproto
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -23,6 +24,9 @@ func TestPeerText(t *testing.T) {
 	}
 	for n := range 2 * 3 * maxPeerTexts {
 		f(influxtest.Peer(n % (3 * maxPeerTexts)))
+		if len(e.peers) > maxPeerTexts {
+			t.Fatalf("%d texts are kept, want at most %d", len(e.peers), maxPeerTexts)
+		}
 	}
 	for n := range 100 {
 		f(peer.ID(strings.Repeat("\xff", n)))
@@ -56,4 +60,12 @@ func TestStringText(t *testing.T) {
 	f(`say "hi"\`, `"say \"hi\"\\"`)
 	f("a\nforged v=1i", `"a forged v=1i"`)
 	f("grüße/日本", `"grüße/日本"`)
+}
+
+func TestRate(t *testing.T) {
+	for in, want := range map[float64]int64{0: 0, 1.5: 2, -1.5: -2, 1 << 62: 1 << 62, 1 << 63: 0, -1 << 63: 0, math.Inf(1): 0, math.NaN(): 0} {
+		if got := rate(in); got != want {
+			t.Errorf("rate of %v: %d, want %d", in, got, want)
+		}
+	}
 }

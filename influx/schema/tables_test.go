@@ -39,3 +39,28 @@ func TestTables(t *testing.T) {
 		t.Errorf("%d tables of %d measurements and %d rollups", len(seen), len(All), len(Rollups()))
 	}
 }
+
+// TestTablesOfAKind: each measurement is among its own, a rollup among totals, and a mean is no
+// whole number.
+func TestTablesOfAKind(t *testing.T) {
+	find := func(k Kind, name string) *Table {
+		all := Tables(k)
+		if i := slices.IndexFunc(all, func(t Table) bool { return t.Name == name }); i >= 0 {
+			return &all[i]
+		}
+		t.Errorf("%s is not among %v", name, k)
+		return new(Table)
+	}
+	for _, m := range All {
+		find(m.Kind, m.Name)
+	}
+	types := map[string]string{"count": "int64", "sum": "int64", "max": "int64", "mean": "float64", "median": "float64"}
+	for _, r := range Rollups() {
+		fields := find(Totals, r.Name()).Fields
+		for i, s := range r.Of.Rollup {
+			if want := (Column{s.As, types[s.Func]}); fields[i] != want {
+				t.Errorf("%s: %+v, want %+v", r.Name(), fields[i], want)
+			}
+		}
+	}
+}
