@@ -3,13 +3,14 @@ package introspect_test
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -65,27 +66,26 @@ func (s *fakeStream) Stat() network.Stats {
 	return network.Stats{Direction: network.DirOutbound, Opened: s.conn.opened}
 }
 
+// newFakeConn makes the i-th connection, of three streams.
+func newFakeConn(t testing.TB, i int, traffic metrics.Reporter) network.Conn {
+	_, pub, err := crypto.GenerateEd25519Key(strings.NewReader(fmt.Sprintf("%032d", i)))
+	require.NoError(t, err)
+	id, err := peer.IDFromPublicKey(pub)
+	require.NoError(t, err)
+	c := &fakeConn{n: i, peer: id, local: local, opened: time.Now(), counter: new(nodestate.ConnCounter),
+		remote: multiaddr.StringCast(fmt.Sprintf("/ip4/198.51.%d.%d/tcp/4001", i>>8&0xff, i&0xff))}
+	for k, p := range []protocol.ID{"/ipfs/bitswap/1.2.0", "/ipfs/kad/1.0.0", "/ipfs/id/1.0.0"} {
+		c.streams = append(c.streams, &fakeStream{conn: c, n: 3*i + k, proto: p})
+		traffic.LogRecvMessageStream(int64(i+1), p, id)
+	}
+	return c
+}
+
+var local = multiaddr.StringCast("/ip4/203.0.113.7/tcp/4001")
+
 // fakeNode is a server of a node with n connections of three streams each.
 func fakeNode(t testing.TB, conns int) (*introspect.Server, *introspect.Registry) {
-	protocols := []protocol.ID{"/ipfs/bitswap/1.2.0", "/ipfs/kad/1.0.0", "/ipfs/id/1.0.0"}
-	local := multiaddr.StringCast("/ip4/203.0.113.7/tcp/4001")
-	taps := nodestate.NewTaps()
-	var cfg libp2p.Config
-	require.NoError(t, taps.Option()(&cfg))
-	all := make([]network.Conn, conns)
-	for i := range all {
-		_, pub, err := crypto.GenerateEd25519Key(strings.NewReader(fmt.Sprintf("%032d", i)))
-		require.NoError(t, err)
-		id, err := peer.IDFromPublicKey(pub)
-		require.NoError(t, err)
-		c := &fakeConn{n: i, peer: id, local: local, opened: time.Now(), counter: new(nodestate.ConnCounter),
-			remote: multiaddr.StringCast(fmt.Sprintf("/ip4/198.51.%d.%d/tcp/4001", i>>8&0xff, i&0xff))}
-		for k, p := range protocols {
-			c.streams = append(c.streams, &fakeStream{conn: c, n: 3*i + k, proto: p})
-			cfg.Reporter.LogRecvMessageStream(int64(i+1), p, id)
-		}
-		all[i] = c
-	}
+	all, taps := fakeConns(t, conns)
 	agents := []string{"kubo/0.43.0", "go-ipfs/0.8.0/48f94e2", "someguy/v0.10.0"}
 	c := nodestate.NewConns(nodestate.ConnsConfig{
 		Conns:   func() []network.Conn { return append([]network.Conn(nil), all...) },
@@ -165,21 +165,34 @@ func BenchmarkSnapshot(b *testing.B) {
 		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
 			s, _ := fakeNode(b, n)
 			defer s.Close()
-			b.ReportAllocs()
-			size, began := 0, cpu()
-			for b.Loop() {
-				frame, err := s.MakeSnapshot()
-				if err != nil {
-					b.Fatal(err)
-				}
-				size = len(frame)
-			}
-			each := (cpu() - began) / time.Duration(b.N)
-			b.ReportMetric(float64(each.Microseconds())/1000, "cpu-ms/op")
-			if n == 10_000 && each > maxSnapshotCPU {
-				b.Errorf("each snapshot takes %v of CPU time, want at most %v", each, maxSnapshotCPU)
-			}
-			b.ReportMetric(float64(size), "frame-B")
+			benchSnapshot(b, s, n, 0)
 		})
+	}
+}
+
+// benchSnapshot measures the snapshots of a server of n connections, with a pause between two.
+func benchSnapshot(b *testing.B, s *introspect.Server, n int, pause time.Duration) {
+	b.ReportAllocs()
+	var took []time.Duration
+	size := 0
+	for range b.N {
+		b.StopTimer()
+		time.Sleep(pause)
+		b.StartTimer()
+		began := cpu()
+		frame, err := s.MakeSnapshot()
+		if err != nil {
+			b.Fatal(err)
+		}
+		size = len(frame)
+		took = append(took, cpu()-began)
+	}
+	slices.Sort(took)
+	each := took[len(took)/2]
+	b.ReportMetric(float64(each.Microseconds())/1000, "cpu-ms/op")
+	b.ReportMetric(float64(took[0].Microseconds())/1000, "least-cpu-ms/op")
+	b.ReportMetric(float64(size), "frame-B")
+	if n == 10_000 && each > maxSnapshotCPU {
+		b.Errorf("each snapshot takes %v of CPU time, want at most %v", each, maxSnapshotCPU)
 	}
 }

@@ -13,8 +13,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -65,8 +67,8 @@ func (n *Node) newHost(key crypto.PrivKey) (_ host.Host, err error) {
 	opts := []libp2p.Option{
 		libp2p.Identity(key), libp2p.UserAgent(Agent),
 		libp2p.ResourceManager(limits), libp2p.ConnectionManager(conns), libp2p.Peerstore(peers),
-		libp2p.DefaultTransports, libp2p.DefaultMuxers, libp2p.ShareTCPListener(), libp2p.DisableMetrics(),
-		libp2p.BandwidthReporter(n.traffic),
+		libp2p.DefaultTransports, libp2p.Muxer(yamux.ID, muxer()), libp2p.ShareTCPListener(), libp2p.DisableMetrics(),
+		libp2p.BandwidthReporter(noPeers{n.traffic}),
 	}
 	if s.Isolated {
 		gate := onlyLoopback{}
@@ -101,6 +103,30 @@ func (n *Node) newHost(key crypto.PrivKey) (_ host.Host, err error) {
 	}
 	n.resources = limits
 	return h, nil
+}
+
+// rttEvery is how often the round-trip time of a TCP connection is measured: only large windows
+// depend on it. What keeps a silent connection alive is another ping.
+const rttEvery = time.Hour
+
+// muxer is yamux with libp2p's configuration, for connections that have few streams and are
+// silent most of the time.
+func muxer() *yamux.Transport {
+	t := *yamux.DefaultTransport
+	t.AcceptBacklog = peerStreams // a queue of each connection: no peer may have more
+	t.MeasureRTTInterval = rttEvery
+	return &t
+}
+
+// noPeers counts traffic in all and by protocol. That of each peer is in the taps.
+type noPeers struct{ *metrics.BandwidthCounter }
+
+func (c noPeers) LogSentMessageStream(n int64, p protocol.ID, _ peer.ID) {
+	c.BandwidthCounter.LogSentMessageStream(n, p, "")
+}
+
+func (c noPeers) LogRecvMessageStream(n int64, p protocol.ID, _ peer.ID) {
+	c.BandwidthCounter.LogRecvMessageStream(n, p, "")
 }
 
 // limits bounds what peers take, together and each.

@@ -10,11 +10,9 @@ import (
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	"github.com/ipfs/boxo/bitswap/message/pb"
-	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
@@ -127,8 +125,6 @@ func (n *Node) wants() {
 		n.send(cancel, asked)
 	}
 }
-
-var bitswapProtocols = []protocol.ID{bsnet.ProtocolBitswap, bsnet.ProtocolBitswapOneOne, bsnet.ProtocolBitswapOneZero, bsnet.ProtocolBitswapNoVers}
 
 // bitswapPeers returns connected peers that speak Bitswap, chosen at random.
 func (n *Node) bitswapPeers(most int) (out []peer.ID) {

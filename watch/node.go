@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/ipfs/boxo/bitswap"
 	bsnetwork "github.com/ipfs/boxo/bitswap/network"
@@ -49,7 +48,8 @@ type Node struct {
 	budget    *budget
 	dht       *dual.DHT
 	net       bsnetwork.BitSwapNetwork // seen by the capture
-	server    *server.Server
+	server    *server.Server           // of a node with blocks; else nil
+	answers   *answerer                // of a node without; else nil
 	blocks    *blockFiles
 	guard     guard.Guard
 
@@ -94,8 +94,12 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.dht, err = n.newDHT(); err != nil {
 		return nil, fmt.Errorf("watch: make the DHT: %w", err)
 	}
-	n.net = s.Capture.Network(bsnet.NewFromIpfsHost(readAheadHost{h}), event.Libp2p)
-	n.server = server.New(n.ctx, n.net2server(), n.blocks)
+	n.net = s.Capture.Network(&smallNetwork{bsnet.NewFromIpfsHost(h), &n.guard}, event.Libp2p)
+	if n.blocks.count > 0 {
+		n.server = server.New(n.ctx, n.net2server(), n.blocks)
+	} else {
+		n.answers = newAnswerer(n.net2server(), &n.guard)
+	}
 	return n, nil
 }
 
@@ -121,7 +125,11 @@ func (n *Node) newDHT() (*dual.DHT, error) {
 // makes it known. Call it once.
 func (n *Node) Start() {
 	n.started = true
-	n.net.Start(n.server)
+	if n.server != nil {
+		n.net.Start(n.server)
+	} else {
+		n.net.Start(n.answers)
+	}
 	run := func(doing string, f func()) {
 		n.tasks.Go(func() {
 			defer n.guard.Recover(doing)
@@ -133,7 +141,6 @@ func (n *Node) Start() {
 	run("watch: look up random keys", n.lookups)
 	run("watch: want random CIDs", n.wants)
 	run("watch: announce the blocks", n.announce)
-	run("watch: forget idle traffic", n.trim)
 }
 
 // Close closes all connections, and what New opened. It may be called more than once.
@@ -142,11 +149,14 @@ func (n *Node) Close() error {
 		n.cancel()
 		n.tasks.Wait()
 		var errs []error
+		if n.started {
+			n.net.Stop()
+		}
 		if n.server != nil {
-			if n.started {
-				n.net.Stop()
-			}
 			n.server.Close()
+		}
+		if n.answers != nil {
+			n.answers.Close()
 		}
 		if n.dht != nil {
 			errs = append(errs, n.dht.Close())
@@ -164,10 +174,13 @@ func (n *Node) Host() host.Host { return *n.host.Load() }
 
 // State returns the node's parts for its monitor.
 func (n *Node) State() nodestate.Node {
-	return nodestate.Node{
-		Host: n.Host(), Resources: n.resources, Reporter: n.traffic, DHT: n.dht, Taps: n.taps,
-		Bitswap: &bitswap.Bitswap{Server: n.server}, // it has no client
+	out := nodestate.Node{Host: n.Host(), Resources: n.resources, Reporter: n.traffic, DHT: n.dht, Taps: n.taps}
+	if n.server != nil {
+		out.Bitswap = &bitswap.Bitswap{Server: n.server} // it has no client
+	} else {
+		out.Ledgers = n.answers
 	}
+	return out
 }
 
 // Addrs returns the addresses at which peers reach the node, with its peer ID.
@@ -184,18 +197,3 @@ func (n *Node) Blocks() int { return n.blocks.count }
 
 // Panics returns how many panics were caught.
 func (n *Node) Panics() uint64 { return n.guard.Panics() }
-
-// trim forgets the traffic of peers that have gone: libp2p's counter keeps all that ever
-// connected.
-func (n *Node) trim() {
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
-	for {
-		select {
-		case now := <-tick.C:
-			n.traffic.TrimIdle(now.Add(-time.Hour))
-		case <-n.ctx.Done():
-			return
-		}
-	}
-}

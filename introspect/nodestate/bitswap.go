@@ -27,8 +27,7 @@ func (s *State) bitswapState() (*pb.Bitswap, error) {
 		Received: counters(s.cfg.Bitswap(event.Received)), Sent: counters(s.cfg.Bitswap(event.Sent)),
 		ReceivedRate: s.rates.rate(event.Received), SentRate: s.rates.rate(event.Sent),
 	}
-	bs := s.node.Bitswap
-	if bs == nil {
+	if s.node.Bitswap == nil && s.node.Ledgers == nil {
 		return out, nil
 	}
 	lists := s.bitswap.get(s.ledgers)
@@ -40,7 +39,7 @@ func (s *State) bitswapState() (*pb.Bitswap, error) {
 func (s *State) ledgers() *pb.Bitswap {
 	n, out := s.node, &pb.Bitswap{}
 	var blocks, haves []cid.Cid
-	if n.Bitswap.Client != nil {
+	if n.Bitswap != nil && n.Bitswap.Client != nil {
 		blocks, haves = n.Bitswap.GetWantBlocks(), n.Bitswap.GetWantHaves()
 	}
 	out.WantlistTotal = uint32(len(blocks) + len(haves))
@@ -52,38 +51,39 @@ func (s *State) ledgers() *pb.Bitswap {
 			out.Wantlist = append(out.Wantlist, &pb.Bitswap_Want{Cid: c.String(), Have: true})
 		}
 	}
-	if n.Bitswap.Server == nil || n.Host == nil {
+	if n.Ledgers == nil || n.Host == nil {
 		return out
 	}
-	type account struct {
-		id                 peer.ID
-		sent, recv, traded uint64
-	}
-	var all []account
-	for _, id := range n.Host.Network().Peers() {
-		if r := n.Bitswap.LedgerForPeer(id); r != nil {
-			all = append(all, account{id, r.Sent, r.Recv, r.Exchanged})
-		}
-	}
-	out.LedgersTotal = uint32(len(all))
+	connected := n.Host.Network().Peers()
+	out.LedgersTotal = uint32(len(connected))
 	if !s.cfg.Named {
 		return out
 	}
-	slices.SortFunc(all, func(a, b account) int {
-		return cmp.Or(cmp.Compare(b.sent+b.recv, a.sent+a.recv), cmp.Compare(b.traded, a.traded), cmp.Compare(a.id, b.id))
+	accounts := make([]account, 0, len(connected))
+	for _, id := range connected {
+		accounts = append(accounts, account{id, n.Ledgers.Account(id)})
+	}
+	slices.SortFunc(accounts, func(a, b account) int {
+		return cmp.Or(cmp.Compare(b.Sent+b.Received, a.Sent+a.Received), cmp.Compare(b.Exchanged, a.Exchanged), cmp.Compare(a.id, b.id))
 	})
-	for i, a := range all[:min(len(all), maxLedgers)] {
-		l := &pb.Bitswap_Ledger{PeerId: a.id.String(), BytesSent: a.sent, BytesReceived: a.recv, Exchanged: a.traded}
+	for i, a := range accounts[:min(len(accounts), maxLedgers)] {
+		l := &pb.Bitswap_Ledger{PeerId: a.id.String(), BytesSent: a.Sent, BytesReceived: a.Received, Exchanged: a.Exchanged}
 		if i < maxLists {
-			wants := n.Bitswap.Server.WantlistForPeer(a.id) // Bitswap has no network in a node without a client
-			l.Wants = uint32(len(wants))
-			for _, c := range wants[:min(len(wants), maxWantlist)] {
+			wants, all := n.Ledgers.Wants(a.id, maxWantlist)
+			l.Wants = uint32(all)
+			for _, c := range wants {
 				l.Wantlist = append(l.Wantlist, c.String())
 			}
 		}
 		out.Ledgers = append(out.Ledgers, l)
 	}
 	return out
+}
+
+// account is what was exchanged with a peer.
+type account struct {
+	id peer.ID
+	Account
 }
 
 // bitswapRates keeps readings of the last seconds, so that the first state already has rates.

@@ -42,8 +42,9 @@ type ConnsConfig struct {
 	Origin func(peer.ID, multiaddr.Multiaddr) (country string, gateway bool)
 	// Latency returns the round-trip time to a peer; 0: not measured.
 	Latency func(peer.ID) time.Duration
-	// PeerTraffic returns all traffic with a peer: bytes, and bytes per second.
-	PeerTraffic func(peer.ID) (in, out, inRate, outRate uint64)
+	// PeerTraffic returns the bytes of all traffic with a peer, on connections that have no
+	// counter of their own.
+	PeerTraffic func(peer.ID) (in, out uint64)
 	// Taps are the taps in the host.
 	Taps *Taps
 	// Logger is slog.Default() if nil.
@@ -223,7 +224,8 @@ func (t *Conns) read(k *known, now time.Time, conns uint32) (r reading) {
 		r.inRate, r.outRate = k.rate.read(now, r.in, r.out)
 	case t.cfg.PeerTraffic != nil:
 		r.of = max(conns, 1)
-		r.in, r.out, r.inRate, r.outRate = t.cfg.PeerTraffic(k.peer)
+		r.in, r.out = t.cfg.PeerTraffic(k.peer)
+		r.inRate, r.outRate = k.rate.read(now, r.in, r.out)
 	}
 	if r.latency == 0 && t.cfg.Latency != nil {
 		r.latency = t.cfg.Latency(k.peer)

@@ -31,6 +31,7 @@ type Node struct {
 	Reporter  *metrics.BandwidthCounter // counts the host's traffic
 	DHT       *dual.DHT
 	Bitswap   *bitswap.Bitswap // its Client or Server may be nil
+	Ledgers   Ledgers          // of a Bitswap server that is not boxo's; nil: those of Bitswap
 	PubSub    *pubsub.PubSub
 	RepoBytes func(context.Context) (uint64, error) // returns the size on disk; may be slow
 
@@ -38,7 +39,7 @@ type Node struct {
 	Taps *Taps
 }
 
-// OfHost returns the node with missing parts filled in from its host.
+// OfHost returns the node with missing parts filled in from its host and its Bitswap.
 func (n Node) OfHost() Node {
 	if h := n.Host; h != nil {
 		if n.Peerstore == nil {
@@ -47,6 +48,9 @@ func (n Node) OfHost() Node {
 		if n.Identity == "" {
 			n.Identity = h.ID()
 		}
+	}
+	if n.Ledgers == nil && n.Bitswap != nil && n.Bitswap.Server != nil {
+		n.Ledgers = boxoLedgers{n.Bitswap.Server}
 	}
 	return n
 }

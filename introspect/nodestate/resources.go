@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 
 	"github.com/ipfsmon/ipfsmon/event"
@@ -33,10 +34,18 @@ func first[T any](all []T, n int) []T { return all[:min(n, len(all))] }
 
 func (s *State) peerstoreState() (*pb.Peerstore, error) {
 	return s.peerstore.get(func() *pb.Peerstore {
-		ps := s.node.Peerstore
-		return &pb.Peerstore{
-			Peers: uint32(len(ps.Peers())), PeersWithAddrs: uint32(len(ps.PeersWithAddrs())), PeersWithKeys: uint32(len(ps.PeersWithKeys())),
+		keys, addrs := s.node.Peerstore.PeersWithKeys(), s.node.Peerstore.PeersWithAddrs()
+		out := &pb.Peerstore{Peers: uint32(len(keys)), PeersWithAddrs: uint32(len(addrs)), PeersWithKeys: uint32(len(keys))}
+		withKey := make(map[peer.ID]struct{}, len(keys))
+		for _, p := range keys {
+			withKey[p] = struct{}{}
 		}
+		for _, p := range addrs {
+			if _, counted := withKey[p]; !counted {
+				out.Peers++
+			}
+		}
+		return out // as many peers as the peerstore's own list of both, which asks for both again
 	}), nil
 }
 

@@ -30,7 +30,7 @@ type Sampler struct {
 }
 
 // NewSampler returns a sampler of a node.
-func NewSampler(n Node) *Sampler { return &Sampler{node: n, repoSize: -1} }
+func NewSampler(n Node) *Sampler { return &Sampler{node: n.OfHost(), repoSize: -1} }
 
 // bandwidths sets the traffic of all protocols together, and of those with most traffic.
 func bandwidths(out *event.Node, r bandwidth.Reporter) {
@@ -68,15 +68,11 @@ func (s *Sampler) Sample(ctx context.Context) event.Node {
 			out.Routing = append(out.Routing, event.RoutingTable{Name: "lan", Peers: n.DHT.LAN.RoutingTable().Size()})
 		}
 	}
-	if n.Bitswap != nil {
-		if n.Bitswap.Client != nil {
-			out.Wantlist = len(n.Bitswap.GetWantlist())
-		}
-		if n.Bitswap.Server != nil {
-			if stat, err := n.Bitswap.Server.Stat(); err == nil {
-				out.Ledgers = len(stat.Peers)
-			}
-		}
+	if n.Bitswap != nil && n.Bitswap.Client != nil {
+		out.Wantlist = len(n.Bitswap.GetWantlist())
+	}
+	if n.Ledgers != nil {
+		out.Ledgers = n.Ledgers.Waiting()
 	}
 	return out
 }

@@ -72,6 +72,7 @@ type State struct {
 
 // New returns the state of a node. It starts nothing.
 func New(n Node, cfg Config) *State {
+	n = n.OfHost()
 	s := &State{node: n, cfg: cfg, rates: bitswapRates{read: cfg.Bitswap}, follower: newFollower(cfg.Logger)}
 	if n.Host != nil && cfg.Named {
 		s.conns = NewConns(s.connsConfig())
@@ -171,10 +172,12 @@ func (s *State) connsConfig() ConnsConfig {
 		Conns: h.Network().Conns, Agent: s.node.Agent, Latency: h.Peerstore().LatencyEWMA, Origin: s.cfg.Origin,
 		Taps: s.node.Taps, Logger: s.cfg.Logger,
 	}
-	if r := s.node.Reporter; r != nil {
-		cfg.PeerTraffic = func(p peer.ID) (in, out, inRate, outRate uint64) {
+	if t, r := s.node.Taps, s.node.Reporter; t != nil {
+		cfg.PeerTraffic = t.peer
+	} else if r != nil {
+		cfg.PeerTraffic = func(p peer.ID) (in, out uint64) {
 			t := r.GetBandwidthForPeer(p)
-			return whole(t.TotalIn), whole(t.TotalOut), whole(int64(t.RateIn)), whole(int64(t.RateOut))
+			return whole(t.TotalIn), whole(t.TotalOut)
 		}
 	}
 	return cfg

@@ -223,6 +223,20 @@ func (t *Taps) get(p peer.ID, proto protocol.ID) *protoTap {
 	return nil
 }
 
+// peer returns the bytes of all streams with a peer.
+func (t *Taps) peer(p peer.ID) (in, out uint64) {
+	pt := t.peers.Get(p)
+	if pt == nil {
+		return 0, 0
+	}
+	if l := pt.list.Load(); l != nil {
+		for _, k := range *l {
+			in, out = in+k.in.Load(), out+k.out.Load()
+		}
+	}
+	return in, out
+}
+
 // forget drops a peer's counters.
 func (t *Taps) forget(p peer.ID) {
 	t.mu.Lock()
