@@ -183,7 +183,7 @@ func (r *Registry) state(scratch bool) *pb.State {
 	}
 	get(try, "connections", r.p.Connections != nil, func() ([]*pb.Connection, error) {
 		return r.p.Connections(ConnectionQuery{Streams: r.p.Streams == nil, Limit: limit, Scratch: scratch})
-	}, func(c []*pb.Connection) { sub.Connections = c; count(out, c) })
+	}, func(c []*pb.Connection) { sub.Connections = c })
 	if r.p.Connections == nil && r.p.Totals != nil {
 		try("totals", func() error {
 			peers, connections := r.p.Totals()
@@ -246,8 +246,8 @@ func (r *Registry) guarded(name string, f func() error) error {
 	return nil
 }
 
-// count fills the state's totals from its connections. A provider whose limit left some out
-// corrects them in Annotate.
+// count fills the state's totals from its connections, unless a provider has set them in
+// Annotate.
 func count(out *pb.State, all []*pb.Connection) {
 	peers := make(map[string]struct{}, len(all))
 	for _, c := range all {

@@ -33,6 +33,7 @@ type memory struct {
 	out    []*pb.Connection
 	inside []*pb.Stream // of all connections, one after the other
 	shared []sharedTap  // streams whose traffic_of is not known yet
+	named  []namedStream
 }
 
 // sharedTap is a stream and the counter that it shares with other streams.
@@ -72,6 +73,7 @@ func (m *memory) reset() {
 	clear(m.out)
 	clear(m.inside)
 	clear(m.shared)
+	clear(m.named[:cap(m.named)])
 	m.known, m.out, m.inside, m.shared = m.known[:0], m.out[:0], m.inside[:0], m.shared[:0]
 }
 
@@ -185,10 +187,11 @@ func (m *memory) flow(in, out, inRate, outRate uint64) *pb.Traffic {
 func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *known, r *reading, now time.Time) {
 	streams := c.GetStreams()
 	if len(streams) == 0 {
+		k.streams = nil
 		return
 	}
 	from := len(m.inside)
-	k.name(streams)
+	m.name(k, streams)
 	for i, s := range streams {
 		st := s.Stat()
 		p := s.Protocol()
@@ -239,9 +242,10 @@ const fewStreams = 16
 // name assigns each stream an ID, the connection's with a number, and keeps it for the stream's
 // lifetime. Libp2p's own ID costs more than everything else here: it encodes the peer's ID for
 // each stream.
-func (k *known) name(streams []network.Stream) {
-	before := k.streams
-	k.streams = make([]namedStream, len(streams))
+func (m *memory) name(k *known, streams []network.Stream) {
+	before := append(m.named[:0], k.streams...)
+	m.named = before
+	k.streams = slices.Grow(k.streams[:0], len(streams))[:len(streams)]
 	var byStream map[network.Stream][]byte
 	if len(before) > fewStreams {
 		byStream = make(map[network.Stream][]byte, len(before))
@@ -266,6 +270,7 @@ func (k *known) name(streams []network.Stream) {
 		}
 		k.streams[i] = namedStream{s, id}
 	}
+	clear(k.streams[len(streams):cap(k.streams)]) // closed streams are not kept in memory
 }
 
 // oneWay reports whether a protocol's streams carry data only from the side that opened them,
