@@ -25,8 +25,9 @@ import (
 
 // watchGC is how much garbage there may be before it is collected, in percent of
 // what is in use, unless GOGC says otherwise. Most of it is connections, which are
-// there for hours: memory counts more than the collector's work.
-const watchGC = 50
+// there for hours, and a message leaves little garbage: memory counts more than
+// the collector's work.
+const watchGC = 25
 
 // watchPlace is the default folder of a light node; other commands find its
 // monitor through it.

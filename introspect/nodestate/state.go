@@ -30,6 +30,7 @@ const (
 	// slowEvery is how often figures are read again that cost more than a look
 	// at a counter.
 	slowEvery = 2 * time.Second
+	slowShare = 20
 )
 
 // Config has the sources of a State outside the node.
@@ -183,15 +184,17 @@ func (s *State) connsConfig() ConnsConfig {
 	return cfg
 }
 
-// kept caches a reading for slowEvery.
+// kept caches a reading for slowEvery, or for slowShare times as long as it took.
 type kept[T any] struct {
 	value T
 	at    time.Time
+	took  time.Duration
 }
 
 func (k *kept[T]) get(read func() T) T {
-	if now := time.Now(); k.at.IsZero() || now.Sub(k.at) >= slowEvery {
+	if now := time.Now(); k.at.IsZero() || now.Sub(k.at) >= max(slowEvery, slowShare*k.took) {
 		k.value, k.at = read(), now
+		k.took = time.Since(now)
 	}
 	return k.value
 }
