@@ -33,6 +33,10 @@ const (
 	// walks is how many random lookups fill a new peer's routing table, in
 	// addition to the one for itself.
 	walks = 4
+	// checksAtOnce is how many peers a peer checks at a time before they enter its routing table. In
+	// a small network the same ones are found again and again, and the 256 checks that kad-dht
+	// allows wait for each other, and lookups behind them, on the one stream to a peer.
+	checksAtOnce = 4
 	// atOnce is how many peers join concurrently.
 	atOnce = 16
 )
@@ -71,7 +75,7 @@ func (n *private) add(ctx context.Context, cfg probe.PeerConfig) (*probe.Peer, e
 	cfg.Prefix, cfg.BucketSize, cfg.Bootstrap = prefix, n.cfg.Bucket, []peer.AddrInfo{}
 	cfg.Listen = []string{"/ip4/127.0.0.1/tcp/0"}
 	cfg.Host = n.host(number)
-	cfg.DHT = append(cfg.DHT, dht.AddressFilter(nil), dht.DisableAutoRefresh())
+	cfg.DHT = append(cfg.DHT, dht.AddressFilter(nil), dht.DisableAutoRefresh(), dht.LookupCheckConcurrency(checksAtOnce))
 	p, err := probe.NewPeer(cfg)
 	if err != nil {
 		return nil, err
