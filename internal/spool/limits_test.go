@@ -1,0 +1,544 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// onDisk is a spool in memory whose Put waits for the disk.
+func onDisk(t *testing.T, cfg Config) (*Spool, *memFS) {
+	t.Helper()
+	m := newMemFS()
+	cfg.Dir, cfg.fs = "/s", m
+	return open(t, cfg), m
+}
+
+// So much waits in memory: a byte less than syncBytes for SyncEvery, as much not at all.
+func TestSyncBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := onDisk(t, Config{SyncEvery: time.Hour, syncBytes: 100})
+		s.Put(0, 1, time.Now(), make([]byte, 99))
+		synctest.Wait()
+		if n := s.Stats().Unsynced; n != 99 {
+			t.Errorf("%d bytes wait, want 99", n)
+		}
+		s.Put(0, 1, time.Now(), make([]byte, 1))
+		synctest.Wait()
+		if n := s.Stats().Unsynced; n != 0 {
+			t.Errorf("%d bytes wait, want none", n)
+		}
+	})
+}
+
+// A batch is on disk after SyncEvery, not before half of it: one that is delivered sooner is
+// never written.
+func TestSyncEvery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := onDisk(t, Config{SyncEvery: 2 * time.Second})
+		wait := func(d time.Duration, want int) {
+			t.Helper()
+			time.Sleep(d)
+			synctest.Wait()
+			if n := s.Stats().Unsynced; n != want {
+				t.Errorf("%d bytes wait, want %d", n, want)
+			}
+		}
+		s.Put(0, 1, time.Now(), make([]byte, 10))
+		wait(time.Second-1, 10)
+		wait(1, 0)
+		wait(1, 0)
+		s.Put(0, 1, time.Now(), make([]byte, 10))
+		wait(time.Second-1, 10) // it is a nanosecond too young at the tick
+		s.Put(0, 1, time.Now(), make([]byte, 5))
+		wait(time.Second-1, 15)
+		wait(1, 0) // the second is as old as half of SyncEvery
+	})
+}
+
+// With SyncEvery 0 the limits and the cursor are applied each second.
+func TestDeliveredSegmentGoesByTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := onDisk(t, Config{MaxBytes: 64 << 10, MaxPoints: 1})
+		s.Put(0, 1, time.Now(), make([]byte, 8<<10-frameExtra))
+		s.Put(0, 1, time.Now(), make([]byte, 10)) // begins the second segment
+		b, err := s.Next(t.Context(), Fresh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Ack(b)
+		if n := s.Stats().Segments; n != 2 {
+			t.Fatalf("%d segments, want 2", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := s.Stats().Segments; n != 1 {
+			t.Errorf("%d segments, want 1", n)
+		}
+	})
+}
+
+// Batches are joined up to MaxPoints and MaxJoin, from memory and from disk.
+func TestJoinLimits(t *testing.T) {
+	type batch struct{ points, bytes int }
+	f := func(want int, all ...batch) {
+		t.Helper()
+		for _, sync := range []time.Duration{0, time.Hour} {
+			s, _ := onDisk(t, Config{SyncEvery: sync, MaxPoints: 10, MaxJoin: 100})
+			for _, b := range all {
+				s.Put(0, b.points, time.Now(), make([]byte, b.bytes))
+			}
+			b, err := s.Next(t.Context(), Fresh)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.Points != want {
+				t.Errorf("%v, SyncEvery %v: %d points joined, want %d", all, sync, b.Points, want)
+			}
+			sum := 0
+			for _, x := range all[:len(b.frames)] {
+				sum += x.bytes
+			}
+			if len(b.Data) != sum {
+				t.Errorf("%v: %d bytes, want %d", all, len(b.Data), sum)
+			}
+			s.Ack(b)
+		}
+	}
+	f(10, batch{4, 10}, batch{6, 10}, batch{1, 10})
+	f(4, batch{4, 10}, batch{7, 10}, batch{1, 10})
+	f(9, batch{4, 10}, batch{5, 10})
+	f(3, batch{1, 40}, batch{2, 60}, batch{3, 1})
+	f(1, batch{1, 40}, batch{2, 61})
+	f(11, batch{11, 10}, batch{1, 10})
+	f(6, batch{1, 10}, batch{2, 10}, batch{3, 10})
+}
+
+// Memory holds as much as MaxMemory; what is over it costs the oldest batch, which is counted.
+func TestMemoryLimit(t *testing.T) {
+	s, m := onDisk(t, Config{SyncEvery: time.Hour, MaxMemory: 100})
+	m.fail = func(int, string, string) error { return errCut }
+	for i, x := range []struct{ bytes, points, memory, dropped, droppedBytes int }{
+		{40, 1, 40, 0, 0}, {60, 2, 100, 0, 0}, {1, 4, 61, 1, 40}, {39, 8, 100, 1, 40}, {200, 16, 200, 15, 140},
+	} {
+		s.Put(0, x.points, time.Now(), make([]byte, x.bytes))
+		st := s.Stats()
+		if st.Memory != x.memory || st.Unsynced != x.memory || int(st.Dropped) != x.dropped || int(st.DroppedBytes) != x.droppedBytes {
+			t.Errorf("after batch %d: %+v, want %+v", i, st, x)
+		}
+	}
+	if st := s.Stats(); st.Points != 16 || st.Frames != 1 {
+		t.Errorf("%+v, want the newest batch alone, though it is larger than the bound", st)
+	}
+}
+
+// What is on disk goes from memory once a quarter of MaxMemory is exceeded.
+func TestSyncedBatchesLeaveMemory(t *testing.T) {
+	s, _ := onDisk(t, Config{SyncEvery: 0, MaxMemory: 400})
+	for i, want := range []int{50, 100, 100} {
+		s.Put(0, 1, time.Now(), make([]byte, 50))
+		if st := s.Stats(); st.Memory != want || st.Unsynced != 0 || st.Frames != i+1 {
+			t.Errorf("after batch %d: %+v, want %d bytes in memory", i, st, want)
+		}
+	}
+}
+
+// The disk holds as much as MaxBytes, in segments of an eighth. What is over it costs the
+// oldest segment; a batch that is larger than all of it is lost.
+func TestDiskLimit(t *testing.T) {
+	const most = 64 << 10
+	s, _ := onDisk(t, Config{MaxBytes: most})
+	eighth := make([]byte, most/8-frameExtra)
+	for i := 1; i <= 8; i++ {
+		s.Put(0, 1, time.Now(), bytes.Clone(eighth))
+		if st := s.Stats(); st.Segments != i || st.Disk != int64(i*most/8) || st.Dropped != 0 {
+			t.Fatalf("%d eighths: %+v", i, st)
+		}
+	}
+	s.Put(0, 1, time.Now(), []byte("x"))
+	if st := s.Stats(); st.Dropped != 1 || st.DroppedBytes != uint64(len(eighth)) || st.Segments != 8 || st.Points != 8 {
+		t.Errorf("one byte more: %+v", st)
+	}
+
+	s, _ = onDisk(t, Config{MaxBytes: most})
+	s.Put(0, 1, time.Now(), make([]byte, most/8-2*frameExtra-1))
+	s.Put(0, 1, time.Now(), []byte("x"))
+	if st := s.Stats(); st.Segments != 1 || st.Disk != most/8 {
+		t.Errorf("a full segment: %+v", st)
+	}
+	s.Put(0, 1, time.Now(), nil)
+	if st := s.Stats(); st.Segments != 2 {
+		t.Errorf("a batch more: %+v", st)
+	}
+
+	s, _ = onDisk(t, Config{MaxBytes: most})
+	s.Put(0, 1, time.Now(), make([]byte, most-frameExtra))
+	if st := s.Stats(); st.Dropped != 0 || st.Disk != most {
+		t.Errorf("a batch as large as the limit: %+v", st)
+	}
+	s.Put(0, 1, time.Now(), make([]byte, most-frameExtra+1))
+	if st := s.Stats(); st.Dropped != 1 || st.Points != 1 {
+		t.Errorf("a batch a byte larger: %+v", st)
+	}
+}
+
+// Several batches that wait are written at once within the limits: the room for each counts
+// those before it.
+func TestDiskLimitOfOneFlush(t *testing.T) {
+	const most = 64 << 10
+	s, m := onDisk(t, Config{MaxBytes: most, SyncEvery: time.Hour})
+	for range 64 {
+		s.Put(0, 1, time.Now(), make([]byte, 2<<10-frameExtra))
+	}
+	s.flush()
+	st := s.Stats()
+	if st.Disk != most || st.Points != 32 || st.Dropped != 32 || st.Segments != 8 {
+		t.Errorf("%+v, want 32 batches of 2 KiB on disk", st)
+	}
+	sum := 0
+	for name, d := range m.names {
+		if strings.HasSuffix(name, suffix) {
+			sum += len(d.now)
+		}
+	}
+	if sum != most {
+		t.Errorf("%d bytes in files, want %d", sum, most)
+	}
+}
+
+// A segment goes when its newest batch is older than MaxAge.
+func TestAgeLimit(t *testing.T) {
+	clock := newClock(time.Unix(1_800_000_000, 0))
+	s, _ := onDisk(t, Config{MaxAge: time.Hour, now: clock.now})
+	s.Put(0, 1, clock.now(), payload(0))
+	clock.add(time.Hour)
+	s.flush()
+	if st := s.Stats(); st.Dropped != 0 {
+		t.Errorf("as old as the limit: %+v", st)
+	}
+	clock.add(1)
+	s.flush()
+	if st := s.Stats(); st.Dropped != 1 || st.Segments != 0 {
+		t.Errorf("older than the limit: %+v", st)
+	}
+}
+
+// A batch is fresh for freshFor.
+func TestFreshFor(t *testing.T) {
+	clock := newClock(time.Unix(1_800_000_000, 0))
+	for _, sync := range []time.Duration{0, time.Hour} {
+		s, _ := onDisk(t, Config{freshFor: time.Second, now: clock.now, SyncEvery: sync})
+		s.Put(0, 1, clock.now(), payload(0))
+		fresh := func() int {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			frames, _ := s.pick(Fresh)
+			s.release(frames)
+			return len(frames)
+		}
+		clock.add(time.Second)
+		if fresh() != 1 {
+			t.Error("as old as freshFor, and in the backlog")
+		}
+		clock.add(1)
+		if fresh() != 0 {
+			t.Error("older than freshFor, and fresh")
+		}
+		if b, err := s.Next(t.Context(), Backlog); err != nil || b.Points != 1 {
+			t.Errorf("%+v, %v", b, err)
+		}
+	}
+}
+
+// What is not a frame is found wherever it ends, also where a part of the file that is read at
+// once does.
+func TestHolesOfEveryLength(t *testing.T) {
+	const chunk = 256 << 10
+	frame := appendFrame(nil, ref{seq: 7, points: 1, since: 1}, payload(0))
+	lengths := []int{1, 3, 4, 5, 35, 36, 37, 100}
+	for n := chunk - len(frame) - 2; n <= chunk-headerSize+2; n++ {
+		lengths = append(lengths, n)
+	}
+	for n := chunk - 6; n <= chunk+6; n++ {
+		lengths = append(lengths, n, n+chunk)
+	}
+	for _, n := range lengths {
+		junk := bytes.Repeat([]byte{magic[0]}, n) // each byte may be the first of a frame
+		b := append(append(append([]byte{}, junk...), frame...), "end"...)
+		refs, holes, err := scan(bytes.NewReader(b), int64(len(b)))
+		if err != nil || len(refs) != 1 || refs[0].off != int64(n) || refs[0].seq != 7 {
+			t.Fatalf("behind %d bytes: %+v, %v", n, refs, err)
+		}
+		if want := []hole{{0, int64(n)}, {int64(n + len(frame)), int64(len(b))}}; fmt.Sprint(holes) != fmt.Sprint(want) {
+			t.Fatalf("behind %d bytes: holes %v, want %v", n, holes, want)
+		}
+	}
+}
+
+// A frame's header has limits.
+func TestHeaderLimits(t *testing.T) {
+	f := func(r ref, want bool) {
+		t.Helper()
+		r.off = 5
+		b := appendFrame(nil, r, nil)[:headerSize]
+		binary.LittleEndian.PutUint32(b[28:], r.length) // of a payload that is not there
+		binary.LittleEndian.PutUint32(b[32:], crc32.Checksum(b[:32], castagnoli))
+		got, ok := parseHeader(b, 5)
+		if ok != want || ok && got != r {
+			t.Errorf("%+v: %+v, %v, want %v", r, got, ok, want)
+		}
+		if _, ok := parseHeader(b[:headerSize-1], 5); ok {
+			t.Error("a part of a header is one")
+		}
+	}
+	f(ref{seq: 0}, false)
+	f(ref{seq: 1}, true)
+	f(ref{seq: maxSeq - 1, points: 9, length: 8, kind: 7, since: -6}, true)
+	f(ref{seq: maxSeq}, false)
+	f(ref{seq: 1, length: maxFrame}, true)
+	f(ref{seq: 1, length: maxFrame + 1}, false)
+}
+
+// The names of segments.
+func TestSegmentNames(t *testing.T) {
+	f := func(name string, want uint64, ok bool) {
+		t.Helper()
+		if n, is := segmentNumber(name); is != ok || ok && n != want {
+			t.Errorf("%s: %d, %v", name, n, is)
+		}
+	}
+	f("0000000000000000.seg", 0, true)
+	f("00000000000000ff.seg", 255, true)
+	f("3fffffffffffffff.seg", maxSeq-1, true)
+	f("4000000000000000.seg", 0, false)
+	f("000000000000000.seg", 0, false)
+	f("00000000000000000.seg", 0, false)
+	f("0000000000000001.tmp", 0, false)
+	f("000000000000000g.seg", 0, false)
+}
+
+// A cursor that no spool writes is none; one with too many spans is cut.
+func TestCursorLimits(t *testing.T) {
+	f := func(next uint64, done ranges, ok bool) {
+		t.Helper()
+		n, got, is := decodeCursor(encodeCursor(next, done))
+		if is != ok || ok && (n != next || fmt.Sprint(got) != fmt.Sprint(done)) {
+			t.Errorf("%d %v: %d %v %v", next, done, n, got, is)
+		}
+	}
+	f(0, nil, true)
+	f(maxSeq, nil, true)
+	f(maxSeq+1, nil, false)
+	f(10, ranges{{3, 3}, {5, 9}}, true)
+	f(10, ranges{{5, 10}}, false)
+	f(10, ranges{{5, 4}}, false)
+	var many ranges
+	for i := range uint64(maxSpans + 5) {
+		many = append(many, span{2*i + 1, 2*i + 1})
+	}
+	f(1<<20, many[:maxSpans], true)
+	n, got, ok := decodeCursor(encodeCursor(1<<20, many))
+	if !ok || n != 1<<20 || len(got) != maxSpans || got[maxSpans-1] != many[maxSpans-1] {
+		t.Errorf("%d, %d spans, %v", n, len(got), ok)
+	}
+	b := encodeCursor(3, nil)
+	for cut := range len(b) {
+		if _, _, ok := decodeCursor(b[:cut]); ok {
+			t.Errorf("the first %d bytes are a cursor", cut)
+		}
+	}
+}
+
+// A cursor of the most spans is read by Open: what it says is delivered is not there.
+func TestLargestCursor(t *testing.T) {
+	s, m := onDisk(t, Config{MaxPoints: 1})
+	const n = 2 * maxSpans
+	for range n {
+		s.mu.Lock() // faster than a file and a sync for each
+		s.mem = append(s.mem, &frame{ref: ref{seq: s.next, points: 1, length: 1}, data: []byte("x")})
+		s.next, s.memBytes, s.unsynced = s.next+1, s.memBytes+1, s.unsynced+1
+		s.st.Points, s.st.Frames = s.st.Points+1, s.st.Frames+1
+		s.mu.Unlock()
+	}
+	s.flush()
+	s.mu.Lock()
+	for _, r := range s.segs[0].refs {
+		if r.seq%2 == 1 {
+			s.settle(&frame{ref: r, seg: s.segs[0]})
+		}
+	}
+	s.mu.Unlock()
+	s.Close()
+	if st := open(t, Config{Dir: "/s", fs: m}).Stats(); st.Points != n/2 || st.Restored != n/2 {
+		t.Errorf("%+v, want %d", st, n/2)
+	}
+}
+
+// The set of numbers is that of a map, whatever is added.
+func TestRangesAreASet(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		var set ranges
+		all := map[uint64]bool{}
+		for range 30 {
+			first := r.Uint64N(60)
+			last := first + r.Uint64N(6)
+			set.add(first, last)
+			set.add(first+1, first) // nothing
+			for n := first; n <= last; n++ {
+				all[n] = true
+			}
+			for n := range uint64(70) {
+				if set.has(n) != all[n] {
+					t.Fatalf("%v has(%d) = %v", set, n, set.has(n))
+				}
+				for m := n; m < 70; m++ {
+					want := true
+					for k := n; k <= m; k++ {
+						want = want && all[k]
+					}
+					if set.covers(n, m) != want {
+						t.Fatalf("%v covers(%d, %d) = %v", set, n, m, !want)
+					}
+				}
+			}
+			for i := 1; i < len(set); i++ {
+				if set[i].first <= set[i-1].last+1 {
+					t.Fatalf("%v: spans touch", set)
+				}
+			}
+		}
+	}
+}
+
+// The oldest is that of all that waits, on disk or in memory.
+func TestOldestOfAll(t *testing.T) {
+	s, _ := onDisk(t, Config{SyncEvery: time.Hour, MaxBytes: 64 << 10})
+	put := func(at int64) { s.Put(0, 1, time.Unix(at, 0), make([]byte, 8<<10-frameExtra)) }
+	oldest := func(want int64) {
+		t.Helper()
+		if at := s.Stats().Oldest; !at.Equal(time.Unix(want, 0)) {
+			t.Errorf("the oldest is of %v, want %d", at, want)
+		}
+	}
+	put(50)
+	oldest(50)
+	s.flush()
+	put(70)
+	oldest(50)
+	put(40) // the clock was set back
+	s.flush()
+	oldest(40)
+}
+
+// What a damaged segment holds that is not a frame is kept, up to a number of bytes in all.
+func TestQuarantineLimit(t *testing.T) {
+	for extra, want := range []int{2, 1} {
+		dir := t.TempDir()
+		seg := fill(t, dir, 3, 8<<20)[0]
+		b, err := os.ReadFile(seg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, seg, append(b, "no frame"...))
+		at := filepath.Join(dir, quarantineName)
+		if err := os.Mkdir(at, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		before := filepath.Join(at, "before")
+		write(t, before, nil)
+		if err := os.Truncate(before, int64(maxQuarantine-len("no frame")+extra)); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, Config{Dir: dir})
+		if st := s.Stats(); st.Holes != 1 || st.HoleBytes != 8 || st.Points != 3 {
+			t.Errorf("%+v", st)
+		}
+		entries, err := os.ReadDir(at)
+		if err != nil || len(entries) != want {
+			t.Errorf("%d bytes over: %d files, want %d; %v", extra, len(entries), want, err)
+		}
+		kept, err := os.ReadFile(filepath.Join(at, fmt.Sprintf("0000000000000001-%d.bad", len(b))))
+		if want == 2 && (err != nil || string(kept) != "no frame") {
+			t.Errorf("%q, %v", kept, err)
+		}
+	}
+}
+
+// A segment that is removed while it waits counts as damaged, with all that it had, and no other.
+func TestRemovedSegmentIsCounted(t *testing.T) {
+	dir := t.TempDir()
+	segs := fill(t, dir, 200, 2048)
+	s := open(t, Config{Dir: dir})
+	all := s.Stats().Points
+	left := 0
+	for _, seg := range segs[1:] {
+		infos, err := Inspect(dir, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range infos {
+			if i.Name == filepath.Base(seg) {
+				left += len(i.Frames)
+			}
+		}
+	}
+	if err := os.Remove(segs[0]); err != nil {
+		t.Fatal(err)
+	}
+	got := drain(t, s)
+	if st := s.Stats(); len(got) != left || int(st.Damaged) != all-left || st.Frames != 0 {
+		t.Errorf("%d delivered, want %d; %+v", len(got), left, st)
+	}
+}
+
+// Inspect counts each hole and its bytes, and lists segments in the order of their frames.
+func TestInspectHoles(t *testing.T) {
+	dir := t.TempDir()
+	segs := fill(t, dir, 100, 2048)
+	b, err := os.ReadFile(segs[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, segs[1], append(append([]byte("four"), b...), "sixsix"...))
+	if err := os.Rename(segs[0], filepath.Join(dir, "00000000000000ff"+suffix)); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := Inspect(dir, false, nil)
+	if err != nil || len(infos) != len(segs) {
+		t.Fatalf("%+v, %v", infos, err)
+	}
+	next := uint64(1)
+	for _, i := range infos {
+		holes, lost, bytes := 0, int64(0), int64(0)
+		if i.Name == filepath.Base(segs[1]) {
+			holes, lost, bytes = 2, 10, 10
+		}
+		for _, f := range i.Frames {
+			if f.Number != next || f.Points != 1 || f.Since.UnixNano() != int64(next) || f.Bytes != len(payload(int(next-1))) || f.Kind != byte((next-1)%2) {
+				t.Errorf("%+v, want number %d", f, next)
+			}
+			next++
+			bytes += int64(f.Bytes) + frameExtra
+		}
+		if i.Holes != holes || i.Lost != lost || i.Bytes != bytes {
+			t.Errorf("%s: %d holes of %d bytes, %d bytes; want %d, %d, %d", i.Name, i.Holes, i.Lost, i.Bytes, holes, lost, bytes)
+		}
+	}
+	if next != 101 {
+		t.Errorf("%d frames", next-1)
+	}
+	wrong := errors.New("enough")
+	if _, err := Inspect(dir, true, func(FrameInfo, []byte) error { return wrong }); !errors.Is(err, wrong) {
+		t.Errorf("%v, want that of the caller", err)
+	}
+}
