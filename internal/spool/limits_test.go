@@ -2,17 +2,25 @@ package spool
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"sort"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // onDisk is a spool in memory whose Put waits for the disk.
@@ -238,19 +246,19 @@ func TestFreshFor(t *testing.T) {
 	for _, sync := range []time.Duration{0, time.Hour} {
 		s, _ := onDisk(t, Config{freshFor: time.Second, now: clock.now, SyncEvery: sync})
 		s.Put(0, 1, clock.now(), payload(0))
-		fresh := func() int {
+		in := func(lane int) int {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			frames, _ := s.pick(Fresh)
+			frames, _ := s.pick(lane)
 			s.release(frames)
 			return len(frames)
 		}
 		clock.add(time.Second)
-		if fresh() != 1 {
+		if in(Backlog) != 0 || in(Fresh) != 1 {
 			t.Error("as old as freshFor, and in the backlog")
 		}
 		clock.add(1)
-		if fresh() != 0 {
+		if in(Fresh) != 0 || in(Backlog) != 1 {
 			t.Error("older than freshFor, and fresh")
 		}
 		if b, err := s.Next(t.Context(), Backlog); err != nil || b.Points != 1 {
@@ -423,7 +431,7 @@ func TestRangesAreASet(t *testing.T) {
 // The oldest is that of all that waits, on disk or in memory.
 func TestOldestOfAll(t *testing.T) {
 	s, _ := onDisk(t, Config{SyncEvery: time.Hour, MaxBytes: 64 << 10})
-	put := func(at int64) { s.Put(0, 1, time.Unix(at, 0), make([]byte, 8<<10-frameExtra)) }
+	put := func(at int64) { s.Put(0, 1, time.Unix(at, 0), make([]byte, 10)) }
 	oldest := func(want int64) {
 		t.Helper()
 		if at := s.Stats().Oldest; !at.Equal(time.Unix(want, 0)) {
@@ -438,6 +446,126 @@ func TestOldestOfAll(t *testing.T) {
 	put(40) // the clock was set back
 	s.flush()
 	oldest(40)
+	put(45)
+	s.flush()
+	oldest(40)
+}
+
+// Segments are read in the order of their frames, whatever their files are named.
+func TestSegmentsAreInOrder(t *testing.T) {
+	dir := t.TempDir()
+	segs := fill(t, dir, 100, 2048)
+	if err := os.Rename(segs[0], filepath.Join(dir, "00000000000000ff"+suffix)); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Config{Dir: dir, MaxPoints: 1})
+	if got := drain(t, s); len(got) != 100 || !sort.IntsAreSorted(got) {
+		t.Errorf("%v, want 0 to 99", got)
+	}
+	s.Put(0, 1, time.Now(), payload(100))
+	s.flush()
+	if _, err := os.Stat(filepath.Join(dir, "0000000000000100"+suffix)); err != nil {
+		t.Error(err)
+	}
+}
+
+// The list of a segment's frames is in memory while one of them waits, not longer, and while all
+// of them are being delivered the next segment is read.
+func TestListsOfSegments(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir, MaxBytes: 64 << 10})
+	for range 3 {
+		s.Put(0, 1, time.Now(), make([]byte, 4<<10-frameExtra))
+		s.Put(0, 1, time.Now(), make([]byte, 4<<10-frameExtra))
+	}
+	s.Close()
+	s = open(t, Config{Dir: dir, MaxBytes: 64 << 10, SyncEvery: time.Hour})
+	next := func(want int) *Batch {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		b, err := s.Next(ctx, Backlog)
+		if err != nil || b.Points != want {
+			t.Fatalf("%+v, %v, want %d points", b, err, want)
+		}
+		return b
+	}
+	lists := func(want ...bool) {
+		t.Helper()
+		var got []bool
+		for _, g := range s.segs {
+			got = append(got, g.refs != nil)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("lists in memory: %v, want %v", got, want)
+		}
+	}
+	lists(false, false, false)
+	first := next(2)
+	lists(true, false, false)
+	second := next(2)
+	lists(true, true, false)
+	s.Ack(first)
+	third := next(2)
+	lists(false, true, true)
+	s.Back(second)
+	second = next(2)
+	s.Ack(second)
+	s.Ack(third)
+	s.flush()
+	if st := s.Stats(); st.Segments != 0 || st.Points != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// An error of the disk is no damage.
+func TestReadErrorIsNoDamage(t *testing.T) {
+	frame := appendFrame(nil, ref{seq: 1, points: 1, since: 1}, payload(0))
+	all := append(append([]byte("junk"), frame...), bytes.Repeat([]byte("x"), 600<<10)...)
+	for _, from := range []int64{0, 4, 300 << 10, 599 << 10} {
+		if refs, holes, err := scan(failing{bytes.NewReader(all), from}, int64(len(all))); !errors.Is(err, syscall.EIO) {
+			t.Errorf("unreadable from %d: %d frames, %d holes, %v", from, len(refs), len(holes), err)
+		}
+	}
+	if _, err := readFrame(failing{bytes.NewReader(frame), 0}, "x", ref{seq: 1, length: 9}); !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+}
+
+// failing cannot be read where a read has a byte behind from.
+type failing struct {
+	io.ReaderAt
+	from int64
+}
+
+func (f failing) ReadAt(b []byte, off int64) (int, error) {
+	if off+int64(len(b)) > f.from {
+		return 0, syscall.EIO
+	}
+	return f.ReaderAt.ReadAt(b, off)
+}
+
+// What is damaged is logged when the spool is opened, and nothing else is.
+func TestDamageIsLoggedAtOpen(t *testing.T) {
+	dir := t.TempDir()
+	seg := fill(t, dir, 3, 8<<20)[0]
+	said := func() int {
+		var log logtest.Buffer
+		s := open(t, Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		defer s.Close()
+		return strings.Count(log.String(), "\n")
+	}
+	if n := said(); n != 0 {
+		t.Errorf("%d lines about a spool that is whole", n)
+	}
+	b, err := os.ReadFile(seg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, seg, append([]byte("x"), b...))
+	if n := said(); n != 1 {
+		t.Errorf("%d lines about a damaged spool, want 1", n)
+	}
 }
 
 // What a damaged segment holds that is not a frame is kept, up to a number of bytes in all.
@@ -449,7 +577,8 @@ func TestQuarantineLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, seg, append(b, "no frame"...))
+		first := len(payload(0)) + frameExtra
+		write(t, seg, slices.Concat(b[:first], []byte("no frame"), b[first:]))
 		at := filepath.Join(dir, quarantineName)
 		if err := os.Mkdir(at, 0o700); err != nil {
 			t.Fatal(err)
@@ -467,7 +596,7 @@ func TestQuarantineLimit(t *testing.T) {
 		if err != nil || len(entries) != want {
 			t.Errorf("%d bytes over: %d files, want %d; %v", extra, len(entries), want, err)
 		}
-		kept, err := os.ReadFile(filepath.Join(at, fmt.Sprintf("0000000000000001-%d.bad", len(b))))
+		kept, err := os.ReadFile(filepath.Join(at, fmt.Sprintf("0000000000000001-%d.bad", first)))
 		if want == 2 && (err != nil || string(kept) != "no frame") {
 			t.Errorf("%q, %v", kept, err)
 		}
@@ -495,7 +624,11 @@ func TestRemovedSegmentIsCounted(t *testing.T) {
 	if err := os.Remove(segs[0]); err != nil {
 		t.Fatal(err)
 	}
+	gone := *s.segs[0]
 	got := drain(t, s)
+	if !s.done.covers(gone.first, gone.last) {
+		t.Errorf("the numbers %d to %d are gone, and %v are done", gone.first, gone.last, s.done)
+	}
 	if st := s.Stats(); len(got) != left || int(st.Damaged) != all-left || st.Frames != 0 {
 		t.Errorf("%d delivered, want %d; %+v", len(got), left, st)
 	}
