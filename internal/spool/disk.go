@@ -249,30 +249,23 @@ func (s *Spool) read(frames []*frame) *Batch {
 			open.Close()
 		}
 	}()
+	segs := make([]*segment, len(frames)) // a flush may drop them meanwhile: f.seg is nil then
+	s.mu.Lock()
 	for i, f := range frames {
-		data := f.data
-		if data == nil {
-			err := error(&CorruptionError{Segment: filepath.Base(f.seg.path), Offset: f.off}) // of a segment that was removed
-			if of != f.seg {
-				if open != nil {
-					open.Close()
-				}
-				of, open = f.seg, nil
-				var e error
-				if open, e = s.cfg.fs.Open(f.seg.path); e != nil {
-					open = nil
-					if !errors.Is(e, fs.ErrNotExist) {
-						err = e
-					}
-				}
-			}
-			if open != nil {
-				data, err = readFrame(open, filepath.Base(f.seg.path), f.ref)
+		segs[i] = f.seg
+	}
+	s.mu.Unlock()
+	for i, f := range frames {
+		data := f.data // of a leased frame it stays
+		if seg := segs[i]; data == nil {
+			err := error(&CorruptionError{Offset: f.off}) // of a segment that was removed
+			if seg != nil {
+				data, err = s.readOne(&open, &of, seg, f.ref)
 			}
 			if err != nil && !isCorrupt(err) {
 				s.mu.Lock()
 				s.release(frames[i:])
-				f.seg.unread = true
+				seg.unread = true
 				s.st.DiskErrors++
 				s.st.Err = err
 				s.mu.Unlock()
@@ -300,16 +293,49 @@ func (s *Spool) read(frames []*frame) *Batch {
 	return b
 }
 
-// damaged drops one frame whose bytes on disk are not what was written.
+// readOne reads a frame's payload from its segment, whose file it opens unless the frame before
+// was of it.
+func (s *Spool) readOne(open *openFile, of **segment, seg *segment, r ref) ([]byte, error) {
+	name := filepath.Base(seg.path)
+	if *of != seg {
+		if *open != nil {
+			(*open).Close()
+		}
+		*of, *open = seg, nil
+		f, err := s.cfg.fs.Open(seg.path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err == nil {
+			*open = f
+		}
+	}
+	if *open == nil {
+		return nil, &CorruptionError{Segment: name, Offset: r.off}
+	}
+	return readFrame(*open, name, r)
+}
+
+// damaged drops one frame whose bytes on disk are not what was written, or whose segment was
+// dropped because of the limits before it could be read.
 func (s *Spool) damaged(f *frame, corrupt error) {
 	s.disk.Lock()
-	s.quarantine(f.seg, f.off, f.end())
-	s.disk.Unlock()
+	defer s.disk.Unlock() // no segment is dropped meanwhile
 	s.mu.Lock()
-	s.settle(f)
-	s.st.Damaged += uint64(f.points)
-	s.losses[lostDamage] += int(f.points)
-	s.st.Corruption = corrupt
+	seg := f.seg
+	s.mu.Unlock()
+	if seg != nil {
+		s.quarantine(seg, f.off, f.end())
+	}
+	s.mu.Lock()
+	if seg == nil {
+		s.drop(f, lostBounds)
+	} else {
+		s.settle(f)
+		s.st.Damaged += uint64(f.points)
+		s.losses[lostDamage] += int(f.points)
+		s.st.Corruption = corrupt
+	}
 	s.mu.Unlock()
 	s.report(false)
 }

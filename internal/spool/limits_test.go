@@ -675,3 +675,70 @@ func TestInspectHoles(t *testing.T) {
 		t.Errorf("%v, want that of the caller", err)
 	}
 }
+
+// hookFS calls before and after the next Open.
+type hookFS struct {
+	*memFS
+	before, after func()
+	fails         bool // to read what was opened
+}
+
+func (h *hookFS) Open(path string) (openFile, error) {
+	before, after := h.before, h.after
+	h.before, h.after = nil, nil
+	if before != nil {
+		before()
+	}
+	f, err := h.memFS.Open(path)
+	if after != nil {
+		after()
+		if h.fails {
+			f = unreadable{f}
+		}
+	}
+	return f, err
+}
+
+type unreadable struct{ openFile }
+
+func (unreadable) ReadAt([]byte, int64) (int, error) { return 0, syscall.EIO }
+
+// The limits drop the oldest segment while its batches are being read: they are delivered if
+// they could be read, else they count as dropped, and not as damaged.
+func TestSegmentIsDroppedWhileItIsRead(t *testing.T) {
+	f := func(before, fails bool, dropped int) {
+		t.Helper()
+		h := &hookFS{memFS: newMemFS(), fails: fails}
+		cfg := Config{Dir: "/s", fs: h, MaxBytes: 64 << 10, SyncEvery: time.Hour}
+		s := open(t, cfg)
+		for i := range 16 {
+			s.Put(0, 1, time.Now(), bytes.Repeat([]byte{byte(i)}, 4<<10-frameExtra))
+		}
+		s.Close()
+		s = open(t, cfg)
+		s.load(s.segs[0])
+		drop := func() {
+			s.Put(0, 7, time.Now(), make([]byte, 10))
+			s.flush()
+		}
+		if before {
+			h.before = drop
+		} else {
+			h.after = drop
+		}
+		b, err := s.Next(t.Context(), Backlog)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := s.Stats(); b.Points != 2 || int(b.Data[0]) != dropped || int(st.Dropped) != dropped || st.Damaged != 0 || st.Points != 16+7-dropped || st.Segments != 8 {
+			t.Errorf("%d points from %d on, %+v", b.Points, b.Data[0], st)
+		}
+		s.Ack(b)
+		if st := s.Stats(); st.Points != 16+7-2-dropped || st.Frames != 16+1-2-dropped || st.DiskErrors > 0 != fails {
+			t.Errorf("%+v", st)
+		}
+	}
+	f(true, false, 2)
+	f(false, false, 0)
+	f(false, true, 2)
+}

@@ -499,19 +499,18 @@ func (s *Spool) Ack(b *Batch) {
 // meanwhile, because of the limits, are lost and counted. The batch must not be used afterwards.
 func (s *Spool) Back(b *Batch) {
 	s.mu.Lock()
-	for _, f := range b.frames {
-		if f.seg == nil && s.inMemory(f.seq) < 0 && !s.done.has(f.seq) {
-			s.drop(f, lostBounds)
-		}
-	}
 	s.release(b.frames)
 	s.mu.Unlock()
 	b.frames, b.Data = nil, nil
 }
 
-// release makes Next return frames again. The caller holds mu.
+// release makes Next return frames again. Those whose segment was dropped meanwhile are lost and
+// counted. The caller holds mu.
 func (s *Spool) release(frames []*frame) {
 	for _, f := range frames {
+		if f.seg == nil && s.inMemory(f.seq) < 0 && !s.done.has(f.seq) {
+			s.drop(f, lostBounds)
+		}
 		f.leased = false
 		delete(s.leased, f.seq)
 	}
