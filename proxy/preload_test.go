@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -165,6 +166,52 @@ func TestRefsBudgetAndSingleFlight(t *testing.T) {
 		require.Equal(t, map[bool]int{true: 200, false: 429}[i < 2], status, "four requests in a minute")
 	}
 	require.EqualValues(t, 2, p.Sample(time.Second).PreloadRefused)
+}
+
+// A preload that one node fails is asked of the next one for all who wait for it by then: the
+// blocks of each of them may be fetched.
+func TestPreloadIsOfAllCallers(t *testing.T) {
+	root := newBlocks(t, 1, 10)[0].Cid()
+	var p *testProxy
+	var asked atomic.Int32
+	both, callers := make(chan struct{}), make(chan map[netip.Addr]int, 1)
+	refs := func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 {
+			<-both
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		p.engine.mu.Lock()
+		defer p.engine.mu.Unlock()
+		callers <- maps.Clone(p.engine.reverse.allowed[root][0].callers)
+	}
+	one, two := api(t, newRawNode(t, nil).Host, refs), api(t, newRawNode(t, nil).Host, refs)
+	p = startProxy(t, Config{Downstreams: []string{apiAddr(one), apiAddr(two)}, WebSocket: "/ip4/127.0.0.1/tcp/0", PreloadPort: freePort(t), TrustedProxies: []string{"127.0.0.1"}})
+	require.Eventually(t, func() bool { return len(p.engine.nodes()) == 2 }, patient, time.Millisecond)
+	var calls sync.WaitGroup
+	want := map[netip.Addr]int{}
+	for _, from := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.2"} {
+		want[netip.MustParseAddr(from)]++
+		calls.Go(func() {
+			req, _ := http.NewRequest(http.MethodPost, "http://"+p.RefsAddr().String()+refsPath+"?arg="+root.String(), nil)
+			req.Header.Set("X-Forwarded-For", from)
+			if res, err := http.DefaultTransport.RoundTrip(req); err != nil {
+				t.Error(err)
+			} else {
+				res.Body.Close()
+			}
+		})
+	}
+	require.Eventually(t, func() bool {
+		p.refs.mu.Lock()
+		defer p.refs.mu.Unlock()
+		f := p.refs.flights[flightKey{cid: root}]
+		return f != nil && f.users == 3
+	}, patient, time.Millisecond)
+	close(both)
+	require.Equal(t, want, <-callers)
+	calls.Wait()
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
 func TestRefsCaller(t *testing.T) {

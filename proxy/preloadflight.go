@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -47,7 +48,7 @@ type flight struct {
 	status  int   // the status if it ended before the first line
 	changed chan struct{}
 	preload *preload
-	from    []netip.Addr // callers that came before preload was set
+	from    []netip.Addr // the callers
 }
 
 // join returns the flight for a key, started if there is none.
@@ -63,13 +64,13 @@ func (s *refsServer) join(key flightKey, from netip.Addr) (*flight, error) {
 			return nil, errors.New("none of the nodes is connected")
 		}
 		ctx, cancel := context.WithTimeout(s.p.ctx, s.p.cfg.PreloadTimeout)
-		f = &flight{key: key, cancel: cancel, changed: make(chan struct{})}
+		f = &flight{key: key, cancel: cancel, changed: make(chan struct{}), from: []netip.Addr{from}}
 		s.flights[key] = f
 		s.p.engine.running(1)
 		s.p.tasks.Go(func() {
 			defer s.p.engine.running(-1)
 			defer cancel()
-			if err := s.p.engine.guard.Call("proxy: ask nodes for a preload", func() error { s.fly(ctx, f, from); return nil }); err != nil {
+			if err := s.p.engine.guard.Call("proxy: ask nodes for a preload", func() error { s.fly(ctx, f); return nil }); err != nil {
 				f.add(nil, errors.New("internal error"), http.StatusInternalServerError)
 			}
 			s.mu.Lock()
@@ -82,10 +83,9 @@ func (s *refsServer) join(key flightKey, from netip.Addr) (*flight, error) {
 	f.users++
 	if f.users > 1 {
 		f.mu.Lock()
+		f.from = append(f.from, from)
 		if f.preload != nil {
 			s.p.engine.joinPreload(f.preload, from, 1)
-		} else {
-			f.from = append(f.from, from)
 		}
 		f.mu.Unlock()
 	}
@@ -104,6 +104,9 @@ func (s *refsServer) part(f *flight, from netip.Addr) {
 	}
 	s.mu.Unlock()
 	f.mu.Lock()
+	if i := slices.Index(f.from, from); i >= 0 {
+		f.from = slices.Delete(f.from, i, i+1)
+	}
 	if f.preload != nil {
 		s.p.engine.joinPreload(f.preload, from, -1)
 	}
@@ -149,10 +152,10 @@ func (f *flight) add(line []byte, end error, status int) {
 }
 
 // fly asks the nodes, in their order for the CID, until one answers.
-func (s *refsServer) fly(ctx context.Context, f *flight, from netip.Addr) {
+func (s *refsServer) fly(ctx context.Context, f *flight) {
 	var failed []error
 	for _, d := range s.p.engine.orderOf(f.key.cid) {
-		began, err := s.ask(ctx, f, d, from)
+		began, err := s.ask(ctx, f, d)
 		if err == nil || began {
 			f.add(nil, cmpErr(err, errDone), http.StatusBadGateway)
 			return
@@ -183,15 +186,11 @@ func cmpErr(err, otherwise error) error {
 
 // ask requests the answer of one node; began: it has sent lines, so that no other node may be
 // asked.
-func (s *refsServer) ask(ctx context.Context, f *flight, d *downstream, from netip.Addr) (began bool, err error) {
+func (s *refsServer) ask(ctx context.Context, f *flight, d *downstream) (began bool, err error) {
 	e := s.p.engine
-	way := e.openPreload(f.key.cid, d, from)
 	f.mu.Lock()
+	way := e.openPreload(f.key.cid, d, f.from) // of all callers, also those who came while another node was asked
 	f.preload = way
-	for _, a := range f.from {
-		e.joinPreload(way, a, 1)
-	}
-	f.from = nil
 	f.mu.Unlock()
 	defer e.closePreload(way)
 

@@ -61,10 +61,13 @@ func (r *reverse) init() {
 }
 
 // openPreload opens the reverse direction for a CID.
-func (e *engine) openPreload(root cid.Cid, d *downstream, caller netip.Addr) *preload {
+func (e *engine) openPreload(root cid.Cid, d *downstream, callers []netip.Addr) *preload {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p := &preload{callers: map[netip.Addr]int{caller: 1}, down: d, anyPeer: e.cfg.PreloadAnyPeer, limit: e.cfg.PreloadNodes, cids: map[cid.Cid]struct{}{}}
+	p := &preload{callers: map[netip.Addr]int{}, down: d, anyPeer: e.cfg.PreloadAnyPeer, limit: e.cfg.PreloadNodes, cids: map[cid.Cid]struct{}{}}
+	for _, a := range callers {
+		p.callers[a]++
+	}
 	e.allow(p, root)
 	e.flush()
 	return p
