@@ -394,29 +394,20 @@ func TestLargestCursor(t *testing.T) {
 // The set of numbers is that of a map, whatever is added.
 func TestRangesAreASet(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
+	for range 30 {
 		var set ranges
 		all := map[uint64]bool{}
 		for range 30 {
-			first := r.Uint64N(60)
+			first := r.Uint64N(30)
 			last := first + r.Uint64N(6)
 			set.add(first, last)
 			set.add(first+1, first) // nothing
 			for n := first; n <= last; n++ {
 				all[n] = true
 			}
-			for n := range uint64(70) {
+			for n := range uint64(38) {
 				if set.has(n) != all[n] {
 					t.Fatalf("%v has(%d) = %v", set, n, set.has(n))
-				}
-				for m := n; m < 70; m++ {
-					want := true
-					for k := n; k <= m; k++ {
-						want = want && all[k]
-					}
-					if set.covers(n, m) != want {
-						t.Fatalf("%v covers(%d, %d) = %v", set, n, m, !want)
-					}
 				}
 			}
 			for i := 1; i < len(set); i++ {
@@ -626,8 +617,10 @@ func TestRemovedSegmentIsCounted(t *testing.T) {
 	}
 	gone := *s.segs[0]
 	got := drain(t, s)
-	if !s.done.covers(gone.first, gone.last) {
-		t.Errorf("the numbers %d to %d are gone, and %v are done", gone.first, gone.last, s.done)
+	for n := gone.first; n <= gone.last; n++ {
+		if !s.done.has(n) {
+			t.Errorf("the numbers %d to %d are gone, and %v are done", gone.first, gone.last, s.done)
+		}
 	}
 	if st := s.Stats(); len(got) != left || int(st.Damaged) != all-left || st.Frames != 0 {
 		t.Errorf("%d delivered, want %d; %+v", len(got), left, st)

@@ -23,12 +23,6 @@ func (r ranges) has(n uint64) bool {
 	return i < len(r) && r[i].first <= n
 }
 
-// covers reports whether all of first to last is in the set.
-func (r ranges) covers(first, last uint64) bool {
-	i := r.at(first)
-	return i < len(r) && r[i].first <= first && r[i].last >= last
-}
-
 // add adds first to last to the set.
 func (r *ranges) add(first, last uint64) {
 	if first > last {
