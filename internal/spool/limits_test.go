@@ -735,3 +735,88 @@ func TestSegmentIsDroppedWhileItIsRead(t *testing.T) {
 	f(false, false, 0)
 	f(false, true, 2)
 }
+
+// A batch that is being delivered from memory when its segment is dropped counts as not on disk
+// until then, and is lost to nobody.
+func TestLeasedBatchOfADroppedSegment(t *testing.T) {
+	const size = 4<<10 - frameExtra
+	s, _ := onDisk(t, Config{MaxBytes: 64 << 10, MaxPoints: 2})
+	for range 16 {
+		s.Put(0, 1, time.Now(), make([]byte, size))
+	}
+	b, err := s.Next(t.Context(), Fresh)
+	if err != nil || b.Points != 2 {
+		t.Fatalf("%+v, %v", b, err)
+	}
+	s.Put(0, 1, time.Now(), make([]byte, 10))
+	if st := s.Stats(); st.Unsynced != 2*size || st.Dropped != 0 || st.Points != 17 || st.Memory != 16*size+10 {
+		t.Errorf("while it is delivered: %+v", st)
+	}
+	s.Ack(b)
+	if st := s.Stats(); st.Unsynced != 0 || st.Dropped != 0 || st.Points != 15 || st.Frames != 15 || st.Memory != 14*size+10 {
+		t.Errorf("afterwards: %+v", st)
+	}
+	s.flush()
+	if got := s.Stats(); got.Segments != 8 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// An old segment goes alone: the one that is written to is continued.
+func TestOldSegmentGoesAlone(t *testing.T) {
+	clock := newClock(time.Unix(1_800_000_000, 0))
+	s, _ := onDisk(t, Config{MaxBytes: 64 << 10, MaxAge: time.Hour, now: clock.now})
+	s.Put(0, 1, clock.now(), make([]byte, 8<<10-frameExtra))
+	clock.add(time.Hour)
+	s.Put(0, 1, clock.now(), []byte("a"))
+	clock.add(1)
+	s.Put(0, 1, clock.now(), []byte("b"))
+	if st := s.Stats(); st.Segments != 1 || st.Dropped != 1 || st.Points != 2 {
+		t.Errorf("%+v, want one segment with two batches", st)
+	}
+	clock.add(time.Hour + 1)
+	s.flush()
+	if st := s.Stats(); st.Segments != 0 || st.Dropped != 3 || st.Points != 0 || st.Frames != 0 {
+		t.Errorf("%+v, want nothing", st)
+	}
+	s.Put(0, 1, clock.now(), []byte("c"))
+	if st := s.Stats(); st.Segments != 1 || st.Err != nil {
+		t.Errorf("%+v", st)
+	}
+}
+
+// The cursor is written when it has changed, and only where there is a segment.
+func TestCursorIsWrittenWhenItChanged(t *testing.T) {
+	s, m := onDisk(t, Config{SyncEvery: time.Hour, MaxPoints: 1})
+	writes := func() (n int) {
+		t.Helper()
+		before := m.ops
+		s.flush()
+		return m.ops - before
+	}
+	s.Put(0, 1, time.Now(), []byte("a"))
+	b, err := s.Next(t.Context(), Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Ack(b)
+	if n := writes(); n != 0 {
+		t.Errorf("%d operations of the disk for a batch that was delivered before it was written", n)
+	}
+	s.Put(0, 1, time.Now(), []byte("b"))
+	s.Put(0, 1, time.Now(), []byte("c"))
+	writes()
+	if n := writes(); n != 0 {
+		t.Errorf("%d operations though nothing has changed", n)
+	}
+	if b, err = s.Next(t.Context(), Fresh); err != nil {
+		t.Fatal(err)
+	}
+	s.Ack(b)
+	if n := writes(); n == 0 {
+		t.Error("a delivered batch is not noted")
+	}
+	if n := writes(); n != 0 {
+		t.Errorf("%d operations though nothing has changed", n)
+	}
+}
