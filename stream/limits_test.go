@@ -162,10 +162,10 @@ func TestPingLimits(t *testing.T) {
 	cost := s.queue[0].cost()
 	s = newSubscriber("x", nil, &group{}, 100+cost)
 	s.queued = 101
-	s.answerClock(1, at, now)
+	s.answerClock(10, at, now)
 	require.Empty(t, s.queue)
 	s.queued = 100
-	s.answerClock(1, at, now)
+	s.answerClock(10, at, now)
 	require.Len(t, s.queue, 1)
 
 	// A ping has at most maxPingBytes; number 0 is none.
