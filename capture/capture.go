@@ -52,9 +52,6 @@ type counted struct {
 
 // New returns a capture that publishes to b. A nil logger means slog's default.
 func New(b *bus.Bus, log *slog.Logger) *Capture {
-	if log == nil {
-		log = slog.Default()
-	}
 	c := newCapture(b, &counted{guard: guard.Guard{Log: log}})
 	c.clock.set()
 	return c

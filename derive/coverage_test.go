@@ -62,6 +62,9 @@ func TestWhatIsLikeABroadcast(t *testing.T) {
 	f("the block", kubo, false, func(e at) []*event.Event {
 		return append(silent(e), blocks(e(event.Sent, 4*time.Second), 1))
 	})
+	f("HAVE just in time", kubo, false, func(e at) []*event.Event {
+		return append(silent(e), presences(e(event.Sent, time.Duration(settle)), event.Have, 1))
+	})
 	f("HAVE too late", kubo, true, func(e at) []*event.Event {
 		return append(silent(e), presences(e(event.Sent, 6*time.Second), event.Have, 1))
 	})

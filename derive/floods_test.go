@@ -253,6 +253,9 @@ func TestFloodConfig(t *testing.T) {
 	if err := (FloodConfig{}).Validate(); err != nil {
 		t.Error(err)
 	}
+	if err := (FloodConfig{WantsPerSecond: 20_000, MessagesPerSecond: 20_000, SharePercent: 100, RepeatsPercent: 100}).Validate(); err != nil {
+		t.Error(err)
+	}
 	err := FloodConfig{WantsPerSecond: -1, MessagesPerSecond: 20_001, SharePercent: 101, RepeatsPercent: -5}.Validate()
 	for _, name := range []string{"WantsPerSecond: -1", "MessagesPerSecond: 20001", "SharePercent: 101", "RepeatsPercent: -5", "want 1 to 100,"} {
 		if err == nil || !strings.Contains(err.Error(), name) {

@@ -7,7 +7,7 @@ import (
 )
 
 // peers remembers what is known of the peers that are connected. A peer without
-// a connection stays until the second summary after its last event, and no longer
+// a connection stays until the third summary after its last event, and no longer
 // than there is room.
 type peers struct {
 	of    map[peer.ID]*known

@@ -145,9 +145,7 @@ func (s *Server) obey(w http.ResponseWriter, q *http.Request, f func(context.Con
 	defer cancel()
 	defer context.AfterFunc(s.stopped, cancel)()
 	result, err := f(ctx, o)
-	if err == nil {
-		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // cannot fail: it succeeded above
-	}
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // cannot fail: it succeeded above
 	return result, err
 }
 

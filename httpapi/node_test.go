@@ -13,6 +13,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/event"
 )
 
 // TestBadOrders covers bodies, a part of the row "HTTP API".
@@ -49,11 +51,16 @@ func TestBadOrders(t *testing.T) {
 	}
 	f(want, many(maxBroadcast+1), 400, "cids has 1025 entries")
 	f(want, `{"cids":[`+strings.Repeat(`{"/":"bafkqaaa"},`, 1_000_000), 413, "1048576 bytes")
-	long, err := multihash.Sum(make([]byte, 200), multihash.IDENTITY, -1)
-	require.NoError(t, err)
-	out, err := json.Marshal(map[string]any{"cids": []cid.Cid{cid.NewCidV1(cid.Raw, long)}})
-	require.NoError(t, err)
-	f(want, string(out), 400, "at most 168 bytes")
+	long := func(n int) string {
+		h, err := multihash.Sum(make([]byte, n-5), multihash.IDENTITY, -1)
+		require.NoError(t, err)
+		c := cid.NewCidV1(cid.Raw, h)
+		require.Equal(t, n, c.ByteLen())
+		out, err := json.Marshal(map[string]any{"cids": []cid.Cid{c}})
+		require.NoError(t, err)
+		return string(out)
+	}
+	f(want, long(event.MaxCIDBytes+1), 400, "at most 168 bytes")
 
 	seconds := func(n string) string { return strings.TrimSuffix(oneCID, "}") + `,"seconds_before_cancel":` + n + "}" }
 	for _, n := range []string{"4294967295", "4294967296", "3601", "-1", "1.5", `"1"`, "1e400", "NaN"} {
@@ -68,6 +75,7 @@ func TestBadOrders(t *testing.T) {
 	require.Zero(t, b.after, "without a delay the cancel follows at once, as in the old exporter")
 	f(want, many(maxBroadcast), 200, "peers")
 	require.Len(t, b.cids, maxBroadcast)
+	f(want, long(event.MaxCIDBytes), 200, "peers")
 	f(want, `{"cids":[{"/":"QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"}],"cids":[{"/":"bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"},{"/":"bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"}]}`, 200, "peers")
 	require.Len(t, b.cids, 1, "the last of two equal keys counts, and each CID once")
 	f("/broadcast_cancel", oneCID, 200, "peers")
@@ -94,6 +102,7 @@ func TestBadQueries(t *testing.T) {
 	f("/top?kind=", 400)
 	f("/top?kind=CIDS", 400)
 	f("/top?kind=cids&kind=peers", 200) // the first
+	f("/top?kind=cids&n=1", 200)
 	f("/top?kind=cids&n=0", 400)
 	f("/top?kind=cids&n=-1", 400)
 	f("/top?kind=cids&n=1001", 400)
