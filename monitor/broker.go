@@ -40,11 +40,15 @@ func (m *Monitor) brokerStatus() *pipeline.Broker {
 
 // brokerClosing returns a line for each format of which not everything was delivered.
 func (m *Monitor) brokerClosing() (lines []string) {
-	b := m.brokerStatus()
-	if b == nil {
-		return nil
+	if b := m.brokerStatus(); b != nil {
+		lines = undelivered(b.Exchanges)
 	}
-	for _, x := range b.Exchanges {
+	return lines
+}
+
+// undelivered returns a line for each exchange that did not get everything.
+func undelivered(all []pipeline.Exchange) (lines []string) {
+	for _, x := range all {
 		lost := x.Dropped + x.Rejected
 		if lost == 0 && x.Queued == 0 {
 			continue

@@ -86,4 +86,33 @@ func TestBrokerReadiness(t *testing.T) {
 	require.EqualError(t, look(time.Second), "no events have got through to the exchange ipfsmon.events of amqp://h for 30s, 4 wait: connection refused")
 	x.Delivered, x.Queued, x.Failing = 9, 0, false
 	require.NoError(t, look(time.Second))
+
+	x.Delivered, x.Rejected = 10, 1
+	require.NoError(t, look(time.Second))
+	for range 15 {
+		x.Delivered, x.Dropped = x.Delivered+1, x.Dropped+1
+		require.NoError(t, look(time.Second))
+		x.Delivered, x.Rejected = x.Delivered+1, x.Rejected+1
+	}
+	x.LastError = "nacked"
+	require.EqualError(t, look(15*time.Second), "events to the exchange ipfsmon.events of amqp://h have been lost for 30s: nacked")
+	x.SpoolFull, x.SpoolError = fullFrom, "no room"
+	x.Dropped, x.Delivered = x.Dropped+1, x.Delivered+1
+	require.EqualError(t, look(time.Second), "the spool of the broker is full, the oldest events are dropped: no room")
+	x.SpoolFull, x.Delivered = 0.79, x.Delivered+1
+	require.ErrorContains(t, look(time.Second), "have been lost for")
+	x.Delivered++
+	require.NoError(t, look(readyAfter), "the losses are over")
+}
+
+// TestWhatABrokerDidNotGetIsSaid in the last words: what waits, and what is lost for each reason.
+func TestWhatABrokerDidNotGetIsSaid(t *testing.T) {
+	require.Equal(t, []string{
+		"Broker, v4: 7 events are delivered, 2 wait for the next run, 0 are lost.",
+		"Broker, v3: 0 events are delivered, 0 wait for the next run, 6 are lost. The last error: refused",
+	}, undelivered([]pipeline.Exchange{
+		{Name: "whole", Delivered: 5, LastError: "of long ago"},
+		{Name: "v4", Delivered: 7, Queued: 2},
+		{Name: "v3", Dropped: 3, Rejected: 3, LastError: "refused"},
+	}))
 }

@@ -19,4 +19,6 @@ func TestSlowSubscribersAreNamed(t *testing.T) {
 	got := slow(all)
 	require.Len(t, got, pipeline.MaxSlow)
 	require.Equal(t, pipeline.Slow{ID: "tcp-39", DroppedFrames: 39, DroppedEvents: 39}, got[0])
+	require.Equal(t, []pipeline.Slow{{ID: "frames", DroppedFrames: 1}}, slow([]stream.SubscriberStats{{ID: "frames", DroppedFrames: 1}}), "frames of samples have no events")
+	require.Equal(t, []pipeline.Slow{{ID: "events", DroppedEvents: 1}}, slow([]stream.SubscriberStats{{ID: "events", DroppedEvents: 1}}))
 }

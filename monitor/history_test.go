@@ -28,4 +28,18 @@ func TestHistoryRows(t *testing.T) {
 	require.InDelta(t, 1.5, *h.Series[0].Values[1], 0)
 	require.Nil(t, h.Series[1].Values[1])
 	require.Equal(t, `'a\'b\\c'`, quoted(`a'b\c`))
+
+	require.NoError(t, row("1970-01-01T00:00:10Z", json.Number("2"))) // the first step, and fewer values than columns
+	require.NoError(t, row("1970-01-01T00:00:09.999Z", json.Number("9")))
+	require.NoError(t, row("1970-01-01T00:00:39.999Z", json.Number("3"), json.Number("4"))) // the last one's end
+	require.NoError(t, row("1970-01-01T00:00:40Z", json.Number("9"), json.Number("9")))
+	require.InDelta(t, 2, *h.Series[0].Values[0], 0)
+	require.InDelta(t, 3, *h.Series[0].Values[2], 0)
+	require.InDelta(t, 4, *h.Series[1].Values[2], 0)
+	// The next series is another.
+	require.NoError(t, o.Series("traffic", []client.Label{{Key: "direction", Value: "received"}}, nil))
+	require.NoError(t, row("1970-01-01T00:00:10Z", json.Number("7"), json.Number("8")))
+	require.Len(t, h.Series, 4)
+	require.InDelta(t, 8, *h.Series[3].Values[0], 0)
+	require.InDelta(t, 2, *h.Series[0].Values[0], 0)
 }

@@ -116,6 +116,44 @@ func TestReadiness(t *testing.T) {
 	f("a store that is away", "the embedded InfluxDB has accepted no writes for 39s: no room", 40, func(i int, p *pipeline.Pipeline, _ *pipeline.Delivery) {
 		p.Store = &pipeline.Store{DownSeconds: float64(i), LastError: "no room"}
 	})
+	f("a store that is away for as long as it may be", "", 30, func(i int, p *pipeline.Pipeline, _ *pipeline.Delivery) {
+		p.Store = &pipeline.Store{DownSeconds: float64(i)}
+	})
+	f("a store that is away for a moment longer", "has accepted no writes for 30s", 31, func(i int, p *pipeline.Pipeline, _ *pipeline.Delivery) {
+		p.Store = &pipeline.Store{DownSeconds: float64(i)}
+	})
+	lossEvery := func(seconds int) func(int, *pipeline.Pipeline, *pipeline.Delivery) {
+		return func(i int, p *pipeline.Pipeline, d *pipeline.Delivery) {
+			d.Stored++
+			p.Bus.Readers[0].Read++
+			if i%seconds == 0 {
+				d.Dropped++
+				p.Bus.Readers[0].Missed++
+			}
+		}
+	}
+	f("losses for as long as they may last", "", 30, lossEvery(29))
+	f("losses for a second longer", "points to main (http://there) have been lost for 30s", 31, lossEvery(29))
+	f("losses for a second longer", "influx has been too slow and missed events for 30s", 31, lossEvery(29))
+	f("losses that are over each time before the next", "", 600, lossEvery(30))
+	full := func(part float64) func(int, *pipeline.Pipeline, *pipeline.Delivery) {
+		return func(i int, _ *pipeline.Pipeline, d *pipeline.Delivery) {
+			d.Stored++
+			d.Queued, d.SpoolFull = 1, part
+			if i == 3 {
+				d.Dropped++
+			}
+		}
+	}
+	f("a spool that drops and is almost full", "", 5, full(0.79))
+	f("a spool that drops and is full", "the spool of main (http://there) is full", 5, full(fullFrom))
+	f("a spool that is full and drops nothing", "", 5, func(i int, _ *pipeline.Pipeline, d *pipeline.Delivery) {
+		d.Stored++
+		d.Queued, d.SpoolFull = 1, 1
+		if i == 3 {
+			d.Rejected++
+		}
+	})
 	f("the second of two is away", "no points have got through to cloud", 60, func(_ int, p *pipeline.Pipeline, d *pipeline.Delivery) {
 		d.Stored++
 		p.Influx.Destinations = append(p.Influx.Destinations[:1], pipeline.Destination{Name: "cloud", Delivery: pipeline.Delivery{Queued: 1}})
