@@ -11,7 +11,7 @@ import (
 
 // The parts of telegraf that are built: only those that receive line protocol and forward it.
 const (
-	TelegrafModule = "github.com/influxdata/telegraf/cmd/telegraf@v1.37.2"
+	TelegrafModule = "github.com/influxdata/telegraf/cmd/telegraf@v1.39.3"
 	telegrafTags   = "custom,inputs.influxdb_v2_listener,inputs.influxdb_listener,inputs.socket_listener," +
 		"outputs.file,outputs.influxdb,outputs.influxdb_v2,parsers.influx,serializers.influx"
 )
@@ -19,7 +19,7 @@ const (
 // BuildTelegraf returns telegraf, built once for all runs.
 func BuildTelegraf(t *testing.T) string {
 	t.Helper()
-	return installed(t, TelegrafModule, "telegraf-1.37.2", "telegraf", "-tags", telegrafTags)
+	return installed(t, TelegrafModule, "telegraf-1.39.3", "telegraf", "-tags", telegrafTags)
 }
 
 // installed returns a program of a module, with the module's own requirements; it is built once for all runs, into a

@@ -25,7 +25,7 @@ import (
 // all runs.
 func relayTelegraf(t *testing.T) string {
 	t.Helper()
-	program := cached(t, "telegraf-relay-1.37.2", "telegraf")
+	program := cached(t, "telegraf-relay-1.39.3", "telegraf")
 	if _, err := os.Stat(program); err == nil {
 		return program
 	}
