@@ -152,7 +152,7 @@ bench-influx: build programs ## delivery to InfluxDB against its own client, wit
 	$(if $(findstring -short,$(BENCH_INFLUX)),IPFSMON_BENCH_TIME=30s) \
 	  $(TEST) -tags soak -run '^$$' -bench Sustained -benchtime 1x -timeout 40m ./test/soak && exit $$code
 
-bench-queries: build ## every query of the dashboards and every question over seven days; fails when a gate is missed; BENCH_QUERIES="-rate 50"
+bench-queries: build ## every query of the dashboards and every question over seven days; fails when a gate is missed; BENCH_QUERIES="-rate 50 -history 168h"
 	$(GO) run ./bench/queries -bin $(BIN) $(BENCH_QUERIES)
 
 bench-proxy: ## the proxy's cost against a direct connection; fails when a gate is missed; BENCH_PROXY="-rounds 3 -mib 32", -apart: on its own core
