@@ -27,7 +27,7 @@ const (
 	DefaultMaxPending      = 1 << 18 // 8 MiB when full
 	DefaultMaxRepeats      = 1 << 20 // 24 MiB when full
 	DefaultMaxWanted       = 1 << 16 // 4 MiB when full
-	DefaultMaxCIDsTracked  = 8192    // in each of four tables, about 1 MiB each when full
+	DefaultMaxCIDsTracked  = 8192    // in each of five tables, about 1 MiB each when full
 	DefaultMaxPeersTracked = 4096    // in each of three tables, about 0.5 MiB each when full
 	DefaultMaxDHTTracked   = 2048    // in each of two tables, about 0.5 MiB together
 	DefaultMaxAgents       = 50_000  // about 8 MiB with agents of ordinary length

@@ -32,6 +32,9 @@
 //   - In both, Peers is too high only where a repeated want counts as a first
 //     one because its entry of MaxRepeats was lost: at most
 //     Stats.RepeatsLost in all lists and intervals together.
+//   - TopMissing: as TopCIDs, over the n DONT_HAVEs sent: Wants is too high by at
+//     most Error, and Error is at most n/MaxCIDsTracked.
+//   - Askers: as UniquePeers.
 //   - TopPeers: the same. Wants is too high by at most Error, and Error is
 //     at most N/MaxPeersTracked.
 //   - Codecs, Versions, Hashes: exact; what is not in the set is "other".

@@ -23,6 +23,7 @@ type interval struct {
 	lost    uint64 // wants lost before the interval's start
 
 	uniqueCIDs, uniquePeers  [event.Directions]*hyperloglog.Sketch
+	askers                   [event.Directions]*hyperloglog.Sketch
 	duplicates, rebroadcasts [event.Directions]uint64
 	shares                   shares
 	latency                  [event.Directions][event.AnswerTypes]histogram.Durations
@@ -30,6 +31,7 @@ type interval struct {
 	byWants *heavy[cid.Cid] // other: distinct peers
 	byPeers *heavy[cid.Cid] // counts the first want of each peer; other: wants
 	peers   *heavy[peer.ID]
+	missing *heavy[cid.Cid] // DONT_HAVEs sent
 	line    [event.Directions]line
 	dht     dhtInterval
 }
@@ -39,6 +41,7 @@ func newInterval(cfg Config, now time.Time) *interval {
 		byWants: newHeavy[cid.Cid](cfg.MaxCIDsTracked),
 		byPeers: newHeavy[cid.Cid](cfg.MaxCIDsTracked),
 		peers:   newHeavy[peer.ID](cfg.MaxPeersTracked),
+		missing: newHeavy[cid.Cid](cfg.MaxCIDsTracked),
 	}
 	for dir := range v.line {
 		v.line[dir] = newLine(cfg)
@@ -51,10 +54,12 @@ func (v *interval) next(now time.Time, lost uint64) *interval {
 	v.byWants.reset()
 	v.byPeers.reset()
 	v.peers.reset()
-	n := &interval{number: v.number + 1, started: now, lost: lost, byWants: v.byWants, byPeers: v.byPeers, peers: v.peers, dht: v.dht.next()}
+	v.missing.reset()
+	n := &interval{number: v.number + 1, started: now, lost: lost, byWants: v.byWants, byPeers: v.byPeers, peers: v.peers, missing: v.missing, dht: v.dht.next()}
 	for dir := range event.Directions {
 		// Not the library's sparse form: it allocates with each new CID.
 		n.uniqueCIDs[dir], n.uniquePeers[dir] = hyperloglog.NewNoSparse(), hyperloglog.NewNoSparse()
+		n.askers[dir] = hyperloglog.NewNoSparse()
 		n.line[dir] = v.line[dir].next()
 	}
 	return n
@@ -99,6 +104,7 @@ func (d *Deriver) message(e *event.Event) {
 	from := maphash.String(d.seed, string(e.Peer))
 	v.uniquePeers[dir].InsertHash(from)
 	who, wants, repeats := d.who(e), uint64(0), uint64(0)
+	bitswap, asks := e.Transport == event.Libp2p, false
 	v.line[dir].message(e, from, int(who.family))
 	for i := range e.Wants {
 		w := &e.Wants[i]
@@ -113,7 +119,8 @@ func (d *Deriver) message(e *event.Event) {
 			continue
 		}
 		d.stats.Wants++
-		if e.Transport == event.Libp2p {
+		asks = true
+		if bitswap {
 			d.pending.want(k, w.Type, e.Time)
 		}
 		if dir == event.Sent {
@@ -140,6 +147,9 @@ func (d *Deriver) message(e *event.Event) {
 	if wants > 0 {
 		v.peers.addN(from, e.Peer, wants)
 	}
+	if asks && bitswap {
+		v.askers[dir].InsertHash(from)
+	}
 	if dir == event.Received {
 		d.floods.received(e, from, wants, repeats)
 	} else if len(e.Blocks) > 0 {
@@ -149,7 +159,6 @@ func (d *Deriver) message(e *event.Event) {
 	if dir == event.Received {
 		asked = event.Sent
 	}
-	bitswap := e.Transport == event.Libp2p
 	for i := range e.Blocks {
 		b := &e.Blocks[i]
 		c := maphash.String(d.seed, b.CID.KeyString())
@@ -172,6 +181,9 @@ func (d *Deriver) message(e *event.Event) {
 		case p.Type == event.Have:
 			d.answer(e, who, from, c, p.CID, event.AnswerHave, asked)
 		case p.Type == event.DontHave:
+			if dir == event.Sent {
+				v.missing.add(c, p.CID)
+			}
 			d.answer(e, who, from, c, p.CID, event.AnswerDontHave, asked)
 		}
 	}
@@ -264,6 +276,7 @@ func (d *Deriver) summarize(now time.Time) {
 		TopCIDs:        v.topCIDs(d.cfg.TopN),
 		TopCIDsByPeers: v.topCIDsByPeers(d.cfg.TopN),
 		TopPeers:       v.topPeers(d.cfg.TopN, &d.peers),
+		TopMissing:     v.topMissing(d.cfg.TopN),
 		Codecs:         named(Codecs, v.shares.codecs[:]),
 		Versions:       named(Versions, v.shares.versions[:]),
 		Hashes:         named(Hashes, v.shares.hashes[:]),
@@ -281,6 +294,7 @@ func (d *Deriver) summarize(now time.Time) {
 		s.Line[dir] = v.line[dir].sum(d.cfg.TopN, &d.peers)
 		s.UniqueCIDs[dir] = v.uniqueCIDs[dir].Estimate()
 		s.UniquePeers[dir] = v.uniquePeers[dir].Estimate()
+		s.Askers[dir] = v.askers[dir].Estimate()
 		for a := range event.AnswerTypes {
 			s.Latency[dir][a] = v.latency[dir][a].Stats()
 		}
@@ -305,6 +319,13 @@ func top[K any](h *heavy[K], n int) []*counter[K] {
 func (v *interval) topCIDs(n int) (out []event.TopCID) {
 	for _, c := range top(v.byWants, n) {
 		out = append(out, event.TopCID{CID: c.key, Wants: c.count, Error: c.err, Peers: c.other})
+	}
+	return out
+}
+
+func (v *interval) topMissing(n int) (out []event.TopCID) {
+	for _, c := range top(v.missing, n) {
+		out = append(out, event.TopCID{CID: c.key, Wants: c.count, Error: c.err})
 	}
 	return out
 }

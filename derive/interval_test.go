@@ -23,13 +23,16 @@ func TestUniqueAgainstExact(t *testing.T) {
 			if i%2 == 0 {
 				d.feed(cancels(wants(message(event.Sent, int(i%7), 0), event.WantHave, i), i, n+i)) // a cancel is not a want
 			}
+			d.feed(cancels(message(event.Received, int(2*n+i%11), 0), i)) // peers that want nothing
 		}
 		s := d.cut()
 		within(t, "CIDs received", s.UniqueCIDs[event.Received], n, 0.04)
 		within(t, "CIDs sent", s.UniqueCIDs[event.Sent], (n+1)/2, 0.04)
-		within(t, "peers received", s.UniquePeers[event.Received], min(n, n/3+1), 0.04)
+		within(t, "peers received", s.UniquePeers[event.Received], min(n, n/3+1)+min(n, 11), 0.04)
 		within(t, "peers sent", s.UniquePeers[event.Sent], min((n+1)/2, 7), 0.04)
-		if s = d.cut(); s.UniqueCIDs[event.Received] != 0 || s.UniquePeers[event.Sent] != 0 {
+		within(t, "askers received", s.Askers[event.Received], min(n, n/3+1), 0.04)
+		within(t, "askers sent", s.Askers[event.Sent], min((n+1)/2, 7), 0.04)
+		if s = d.cut(); s.UniqueCIDs[event.Received] != 0 || s.UniquePeers[event.Sent] != 0 || s.Askers != [event.Directions]uint64{} {
 			t.Errorf("the next interval begins with %+v", s)
 		}
 	}
@@ -298,4 +301,40 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d bytes after the first million, %d after the second", first, second)
 	}
 	runtime.KeepAlive(d)
+}
+
+// TestMissingAgainstExact checks the list of DONT_HAVEs sent: those that were received, HAVEs and those over HTTP are not in it.
+func TestMissingAgainstExact(t *testing.T) {
+	const tracked, n = 500, 100_000
+	d := quiet(Config{MaxCIDsTracked: tracked})
+	draw, truth := zipf(1, 1.2, 1_000_000), map[cid.Cid]uint64{}
+	for i := range n {
+		c := draw()
+		at := time.Duration(i) * 50 * time.Microsecond
+		answer := func(dir event.Direction, c uint64, kind event.PresenceType) *event.Event {
+			e := message(dir, i%100, at)
+			e.Presences = []event.Presence{{CID: testCID(c), Type: kind}}
+			return e
+		}
+		truth[testCID(c)]++
+		d.feed(answer(event.Sent, c, event.DontHave))
+		if i%10 == 0 {
+			d.feed(answer(event.Sent, 7, event.Have))
+			d.feed(answer(event.Received, 8, event.DontHave))
+			http := answer(event.Sent, 9, event.DontHave)
+			http.Transport = event.HTTP
+			d.feed(http)
+		}
+	}
+	s := d.cut()
+	for i, c := range s.TopMissing {
+		held(t, "missing", truth[c.CID], c.Wants, c.Error, n/tracked)
+		if i > 0 && c.Wants-c.Error > s.TopMissing[i-1].Wants-s.TopMissing[i-1].Error {
+			t.Errorf("CID %d is out of order", i)
+		}
+	}
+	missing(t, "missing", s.TopMissing, func(c event.TopCID) cid.Cid { return c.CID }, truth, n/tracked)
+	if s = d.cut(); len(s.TopMissing) != 0 {
+		t.Errorf("the next interval begins with %v", s.TopMissing)
+	}
 }

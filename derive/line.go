@@ -22,7 +22,7 @@ type line struct {
 	families [maxFamilies]familyBytes
 }
 
-type familyBytes struct{ messages, bytes, blockBytes uint64 }
+type familyBytes struct{ messages, bytes, blockBytes, dontHaves uint64 }
 
 // maxFamilies is at least the number of event.AgentFamilies.
 const maxFamilies = 16
@@ -53,6 +53,13 @@ func (l *line) message(e *event.Event, from uint64, family int) {
 	f.messages++
 	f.bytes += n
 	f.blockBytes += data
+	if e.Transport == event.Libp2p {
+		for i := range e.Presences {
+			if e.Presences[i].Type == event.DontHave {
+				f.dontHaves++
+			}
+		}
+	}
 }
 
 // block counts a block by its CID, whose hash is c.
@@ -74,7 +81,7 @@ func (l *line) sum(n int, peers *peers) event.Line {
 	}
 	for i, f := range l.families[:len(event.AgentFamilies)] {
 		if f.messages > 0 {
-			out.Agents = append(out.Agents, event.FamilyBytes{Family: event.AgentFamilies[i], Messages: f.messages, Bytes: f.bytes, BlockBytes: f.blockBytes})
+			out.Agents = append(out.Agents, event.FamilyBytes{Family: event.AgentFamilies[i], Messages: f.messages, Bytes: f.bytes, BlockBytes: f.blockBytes, DontHaves: f.dontHaves})
 		}
 	}
 	slices.SortStableFunc(out.Agents, func(a, b event.FamilyBytes) int { return cmp.Compare(b.Bytes, a.Bytes) })

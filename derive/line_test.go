@@ -40,6 +40,11 @@ func oracleOfLine(all []*event.Event, dir event.Direction, agent map[peer.ID]eve
 			x.sum.BlockBytes += uint64(b.Size)
 			s.BlockBytes += uint64(b.Size)
 		}
+		for _, p := range e.Presences {
+			if p.Type == event.DontHave {
+				s.DontHaves++
+			}
+		}
 		x.of[f] = s
 	}
 	return x
@@ -82,6 +87,9 @@ func TestLineAgainstExact(t *testing.T) {
 			}
 			if rng.IntN(2) == 0 {
 				wants(e, event.WantHave, pick())
+			}
+			for range rng.IntN(3) {
+				e.Presences = append(e.Presences, event.Presence{CID: testCID(pick()), Type: event.PresenceType(rng.IntN(2))})
 			}
 			all = append(all, e)
 			d.feed(e)

@@ -337,7 +337,7 @@ func (e *Event) Weight() int {
 		w += entryBytes * (16 + len(s.Peers) + len(s.Agents) + len(s.Protocols) + len(s.Streams) + len(s.Node.Bandwidth))
 	}
 	if s := e.Summary; s != nil {
-		w += entryBytes * (16 + len(s.TopCIDs) + len(s.TopCIDsByPeers) + len(s.TopPeers) + len(s.Codecs) + len(s.Versions) + len(s.Hashes))
+		w += entryBytes * (16 + len(s.TopCIDs) + len(s.TopCIDsByPeers) + len(s.TopPeers) + len(s.TopMissing) + len(s.Codecs) + len(s.Versions) + len(s.Hashes))
 		w += entryBytes * len(s.Coverage.Families)
 		for d := range s.Line {
 			w += entryBytes * (len(s.Line[d].CIDs) + len(s.Line[d].Peers) + len(s.Line[d].Agents))
@@ -579,6 +579,7 @@ type Summary struct {
 
 	UniqueCIDs  [Directions]uint64 // distinct CIDs in wants
 	UniquePeers [Directions]uint64 // distinct peers that sent, or were sent, messages
+	Askers      [Directions]uint64 // distinct peers that sent, or were sent, wants over Bitswap
 
 	// Wants that repeat an earlier one with the same peer, CID and type: within
 	// the duplicate window, and after about the interval of a re-broadcast.
@@ -588,6 +589,7 @@ type Summary struct {
 	TopCIDs        []TopCID  // received wants, most wanted first
 	TopCIDsByPeers []TopCID  // most distinct peers first
 	TopPeers       []TopPeer // most wants received first
+	TopMissing     []TopCID  // most DONT_HAVEs sent first: Wants are these, Peers is 0
 
 	Codecs   []Share // received wants by codec, most first
 	Versions []Share // by CID version: 0, 1

@@ -34,10 +34,10 @@ func TestWeight(t *testing.T) {
 	f("identify", Event{Identify: &Identify{Protocols: make([]Text, 1), ListenAddrs: make([]Text, 2)}}, 8+3)
 	f("sample", Event{Sample: &Sample{Peers: make([]PeerCount, 1), Agents: make([]AgentCount, 2), Protocols: make([]ProtocolCount, 4),
 		Streams: make([]StreamCount, 8), Node: Node{Bandwidth: make([]Bandwidth, 16)}}}, 16+31)
-	f("summary", Event{Summary: &Summary{TopCIDs: make([]TopCID, 1), TopCIDsByPeers: make([]TopCID, 2), TopPeers: make([]TopPeer, 4),
+	f("summary", Event{Summary: &Summary{TopCIDs: make([]TopCID, 1), TopCIDsByPeers: make([]TopCID, 2), TopPeers: make([]TopPeer, 4), TopMissing: make([]TopCID, 1024),
 		Codecs: make([]Share, 8), Versions: make([]Share, 16), Hashes: make([]Share, 32),
 		Line:     [Directions]Line{{CIDs: make([]CIDBytes, 64)}, {Peers: make([]PeerBytes, 128), Agents: make([]FamilyBytes, 256)}},
-		Coverage: Coverage{Families: make([]FamilyCoverage, 512)}}}, 16+1023)
+		Coverage: Coverage{Families: make([]FamilyCoverage, 512)}}}, 16+2047)
 	f("proxy", Event{Proxy: &Proxy{Downstreams: make([]ProxyDownstream, 3)}}, 8+18)
 	f("origins", Event{Origins: &Origins{Sums: make([]Origin, 5)}}, 5)
 }

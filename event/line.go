@@ -38,4 +38,5 @@ type FamilyBytes struct {
 	Messages   uint64
 	Bytes      uint64
 	BlockBytes uint64
+	DontHaves  uint64 // over Bitswap
 }

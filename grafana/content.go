@@ -21,6 +21,10 @@ func content() *board {
 				panels: []*panel{
 					wanted("By wants", "wants", "wants", "The 20 CIDs with the most wants in the minutes' lists. `ipfsmon query top-cids` has the exact numbers, from history."),
 					wanted("By peers", "peers", "peers", "The 20 CIDs that the most different peers wanted in one minute."),
+					cells("Most missed", "short", "The 20 CIDs that the node was asked for most and does not have: DONT_HAVEs sent, from the minutes' lists of 50. `ipfsmon query missing-cids` has the exact numbers.",
+						rows(`SELECT top(asked, 20000) AS asked, cid FROM totals.top_missing WHERE {w}`)).
+						minutes().top(20, "asked", []string{"cid"}, map[string]string{"asked": "sum"}, map[string]string{"cid": "CID", "asked": "Asked"}).
+						bar("Asked").link("CID", "What is it?", cidLink),
 				},
 			},
 			{

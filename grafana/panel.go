@@ -70,7 +70,7 @@ func (p *panel) minutes() *panel {
 }
 
 // coarseSteps is how many steps a graph of a coarse panel has at most.
-const coarseSteps = 250
+const coarseSteps = 120
 
 // coarse is for graphs of dozens of lines, which Grafana would ask for as many steps each as it has pixels.
 func (p *panel) coarse() *panel { p.MaxDataPoints = ptr(float64(coarseSteps)); return p }

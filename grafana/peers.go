@@ -2,6 +2,11 @@ package grafana
 
 import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
+// lived is a query of the connections that lived so long, by the values of schema.Lifetimes' up_to_s.
+func lived(name, upTo string) Query {
+	return series(name, `SELECT sum(connections) FROM totals.lifetimes_1m WHERE {w} AND up_to_s =~ /^(`+upTo+`)$$/ GROUP BY {i} fill(0)`)
+}
+
 func peers() *board {
 	return &board{
 		uid: "ipfsmon-peers", title: "Peers and connections", tags: []string{"peers"},
@@ -21,10 +26,11 @@ func peers() *board {
 					lines("Peers that come and go", "short", "Connections opened (up) and closed (down) in each step of time. Much more than the number of peers in an hour is churn: look at how long they live.",
 						series("opened", `SELECT sum(connections) FROM totals.connections_1m WHERE {w} AND state = 'opened' GROUP BY {i} fill(0)`),
 						series("closed", `SELECT sum(connections) FROM totals.connections_1m WHERE {w} AND state = 'closed' GROUP BY {i} fill(0)`)).minutes().bars().below("^closed").colors("opened", "green", "closed", "red").empty(noSums),
-					lines("How long connections lived", "ms", "Of the connections that ended in each step: half lived shorter than p50, nine tenths shorter than p90; those whose opening was not seen are left out. Seconds only: peers that look and leave, or a connection manager that cuts.",
-						series("$col", `SELECT percentile(duration_ms, 50) AS p50, percentile(duration_ms, 90) AS p90 FROM history.connections WHERE {w} AND state = 'closed' AND unmatched = false GROUP BY {i} fill(null)`)).logarithmic().colors("p50", "green", "p90", "orange").empty(noHistory),
+					lines("How long connections lived", "short", "The connections that ended in each step, by how long they lived; those whose opening was not seen are left out. Seconds only: peers that look and leave, or a connection manager that cuts. `ipfsmon query durations` has the medians.",
+						lived("up to 10 s", "1|10"), lived("up to 1 min", "60"), lived("up to 15 min", "300|900"), lived("up to 4 h", "3600|14400"), lived("longer", "86400|more")).
+						minutes().bars().stacked().colors("up to 10 s", "red", "up to 1 min", "orange", "up to 15 min", "yellow", "up to 4 h", "green", "longer", "blue").empty(noSums),
 					ranking("Secured and multiplexed by", "short", "Connections opened in this time by security and multiplexer. none: the transport (QUIC, WebTransport) brings its own.",
-						series("$tag_security $tag_muxer", `SELECT count(duration_ms) FROM history.connections WHERE {w} AND state = 'opened' GROUP BY security, muxer`)).empty(noHistory),
+						series("$tag_security $tag_muxer", `SELECT sum(connections) FROM totals.connections_1m WHERE {w} AND state = 'opened' GROUP BY security, muxer`)).minutes().empty(noSums),
 					lines("Routing tables", "short", "Peers in the node's DHT routing tables. wan has some 200 on the public network; 0 means that the DHT does not work.",
 						series("$tag_table", level("routing", "", `"table"`, "peers"))),
 				},
@@ -34,16 +40,16 @@ func peers() *board {
 				title: "Software",
 				read:  "**How to read it:** what peers say of themselves. Agents are the most frequent, at most 500 in one run; the rest is others." + ofThisNode,
 				panels: []*panel{
-					lines("Peers by agent", "short", "Connected peers by agent version, as parts of all. kubo is usual; a new name with many peers is worth a look.",
-						series("$tag_agent", level("agent_versions", "", "agent", "peers"))).coarse().percent().size(12, 9),
+					lines("Peers by agent", "short", "Connected peers by agent version in each minute, as parts of all. kubo is usual; a new name with many peers is worth a look.",
+						series("$tag_agent", level("agent_versions_1m", "", "agent", "peers"))).minutes().coarse().percent().size(12, 9),
 					ranking("Agents now", "short", "Connected peers by agent version now, of all chosen nodes together, whatever time is chosen above.",
 						series("$tag_agent", `SELECT sum(peers) FROM (SELECT last(peers) AS peers FROM totals.agent_versions WHERE {w} GROUP BY agent, "node") WHERE {t} GROUP BY agent`)).from("2m", "10s").size(12, 9),
 					pie("Bitswap versions", "short", "Connected peers that speak each version of Bitswap now, whatever time is chosen above. 1.2.0 knows HAVE; a peer is counted for each version it speaks.",
 						series("$tag_protocol", `SELECT sum(peers) FROM (SELECT last(peers) AS peers FROM totals.protocols WHERE {w} AND protocol =~ /bitswap/ GROUP BY protocol, "node") WHERE {t} GROUP BY protocol`)).from("2m", "10s"),
 					ranking("Protocols", "short", "Connected peers that speak each protocol now, of all chosen nodes together, whatever time is chosen above.",
 						series("$tag_protocol", `SELECT sum(peers) FROM (SELECT last(peers) AS peers FROM totals.protocols WHERE {w} GROUP BY protocol, "node") WHERE {t} GROUP BY protocol`)).from("2m", "10s"),
-					lines("Streams by protocol", "short", "Open streams by protocol. Streams that only grow are a leak, here or there.",
-						series("$tag_protocol", level("streams", "", "protocol", "streams"))).coarse().stacked(),
+					lines("Streams by protocol", "short", "Open streams by protocol, the mean of each minute. Streams that only grow are a leak, here or there.",
+						series("$tag_protocol", level("streams_1m", "", "protocol", "streams"))).minutes().coarse().stacked(),
 				},
 			},
 			dhtRow(),

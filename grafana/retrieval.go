@@ -38,7 +38,7 @@ func httpRow() row {
 		read:  "**How to read it:** wants that the node asked of HTTP gateways. HEAD asks whether the block is there, GET for the block. no_answer: the request failed, or the server does not have it and the want did not ask for DONT_HAVE.",
 		panels: []*panel{
 			lines("Requests by outcome", "cps", "HTTP requests that ended, per second, by how. A rise of no_answer: a gateway is down.",
-				series("$tag_method $tag_outcome", rate("http_totals", "", "method, outcome", "requests"))).minutes().stacked().empty("Nothing was asked over HTTP in this time."),
+				series("$tag_method $tag_outcome", rate("http_totals", "", "method, outcome", "requests"))).minutes().coarse().stacked().empty("Nothing was asked over HTTP in this time."),
 			lines("Time of a request", "µs", "Nine tenths of the requests ended within this time, by outcome. The exchange reports the answers to one message's wants together.",
 				worst("http_totals", "p90_us", "requests > 0", "outcome")).minutes().logarithmic().empty("Nothing was asked over HTTP in this time."),
 			lines("Data over HTTP", "Bps", "Bytes of blocks that came over HTTP, per second. The dashboard Bitswap traffic does not count them.",

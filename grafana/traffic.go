@@ -1,5 +1,10 @@
 package grafana
 
+// asking is a query of the received wants that ask in some way.
+func asking(name, how string) Query {
+	return series(name, `SELECT sum(wants) * 1000.0 / $__interval_ms FROM totals.asking_1m WHERE {w} AND direction = 'received' AND type != 'other' AND `+how+` GROUP BY {i} fill(0)`)
+}
+
 func traffic() *board {
 	return &board{
 		uid: "ipfsmon-traffic", title: "Bitswap traffic", tags: []string{"traffic"},
@@ -22,10 +27,9 @@ func traffic() *board {
 					lines("Wants by kind of peer", "cps", "Wants received from peers in the list of gateways and from all others, per second. Without a list (GatewayList) all are others.",
 						series("$col", `SELECT sum(wants) * 1000.0 / $__interval_ms AS gateways FROM totals.origins WHERE {w} AND direction = 'received' AND gateway = 'true' GROUP BY {i} fill(0)`),
 						series("$col", `SELECT sum(wants) * 1000.0 / $__interval_ms AS others FROM totals.origins WHERE {w} AND direction = 'received' AND gateway = 'false' GROUP BY {i} fill(0)`)).stacked().colors("gateways", "purple", "others", "blue"),
-					lines("How peers ask", "cps", "Received wants per second that request DONT_HAVE, those that do not, and those in a full wantlist. Old software does not request it. From history."+lastHour,
-						series("requested", `SELECT count(cid) * 1000.0 / $__interval_ms FROM history.wants WHERE {w} AND direction = 'received' AND type =~ /^want/ AND send_dont_have = true GROUP BY {i} fill(0)`),
-						series("not requested", `SELECT count(cid) * 1000.0 / $__interval_ms FROM history.wants WHERE {w} AND direction = 'received' AND type =~ /^want/ AND send_dont_have = false GROUP BY {i} fill(0)`),
-						series("full wantlist", `SELECT count(cid) * 1000.0 / $__interval_ms FROM history.wants WHERE {w} AND direction = 'received' AND type =~ /^want/ AND "full" = true GROUP BY {i} fill(0)`)).colors("requested", "blue", "not requested", "orange", "full wantlist", "purple").hour().size(24, 7).empty(noHistory),
+					lines("How peers ask", "cps", "Received wants per second that request DONT_HAVE, those that do not, and those in a full wantlist. Old software does not request it. From the sums of minutes.",
+						asking("requested", `send_dont_have = 'true'`), asking("not requested", `send_dont_have = 'false'`), asking("full wantlist", `"full" = 'true'`)).
+						minutes().colors("requested", "blue", "not requested", "orange", "full wantlist", "purple").size(24, 7).empty(noSums),
 				},
 			},
 			coverageRow(),

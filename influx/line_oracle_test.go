@@ -25,7 +25,7 @@ func addLine(u *event.Summary, m int) {
 			l.Bytes, l.BlockBytes = l.Bytes+2*n, l.BlockBytes+n
 		}
 		for i, family := range []string{"kubo", "helia", "other"}[:1+r.IntN(3)] {
-			l.Agents = append(l.Agents, event.FamilyBytes{Family: family, Messages: uint64(1 + i), Bytes: uint64(r.IntN(1e6)), BlockBytes: uint64(r.IntN(1e5))})
+			l.Agents = append(l.Agents, event.FamilyBytes{Family: family, Messages: uint64(1 + i), Bytes: uint64(r.IntN(1e6)), BlockBytes: uint64(r.IntN(1e5)), DontHaves: uint64(1 + r.IntN(99))})
 		}
 	}
 	u.Coverage.Untracked = m % 2

@@ -78,7 +78,7 @@ func makeOracle(now time.Time, write writer) *oracle {
 		}
 		minute := map[string]int{} // received wants of the minute by codec
 		versions := map[string]int{}
-		byCID, byPeer := map[cid.Cid]uint64{}, map[peer.ID]uint64{}
+		byCID, byPeer, missing := map[cid.Cid]uint64{}, map[peer.ID]uint64{}, map[cid.Cid]uint64{}
 		cidPeers := map[cid.Cid]map[peer.ID]bool{}
 		traffic := [2]event.Traffic{}
 		lost, cpu := uint64(0), 0.0
@@ -143,6 +143,9 @@ func makeOracle(now time.Time, write writer) *oracle {
 						x.Have++
 					} else {
 						x.DontHave++
+						if dir == event.Sent {
+							missing[p.CID]++
+						}
 					}
 				}
 				for range r.IntN(2) {
@@ -189,12 +192,16 @@ func makeOracle(now time.Time, write writer) *oracle {
 				Stream:  &pipeline.Stream{Subscribers: uint64(m % 3), DroppedEvents: 4 * lost},
 				Influx:  &pipeline.Influx{Delivery: pipeline.Delivery{Accepted: 50 * lost, Stored: 49 * lost, Dropped: lost, Rejected: 2 * lost, Queued: uint64(m), QueueBytes: uint64(m * 10), LagSeconds: float64(m % 17)}}})
 			retrieval, requests, sending := u.Retrieval, u.Requests, u.Sending
-			*u = event.Summary{Retrieval: retrieval, Requests: requests, Sending: sending, Interval: time.Minute, UniqueCIDs: [2]uint64{uint64(len(byCID)), 3}, UniquePeers: [2]uint64{uint64(len(byPeer)), 2},
+			*u = event.Summary{Retrieval: retrieval, Requests: requests, Sending: sending, Interval: time.Minute, UniqueCIDs: [2]uint64{uint64(len(byCID)), 3}, UniquePeers: [2]uint64{uint64(len(byPeer)) + 2, 2}, Askers: [2]uint64{uint64(len(byPeer)), 2},
 				Missed: uint64(m % 3), Pending: m, Lost: uint64(m % 2),
 				Duplicates: [2]uint64{uint64(r.IntN(9)), uint64(r.IntN(9))}, Rebroadcasts: [2]uint64{uint64(r.IntN(9)), 0}}
 			for _, c := range sortedBy(byCID, func(c cid.Cid) string { return c.String() }) {
 				over := uint64(r.IntN(3)) // as a sketch errs
 				u.TopCIDs = append(u.TopCIDs, event.TopCID{CID: c, Wants: byCID[c] + over, Error: over, Peers: uint64(len(cidPeers[c]))})
+			}
+			for _, c := range sortedBy(missing, func(c cid.Cid) string { return c.String() }) {
+				over := uint64(r.IntN(3))
+				u.TopMissing = append(u.TopMissing, event.TopCID{CID: c, Wants: missing[c] + over, Error: over})
 			}
 			for _, p := range sortedBy(byPeer, func(p peer.ID) string { return p.String() }) {
 				u.TopPeers = append(u.TopPeers, event.TopPeer{Peer: p, Agent: "listed", Wants: byPeer[p]})
@@ -229,7 +236,7 @@ func makeOracle(now time.Time, write writer) *oracle {
 				emit(*f, nil)
 			}
 			traffic, minute, versions = [2]event.Traffic{}, map[string]int{}, map[string]int{}
-			byCID, byPeer, cidPeers = map[cid.Cid]uint64{}, map[peer.ID]uint64{}, map[cid.Cid]map[peer.ID]bool{}
+			byCID, byPeer, cidPeers, missing = map[cid.Cid]uint64{}, map[peer.ID]uint64{}, map[cid.Cid]map[peer.ID]bool{}, map[cid.Cid]uint64{}
 		}
 	}
 	o.inOrder()
@@ -1095,15 +1102,51 @@ func TestQuestionsAreTrue(t *testing.T) {
 	}
 }
 
+// classes has the answers by classes that sums have to questions that history answers with medians: each
+// class as it is written down here, not as the encoder finds it.
+var classes = map[string]func(o *oracle, flux bool) []row{
+	"durations": func(o *oracle, _ bool) []row {
+		t := adding("transport", "direction", "up_to_s")
+		for _, e := range o.events {
+			if e.Kind == event.KindConnection && e.Conn.Closed && !e.Conn.Unmatched {
+				r := t.at(e.Conn.Transport, inOut(e.Conn.Inbound), classOf(e.Conn.Duration.Seconds(), 1, 10, 60, 300, 900, 3600, 4*3600, 24*3600))
+				r.add("connections", 1)
+				r.most("max_ms", float64(e.Conn.Duration.Milliseconds()))
+			}
+		}
+		return t.sorted("connections", 0)
+	},
+	"block-sizes": func(o *oracle, _ bool) []row {
+		t := adding("direction", "codec", "up_to_bytes")
+		for _, e := range o.events {
+			for _, b := range e.Blocks {
+				r := t.at(directionOf(e), codecOf(b.CID), classOf(float64(b.Size), 256, 1024, 4096, 16384, 65536, 266240, 524288, 1<<20, 2<<20))
+				r.add("blocks", 1)
+				r.add("bytes", float64(b.Size))
+				r.most("max_bytes", float64(b.Size))
+			}
+		}
+		return t.sorted("blocks", 0)
+	},
+}
+
+// classOf is the name of the first class that a number is not above.
+func classOf(v float64, bounds ...float64) string {
+	for _, b := range bounds {
+		if v <= b {
+			return fmt.Sprintf("%.0f", b)
+		}
+	}
+	return "more"
+}
+
 // ofMinutes is the note of answers that are exact for whole minutes.
 const ofMinutes = "history has nothing in that time, so these are the sums of its whole minutes"
 
-// TestTotalsAreWithinTheirError asks the questions that history answers of a
-// store without it: what the answer says of its error must hold for the events.
-func TestTotalsAreWithinTheirError(t *testing.T) {
-	o, c := oracleStore(t, false)
+// exact has what lists and distinct counts of totals are compared with, by question and key.
+func (o *oracle) exact() map[string]map[string]row {
 	exact := map[string]map[string]row{}
-	for name, key := range map[string]string{"top-cids": "cid", "top-peers": "peer", "unique": "direction"} {
+	for name, key := range map[string]string{"top-cids": "cid", "top-peers": "peer", "missing-cids": "cid", "unique": "direction"} {
 		exact[name] = map[string]row{}
 		t2 := adding(key)
 		there := map[string]bool{}
@@ -1122,10 +1165,21 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 				}
 			}
 		})
+		if name == "missing-cids" {
+			o.missing(func(_ seen, p event.Presence) { t2.at(p.CID.String()).add("asked", 1) })
+		}
 		for _, r := range t2.rows {
 			exact[name][r[key].(string)] = r
 		}
 	}
+	return exact
+}
+
+// TestTotalsAreWithinTheirError asks the questions that history answers of a
+// store without it: what the answer says of its error must hold for the events.
+func TestTotalsAreWithinTheirError(t *testing.T) {
+	o, c := oracleStore(t, false)
+	exact := o.exact()
 	for _, q := range query.Questions {
 		if q.Else == nil {
 			continue
@@ -1140,7 +1194,11 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 					t.Fatalf("%s, flux %v: %v", q.Name, flux, err)
 				}
 			}
-			if of := oracles[q.Name]; q.Else.Note == ofMinutes {
+			of := oracles[q.Name]
+			if classes[q.Name] != nil {
+				of = classes[q.Name]
+			}
+			if strings.HasPrefix(q.Else.Note, ofMinutes) {
 				whole := *o
 				whole.events = slices.DeleteFunc(slices.Clone(o.events), func(e seen) bool { // those of whole minutes
 					return !e.At().Truncate(time.Minute).After(o.now.Add(-time.Hour))
@@ -1161,10 +1219,11 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 			for _, r := range got.rows {
 				n := func(column string) float64 { v, _ := r[column].(float64); return v }
 				switch q.Name {
-				case "top-cids", "top-peers":
-					key := map[string]string{"top-cids": "cid", "top-peers": "peer"}[q.Name]
-					w, _ := exact[q.Name][fmt.Sprint(r[key])]["wants"].(float64)
-					if w < n("wants")-n("error") || w > n("wants")+n("unlisted") {
+				case "top-cids", "top-peers", "missing-cids":
+					key := map[string]string{"top-cids": "cid", "top-peers": "peer", "missing-cids": "cid"}[q.Name]
+					what := map[bool]string{true: "asked", false: "wants"}[q.Name == "missing-cids"]
+					w, _ := exact[q.Name][fmt.Sprint(r[key])][what].(float64)
+					if w < n(what)-n("error") || w > n(what)+n("unlisted") {
 						t.Errorf("%s, flux %v: %v, the truth is %v", q.Name, flux, r, w)
 					}
 				case "unique":
@@ -1175,14 +1234,65 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 						}
 					}
 				case "served":
-					blocks := 0.0
-					for _, e := range o.events {
-						if e.Dir == event.Sent && country(e) == r["country"] && fmt.Sprint(e.Gateway) == r["gateway"] {
-							blocks += float64(len(e.Blocks))
+					want := row{}
+					o.summaries(func(s *event.Summary) {
+						list := s.Line[event.Sent].Peers
+						for _, p := range list {
+							if p.Peer.String() == r["peer"] {
+								want.add("bytes", float64(p.Bytes))
+								want.add("error", float64(p.Error))
+							}
+						}
+						want.add("unlisted", 0)
+						if len(list) >= 20 {
+							want.add("unlisted", float64(list[19].Bytes))
+						}
+					})
+					for column, w := range want {
+						if r[column] != w {
+							t.Errorf("%s, flux %v: %v, the truth is %v", q.Name, flux, r, want)
 						}
 					}
-					if blocks != n("blocks") {
-						t.Errorf("%s, flux %v: %v, the truth is %v blocks", q.Name, flux, r, blocks)
+				case "missing-agent":
+					missing := 0.0
+					o.summaries(func(s *event.Summary) {
+						for _, a := range s.Line[event.Sent].Agents {
+							if a.Family == r["family"] {
+								missing += float64(a.DontHaves)
+							}
+						}
+					})
+					if missing != n("missing") || missing == 0 {
+						t.Errorf("%s, flux %v: %v, the truth is %v", q.Name, flux, r, missing)
+					}
+				case "askers":
+					peers := map[peer.ID]bool{}
+					o.wants(func(e seen, _ event.Want) {
+						if e.Dir == event.Received && o.step(e) == r["time"] {
+							peers[e.Peer] = true
+						}
+					})
+					if w := float64(len(peers)); w < n("peers_at_least")*0.99 || w > n("peers_at_most")*1.01 || w == 0 {
+						t.Errorf("%s, flux %v: %v, the truth is %v", q.Name, flux, r, w)
+					}
+				case "percentiles":
+					want := row{}
+					o.summaries(func(s *event.Summary) {
+						for d := range s.Latency {
+							for a, l := range s.Latency[d] {
+								if schema.TagDirection.Values[d] == r["direction"] && schema.TagAnswer.Values[a] == r["answer"] && l.Count > 0 {
+									want.add("answers", float64(l.Count))
+									want.most("worst_p50_us", float64(l.P50.Microseconds()))
+									want.most("worst_p90_us", float64(l.P90.Microseconds()))
+									want.most("worst_p99_us", float64(l.P99.Microseconds()))
+								}
+							}
+						}
+					})
+					for column, w := range want {
+						if r[column] != w {
+							t.Errorf("%s, flux %v: %v, the truth is %v", q.Name, flux, r, want)
+						}
 					}
 				case "http":
 					want := row{}
@@ -1203,7 +1313,7 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 					if len(want) == 0 {
 						t.Errorf("%s, flux %v: there was nothing of %v", q.Name, flux, r)
 					}
-				case "wants", "churn", "sides": // exact
+				case "wants", "churn", "sides", "durations", "block-sizes", "old-clients", "transports": // exact
 				default:
 					t.Errorf("%s: nothing states whether its totals are true", q.Name)
 				}
@@ -1211,6 +1321,30 @@ func TestTotalsAreWithinTheirError(t *testing.T) {
 		}
 		if fmt.Sprint(answers[0]) != fmt.Sprint(answers[1]) {
 			t.Errorf("%s:\n InfluxQL %v\n Flux     %v", q.Name, answers[0], answers[1])
+		}
+	}
+	// Of a long time the lists of hours are read.
+	whole := *o
+	whole.events = o.all
+	for name, of := range map[string][2]string{"top-cids": {"cid", "wants"}, "top-peers": {"peer", "wants"}, "missing-cids": {"cid", "asked"}} {
+		q, err := query.Named(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got answerRows
+		said := ""
+		if _, err := q.Ask(t.Context(), c, "13h", false, &got, func(note string) { said = note }); err != nil {
+			t.Fatal(err)
+		}
+		if len(got.rows) != 20 || said != q.Else.Note+"; from lists of whole hours, those that begin in that time" {
+			t.Errorf("%s of 13h: %d rows, said %q", name, len(got.rows), said)
+		}
+		exact := whole.exact()[name]
+		for _, r := range got.rows {
+			n := func(column string) float64 { v, _ := r[column].(float64); return v }
+			if w, _ := exact[fmt.Sprint(r[of[0]])][of[1]].(float64); w < n(of[1])-n("error") || w > n(of[1])+n("unlisted") || w == 0 {
+				t.Errorf("%s of 13h: %v, the truth is %v", name, r, w)
+			}
 		}
 	}
 	// The sum of the lists must differ from the truth, or this test shows nothing.

@@ -527,6 +527,27 @@ var panelOracles = map[string]func(o *oracle) any{
 	},
 
 	"Content / Most wanted / By wants": func(o *oracle) any { return listed(o, 20, "Wants", true) },
+	"Content / Most wanted / Most missed": func(o *oracle) any {
+		t := adding("CID")
+		b := best{key: "CID", by: "Asked", n: 20, least: map[string]float64{}, most: map[string]float64{}, truth: map[string]float64{}}
+		o.seenIn(func(e seen) {
+			for _, p := range e.Presences {
+				if e.Dir == event.Sent && p.Type == event.DontHave {
+					b.truth[p.CID.String()]++
+				}
+			}
+			if e.Kind == event.KindSummary {
+				for _, c := range e.Summary.TopMissing {
+					t.at(c.CID.String()).add("Asked", float64(c.Wants))
+					b.least[c.CID.String()] += float64(c.Error)
+				}
+			}
+		})
+		for _, r := range t.rows {
+			b.rows = append(b.rows, r)
+		}
+		return b
+	},
 	"Content / Most wanted / By peers": func(o *oracle) any { return listed(o, 20, "Peers", true) },
 	"Content / Kinds / Codec": func(o *oracle) any {
 		return o.sum(func(e seen, put put) { received(e, func(w event.Want) { put(codecOf(w.CID), 1) }) }).whole()
@@ -616,9 +637,21 @@ var panelOracles = map[string]func(o *oracle) any{
 		})
 	},
 	"Peers and connections / Connected / How long connections lived": func(o *oracle) any {
-		return o.ranked([]float64{50, 90}, func(e seen, put func(v float64)) {
-			if e.Kind == event.KindConnection && e.Conn.Closed && !e.Conn.Unmatched {
-				put(float64(e.Conn.Duration.Milliseconds()))
+		return o.sum(func(e seen, put put) {
+			if e.Kind != event.KindConnection || !e.Conn.Closed || e.Conn.Unmatched {
+				return
+			}
+			switch d := e.Conn.Duration; {
+			case d <= 10*time.Second:
+				put("up to 10 s", 1)
+			case d <= time.Minute:
+				put("up to 1 min", 1)
+			case d <= 15*time.Minute:
+				put("up to 15 min", 1)
+			case d <= 4*time.Hour:
+				put("up to 4 h", 1)
+			default:
+				put("longer", 1)
 			}
 		})
 	},

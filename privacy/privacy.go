@@ -115,7 +115,7 @@ func aggregate(e *event.Event) *event.Event {
 		return &event.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Pipeline: e.Pipeline}
 	case e.Kind == event.KindSummary && e.Summary != nil:
 		s := *e.Summary
-		s.TopCIDs, s.TopCIDsByPeers, s.TopPeers = nil, nil, nil
+		s.TopCIDs, s.TopCIDsByPeers, s.TopPeers, s.TopMissing = nil, nil, nil, nil
 		for dir := range s.Line {
 			s.Line[dir].CIDs, s.Line[dir].Peers = nil, nil
 		}
@@ -250,6 +250,7 @@ func (n *names) summary(s *event.Summary) *event.Summary {
 		return tops
 	}
 	out.TopCIDs, out.TopCIDsByPeers, out.TopPeers = tops(s.TopCIDs), tops(s.TopCIDsByPeers), nil
+	out.TopMissing = tops(s.TopMissing)
 	out.DHT = n.dhtSummary(s.DHT)
 	for _, t := range s.TopPeers {
 		out.TopPeers = append(out.TopPeers, event.TopPeer{Peer: n.peer(t.Peer), Agent: t.Agent, Wants: t.Wants, Error: t.Error})

@@ -336,7 +336,7 @@ func TestAggregateKeepsSums(t *testing.T) {
 	f := filter(t, Aggregate, nil)
 	e, _ := full(t, event.KindSummary)
 	s := *e.Summary
-	s.TopCIDs, s.TopCIDsByPeers, s.TopPeers = nil, nil, nil
+	s.TopCIDs, s.TopCIDsByPeers, s.TopPeers, s.TopMissing = nil, nil, nil, nil
 	for dir := range s.Line {
 		s.Line[dir].CIDs, s.Line[dir].Peers = nil, nil
 	}

@@ -103,7 +103,7 @@ type Config struct {
 	// line announces it first.
 	HistoryRetention string `json:",omitempty" split_words:"true"`
 
-	// Rollups false: the sums of history by minutes and hours are not written.
+	// Rollups false: the sums of history by minutes and hours, and of totals, are not written.
 	// Default true, also without history.
 	Rollups *bool `json:",omitempty" split_words:"true"`
 

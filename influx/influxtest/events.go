@@ -64,18 +64,19 @@ func Events() []*event.Event {
 		{Time: Time, Kind: event.KindLatency, Dir: event.Sent, Peer: Peer(4), Country: "??",
 			Latency: &event.Latency{CID: CID(8), Want: event.WantHave, Answer: event.AnswerHave, Elapsed: 1234567 * time.Nanosecond}},
 		{Time: Time, Kind: event.KindSummary, Summary: &event.Summary{
-			Interval: time.Minute, Missed: 1, UniqueCIDs: [event.Directions]uint64{2, 3}, UniquePeers: [event.Directions]uint64{4, math.MaxUint64},
+			Interval: time.Minute, Missed: 1, UniqueCIDs: [event.Directions]uint64{2, 3}, UniquePeers: [event.Directions]uint64{4, math.MaxUint64}, Askers: [event.Directions]uint64{1, math.MaxUint64},
 			Duplicates: [event.Directions]uint64{5, 6}, Rebroadcasts: [event.Directions]uint64{7, 8},
 			TopCIDs:        []event.TopCID{{CID: CID(0), Wants: 9, Error: 1, Peers: 2}, {CID: CID(1), Wants: 8}},
 			TopCIDsByPeers: []event.TopCID{{CID: CID(1), Wants: 8, Peers: 3}},
 			TopPeers:       []event.TopPeer{{Peer: Peer(1), Agent: `a"\`, Wants: 10, Error: 1}},
+			TopMissing:     []event.TopCID{{CID: CID(3), Wants: 6, Error: 2}, {CID: CID(4), Wants: math.MaxUint64}},
 			Codecs:         []event.Share{{Name: "raw", N: 1}, {Name: "dag-pb", N: 2}, {Name: "what", N: 3}},
 			Versions:       []event.Share{{Name: "1", N: 3}}, Hashes: []event.Share{{Name: "identity", N: 1}},
 			Latency: [event.Directions][event.AnswerTypes]event.LatencyStats{{{Count: 1, Sum: time.Second, P50: time.Millisecond, P90: 2 * time.Millisecond, P99: 3 * time.Millisecond, Max: time.Second}}},
 			Pending: 11, Lost: 12,
 			Line: [event.Directions]event.Line{
 				{Messages: 2, Bytes: 13, BlockBytes: 12, CIDs: []event.CIDBytes{{CID: CID(2), Bytes: 12, Error: 1}},
-					Peers: []event.PeerBytes{{Peer: Peer(3), Agent: "kubo, 1", Bytes: 13}}, Agents: []event.FamilyBytes{{Family: "kubo", Messages: 1, Bytes: 13, BlockBytes: 12}, {Family: "none such"}}},
+					Peers: []event.PeerBytes{{Peer: Peer(3), Agent: "kubo, 1", Bytes: 13}}, Agents: []event.FamilyBytes{{Family: "kubo", Messages: 1, Bytes: 13, BlockBytes: 12, DontHaves: 3}, {Family: "none such"}}},
 				{Peers: []event.PeerBytes{{Peer: Peer(1), Agent: `a"\`, Bytes: math.MaxUint64, Error: 2}}, Agents: []event.FamilyBytes{{Family: "other", Messages: 1, Bytes: math.MaxUint64}}}},
 			Coverage: event.Coverage{Untracked: 4, Families: []event.FamilyCoverage{{Family: "unknown", Connected: 1}, {Family: "kubo", Connected: 9, Asked: 3, Broadcast: 2}}},
 			DHT: &event.DHTSummary{

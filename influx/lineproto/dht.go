@@ -59,6 +59,7 @@ func (t *totals) dht(s *event.DHTSummary, interval int64) {
 			p.uint(c.Requests)
 			p.uint(c.Error)
 			p.uint(c.Peers)
+			t.e.listed(schema.DHTTop, dir*2*schema.MaxRank+rank, at, [2]string{t.e.listedCID(c.CID), `""`}, whole(c.Requests), whole(c.Error), whole(c.Peers))
 			t.b = p.end(at)
 			t.points++
 		}
@@ -70,6 +71,8 @@ func (t *totals) dht(s *event.DHTSummary, interval int64) {
 			p.uint(c.N)
 			p.uint(0)
 			p.uint(0)
+			family := t.e.listedText(event.Text(sets.Name(event.AgentFamilies, c.Name)))
+			t.e.listed(schema.DHTTop, (dir*2+1)*schema.MaxRank+rank, at, [2]string{`""`, family}, whole(c.N), 0, 0)
 			t.b = p.end(at)
 			t.points++
 		}

@@ -37,9 +37,11 @@ type Encoder struct {
 	peers    map[peer.ID][]byte // quoted texts
 	peerText []byte             // of the event's peer
 
-	transports [2][]int64     // peers of the sample by direction and transport
-	seen       [2][]bool      // transports that have been written
-	origins    []event.Origin // by the number of their series
+	transports [2][]int64                       // peers of the sample by direction and transport
+	seen       [2][]bool                        // transports that have been written
+	origins    []event.Origin                   // by the number of their series
+	hours      map[*schema.Measurement]*hours   // by the measurement of the lists
+	minutes    map[*schema.Measurement]*minutes // by the measurement that is summed
 	ended      ended
 	families   uint32 // that coverage was written of, by their places in event.AgentFamilies
 	out        totals // being written
@@ -53,6 +55,7 @@ type Encoder struct {
 // tables are those of an encoder by name, so that no point looks for its own.
 type tables struct {
 	wants, blocks, presences, connections, identifies, latency, requests, retrievals                 *table
+	lifetimes, blockSizes, asking                                                                    *table
 	traffic, peers, origins, agents, protocols, streams, bandwidth, routing, node, process, pipeline *table
 	unique, duplicates, topCIDs, topPeers, codecs, versions, hashes, latencyTotals, derived, notes   *table
 }
@@ -75,12 +78,13 @@ func NewEncoder(node string, history bool) *Encoder {
 		node:      string(AppendTag(nil, node)),
 		noHistory: !history,
 		peers:     make(map[peer.ID][]byte),
-		tables:    make(map[*schema.Measurement]*table, len(schema.All)),
+		tables:    make(map[*schema.Measurement]*table, len(schema.Summed())),
 		origins:   make([]event.Origin, schema.Origins.Series()),
+		hours:     make(map[*schema.Measurement]*hours),
 	}
 	protocolNames := newNames(schema.MaxProtocols, schema.KnownProtocols)
 	e.downstreams = newNames(schema.MaxDownstreams, nil)
-	for _, m := range schema.All {
+	for _, m := range schema.Summed() {
 		t := &table{m: m, series: make([]string, m.Series())}
 		sep := " "
 		for _, f := range m.Fields {
@@ -103,10 +107,14 @@ func NewEncoder(node string, history bool) *Encoder {
 		}
 		e.tables[m] = t
 	}
+	for m, minute := range schema.Minutes {
+		e.tables[minute].names = e.tables[m].names
+	}
 	of := e.tables
 	e.t = tables{
 		wants: of[schema.Wants], blocks: of[schema.Blocks], presences: of[schema.Presences], connections: of[schema.Connections], identifies: of[schema.Identifies], latency: of[schema.Latency],
 		requests: of[schema.HTTPRequests], retrievals: of[schema.Retrievals],
+		lifetimes: of[schema.Lifetimes], blockSizes: of[schema.BlockSizes], asking: of[schema.Asking],
 		traffic: of[schema.Traffic], peers: of[schema.Peers], origins: of[schema.Origins], agents: of[schema.AgentVersions], protocols: of[schema.Protocols], streams: of[schema.Streams],
 		bandwidth: of[schema.Bandwidth], routing: of[schema.Routing], node: of[schema.NodeTotals], process: of[schema.Process], pipeline: of[schema.Pipeline],
 		unique: of[schema.Unique], duplicates: of[schema.Duplicates], topCIDs: of[schema.TopCIDs], topPeers: of[schema.TopPeers],
@@ -171,11 +179,10 @@ func (e *Encoder) Append(bufs [schema.Kinds][]byte, ev *event.Event) (out [schem
 		}
 	case ev.Kind == event.KindLatency && ev.Latency != nil:
 		bufs[schema.History], points[schema.History] = e.latency(bufs[schema.History], ev)
-	case e.noHistory: // what follows has no rollup
 	case ev.Kind == event.KindRequest && ev.Request != nil:
-		bufs[schema.History], points[schema.History] = e.request(bufs[schema.History], ev), 1
+		bufs[schema.History], points[schema.History] = e.request(bufs[schema.History], ev)
 	case ev.Kind == event.KindRetrieval && ev.Retrieval != nil:
-		bufs[schema.History], points[schema.History] = e.retrieval(bufs[schema.History], ev), 1
+		bufs[schema.History], points[schema.History] = e.retrieval(bufs[schema.History], ev)
 	}
 	return bufs, points
 }
@@ -193,6 +200,7 @@ func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 	for i := range wants {
 		w := &wants[i]
 		at := e.t.wants.stamp(ev.Time)
+		e.asked(dir, ev.Full, w, at)
 		p, write := e.point(e.t.wants, b, ((codecIndex(w.CID)*2+dir)*2+gateway)*4+wantIndex(w), at, 0)
 		if !write {
 			continue
@@ -224,6 +232,7 @@ func (e *Encoder) message(b []byte, ev *event.Event) ([]byte, int) {
 	for i := range ev.Blocks {
 		x := &ev.Blocks[i]
 		at := e.t.blocks.stamp(ev.Time)
+		e.sized(dir, x, at)
 		p, write := e.point(e.t.blocks, b, ((codecIndex(x.CID)*2+dir)*2+gateway)*2+sets.Bit(http), at, int64(x.Size))
 		if !write {
 			continue
@@ -250,6 +259,7 @@ func (e *Encoder) connection(b []byte, ev *event.Event) ([]byte, int) {
 	s = s*2 + sets.Bit(c.Closed)
 	s = s*len(schema.TagTransport.Values) + schema.TagTransport.Index(c.Transport)
 	at := e.t.connections.stamp(ev.Time)
+	e.lived(c, at)
 	p, write := e.point(e.t.connections, b, s, at, c.Duration.Milliseconds())
 	if !write {
 		return b, 0

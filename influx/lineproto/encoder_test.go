@@ -14,6 +14,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/influx/rollup"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
@@ -119,8 +120,26 @@ func TestAgainstReference(t *testing.T) {
 		t.Errorf("ours:\n%s\nreference:\n%s", lines, again.String())
 	}
 	for _, m := range schema.All {
-		if !seen[m.Name] {
-			t.Errorf("no point of %s", m.Name)
+		summed := strings.HasSuffix(m.Name, schema.HoursSuffix) || strings.HasSuffix(m.Name, schema.MinutesSuffix)
+		if seen[m.Name] == summed {
+			t.Errorf("points of %s: %v; want them, but of hours and minutes with rollups alone", m.Name, !summed)
+		}
+	}
+	whole := testEncoder(true)
+	whole.SetRollups(rollup.New(time.Unix(0, influxtest.Time)))
+	later := influxtest.Events()
+	for _, e := range later {
+		e.Time += int64(time.Minute)
+	}
+	for _, p := range influxtest.Decode(t, influxtest.Encode(whole, append(influxtest.Events(), later...)...)) {
+		checkSchema(t, p)
+		seen[p.Name] = true
+	}
+	for _, of := range []map[*schema.Measurement]*schema.Measurement{schema.Hours, schema.Minutes} {
+		for _, m := range of {
+			if !seen[m.Name] {
+				t.Errorf("no point of %s with rollups", m.Name)
+			}
 		}
 	}
 	f := func(i int, tags, fields string) {
@@ -163,13 +182,13 @@ func TestAgainstReference(t *testing.T) {
 		"routing":         "map[table:wan]map[peers:200]",
 		"node":            "map[]map[connections:8 in_bytes:10 in_rate:2 ledgers:4 out_bytes:20 out_rate:0 repo_bytes:-1 wantlist:3]",
 		"process":         "map[]map[cpu_ms:1234 goroutines:7 heap_bytes:6 open_files:-1 resident_bytes:5]",
-		"unique":          "map[direction:received]map[cids:2 interval_ms:60000 peers:4]",
+		"unique":          "map[direction:received]map[askers:1 cids:2 interval_ms:60000 peers:4]",
 		"duplicates":      "map[direction:received]map[duplicates:5 interval_ms:60000 rebroadcasts:7]",
 		"top_cids":        fmt.Sprintf("map[list:wants rank:01]map[cid:%s error:1 peers:2 wants:9]", influxtest.CID(0)),
 		"top_peers":       fmt.Sprintf(`map[rank:01]map[agent:a"\ error:1 peer:%s wants:10]`, influxtest.Peer(1)),
 		"top_bytes_cids":  fmt.Sprintf("map[direction:received rank:01]map[bytes:12 cid:%s error:1]", influxtest.CID(2)),
 		"top_bytes_peers": fmt.Sprintf("map[direction:received rank:01]map[agent:kubo, 1 bytes:13 error:0 peer:%s]", influxtest.Peer(3)),
-		"agent_bytes":     "map[direction:received family:kubo]map[block_bytes:12 bytes:13 messages:1]",
+		"agent_bytes":     "map[direction:received family:kubo]map[block_bytes:12 bytes:13 dont_have:3 messages:1]",
 		"coverage":        "map[family:unknown]map[asked:0 broadcast:0 connected:1 untracked:4]",
 		"floods":          fmt.Sprintf(`map[state:began]map[addr:/ip4/203.0.113.7/tcp/4001 agent:a "b" \ command:ipfs swarm filters add /ip4/203.0.113.7/ipcidr/32 && ipfs swarm disconnect /p2p/x country:NZ gateway:true lasted_ms:1500 message_rate:50 messages:100 peer:%s repeats_permille:999 share_permille:501 want_rate:500 wants:1000]`, influxtest.Peer(8)),
 		"codecs":          "map[codec:dag-pb]map[wants:2]",

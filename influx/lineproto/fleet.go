@@ -107,12 +107,15 @@ func (e *Encoder) fleet(b []byte, ev *event.Event) ([]byte, int) {
 			w.cid(c.CID)
 			w.uint(c.Requests)
 			w.uint(c.Peers)
-			w.int(int64(bits.OnesCount64(c.Seen)))
+			monitors := int64(bits.OnesCount64(c.Seen))
+			w.int(monitors)
+			e.listed(schema.FleetTop, by*schema.MaxRank+rank, at, [2]string{e.listedCID(c.CID)}, whole(c.Requests), whole(c.Peers), monitors)
 			b = w.end(at)
 			points++
 		}
 	}
-	return b, points
+	b, hours := e.appendHours(b)
+	return b, points + hours
 }
 
 // estimate adds the fields of an estimated number.

@@ -20,6 +20,7 @@ func (t *totals) line(s *event.Summary) {
 			p.cid(c.CID)
 			p.uint(c.Bytes)
 			p.uint(c.Error)
+			e.listed(schema.TopBytesCIDs, dir*schema.MaxRank+rank, cidsAt, [2]string{e.listedCID(c.CID)}, whole(c.Bytes), whole(c.Error))
 			t.b = p.end(cidsAt)
 			t.points++
 		}
@@ -31,13 +32,14 @@ func (t *totals) line(s *event.Summary) {
 			p.text(c.Agent)
 			p.uint(c.Bytes)
 			p.uint(c.Error)
+			e.listed(schema.TopBytesPeers, dir*schema.MaxRank+rank, peersAt, [2]string{e.listedPeer(), e.listedText(c.Agent)}, whole(c.Bytes), whole(c.Error))
 			t.b = p.end(peersAt)
 			t.points++
 		}
 		for i := range l.Agents {
 			c := &l.Agents[i]
 			if family := slices.Index(event.AgentFamilies, c.Family); family >= 0 {
-				w.put(dir*len(event.AgentFamilies)+family, whole(c.Messages), whole(c.Bytes), whole(c.BlockBytes))
+				w.put(dir*len(event.AgentFamilies)+family, whole(c.Messages), whole(c.Bytes), whole(c.BlockBytes), whole(c.DontHaves))
 			}
 		}
 	}

@@ -16,31 +16,39 @@ type ended struct {
 	errors   [event.MessageTransports][len(event.SendErrors)]bool // by class
 }
 
-func (e *Encoder) request(b []byte, ev *event.Event) []byte {
+func (e *Encoder) request(b []byte, ev *event.Event) ([]byte, int) {
 	q := ev.Request
 	e.setPeer(ev.Peer)
 	method, outcome := int(q.Want&1), int(min(q.Outcome, event.RequestOutcomes-1))
-	p := e.begin(e.t.requests, b, (sets.Bit(ev.Gateway)*2+method)*int(event.RequestOutcomes)+outcome)
+	at := e.t.requests.stamp(ev.Time)
+	p, write := e.point(e.t.requests, b, (sets.Bit(ev.Gateway)*2+method)*int(event.RequestOutcomes)+outcome, at, q.Elapsed.Microseconds())
+	if !write {
+		return b, 0
+	}
 	p.cid(q.CID)
 	p.raw(e.peerText)
 	p.host(ev.Addrs)
 	p.int(q.Elapsed.Microseconds())
 	p.int(int64(q.Size))
 	p.word(quotedCountries[event.CountryIndex(ev.Country)])
-	return p.end(e.t.requests.stamp(ev.Time))
+	return p.end(at), 1
 }
 
-func (e *Encoder) retrieval(b []byte, ev *event.Event) []byte {
+func (e *Encoder) retrieval(b []byte, ev *event.Event) ([]byte, int) {
 	r := ev.Retrieval
 	e.setPeer(ev.Peer)
-	p := e.begin(e.t.retrievals, b, sets.Bit(ev.Gateway)*int(event.Sources)+int(min(r.Source, event.SourceUnknown)))
+	at := e.t.retrievals.stamp(ev.Time)
+	p, write := e.point(e.t.retrievals, b, sets.Bit(ev.Gateway)*int(event.Sources)+int(min(r.Source, event.SourceUnknown)), at, r.ToBlock.Microseconds())
+	if !write {
+		return b, 0
+	}
 	p.cid(r.CID)
 	p.raw(e.peerText)
 	p.int(int64(r.Size))
 	p.int(r.ToProvider.Microseconds())
 	p.int(r.ToBlock.Microseconds())
 	p.word(quotedCountries[event.CountryIndex(ev.Country)])
-	return p.end(e.t.retrievals.stamp(ev.Time))
+	return p.end(at), 1
 }
 
 // host adds the host and port of the first address, "" without one.

@@ -39,6 +39,7 @@ type writing struct {
 }
 
 func (w writing) put(series int, values ...int64) {
+	w.t.e.inMinute(w.of, series, values)
 	p := w.t.e.begin(w.of, w.t.b, series)
 	for _, v := range values {
 		p.int(v)
@@ -62,6 +63,7 @@ func (e *Encoder) sample(b []byte, ev *event.Event) ([]byte, int) {
 	s, t := ev.Sample, &e.out
 	*t = totals{e: e, b: b, at: ev.Time}
 	e.closeFull()
+	t.beginMinutes()
 
 	w := t.of(e.t.traffic)
 	for dir := range s.Traffic {
@@ -128,6 +130,7 @@ func (e *Encoder) sample(b []byte, ev *event.Event) ([]byte, int) {
 		total.InBytes, total.OutBytes, rate(total.InRate), rate(total.OutRate))
 	t.of(e.t.process).put(0, rate(n.Process.CPUSeconds*1000), n.Process.ResidentMem, n.Process.HeapBytes,
 		int64(n.Process.Goroutines), int64(n.Process.OpenFiles))
+	t.endMinutes()
 	b, t.b = t.b, nil
 	return b, t.points
 }
@@ -195,7 +198,7 @@ func (e *Encoder) summary(b []byte, ev *event.Event) ([]byte, int) {
 	interval := s.Interval.Milliseconds()
 	w := t.of(e.t.unique)
 	for dir := range s.UniqueCIDs {
-		w.put(dir, interval, whole(s.UniqueCIDs[dir]), whole(s.UniquePeers[dir]))
+		w.put(dir, interval, whole(s.UniqueCIDs[dir]), whole(s.UniquePeers[dir]), whole(s.Askers[dir]))
 	}
 	w = t.of(e.t.duplicates)
 	for dir := range s.Duplicates {
@@ -210,9 +213,22 @@ func (e *Encoder) summary(b []byte, ev *event.Event) ([]byte, int) {
 			p.uint(c.Wants)
 			p.uint(c.Error)
 			p.uint(c.Peers)
+			e.listed(schema.TopCIDs, list*schema.MaxRank+rank, at, [2]string{e.listedCID(c.CID)}, whole(c.Wants), whole(c.Error), whole(c.Peers))
 			t.b = p.end(at)
 			t.points++
 		}
+	}
+	missing := e.tables[schema.TopMissing]
+	at = missing.stamp(ev.Time)
+	for rank := range s.TopMissing[:min(len(s.TopMissing), schema.MaxRank)] {
+		c := &s.TopMissing[rank]
+		p := e.begin(missing, t.b, rank)
+		p.cid(c.CID)
+		p.uint(c.Wants)
+		p.uint(c.Error)
+		e.listed(schema.TopMissing, rank, at, [2]string{e.listedCID(c.CID)}, whole(c.Wants), whole(c.Error))
+		t.b = p.end(at)
+		t.points++
 	}
 	at = e.t.topPeers.stamp(ev.Time)
 	for rank := range s.TopPeers[:min(len(s.TopPeers), schema.MaxRank)] {
@@ -223,6 +239,7 @@ func (e *Encoder) summary(b []byte, ev *event.Event) ([]byte, int) {
 		p.text(c.Agent)
 		p.uint(c.Wants)
 		p.uint(c.Error)
+		e.listed(schema.TopPeers, rank, at, [2]string{e.listedPeer(), e.listedText(c.Agent)}, whole(c.Wants), whole(c.Error))
 		t.b = p.end(at)
 		t.points++
 	}
@@ -242,6 +259,8 @@ func (e *Encoder) summary(b []byte, ev *event.Event) ([]byte, int) {
 		t.dht(s.DHT, interval)
 	}
 	t.retrieval(s, interval)
+	hours, points := e.appendHours(t.b)
+	t.b, t.points = hours, t.points+points
 	t.of(e.t.derived).put(0, interval, whole(s.Missed), int64(s.Pending), whole(s.Lost))
 	b, t.b = t.b, nil
 	return b, t.points

@@ -2,50 +2,76 @@ package query
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
-	"github.com/ipfsmon/ipfsmon/internal/units"
 )
 
 // Ask runs the question for the last since ("": the question's default), or for Between two times, in InfluxQL or Flux,
 // and writes the answer to out as one table with the question's columns and order; an InfluxQL
 // answer with time steps becomes one table for each series. It returns the number of rows. If
 // the question's Else was used, because history has nothing, is too short or in InfluxQL has too many points, say
-// is called with its note; a question without Else is then answered for the end of the time, and say is
-// called with how much that is. Errors are those of Query.
+// is called with its note, and with when the sums begin if that is later than history's. What still has too many points
+// is answered for the end of the time, and say is called with how much that is. Errors are those of Query.
 func (q Question) Ask(ctx context.Context, c *client.Client, since string, flux bool, out client.Output, say func(string)) (rows int, err error) {
 	if since == "" {
 		since = q.Since
 	}
 	count := &counting{Output: out}
-	var history reading
-	if during, err := parseDuring(since); err == nil && !flux && !q.exact && q.Name != "" {
-		if statement, err := Fill(q.InfluxQL, since, c.BucketPrefix()); err == nil {
-			history = reads(ctx, c, statement, during.length)
+	bounded := !flux && !q.exact && q.Name != ""
+	ask := func(q Question) (note string, err error) {
+		of := since
+		if bounded {
+			answered, note, err := q.askLong(ctx, c, since, count)
+			if answered || err != nil {
+				return note, err
+			}
+			of, note = q.atMost(ctx, c, since, q.reads(ctx, c, since))
+			return note, askOnce(ctx, c, q, of, flux, count)
 		}
-		if q.Else == nil && history.tooMuch() {
-			of, length, now := q.shorter(ctx, c, during, history)
-			say(fmt.Sprintf("history has about %d points of that time: this is of its last %s, about %d points; --exact reads all, which takes long", history.points, units.FormatDuration(length), now.points))
-			since = of
-		}
+		return "", askOnce(ctx, c, q, of, flux, count)
 	}
-	if q.Else == nil || !history.tooMuch() && !beyondHistory(ctx, c, since) {
-		if err := askOnce(ctx, c, q, since, flux, count); err != nil {
+	const more = "; --exact reads all, which takes long"
+	var history reading
+	if bounded {
+		history = q.inLong(since).reads(ctx, c, since)
+	}
+	if q.Else != nil && !history.tooMuch() && !beyondHistory(ctx, c, since) {
+		note, err := ask(q)
+		if err != nil {
 			return count.rows, err
 		}
-		if count.rows > 0 || q.Else == nil {
+		if count.rows > 0 {
+			if note != "" {
+				say(note + more)
+			}
 			return count.rows, out.Close()
 		}
 	}
-	if err := askOnce(ctx, c, *q.Else, since, flux, count); err != nil {
+	if q.Else != nil {
+		end, err := ask(*q.Else)
+		if err != nil {
+			return count.rows, err
+		}
+		if count.rows > 0 {
+			note := q.Else.Note
+			if history.tooMuch() {
+				note = inPlace(note, history) + q.Else.begins(ctx, c, since, history.sums, history.field)
+			}
+			if end != "" {
+				note += "; " + end
+			}
+			say(note)
+		}
+		if count.rows > 0 || !history.tooMuch() {
+			return count.rows, out.Close()
+		}
+	}
+	note, err := ask(q)
+	if err != nil {
 		return count.rows, err
 	}
-	switch {
-	case count.rows > 0 && history.tooMuch():
-		say(inPlace(q.Else.Note, history.points))
-	case count.rows > 0:
-		say(q.Else.Note)
+	if note != "" {
+		say(note + more)
 	}
 	return count.rows, out.Close()
 }

@@ -77,6 +77,8 @@ func TestFold(t *testing.T) {
 		"m", []client.Label{{Key: "node", Value: "restarted"}}, "time lost", at(1)+" 40\n"+at(2)+" 40\n"+at(4)+" 25",
 		"m", []client.Label{{Key: "node", Value: "steady"}}, "time lost", at(1)+" 10\n"+at(2)+" -\n"+at(3)+" 15",
 		"m", []client.Label{{Key: "node", Value: "reset"}}, "time lost", at(1)+" 10\n"+at(2)+" 4")
+	f(Fold{Of: "m", By: []string{"cid"}, Make: []Made{{"wants", "sum", "wants"}, {"unlisted", "all", "unlisted"}}, Sort: "wants"}, "cid,wants,unlisted\na,3,7\n",
+		"m", []client.Label{}, "time cid wants", at(1)+" a 3", "m", []client.Label{}, "time unlisted", at(0)+" 7") // the latter is of no CID
 	f(Fold{Sort: "us"}, "time,us\n"+at(2)+",9\n"+at(1)+",4\n", "latency", []client.Label{}, "time us", at(1)+" 4\n"+at(2)+" 9")
 }
 

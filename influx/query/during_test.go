@@ -3,6 +3,7 @@ package query
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,12 @@ func TestBetween(t *testing.T) {
 		all := []Question{q}
 		if q.Else != nil {
 			all = append(all, *q.Else)
+		}
+		for _, q := range slices.Clone(all) {
+			if long, ok := q.long(); ok {
+				long.Flux = q.Flux
+				all = append(all, long)
+			}
 		}
 		for _, q := range all {
 			for i, text := range []string{q.InfluxQL, q.Flux} {

@@ -183,7 +183,8 @@ func (f *folding) add(get func(string) any, from string, series int) error {
 		f.groups = append(f.groups, &group{key: key, value: make([]float64, len(f.Make)), last: make([]any, len(f.Make)), seen: make([]bool, len(f.Make))})
 	}
 	g := f.groups[n]
-	counts := f.Of == "" || from == f.Of
+	// A row of Of without any of By is a sum over all.
+	counts := f.Of == "" || from == f.Of && slices.ContainsFunc(key, func(k any) bool { return k != nil })
 	g.counts = g.counts || counts
 	for i, m := range f.Make {
 		v := get(m.Of)

@@ -12,7 +12,7 @@ import (
 )
 
 // derivedNames are the measurements written once in each interval of the derived figures.
-var derivedNames = []string{"unique", "duplicates", "top_cids", "top_peers", "top_bytes_cids", "top_bytes_peers", "agent_bytes", "coverage", "dht_requests", "dht_top", "codecs", "cid_versions", "hashes", "latency_totals", "derived"}
+var derivedNames = []string{"unique", "duplicates", "top_cids", "top_peers", "top_missing", "top_bytes_cids", "top_bytes_peers", "agent_bytes", "coverage", "dht_requests", "dht_top", "codecs", "cid_versions", "hashes", "latency_totals", "derived"}
 
 // Hints returns hints for a statement that found nothing: names that the schema does not have
 // with similar ones that it has, and when the first points are written. It may return none.
@@ -79,7 +79,7 @@ func (h *hints) measurement(name, policy string) (m *schema.Measurement, names [
 		}
 	case policy == "" && kind == schema.Totals, policy != "" && policy != kind.String():
 		h.say(&h.wrong, "%s is among the %s; did you mean %s?", name, kind, qualified(name))
-	case slices.Contains(derivedNames, name):
+	case slices.Contains(derivedNames, strings.TrimSuffix(name, schema.HoursSuffix)):
 		h.say(&h.late, "%s is written once in a minute (six times PopulatePrometheusInterval), so the first points come a minute after the start; is the time right?", name)
 	case kind == schema.Totals:
 		h.say(&h.late, "%s is written every 10 seconds (PopulatePrometheusInterval); is the time right, and does the monitor run?", name)

@@ -25,8 +25,12 @@ type Question struct {
 	// its note states what is not exact in it.
 	Else *Question
 	Note string
+	// Long is asked in its place in InfluxQL of a long time, from half a day on; nil: lists of intervals are
+	// replaced by those of hours, if it reads such.
+	Long *Question
 
 	exact bool // see Exact
+	most  int  // see ReadsAtMost
 }
 
 // Questions are run by `ipfsmon query NAME`; docs/queries.md is generated from them.
@@ -215,6 +219,17 @@ connections = of |> count() |> map(fn: (r) => ({transport: r.transport, directio
 median_ms = of |> median(method: "exact_mean") |> map(fn: (r) => ({transport: r.transport, direction: r.direction, what: "median_ms", n: float(v: r._value)}))
 union(tables: [connections, median_ms]) |> group() |> pivot(rowKey: ["transport", "direction"], columnKey: ["what"], valueColumn: "n")
   |> sort(columns: ["connections", "transport", "direction"], desc: true)`,
+		Else: &Question{
+			InfluxQL: `SELECT sum(connections) AS connections, max(max_ms) AS max_ms FROM totals.lifetimes_1m WHERE time > now() - {since} GROUP BY transport, direction, up_to_s`,
+			Then:     []Fold{{By: []string{"transport", "direction", "up_to_s"}, Make: []Made{{"connections", "sum", "connections"}, {"max_ms", "max", "max_ms"}}, Sort: "connections"}},
+			Flux: `of = from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "lifetimes_1m") |> group(columns: ["transport", "direction", "up_to_s", "_field"])
+sums = of |> filter(fn: (r) => r._field == "connections") |> sum() |> map(fn: (r) => ({transport: r.transport, direction: r.direction, up_to_s: r.up_to_s, what: r._field, n: r._value}))
+most = of |> filter(fn: (r) => r._field == "max_ms") |> max() |> map(fn: (r) => ({transport: r.transport, direction: r.direction, up_to_s: r.up_to_s, what: r._field, n: r._value}))
+union(tables: [sums, most]) |> group() |> pivot(rowKey: ["transport", "direction", "up_to_s"], columnKey: ["what"], valueColumn: "n")
+  |> sort(columns: ["connections", "transport", "direction", "up_to_s"], desc: true)`,
+			Note: ofMinutes + ", by classes: those of a row lasted at most up_to_s seconds, and more than those of the class below",
+		},
 		Note: "Only connections whose opening was seen too.",
 	},
 	{
@@ -234,15 +249,15 @@ union(tables: [connections, median_ms]) |> group() |> pivot(rowKey: ["transport"
   |> pivot(rowKey: ["direction"], columnKey: ["_field"], valueColumn: "_value") |> rename(columns: {cid: "cids", peer: "peers"})
   |> keep(columns: ["direction", "cids", "peers"]) |> sort(columns: ["cids", "direction"], desc: true)`,
 		Else: &Question{
-			InfluxQL: `SELECT max(cids) AS cids_at_least, sum(cids) AS cids_at_most, max(peers) AS peers_at_least, sum(peers) AS peers_at_most FROM totals.unique WHERE time > now() - {since} GROUP BY direction`,
+			InfluxQL: `SELECT max(cids) AS cids_at_least, sum(cids) AS cids_at_most, max(askers) AS peers_at_least, sum(peers) AS peers_at_most FROM totals.unique WHERE time > now() - {since} GROUP BY direction`,
 			Then:     []Fold{{By: []string{"direction"}, Make: []Made{{"cids_at_least", "max", "cids_at_least"}, {"cids_at_most", "sum", "cids_at_most"}, {"peers_at_least", "max", "peers_at_least"}, {"peers_at_most", "sum", "peers_at_most"}}, Sort: "cids_at_most"}},
 			Flux: `of = from(bucket: "{bucket}/totals") |> range(start: -{since})
-  |> filter(fn: (r) => r._measurement == "unique" and (r._field == "cids" or r._field == "peers")) |> group(columns: ["direction", "_field"])
-least = of |> max() |> map(fn: (r) => ({direction: r.direction, what: r._field + "_at_least", n: r._value}))
-most = of |> sum() |> map(fn: (r) => ({direction: r.direction, what: r._field + "_at_most", n: r._value}))
+  |> filter(fn: (r) => r._measurement == "unique" and (r._field == "cids" or r._field == "askers" or r._field == "peers")) |> group(columns: ["direction", "_field"])
+least = of |> filter(fn: (r) => r._field != "peers") |> max() |> map(fn: (r) => ({direction: r.direction, what: (if r._field == "cids" then "cids" else "peers") + "_at_least", n: r._value}))
+most = of |> filter(fn: (r) => r._field != "askers") |> sum() |> map(fn: (r) => ({direction: r.direction, what: r._field + "_at_most", n: r._value}))
 union(tables: [least, most]) |> group() |> pivot(rowKey: ["direction"], columnKey: ["what"], valueColumn: "n")
   |> sort(columns: ["cids_at_most", "direction"], desc: true)`,
-			Note: "history has nothing in that time. Distinct counts of several minutes cannot be summed: the true number is between that of the largest minute and the sum, each to 0.81 %",
+			Note: "history has nothing in that time. Distinct counts of several minutes cannot be summed: the true number is between that of the largest minute and the sum, which for peers is of all that sent messages; each to 0.81 %",
 		},
 		Note: "In wants, without cancels. Exact, from history.",
 	},
@@ -283,6 +298,11 @@ union(tables: [least, most]) |> group() |> pivot(rowKey: ["direction"], columnKe
 		Name: "bandwidth", Asks: "Which protocols use the bandwidth?", Since: "1h",
 		InfluxQL: `SELECT in_bytes, out_bytes FROM totals.bandwidth WHERE time > now() - {since} GROUP BY protocol, "node"`,
 		Then:     []Fold{{By: []string{"protocol"}, Make: []Made{{"received_bytes", "increase", "in_bytes"}, {"sent_bytes", "increase", "out_bytes"}}, Sort: "received_bytes"}},
+		Long: &Question{
+			InfluxQL: `SELECT last(in_bytes) AS in_bytes, last(out_bytes) AS out_bytes FROM totals.bandwidth_1m WHERE time > now() - {since} GROUP BY time(1h), protocol, "node" fill(none)`,
+			Then:     []Fold{{By: []string{"protocol"}, Make: []Made{{"received_bytes", "increase", "in_bytes"}, {"sent_bytes", "increase", "out_bytes"}}, Sort: "received_bytes"}},
+			Note:     "counted from hour to hour: without the first hour of that time, and without what came in an hour before a restart in it",
+		},
 		Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "bandwidth" and (r._field == "in_bytes" or r._field == "out_bytes"))
   |> group(columns: ["node", "protocol", "_field"]) |> sort(columns: ["_time"])

@@ -23,6 +23,15 @@ SELECT peer, agent FROM identifies WHERE time > now() - {since}`,
   |> group() |> filter(fn: (r) => r.n > 0) |> group(columns: ["agent"])
   |> reduce(identity: {missing: 0, peers: 0}, fn: (r, accumulator) => ({missing: accumulator.missing + r.n, peers: accumulator.peers + 1}))
   |> group() |> sort(columns: ["missing", "agent"], desc: true) |> limit(n: 20)`,
+		Else: &Question{
+			InfluxQL: `SELECT sum(dont_have) AS missing FROM totals.agent_bytes WHERE time > now() - {since} AND direction = 'sent' GROUP BY family`,
+			Then:     []Fold{{By: []string{"family"}, Make: []Made{{"missing", "sum", "missing"}}, Sort: "missing"}},
+			Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "agent_bytes" and r._field == "dont_have" and r.direction == "sent")
+  |> group(columns: ["family"]) |> sum() |> group() |> rename(columns: {_value: "missing"}) |> keep(columns: ["family", "missing"])
+  |> sort(columns: ["missing", "family"], desc: true)`,
+			Note: "history has nothing in that time, so these are families of agents, exact from the sums of its minutes; each peer counts for the agent that it had then",
+		},
 		Note: "A peer that was not identified in that time has no agent.",
 	},
 	{
@@ -36,6 +45,23 @@ SELECT peer, agent FROM identifies WHERE time > now() - {since}`,
   |> group(columns: ["cid"])
   |> reduce(identity: {asked: 0, peers: 0}, fn: (r, accumulator) => ({asked: accumulator.asked + r.type, peers: accumulator.peers + 1}))
   |> group() |> sort(columns: ["asked", "cid"], desc: true) |> limit(n: 20)`,
+		Else: &Question{
+			InfluxQL: `SELECT cid, asked, error FROM totals.top_missing WHERE time > now() - {since};
+SELECT sum(asked) AS unlisted FROM totals.top_missing WHERE time > now() - {since} AND rank = '50'`,
+			Then: []Fold{{By: []string{"cid"}, Of: "top_missing", Make: []Made{{"asked", "sum", "asked"}, {"error", "sum", "error"}, {"unlisted", "all", "unlisted"}}, Sort: "asked", Limit: 20}},
+			Flux: `rows = from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "top_missing" and true)
+  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group()
+listed = rows |> group(columns: ["cid"])
+  |> reduce(identity: {asked: 0, error: 0}, fn: (r, accumulator) => ({asked: accumulator.asked + r.asked, error: accumulator.error + r.error}))
+  |> group() |> map(fn: (r) => ({of: "all", cid: r.cid, asked: r.asked, error: r.error}))
+missing = rows
+  |> reduce(identity: {unlisted: 0}, fn: (r, accumulator) => ({unlisted: if r.rank == "50" then accumulator.unlisted + r.asked else accumulator.unlisted}))
+  |> map(fn: (r) => ({of: "all", unlisted: r.unlisted}))
+join(tables: {listed: listed, missing: missing}, on: ["of"]) |> drop(columns: ["of"])
+  |> sort(columns: ["asked", "cid"], desc: true) |> limit(n: 20)`,
+			Note: "history has nothing in that time, so these are sums of the minutes' lists of 50: the true number is between asked - error and asked + unlisted",
+		},
 	},
 	{
 		Name: "hits", Asks: "What share of the requested CIDs does the node have?", Since: "1h",
@@ -73,6 +99,14 @@ SELECT peer, agent FROM identifies WHERE time > now() - {since}`,
   |> filter(fn: (r) => r._measurement == "wants" and r._field == "send_dont_have" and r.direction == "received" and r.type != "cancel")
   |> filter(fn: (r) => r._value == false)
   |> group(columns: ["type"]) |> count() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "wants"}) |> sort(columns: ["wants", "type"], desc: true)`,
+		Else: &Question{
+			InfluxQL: `SELECT sum(wants) AS wants FROM totals.asking_1m WHERE time > now() - {since} AND direction = 'received' AND send_dont_have = 'false' GROUP BY type`,
+			Then:     []Fold{{By: []string{"type"}, Make: []Made{{"wants", "sum", "wants"}}, Sort: "wants"}},
+			Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "asking_1m" and r._field == "wants" and r.direction == "received" and r.send_dont_have == "false")
+  |> group(columns: ["type"]) |> sum() |> group() |> rename(columns: {_value: "wants"}) |> keep(columns: ["type", "wants"]) |> sort(columns: ["wants", "type"], desc: true)`,
+			Note: ofMinutes,
+		},
 	},
 	{
 		Name: "askers", Asks: "How many different peers want something?", Since: "1h",
@@ -82,6 +116,17 @@ from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "wants" and r._field == "peer" and r.direction == "received" and r.type != "cancel")
   |> group() |> window(every: {every}) |> unique() |> count()
   |> map(fn: (r) => ({_time: date.truncate(t: r._start, unit: {every}), peers: r._value})) |> group() |> sort(columns: ["_time"])`,
+		Else: &Question{
+			InfluxQL: `SELECT max(askers) AS peers_at_least, sum(peers) AS peers_at_most FROM totals.unique WHERE time > now() - {since} AND direction = 'received' GROUP BY time({every}) fill(none)`,
+			Flux: `import "date"
+of = from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "unique" and r.direction == "received" and (r._field == "askers" or r._field == "peers"))
+  |> group(columns: ["_field"]) |> window(every: {every})
+least = of |> filter(fn: (r) => r._field == "askers") |> max() |> map(fn: (r) => ({_time: date.truncate(t: r._start, unit: {every}), what: "peers_at_least", n: r._value}))
+most = of |> filter(fn: (r) => r._field == "peers") |> sum() |> map(fn: (r) => ({_time: date.truncate(t: r._start, unit: {every}), what: "peers_at_most", n: r._value}))
+union(tables: [least, most]) |> group() |> pivot(rowKey: ["_time"], columnKey: ["what"], valueColumn: "n") |> sort(columns: ["_time"])`,
+			Note: "history has nothing in that time. Distinct counts of several minutes cannot be summed: the true number of a step is between the peers of the largest minute that want something and the sum of those that sent messages, each to 0.81 %",
+		},
 		Note: "In each time step; the steps cannot be summed: the question unique returns the number of the whole time.",
 	},
 	{
@@ -107,6 +152,20 @@ p95_us = of |> quantile(q: 0.95, method: "exact_selector") |> map(fn: (r) => ({d
 p99_us = of |> quantile(q: 0.99, method: "exact_selector") |> map(fn: (r) => ({direction: r.direction, answer: r.answer, what: "p99_us", n: float(v: r._value)}))
 union(tables: [answers, p50_us, p95_us, p99_us]) |> group() |> pivot(rowKey: ["direction", "answer"], columnKey: ["what"], valueColumn: "n")
   |> sort(columns: ["answers", "direction", "answer"], desc: true)`,
+		Else: &Question{
+			InfluxQL: `SELECT sum(answers) AS answers, max(p50_us) AS worst_p50_us, max(p90_us) AS worst_p90_us, max(p99_us) AS worst_p99_us FROM totals.latency_totals WHERE time > now() - {since} AND answers > 0 GROUP BY direction, answer`,
+			Then:     []Fold{{By: []string{"direction", "answer"}, Make: []Made{{"answers", "sum", "answers"}, {"worst_p50_us", "max", "worst_p50_us"}, {"worst_p90_us", "max", "worst_p90_us"}, {"worst_p99_us", "max", "worst_p99_us"}}, Sort: "answers"}},
+			Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "latency_totals" and (r._field == "answers" or r._field == "p50_us" or r._field == "p90_us" or r._field == "p99_us"))
+  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group()
+  |> filter(fn: (r) => r.answers > 0) |> group(columns: ["direction", "answer"])
+  |> reduce(identity: {answers: 0, worst_p50_us: 0, worst_p90_us: 0, worst_p99_us: 0}, fn: (r, accumulator) => ({answers: accumulator.answers + r.answers,
+    worst_p50_us: if r.p50_us > accumulator.worst_p50_us then r.p50_us else accumulator.worst_p50_us,
+    worst_p90_us: if r.p90_us > accumulator.worst_p90_us then r.p90_us else accumulator.worst_p90_us,
+    worst_p99_us: if r.p99_us > accumulator.worst_p99_us then r.p99_us else accumulator.worst_p99_us}))
+  |> group() |> sort(columns: ["answers", "direction", "answer"], desc: true)`,
+			Note: "history has nothing in that time. Quantiles of several minutes cannot be combined: these are those of the worst minute, to 3.2 %, with all answers",
+		},
 		Note: "Exact, from single answers; needs HistoryLatency. InfluxQL rounds the rank of a percentile, Flux uses the next one above. The question latency works without it.",
 	},
 	{
@@ -122,6 +181,17 @@ p95 = of |> quantile(q: 0.95, method: "exact_selector") |> map(fn: (r) => ({dire
 most = of |> max() |> map(fn: (r) => ({direction: r.direction, codec: r.codec, what: "max", n: float(v: r._value)}))
 union(tables: [blocks, middle, p95, most]) |> group() |> pivot(rowKey: ["direction", "codec"], columnKey: ["what"], valueColumn: "n")
   |> sort(columns: ["blocks", "direction", "codec"], desc: true)`,
+		Else: &Question{
+			InfluxQL: `SELECT sum(blocks) AS blocks, sum(bytes) AS bytes, max(max_bytes) AS max_bytes FROM totals.block_sizes_1m WHERE time > now() - {since} GROUP BY direction, codec, up_to_bytes`,
+			Then:     []Fold{{By: []string{"direction", "codec", "up_to_bytes"}, Make: []Made{{"blocks", "sum", "blocks"}, {"bytes", "sum", "bytes"}, {"max_bytes", "max", "max_bytes"}}, Sort: "blocks"}},
+			Flux: `of = from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "block_sizes_1m") |> group(columns: ["direction", "codec", "up_to_bytes", "_field"])
+sums = of |> filter(fn: (r) => r._field == "blocks" or r._field == "bytes") |> sum() |> map(fn: (r) => ({direction: r.direction, codec: r.codec, up_to_bytes: r.up_to_bytes, what: r._field, n: r._value}))
+most = of |> filter(fn: (r) => r._field == "max_bytes") |> max() |> map(fn: (r) => ({direction: r.direction, codec: r.codec, up_to_bytes: r.up_to_bytes, what: r._field, n: r._value}))
+union(tables: [sums, most]) |> group() |> pivot(rowKey: ["direction", "codec", "up_to_bytes"], columnKey: ["what"], valueColumn: "n")
+  |> sort(columns: ["blocks", "direction", "codec", "up_to_bytes"], desc: true)`,
+			Note: ofMinutes + ", by classes: those of a row have at most up_to_bytes bytes, and more than those of the class below",
+		},
 		Note: "InfluxQL rounds the rank of a percentile, Flux uses the next one above.",
 	},
 	{
@@ -143,14 +213,21 @@ union(tables: [blocks, middle, p95, most]) |> group() |> pivot(rowKey: ["directi
   |> reduce(identity: {blocks: 0, bytes: 0, country: ""}, fn: (r, accumulator) => ({blocks: accumulator.blocks + 1, bytes: accumulator.bytes + r.size, country: r.country}))
   |> group() |> sort(columns: ["bytes", "peer"], desc: true) |> limit(n: 20)`,
 		Else: &Question{
-			InfluxQL: `SELECT sum(blocks) AS blocks, sum(block_bytes) AS bytes FROM totals.origins WHERE time > now() - {since} AND direction = 'sent' GROUP BY country, gateway`,
-			Then:     []Fold{{By: []string{"country", "gateway"}, Make: []Made{{"blocks", "sum", "blocks"}, {"bytes", "sum", "bytes"}}, Sort: "bytes"}},
-			Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
-  |> filter(fn: (r) => r._measurement == "origins" and (r._field == "blocks" or r._field == "block_bytes") and r.direction == "sent")
-  |> group(columns: ["country", "gateway", "_field"]) |> sum() |> group()
-  |> pivot(rowKey: ["country", "gateway"], columnKey: ["_field"], valueColumn: "_value") |> rename(columns: {block_bytes: "bytes"}) |> keep(columns: ["country", "gateway", "blocks", "bytes"])
-  |> sort(columns: ["bytes", "country", "gateway"], desc: true)`,
-			Note: "history has nothing in that time, and only history has single peers; these are countries and gateways",
+			InfluxQL: `SELECT peer, bytes, error FROM totals.top_bytes_peers WHERE time > now() - {since} AND direction = 'sent';
+SELECT sum(bytes) AS unlisted FROM totals.top_bytes_peers WHERE time > now() - {since} AND direction = 'sent' AND rank = '20'`,
+			Then: []Fold{{By: []string{"peer"}, Of: "top_bytes_peers", Make: []Made{{"bytes", "sum", "bytes"}, {"error", "sum", "error"}, {"unlisted", "all", "unlisted"}}, Sort: "bytes", Limit: 20}},
+			Flux: `rows = from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "top_bytes_peers" and r.direction == "sent")
+  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group()
+listed = rows |> group(columns: ["peer"])
+  |> reduce(identity: {bytes: 0, error: 0}, fn: (r, accumulator) => ({bytes: accumulator.bytes + r.bytes, error: accumulator.error + r.error}))
+  |> group() |> map(fn: (r) => ({of: "all", peer: r.peer, bytes: r.bytes, error: r.error}))
+missing = rows
+  |> reduce(identity: {unlisted: 0}, fn: (r, accumulator) => ({unlisted: if r.rank == "20" then accumulator.unlisted + r.bytes else accumulator.unlisted}))
+  |> map(fn: (r) => ({of: "all", unlisted: r.unlisted}))
+join(tables: {listed: listed, missing: missing}, on: ["of"]) |> drop(columns: ["of"])
+  |> sort(columns: ["bytes", "peer"], desc: true) |> limit(n: 20)`,
+			Note: "history has nothing in that time, so these are whole messages on the wire, sums of the minutes' lists of 20: the true number is between bytes - error and bytes + unlisted",
 		},
 	},
 	{
@@ -180,6 +257,14 @@ from(bucket: "{bucket}/totals") |> range(start: -{since})
 		Flux: `from(bucket: "{bucket}/history") |> range(start: -{since})
   |> filter(fn: (r) => r._measurement == "connections" and r._field == "duration_ms" and r.state == "opened")
   |> group(columns: ["transport", "security", "muxer", "direction"]) |> count() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "connections"}) |> sort(columns: ["connections", "transport", "security", "muxer", "direction"], desc: true)`,
+		Else: &Question{
+			InfluxQL: `SELECT sum(connections) AS connections FROM totals.connections_1m WHERE time > now() - {since} AND state = 'opened' GROUP BY transport, security, muxer, direction`,
+			Then:     []Fold{{By: []string{"transport", "security", "muxer", "direction"}, Make: []Made{{"connections", "sum", "connections"}}, Sort: "connections"}},
+			Flux: `from(bucket: "{bucket}/totals") |> range(start: -{since})
+  |> filter(fn: (r) => r._measurement == "connections_1m" and r._field == "connections" and r.state == "opened")
+  |> group(columns: ["transport", "security", "muxer", "direction"]) |> sum() |> group() |> drop(columns: ["_start", "_stop"]) |> rename(columns: {_value: "connections"}) |> sort(columns: ["connections", "transport", "security", "muxer", "direction"], desc: true)`,
+			Note: ofMinutes,
+		},
 	},
 	{
 		Name: "newcomers", Asks: "Which peers were identified most recently, and what do they run?", Since: "1h",

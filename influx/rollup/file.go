@@ -321,7 +321,7 @@ func (r *reading) line(l string) {
 	switch {
 	case f[0] == "s" && len(f) == 3 && len(n) > 0:
 		name, tags, _ := strings.Cut(f[2], ",")
-		for _, m := range schema.All {
+		for _, m := range schema.Summed() {
 			if m.Name == name && m.Rollup != nil && tags != "" {
 				r.series[n[0]] = r.s.Series(m, ","+tags)
 			}

@@ -38,7 +38,8 @@ var AgentBytes = &Measurement{
 	Fields: []Field{
 		{Key: "messages", Type: Int, Help: "messages"},
 		{Key: "bytes", Type: Int, Unit: "bytes", Help: "messages on the wire"},
-		{Key: "block_bytes", Type: Int, Unit: "bytes", Help: "block data"}},
+		{Key: "block_bytes", Type: Int, Unit: "bytes", Help: "block data"},
+		{Key: "dont_have", Type: Int, Help: "DONT_HAVEs, over Bitswap"}},
 }
 
 var Coverage = &Measurement{

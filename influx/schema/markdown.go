@@ -18,7 +18,7 @@ in InfluxDB 2 two buckets (` + "`ipfsmon/history` and `ipfsmon/totals`" + `), so
 * **history**: one point for each observation, kept 7 days unless ` + "`HistoryRetention`" + ` changes that. It is the default: ` + "`FROM wants`" + ` reads history.
 * **totals**: sums for each interval, kept for ever: ` + "`FROM totals.traffic`" + `.
 
-Two points never share series and timestamp: the time of a point is that of the event, moved forward by as many nanoseconds as needed to be later than the previous point of its measurement. So ` + "`count()`" + ` counts exactly what was stored. Totals of one interval have one time. A value that a peer can choose is a field, or a tag with a limited number of values; all other tags are closed sets. So the number of series is bounded: below 5,500 for all measurements together in one run of the monitor. ` + "`" + `dht_provide` + "`" + ` and ` + "`" + `dht_retrieve` + "`" + `
+Two points never share series and timestamp: the time of a point is that of the event, moved forward by as many nanoseconds as needed to be later than the previous point of its measurement. So ` + "`count()`" + ` counts exactly what was stored. Totals of one interval have one time. A value that a peer can choose is a field, or a tag with a limited number of values; all other tags are closed sets. So the number of series is bounded: below 9,000 for all measurements together in one run of the monitor. ` + "`" + `dht_provide` + "`" + ` and ` + "`" + `dht_retrieve` + "`" + `
 are written only by the scheduler of the DHT probe, in at most 1,024 series. The history of a proxy has two more tags, ` + "`side`" + `
 (` + "`upstream`" + ` for its peers, ` + "`downstream`" + ` for its nodes) and for the latter ` + "`downstream`" + `, the node's name. The number of series in the table then applies to the peers, and again to each node. A node's points have neither.
 
@@ -65,6 +65,15 @@ Earlier versions had the server compute them, by continuous queries and tasks, w
 			fields = append(fields, fmt.Sprintf("`%s`: %s of `%s`", s.As, s.Func, s.Of))
 		}
 		fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", r.Name(), strings.Join(r.By(), "` `"), strings.Join(fields, ", "))
+	}
+	b.WriteString("\nThese have tags that history has as fields, or classes of a number:\n")
+	for _, m := range Counted {
+		fmt.Fprintf(&b, "\n`%s_1m`, `%s_1h`: %s. %s\n\n```sql\n%s\n```\n\n| tag | values | |\n|---|---|---|\n", m.Name, m.Name, m.Point, m.Answers, m.Query)
+		for _, t := range m.Tags {
+			if t.Values != nil {
+				fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", t.Key, strings.Join(t.Values, "` `"), t.Help)
+			}
+		}
 	}
 	return b.String()
 }

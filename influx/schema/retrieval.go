@@ -36,6 +36,7 @@ var HTTPRequests = &Measurement{
 		{Key: "elapsed_us", Type: Int, Unit: "µs", Help: "from the want to its end; the exchange reports the answers to one message's wants together"},
 		{Key: "bytes", Type: Int, Unit: "bytes", Help: "size of the block; 0 if none came"},
 		fieldCountry},
+	Rollup: []Sum{{"requests", "count", "elapsed_us"}, {"max_us", "max", "elapsed_us"}},
 }
 
 var Retrievals = &Measurement{
@@ -49,6 +50,7 @@ var Retrievals = &Measurement{
 		{Key: "provider_us", Type: Int, Unit: "µs", Help: "from the first want or search to the first record of a provider, HAVE or block"},
 		{Key: "block_us", Type: Int, Unit: "µs", Help: "from the first want or search to the block"},
 		fieldCountry},
+	Rollup: []Sum{{"retrievals", "count", "block_us"}, {"max_us", "max", "block_us"}},
 }
 
 var HTTPTraffic = &Measurement{

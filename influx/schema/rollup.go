@@ -62,7 +62,7 @@ func (m *Measurement) Rollups() (all []Rollup) {
 
 // Rollups lists all rollups of the schema.
 func Rollups() (all []Rollup) {
-	for _, m := range All {
+	for _, m := range Summed() {
 		all = append(all, m.Rollups()...)
 	}
 	return all

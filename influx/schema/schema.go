@@ -150,11 +150,13 @@ var (
 var All = []*Measurement{
 	Wants, Blocks, Presences, Connections, Identifies, Latency, HTTPRequests, Retrievals,
 	Traffic, Peers, Origins, AgentVersions, Protocols, Streams, Bandwidth, Routing, NodeTotals, Process,
-	Unique, Duplicates, TopCIDs, TopPeers, TopBytesCIDs, TopBytesPeers, AgentBytes, Coverage, Floods, Codecs, CIDVersions, Hashes, LatencyTotals, Derived, Pipeline, Notes,
+	Unique, Duplicates, TopCIDs, TopPeers, TopMissing, TopBytesCIDs, TopBytesPeers, AgentBytes, Coverage, Floods, Codecs, CIDVersions, Hashes, LatencyTotals, Derived, Pipeline, Notes,
 	DHTRequests, DHTTop, DHTLog,
 	HTTPTraffic, Retrieval, RetrievalWants, HTTPTotals, Sending, SendErrors,
 	DHTProvide, DHTRetrieve, ProxyTotals, ProxyDownstreams,
 	Fleet, FleetMonitors, FleetOverlaps, FleetSizes, FleetTop,
+	AgentVersionsMinutes, StreamsMinutes, BandwidthMinutes,
+	TopCIDsHours, TopPeersHours, TopMissingHours, TopBytesCIDsHours, TopBytesPeersHours, DHTTopHours, FleetTopHours,
 }
 
 var Wants = &Measurement{
@@ -218,7 +220,7 @@ var Connections = &Measurement{
 		fieldCountry,
 		{Key: "gateway", Type: Bool, Help: "whether the peer is in the list of gateways"}},
 	Rollup:   []Sum{{"connections", "count", "duration_ms"}, {"mean_ms", "mean", "duration_ms"}, {"max_ms", "max", "duration_ms"}},
-	RollupBy: []string{"direction", "node", "state", "transport"},
+	RollupBy: []string{"direction", "muxer", "node", "security", "state", "transport"},
 }
 
 var Identifies = &Measurement{

@@ -151,7 +151,8 @@ var Unique = &Measurement{
 	Tags:    []Tag{TagDirection, tagNode},
 	Fields: []Field{fieldInterval,
 		{Key: "cids", Type: Int, Help: "distinct CIDs in wants"},
-		{Key: "peers", Type: Int, Help: "distinct peers in messages of that direction"}},
+		{Key: "peers", Type: Int, Help: "distinct peers in messages of that direction"},
+		{Key: "askers", Type: Int, Help: "distinct peers in wants of that direction, over Bitswap and without cancels"}},
 }
 
 var Duplicates = &Measurement{
@@ -188,6 +189,17 @@ var TopPeers = &Measurement{
 		{Key: "agent", Type: String, Help: "agent version that the peer reports"},
 		{Key: "wants", Type: Int, Help: "wants received from it; the true number is lower by at most error"},
 		{Key: "error", Type: Int, Help: "maximum error of wants"}},
+}
+
+var TopMissing = &Measurement{
+	Name: "top_missing", Kind: Totals,
+	Point:   "one CID among those of the most DONT_HAVEs that the node sent in one interval of the derived figures",
+	Answers: "What is asked for most that the node does not have?",
+	Query:   `SELECT cid, asked FROM totals.top_missing WHERE time > now() - 1h AND rank = '01'`,
+	Tags:    []Tag{tagNode, tagRank},
+	Fields: []Field{fieldCID,
+		{Key: "asked", Type: Int, Help: "DONT_HAVEs sent for it; the true number is lower by at most error"},
+		{Key: "error", Type: Int, Help: "maximum error of asked"}},
 }
 
 // share returns a measurement of received wants by one property of their CIDs.

@@ -150,7 +150,19 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 		add("", &event.Event{Time: at, Kind: event.KindMessage, Dir: event.Direction(i % 2), Peer: id, Side: side, Downstream: name,
 			Wants: []event.Want{{CID: c}}, Presences: []event.Presence{{CID: c, Type: event.DontHave}}, Blocks: []event.Block{{CID: c, Size: 1 << 18}}})
 		add("", &event.Event{Time: at, Kind: event.KindConnection, Peer: id, Side: side, Downstream: name,
-			Conn: &event.Conn{Closed: i%3 == 0, Transport: "tcp", Security: "noise", Muxer: "yamux"}})
+			Conn: &event.Conn{Closed: i%3 == 0, Transport: "tcp", Security: "noise", Muxer: "yamux",
+				Duration: []time.Duration{time.Second, 30 * time.Second, 10 * time.Minute, 2 * time.Hour, 30 * time.Hour}[i/3%5]}})
+	}
+	// Two minutes of what comes with each sample, each ended by the next one.
+	for i := range 3 {
+		bufs, _ := e.Append([schema.Kinds][]byte{}, &event.Event{Time: now + int64(i)*int64(time.Minute), Kind: event.KindSample, Sample: &event.Sample{
+			Agents: []event.AgentCount{{Agent: "kubo/0.43.1", Peers: 3}}, Streams: []event.StreamCount{{Protocol: "/ipfs/bitswap/1.2.0", Direction: "inbound", Streams: 2}},
+			Node: event.Node{Bandwidth: []event.Bandwidth{{Protocol: "/ipfs/bitswap/1.2.0", InBytes: int64(1000 * (i + 1)), OutBytes: int64(500 * (i + 1))}}}}})
+		for line := range strings.Lines(string(bufs[schema.Totals])) {
+			if strings.Contains(line, "_1m,") {
+				lines[schema.Totals] = append(lines[schema.Totals], line...)
+			}
+		}
 	}
 	lines[schema.Totals], _ = sums.Append(lines[schema.Totals], time.Now().Add(48*time.Hour)) // all minutes are over
 	for kind, points := range lines {
