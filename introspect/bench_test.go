@@ -173,6 +173,7 @@ func BenchmarkSnapshot(b *testing.B) {
 // benchSnapshot measures the snapshots of a server of n connections, with a pause between two.
 func benchSnapshot(b *testing.B, s *introspect.Server, n int, pause time.Duration) {
 	b.ReportAllocs()
+	b.ResetTimer()
 	var took []time.Duration
 	size := 0
 	for range b.N {
