@@ -2,6 +2,7 @@ package lineproto
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,5 +126,28 @@ func TestSumsWithoutHistory(t *testing.T) {
 		if !strings.Contains(string(lines), r.Name()+",") {
 			t.Errorf("no %s", r.Name())
 		}
+	}
+}
+
+// TestTagsBeyondTheirBounds: fleets beyond the bound are others, of their region; an outcome that
+// is none is the last.
+func TestTagsBeyondTheirBounds(t *testing.T) {
+	e := NewEncoder("n", true)
+	var events []*event.Event
+	for i := range schema.MaxFleets + 1 {
+		events = append(events, &event.Event{Kind: event.KindProbe, Probe: &event.Probe{Fleet: event.Text(fmt.Sprint("f", i)), Region: "r"}})
+	}
+	events = append(events, &event.Event{Kind: event.KindRequest, Request: &event.Request{Outcome: event.RequestOutcomes}})
+	var got []string
+	for _, p := range influxtest.Decode(t, influxtest.Encode(e, events...)) {
+		got = append(got, p.Tags["fleet"]+p.Tags["region"]+p.Tags["outcome"])
+	}
+	want := []string{event.RequestOutcomeNames[event.RequestOutcomes-1]}
+	for i := range schema.MaxFleets - 1 {
+		want = append(want, fmt.Sprint("f", i, "r"))
+	}
+	want = append(want, "othersr", "othersr")
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
