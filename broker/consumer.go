@@ -415,7 +415,7 @@ func (c *Consumer) take(d *amqp.Delivery, take func(*Delivery) error) error {
 	events := len(out.Events)
 	missed := uint64(0)
 	if out.Format == V4 {
-		found := c.gaps.look(&out.Batch)
+		found := c.gaps.look(&out.Batch, out.Redelivered && c.cfg.Holder != nil)
 		for _, g := range found {
 			missed += g.Missed()
 		}

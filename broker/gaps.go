@@ -29,6 +29,7 @@ type numbers struct {
 	before uint64 // events of the batches before it
 	last   uint64 // Seq
 	holes  []hole
+	again  bool // all of them were delivered to another reader before
 }
 
 // hole is numbers that are missing so far.
@@ -43,8 +44,10 @@ func (g *gaps) init() {
 	g.buckets, _ = lru.NewLRU[string, *numbers](rememberedRuns, nil)
 }
 
-// look records a batch and returns the gaps that are certain now.
-func (g *gaps) look(b *Batch) (out []stream.Gap) {
+// look records a batch and returns the gaps that are certain now. With again it was delivered before
+// to a reader that acknowledges in any order: what is missing between such batches of a bucket that
+// is new here, and before the first that is not one, that reader may have acknowledged.
+func (g *gaps) look(b *Batch, again bool) (out []stream.Gap) {
 	missed, known := g.runs.Get(b.Run)
 	if b.Missed > missed && (known || b.Number == 1) {
 		out = append(out, stream.Gap{Bus: b.Missed - missed, First: max(b.First, 1), Last: b.Last})
@@ -54,9 +57,13 @@ func (g *gaps) look(b *Batch) (out []stream.Gap) {
 	key := b.Run + "-" + strconv.Itoa(b.Bucket)
 	n, known := g.buckets.Get(key)
 	if !known {
-		n = &numbers{next: b.Number, before: b.Before} // it may be in the middle of the run
+		n = &numbers{next: b.Number, before: b.Before, again: again} // it may be in the middle of the run
 		g.buckets.Add(key, n)
 	}
+	if n.again && b.Number > n.next {
+		n.next, n.before = b.Number, b.Before
+	}
+	n.again = n.again && again
 	if b.Number >= n.next {
 		if b.Number > n.next && b.Before >= n.before {
 			n.holes = append(n.holes, hole{n.next, b.Number, b.Before - n.before, n.last + 1, max(b.First, 1) - 1})
