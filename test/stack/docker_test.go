@@ -122,6 +122,7 @@ func TestStackDocker(t *testing.T) {
 	}
 	s.publicNode()
 	s.lightNode()
+	s.collectors()
 }
 
 // TestStackConfig has the real docker compose read every way to put the
@@ -130,7 +131,7 @@ func TestStackConfig(t *testing.T) {
 	compose := cached(t, "docker-compose-5.1.4")
 	out, err := exec.Command("../../docker/test/compose.sh", compose).CombinedOutput()
 	require.NoError(t, err, string(out))
-	for _, overlays := range [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"existing-node"}, {"scale"}, {"influxdb3"}} {
+	for _, overlays := range [][]string{nil, {"tls"}, {"tls", "public"}, {"tls", "stream"}, {"existing-node"}, {"scale"}, {"influxdb3"}, {"broker"}, {"broker", "fleet"}} {
 		args := []string{"--project-directory", "../..", "-f", "../../docker-compose.yml"}
 		for _, o := range overlays {
 			args = append(args, "-f", "../../docker/compose/"+o+".yml")
@@ -141,7 +142,7 @@ func TestStackConfig(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%v: %s", overlays, out)
 		require.Empty(t, string(out), "%v", overlays)
-		if len(overlays) > 0 && overlays[0] != "influxdb3" { // each says what it needs; that needs nothing
+		if len(overlays) > 0 && overlays[0] != "influxdb3" && overlays[0] != "broker" { // each says what it needs; those need nothing
 			out, err = exec.Command(compose, append(args, "config", "-q")...).CombinedOutput()
 			require.Error(t, err, "%v", overlays)
 			require.Contains(t, string(out), "required variable IPFSMON_")
@@ -217,6 +218,63 @@ func (s *stackRun) lightNode() {
 	require.NoError(t, err)
 	require.Contains(t, string(packed), "watch/key")
 	require.Eventually(t, func() bool { return status() == 200 }, time.Minute, 200*time.Millisecond, "the light node after the backup")
+}
+
+// collectors runs the demo's node with RabbitMQ and three collectors, of which two then end.
+func (s *stackRun) collectors() {
+	t := s.t
+	t.Helper()
+	s.stack("rm", "--stop", "--force", "watch")
+	s.compose = []string{s.compose[0], "-f", "docker-compose.yml", "-f", "docker/compose/broker.yml", "-f", "docker/compose/fleet.yml", "-f", "docker/test/compose.yml"}
+	s.env = append(s.env, "COMPOSE_PROFILES=demo,fleet", "IPFSMON_IMAGE=ipfsmon-test/ipfsmon", "IPFSMON_RABBITMQ_IMAGE=ipfsmon-test/rabbitmq")
+	s.stack("up", "-d", "--remove-orphans")
+	for _, service := range []string{"rabbitmq", "collector1", "collector2", "collector3"} {
+		require.Eventually(t, func() bool {
+			return s.docker("inspect", "-f", "{{.State.Health.Status}}", "ipfsmontest-"+service+"-1") == "healthy"
+		}, stackPatience, 500*time.Millisecond, "%s is not healthy", service)
+	}
+	s.unprivileged(map[string]string{"nginx 8080/tcp": "127.0.0.1"})
+
+	// What the collectors counted since a time, of all peers that their parts have.
+	counted := func(since time.Time) (requests float64, nodes map[string]bool) {
+		all, err := s.ask(fmt.Sprintf(`SELECT "requests", "node" FROM totals.fleet WHERE time > '%s'`, since.UTC().Format(time.RFC3339Nano)))
+		nodes = map[string]bool{}
+		if err == nil && len(all) == 1 {
+			for _, row := range all[0].Values {
+				requests += row[1].(float64)
+				nodes[row[2].(string)] = true
+			}
+		}
+		return requests, nodes
+	}
+	require.Eventually(t, func() bool {
+		requests, nodes := counted(s.begun)
+		return requests > 0 && nodes["fleet-1"] && nodes["fleet-2"] && nodes["fleet-3"]
+	}, stackPatience, 500*time.Millisecond, "three collectors count")
+	s.stack("stop", "collector1", "collector2")
+	alone := time.Now()
+	var queues string
+	require.Eventually(t, func() bool {
+		// Every queue of events has one reader, the third, who has all of it.
+		queues = s.stack("exec", "-T", "rabbitmq", "rabbitmqctl", "-q", "list_queues", "--no-table-headers", "name", "consumers", "messages_ready")
+		parts := 0
+		for line := range strings.Lines(queues) {
+			var name string
+			var consumers, ready int
+			if _, err := fmt.Sscan(line, &name, &consumers, &ready); err != nil {
+				return false
+			}
+			if strings.Contains(name, "state") {
+				continue
+			}
+			if parts++; consumers != 1 || ready > 5 {
+				return false
+			}
+		}
+		requests, _ := counted(alone)
+		return parts >= 3 && requests > 0
+	}, stackPatience, 500*time.Millisecond, "the third has what the others had")
+	t.Logf("the third collector has all queues:\n%s", queues)
 }
 
 // pipeline is what the node reports of its points, by way of nginx.

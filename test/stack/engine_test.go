@@ -249,7 +249,7 @@ func (e *engine) importTar(image string, change string, args ...string) {
 
 // The images of the stack, built without a registry.
 const (
-	debianImage = "ipfsmon-test/base:2" // another number with other packages
+	debianImage = "ipfsmon-test/base:3" // another number with other packages
 	suite       = "bookworm"
 )
 
@@ -264,11 +264,11 @@ func (e *engine) images() {
 		out, err := exec.Command("debootstrap", "--variant=minbase", "--include=ca-certificates,wget,nginx-light,libnginx-mod-stream",
 			suite, root, "http://deb.debian.org/debian").CombinedOutput()
 		require.NoError(t, err, string(out[max(0, len(out)-4000):]))
-		installPostgres(t, root)
+		installServers(t, root)
 		e.importTar(debianImage, "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			"-C", root, "--exclude=./var/cache", "--exclude=./var/lib/apt/lists", ".")
 		require.NoError(t, os.RemoveAll(root))
-		t.Logf("the base image, with PostgreSQL: built in %v", time.Since(begun).Round(time.Second))
+		t.Logf("the base image, with PostgreSQL and RabbitMQ: built in %v", time.Since(begun).Round(time.Second))
 	}
 	goRoot, err := exec.Command("go", "env", "GOROOT", "GOMODCACHE").Output()
 	require.NoError(t, err)
@@ -308,19 +308,20 @@ func (e *engine) images() {
 	}
 	e.docker("build", "-q", "--network", "host", "-f", "docker/test/influxdb.Dockerfile", "--build-arg", "BASE="+debianImage, "-t", "ipfsmon-test/influxdb", context)
 	e.docker("build", "-q", "--network", "host", "-f", "docker/test/postgres.Dockerfile", "--build-arg", "BASE="+debianImage, "-t", "ipfsmon-test/postgres", "docker/test")
+	e.docker("build", "-q", "--network", "host", "-f", "docker/test/rabbitmq.Dockerfile", "--build-arg", "BASE="+debianImage, "-t", "ipfsmon-test/rabbitmq", "docker/test")
 	e.docker("image", "prune", "-f")
 	e.docker("builder", "prune", "-f", "--keep-storage", "8GB")
 }
 
-// installPostgres adds PostgreSQL to a Debian in a folder. It is not among
-// debootstrap's packages, since the package makes a cluster and starts it there
+// installServers adds PostgreSQL and RabbitMQ to a Debian in a folder. They are not among
+// debootstrap's packages, since the packages make a cluster and start it there
 // unless these files say no.
-func installPostgres(t *testing.T, root string) {
+func installServers(t *testing.T, root string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(root, "usr/sbin/policy-rc.d"), []byte("#!/bin/sh\nexit 101\n"), 0o755))
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "etc/postgresql-common"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(root, "etc/postgresql-common/createcluster.conf"), []byte("create_main_cluster = false\n"), 0o644))
-	script := `apt-get update -q && apt-get install -qy --no-install-recommends -o Dpkg::Options::=--force-confold postgresql && apt-get clean && rm /usr/sbin/policy-rc.d`
+	script := `apt-get update -q && apt-get install -qy --no-install-recommends -o Dpkg::Options::=--force-confold postgresql rabbitmq-server && apt-get clean && rm /usr/sbin/policy-rc.d`
 	install := exec.Command("chroot", root, "sh", "-ec", script)
 	install.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 	out, err := install.CombinedOutput()
