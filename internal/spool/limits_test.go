@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/internal/logtest"
+	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
 // onDisk is a spool in memory whose Put waits for the disk.
@@ -260,6 +261,10 @@ func TestFreshFor(t *testing.T) {
 		clock.add(1)
 		if in(Fresh) != 0 || in(Backlog) != 1 {
 			t.Error("older than freshFor, and fresh")
+		}
+		s.Put(0, 1, clock.now(), payload(2)) // into the same segment
+		if in(Backlog) != 1 || in(Fresh) != 1 {
+			t.Error("a batch is in the other lane")
 		}
 		if b, err := s.Next(t.Context(), Backlog); err != nil || b.Points != 1 {
 			t.Errorf("%+v, %v", b, err)
@@ -727,7 +732,7 @@ func TestSegmentIsDroppedWhileItIsRead(t *testing.T) {
 			t.Errorf("%d points from %d on, %+v", b.Points, b.Data[0], st)
 		}
 		s.Ack(b)
-		if st := s.Stats(); st.Points != 16+7-2-dropped || st.Frames != 16+1-2-dropped || st.DiskErrors > 0 != fails {
+		if st := s.Stats(); st.Points != 16+7-2-dropped || st.Frames != 16+1-2-dropped || st.DiskErrors != uint64(sets.Bit(fails)) {
 			t.Errorf("%+v", st)
 		}
 	}
@@ -818,5 +823,98 @@ func TestCursorIsWrittenWhenItChanged(t *testing.T) {
 	}
 	if n := writes(); n != 0 {
 		t.Errorf("%d operations though nothing has changed", n)
+	}
+}
+
+// The limit of the disk holds where segments are not full, where a batch needs the room of
+// several, and for segments of an earlier process.
+func TestDiskLimitAlways(t *testing.T) {
+	const most = 64 << 10
+	cfg := Config{MaxBytes: most, SyncEvery: time.Hour}
+	s, m := onDisk(t, cfg)
+	for range 50 {
+		s.Put(0, 1, time.Now(), make([]byte, 2560-frameExtra)) // three in a segment
+	}
+	s.flush()
+	if st := s.Stats(); st.Disk > most || st.Disk < most-8<<10 || int(st.Dropped)+st.Points != 50 || st.DiskErrors != 0 {
+		t.Errorf("%+v", st)
+	}
+	s.Put(0, 1, time.Now(), make([]byte, 20<<10))
+	s.flush()
+	if st := s.Stats(); st.Disk > most || int(st.Dropped)+st.Points != 51 {
+		t.Errorf("a large batch: %+v", st)
+	}
+	s.Close()
+	before := s.Stats()
+	cfg.Dir, cfg.fs = "/s", m
+	s = open(t, cfg)
+	s.Put(0, 1, time.Now(), make([]byte, 20<<10))
+	s.flush()
+	if st := s.Stats(); st.Disk > most || st.Dropped == 0 || int(st.Dropped)+st.Points != before.Points+1 || st.Frames != st.Points {
+		t.Errorf("opened again: %+v, before %+v", st, before)
+	}
+}
+
+// All is written at a flush, though the clock was set back.
+func TestFlushAfterTheClockWasSetBack(t *testing.T) {
+	clock := newClock(time.Unix(1_800_000_000, 0))
+	s, _ := onDisk(t, Config{SyncEvery: time.Hour, now: clock.now})
+	s.Put(0, 1, clock.now(), payload(0))
+	clock.add(-time.Minute)
+	s.flush()
+	if st := s.Stats(); st.Unsynced != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// After a batch was written in part the next ones go to another segment, and the part is gone.
+func TestPartOfABatchIsCutOff(t *testing.T) {
+	s, m := onDisk(t, Config{SyncEvery: time.Hour})
+	writes := 0
+	m.fail = func(_ int, what, name string) error {
+		if what == "write" && strings.HasSuffix(name, suffix) {
+			if writes++; writes == 2 {
+				return enospc
+			}
+		}
+		return nil
+	}
+	for i := range 4 {
+		s.Put(byte(i%2), 1, time.Now(), payload(i))
+	}
+	s.flush()
+	if st := s.Stats(); st.DiskErrors != 1 || st.Unsynced == 0 || st.Points != 4 {
+		t.Errorf("%+v", st)
+	}
+	tryNow(s)
+	if st := s.Stats(); st.DiskErrors != 1 || st.Unsynced != 0 || st.Segments != 2 || st.Err != nil {
+		t.Errorf("%+v", st)
+	}
+	s.Close()
+	s = open(t, Config{Dir: "/s", fs: m})
+	if st := s.Stats(); st.Holes != 0 || st.Points != 4 {
+		t.Errorf("%+v, want all and nothing else", st)
+	}
+	if got := drain(t, s); len(got) != 4 {
+		t.Errorf("%v", got)
+	}
+}
+
+// A segment of which all is delivered has no oldest batch.
+func TestOldestOfSegments(t *testing.T) {
+	s, _ := onDisk(t, Config{MaxBytes: 64 << 10, MaxPoints: 1})
+	s.Put(0, 1, time.Unix(50, 0), make([]byte, 8<<10-frameExtra))
+	s.Put(0, 1, time.Unix(60, 0), []byte("b"))
+	for range 2 {
+		b, err := s.Next(t.Context(), Fresh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Since.Unix() == 60 {
+			s.Ack(b)
+		}
+	}
+	if at := s.Stats().Oldest; at.Unix() != 50 {
+		t.Errorf("the oldest is of %v", at)
 	}
 }

@@ -117,6 +117,7 @@ func FuzzMessage(f *testing.F) {
 		var b bytes.Buffer
 		require.NoError(f, mixedMessage(f, sizes...).ToNetV1(&b))
 		f.Add(b.Bytes())
+		f.Add([]byte{0}) // an empty message
 		b.Reset()
 		require.NoError(f, mixedMessage(f, sizes...).ToNetV0(&b))
 		f.Add(b.Bytes())
