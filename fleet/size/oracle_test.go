@@ -1,13 +1,17 @@
 package size
 
 import (
+	"fmt"
 	"math"
 	"math/bits"
 	"testing"
 
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/event"
 )
 
 // TestUnionIsThatOfAllDraws: mean and deviation of the union are those of all draws, one by one.
@@ -123,6 +127,10 @@ func TestChiSquareByHand(t *testing.T) {
 	require.False(t, ok)
 	_, ok = third(0, 0, 0, 0)
 	require.False(t, ok)
+	_, ok = third(90, 8, 1, 1) // nearly all are A's
+	require.False(t, ok)
+	_, ok = third(90, 1, 8, 1) // or B's
+	require.False(t, ok)
 
 	p, ok := sameShares([]float64{40, 60}, []float64{10, 30})
 	require.True(t, ok)
@@ -215,4 +223,25 @@ func TestSketchesAddAndSubtract(t *testing.T) {
 	_, err = s.All(SetOf(0, 1, 2, 3, 4, 5, 6, 7, 8))
 	require.ErrorContains(t, err, "want at most 8")
 	require.Zero(t, s.Any(0))
+}
+
+// TestMostAgents: the agents with most peers are reported, each with its peers, and both ends
+// belong to an interval.
+func TestMostAgents(t *testing.T) {
+	var s Sample
+	for i := range MaxAgents + 5 {
+		for k := range i + 1 {
+			s.Peers = append(s.Peers, Peer{ID: peer.ID(fmt.Sprint(i, "/", k)), Agent: event.Text(fmt.Sprintf("agent%02d", i))})
+		}
+	}
+	r := EstimateOf([]Sample{s})
+	require.Len(t, r.Agents, MaxAgents)
+	require.Equal(t, 5, r.OtherAgents)
+	for i, a := range r.Agents {
+		n := MaxAgents + 5 - i
+		require.Equal(t, fmt.Sprintf("agent%02d", n-1), a.Name)
+		require.Equal(t, n, a.Peers)
+	}
+	i := Interval{1, 2}
+	require.Equal(t, []bool{false, true, true, false}, []bool{i.Has(0.99), i.Has(1), i.Has(2), i.Has(2.01)})
 }

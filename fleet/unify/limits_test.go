@@ -1,7 +1,10 @@
 package unify
 
 import (
+	"cmp"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,4 +182,95 @@ func TestNamesOfEveryLength(t *testing.T) {
 	require.Equal(t, before+nameBytes+1+48, names.size())
 	names.drop(id)
 	require.Equal(t, before, names.size()-4*cap(names.all.spare))
+}
+
+// TestPendingIsSorted: what waits comes out by time, monitor, number and arrival.
+func TestPendingIsSorted(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	var p pending
+	var want []waiting
+	for n := range uint64(3000) {
+		e := Event{Time: r.Int64N(20), Monitor: r.IntN(4), Seq: r.Uint64N(5), Full: n%2 == 0}
+		p.push(&e)
+		want = append(want, waiting{e.Time, e.Seq, n + 1, int32(e.Monitor), 0})
+		if r.IntN(3) > 0 {
+			continue
+		}
+		slices.SortFunc(want, func(a, b waiting) int {
+			return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.monitor, b.monitor), cmp.Compare(a.seq, b.seq), cmp.Compare(a.arrived, b.arrived))
+		})
+		at, ok := p.oldest()
+		require.True(t, ok)
+		require.Equal(t, want[0].time, at)
+		require.Equal(t, want[0].arrived, p.heap[0].arrived)
+		got := p.pop()
+		require.Equal(t, Event{Time: want[0].time, Monitor: int(want[0].monitor), Seq: want[0].seq, Full: want[0].arrived%2 == 1}, got)
+		want = want[1:]
+	}
+	for range len(want) {
+		p.pop()
+	}
+	_, ok := p.oldest()
+	require.False(t, ok)
+	require.Zero(t, p.events.used())
+}
+
+// TestSizesAreSums: what is said about memory is that of all parts.
+func TestSizesAreSums(t *testing.T) {
+	var s slab[int64]
+	require.Zero(t, s.bytes())
+	s.take()
+	require.Equal(t, 8*pageRecords, s.bytes())
+	for range pageRecords {
+		s.take()
+	}
+	s.free(7)
+	require.Equal(t, 2*8*pageRecords+4*cap(s.spare), s.bytes())
+	names := newNames()
+	names.add("a")
+	require.Equal(t, names.all.bytes()+8*len(names.index.slots), names.size())
+	u, err := New(Config{Monitors: monitorNames(1)}, func(*Entry) {})
+	require.NoError(t, err)
+	u.Push([]Event{{Time: begin, Peer: testPeer(1), Wants: []Want{{CID: testCID(1), Type: WantHave}}}})
+	u.Advance(begin + int64(time.Minute))
+	l := &u.ledgers
+	parts := []int{l.all.bytes(), l.byKey.bytes(), l.wants.bytes(), l.byCID.bytes()}
+	require.Equal(t, parts[0]+parts[1]+parts[2]+parts[3], u.Stats().LedgerBytes)
+	require.Positive(t, slices.Min(parts))
+}
+
+// TestIndexGrows: a table is at most three quarters full.
+func TestIndexGrows(t *testing.T) {
+	var x index
+	for n := range uint32(1000) {
+		x.add(n, n+1)
+		require.LessOrEqual(t, 4*x.n, 3*len(x.slots))
+		require.True(t, len(x.slots) == 16 || 8*x.n > 3*len(x.slots), "and not larger than needed: %d of %d", x.n, len(x.slots))
+	}
+}
+
+// TestWhatHasNoPart: messages over HTTP, of the nodes behind a proxy and sent ones have no part
+// in a unified trace, and of the notes only a start has.
+func TestWhatHasNoPart(t *testing.T) {
+	c := NewConverter(0)
+	at := time.Unix(0, begin).UTC()
+	f := func(want Kind, ok bool, e stream.Event) {
+		t.Helper()
+		e.Timestamp, e.Peer = at, testPeer(1).String()
+		got, is, err := c.Event(&e)
+		require.NoError(t, err)
+		require.Equal(t, ok, is)
+		if ok {
+			require.Equal(t, want, got.Kind)
+		}
+	}
+	f(Message, true, stream.Event{Message: &stream.Message{}})
+	f(Message, false, stream.Event{Message: &stream.Message{Transport: event.HTTP.String()}})
+	f(Message, false, stream.Event{Sent: &stream.Message{}})
+	f(Message, false, stream.Event{Side: event.Downstream.String(), Message: &stream.Message{}})
+	f(Message, true, stream.Event{Side: event.Upstream.String(), Message: &stream.Message{}})
+	f(Restarted, true, stream.Event{Note: &stream.Note{Kind: event.NoteStart.String()}})
+	f(Message, false, stream.Event{Note: &stream.Note{Kind: event.NoteStorm.String()}})
+	f(Connected, true, stream.Event{Connection: &stream.Connection{}})
+	f(Disconnected, true, stream.Event{Connection: &stream.Connection{Type: 1}})
 }
