@@ -274,3 +274,31 @@ func TestWhatHasNoPart(t *testing.T) {
 	f(Connected, true, stream.Event{Connection: &stream.Connection{}})
 	f(Disconnected, true, stream.Event{Connection: &stream.Connection{Type: 1}})
 }
+
+// TestStatsByHand: each counter, of a small trace.
+func TestStatsByHand(t *testing.T) {
+	p := testPeer(1)
+	at := func(s float64) int64 { return begin + int64(s*float64(time.Second)) }
+	message := func(s float64, monitor, c int, kind EntryType, more ...Want) Event {
+		return Event{Time: at(s), Monitor: monitor, Peer: p, Wants: append([]Want{{CID: testCID(c), Type: kind}}, more...)}
+	}
+	u, err := New(Config{Monitors: monitorNames(2)}, func(*Entry) {})
+	require.NoError(t, err)
+	u.Push([]Event{
+		message(0, 0, 1, WantHave, Want{}), message(1, 1, 1, WantHave), message(2, 0, 1, WantHave), message(3, 0, 1, Cancel),
+		message(4, 0, 2, WantBlock), message(4.5, 0, 2, WantBlock), {Time: at(5), Monitor: 0, Peer: p, Kind: Disconnected},
+	})
+	u.Flush()
+	s := u.Stats()
+	require.Equal(t, MonitorStats{Name: "m0", Newest: at(5), Events: 6, Messages: 5, Unknown: 1, Requests: 4, Cancels: 1, Synthetic: 1, Duplicates: 2, Repeats: 2}, s.Monitors[0])
+	require.Equal(t, MonitorStats{Name: "m1", Newest: at(1), Events: 1, Messages: 1, Requests: 1, Matched: 1, Duplicates: 1}, s.Monitors[1])
+	require.EqualValues(t, 7, s.Messages)
+	require.EqualValues(t, 6, s.Monitors[0].Entries())
+	parts := []int{u.windows.all.bytes(), u.windows.byKey.bytes(), u.laters.bytes(), u.peers.size(), u.cids.size()}
+	require.Equal(t, parts[0]+parts[1]+parts[2]+parts[3]+parts[4], s.WindowBytes)
+	require.Positive(t, slices.Min(parts))
+
+	out, _ := run(t, Config{Monitors: monitorNames(1), Sliding: []uint32{5}}, []Event{message(0, 0, 1, WantHave), message(3, 0, 1, WantHave)}, 1)
+	require.EqualValues(t, 5, out[1].Window, "the first of the sliding windows")
+	require.EqualValues(t, RepeatsSliding, out[1].Repeats)
+}
