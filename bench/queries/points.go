@@ -191,7 +191,7 @@ func (g *generator) second(at time.Time, add func(*event.Event)) {
 				Latency: &event.Latency{CID: c, Answer: event.AnswerType(n % int(event.AnswerTypes)), Elapsed: time.Duration(x>>40) * time.Microsecond}}
 			add(ev)
 		}
-		if i%50 == 0 {
+		if i%25 == 0 {
 			add(&event.Event{Time: ev.Time + 2, Kind: event.KindRetrieval, Peer: g.peers[n],
 				Retrieval: &event.Retrieval{CID: c, Size: 1 << 18, Source: event.Source(n % int(event.Sources)), ToProvider: time.Second, ToBlock: time.Duration(x>>40) * time.Microsecond}})
 		}

@@ -281,8 +281,8 @@ func TestKept(t *testing.T) {
 	if keep(nil, nil) != nil {
 		t.Error("something of nothing")
 	}
-	if (reading{cost: readAtMost}).tooMuch() || !(reading{cost: readAtMost + 1}).tooMuch() {
-		t.Error("the bound is not readAtMost")
+	if (reading{cost: 7, most: 7}).tooMuch() || !(reading{cost: 7.1, most: 7}).tooMuch() {
+		t.Error("the bound of a reading is not its own")
 	}
 }
 
