@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,7 +65,7 @@ func TestSettingsAtTheirBounds(t *testing.T) {
 // TestKeyOfAnError: the key that an error begins with, that it names, or whose value it
 // quotes, of three letters or more.
 func TestKeyOfAnError(t *testing.T) {
-	values := map[string]string{"A": "1", "A.B": `["xyz","ab"]`, "A.C": `"xyz"`, "D": `"xyz"`, "E.F": `["xyz","ab"]`, "E.G": `7`}
+	values := map[string]string{"A": "1", "A.B": `["xyz","ab"]`, "A.C": `"xyz"`, "D": `"xyz"`, "E.F": `["xyz","ab"]`, "E.G": `7`, "E.H": `["xyz"]`}
 	for text, want := range map[string]string{
 		"A: wrong": "A", "D: xyz": "D", "E: F: wrong": "E.F", "E: G is wrong": "E.G", "E: xyz is wrong": "E.F", "E: ab is wrong": "", "X: wrong": "",
 	} {
@@ -125,6 +127,11 @@ func (failing) NewStream(context.Context, peer.ID, ...protocol.ID) (network.Stre
 
 // TestFloodsAreShown by the API, as parts of one, and by the page, in thousandths.
 func TestFloodsAreShown(t *testing.T) {
+	floodIsShown(t, "/ip4/203.0.113.9/tcp/1", "/ip4/203.0.113.9/tcp/2")
+	floodIsShown(t)
+}
+
+func floodIsShown(t *testing.T, addrs ...event.Text) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bus.New(bus.Config{})
 		m := &Monitor{derive: derive.New(derive.Config{Logger: slog.New(slog.DiscardHandler)}, func(*event.Event) bool { return true })}
@@ -135,7 +142,7 @@ func TestFloodsAreShown(t *testing.T) {
 		n := 0
 		for range 4 {
 			for range 100 {
-				e := &event.Event{Kind: event.KindMessage, Time: time.Now().UnixNano(), Peer: "flooder", Addrs: []event.Text{"/ip4/203.0.113.9/tcp/1", "/ip4/203.0.113.9/tcp/2"}}
+				e := &event.Event{Kind: event.KindMessage, Time: time.Now().UnixNano(), Peer: "flooder", Addrs: addrs}
 				for range 10 {
 					c := testCID(t, n)
 					e.Wants = append(e.Wants, event.Want{CID: c}, event.Want{CID: c}) // the second repeats it
@@ -150,11 +157,11 @@ func TestFloodsAreShown(t *testing.T) {
 		require.InDelta(t, 1, all[0].Share, 0)
 		require.InDelta(t, 0.5, all[0].Repeats, 0)
 		require.Nil(t, all[0].Until)
-		require.Len(t, all[0].Addresses, 2)
+		require.Len(t, all[0].Addresses, len(addrs))
 		require.Len(t, shown, 1)
 		require.EqualValues(t, 1000, shown[0].GetSharePermille())
 		require.EqualValues(t, 500, shown[0].GetRepeatsPermille())
-		require.Equal(t, "/ip4/203.0.113.9/tcp/1", shown[0].GetAddress())
+		require.EqualValues(t, append(addrs, "")[0], shown[0].GetAddress())
 		require.Zero(t, shown[0].GetUntilTs())
 		time.Sleep(20 * time.Second)
 		all, shown = m.floods(), m.shownFloods()
@@ -177,4 +184,83 @@ func TestTheRepositoryIsUnknownBeforeTheFirstSample(t *testing.T) {
 	agents, err := in.sampledAgents()
 	require.NoError(t, err)
 	require.Nil(t, agents)
+}
+
+// TestTheAPIHasWhatIsOn: each part of the monitor that is on answers, and what may not be
+// named does not.
+func TestTheAPIHasWhatIsOn(t *testing.T) {
+	on := watchHost(t, `{"HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "TCPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}}`)
+	off := watchHost(t, `{"HTTPServerConfig": {"ListenAddresses": ["127.0.0.1:0"]}, "StreamPrivacy": "aggregate"}`)
+	get := func(m *Monitor, path string) (int, string) {
+		q, err := http.NewRequest(http.MethodGet, "http://"+m.HTTPAddresses()[0]+"/metric_plugin/v1/"+path, nil)
+		require.NoError(t, err)
+		q.Close = true
+		resp, err := http.DefaultClient.Do(q)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(b)
+	}
+	for _, path := range []string{"subscribers", "top?kind=cids", "floods", "sample_peer_metadata"} {
+		status, body := get(on, path)
+		require.Equal(t, http.StatusOK, status, "%s: %s", path, body)
+		status, body = get(off, path)
+		require.Equal(t, http.StatusServiceUnavailable, status, "%s: %s", path, body)
+	}
+	status, _ := get(on, "history")
+	require.Equal(t, http.StatusServiceUnavailable, status, "there is no store")
+	_, body := get(on, "pipeline")
+	require.Contains(t, body, `"derive":{`)
+	require.Equal(t, 1, on.Status().Peers)
+
+	_, st, _ := lookAt(t, on.IntrospectAddresses()[0])
+	for _, failed := range st.GetFailed() {
+		require.Contains(t, failed, "traffic: ", "a bare host counts no bandwidth, and nothing else fails")
+	}
+	require.NotNil(t, st.GetSubsystems().GetContent())
+	require.NotNil(t, st.GetSubsystems().GetPipeline().GetHttp())
+	require.NotNil(t, st.GetSubsystems().GetPipeline().GetStream())
+	require.NoFileExists(t, filepath.Join("ipfsmon", runningFile), "it has no repository to be found by")
+}
+
+// TestSamplesOfTheProgram take the place of the node's.
+func TestSamplesOfTheProgram(t *testing.T) {
+	w := &Watched{Sample: func(context.Context) event.Node { return event.Node{Wantlist: 7} }}
+	require.Equal(t, 7, w.sample()(t.Context()).Wantlist)
+	w.Sample = nil
+	require.Zero(t, w.sample()(t.Context()).Wantlist)
+}
+
+// TestEventsOfOtherMonitors reach the stream alone: other monitors made figures of them.
+func TestEventsOfOtherMonitors(t *testing.T) {
+	b := bus.New(bus.Config{})
+	defer b.Close()
+	m := &Monitor{bus: b, Config: &Config{}}
+	stream, influx := m.subscribe("stream"), m.subscribe("influx")
+	b.Live()
+	b.Publish(&event.Event{Kind: event.KindSample, Monitor: "other", Sample: new(event.Sample)})
+	b.Publish(&event.Event{Kind: event.KindSample, Sample: new(event.Sample)})
+	for r, want := range map[*bus.Reader]string{stream: "other", influx: ""} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		buf := make([]*event.Event, 1)
+		_, _, err := r.Next(ctx, buf)
+		require.NoError(t, err)
+		require.EqualValues(t, want, buf[0].Monitor)
+	}
+}
+
+// TestLayersOfAFile: a file's part counts, and what nobody sets has its default.
+func TestLayersOfAFile(t *testing.T) {
+	cfg, sources, err := Layers{File: section(t, `{"MonitorName": "of-a-file"}`)}.Effective()
+	require.NoError(t, err)
+	require.Equal(t, "of-a-file", cfg.MonitorName)
+	require.Equal(t, FromFile, sources["MonitorName"])
+	require.Equal(t, DefaultInterval, cfg.PopulatePrometheusInterval)
+	require.Equal(t, DefaultAgentCutOff, cfg.AgentVersionCutOff)
+	_, _, err = Layers{Section: section(t, `{"InfluxDBPrivacy": "pseudonym", "InfluxDB": {"URL": "http://127.0.0.1:1"}}`)}.Effective()
+	require.ErrorContains(t, err, "DataFolder: is empty: pseudonyms need a folder")
+	_, _, err = Layers{Section: section(t, `{"InfluxDBPrivacy": "pseudonym"}`)}.Effective()
+	require.NoError(t, err, "no sink has pseudonyms")
 }

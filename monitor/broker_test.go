@@ -87,8 +87,9 @@ func TestBrokerReadiness(t *testing.T) {
 	x.Delivered, x.Queued, x.Failing = 9, 0, false
 	require.NoError(t, look(time.Second))
 
-	x.Delivered, x.Rejected = 10, 1
-	require.NoError(t, look(time.Second))
+	x.Delivered, x.Rejected, x.SpoolFull = 10, 1, 0.9
+	require.NoError(t, look(time.Second), "a spool that is full and drops nothing")
+	x.SpoolFull = 0
 	for range 15 {
 		x.Delivered, x.Dropped = x.Delivered+1, x.Dropped+1
 		require.NoError(t, look(time.Second))

@@ -59,6 +59,11 @@ func TestPeerMetadata(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(b), `"connected_multiaddresses":null`)
 
+	require.NoError(t, h.Peerstore().AddProtocols(peer.ID("unmeasured")))
+	h.Peerstore().AddAddrs(peer.ID("unmeasured"), []ma.Multiaddr{plain}, peerstore.PermanentAddrTTL)
+	_, more := read(false)
+	require.Nil(t, more[peer.ID("unmeasured").String()].LatencyEWMANs)
+
 	// A value of another type is an error of the peerstore.
 	require.NoError(t, h.Peerstore().Put(gone, "AgentVersion", 5))
 	_, all = read(false)

@@ -136,6 +136,17 @@ func TestReadiness(t *testing.T) {
 	f("losses for a second longer", "points to main (http://there) have been lost for 30s", 31, lossEvery(29))
 	f("losses for a second longer", "influx has been too slow and missed events for 30s", 31, lossEvery(29))
 	f("losses that are over each time before the next", "", 600, lossEvery(30))
+	f("losses that ended as long ago as it takes", "", 71, func(i int, _ *pipeline.Pipeline, d *pipeline.Delivery) {
+		d.Stored++
+		if i <= 40 {
+			d.Dropped++
+		}
+	})
+	f("as many points dropped as refused", "points to main (http://there) have been lost for 30s", 31, func(_ int, _ *pipeline.Pipeline, d *pipeline.Delivery) {
+		d.Stored++
+		d.Dropped++
+		d.Rejected++
+	})
 	full := func(part float64) func(int, *pipeline.Pipeline, *pipeline.Delivery) {
 		return func(i int, _ *pipeline.Pipeline, d *pipeline.Delivery) {
 			d.Stored++

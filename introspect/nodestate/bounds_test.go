@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ipfs/boxo/bitswap"
+	"github.com/ipfs/boxo/bitswap/server"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/metrics"
@@ -476,4 +478,14 @@ func TestLedgersOfTheMostTraffic(t *testing.T) {
 	s.cfg.Named = false
 	require.Empty(t, s.ledgers().Ledgers)
 	require.EqualValues(t, maxLedgers+10, s.ledgers().LedgersTotal)
+}
+
+// TestPartsOfAHost stand in for parts that a program does not name.
+func TestPartsOfAHost(t *testing.T) {
+	n := Node{}.OfHost()
+	require.Nil(t, n.Ledgers)
+	require.Nil(t, Node{Bitswap: new(bitswap.Bitswap)}.OfHost().Ledgers, "without a server there are none")
+	require.NotNil(t, Node{Bitswap: &bitswap.Bitswap{Server: new(server.Server)}}.OfHost().Ledgers)
+	own := ledgersOf{"p": {Sent: 7}}
+	require.Equal(t, own, Node{Ledgers: own, Bitswap: &bitswap.Bitswap{Server: new(server.Server)}}.OfHost().Ledgers)
 }

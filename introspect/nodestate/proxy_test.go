@@ -34,4 +34,10 @@ func TestProxyState(t *testing.T) {
 	require.Nil(t, b.GetRtt())
 	require.EqualValues(t, []uint64{30, 2, 10}, []uint64{a.GetVerified(), a.GetRefused(), b.GetVerified()})
 	require.Empty(t, a.GetPeerId())
+
+	// In an interval without a block nobody has a share of none.
+	last.Downstreams[0].Verified, last.Downstreams[1].Verified = 0, 0
+	then = proxyState(now, last, false)
+	require.Zero(t, then.GetDownstreams()[0].GetSharePermille())
+	require.EqualValues(t, 1_000_000, then.GetDownstreams()[0].GetRtt().GetP99Us())
 }
