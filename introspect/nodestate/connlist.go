@@ -190,6 +190,10 @@ func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *kno
 		k.streams = nil
 		return
 	}
+	var taps *peerTap
+	if t.cfg.Taps != nil {
+		taps = t.cfg.Taps.peers.Get(k.peer)
+	}
 	from := len(m.inside)
 	m.name(k, streams)
 	for i, s := range streams {
@@ -202,8 +206,8 @@ func (t *Conns) addStreams(m *memory, out *pb.Connection, c network.Conn, k *kno
 		ps.LatencyNs = uint64(max(0, r.latency))
 		ps.Timeline = m.streamTimes.take()
 		ps.Timeline.OpenTs = pb.Millis(st.Opened)
-		if t.cfg.Taps != nil {
-			if tap := t.cfg.Taps.get(k.peer, p); tap != nil {
+		if taps != nil {
+			if tap := taps.find(p); tap != nil {
 				if tap.round != t.round {
 					tap.round, tap.streams = t.round, [3]uint32{}
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
@@ -278,4 +279,12 @@ func TestDHT(t *testing.T) {
 		require.NoError(t, err)
 		return all[0].GetOutgoingQueries().GetError()+all[0].GetOutgoingQueries().GetTimeout() > 0
 	}, patience, 10*time.Millisecond)
+}
+
+// get is of without creating a counter.
+func (t *Taps) get(p peer.ID, proto protocol.ID) *protoTap {
+	if pt := t.peers.Get(p); pt != nil {
+		return pt.find(proto)
+	}
+	return nil
 }

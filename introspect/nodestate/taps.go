@@ -215,14 +215,6 @@ func (t *Taps) add(p peer.ID) *peerTap {
 	return pt
 }
 
-// get is of without creating a counter.
-func (t *Taps) get(p peer.ID, proto protocol.ID) *protoTap {
-	if pt := t.peers.Get(p); pt != nil {
-		return pt.find(proto)
-	}
-	return nil
-}
-
 // peer returns the bytes of all streams with a peer.
 func (t *Taps) peer(p peer.ID) (in, out uint64) {
 	pt := t.peers.Get(p)
