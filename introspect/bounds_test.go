@@ -350,3 +350,21 @@ func TestSessionsOfOneAddress(t *testing.T) {
 	require.Empty(t, s.sessions)
 	require.Empty(t, s.perIP)
 }
+
+// TestQueriesBeginBeforeTheyEnd: the event of a request of the DHT has the time at which
+// it began, and the name of its direction.
+func TestQueriesBeginBeforeTheyEnd(t *testing.T) {
+	s := NewServer(Config{Introspector: NewRegistry()})
+	defer s.Close()
+	ses, f := s.listener(), NewFeed(s, nil)
+	for dir, name := range map[event.Direction]string{event.Received: "InboundDHTQuery", event.Sent: "OutboundDHTQuery"} {
+		f.take(&event.Event{Time: 5e9, Kind: event.KindDHT, Dir: dir, DHT: &event.DHTRequest{Type: event.DHTPing, Elapsed: 2 * time.Second}})
+		b, ok := ses.q.next()
+		require.True(t, ok)
+		m, err := DecodeFrame(b)
+		require.NoError(t, err)
+		require.Equal(t, name, m.GetEvent().GetType().GetName())
+		require.EqualValues(t, 3000, m.GetEvent().GetTs())
+		require.Contains(t, m.GetEvent().GetContent(), `"totalTimeMs":2000`)
+	}
+}
