@@ -77,6 +77,18 @@ func TestRemindWakesForMissesAlone(t *testing.T) {
 	}
 }
 
+// TestNoticesHaveTotals of all that was missed, beside what was missed since the last.
+func TestNoticesHaveTotals(t *testing.T) {
+	q := newQueue()
+	for n := uint64(1); n <= 3; n++ {
+		q.lost(stateItem)
+		q.lost(eventItem)
+		q.lose(10)
+		got := q.notice()
+		require.Equal(t, []uint64{11, 1, 11 * n, n}, []uint64{got.GetDiscardedEvents(), got.GetDiscardedStates(), got.GetTotalEvents(), got.GetTotalStates()})
+	}
+}
+
 // listener returns a session that gets events, without a client.
 func (s *Server) listener() *session {
 	ses := newSession(s, address("127.0.0.1:1"))
