@@ -230,7 +230,7 @@ func TestAShapeNeedsEveryMap(t *testing.T) {
 	}
 }
 
-// TestRecordsWithHTTP: a record says whether the provider can be asked over HTTP.
+// TestRecordsWithHTTP: a record reports whether the provider can be asked over HTTP.
 func TestRecordsWithHTTP(t *testing.T) {
 	c, next := newTest(t)
 	for text, want := range map[string]bool{"/ip4/192.0.2.1/tcp/4001": false, "/dns4/gateway.example/tcp/443/tls/http": true} {
@@ -317,7 +317,7 @@ func TestASampleIsInOrder(t *testing.T) {
 }
 
 // TestDHTTimesOutWhenKadDHTDoes: a request without an answer has timed out from
-// dhtReadTimeout on; before that its caller gave up. One that another request follows
+// dhtReadTimeout on; before that its caller had stopped waiting. One that another request follows
 // has failed.
 func TestDHTTimesOutWhenKadDHTDoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -118,7 +118,7 @@ func FuzzSmallMessage(f *testing.F) {
 	})
 }
 
-// TestReadingDoesNotAllocate but for the CIDs.
+// TestReadingDoesNotAllocate: only CIDs are allocated.
 func TestReadingDoesNotAllocate(t *testing.T) {
 	m := bsmsg.New(false)
 	m.AddEntry(cidOf(1), 1, pb.Message_Wantlist_Have, true)
