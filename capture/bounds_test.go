@@ -208,6 +208,7 @@ func TestAShapeNeedsEveryMap(t *testing.T) {
 	type other struct{ blocks, wantlist, blockPresences map[int]int }
 	type third struct{ blockPresences, blocks, wantlist map[int]int }
 	type inner struct{ blocks map[int]int }
+	_ = []any{all{}.wantlist, all{}.blockPresences, all{}.blocks, other{}.blocks, other{}.wantlist, other{}.blockPresences, third{}.blockPresences, third{}.blocks, third{}.wantlist, inner{}.blocks} // used, for who looks for unused fields
 	for _, c := range []struct {
 		of reflect.Type
 		ok bool

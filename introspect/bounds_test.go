@@ -165,12 +165,12 @@ func TestSnapshotsAtTheirAge(t *testing.T) {
 		taken(time.Second, 1)
 		time.Sleep(time.Second)
 		taken(time.Second, 1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		taken(time.Second, 2)
 		s.last.cost = time.Second
 		time.Sleep(9 * time.Second)
 		taken(0, 2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		taken(0, 3)
 
 		// A push takes one that is younger than half its interval.
@@ -185,7 +185,7 @@ func TestSnapshotsAtTheirAge(t *testing.T) {
 		pushed(1)
 		require.EqualValues(t, 3, s.Stats().Snapshots)
 		pushed(0) // the client has it
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		pushed(1)
 		require.EqualValues(t, 4, s.Stats().Snapshots)
 		ses.states = false

@@ -100,7 +100,7 @@ func TestCacheLimits(t *testing.T) {
 		require.NotNil(t, c.get(all[0].Cid()))
 		c.expire(time.Now())
 		require.True(t, c.has(all[0].Cid()))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		c.expire(time.Now())
 		require.False(t, c.has(all[0].Cid()))
 		c.add(all[0], time.Now(), true)

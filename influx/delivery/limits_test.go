@@ -56,7 +56,7 @@ func TestPaceLimits(t *testing.T) {
 	is(p, 1000, 5)
 	p.took(1000, time.Now(), slow+1)
 	is(p, 750, 4)
-	time.Sleep(1)
+	time.Sleep(time.Nanosecond)
 	p.trouble(time.Now())
 	is(p, 375, 2)
 
@@ -443,7 +443,7 @@ func TestStuckFor(t *testing.T) {
 			check(false)
 			time.Sleep(want)
 			check(false)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			check(true)
 			st.Rejected++
 			check(false)
@@ -453,7 +453,7 @@ func TestStuckFor(t *testing.T) {
 			st.Failing = true
 			time.Sleep(want)
 			check(false)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			if err := s.check(st, timeout); err == nil || !strings.Contains(err.Error(), "nothing for "+want.String()+": no") {
 				t.Error(err)
 			}

@@ -7,8 +7,8 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 )
 
-// lastSeconds is the end of a minute in which its figures are written: no sample of the usual ten seconds follows in it.
-const lastSeconds = 50 * time.Second
+// endOfMinute is the end of a minute in which its figures are written: no sample of the usual ten seconds follows in it.
+const endOfMinute = 50 * time.Second
 
 // minutes sums the points of a measurement over the running minute.
 type minutes struct {
@@ -83,7 +83,7 @@ func (t *totals) beginMinutes() {
 
 // endMinutes is called after a sample was encoded: it writes the minutes that end.
 func (t *totals) endMinutes() {
-	if min(max(t.at, 0), maxTime)%int64(time.Minute) < int64(lastSeconds) {
+	if min(max(t.at, 0), maxTime)%int64(time.Minute) < int64(endOfMinute) {
 		return
 	}
 	for _, of := range schema.All {

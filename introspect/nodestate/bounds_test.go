@@ -76,7 +76,7 @@ func TestRatesOfBitswap(t *testing.T) {
 		n = 10
 		time.Sleep(100*time.Millisecond - 1)
 		require.Zero(t, r.rate(event.Sent).GetMessages())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.InDelta(t, 100, r.rate(event.Sent).GetMessages(), 1e-6)
 		for i := range 20 { // 10 a second, and then none
 			if i < 15 {
@@ -106,7 +106,7 @@ func TestKeptForTwoSeconds(t *testing.T) {
 		require.Equal(t, 1, get())
 		time.Sleep(slowEvery - 1)
 		require.Equal(t, 1, get())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Equal(t, 2, get())
 	})
 }
@@ -122,7 +122,7 @@ func TestTheRepositorysSize(t *testing.T) {
 		require.EqualValues(t, 100, s.repo(t.Context()))
 		time.Sleep(repoEvery - 1)
 		require.EqualValues(t, 100, s.repo(t.Context()))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.EqualValues(t, 200, s.repo(t.Context()))
 		fault = errors.New("busy")
 		time.Sleep(repoEvery)
@@ -355,7 +355,7 @@ func TestTapsAreSweptEachMinute(t *testing.T) {
 		require.NotNil(t, taps.of("gone", "/x"))
 		time.Sleep(sweepEvery)
 		require.True(t, look())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.False(t, look())
 	})
 }
