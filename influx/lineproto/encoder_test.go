@@ -120,7 +120,7 @@ func TestAgainstReference(t *testing.T) {
 		t.Errorf("ours:\n%s\nreference:\n%s", lines, again.String())
 	}
 	for _, m := range schema.All {
-		summed := strings.HasSuffix(m.Name, schema.HoursSuffix) || strings.HasSuffix(m.Name, schema.MinutesSuffix)
+		summed := m.OfRollups()
 		if seen[m.Name] == summed {
 			t.Errorf("points of %s: %v; want them, but of hours and minutes with rollups alone", m.Name, !summed)
 		}

@@ -87,7 +87,7 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 		case 4:
 			if i%100 == 4 {
 				e.Kind, e.Peer, e.Summary = event.KindSummary, "", &event.Summary{
-					Interval: time.Minute, TopCIDs: []event.TopCID{{CID: CidOf(t, i), Wants: 1}}, TopPeers: []event.TopPeer{{Peer: PeerOf(i), Agent: "a"}},
+					Interval: time.Minute, TopCIDs: []event.TopCID{{CID: CidOf(t, i), Wants: 1}}, TopPeers: []event.TopPeer{{Peer: PeerOf(i), Agent: "a"}}, TopMissing: []event.TopCID{{CID: CidOf(t, i), Wants: 1}},
 					Codecs: []event.Share{{Name: "raw", N: 1}}, Versions: []event.Share{{Name: "1", N: 1}}, Hashes: []event.Share{{Name: "identity", N: 1}},
 					Line: [event.Directions]event.Line{{CIDs: []event.CIDBytes{{CID: CidOf(t, i), Bytes: 1}}, Peers: []event.PeerBytes{{Peer: PeerOf(i), Agent: "a"}},
 						Agents: []event.FamilyBytes{{Family: "kubo", Bytes: 1}}}},
