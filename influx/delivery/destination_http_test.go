@@ -56,7 +56,7 @@ func TestRedirectsAreNamed(t *testing.T) {
 		cfg.CreateDatabase, cfg.SpoolDir = &no, t.TempDir()
 		f := startFlow(t, cfg)
 		f.publish(influxtest.Numbered(0, 10))
-		st := f.until("failing", 30*time.Second, func(st Stats) bool { return st.Failing })
+		st := f.until("failing", 2*time.Minute, func(st Stats) bool { return st.Failing })
 		said("write", &client.RedirectError{Status: status, To: other.URL + "/influx"})
 		if !strings.Contains(st.LastError, other.URL+"/influx, which is not followed") || strings.Contains(st.LastError, "secret") {
 			t.Errorf("%d, write: %s", status, st.LastError)
@@ -84,7 +84,7 @@ func TestProxy(t *testing.T) {
 	cfg := client.Config{URL: "https://influx.example", Username: "monitor", Password: "secret", Proxy: proxy.URL, CreateDatabase: &no, FlushInterval: "10ms", SpoolDir: t.TempDir()}
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 10))
-	st := f.until("failing", 30*time.Second, func(st Stats) bool { return st.Failing })
+	st := f.until("failing", 2*time.Minute, func(st Stats) bool { return st.Failing })
 	f.stop()
 	if !strings.Contains(st.LastError, "the proxy "+proxy.URL+" answered, not InfluxDB: 403 Forbidden") {
 		t.Errorf("https: %s", st.LastError)
@@ -97,7 +97,7 @@ func TestProxy(t *testing.T) {
 	cfg.URL, cfg.Username, cfg.Password, cfg.SpoolDir = "http://influx.example", "", "", t.TempDir()
 	f = startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 10))
-	st = f.until("failing", 30*time.Second, func(st Stats) bool { return st.Failing })
+	st = f.until("failing", 2*time.Minute, func(st Stats) bool { return st.Failing })
 	f.stop()
 	if !strings.Contains(st.LastError, "not for you; the answer came through the proxy "+proxy.URL) && !strings.Contains(st.LastError, "through the proxy "+proxy.URL) {
 		t.Errorf("http: %s", st.LastError)
@@ -223,9 +223,9 @@ func TestLossIsNotHidden(t *testing.T) {
 	cfg.QueueBytes, cfg.BatchSize, cfg.Log = 1<<20, 100, slog.New(slog.NewTextHandler(&log, nil))
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 10))
-	f.until("the server is away", 30*time.Second, func(st Stats) bool { return st.Failing })
+	f.until("the server is away", 2*time.Minute, func(st Stats) bool { return st.Failing })
 	f.publish(influxtest.Numbered(10, 30_000))
-	f.until("dropped", 30*time.Second, func(st Stats) bool { return st.Events == 30_000 && st.Dropped > 0 })
+	f.until("dropped", 2*time.Minute, func(st Stats) bool { return st.Events == 30_000 && st.Dropped > 0 })
 	st, err := f.stop()
 	left := 0
 	if err != nil {

@@ -114,16 +114,16 @@ func TestFaultTwoDestinations(t *testing.T) {
 	}
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(2*n, 3*n))
-	st := f.until("the first has all", 30*time.Second, func(st Stats) bool { return st.Events == n && st.Destinations[0].Queued == 0 })
+	st := f.until("the first has all", 2*time.Minute, func(st Stats) bool { return st.Events == n && st.Destinations[0].Queued == 0 })
 	if d := st.Destinations[1]; d.Queued != 3*n || d.Stored != 0 || d.Restored != 2*n || d.Name != "second" {
 		t.Errorf("the second: %+v", d)
 	}
-	f.until("the second fails", 30*time.Second, func(st Stats) bool { return st.Destinations[1].Failing })
+	f.until("the second fails", 2*time.Minute, func(st Stats) bool { return st.Destinations[1].Failing })
 	if st := f.sink.Stats(); !st.Failing || st.Destinations[0].Failing || !strings.Contains(st.LastError, "502") {
 		t.Errorf("%+v", st)
 	}
 	up.Store(true)
-	f.until("the second has all", 60*time.Second, func(st Stats) bool { return st.Queued == 0 })
+	f.until("the second has all", 5*time.Minute, func(st Stats) bool { return st.Queued == 0 })
 	st, err := f.stop()
 	if err != nil || st.Accepted != st.Stored || st.Dropped+st.Rejected != 0 {
 		t.Errorf("%v, %+v", err, st)
@@ -160,7 +160,7 @@ func TestFaultDestinationsApart(t *testing.T) {
 	f := startFlow(t, cfg)
 	const n = 20_000
 	f.publish(influxtest.Numbered(0, n))
-	st := f.until("lost by the one, stored by the other", 60*time.Second, func(st Stats) bool {
+	st := f.until("lost by the one, stored by the other", 5*time.Minute, func(st Stats) bool {
 		return st.Destinations[0].Stored == n && st.Destinations[1].Dropped > 0
 	})
 	if d := st.Destinations[0]; d.Dropped != 0 || d.Failing {
@@ -216,7 +216,7 @@ func TestForgottenDestination(t *testing.T) {
 	away.Also = client.Destinations{{Name: "second", URL: "http://127.0.0.1:1", CreateDatabase: cfg.CreateDatabase}}
 	f := startFlow(t, away)
 	f.publish(influxtest.Numbered(0, 50))
-	f.until("on disk", 30*time.Second, func(st Stats) bool { return st.Destinations[1].SpoolBytes > 0 && st.Destinations[0].Stored == 50 })
+	f.until("on disk", 2*time.Minute, func(st Stats) bool { return st.Destinations[1].SpoolBytes > 0 && st.Destinations[0].Stored == 50 })
 	f.stop()
 	var said strings.Builder
 	cfg.Log = slog.New(slog.NewTextHandler(&said, nil))

@@ -29,7 +29,7 @@ func TestFaultR22States(t *testing.T) {
 			}
 			fl := startFlow(t, cfg)
 			fl.publish(influxtest.Numbered(0, events))
-			fl.until(name, 60*time.Second, func(st Stats) bool { return st.Events == uint64(events) && reached(st, s) })
+			fl.until(name, 5*time.Minute, func(st Stats) bool { return st.Events == uint64(events) && reached(st, s) })
 			begin := time.Now()
 			st, err := fl.stop()
 			// Not a bound of speed: the sink stops waiting after closeTimeout, however

@@ -100,7 +100,7 @@ func TestFaultR11NextProcessDelivers(t *testing.T) {
 	for i := range 3 {
 		f := startFlow(t, cfg)
 		f.publish(influxtest.Numbered(i*n, (i+1)*n))
-		f.until("accepted", 30*time.Second, func(st Stats) bool { return st.Events == n })
+		f.until("accepted", 2*time.Minute, func(st Stats) bool { return st.Events == n })
 		start := time.Now()
 		st, err := f.stop()
 		if err != nil || time.Since(start) > closeTimeout || st.Dropped != 0 || st.Queued != uint64((i+1)*n) || st.Accepted != uint64((i+1)*n) {
@@ -110,7 +110,7 @@ func TestFaultR11NextProcessDelivers(t *testing.T) {
 	up.Store(true)
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(3*n, 4*n))
-	f.until("delivered", 30*time.Second, func(st Stats) bool { return st.Stored == 4*n })
+	f.until("delivered", 2*time.Minute, func(st Stats) bool { return st.Stored == 4*n })
 	st, err := f.stop()
 	if err != nil || st.Queued != 0 || st.Dropped != 0 || s.Lines() != 4*n || st.Restored != 3*n {
 		t.Errorf("%v, %d lines, %+v", err, s.Lines(), st)
@@ -146,7 +146,7 @@ func TestFaultR21FreshFirst(t *testing.T) {
 	const old = 8_000 // three seconds of them in one lane
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, old))
-	f.until("accepted", 30*time.Second, func(st Stats) bool { return st.Events == old })
+	f.until("accepted", 2*time.Minute, func(st Stats) bool { return st.Events == old })
 	f.stop()
 	f = startFlow(t, cfg)
 	up.Store(true)
@@ -176,7 +176,7 @@ func TestFaultR21FreshFirst(t *testing.T) {
 	if worst > 5*time.Second || st.Queued == 0 {
 		t.Errorf("live data was %v late, with %d still to deliver", worst, st.Queued)
 	}
-	f.until("backlog", 30*time.Second, func(st Stats) bool { return st.Queued == 0 })
+	f.until("backlog", 2*time.Minute, func(st Stats) bool { return st.Queued == 0 })
 	if f.stop(); s.Lines() != old+20 {
 		t.Errorf("%d lines, want %d", s.Lines(), old+20)
 	}
@@ -195,19 +195,19 @@ func TestFaultR13Hangs(t *testing.T) {
 	f := startFlow(t, cfg)
 	events := influxtest.Numbered(0, 50_000)
 	f.publish(events[:1])
-	f.until("hanging", 30*time.Second, func(st Stats) bool { return st.Events == 1 })
+	f.until("hanging", 2*time.Minute, func(st Stats) bool { return st.Events == 1 })
 	var slowest time.Duration
 	for _, e := range events[1:] {
 		start := time.Now()
 		f.bus.Publish(e)
 		slowest = max(slowest, time.Since(start))
 	}
-	st := f.until("accepted", 20*time.Second, func(st Stats) bool { return st.Events == 50_000 })
+	st := f.until("accepted", 2*time.Minute, func(st Stats) bool { return st.Events == 50_000 })
 	if st.QueueBytes > 3<<20 || slowest > 250*time.Millisecond {
 		t.Errorf("%d bytes in memory, publishing took %v at most", st.QueueBytes, slowest)
 	}
 	close(release)
-	f.until("stored", 30*time.Second, func(st Stats) bool { return st.Stored+st.Dropped == 50_000 })
+	f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Stored+st.Dropped == 50_000 })
 	f.stop()
 	if st := f.sink.Stats(); int(st.Stored) != s.Lines() {
 		t.Errorf("%d lines: %+v", s.Lines(), st)
@@ -240,7 +240,7 @@ func TestFaultR13SlowAnswer(t *testing.T) {
 	no := false
 	f := startFlow(t, client.Config{URL: s.URL, CreateDatabase: &no, FlushInterval: "10ms", Timeout: "200ms", SpoolDir: t.TempDir()})
 	f.publish(influxtest.Numbered(0, 10))
-	f.until("stored", 30*time.Second, func(st Stats) bool { return st.Stored == 10 })
+	f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Stored == 10 })
 	f.stop()
 }
 
@@ -293,7 +293,7 @@ func TestFaultR14Connections(t *testing.T) {
 			cfg.URL, cfg.SpoolDir = s.URL, t.TempDir()
 			f := startFlow(t, cfg)
 			f.publish(influxtest.Numbered(0, 500))
-			f.until("stored", 20*time.Second, func(st Stats) bool { return st.Stored == 500 })
+			f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Stored == 500 })
 			if st, err := f.stop(); err != nil || store.Lines() != 500 || st.Rejected != 0 || st.Dropped != 0 {
 				t.Errorf("%v, %d lines, %+v", err, store.Lines(), st)
 			}
@@ -309,7 +309,7 @@ func TestFaultR14Connections(t *testing.T) {
 		cfg.URL, cfg.SpoolDir = s.URL, t.TempDir()
 		f := startFlow(t, cfg)
 		f.publish(influxtest.Numbered(0, 100))
-		st := f.until("refused by us", 30*time.Second, func(st Stats) bool { return st.Failing && st.Queued == 100 })
+		st := f.until("refused by us", 2*time.Minute, func(st Stats) bool { return st.Failing && st.Queued == 100 })
 		if !strings.Contains(st.LastError, "certificate") {
 			t.Errorf("%+v", st)
 		}
@@ -419,7 +419,7 @@ func TestFaultR15Statuses(t *testing.T) {
 				}
 				f := startFlow(t, cfg)
 				f.publish(influxtest.Numbered(0, 1000))
-				f.until("settled", 60*time.Second, func(st Stats) bool { return st.Stored+st.Rejected == 1000 })
+				f.until("settled", 5*time.Minute, func(st Stats) bool { return st.Stored+st.Rejected == 1000 })
 				st, err := f.stop()
 				if err != nil || st.Rejected != 3 || s.Lines() != 997 || st.Dropped != 0 {
 					t.Errorf("%v, %d lines, %+v", err, s.Lines(), st)
@@ -457,7 +457,7 @@ func TestFaultR16Poison(t *testing.T) {
 				}
 				f := startFlow(t, cfg)
 				f.publish(influxtest.Numbered(0, 5000))
-				f.until("settled", 20*time.Second, func(st Stats) bool { return st.Stored == 4999 && st.Rejected == 1 })
+				f.until("settled", 2*time.Minute, func(st Stats) bool { return st.Stored == 4999 && st.Rejected == 1 })
 				f.stop()
 				if s.Lines() != 4999 || s.Requests > 2*13+2 {
 					t.Errorf("%d lines, %d requests", s.Lines(), s.Requests)
@@ -487,7 +487,7 @@ func TestFaultR17TooLarge(t *testing.T) {
 	cfg.SpoolDir, cfg.BatchSize = t.TempDir(), 1000
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 20_000))
-	f.until("stored", 20*time.Second, func(st Stats) bool { return st.Stored == 20_000 })
+	f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Stored == 20_000 })
 	if f.stop(); s.Lines() != 20_000 || refused.Load() > 100 {
 		t.Errorf("%d lines, %d of %d requests refused", s.Lines(), refused.Load(), s.Requests)
 	}
@@ -513,14 +513,14 @@ func TestFaultR18Token(t *testing.T) {
 	cfg.Org, cfg.TokenFile, cfg.SpoolDir, cfg.BatchSize = "o", file, t.TempDir(), 100
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 1000))
-	f.until("first token", 30*time.Second, func(st Stats) bool { return st.Stored == 1000 })
+	f.until("first token", 2*time.Minute, func(st Stats) bool { return st.Stored == 1000 })
 	valid.Store("second")
 	f.publish(influxtest.Numbered(1000, 2000))
-	f.until("refused", 30*time.Second, func(st Stats) bool { return st.Failing })
+	f.until("refused", 2*time.Minute, func(st Stats) bool { return st.Failing })
 	if err := os.WriteFile(file, []byte("second"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.until("second token", 20*time.Second, func(st Stats) bool { return st.Stored == 2000 })
+	f.until("second token", 2*time.Minute, func(st Stats) bool { return st.Stored == 2000 })
 	if st, err := f.stop(); err != nil || st.Rejected+st.Dropped != 0 || s.Lines() != 2000 {
 		t.Errorf("%v, %d lines, %+v", err, s.Lines(), st)
 	}
@@ -541,7 +541,7 @@ func TestFaultR20Clock(t *testing.T) {
 	}
 	f := startFlow(t, cfg)
 	f.publish(events)
-	f.until("stored", 30*time.Second, func(st Stats) bool { return st.Stored == uint64(len(events)) })
+	f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Stored == uint64(len(events)) })
 	f.stop()
 	keys := map[string]bool{}
 	for l := range s.Stored {
@@ -567,7 +567,7 @@ func TestFaultR22Close(t *testing.T) {
 			}
 			fl := startFlow(t, cfg)
 			fl.publish(influxtest.Numbered(0, events))
-			fl.until("accepted", 30*time.Second, func(st Stats) bool { return st.Events == uint64(events) })
+			fl.until("accepted", 2*time.Minute, func(st Stats) bool { return st.Events == uint64(events) })
 			start := time.Now()
 			st, err := fl.stop()
 			if d := time.Since(start); d > closeTimeout+time.Second/2 {
@@ -674,7 +674,7 @@ func TestFaultR19OneNanosecond(t *testing.T) {
 	cfg.SpoolDir = t.TempDir()
 	f := startFlow(t, cfg)
 	f.publish(events)
-	f.until("stored", 60*time.Second, func(st Stats) bool { return st.Stored == n })
+	f.until("stored", 5*time.Minute, func(st Stats) bool { return st.Stored == n })
 	f.stop()
 	if got := influxtest.Ask(t, cfg, "SELECT count(cid) FROM wants", false); !strings.Contains(got, fmt.Sprintf(",%d\n", n)) {
 		t.Errorf("stored:\n%s\nwant a count of %d", got, n)
@@ -693,7 +693,7 @@ func TestFaultR9Unwritable(t *testing.T) {
 	}
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 1000))
-	st := f.until("stored", 30*time.Second, func(st Stats) bool { return st.Stored == 1000 })
+	st := f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Stored == 1000 })
 	if !strings.Contains(st.SpoolError, cfg.SpoolDir) {
 		t.Errorf("%v does not name %s", st.SpoolError, cfg.SpoolDir)
 	}
@@ -711,7 +711,7 @@ func TestDrain(t *testing.T) {
 	away.URL = "http://127.0.0.1:1"
 	f := startFlow(t, away)
 	f.publish(influxtest.Numbered(0, 500))
-	f.until("accepted", 30*time.Second, func(st Stats) bool { return st.Events == 500 })
+	f.until("accepted", 2*time.Minute, func(st Stats) bool { return st.Events == 500 })
 	f.stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -747,13 +747,13 @@ func TestFaultR34DroppedPolicy(t *testing.T) {
 				}
 			}
 		}()
-		f.until("points flow", 30*time.Second, func(st Stats) bool { return st.Stored > 0 && !st.Failing })
+		f.until("points flow", 2*time.Minute, func(st Stats) bool { return st.Stored > 0 && !st.Failing })
 		influxtest.Ask(t, cfg, drop, false)
 		after := f.sink.Stats().Stored
-		f.until("points flow again", 60*time.Second, func(st Stats) bool { return st.Stored > after+500 })
+		f.until("points flow again", 5*time.Minute, func(st Stats) bool { return st.Stored > after+500 })
 		close(stop)
 		<-done
-		f.until("delivered", 60*time.Second, func(st Stats) bool { return st.Queued == 0 && st.Events == uint64(next) })
+		f.until("delivered", 5*time.Minute, func(st Stats) bool { return st.Queued == 0 && st.Events == uint64(next) })
 	}
 	load(`DROP RETENTION POLICY "history" ON "ipfsmon"`)
 	if got := influxtest.Ask(t, cfg, "SHOW RETENTION POLICIES ON ipfsmon", false); !strings.Contains(got, "history,168h0m0s") {

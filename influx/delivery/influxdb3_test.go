@@ -165,14 +165,14 @@ func TestInfluxDB3WithoutRight(t *testing.T) {
 			set(s, &cfg)
 			f := startFlow(t, cfg)
 			f.publish(influxtest.Numbered(0, 100))
-			st := f.until("failing", 60*time.Second, func(st Stats) bool { return st.Failing && st.Queued == 100 })
+			st := f.until("failing", 5*time.Minute, func(st Stats) bool { return st.Failing && st.Queued == 100 })
 			want(t, fmt.Errorf("%s", st.LastError), `{"db":"ipfsmon/history","retention_period":"168h"}`, `{"db":"ipfsmon/totals"}`, "Content-Type: application/json", "an administrator's token")
 			if _, _, there := s.Database("ipfsmon/history"); there || st.Stored != 0 {
 				t.Errorf("a point made the database, or %+v", st)
 			}
 			s.Make("ipfsmon/history", 7*24*time.Hour)
 			s.Make("ipfsmon/totals", 0)
-			f.until("stored", 60*time.Second, func(st Stats) bool { return st.Stored == 100 })
+			f.until("stored", 5*time.Minute, func(st Stats) bool { return st.Stored == 100 })
 			if st, err := f.stop(); err != nil || st.Rejected+st.Dropped != 0 {
 				t.Errorf("%v, %+v", err, st)
 			}
@@ -197,10 +197,10 @@ func TestInfluxDB3FiveDatabases(t *testing.T) {
 	}
 	f := startFlow(t, client.Config{URL: s.Start(t).URL, FlushInterval: "10ms", SpoolDir: t.TempDir()})
 	f.publish(influxtest.Numbered(0, 100))
-	st := f.until("failing", 60*time.Second, func(st Stats) bool { return st.Failing })
+	st := f.until("failing", 5*time.Minute, func(st Stats) bool { return st.Failing })
 	want(t, fmt.Errorf("%s", st.LastError), "at most 5 databases", "create the database ipfsmon/totals")
 	s.Drop("db0")
-	f.until("stored", 60*time.Second, func(st Stats) bool { return st.Stored == 100 })
+	f.until("stored", 5*time.Minute, func(st Stats) bool { return st.Stored == 100 })
 	if st, err := f.stop(); err != nil || st.Rejected+st.Dropped != 0 {
 		t.Errorf("%v, %+v", err, st)
 	}
@@ -231,25 +231,25 @@ func TestInfluxDB3AppearsLater(t *testing.T) {
 	cfg := client.Config{URL: server.URL, Username: "any", PasswordFile: file, CreateDatabase: &no, FlushInterval: "10ms", SpoolDir: t.TempDir()}
 	f := startFlow(t, cfg)
 	f.publish(influxtest.Numbered(0, 100))
-	f.until("stored by the old", 60*time.Second, func(st Stats) bool { return st.Stored == 100 })
+	f.until("stored by the old", 5*time.Minute, func(st Stats) bool { return st.Stored == 100 })
 	put(s)
 	cut.Store(true)
 	s.Make("ipfsmon/history", time.Hour)
 	s.Make("ipfsmon/totals", 0)
 	f.publish(influxtest.Numbered(100, 200))
-	st := f.until("refused without a token", 60*time.Second, func(st Stats) bool { return st.Failing && strings.Contains(st.LastError, "401") })
+	st := f.until("refused without a token", 5*time.Minute, func(st Stats) bool { return st.Failing && strings.Contains(st.LastError, "401") })
 	want(t, fmt.Errorf("%s", st.LastError), "/ping is refused too, as by an InfluxDB 3")
 	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.until("stored by the new", 60*time.Second, func(st Stats) bool { return st.Stored == 200 })
+	f.until("stored by the new", 5*time.Minute, func(st Stats) bool { return st.Stored == 200 })
 	if n := s.Asked()["POST /api/v3/write_lp"]; n == 0 {
 		t.Errorf("requests %v, want posts to write_lp", s.Asked())
 	}
 	put(old)
 	cut.Store(true)
 	f.publish(influxtest.Numbered(200, 300))
-	f.until("stored by the old again", 60*time.Second, func(st Stats) bool { return st.Stored == 300 })
+	f.until("stored by the old again", 5*time.Minute, func(st Stats) bool { return st.Stored == 300 })
 	if st, err := f.stop(); err != nil || st.Rejected+st.Dropped != 0 || old.Lines() != 200 {
 		t.Errorf("%v, %d lines, %+v", err, old.Lines(), st)
 	}
@@ -279,7 +279,7 @@ func TestInfluxDB3NamesBadLines(t *testing.T) {
 		events = append(events, &event.Event{Time: time.Now().UnixNano(), Kind: event.KindMessage, Blocks: []event.Block{{CID: influxtest.CID(i), Size: 10}}})
 	}
 	f.publish(events)
-	f.until("settled", 60*time.Second, func(st Stats) bool { return st.Stored+st.Rejected == 200 })
+	f.until("settled", 5*time.Minute, func(st Stats) bool { return st.Stored+st.Rejected == 200 })
 	st, err := f.stop()
 	if err != nil || st.Rejected != 20 || st.Stored != 180 || posts.Load() != 1 {
 		t.Errorf("%v, %d requests, %+v", err, posts.Load(), st)
@@ -308,7 +308,7 @@ func TestInfluxDB3FitsItsLog(t *testing.T) {
 	}
 	f := startFlow(t, client.Config{URL: s.Start(t).URL, SpoolDir: t.TempDir(), Timeout: "5m"}) // the stand-in may be slow, which is not what is tested
 	f.publish(influxtest.Numbered(0, 1))
-	f.until("begun", 60*time.Second, func(st Stats) bool { return st.Stored == 1 })
+	f.until("begun", 5*time.Minute, func(st Stats) bool { return st.Stored == 1 })
 	const n = 200_000
 	f.publish(influxtest.Numbered(1, n))
 	f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Stored == n })

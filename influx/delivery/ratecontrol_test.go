@@ -134,14 +134,14 @@ func TestFaultPaceFollowsServer(t *testing.T) {
 	f := startFlow(t, cfg)
 	const n = 100_000
 	f.publish(influxtest.Numbered(0, n))
-	st := f.until("accepted", 30*time.Second, func(st Stats) bool { return st.Events == n && st.BatchSize < 400 })
+	st := f.until("accepted", 2*time.Minute, func(st Stats) bool { return st.Events == n && st.BatchSize < 400 })
 	if st.Requests != 2 {
 		t.Errorf("%d requests at once", st.Requests)
 	}
 	phase.Store(1)
-	f.until("more at once", 60*time.Second, func(st Stats) bool { return st.BatchSize == 400 && st.Requests == 4 })
+	f.until("more at once", 5*time.Minute, func(st Stats) bool { return st.BatchSize == 400 && st.Requests == 4 })
 	phase.Store(2)
-	f.until("less at once", 60*time.Second, func(st Stats) bool { return st.BatchSize < 400 && st.Requests == 2 })
+	f.until("less at once", 5*time.Minute, func(st Stats) bool { return st.BatchSize < 400 && st.Requests == 2 })
 	live := 0
 	st = f.until("fresh ones", 60*time.Second, func(Stats) bool { // beside the backlog
 		e := influxtest.Numbered(n+live, n+live+1)
@@ -155,9 +155,9 @@ func TestFaultPaceFollowsServer(t *testing.T) {
 		t.Errorf("the backlog of %d was gone before the fresh ones came", st.Queued)
 	}
 	phase.Store(3)
-	f.until("the least", 60*time.Second, func(st Stats) bool { return st.BatchSize <= 100 && st.Requests == 2 })
+	f.until("the least", 5*time.Minute, func(st Stats) bool { return st.BatchSize <= 100 && st.Requests == 2 })
 	phase.Store(1)
-	f.until("all stored", 60*time.Second, func(st Stats) bool { return st.Queued == 0 })
+	f.until("all stored", 5*time.Minute, func(st Stats) bool { return st.Queued == 0 })
 	st, err := f.stop()
 	if err != nil || st.Dropped+st.Rejected != 0 || s.Lines() != n+live || most.Load() > 4 {
 		t.Errorf("%v, %d lines, %d at once, %+v", err, s.Lines(), most.Load(), st)

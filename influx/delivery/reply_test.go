@@ -131,7 +131,7 @@ func TestFaultR32PartialAnswers(t *testing.T) {
 				cfg.SpoolDir, cfg.BatchSize, cfg.FlushInterval = t.TempDir(), 1000, "1m"
 				f := startFlow(t, cfg)
 				f.publish(influxtest.Numbered(0, 1000))
-				st := f.until("settled", 30*time.Second, func(st Stats) bool { return st.Stored+st.Rejected == 1000 })
+				st := f.until("settled", 2*time.Minute, func(st Stats) bool { return st.Stored+st.Rejected == 1000 })
 				f.stop()
 				if st.Rejected != 3 || s.Lines() != 997 || st.Dropped != 0 || name == "dropped" && st.Expired != 3 {
 					t.Errorf("%d lines, %+v", s.Lines(), st)
@@ -183,9 +183,9 @@ func TestFaultR33NeverTaken(t *testing.T) {
 					f.publish(influxtest.Numbered(n, n+10))
 					n += 10
 					// All but the first batch, which has the line, though that is not settled.
-					f.until("newer points are stored", 30*time.Second, func(st Stats) bool { return st.Events == uint64(n) && st.Stored >= uint64(n-500) })
+					f.until("newer points are stored", 2*time.Minute, func(st Stats) bool { return st.Events == uint64(n) && st.Stored >= uint64(n-500) })
 				}
-				st := f.until("all is settled", 30*time.Second, func(st Stats) bool { return st.Queued == 0 && st.Stored+st.Rejected == uint64(n) })
+				st := f.until("all is settled", 2*time.Minute, func(st Stats) bool { return st.Queued == 0 && st.Stored+st.Rejected == uint64(n) })
 				f.stop()
 				if st.Rejected != 1 || st.Dropped != 0 || s.Lines() != n-1 || st.Stored != uint64(n-1) {
 					t.Errorf("%d lines of %d, %+v", s.Lines(), n, st)

@@ -60,14 +60,14 @@ func TestTagFull(t *testing.T) {
 	now := time.Now().Add(-time.Minute)
 	f := startFlow(t, cfg)
 	f.publish([]*event.Event{agents(now, 1, "a", "others")})
-	f.until("stored", 30*time.Second, func(st Stats) bool { return st.Events == 1 && st.Queued == 0 })
+	f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Events == 1 && st.Queued == 0 })
 	f.publish([]*event.Event{agents(now.Add(time.Second), 2, "a", "b", "one, two= 3", `q"uote`, "d", "others")})
-	st := f.until("stored", 30*time.Second, func(st Stats) bool { return st.Events == 2 && st.Queued == 0 })
+	st := f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Events == 2 && st.Queued == 0 })
 	if st.Others != 3 {
 		t.Errorf("%d made others, want 3: %+v", st.Others, st)
 	}
 	f.publish([]*event.Event{agents(now.Add(2*time.Second), 4, "a", "b", "d", "new", "newer")})
-	st = f.until("stored", 30*time.Second, func(st Stats) bool { return st.Events == 3 && st.Queued == 0 })
+	st = f.until("stored", 2*time.Minute, func(st Stats) bool { return st.Events == 3 && st.Queued == 0 })
 	if st.Others != 3 || st.Rejected != 0 || st.Stored != st.Accepted {
 		t.Errorf("%+v", st)
 	}
@@ -108,7 +108,7 @@ func TestTagFullWithoutOthers(t *testing.T) {
 	f := startFlow(t, cfg)
 	f.publish([]*event.Event{agents(time.Now(), 1, "a", "b", "c")})
 	f.publish(influxtest.Numbered(0, 10))
-	f.until("settled", 30*time.Second, func(st Stats) bool { return st.Events == 11 && st.Queued == 0 })
+	f.until("settled", 2*time.Minute, func(st Stats) bool { return st.Events == 11 && st.Queued == 0 })
 	st, err := f.stop()
 	if err != nil || st.Rejected != 2 || st.Stored != st.Accepted-2 {
 		t.Errorf("%v, %+v", err, st)
