@@ -148,7 +148,7 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 			side, name = event.Downstream, event.Text([]string{"one", "two"}[i/2%2])
 		}
 		add("", &event.Event{Time: at, Kind: event.KindMessage, Dir: event.Direction(i % 2), Peer: id, Side: side, Downstream: name,
-			Wants: []event.Want{{CID: c}}, Presences: []event.Presence{{CID: c, Type: event.DontHave}}, Blocks: []event.Block{{CID: c, Size: 1 << 18}}})
+			Wants: []event.Want{{CID: c, Type: event.WantType(i / 2 % 2), SendDontHave: i/4%2 == 1}}, Presences: []event.Presence{{CID: c, Type: event.DontHave}}, Blocks: []event.Block{{CID: c, Size: 1 << 18}}})
 		add("", &event.Event{Time: at, Kind: event.KindConnection, Peer: id, Side: side, Downstream: name,
 			Conn: &event.Conn{Closed: i%3 == 0, Transport: "tcp", Security: "noise", Muxer: "yamux",
 				Duration: []time.Duration{time.Second, 30 * time.Second, 10 * time.Minute, 2 * time.Hour, 30 * time.Hour}[i/3%5]}})

@@ -97,7 +97,7 @@ func Events(t *testing.T, n int) ([]*event.Event, map[string]int) {
 						TopKeys: [event.Directions][]event.TopDHTKey{{{CID: CidOf(t, 1), Requests: 1}}}},
 				}
 				e.Summary.Sending[event.Libp2p].Errors[0].Messages = 1
-				for name, n := range map[string]int{"unique": 2, "duplicates": 2, "top_cids": 1, "top_peers": 1, "top_bytes_cids": 1, "top_bytes_peers": 1, "agent_bytes": 1, "coverage": 1, "codecs": 1, "cid_versions": 1, "hashes": 1, "latency_totals": 6, "derived": 1, "retrieval": 5, "retrieval_wants": 1, "sending": 2, "http_totals": 1, "send_errors": 1, "dht_requests": 1, "dht_top": 1} {
+				for name, n := range map[string]int{"unique": 2, "duplicates": 2, "top_cids": 1, "top_peers": 1, "top_missing": 1, "top_bytes_cids": 1, "top_bytes_peers": 1, "agent_bytes": 1, "coverage": 1, "codecs": 1, "cid_versions": 1, "hashes": 1, "latency_totals": 6, "derived": 1, "retrieval": 5, "retrieval_wants": 1, "sending": 2, "http_totals": 1, "send_errors": 1, "dht_requests": 1, "dht_top": 1} {
 					points[name] += n
 				}
 				break
