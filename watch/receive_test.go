@@ -117,20 +117,3 @@ func FuzzSmallMessage(f *testing.F) {
 		requireSame(t, want, &m)
 	})
 }
-
-// TestReadingDoesNotAllocate: only CIDs are allocated.
-func TestReadingDoesNotAllocate(t *testing.T) {
-	m := bsmsg.New(false)
-	m.AddEntry(cidOf(1), 1, pb.Message_Wantlist_Have, true)
-	m.Cancel(cidOf(2))
-	var one bytes.Buffer
-	require.NoError(t, m.ToNetV1(&one))
-	const rounds = 1000
-	in := reader{in: bufio.NewReaderSize(bytes.NewReader(bytes.Repeat(one.Bytes(), rounds+2)), readAhead)}
-	got := testing.AllocsPerRun(rounds, func() {
-		if err := in.next(func(bsmsg.BitSwapMessage) {}); err != nil {
-			t.Error(err)
-		}
-	})
-	require.LessOrEqual(t, got, 2.1, "one for each CID; a collection may empty the pool")
-}
