@@ -265,14 +265,9 @@ func ask(dir, duckdb string, entries int, gates *harness.Gates) error {
 		}
 	}
 	scan := time.Since(begin).Seconds() * 10
-	for i, limit := range []float64{2, 0.2, 0} {
+	for i, limit := range []float64{2, 0.2, 0.2} {
 		t := harness.Median(times[i].Seconds)
-		text := fmt.Sprintf("  %-31s %7.3f s, %d rows; from recordings %.0f s (a tenth of them read, times ten): %.0f times", questions[i].name, t, times[i].Rows, scan, scan/t)
-		if limit == 0 { // it is on every page, so that the columns are read whole
-			fmt.Println(text)
-			continue
-		}
-		fmt.Println(gates.Check(t < limit, "%s; under %.1f s", text, limit))
+		fmt.Println(gates.Check(t < limit, "  %-31s %7.3f s, %d rows, under %.1f s; from recordings %.0f s (a tenth of them read, times ten): %.0f times", questions[i].name, t, times[i].Rows, limit, scan, scan/t))
 	}
 	return nil
 }
