@@ -227,7 +227,10 @@ func TestWatchKilled(t *testing.T) {
 			m.AddEntry(blocks.NewBlock(fmt.Appendf(nil, "%d %d", round, sent)).Cid(), 1, pb.Message_Wantlist_Have, true)
 			require.NoError(t, m.ToNetV1(s))
 		}
-		require.Eventually(t, func() bool { return w.Query("SELECT count(cid) FROM wants") >= least+float64(sent) }, time.Minute, 20*time.Millisecond)
+		require.Eventually(t, func() bool {
+			return w.Query("SELECT count(cid) FROM wants") >= least+float64(sent) &&
+				metric(t, w.HTTP, "ipfsmon_influx_queued_points") == 0 // InfluxDB shows points before it has stored them
+		}, time.Minute, 20*time.Millisecond)
 		least += float64(sent)
 		require.NoError(t, w.Cmd.Process.Kill())
 		w.Wait(time.Minute)
