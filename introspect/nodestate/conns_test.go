@@ -2,8 +2,10 @@ package nodestate
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -212,6 +214,16 @@ func TestTapsAreBounded(t *testing.T) {
 	require.Zero(t, taps.count.Load())
 	taps.count.Store(maxTappedPeers)
 	require.Nil(t, taps.of("q", "/x"))
+	taps.count.Store(maxTappedPeers - 1)
+	var adding sync.WaitGroup
+	taps.mu.Lock()
+	for i := range 16 {
+		adding.Go(func() { taps.of(peer.ID(fmt.Sprint(i)), "/x") })
+	}
+	time.Sleep(10 * time.Millisecond) // all wait for the lock
+	taps.mu.Unlock()
+	adding.Wait()
+	require.EqualValues(t, maxTappedPeers, taps.count.Load(), "many at once")
 }
 
 // TestDHT: buckets and queries of two DHTs that send requests to each other.

@@ -201,13 +201,13 @@ func (pt *peerTap) find(proto protocol.ID) *protoTap {
 
 // add makes the counters of a peer, unless there are too many.
 func (t *Taps) add(p peer.ID) *peerTap {
-	if t.count.Load() >= maxTappedPeers {
+	if t.count.Load() >= maxTappedPeers { // without the lock: at the limit each read comes here
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	pt := t.peers.Get(p)
-	if pt == nil {
+	if pt == nil && t.count.Load() < maxTappedPeers {
 		pt = new(peerTap)
 		t.peers.Set(p, pt)
 		t.count.Add(1)
