@@ -24,7 +24,7 @@ func publish(b *Bus, n int) {
 // except the reported ones.
 func drain(t *testing.T, r *Reader, want uint64) (read, missed uint64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	buf := make([]*event.Event, 64)
 	var last uint64

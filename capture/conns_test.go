@@ -16,7 +16,7 @@ import (
 )
 
 func connect(t *testing.T, from, to host.Host) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	require.NoError(t, from.Connect(ctx, peer.AddrInfo{ID: to.ID(), Addrs: to.Addrs()}))
 }
@@ -38,7 +38,7 @@ func TestConnectionsFromOpenToClosed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		v, err := h.Peerstore().Get(before.ID(), "AgentVersion")
 		return err == nil && v != ""
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	require.NoError(t, c.Start(h, Sampling{Interval: time.Hour, AgentCutOff: 10}))
 	defer c.Close()
 

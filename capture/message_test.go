@@ -55,7 +55,7 @@ func newTest(t *testing.T) (*Capture, func() *event.Event) {
 	t.Cleanup(b.Close)
 	return New(b, nil), func() *event.Event {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		buf := make([]*event.Event, 1)
 		_, missed, err := r.Next(ctx, buf)

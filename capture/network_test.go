@@ -81,7 +81,7 @@ func TestBothDirectionsOverARealWire(t *testing.T) {
 
 	require.Eventually(t, func() bool {
 		return ca.Traffic(event.Libp2p, event.Received).Cancel == n && cb.Traffic(event.Libp2p, event.Sent).Cancel == n
-	}, 10*time.Second, 10*time.Millisecond, "cancels: received %+v, sent %+v", ca.Traffic(event.Libp2p, event.Received), cb.Traffic(event.Libp2p, event.Sent))
+	}, 30*time.Second, 10*time.Millisecond, "cancels: received %+v, sent %+v", ca.Traffic(event.Libp2p, event.Received), cb.Traffic(event.Libp2p, event.Sent))
 	require.Equal(t, cb.Traffic(event.Libp2p, event.Sent), ca.Traffic(event.Libp2p, event.Received))
 	require.Equal(t, ca.Traffic(event.Libp2p, event.Sent), cb.Traffic(event.Libp2p, event.Received))
 	got := cb.Traffic(event.Libp2p, event.Received)

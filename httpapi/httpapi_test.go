@@ -286,7 +286,7 @@ func TestManyIdleConnections(t *testing.T) {
 		require.NoError(t, err)
 		defer c.Close()
 	}
-	require.Eventually(t, func() bool { open, _, _ := s.conns.Stats(); return open == maxConns }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { open, _, _ := s.conns.Stats(); return open == maxConns }, 30*time.Second, time.Millisecond)
 }
 
 func TestKeepAlive(t *testing.T) {

@@ -193,10 +193,10 @@ func TestTokenRotation(t *testing.T) {
 	require.Equal(t, 200, status(goodToken))
 	require.Equal(t, 401, status(otherToken))
 	require.NoError(t, os.WriteFile(cfg.TokenFiles[0], []byte(otherToken+"\n"+goodToken+"\n"), 0o600))
-	require.Eventually(t, func() bool { return status(otherToken) == 200 }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return status(otherToken) == 200 }, 30*time.Second, 20*time.Millisecond)
 	require.Equal(t, 200, status(goodToken))
 	require.NoError(t, os.WriteFile(cfg.TokenFiles[0], []byte(otherToken+"\n"), 0o600))
-	require.Eventually(t, func() bool { return status(goodToken) == 401 }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return status(goodToken) == 401 }, 30*time.Second, 20*time.Millisecond)
 	require.Equal(t, 200, status(otherToken))
 }
 
@@ -296,6 +296,6 @@ func TestStats(t *testing.T) {
 		{Route: base + "/subscribers/:id", Code: 401, Count: 1},
 		{Route: "other", Code: 404, Count: 20},
 	}
-	require.Eventually(t, func() bool { return fmt.Sprint(s.Stats().Requests) == fmt.Sprint(want) }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return fmt.Sprint(s.Stats().Requests) == fmt.Sprint(want) }, 30*time.Second, time.Millisecond)
 	require.Positive(t, s.Stats().Connections)
 }

@@ -250,7 +250,7 @@ func TestRun(t *testing.T) {
 	b.Publish(sample())
 	require.Eventually(t, func() bool {
 		return strings.Contains(page(t, m.Handler()), "plugin_metric_export_wiretap_connections 100\n")
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	later := sample()
 	later.Sample.Conns = 5
 	later.Sample.Protocols = nil

@@ -95,7 +95,7 @@ func TestFiltersOfTheSinks(t *testing.T) {
 		b.Publish(raw)
 		b.Publish(&event.Event{Kind: event.KindSample, Sample: new(event.Sample)})
 		next := func(r *bus.Reader) *event.Event {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			var buf [2]*event.Event
 			n, _, err := r.Next(ctx, buf[:])

@@ -69,7 +69,7 @@ func TestAPanicCostsOneMessage(t *testing.T) {
 	require.Eventually(t, func() bool {
 		other := newTestNode(t)
 		p.connect(t, other)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		return other.tryFetch(ctx, all) == nil
 	}, patient, time.Millisecond)

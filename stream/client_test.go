@@ -228,7 +228,7 @@ func ExampleDial() {
 	server, done := serveExample(b, "")
 	defer server.Close()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	client, err := Dial(ctx, server.Addrs()[0].String())
 	if err != nil {

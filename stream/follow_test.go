@@ -21,7 +21,7 @@ import (
 func TestFollowConnectsAgain(t *testing.T) {
 	first := start(t, nil)
 	addr := first.addr
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	got := make(chan *Event)
 	why := make(chan error, 100)

@@ -84,7 +84,7 @@ func (r *running) subscribe(t testing.TB, n int) []*Client {
 
 func (r *running) await(t testing.TB, ok func(Stats) bool) {
 	t.Helper()
-	require.Eventually(t, func() bool { return ok(r.Stats()) }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return ok(r.Stats()) }, 30*time.Second, time.Millisecond)
 }
 
 func TestSession(t *testing.T) {

@@ -711,7 +711,7 @@ func ExampleOptions_Dial() {
 	server, done := serveExample(b, "de1")
 	defer server.Close()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	client, err := Options{Filter: Filter{Types: []string{"have", "dont_have"}}}.Dial(ctx, server.Addrs()[0].String())
 	if err != nil {

@@ -39,7 +39,7 @@ func TestTail(t *testing.T) {
 		ended := make(chan error, 1)
 		tail := tailer{address: address, format: format, count: count, once: once}
 		go func() { ended <- tail.run(t.Context(), bufio.NewWriter(&out)) }()
-		require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 1 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 1 }, 30*time.Second, time.Millisecond)
 		for range publish {
 			b.Publish(&event.Event{Kind: event.KindConnection, Time: 1e18, Peer: "peer", Conn: &event.Conn{Addr: "/ip4/1.2.3.4/tcp/1"},
 				Country: "NZ", Gateway: true, Side: event.Downstream, Downstream: "a, b"})
@@ -48,7 +48,7 @@ func TestTail(t *testing.T) {
 			b.Close() // the server ends
 		}
 		require.NoError(t, <-ended)
-		require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(server.Stats().Subscribers) == 0 }, 30*time.Second, time.Millisecond)
 		return strings.SplitAfter(strings.TrimSuffix(out.String(), "\n"), "\n")
 	}
 	lines := f("text", 2, false, 5)

@@ -256,7 +256,7 @@ func TestGatewayList(t *testing.T) {
 				}
 			}
 			return true
-		}, 10*time.Second, time.Millisecond, "%s", &log)
+		}, 30*time.Second, time.Millisecond, "%s", &log)
 	}
 	replace(a.String() + "\n\nno-peer\n")
 	says("the old one is kept", "line 3", "no-peer", path)
@@ -267,7 +267,7 @@ func TestGatewayList(t *testing.T) {
 	require.True(t, l.Gateway(c))
 
 	replace(a.String())
-	require.Eventually(t, func() bool { return l.Gateway(a) && !l.Gateway(c) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.Gateway(a) && !l.Gateway(c) }, 30*time.Second, time.Millisecond)
 }
 
 func TestGatewayListThatIsWrong(t *testing.T) {

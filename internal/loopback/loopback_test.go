@@ -94,7 +94,7 @@ func TestNodeRefusesPublicAddresses(t *testing.T) {
 	}
 
 	before := len(dials.Addrs())
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	_, stranger := identity(t, 'c')
 	for _, s := range []string{
@@ -140,7 +140,7 @@ func TestNodeRefusesPublicAddresses(t *testing.T) {
 
 func TestDHTAmongNodes(t *testing.T) {
 	a, b := startNode(t, 'd'), startNode(t, 'e')
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := a.PeerHost.Connect(ctx, peer.AddrInfo{ID: b.Identity, Addrs: b.PeerHost.Addrs()}); err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func TestAPIOfARealNode(t *testing.T) {
 	_, reason = n.API("DELETE", "/subscribers/x", "", 403)
 	require.Contains(t, reason, "TokenFiles")
 	n.Signal(syscall.SIGINT)
-	require.Zero(t, n.Wait(10*time.Second))
+	require.Zero(t, n.Wait(30*time.Second))
 	token := filepath.Join(home, "token")
 	require.NoError(t, os.WriteFile(token, []byte(harness.ApiToken), 0o600))
 	n.IPFS("config", "--json", "Plugins.Plugins.metric-export-plugin.Config.HTTPServerConfig",
@@ -70,11 +70,11 @@ func TestAPIOfARealNode(t *testing.T) {
 	require.Eventually(t, func() bool {
 		got := sub.Get()
 		return got["want_have"] >= 1 && got["cancel"] >= 1
-	}, 10*time.Second, 10*time.Millisecond, "the other node sees the want and the cancel: %v", sub.Get())
+	}, 30*time.Second, 10*time.Millisecond, "the other node sees the want and the cancel: %v", sub.Get())
 
 	// Prometheus, where kubo serves its own.
-	require.Eventually(t, func() bool { return n.Prometheus("ipfsmon_capture_entries_total") >= 2 }, 10*time.Second, 50*time.Millisecond)
-	require.Eventually(t, func() bool { return n.Prometheus("plugin_metric_export_peers_by_agent_version") == 1 }, 10*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return n.Prometheus("ipfsmon_capture_entries_total") >= 2 }, 30*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return n.Prometheus("plugin_metric_export_peers_by_agent_version") == 1 }, 30*time.Second, 50*time.Millisecond)
 	require.EqualValues(t, 1, n.Prometheus("plugin_metric_export_wiretap_peers"))
 	require.Positive(t, n.Prometheus("plugin_metric_export_wiretap_connections"))
 	require.Positive(t, n.Prometheus("plugin_metric_export_peers_supported_protocols"))
@@ -104,11 +104,11 @@ func TestAPIOfARealNode(t *testing.T) {
 		result, _ := n.API("GET", "/subscribers", "", 200)
 		require.NoError(t, json.Unmarshal(result, &subscribers))
 		return len(subscribers.Subscribers) == 1
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	n.API("DELETE", "/subscribers/"+subscribers.Subscribers[0].ID, "", 200)
 	require.Eventually(t, func() bool {
 		result, _ := n.API("GET", "/subscribers", "", 200)
 		return strings.Contains(string(result), `"subscribers":[]`)
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	_ = own
 }

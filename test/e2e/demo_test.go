@@ -148,7 +148,7 @@ func TestDemoEndsOnInterruptAndRefusesNonsense(t *testing.T) {
 	p.Find(`Daemon is (ready)`)
 	time.Sleep(3 * time.Second)
 	p.Signal(syscall.SIGINT)
-	require.Zero(t, p.Wait(10*time.Second))
+	require.Zero(t, p.Wait(30*time.Second))
 
 	out, err := harness.Run(env, "demo", "--peers", "2")
 	require.Error(t, err)

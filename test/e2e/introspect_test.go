@@ -237,5 +237,5 @@ func replays(t *testing.T, env []string, file string) {
 	require.NotEmpty(t, st.GetSubsystems().GetConnections())
 	p.Find(`(End) of the file; Ctrl-C exits`)
 	p.Signal(syscall.SIGINT)
-	require.Zero(t, p.Wait(20*time.Second), p.Out.String())
+	require.Zero(t, p.Wait(30*time.Second), p.Out.String())
 }

@@ -59,9 +59,9 @@ func TestInterruptStoresEverythingAndTheFolderAnswersLater(t *testing.T) {
 	sub := harness.Subscribe(t, n.Stream)
 	n.Find(`\d+ peers, [\d.]+ messages/s, \d+ points stored, (0) dropped`)
 	n.Signal(syscall.SIGINT)
-	require.Zero(t, n.Wait(10*time.Second), n.Out.String())
+	require.Zero(t, n.Wait(30*time.Second), n.Out.String())
 	require.Contains(t, n.Out.String(), "Everything is stored.")
-	require.Eventually(t, func() bool { return sub.Get()["closed"] > 0 }, 5*time.Second, 10*time.Millisecond,
+	require.Eventually(t, func() bool { return sub.Get()["closed"] > 0 }, 30*time.Second, 10*time.Millisecond,
 		"the end of the connection is reported before the stream ends")
 
 	// The store ended with the node, and the folder can still be asked.
@@ -103,13 +103,13 @@ func TestTheNodeOutlivesItsStore(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := harness.InfluxQL(n.Influx, "SHOW MEASUREMENTS ON ipfsmon")
 		return err == nil
-	}, 20*time.Second, 50*time.Millisecond, "the store did not come back at %s", n.Influx)
+	}, 30*time.Second, 50*time.Millisecond, "the store did not come back at %s", n.Influx)
 	require.Eventually(t, func() bool {
 		got, err := harness.InfluxQL(n.Influx, "SELECT count(messages) FROM totals.traffic WHERE time > now() - 2s")
 		return err == nil && got[""] > 0
-	}, 20*time.Second, 100*time.Millisecond, "no points after the store came back")
+	}, 30*time.Second, 100*time.Millisecond, "no points after the store came back")
 	n.Signal(syscall.SIGTERM)
-	require.Zero(t, n.Wait(10*time.Second))
+	require.Zero(t, n.Wait(30*time.Second))
 }
 
 // TestBadConfigurationIsRefused starts a node with one wrong setting at a
@@ -119,7 +119,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 	home := t.TempDir()
 	n := harness.StartNode(t, home)
 	n.Signal(syscall.SIGINT)
-	require.Zero(t, n.Wait(10*time.Second))
+	require.Zero(t, n.Wait(30*time.Second))
 
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -186,7 +186,7 @@ func TestAPublicRepositoryIsNotIsolated(t *testing.T) {
 	out, err := harness.Run(env, "ipfs", "init")
 	require.NoError(t, err, out)
 	p := harness.Start(t, env, "run", "--isolated")
-	require.NotZero(t, p.Wait(20*time.Second))
+	require.NotZero(t, p.Wait(30*time.Second))
 	require.Contains(t, p.Out.String(), "is not of an isolated node")
 }
 

@@ -103,5 +103,5 @@ func TestRecordSurvivesAKill(t *testing.T) {
 	out, err := exec.Command(harness.Bin, "tail", "--once", "--format", "json", replay.Find(`replaying on \[(\S+)\]`)).Output()
 	require.NoError(t, err)
 	require.Equal(t, events, bytes.Count(out, []byte(`"monitor":"m1"}`+"\n")))
-	require.Zero(t, replay.Wait(10*time.Second))
+	require.Zero(t, replay.Wait(30*time.Second))
 }

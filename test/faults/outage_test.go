@@ -120,7 +120,7 @@ func TestFaultR12Outage(t *testing.T) {
 	f := newFaultFlow(t)
 	p := f.server()
 	f.during(5000, func(s *influx.Sink) {
-		require.Eventually(t, func() bool { return s.Stats().Stored > 1000 }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return s.Stats().Stored > 1000 }, 30*time.Second, 10*time.Millisecond)
 		p.Signal(syscall.SIGTERM)
 		p.Wait(20 * time.Second)
 		time.Sleep(away)

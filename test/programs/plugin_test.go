@@ -37,7 +37,7 @@ func TestPluginInStockIPFS(t *testing.T) {
 	// An isolated repository, made by our own program.
 	n := harness.StartNode(t, home)
 	n.Signal(syscall.SIGINT)
-	require.Zero(t, n.Wait(10*time.Second))
+	require.Zero(t, n.Wait(30*time.Second))
 	plugins := filepath.Join(n.Repo, "plugins")
 	require.NoError(t, os.MkdirAll(plugins, 0o700))
 	require.NoError(t, os.Rename(so, filepath.Join(plugins, "ipfsmon.so")))
@@ -65,7 +65,7 @@ func TestPluginInStockIPFS(t *testing.T) {
 	require.Eventually(t, func() bool {
 		s := sub.Get()
 		return s["opened"] > 0 && s["want_have"]+s["want_block"] > 0 && s["cancel"] > 0
-	}, 10*time.Second, 20*time.Millisecond, "%v", sub.Get())
+	}, 30*time.Second, 20*time.Millisecond, "%v", sub.Get())
 	p.Signal(syscall.SIGINT)
-	require.Zero(t, p.Wait(20*time.Second))
+	require.Zero(t, p.Wait(30*time.Second))
 }
