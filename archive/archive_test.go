@@ -24,6 +24,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/event/eventtest"
+	"github.com/ipfsmon/ipfsmon/internal/disktest"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/archive.md")
@@ -396,12 +397,7 @@ func TestTornAndDamaged(t *testing.T) {
 // TestFullDisk: an error, no file that is not whole, and everything after there is
 // room again.
 func TestFullDisk(t *testing.T) {
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
-		t.Logf("no tmpfs here (%v): it takes root", err)
-		return
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	disk := disktest.Small(t, "256k")
 	dir := filepath.Join(disk, "archive")
 	var events []*event.Event
 	for i := range 20_000 {
@@ -428,7 +424,7 @@ func TestFullDisk(t *testing.T) {
 	for _, f := range l.files {
 		require.NoError(t, verifyFile(dir, f))
 	}
-	require.NoError(t, syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=64m"))
+	disktest.Resize(t, disk, "64m")
 	made(t, dir, "m", "s", events...)
 	all, left := readAll(t, dir, "m")
 	require.Empty(t, left)

@@ -5,12 +5,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
+	"github.com/ipfsmon/ipfsmon/internal/disktest"
 )
 
 // R22: the end in the states that TestFaultR22Close leaves out: a disk that is
@@ -76,12 +76,7 @@ func TestFaultR22States(t *testing.T) {
 		return 500, "", nil
 	}, func(Stats, *influxtest.Faulty) bool { return asked.Load() > 0 })
 
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
-		t.Logf("no tmpfs here (%v): without a disk it is in TestFaultR22Close", err)
-		return
-	}
-	defer func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) }()
+	disk := disktest.Small(t, "256k")
 	full := func(name string) func(*client.Config) {
 		return func(c *client.Config) { c.SpoolDir, c.SpoolSyncEvery = filepath.Join(disk, name), "10ms" }
 	}

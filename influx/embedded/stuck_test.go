@@ -5,10 +5,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ipfsmon/ipfsmon/internal/disktest"
 )
 
 // When the writes to a shard count as stuck: only while nothing but a restart
@@ -118,15 +119,10 @@ func TestTryWrite(t *testing.T) {
 	if err := tryWrite(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
-	for size, flags := range map[string]uintptr{"size=1m": 0, "size=4m": syscall.MS_RDONLY} {
-		mount := t.TempDir()
-		if err := syscall.Mount("tmpfs", mount, "tmpfs", flags, size); err != nil {
-			t.Logf("no tmpfs here (%v): it takes root", err)
-			return
-		}
-		t.Cleanup(func() { syscall.Unmount(mount, syscall.MNT_DETACH) })
-		if err := tryWrite(mount); err == nil {
-			t.Errorf("%s, flags %d: it takes 1 MiB", size, flags)
-		}
+	if err := tryWrite(disktest.Small(t, "1m")); err == nil {
+		t.Error("a full disk takes 1 MiB")
+	}
+	if err := tryWrite(disktest.ReadOnly(t, "4m")); err == nil {
+		t.Error("a disk that is read only takes 1 MiB")
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipfsmon/ipfsmon/internal/disktest"
 	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
@@ -391,14 +392,9 @@ func TestFaultR7MemoryBound(t *testing.T) {
 	}
 }
 
-// R7 on a real file system that is full: a small tmpfs, where we may mount one.
+// R7 on a real file system that is full: a small tmpfs.
 func TestFaultR7Tmpfs(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
-		t.Logf("no tmpfs here (%v): the same in memory is TestFaultR7Full", err)
-		return
-	}
-	defer func() { _ = syscall.Unmount(dir, 0) }()
+	dir := disktest.Small(t, "2m")
 	s := open(t, Config{Dir: filepath.Join(dir, "spool"), SyncEvery: 0})
 	line := []byte(strings.Repeat("x", 100<<10) + "\n")
 	for range 40 { // 4 MB into 2 MB
@@ -408,9 +404,7 @@ func TestFaultR7Tmpfs(t *testing.T) {
 	if !errors.Is(st.Err, syscall.ENOSPC) || !strings.Contains(st.Err.Error(), dir) || st.Points != 40 || st.Disk == 0 {
 		t.Errorf("%+v", st)
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=20m"); err != nil {
-		t.Fatal(err)
-	}
+	disktest.Resize(t, dir, "20m")
 	time.Sleep(retryDisk)
 	s.flush()
 	if st := s.Stats(); st.Err != nil || st.Unsynced != 0 || st.Dropped != 0 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/influx"
 	"github.com/ipfsmon/ipfsmon/influx/embedded"
+	"github.com/ipfsmon/ipfsmon/internal/disktest"
 	"github.com/ipfsmon/ipfsmon/test/harness"
 )
 
@@ -61,13 +62,7 @@ func TestFaultR30StoreDisk(t *testing.T) {
 	if long() {
 		full, times = 2*time.Minute, 3
 	}
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=48m"); err != nil {
-		require.ErrorIs(t, err, syscall.EPERM)
-		t.Logf("no tmpfs here (%v): it takes root", err)
-		return
-	}
-	t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, syscall.MNT_DETACH)) })
+	disk := disktest.Small(t, "48m")
 	f, child := supervised(t, disk)
 	for i := range times {
 		before := child.Stats()
