@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
@@ -103,12 +104,12 @@ func (e *engine) closePreload(p *preload) {
 				left = append(left, x)
 			}
 		}
-		if len(left) > 0 {
-			r.allowed[c] = left
-			continue
+		if r.allowed[c] = left; len(left) == 0 {
+			delete(r.allowed, c)
 		}
-		delete(r.allowed, c)
-		e.endReverse(reverseKey{p.down, c}, "")
+		if !slices.ContainsFunc(left, func(x *preload) bool { return x.down == p.down }) {
+			e.endReverse(reverseKey{p.down, c}, "")
+		}
 	}
 	p.cids = nil
 	e.flush()

@@ -243,6 +243,9 @@ func (c *Client) ask(ctx context.Context, database, statement string, out Output
 					}
 				}
 				for _, row := range s.Values {
+					if len(row) != len(s.Columns) {
+						return fmt.Errorf("read the answer of %s: a row has %d values, want %d as the header has", c.set.Base.Redacted(), len(row), len(s.Columns))
+					}
 					if err := out.Row(row); err != nil {
 						return err
 					}

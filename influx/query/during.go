@@ -169,6 +169,7 @@ func (z *zoned) Row(values []any) error {
 // WithZone adds tz() to each SELECT in InfluxQL that groups by time and has none, so that its days and hours are
 // those of the zone. The statement may have placeholders.
 func WithZone(statement string, zone *time.Location) string {
+	statement = uncommented(statement)
 	words := words(statement)
 	var b strings.Builder
 	begin, from := 0, 0

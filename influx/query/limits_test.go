@@ -101,6 +101,7 @@ func TestPlotsByHand(t *testing.T) {
 	f(line(40, 5, 5), "n  from 5 to 5, last 5\n██\n01-02 03:00 01-02 03:01\n")
 	f(line(40, 0, 0), "n  from 0 to 0, last 0\n▁▁\n01-02 03:00 01-02 03:01\n")
 	f(line(40, 8, nil, 4), "n  from 4 to 8, last 4\n█ ▅\n01-02 03:00 01-02 03:02\n")
+	f(line(40, 8, 4, nil), "n  from 4 to 8, last 4\n█▅ \n01-02 03:00 01-02 03:02\n") // the last that there is
 	// More values than columns: those of a column are averaged. The least width is 40.
 	var many []any
 	for i := range 80 {

@@ -175,7 +175,7 @@ func (p *plot) line(label string, values []float64, first, last string) {
 	p.some = true
 	width := min(p.width, len(values))
 	sums, counts := make([]float64, width), make([]int, width)
-	low, high := math.Inf(1), math.Inf(-1)
+	low, high, newest := math.Inf(1), math.Inf(-1), 0.0
 	for i, v := range values {
 		if math.IsNaN(v) {
 			continue
@@ -183,9 +183,9 @@ func (p *plot) line(label string, values []float64, first, last string) {
 		at := i * width / len(values)
 		sums[at] += v
 		counts[at]++
-		low, high = min(low, v), max(high, v)
+		low, high, newest = min(low, v), max(high, v), v
 	}
-	fmt.Fprintf(p.w, "%s  from %s to %s, last %s\n", p.short(label), units.FormatNumber(low), units.FormatNumber(high), units.FormatNumber(values[len(values)-1]))
+	fmt.Fprintf(p.w, "%s  from %s to %s, last %s\n", p.short(label), units.FormatNumber(low), units.FormatNumber(high), units.FormatNumber(newest))
 	base := min(low, 0) // columns start at 0, so that their height shows the value
 	for i := range sums {
 		if counts[i] == 0 {

@@ -381,7 +381,8 @@ func Since(statement, since, bucket string, flux bool) (string, error) {
 	if flux {
 		return "", fmt.Errorf("a Flux query needs {since} in the place of the time: range(start: -{since})")
 	}
-	statement = strings.TrimRight(statement, " \n\t;")
+	statement = strings.ReplaceAll(uncommented(statement), "{every}", every(during.length))
+	statement = strings.TrimSpace(strings.TrimRight(statement, " \n\t;"))
 	at, after, err := conditionPlace(statement)
 	if err != nil {
 		return "", err
@@ -403,7 +404,11 @@ func conditionPlace(s string) (at [2]int, where bool, err error) {
 		return at, false, fmt.Errorf("--since, --from and --to need a single SELECT, or a statement with {since} in the place of the time")
 	}
 	at = [2]int{len(s), len(s)}
+	ended := false // the condition, or the place for one
 	for _, w := range words {
+		if ended && w.text != ";" {
+			continue
+		}
 		if w.depth > 0 {
 			if where && (w.text == "time" || w.text == `"time"`) {
 				return at, false, errOwnTime
@@ -421,11 +426,10 @@ func conditionPlace(s string) (at [2]int, where bool, err error) {
 			return at, false, fmt.Errorf("--since, --from and --to need a single SELECT that only reads")
 		}
 		if w.text == "group" || w.text == "fill" || w.text == "order" || w.text == "limit" || w.text == "offset" || w.text == "slimit" || w.text == "soffset" || w.text == "tz" {
-			at[1] = w.at
+			at[1], ended = w.at, true
 			if !where {
 				at[0] = w.at
 			}
-			break
 		}
 	}
 	return at, where, nil
@@ -452,7 +456,7 @@ func parseSpan(s string) (time.Duration, error) {
 	var d time.Duration
 	for _, m := range spanPart.FindAllStringSubmatch(s, -1) {
 		n, err := strconv.ParseInt(m[1], 10, 32)
-		if err != nil || d+time.Duration(n)*unit[m[2]] > 100*365*24*time.Hour {
+		if err != nil || time.Duration(n) > (100*365*24*time.Hour-d)/unit[m[2]] {
 			return 0, fmt.Errorf("time %q: want at most 100 years", s)
 		}
 		d += time.Duration(n) * unit[m[2]]
@@ -479,21 +483,52 @@ func every(d time.Duration) string {
 	return "7d"
 }
 
+// uncommented returns InfluxQL with spaces in place of its comments, so that what is appended is not a part of one.
+func uncommented(s string) string {
+	b := []byte(s)
+	for i := 0; i < len(s); {
+		end := i
+		switch {
+		case strings.HasPrefix(s[i:], "--"):
+			line, _, _ := strings.Cut(s[i:], "\n")
+			end += len(line)
+		case strings.HasPrefix(s[i:], "/*"):
+			text, _, _ := strings.Cut(s[i:], "*/")
+			end = min(i+len(text)+len("*/"), len(s))
+		default:
+			i = max(quoteEnd(s, i), i+1)
+			continue
+		}
+		for ; i < end; i++ {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}
+
+// quoteEnd returns where the text in quotes or the pattern ends that begins there; 0 if none does.
+func quoteEnd(s string, begin int) int {
+	quote := s[begin]
+	if quote != '\'' && quote != '"' && (quote != '/' || !regexpBegins(s[:begin])) {
+		return 0
+	}
+	end := begin + 1
+	for end < len(s) && s[end] != quote {
+		if s[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	return min(end+1, len(s))
+}
+
 // words splits InfluxQL into words; a quoted text is one word, with its quotes.
 func words(s string) (words []word) {
 	depth := 0
 	for i := 0; i < len(s); {
-		c := s[i]
+		c, end := s[i], quoteEnd(s, i)
 		switch {
-		case c == '\'' || c == '"' || c == '/' && regexpBegins(s[:i]):
-			j := i + 1
-			for j < len(s) && s[j] != c {
-				if s[j] == '\\' {
-					j++
-				}
-				j++
-			}
-			end := min(j+1, len(s))
+		case end > 0:
 			words = append(words, word{strings.ToLower(s[i:end]), i, depth})
 			i = end
 			continue

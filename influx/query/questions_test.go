@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 )
@@ -69,6 +70,15 @@ func TestSince(t *testing.T) {
 	f("SELECT a FROM /where time/ WHERE b = 'group by time; it\\'s' ORDER BY time DESC", "SELECT a FROM /where time/ WHERE time > now() - 6h AND (b = 'group by time; it\\'s') ORDER BY time DESC")
 	f("SELECT time, a FROM m", "SELECT time, a FROM m WHERE time > now() - 6h")
 	f("SELECT a FROM m WHERE time > now() - {since} GROUP BY time({every})", "SELECT a FROM m WHERE time > now() - 6h GROUP BY time(5m)")
+	f("SELECT count(a) FROM m GROUP BY time({every})", "SELECT count(a) FROM m WHERE time > now() - 6h GROUP BY time(5m)")
+	for _, end := range []string{"group by x", "fill(0)", "order by time desc", "limit 1", "offset 1", "slimit 1", "soffset 1", "tz('UTC')"} {
+		f("SELECT a FROM m "+end, "SELECT a FROM m WHERE time > now() - 6h "+end)
+		f("SELECT a FROM m WHERE b = 1 "+end, "SELECT a FROM m WHERE time > now() - 6h AND (b = 1) "+end)
+	}
+	f("SELECT a FROM m WHERE b = 1 -- where; '\nGROUP BY c", "SELECT a FROM m WHERE time > now() - 6h AND (b = 1) GROUP BY c")
+	f("-- of m\nSELECT a FROM m /* all; */ -- of it", "SELECT a FROM m WHERE time > now() - 6h")
+	f("SELECT a FROM m WHERE b = '--' AND c = '/*' AND d =~ /--*/", "SELECT a FROM m WHERE time > now() - 6h AND (b = '--' AND c = '/*' AND d =~ /--*/)")
+	f("SELECT a / 2, Z9_ FROM \"m\\\"\", /x y/ WHERE b = 'it", "SELECT a / 2, Z9_ FROM \"m\\\"\", /x y/ WHERE time > now() - 6h AND (b = 'it)")
 
 	bad := func(statement, since string, flux bool, want string) {
 		t.Helper()
@@ -79,11 +89,23 @@ func TestSince(t *testing.T) {
 	bad("SELECT a FROM m WHERE time > 0", "1h", false, "its own time")
 	bad("SELECT a FROM m WHERE x = 1 AND (\"time\" > 0)", "1h", false, "its own time")
 	bad("SELECT a FROM m; SELECT b FROM m", "1h", false, "single SELECT")
+	bad("SELECT a FROM m LIMIT 1; SELECT b FROM m", "1h", false, "single SELECT")
+	bad("SELECT a FROM m WHERE b = (c / time)", "1h", false, "its own time")
+	bad("", "1h", false, "single SELECT")
+	bad("/* SELECT a FROM m", "1h", false, "single SELECT")
 	bad("SELECT a INTO n FROM m", "1h", false, "only reads")
 	bad("SHOW MEASUREMENTS", "1h", false, "single SELECT")
 	bad("from(bucket: \"b\") |> range(start: -1h)", "1h", true, "{since}")
-	for _, s := range []string{"", "1", "h", "-1h", "1h; DROP", "1y", "0h", "99999999999w", "1.5h"} {
+	for _, s := range []string{"", "1", "h", "-1h", "1h; DROP", "1y", "0h", "0h0s", "1.5h"} {
 		bad("SELECT a FROM m", s, false, "want")
+	}
+	for _, s := range []string{"99999999999w", "20000w", "30501w", "36501d", "36500d1ms", "1ms36500d", "2147483647w2147483647w"} {
+		bad("SELECT a FROM m", s, false, "want at most 100 years")
+	}
+	for s, want := range map[string]time.Duration{"36500d": 36500 * 24 * time.Hour, "36499d24h": 36500 * 24 * time.Hour, "1w2d3h4m5s6ms": 219*time.Hour + 4*time.Minute + 5006*time.Millisecond, "1ms": time.Millisecond} {
+		if got, err := parseSpan(s); err != nil || got != want {
+			t.Errorf("%s: %v, %v, want %v", s, got, err, want)
+		}
 	}
 	if got, err := Since(`from(bucket: "{bucket}/x") |> range(start: -{since})`, "1h30m", "b", true); err != nil || got != `from(bucket: "b/x") |> range(start: -1h30m)` {
 		t.Errorf("%q, %v", got, err)
@@ -95,6 +117,13 @@ func TestEvery(t *testing.T) {
 		d, err := parseSpan(since)
 		if got := every(d); err != nil || got != want {
 			t.Errorf("%s: a step of %s, want %s", since, got, want)
+		}
+	}
+	steps := []string{"1s", "5s", "10s", "30s", "1m", "5m", "10m", "30m", "1h", "3h", "12h", "1d", "7d"}
+	for i, step := range steps[:len(steps)-1] {
+		d, err := parseSpan(step)
+		if err != nil || every(100*d) != step || every(100*d+1) != steps[i+1] {
+			t.Errorf("at most a hundred steps of %s: %s, above %s, %v", step, every(100*d), every(100*d+1), err)
 		}
 	}
 }

@@ -69,64 +69,112 @@ var fluxReads = strings.Fields(`array bitwise date date/boundaries dict experime
 var fluxWrites = []string{"to", "wideTo"}
 
 func fluxReadsOnly(text string) error {
-	after := "" // the token before
-	for i := 0; i < len(text); {
-		c := text[i]
+	_, err := fluxScan(text, false)
+	return err
+}
+
+// fluxScan judges Flux up to its end or, in an expression inside a string, up to the brace that ends that. It returns
+// what is left.
+func fluxScan(text string, inString bool) (rest string, err error) {
+	before, last := "", "" // the last two tokens
+	for depth := 0; text != ""; {
+		c, token := text[0], text[:1]
 		switch {
-		case c == '/' && strings.HasPrefix(text[i:], "//"):
-			if end := strings.IndexByte(text[i:], '\n'); end >= 0 {
-				i += end
-			} else {
-				i = len(text)
-			}
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+			text = text[1:]
+			continue
+		case strings.HasPrefix(text, "//"):
+			_, text, _ = strings.Cut(text, "\n")
 			continue
 		case c == '"':
-			j := i + 1
-			for j < len(text) && text[j] != '"' {
-				if text[j] == '\\' {
-					j++
-				}
-				j++
+			in, after, err := fluxString(text[1:])
+			if err != nil {
+				return "", err
 			}
-			end := min(j, len(text))
-			in := text[i+1 : end]
-			if (after == "import" || importAlias(text[:i])) && !slices.Contains(fluxReads, in) {
-				return fmt.Errorf("the package %q writes, or reaches other servers", in)
+			if (last == "import" || before == "import") && !slices.Contains(fluxReads, in) {
+				return "", fmt.Errorf("the package %q writes, or reaches other servers", in)
 			}
-			for _, part := range strings.Split(in, "${")[1:] { // ${...} in a string is an expression
-				expression, _, _ := strings.Cut(part, "}")
-				if err := fluxReadsOnly(expression); err != nil {
-					return err
-				}
+			if last == "[" && slices.Contains(fluxWrites, in) {
+				return "", fmt.Errorf("%s() writes", in)
 			}
-			i, after = end+1, `"`
-			continue
+			text = after
+		case c == '/' && !endsOperand(last):
+			text = fluxPattern(text[1:])
+			token = `"`
 		case letter(c):
-			j := i
-			for j < len(text) && (letter(text[j]) || text[j] >= '0' && text[j] <= '9') {
-				j++
-			}
-			name := text[i:j]
-			rest := strings.TrimLeft(text[j:], " \t\r\n")
+			token = text[:wordEnd(text)]
+			text = text[len(token):]
 			// A name before a colon names a parameter or a column.
-			if slices.Contains(fluxWrites, name) && !strings.HasPrefix(rest, ":") {
-				return fmt.Errorf("%s() writes", name)
+			if slices.Contains(fluxWrites, token) && !strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), ":") {
+				return "", fmt.Errorf("%s() writes", token)
 			}
-			i, after = j, name
-			continue
-		case c != ' ' && c != '\t' && c != '\r' && c != '\n':
-			after = string(c)
+		case c == '}' && inString && depth == 0:
+			return text[1:], nil
+		default:
+			switch c {
+			case '{':
+				depth++
+			case '}':
+				depth--
+			}
+			text = text[1:]
 		}
-		i++
+		before, last = last, token
 	}
-	return nil
+	return "", nil
 }
 
-// importAlias reports whether text ends in an import with an alias: import e
-func importAlias(text string) bool {
-	fields := strings.Fields(text)
-	n := len(fields)
-	return n >= 2 && fields[n-2] == "import"
+// fluxString returns a text up to its closing quote, and what follows that. It judges the expressions in it, ${...}.
+func fluxString(text string) (in, rest string, err error) {
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] == '\\':
+			i++
+		case text[i] == '"':
+			return text[:i], text[i+1:], nil
+		case strings.HasPrefix(text[i:], "${"):
+			after, err := fluxScan(text[i+len("${"):], true)
+			if err != nil {
+				return "", "", err
+			}
+			i = len(text) - len(after) - 1
+		}
+	}
+	return text, "", nil
 }
 
-func letter(c byte) bool { return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+// fluxPattern returns what follows the slash that ends a regular expression.
+func fluxPattern(text string) string {
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '/':
+			return text[i+1:]
+		}
+	}
+	return ""
+}
+
+// endsOperand reports whether a slash after this token divides; else it begins a regular expression.
+func endsOperand(token string) bool {
+	if token == "" || slices.Contains([]string{"and", "or", "not", "return", "if", "then", "else", "in", "exists"}, token) {
+		return false
+	}
+	c := token[0]
+	return letter(c) || c >= '0' && c <= '9' || c == ')' || c == ']' || c == '}' || c == '"'
+}
+
+// wordEnd returns the length of the word that a text begins with.
+func wordEnd(text string) int {
+	end := strings.IndexFunc(text, func(r rune) bool { return r < 0x80 && !letter(byte(r)) && (r < '0' || r > '9') })
+	if end < 0 {
+		return len(text)
+	}
+	return end
+}
+
+// letter reports whether a byte may begin a word; those of other alphabets do.
+func letter(c byte) bool {
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+}

@@ -50,7 +50,9 @@ func TestReadsOnly(t *testing.T) {
 
 	from := `from(bucket: "b") |> range(start: -1h)`
 	for _, s := range []string{from, `import "date"` + "\n" + from, `import s "strings"` + "\n" + from,
-		from + ` |> map(fn: (r) => ({r with text: "from ${r.a} to ${r.b}", to: 3}))`, "// to(bucket: 1)\n" + from} {
+		from + ` |> map(fn: (r) => ({r with text: "from ${r.a} to ${r.b}", to: 3}))`, "// to(bucket: 1)\n" + from, "//",
+		from + ` |> filter(fn: (r) => r.a =~ /to/ and r.b == "to" and r.c !~ /\/to/)`, from + ` |> map(fn: (r) => ({a: "\${to()} ${"}"} to"}))`,
+		`import "date"` + "\n" + `a = "http"`, `t = "x"["to2"]`, "a = 1t0\n" + from, `import strings // a comment` + "\n" + `"strings"`, `"to`, `"a\`, `/a\`, `tö = 1`, "to\r\n : 1"} {
 		reads(s, true)
 	}
 	writes(from+` |> to(bucket: "c")`, true, "to()")
@@ -61,4 +63,19 @@ func TestReadsOnly(t *testing.T) {
 	writes(`import h "http"`+"\n"+from, true, `"http"`)
 	writes("import\t\"sql\"\n"+from, true, `"sql"`)
 	writes(from+` |> map(fn: (r) => ({a: "${to(bucket: "c")}"}))`, true, "to()")
+	writes(from+` |> map(fn: (r) => ({a: "x\"${to(bucket: "c")}"}))`, true, "to()")
+	writes(from+` |> map(fn: (r) => ({a: "${f(x: {a: 1}, y: to)}"}))`, true, "to()")
+	writes(from+` |> map(fn: (r) => ({a: "${f(x: "}", y: to)}"}))`, true, "to()")
+	writes(from+` |> map(fn: (r) => ({a: "${"b"} ${to()}"}))`, true, "to()")
+	writes(from+` |> filter(fn: (r) => r.a =~ /"/) |> to(bucket: "c")`, true, "to()")
+	writes(from+` |> filter(fn: (r) => r.a =~ /\/"/) |> to(bucket: "c")`, true, "to()")
+	writes(from+` |> filter(fn: (r) => r.a == 6 / 2 or r.b == (3) / a[1] / "x" / b1 or exists /"/) |> to(bucket: "c") // "`, true, "to()")
+	writes(from+` |> map(fn: (r) => ({a: 1} / 2)) |> to(bucket: "c") // /`, true, "to()")
+	writes(from+` |> experimental["to"](bucket: "c")`, true, "to()")
+	writes("// a comment\nto()", true, "to()")
+	writes(`a = 1to(tables: t, bucket: "c")`, true, "to()")
+	writes("import h // a comment\n\"http\"\n"+from, true, `"http"`)
+	writes("import // a comment\n\"http\"\n"+from, true, `"http"`)
+	writes("import é \"http\"\n"+from, true, `"http"`)
+	writes(`import "http`, true, `"http"`)
 }

@@ -111,14 +111,15 @@ func reads(ctx context.Context, c *client.Client, statement string, length time.
 // cost returns that of a point which a SELECT reads.
 func cost(s *influxql.SelectStatement) float64 {
 	cost := 1.0
-	for _, f := range s.Fields {
-		outermost(f.Expr, func(string) { cost = min(cost, costOfSum) })
-		influxql.WalkFunc(f.Expr, func(n influxql.Node) {
-			if call, ok := n.(*influxql.Call); ok && slices.Contains(ranking, call.Name) && cost < 1 {
-				cost = costOfRank
-			}
-		})
-	}
+	influxql.WalkFunc(s.Fields, func(n influxql.Node) {
+		call, ok := n.(*influxql.Call)
+		switch {
+		case ok && slices.Contains(ranking, call.Name):
+			cost = costOfRank
+		case ok && cost == 1:
+			cost = costOfSum
+		}
+	})
 	return cost
 }
 
