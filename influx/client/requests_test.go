@@ -106,14 +106,14 @@ func TestSeriesOfAnswers(t *testing.T) {
 		}
 	}
 	one := chunk("m", "", `"a"`, "[1]")
-	f("m[][a]\n[]interface {}{\"1\"}\n[]interface {}{\"1\"}\n", one+one)
-	f("m[][a]\n[]interface {}{\"1\"}\nn[][a]\n[]interface {}{\"1\"}\n", one+chunk("n", "", `"a"`, "[1]"))
-	f("m[][a]\n[]interface {}{\"1\"}\nm[{y 1} {z 2}][a]\n[]interface {}{\"1\"}\n", one+chunk("m", `"z":"2","y":"1"`, `"a"`, "[1]"))
-	f("m[][a]\n[]interface {}{\"1\"}\nm[][b]\n[]interface {}{\"1\"}\n", one+chunk("m", "", `"b"`, "[1]"))
+	f("m[] [a]\n[]interface {}{\"1\"}\n[]interface {}{\"1\"}\n", one+one)
+	f("m[] [a]\n[]interface {}{\"1\"}\nn[] [a]\n[]interface {}{\"1\"}\n", one+chunk("n", "", `"a"`, "[1]"))
+	f("m[] [a]\n[]interface {}{\"1\"}\nm[{y 1} {z 2}] [a]\n[]interface {}{\"1\"}\n", one+chunk("m", `"z":"2","y":"1"`, `"a"`, "[1]"))
+	f("m[] [a]\n[]interface {}{\"1\"}\nm[] [b]\n[]interface {}{\"1\"}\n", one+chunk("m", "", `"b"`, "[1]"))
 	f("read the answer of "+s.URL+": a row has 1 values, want 2 as the header has", chunk("m", "", `"a","b"`, "[1]"))
 	f("read the answer of "+s.URL+": a row has 2 values, want 1 as the header has", chunk("m", "", `"a"`, "[1,2]"))
 	s.version = "1.8.10" // which sends one series in a chunk
-	f("m[][]\nn[][]\n", `{"results":[{"series":[{"name":"m"},{"name":"n"}]}]}`)
+	f("m[] []\nn[] []\n", `{"results":[{"series":[{"name":"m"},{"name":"n"}]}]}`)
 	f("the answer is truncated", `{"results":[{"series":[{"name":"m","columns":["time"]},{"name":"n","columns":["time"]}]}]}`)
 }
 
