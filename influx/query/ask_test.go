@@ -107,6 +107,10 @@ func TestShape(t *testing.T) {
 	if got := tableOf(t, q, "m", []client.Label{{Key: "x", Value: "1"}}, "time sum", "1970 5", "m", []client.Label{{Key: "x", Value: "2"}}, "time sum", "1970 6"); got != "measurement,x,sum\nm,1,5\nm,2,6\n" {
 		t.Errorf("got\n%s", got)
 	}
+	q = Question{InfluxQL: "SELECT last(a), b FROM m GROUP BY x"} // the time is that of the point
+	if got := tableOf(t, q, "m", []client.Label{{Key: "x", Value: "1"}}, "time last b", "2026 5 6"); got != "measurement,x,time,last,b\nm,1,2026,5,6\n" {
+		t.Errorf("got\n%s", got)
+	}
 	names := questionNames()
 	slices.Sort(names)
 	if len(slices.Compact(names)) != len(Questions) {

@@ -53,7 +53,7 @@ func (s *summing) Series(_ string, _ []client.Label, columns []string) error {
 
 func (s *summing) Row(values []any) error {
 	for i, v := range values {
-		if n, err := strconv.ParseFloat(fmt.Sprint(v), 64); err == nil && i < len(s.columns) && n > 0 {
+		if n, err := strconv.ParseFloat(fmt.Sprint(v), 64); err == nil && n > 0 {
 			s.of[s.columns[i]] += uint64(n)
 		}
 	}

@@ -113,6 +113,10 @@ func TestWithZone(t *testing.T) {
 	f("SELECT count(a) FROM m GROUP BY time({every}), b fill(0)", "SELECT count(a) FROM m GROUP BY time({every}), b fill(0) tz('Europe/Berlin')")
 	f("SELECT count(a) FROM m GROUP BY time(1d) tz('UTC')", "SELECT count(a) FROM m GROUP BY time(1d) tz('UTC')")
 	f("SELECT a FROM m;\nSELECT count(a) FROM m GROUP BY time(1d)", "SELECT a FROM m;\nSELECT count(a) FROM m GROUP BY time(1d) tz('Europe/Berlin')")
+	f("SELECT a FROM m;", "SELECT a FROM m;\n")
+	f("SELECT count(a) FROM m GROUP BY time(1d); SELECT count(b) FROM m GROUP BY time(1d)",
+		"SELECT count(a) FROM m GROUP BY time(1d) tz('Europe/Berlin');\nSELECT count(b) FROM m GROUP BY time(1d) tz('Europe/Berlin')")
+	f("SELECT count(a) FROM m GROUP BY time(1d) -- of m", "SELECT count(a) FROM m GROUP BY time(1d) tz('Europe/Berlin')")
 	f("SELECT count(a) FROM m WHERE x = 'group by time; y'", "SELECT count(a) FROM m WHERE x = 'group by time; y'")
 	for _, q := range Questions {
 		got, err := Fill(q.WithZone(berlin).InfluxQL, "6h", "b")
@@ -146,6 +150,9 @@ func TestWithLimit(t *testing.T) {
 		if strings.Contains(q.InfluxQL, "LIMIT 1\n") != strings.Contains(l.InfluxQL, "LIMIT 1\n") {
 			t.Errorf("%s: a limit of one has changed: %s", q.Name, l.InfluxQL)
 		}
+	}
+	if one := (Question{Then: []Fold{{Limit: 1}, {Limit: 2}, {}}}).WithLimit(7).Then; one[0].Limit != 1 || one[1].Limit != 7 || one[2].Limit != 0 {
+		t.Errorf("limits %+v", one)
 	}
 	if lists < 10 {
 		t.Errorf("%d questions have lists", lists)

@@ -44,13 +44,14 @@ type Made struct {
 	Of  string // the column that it is computed from
 }
 
-// maxFolded is the maximum number of rows of a Fold, and of pairs that it keeps for distinct:
-// some hundred MiB.
+// maxFolded is the maximum number of rows of a Fold, and half of that of the pairs that it keeps for
+// distinct: some hundred MiB.
 const maxFolded = 2_000_000
 
 // folding is the Output that computes a Fold.
 type folding struct {
 	Fold
+	most int // maxFolded
 	out  client.Output
 	from string // the current measurement
 	id   int    // of the series
@@ -93,7 +94,7 @@ type counterAt struct {
 // newFolding returns an Output that folds its rows and writes the result to out when it is
 // closed.
 func newFolding(f Fold, out client.Output) *folding {
-	return &folding{Fold: f, out: out, index: map[string]int{}, pairs: map[[2]uint32]struct{}{}, words: map[string]uint32{},
+	return &folding{Fold: f, most: maxFolded, out: out, index: map[string]int{}, pairs: map[[2]uint32]struct{}{}, words: map[string]uint32{},
 		totals: make([]float64, len(f.Make)), newest: map[string]string{}, starts: map[string][]string{}, prev: map[[2]int]counterAt{}}
 }
 
@@ -125,10 +126,8 @@ func (f *folding) get(values []any, column string) any {
 		return nil
 	case i >= len(f.cols):
 		return f.tags[i-len(f.cols)].Value
-	case i < len(values):
-		return values[i]
 	}
-	return nil
+	return values[i]
 }
 
 func (f *folding) text(values []any, column string) string {
@@ -147,7 +146,7 @@ func (f *folding) Row(values []any) error {
 	if f.By != nil && f.Newest == "" {
 		return f.add(func(column string) any { return f.get(values, column) }, f.from, f.id)
 	}
-	if len(f.rows) >= maxFolded {
+	if len(f.rows) >= f.most {
 		return errTooMany
 	}
 	row := keptRow{from: f.from, time: f.text(values, "time"), values: make(map[string]any, len(f.at))}
@@ -176,7 +175,7 @@ func (f *folding) add(get func(string) any, from string, series int) error {
 	}
 	n, ok := f.index[id.String()]
 	if !ok {
-		if n = len(f.groups); n >= maxFolded {
+		if n = len(f.groups); n >= f.most {
 			return errTooMany
 		}
 		f.index[id.String()] = n
@@ -202,7 +201,7 @@ func (f *folding) add(get func(string) any, from string, series int) error {
 			if counts {
 				pair := [2]uint32{uint32(n)<<3 | uint32(i), f.word(fmt.Sprint(v))}
 				if _, ok := f.pairs[pair]; !ok {
-					if len(f.pairs) >= 2*maxFolded {
+					if len(f.pairs) >= 2*f.most {
 						return errTooMany
 					}
 					f.pairs[pair] = struct{}{}

@@ -35,4 +35,12 @@ func TestHints(t *testing.T) {
 	f(`from(bucket: "ipfsmon/history") |> range(start: -1h) |> filter(fn: (r) => r._measurement == "traffic")`, "did you mean the bucket .../totals?")
 	f(`from(bucket: "ipfsmon/totals") |> range(start: -1h) |> filter(fn: (r) => r["_measurement"] == "trafic")`, "did you mean totals.traffic?")
 	f(`from(bucket: "ipfsmon/totals") |> range(start: -1h) |> filter(fn: (r) => r._measurement == "traffic" and r._field == "bogus")`, "there is no field bogus there")
+	f(`from(bucket: "a/history") from(bucket: "a/totals") r._measurement == "wants" r._measurement == "trafic"`, "did you mean totals.traffic?")
+	f(`from(bucket: "a/totals") r._measurement == "traffic" r._field == "blocks" or r._field == "bogus"`, "there is no field bogus there")
+	if got := strings.Join(Hints(`from(bucket: "a/history") from(bucket: "a/totals") r._measurement == "traffic"`, true), "|"); strings.Contains(got, "bucket") {
+		t.Errorf("of two buckets one is meant: %s", got)
+	}
+	if got := strings.Join(Hints(`from(bucket: "a/totals") r._measurement == "zzzzzzzzz" r._field == "n"`, true), "|"); strings.Contains(got, "no field") {
+		t.Errorf("fields of a measurement that is none: %s", got)
+	}
 }

@@ -166,6 +166,9 @@ func TestTableParts(t *testing.T) {
 		for i := range n {
 			_ = out.Row([]any{i})
 		}
+		if shown := strings.Count(b.String(), "\n"); shown != n/tableRows*(tableRows+2) {
+			t.Errorf("%d rows: %d lines are shown at once", n, shown)
+		}
 		if err := out.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -204,6 +207,14 @@ func TestPutBack(t *testing.T) {
 	f("SELECT count(a) FROM m GROUP BY time(1d, 12h)", 0)
 	f("SELECT sum(n) FROM (SELECT count(a) AS n FROM m GROUP BY time(1d, 12h)) WHERE time > now() - 30d tz('Europe/Berlin')", 1)
 	f("SELEKT", 0)
+	f("SELECT count(a) FROM m WHERE time > now() - 30d GROUP BY time(0s, 1h) tz('Europe/Berlin')", 0)
+	london, err := time.LoadLocation("Europe/London") // whose summer time became its time in 1968
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := putBack(london, time.Date(1968, 10, 1, 0, 0, 0, 0, time.UTC), time.Date(1968, 12, 1, 0, 0, 0, 0, time.UTC), 24*time.Hour); !got.IsZero() {
+		t.Errorf("the clock was put back at %v", got)
+	}
 	zone, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
 		t.Fatal(err)
@@ -315,13 +326,28 @@ func TestFoldByHand(t *testing.T) {
 			t.Errorf("a start at %d: %q, want %q", start, got, want)
 		}
 	}
-	full := newFolding(Fold{Sort: "v"}, nil)
-	full.rows = make([]keptRow, maxFolded-1)
-	_ = full.Series("m", nil, []string{"v"})
-	if err := full.Row([]any{num(1)}); err != nil {
-		t.Error(err)
+	for _, fold := range []Fold{{Sort: "v"}, {By: []string{"v"}}} { // rows that are kept, and groups
+		full := newFolding(fold, nil)
+		if full.most != 2_000_000 {
+			t.Errorf("at most %d rows", full.most)
+		}
+		full.most = 2
+		_ = full.Series("m", nil, []string{"v"})
+		for i := range 3 {
+			if err := full.Row([]any{num(i)}); errors.Is(err, errTooMany) != (i == 2) {
+				t.Errorf("row %d of %+v: %v", i, fold, err)
+			}
+		}
 	}
-	if err := full.Row([]any{num(1)}); !errors.Is(err, errTooMany) {
-		t.Errorf("%v, want too many rows", err)
+	full := newFolding(Fold{By: []string{"k"}, Make: []Made{{"n", "distinct", "v"}}}, nil)
+	full.most = 2
+	_ = full.Series("m", nil, []string{"k", "v"})
+	for i := range 5 {
+		if err := full.Row([]any{"a", num(i)}); errors.Is(err, errTooMany) != (i == 4) {
+			t.Errorf("pair %d: %v", i, err)
+		}
+	}
+	if err := full.Row([]any{"a", num(0)}); err != nil {
+		t.Errorf("a pair that is there: %v", err)
 	}
 }

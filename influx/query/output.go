@@ -119,18 +119,13 @@ func (t *tableOutput) flush() error {
 	return t.w.Flush()
 }
 
-func (t *tableOutput) Close() error {
-	if err := t.flush(); err != nil {
-		return err
-	}
-	return t.w.Flush()
-}
+func (t *tableOutput) Close() error { return t.flush() }
 
 // csvOutput puts measurement and tags before the columns, so that the series
 // of a GROUP BY are one table. A new header comes only with new columns.
 type csvOutput struct {
 	w      *csv.Writer
-	b      *bufio.Writer
+	b      *bufio.Writer // that w writes to
 	header string
 	fixed  []string
 }
@@ -169,11 +164,8 @@ func (c *csvOutput) Row(values []any) error {
 }
 
 func (c *csvOutput) Close() error {
-	c.w.Flush()
-	if err := c.w.Error(); err != nil {
-		return err
-	}
-	return c.b.Flush()
+	c.w.Flush() // b too
+	return c.w.Error()
 }
 
 type jsonOutput struct {

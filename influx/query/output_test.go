@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipfsmon/ipfsmon/influx/client"
 )
@@ -53,6 +54,18 @@ func TestFormats(t *testing.T) {
 		}
 		if err != nil || b.String() != want {
 			t.Errorf("%s of nothing: %v, %q, want %q", format, err, b.String(), want)
+		}
+	}
+	// More values than columns, as from a server that is none.
+	for format, want := range map[string]string{"csv": "a\n1,2\n", "json": "[\n{\"a\":1}\n]\n", "table": "a\n-\n1\n"} {
+		var b strings.Builder
+		out, err := NewOutput(format, &b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = InZone(out, time.UTC)
+		if err := errors.Join(out.Series("", nil, []string{"a"}), out.Row([]any{num(1), num(2)}), out.Close()); err != nil || b.String() != want {
+			t.Errorf("%s: %v, %q, want %q", format, err, b.String(), want)
 		}
 	}
 	// A full disk is an error.

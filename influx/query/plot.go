@@ -104,10 +104,10 @@ func (p *plot) draw() {
 	if len(rows) == 0 {
 		return
 	}
-	at, first, last := -1, "", ""
+	first, last := "", ""
 	for i, c := range p.columns {
 		if c == "time" || c == "_time" {
-			at, first, last = i, fmt.Sprint(rows[0][i]), fmt.Sprint(rows[len(rows)-1][i])
+			first, last = fmt.Sprint(rows[0][i]), fmt.Sprint(rows[len(rows)-1][i])
 		}
 	}
 	var text, numbers []int
@@ -140,7 +140,7 @@ func (p *plot) draw() {
 		}
 		return strings.TrimSpace(strings.Join(parts, " "))
 	}
-	overTime := at >= 0 && first != last
+	overTime := first != last
 	for _, i := range text { // rows with different labels are not a line
 		for _, r := range rows {
 			overTime = overTime && fmt.Sprint(r[i]) == fmt.Sprint(rows[0][i])

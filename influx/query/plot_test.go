@@ -47,6 +47,15 @@ func TestPlot(t *testing.T) {
 	}
 	b.Reset()
 	p = NewPlot(&b, 80)
+	do(p.Series("m", nil, []string{"time", "of", "n"})) // with the same label, a line
+	do(p.Row([]any{"2026-01-02T03:00:00Z", "x", num("1")}))
+	do(p.Row([]any{"2026-01-02T03:01:00Z", "x", num("8")}))
+	do(p.Close())
+	if got := b.String(); !strings.HasPrefix(got, "x  from 1 to 8, last 8\n▂█\n") {
+		t.Error(got)
+	}
+	b.Reset()
+	p = NewPlot(&b, 80)
 	do(p.Close())
 	if b.String() != "(nothing to plot)\n" {
 		t.Errorf("%q", b.String())

@@ -2,6 +2,7 @@ package query
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,6 +81,8 @@ func TestSince(t *testing.T) {
 	f("SELECT a FROM m WHERE b = '--' AND c = '/*' AND d =~ /--*/", "SELECT a FROM m WHERE time > now() - 6h AND (b = '--' AND c = '/*' AND d =~ /--*/)")
 	f("SELECT a / 2, Z9_ FROM \"m\\\"\", /x y/ WHERE b = 'it", "SELECT a / 2, Z9_ FROM \"m\\\"\", /x y/ WHERE time > now() - 6h AND (b = 'it)")
 
+	f("SELECT a FROM m WHERE (b = 1 OR c = 2)", "SELECT a FROM m WHERE time > now() - 6h AND ((b = 1 OR c = 2))")
+
 	bad := func(statement, since string, flux bool, want string) {
 		t.Helper()
 		if got, err := Since(statement, since, "b", flux); err == nil || !strings.Contains(err.Error(), want) {
@@ -109,6 +112,18 @@ func TestSince(t *testing.T) {
 	}
 	if got, err := Since(`from(bucket: "{bucket}/x") |> range(start: -{since})`, "1h30m", "b", true); err != nil || got != `from(bucket: "b/x") |> range(start: -1h30m)` {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Words of InfluxQL, with quotes, patterns and brackets.
+func TestWords(t *testing.T) {
+	got := ""
+	for _, w := range words("azAZ_09 b-1c(d ('e\\'f') \"G;\");h/2 =~ /i j/,/k\\/l/ FROM /m/ n.o. /p/ {q}[r]@`s") {
+		got += fmt.Sprint(w.text, " ", w.at, " ", w.depth, "|")
+	}
+	const want = "azaz_09 0 0|b 8 0|c 11 0|d 13 1|'e\\'f' 16 2|\"g;\" 24 1|; 29 0|h 30 0|/i j/ 37 0|/k\\/l/ 43 0|from 50 0|/m/ 55 0|n 59 0|o 61 0|/p/ 64 0|q 69 0|r 72 0|s 76 0|"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 

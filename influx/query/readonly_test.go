@@ -52,7 +52,8 @@ func TestReadsOnly(t *testing.T) {
 	for _, s := range []string{from, `import "date"` + "\n" + from, `import s "strings"` + "\n" + from,
 		from + ` |> map(fn: (r) => ({r with text: "from ${r.a} to ${r.b}", to: 3}))`, "// to(bucket: 1)\n" + from, "//",
 		from + ` |> filter(fn: (r) => r.a =~ /to/ and r.b == "to" and r.c !~ /\/to/)`, from + ` |> map(fn: (r) => ({a: "\${to()} ${"}"} to"}))`,
-		`import "date"` + "\n" + `a = "http"`, `t = "x"["to2"]`, "a = 1t0\n" + from, `import strings // a comment` + "\n" + `"strings"`, `"to`, `"a\`, `/a\`, `tö = 1`, "to\r\n : 1"} {
+		`import "date"` + "\n" + `a = "http"`, `t = "x"["to2"]`, "a = 1t0\n" + from, `import strings // a comment` + "\n" + `"strings"`, `"to`, `"a\`, `/a\`, `tö = 1`, "to\r\n : 1",
+		`"${{a: 1}.a} to"`, `"${{a: {b: 1}}} to ${"}"} to"`, "to0 = to9", "_to = tO", "a = /", "x\n// to"} {
 		reads(s, true)
 	}
 	writes(from+` |> to(bucket: "c")`, true, "to()")
@@ -72,6 +73,13 @@ func TestReadsOnly(t *testing.T) {
 	writes(from+` |> filter(fn: (r) => r.a == 6 / 2 or r.b == (3) / a[1] / "x" / b1 or exists /"/) |> to(bucket: "c") // "`, true, "to()")
 	writes(from+` |> map(fn: (r) => ({a: 1} / 2)) |> to(bucket: "c") // /`, true, "to()")
 	writes(from+` |> experimental["to"](bucket: "c")`, true, "to()")
+	for _, operand := range []string{"0", "9", "a", "z", "A", "Z", "_", "é", "f()", "b[1]", "{c: 1}", `"d"`, "e0", "/f/"} {
+		writes(operand+" / 2\nto()", true, "to()") // it divides
+	}
+	for _, before := range []string{"", "and", "or", "not", "return", "if", "then", "else", "in", "exists", "=", "=~", "(", ",", ":"} {
+		writes(before+` /"/ to() //"`, true, "to()") // a regular expression
+		reads(before+` / to() /`, true)
+	}
 	writes("// a comment\nto()", true, "to()")
 	writes(`a = 1to(tables: t, bucket: "c")`, true, "to()")
 	writes("import h // a comment\n\"http\"\n"+from, true, `"http"`)

@@ -102,12 +102,13 @@ func TestWhatAnswers(t *testing.T) {
 	q := Question{Name: "x", Since: "1h", InfluxQL: "SELECT cid FROM wants WHERE time > now() - {since}",
 		Else: &Question{InfluxQL: "SELECT sum(wants) AS wants FROM totals.wants_1m WHERE time > now() - {since}", Note: "history has nothing in that time, so these are sums"}}
 	const most = readAtMost / 60
+	keep := "168h0m0s"
 	f := func(q Question, since string, perMinute, cids, sums int, wantRows int, wantSaid string) {
 		t.Helper()
 		s := newStore(t, func(statement string) []series {
 			switch {
 			case strings.HasPrefix(statement, "SHOW RETENTION POLICIES"):
-				return row("", "name duration default", "history", "168h0m0s", true)
+				return row("", "name duration default", "history", keep, true)
 			case strings.HasPrefix(statement, "SELECT sum(wants) AS n "):
 				return row("wants_1m", "time n", "1970-01-01T00:00:00Z", perMinute*minutes(t, statement))
 			case strings.HasPrefix(statement, "SELECT cid") && cids > 0:
@@ -137,6 +138,8 @@ func TestWhatAnswers(t *testing.T) {
 	f(q, "168h", 1, 2, 7, 2, "")
 	f(q, "10081m", 1, 2, 7, 1, "history has nothing in that time, so these are sums") // a minute too long
 	f(q, Between(time.Now().Add(-170*time.Hour), time.Now().Add(-169*time.Hour)), 1, 2, 7, 1, "history has nothing in that time, so these are sums")
+	keep = "0s" // for ever
+	f(q, "10081m", 1, 2, 7, 2, "")
 	q.Else = nil
 	f(q, "", most, 2, 7, 2, "")
 	f(q, "", 10_000, 2, 7, 2, "history has about 600000 points of that time: this is of its last 22m0s, about 220000 points; --exact reads all, which takes long")
@@ -234,6 +237,22 @@ func TestReads(t *testing.T) {
 	if !s.has(`SELECT sum("wants") AS n FROM totals."wants_1m" WHERE type = 'x'`) || s.has("cid = 'y'") {
 		t.Errorf("%q", s.asked)
 	}
+	if r := reads(t.Context(), s.Client, peers+"; "+wants+"; SELECT cid FROM blocks", time.Hour); r.sums != "wants_1m" || r.field != "wants" {
+		t.Errorf("the sums that say so are %s of %s", r.field, r.sums)
+	}
+	for statement, want := range map[string]string{peers: `FROM totals."top_peers" WHERE time > 0`, "SELECT peer FROM totals.top_peers": `FROM totals."top_peers"`} {
+		s.asked = nil
+		_ = reads(t.Context(), s.Client, statement, countFrom)
+		if want = `SELECT count("wants") AS n ` + want; len(s.asked) != 1 || s.asked[0] != want {
+			t.Errorf("%q, want %q", s.asked, want)
+		}
+	}
+	if q := (Question{Else: &Question{}}).ReadsAtMost(7); q.most != 7 || q.Else.most != 7 {
+		t.Errorf("%d and %d at most", q.most, q.Else.most)
+	}
+	if q := (Question{}).ReadsAtMost(7); q.most != 7 {
+		t.Errorf("%d at most", q.most)
+	}
 	for of, want := range map[string]string{"history": "history has about 5 points of that time", "totals": "totals have about 5 points of that time"} {
 		if got := (reading{points: 5, of: of}).has(); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -269,6 +288,10 @@ func TestSumsBegin(t *testing.T) {
 	f(next, time.Time{}, "")
 	if got := q.begins(t.Context(), s.Client, "7d", "", ""); got != "" {
 		t.Errorf("%q beside nothing", got)
+	}
+	var none firstTime
+	if err := none.Row(nil); err != nil || !none.at.IsZero() {
+		t.Errorf("%v, %v of a row of nothing", none.at, err)
 	}
 	name, field := q.reading()
 	if name != "top_cids" || field != "wants" {
