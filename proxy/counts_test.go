@@ -162,7 +162,7 @@ func TestDrain(t *testing.T) {
 		require.Equal(t, time.Minute, took())
 		e.ups["peer"].box.running = false
 		e.ups["peer"].wants[blk.Cid()].block = true
-		go func() { time.Sleep(time.Second); e.fromNode("node", nil, nil, nil); e.peerGone("peer") }()
+		go func() { time.Sleep(time.Second - time.Millisecond); e.peerGone("peer") }()
 		require.Equal(t, time.Second, took())
 	})
 }
