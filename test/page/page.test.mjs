@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { number } from '../../introspect/ui/js/format.js';
 import { parseCapture } from '../../introspect/ui/js/frame.js';
 import { decode } from '../../introspect/ui/js/proto.js';
 import { accessible, need, out, start, until, visit } from './browser.mjs';
@@ -183,7 +184,7 @@ test('a session is exported, and opened again without a node', async () => {
   await w.page.locator('.chip.file-name', { hasText: 'session.ipfsmon-capture' }).waitFor();
   assert.equal(await chip(w.page).textContent(), 'File');
   await w.page.getByRole('button', { name: 'Settings' }).click();
-  await w.page.getByText(`${states} states, ${events} events`).waitFor();
+  await w.page.getByText(`${number(states)} states, ${number(events)} events`).waitFor();
   await w.page.keyboard.press('Escape');
   for (const name of ['bitswap', 'peers', 'dht', 'events', 'pipeline']) {
     await w.go(name);
