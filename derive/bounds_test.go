@@ -499,6 +499,7 @@ func TestNotesAtTheirBounds(t *testing.T) {
 	f("50 a second", usual(1, time.Hour, since), 50, "")
 	f("less than 50", usual(1, time.Hour, since), 49, over)
 	f("it has begun already", usual(40, time.Hour, since), 5000, "")
+	f("the clock was set back", usual(40, time.Hour, start+int64(time.Hour)), 79, "The storm of wants is over after 0s; the most was 1000 a second")
 
 	// The usual rate is the mean of what was seen, and after an hour moves by a part of it.
 	n := noter{}
@@ -534,6 +535,8 @@ func TestNotesAtTheirBounds(t *testing.T) {
 	lost(time.Second+lossEvery-1, 5, 0)
 	lost(time.Second+lossEvery, 5, 2)
 	lost(time.Second+3*lossEvery, 5, 0)
+	lost(-time.Hour, 6, 1) // the clock was set back
+	lost(-time.Hour+time.Second, 7, 0)
 
 	for by, want := range map[time.Duration]string{-3 * time.Second: "The wall clock went back by 3s", 3 * time.Second: "The wall clock went forward by 3s"} {
 		if e := n.clock(start, &event.ClockStep{By: by}); string(e.Note.Text) != want || e.Note.Value != by.Milliseconds() {

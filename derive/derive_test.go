@@ -272,6 +272,24 @@ func TestLatencyEventsAreLimitedAndOptional(t *testing.T) {
 	}
 }
 
+// TestLatencyEventsAreLimitedOutOfOrder: requests that failed end later than they are
+// counted, and an answer may come late; a second has no more events for it.
+func TestLatencyEventsAreLimitedOutOfOrder(t *testing.T) {
+	d := quiet(Config{HistoryLatency: true, MaxLatencies: 3})
+	for i := range 50 {
+		d.feed(wants(message(event.Received, 1, ms), event.WantHave, uint64(i)))
+		d.feed(presences(message(event.Sent, 1, ms), event.DontHave, uint64(i)))
+		failed := wants(web(message(event.Sent, 1, 2*ms)), event.WantBlock, uint64(i))
+		failed.Kind, failed.Took, failed.SendError = event.KindSendError, 5*time.Second, &event.SendError{Class: "timeout", Wants: 1}
+		d.feed(failed)
+		d.feed(wants(message(event.Received, 1, -ms), event.WantHave, uint64(100+i)))
+		d.feed(presences(message(event.Sent, 1, -ms), event.DontHave, uint64(100+i)))
+	}
+	if s := d.Stats(); s.Latencies != 3 || len(d.out) != 3 {
+		t.Errorf("%d events of single answers in a second, want 3", s.Latencies)
+	}
+}
+
 func TestTop(t *testing.T) {
 	d := quiet(Config{TopN: 5})
 	for i := range 10 {

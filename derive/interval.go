@@ -232,7 +232,7 @@ func (d *Deriver) answer(e *event.Event, who *known, from, hash uint64, c cid.Ci
 	}
 	d.stats.Matched++
 	d.now.latency[asked][a].Add(elapsed)
-	if !d.single(e.Time) {
+	if !d.single() {
 		return
 	}
 	d.out = append(d.out, &event.Event{
@@ -243,12 +243,14 @@ func (d *Deriver) answer(e *event.Event, who *known, from, hash uint64, c cid.Ci
 }
 
 // single reports whether an event of a single answer may be made now, and counts
-// it.
-func (d *Deriver) single(now int64) bool {
+// it. Events that come late, or that end later than they are counted, take part in
+// the second of the clock: with their own times, each change of second would permit
+// MaxLatencies more.
+func (d *Deriver) single() bool {
 	if !d.cfg.HistoryLatency {
 		return false
 	}
-	if s := now / int64(time.Second); s != d.second {
+	if s := d.clock / int64(time.Second); s != d.second {
 		d.second, d.inSec = s, 0
 	}
 	if d.inSec >= d.cfg.MaxLatencies {

@@ -35,7 +35,8 @@ type noter struct {
 // losses notes the first loss at once, and later ones every five minutes.
 func (n *noter) losses(at int64, p *event.Pipeline) *event.Event {
 	lost := p.Lost()
-	if lost <= n.noted || n.noted > 0 && at-n.notedAt < int64(lossEvery) {
+	since := at - n.notedAt // negative if the clock was set back
+	if lost <= n.noted || n.noted > 0 && since >= 0 && since < int64(lossEvery) {
 		return nil
 	}
 	more := lost - n.noted
@@ -55,7 +56,7 @@ func (n *noter) wants(at int64, s *event.Sample) (out *event.Event) {
 		n.storm, n.stormy = max(at, 1), rate
 		out = event.NewNote(at, event.NoteStorm, int64(rate), fmt.Sprintf("Storm of wants: %.0f a second, usual are %.0f", rate, n.usual))
 	case n.storm != 0 && (rate < calmTimes*n.usual || rate < stormRate/2):
-		lasted := time.Duration(at - n.storm).Round(time.Second)
+		lasted := time.Duration(max(0, at-n.storm)).Round(time.Second)
 		n.storm = 0
 		out = event.NewNote(at, event.NoteCalm, int64(lasted.Seconds()), fmt.Sprintf("The storm of wants is over after %v; the most was %.0f a second", lasted, n.stormy))
 	}

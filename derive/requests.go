@@ -111,7 +111,7 @@ func (d *Deriver) ended(e *event.Event) {
 	q := e.Request
 	d.requests.bytes[q.Want][q.Outcome] += uint64(max(q.Size, 0))
 	d.requests.took[q.Want][q.Outcome].Add(q.Elapsed)
-	if d.single(e.Time) {
+	if d.single() {
 		d.out = append(d.out, e)
 	}
 }

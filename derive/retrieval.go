@@ -285,7 +285,7 @@ func (d *Deriver) retrieved(e *event.Event, from, c uint64, b *event.Block) {
 	of.Bytes += uint64(max(b.Size, 0))
 	r.times[source][0].Add(toProvider)
 	r.times[source][1].Add(toBlock)
-	if !d.single(e.Time) {
+	if !d.single() {
 		return
 	}
 	d.out = append(d.out, &event.Event{

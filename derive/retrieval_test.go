@@ -130,3 +130,80 @@ func TestRequestsEnd(t *testing.T) {
 		t.Errorf("sending: %+v", x)
 	}
 }
+
+// TestBytesOfBlocks that came: by their source, by the request that was answered, and
+// those that nobody waited for. A size below zero counts as none; each interval begins
+// with none.
+func TestBytesOfBlocks(t *testing.T) {
+	d := quiet(Config{})
+	sized := func(e *event.Event, c uint64, size int32) *event.Event {
+		e.Blocks = append(e.Blocks, event.Block{CID: testCID(c), Size: size})
+		return e
+	}
+	d.feed(wants(message(event.Sent, 1, 0), event.WantBlock, 1, 2, 3))
+	d.feed(sized(sized(sized(message(event.Received, 1, ms), 1, 100), 2, 20), 3, -7))
+	d.feed(sized(sized(message(event.Received, 1, ms), 1, 3000), 8, -1))
+	d.feed(sized(message(event.Received, 1, ms), 9, 400))
+	d.feed(wants(web(message(event.Sent, 2, 0)), event.WantBlock, 4, 5, 6))
+	d.feed(sized(sized(sized(web(message(event.Received, 2, 5*ms)), 4, 50_000), 5, 6000), 6, -9))
+	s := d.cut()
+	r := s.Retrieval
+	if a, b := r.Sources[event.SourceConnected], r.Sources[event.SourceHTTP]; a.Blocks != 3 || a.Bytes != 120 || b.Blocks != 3 || b.Bytes != 56_000 {
+		t.Errorf("%+v and %+v", a, b)
+	}
+	if r.Surplus != 3 || r.SurplusBytes != 3400 {
+		t.Errorf("%d bytes of %d blocks that nobody waited for", r.SurplusBytes, r.Surplus)
+	}
+	if x := s.Requests[event.WantBlock][event.RequestBlock]; x.Bytes != 56_000 || x.Took.Count != 3 {
+		t.Errorf("%+v", x)
+	}
+	s = d.cut()
+	if s.Retrieval != (event.SummaryRetrieval{}) || s.Requests != [2][event.RequestOutcomes]event.RequestStats{} {
+		t.Errorf("the next interval begins with %+v and %+v", s.Retrieval, s.Requests)
+	}
+}
+
+// TestSendErrorsByClass: each is counted in its class and transport, and over HTTP each of
+// its wants, but no cancel, is a request that ended with it.
+func TestSendErrorsByClass(t *testing.T) {
+	outcomes := map[string]event.RequestOutcome{"canceled": event.RequestCanceled, "timeout": event.RequestTimeout, "other": event.RequestError}
+	for i, class := range event.SendErrors {
+		for _, via := range []event.Transport{event.Libp2p, event.HTTP} {
+			d := quiet(Config{HistoryLatency: true})
+			for range 2 {
+				e := cancels(wants(wants(message(event.Sent, 1, 0), event.WantHave, 1, 2), event.WantBlock, 3), 4)
+				e.Kind, e.Transport, e.Took, e.SendError = event.KindSendError, via, 3*ms, &event.SendError{Class: class, Wants: 4, Presences: 5, Blocks: 6}
+				d.feed(e)
+			}
+			s := d.cut()
+			for v := range s.Sending {
+				for j, got := range s.Sending[v].Errors {
+					var want event.SendErrorStats
+					if j == i && event.Transport(v) == via {
+						want = event.SendErrorStats{Messages: 2, Wants: 8, Presences: 10, Blocks: 12, Took: 6 * ms}
+					}
+					if got != want {
+						t.Errorf("%s over %v: errors %d of %v are %+v, want %+v", class, via, j, event.Transport(v), got, want)
+					}
+				}
+			}
+			for w := range s.Requests {
+				for o, got := range s.Requests[w] {
+					var want uint64
+					if via == event.HTTP && event.RequestOutcome(o) == outcomes[class] {
+						want = map[event.WantType]uint64{event.WantHave: 4, event.WantBlock: 2}[event.WantType(w)]
+					}
+					if got.Took.Count != want || got.Took.Sum != time.Duration(want)*3*ms {
+						t.Errorf("%s over %v: %+v of %v, %v; want %d of 3 ms", class, via, got.Took, event.WantType(w), event.RequestOutcome(o), want)
+					}
+				}
+			}
+			if n := len(d.out) - 1; via == event.HTTP && (n != 6 || d.out[0].Time != start+int64(3*ms)) || via != event.HTTP && n != 0 {
+				t.Errorf("%s over %v: %d events, the first %+v", class, via, n, d.out[0])
+			}
+			if s = d.cut(); s.Sending != [event.MessageTransports]event.SendStats{} {
+				t.Errorf("the next interval begins with %+v", s.Sending)
+			}
+		}
+	}
+}

@@ -157,6 +157,36 @@ func TestQueueLimits(t *testing.T) {
 	f(1, maxBatchBytes/2+1, 3)
 }
 
+// Batches that are joined are within the bound too: the oldest are dropped for what is added to
+// the last, and one batch is not joined beyond it.
+func TestQueueLimitOfJoinedBatches(t *testing.T) {
+	for _, posting := range []bool{false, true} {
+		dropped, put := 0, 0
+		q := newMemoryQueue(1000, 1000, func(n int) { dropped += n })
+		if posting {
+			put++
+			q.put(testBatch(schema.History, 1, 90))
+			if _, err := q.head(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 100 {
+			put++
+			q.put(testBatch(schema.Kind(i/3%2), 1, 90))
+			held, size, all := 0, 0, 0
+			for _, b := range q.list {
+				held, size, all = held+b.points, size+len(b.buf), all+cap(b.buf)
+			}
+			if points, bytes, _ := q.size(); size > 1000 || bytes != all || points != held || held+dropped != put {
+				t.Fatalf("posting %v: %d bytes of lines of at most 1000, %d bytes reported of %d; %d points reported, %d held, %d dropped of %d", posting, size, bytes, all, points, held, dropped, put)
+			}
+		}
+		if len(q.list) > 5 || dropped > 100-5 {
+			t.Errorf("posting %v: %d batches, %d points dropped", posting, len(q.list), dropped)
+		}
+	}
+}
+
 // What is set aside counts, and the oldest of all is reported.
 func TestQueueAside(t *testing.T) {
 	q := newMemoryQueue(1<<20, 1, func(int) { t.Error("dropped") })

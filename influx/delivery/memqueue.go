@@ -32,23 +32,18 @@ func newMemoryQueue(maxBytes, maxPoints int, dropped func(points int)) *memoryQu
 func (q *memoryQueue) put(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.joined(b) {
-		return
+	if !q.joined(b) {
+		q.list = append(q.list, b)
+		q.points += b.points
+		q.bytes += cap(b.buf)
+		q.wake()
 	}
-	for q.bytes+cap(b.buf) > q.maxBytes {
-		i := q.first()
-		if i >= len(q.list) {
-			break // always keeps the batch being posted and this one
-		}
+	for i := q.first(); q.bytes > q.maxBytes && i < len(q.list)-1; { // always keeps the batch being posted and the last one
 		old := q.list[i]
 		q.remove(i)
 		q.dropped(old.points)
 		old.free()
 	}
-	q.list = append(q.list, b)
-	q.points += b.points
-	q.bytes += cap(b.buf)
-	q.wake()
 }
 
 func (q *memoryQueue) join(points int) {
@@ -62,7 +57,7 @@ func (q *memoryQueue) join(points int) {
 func (q *memoryQueue) joined(b *batch) bool {
 	for i := len(q.list) - 1; i >= max(q.first(), len(q.list)-2); i-- {
 		to := q.list[i]
-		if to.kind != b.kind || to.points+b.points > q.maxPoints || len(to.buf)+len(b.buf) > maxBatchBytes {
+		if to.kind != b.kind || to.points+b.points > q.maxPoints || len(to.buf)+len(b.buf) > min(maxBatchBytes, q.maxBytes) {
 			continue
 		}
 		q.bytes -= cap(to.buf)
