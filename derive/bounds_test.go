@@ -2,6 +2,7 @@ package derive
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -179,6 +180,28 @@ func TestEventsOfNoKnownSort(t *testing.T) {
 	d.feed(failed)
 	if x := d.cut().Sending[event.Libp2p].Errors; x[len(x)-1] != (event.SendErrorStats{Messages: 1, Wants: 1, Presences: 2, Blocks: 3}) {
 		t.Errorf("an unknown class of error: %+v", x)
+	}
+}
+
+// TestTopByPeersWithoutACounterOfWants: a CID that many peers want, but that others are
+// wanted more often than, has as its error what is not known of its wants.
+func TestTopByPeersWithoutACounterOfWants(t *testing.T) {
+	v := newInterval(Config{MaxCIDsTracked: 1, MaxPeersTracked: 1}, time.Unix(0, start))
+	for _, x := range []struct {
+		cid     uint64
+		first   bool
+		repeats int
+	}{{1, true, 3}, {2, true, 1}, {2, false, 10}, {3, false, 1}} {
+		for range x.repeats {
+			v.rank(testCID(x.cid), x.cid, x.first)
+		}
+	}
+	if v.byWants.get(1) != nil {
+		t.Fatal("CID 1 has a counter of wants")
+	}
+	want := []event.TopCID{{CID: testCID(1), Wants: 3, Error: 0, Peers: 3}, {CID: testCID(2), Wants: 11, Error: 0, Peers: 1}}
+	if got := v.topCIDsByPeers(5); !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 
@@ -515,7 +538,7 @@ func TestNotesAtTheirBounds(t *testing.T) {
 		t.Errorf("the usual rate is %v, want 37", n.usual)
 	}
 	n.wants(start, &event.Sample{}) // a sample of no time
-	if n.usual < 36.99 || n.usual > 37.01 {
+	if math.IsNaN(n.usual) || n.usual < 36.99 || n.usual > 37.01 {
 		t.Errorf("the usual rate is %v after a sample of no time, want 37", n.usual)
 	}
 
@@ -532,6 +555,7 @@ func TestNotesAtTheirBounds(t *testing.T) {
 	}
 	lost(0, 0, 0)
 	lost(time.Second, 3, 3)
+	lost(time.Second, 4, 0) // at the same time
 	lost(time.Second+lossEvery-1, 5, 0)
 	lost(time.Second+lossEvery, 5, 2)
 	lost(time.Second+3*lossEvery, 5, 0)
@@ -602,8 +626,40 @@ func TestFloodsAtTheirBounds(t *testing.T) {
 	f("as many wants as messages", true, 200, 1, 0, 100)
 	f("half of the wants repeat others", true, 200, 1, 1, 1500)
 	f("less than half", false, 200, 2, 1, 1500)
+	f("half of too few", false, 199, 1, 1, 1500)
 	// More senders than are counted: the one that sends much stays.
 	f("among very many", true, 1000, 2, 0, 3000)
+}
+
+// TestAFloodHasWhatItsPeerIs, also where a window has a single message of it, and as of the
+// first message of a window.
+func TestAFloodHasWhatItsPeerIs(t *testing.T) {
+	for _, messages := range []int{1, 3} {
+		d := quiet(Config{})
+		now := time.Unix(0, start)
+		d.floods.began = now
+		for w := range floodAfter {
+			for m := range messages {
+				e := message(event.Received, 1, time.Duration(w)*floodWindow)
+				if m == 0 {
+					e.Addrs, e.Country, e.Gateway, e.Side = []event.Text{"/ip4/203.0.113.9/tcp/1"}, "NZ", true, event.Upstream
+				}
+				for c := range uint64(500) {
+					wants(e, event.WantHave, uint64(w)<<40+uint64(m)<<20+c)
+				}
+				d.feed(e)
+			}
+			now = now.Add(floodWindow)
+			d.flood(now)
+		}
+		if len(d.out) != 1 {
+			t.Fatalf("%d messages: %d events", messages, len(d.out))
+		}
+		e := d.out[0]
+		if len(e.Addrs) != 1 || e.Country != "NZ" || !e.Gateway || e.Side != event.Upstream || e.Flood.Block == "" || e.Flood.MessageRate != uint64(messages)/2 {
+			t.Errorf("%d messages: %+v, %+v", messages, e, e.Flood)
+		}
+	}
 }
 
 // TestAWindowOfNoTime, or of less because the clock was set, counts as one of two seconds.

@@ -174,3 +174,19 @@ func TestCoverageIsBounded(t *testing.T) {
 		t.Errorf("%d peers without a connection kept, %d lost", n, d.peers.lost)
 	}
 }
+
+// TestPeersThatAreNotConnectedGoFirst: where one of few peers has to go for another, it is one
+// without a connection.
+func TestPeersThatAreNotConnectedGoFirst(t *testing.T) {
+	const n = evictTries - 1
+	for range 20 { // maps have any order
+		ps := peers{of: map[peer.ID]*known{}, limit: n}
+		for p := range n {
+			ps.at(testPeer(p), 1).connected = p != 3
+		}
+		ps.at(testPeer(n), 1)
+		if ps.of[testPeer(3)] != nil || len(ps.of) != n || ps.lost != 0 {
+			t.Fatalf("%d of %d peers stay, %d connected ones are lost", len(ps.of), n, ps.lost)
+		}
+	}
+}

@@ -122,6 +122,31 @@ func TestAnAnswerReadBeforeItsWant(t *testing.T) {
 	}
 }
 
+// TestHoldEndsWithoutMoreEvents: what is held is counted as soon as no event came for Hold,
+// also where others are read then; requests of the DHT are counted at once.
+func TestHoldEndsWithoutMoreEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const hold = 2 * time.Second
+		r := run(Config{Hold: hold}, bus.Config{})
+		r.bus.Publish(message(event.Received, 1, 0))
+		synctest.Wait()
+		if s := r.Stats(); s.Events != 0 || s.Held != 1 {
+			t.Errorf("at once: %+v", s)
+		}
+		time.Sleep(hold / 2)
+		r.bus.Publish(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}})
+		r.bus.Publish(request(event.Received, 1, event.DHTFindNode, 1))
+		r.bus.Publish(request(event.Sent, 1, event.DHTUnsent, 1))
+		time.Sleep(hold / 2)
+		r.bus.Publish(&event.Event{Kind: event.KindSample, Sample: &event.Sample{}})
+		synctest.Wait()
+		if s := r.Stats(); s.Events != 3 || s.Held != 0 {
+			t.Errorf("after %v: %+v", hold, s)
+		}
+		r.end(t)
+	})
+}
+
 func TestWhatIsHeldIsBounded(t *testing.T) {
 	d := quiet(Config{})
 	for range 3 * maxHeldEvents {

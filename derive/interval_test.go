@@ -16,7 +16,7 @@ import (
 )
 
 func TestUniqueAgainstExact(t *testing.T) {
-	for _, n := range []uint64{0, 1, 10, 1000, 30_000, 300_000} {
+	for _, n := range []uint64{0, 1, 10, 1000, 30_000, 100_000} {
 		d := quiet(Config{})
 		for i := range n {
 			d.feed(wants(message(event.Received, int(i%(n/3+1)), 0), event.WantHave, i, i))
@@ -62,10 +62,10 @@ func (x *exact) add(e *event.Event) {
 	}
 }
 
-// TestTopAgainstExact checks every bound of the rankings on streams of 200,000 wants:
+// TestTopAgainstExact checks every bound of the rankings on streams of 100,000 wants:
 // natural ones, and a flood of one peer with CIDs that it requests once each.
 func TestTopAgainstExact(t *testing.T) {
-	const tracked, trackedPeers, n = 500, 200, 200_000
+	const tracked, trackedPeers, n = 500, 200, 100_000
 	flat := rand.New(rand.NewPCG(9, 9))
 	for name, draw := range map[string]func(i int) (peer int, c uint64){
 		"zipf 1.1": func() func(int) (int, uint64) {
@@ -83,7 +83,7 @@ func TestTopAgainstExact(t *testing.T) {
 			if i%10 != 0 {
 				return 1_000_000, 1<<40 + uint64(i)
 			}
-			return flat.IntN(2000), uint64(i/100_000)*50 + uint64(flat.IntN(20))
+			return flat.IntN(2000), uint64(i/(n/2))*50 + uint64(flat.IntN(20))
 		},
 	} {
 		d := quiet(Config{MaxCIDsTracked: tracked, MaxPeersTracked: trackedPeers})
@@ -129,7 +129,7 @@ func TestTopAgainstExact(t *testing.T) {
 			distinct[c] = uint64(len(peers))
 		}
 		missing(t, name+": CIDs by peers", s.TopCIDsByPeers, func(c event.TopCID) cid.Cid { return c.CID }, distinct, x.pairs/tracked)
-		if name == "flood" && s.TopCIDsByPeers[0].Peers < 300 {
+		if name == "flood" && s.TopCIDsByPeers[0].Peers < 150 {
 			t.Errorf("flood: the first by peers has %d", s.TopCIDsByPeers[0].Peers)
 		}
 	}
@@ -263,8 +263,8 @@ func TestTopPeersCarryTheirAgent(t *testing.T) {
 }
 
 // TestMemoryIsBounded measures the heap after a million CIDs from 100,000 peers with long
-// agents, each once, and again after a second million: it may be as large as the tables
-// of Config, and does not grow.
+// agents, each once, and again after more: it may be as large as the tables of Config,
+// and does not grow.
 func TestMemoryIsBounded(t *testing.T) {
 	heap := func() int {
 		var m runtime.MemStats
@@ -276,8 +276,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	before := heap()
 	d := quiet(Config{HistoryLatency: true})
 	agent := strings.Repeat("a", event.MaxAgentText-8)
-	flood := func(from int) int {
-		for i := from; i < from+1_000_000; i += 10 {
+	flood := func(from, to int) int {
+		for i := from; i < to; i += 10 {
 			e := message(event.Received, i/10, time.Duration(i)*5*time.Microsecond)
 			for c := range 10 {
 				wants(e, event.WantHave, uint64(i+c))
@@ -291,14 +291,14 @@ func TestMemoryIsBounded(t *testing.T) {
 		d.out = nil
 		return heap() - before
 	}
-	first := flood(0)
-	second := flood(1_000_000)
-	t.Logf("%d MiB after a million CIDs, %d MiB after two", first>>20, second>>20)
+	first := flood(0, 1_000_000)
+	second := flood(1_000_000, 1_400_000)
+	t.Logf("%d MiB after a million CIDs, %d MiB after more", first>>20, second>>20)
 	if first > 80<<20 {
 		t.Errorf("%d MiB", first>>20)
 	}
 	if second > first+first/10 {
-		t.Errorf("%d bytes after the first million, %d after the second", first, second)
+		t.Errorf("%d bytes after the first million, %d after more", first, second)
 	}
 	runtime.KeepAlive(d)
 }

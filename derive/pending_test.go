@@ -114,6 +114,12 @@ func TestOneCIDsAnswers(t *testing.T) {
 	f("HAVE, then DONT_HAVE to the want-block", 0, []event.Latency{have, {Want: event.WantBlock, Answer: event.AnswerDontHave, Elapsed: 5 * ms}},
 		wants(sent(0), event.WantHave, c), presences(got(10*ms), event.Have, c),
 		wants(sent(20*ms), event.WantBlock, c), presences(got(25*ms), event.DontHave, c))
+	f("HAVE where a want-block waits too", 1, []event.Latency{have},
+		wants(sent(0), event.WantHave, c), wants(sent(3*ms), event.WantBlock, c), presences(got(10*ms), event.Have, c))
+	f("HAVE for a want-block", 1, []event.Latency{{Want: event.WantBlock, Answer: event.AnswerHave, Elapsed: 10 * ms}},
+		wants(sent(0), event.WantBlock, c), presences(got(10*ms), event.Have, c))
+	f("a block where both wait", 0, []event.Latency{{Want: event.WantBlock, Answer: event.AnswerBlock, Elapsed: 7 * ms}},
+		wants(sent(0), event.WantHave, c), wants(sent(3*ms), event.WantBlock, c), blocks(got(10*ms), c))
 	f("HAVE taken back", 0, []event.Latency{have},
 		wants(sent(0), event.WantHave, c), presences(got(10*ms), event.Have, c), presences(got(20*ms), event.DontHave, c))
 	f("cancelled", 0, nil, wants(sent(0), event.WantHave, c), cancels(sent(ms), c), blocks(got(2*ms), c))
@@ -124,6 +130,15 @@ func TestOneCIDsAnswers(t *testing.T) {
 	f("too old", 0, nil, wants(sent(0), event.WantBlock, c), blocks(got(DefaultExpiry+1), c))
 	f("an earlier time is no negative latency", 0, []event.Latency{{Want: event.WantBlock, Answer: event.AnswerBlock}},
 		wants(sent(5*ms), event.WantBlock, c), blocks(got(4*ms), c))
+}
+
+// TestWaitingSince the earlier of its wants.
+func TestWaitingSince(t *testing.T) {
+	for _, c := range []struct{ have, block, since int64 }{{5, 0, 5}, {0, 5, 5}, {5, 7, 5}, {7, 5, 5}, {5, 5, 5}} {
+		if got := (&waiting{have: c.have, block: c.block}).since(); got != c.since {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
 }
 
 func TestExpiredWantsAreSweptAndCounted(t *testing.T) {

@@ -207,3 +207,21 @@ func TestSendErrorsByClass(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesOfSending are those of the messages that the node sent, by their transport.
+func TestTimesOfSending(t *testing.T) {
+	d := quiet(Config{})
+	for i, via := range []event.Transport{event.Libp2p, event.HTTP, event.HTTP} {
+		e := message(event.Sent, 1, 0)
+		e.Transport, e.Took = via, time.Duration(i+1)*ms
+		d.feed(e)
+		e = message(event.Received, 1, 0)
+		e.Transport, e.Took = via, time.Second
+		d.feed(e)
+		d.feed(e)
+	}
+	s := d.cut().Sending
+	if a, b := s[event.Libp2p].Took, s[event.HTTP].Took; a.Count != 1 || a.Sum != ms || b.Count != 2 || b.Sum != 5*ms || b.Max != 3*ms {
+		t.Errorf("%+v and %+v", a, b)
+	}
+}

@@ -152,6 +152,12 @@ type farConn struct {
 
 func (c farConn) RemoteAddr() net.Addr { return c.from }
 
+func TestRemoteName(t *testing.T) {
+	require.Equal(t, "192.0.2.1:7", remoteName(farConn{from: net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:7"))}))
+	require.Equal(t, "unix socket", remoteName(farConn{from: &net.UnixAddr{Net: "unix"}}))
+	require.Equal(t, "unix socket", remoteName(farConn{}))
+}
+
 // handed is a listener that accepts the connections in its channel.
 type handed struct {
 	net.Listener

@@ -1,11 +1,14 @@
 package stream
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multihash"
 	"github.com/stretchr/testify/require"
 )
 
@@ -74,6 +77,92 @@ func TestScannerReadsMessages(t *testing.T) {
 	require.True(t, s.event(&e), "of a collector's stream, and of a proxy's")
 	require.Equal(t, "de1", e.Monitor)
 	require.Greater(t, read, 0)
+}
+
+// TestScannerAtItsLimits: each text and number that a monitor may write, and what is just
+// beyond it, which encoding/json decides.
+func TestScannerAtItsLimits(t *testing.T) {
+	const line = `{"timestamp":"2026-11-20T14:42:09.5Z","peer":"PEER","bitswap_message":{"wantlist_entries":[WANTS],"full_wantlist":true,"blocks":[BLOCKS],` +
+		`"block_presences":[PRESENCES],"connected_addresses":[ADDRS],"block_sizes":[SIZES],"pending_bytes":PENDING,"wire_size":WIRE},"seq":SEQ,"country":"","monitor":"MONITOR"}`
+	fields := map[string]string{"PEER": "p", "WANTS": "", "BLOCKS": "", "PRESENCES": "", "ADDRS": "", "SIZES": "", "PENDING": "1", "WIRE": "0", "SEQ": "1", "MONITOR": "m"}
+	f := func(scanned bool, field, value string) {
+		t.Helper()
+		text := line
+		for name, v := range fields {
+			if name == field {
+				v = value
+			}
+			text = strings.Replace(text, name, v, 1)
+		}
+		var got, want Event
+		s := scanner{in: []byte(text)}
+		require.Equal(t, scanned, s.event(&got), "%s %s", field, value)
+		err := json.Unmarshal([]byte(text), &want)
+		if scanned {
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
+		var both Event
+		errBoth := decodeLine([]byte(text), &both)
+		require.Equal(t, err == nil, errBoth == nil)
+		if err == nil {
+			require.Equal(t, want, both)
+		}
+	}
+	var printable []byte
+	for c := byte(' '); c <= '~'; c++ {
+		if c != '"' && c != '\\' {
+			printable = append(printable, c)
+		}
+	}
+	f(true, "MONITOR", string(printable))
+	f(true, "PEER", "")
+	for _, s := range []string{"\x1f", "\x7f", "é", `\u0041`} {
+		f(false, "MONITOR", s)
+	}
+	f(true, "ADDRS", `"/a","","/b"`)
+	f(false, "ADDRS", `"/a""/b"`)
+	f(false, "ADDRS", `"/a",`)
+	for n, ok := range map[string]bool{"0": true, "9": true, "10": true, "2147483647": true, "2147483648": false, "-1": true, "-2147483647": true, "-": false, "": false,
+		"01": false, "00": false, "1.0": false, "1e3": false, ":": false, "/": false} {
+		for _, field := range []string{"PENDING", "WIRE", "SIZES"} {
+			f(ok || field == "SIZES" && n == "", field, n)
+		}
+	}
+	f(true, "SIZES", "1,-2,3")
+	f(false, "SIZES", "1 2")
+	for n, ok := range map[string]bool{"999999999999999999": true, "1000000000000000000": false, "18446744073709551615": false, "18446744073709551616": false, "-1": false} {
+		f(ok, "SEQ", n)
+	}
+	const v0, v1 = `{"/":"QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n"}`, `{"/":"bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"}`
+	f(true, "BLOCKS", v0)
+	f(true, "BLOCKS", v0+","+v1)
+	f(false, "BLOCKS", v0+v1)
+	f(false, "BLOCKS", `{"/":""}`)
+	f(false, "BLOCKS", strings.Replace(v1, "bafk", "baf1", 1))
+	f(true, "PRESENCES", `{"cid":`+v0+`,"block_presence_type":1},{"cid":`+v1+`,"block_presence_type":0}`)
+	f(false, "PRESENCES", `{"cid":`+v0+`,"block_presence_type":1}{"cid":`+v1+`,"block_presence_type":0}`)
+	const want = `{"cid":` + v1 + `,"priority":1,"want_type":1,"cancel":false,"send_dont_have":true}`
+	f(true, "WANTS", want+","+want)
+	f(false, "WANTS", want+want)
+	whole := `{"timestamp":"2026-11-20T14:42:09.5Z","peer":"p","bitswap_message":{"wantlist_entries":[` + want + `],"full_wantlist":true,"blocks":[` + v0 +
+		`],"block_presences":[],"connected_addresses":["/a"],"block_sizes":[5],"pending_bytes":6,"wire_size":7},"seq":8,"gateway":true,"monitor":"m"}`
+	require.True(t, (&scanner{in: []byte(whole)}).event(new(Event)))
+	require.True(t, (&scanner{in: []byte(whole + "\n")}).event(new(Event)))
+	require.False(t, (&scanner{in: []byte(whole + "\n\n")}).event(new(Event)))
+	for n := range len(whole) {
+		require.Error(t, decodeLine([]byte(whole[:n]), new(Event)), "cut off after %d bytes", n)
+	}
+	// CIDs of every length that the scanner has a way of its own for, and of every length of
+	// the last digits.
+	for n := range 130 {
+		for _, b := range []byte{0, 0xff} {
+			h, err := multihash.Encode(bytes.Repeat([]byte{b}, n), multihash.IDENTITY)
+			require.NoError(t, err)
+			c := cid.NewCidV1(cid.Raw, h).String()
+			f(len(c) <= 200, "BLOCKS", `{"/":"`+c+`"}`)
+		}
+	}
 }
 
 // BenchmarkDecodeLine compares the scanner with encoding/json on a message of four

@@ -268,6 +268,13 @@ func TestInflatedLimits(t *testing.T) {
 	require.Equal(t, freeInflated, d.plain.Len())
 	d.frame = gzipped(t, make([]byte, freeInflated+1))
 	require.ErrorContains(t, d.inflate(), fmt.Sprint("more than ", freeInflated))
+	large := make([]byte, freeInflated+1) // and what cannot be compressed, so that the ratio permits more
+	for i := range 2 * freeInflated / maxRatio {
+		large[i] = byte(i*i>>8 ^ i*7919>>3)
+	}
+	d.frame = gzipped(t, large)
+	require.Greater(t, maxRatio*len(d.frame), len(large))
+	require.NoError(t, d.inflate())
 	d.frame = append(gzipped(t, []byte("{}")), 0)
 	require.ErrorContains(t, d.inflate(), "1 bytes after the end")
 

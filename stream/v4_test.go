@@ -102,8 +102,10 @@ func TestOriginsAreBounded(t *testing.T) {
 	}
 	e := &event.Event{Kind: event.KindOrigins, Origins: o}
 	require.LessOrEqual(t, len(appendV4(nil, e)), event.MaxEncodedBytes)
+	_, err := asClient(&event.Event{Time: 1, Kind: event.KindOrigins, Origins: o}).ToEvent()
+	require.NoError(t, err)
 	o.Sums = append(o.Sums, event.OriginAt(0))
-	_, err := asClient(e).ToEvent()
+	_, err = asClient(e).ToEvent()
 	require.ErrorContains(t, err, fmt.Sprint("want at most ", event.MaxOrigins))
 }
 
@@ -356,6 +358,7 @@ func TestSessionV4(t *testing.T) {
 	require.EqualValues(t, 2*n, st.BatchedEvents, "encoded once for two subscribers with the same filter")
 	require.EqualValues(t, 3*n+uint64(len(goldenEvents()))+1, st.SentEvents, "version 3 has the second closed connection too")
 	require.Zero(t, st.DroppedEvents)
+	require.Equal(t, []string{"zstd", "gzip"}, []string{encodingName(encodingZstd), encodingName(encodingGzip)})
 }
 
 func TestBatchesAreNotHeldForLong(t *testing.T) {

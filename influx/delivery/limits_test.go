@@ -157,12 +157,13 @@ func TestQueueLimits(t *testing.T) {
 	f(1, maxBatchBytes/2+1, 3)
 }
 
-// Batches that are joined are within the bound too: the oldest are dropped for what is added to
-// the last, and one batch is not joined beyond it.
+// Batches that are joined are within the bound too, and make no batch that is large for the
+// queue: for what is added to the last, few of the oldest are dropped.
 func TestQueueLimitOfJoinedBatches(t *testing.T) {
+	const bound = 16_000
 	for _, posting := range []bool{false, true} {
 		dropped, put := 0, 0
-		q := newMemoryQueue(1000, 1000, func(n int) { dropped += n })
+		q := newMemoryQueue(bound, 1000, func(n int) { dropped += n })
 		if posting {
 			put++
 			q.put(testBatch(schema.History, 1, 90))
@@ -170,19 +171,22 @@ func TestQueueLimitOfJoinedBatches(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for i := range 100 {
+		for i := range 500 {
 			put++
 			q.put(testBatch(schema.Kind(i/3%2), 1, 90))
-			held, size, all := 0, 0, 0
+			held, size := 0, 0
 			for _, b := range q.list {
-				held, size, all = held+b.points, size+len(b.buf), all+cap(b.buf)
+				held, size = held+b.points, size+cap(b.buf)
+				if len(b.buf) > bound/8 {
+					t.Fatalf("a batch of %d bytes", len(b.buf))
+				}
 			}
-			if points, bytes, _ := q.size(); size > 1000 || bytes != all || points != held || held+dropped != put {
-				t.Fatalf("posting %v: %d bytes of lines of at most 1000, %d bytes reported of %d; %d points reported, %d held, %d dropped of %d", posting, size, bytes, all, points, held, dropped, put)
+			if points, bytes, _ := q.size(); bytes > bound || bytes != size || points != held || held+dropped != put {
+				t.Fatalf("posting %v: %d bytes and %d points reported, %d and %d held, %d dropped of %d", posting, bytes, points, size, held, dropped, put)
 			}
 		}
-		if len(q.list) > 5 || dropped > 100-5 {
-			t.Errorf("posting %v: %d batches, %d points dropped", posting, len(q.list), dropped)
+		if dropped == 0 || put-dropped < bound/90/3 || len(q.list) > 30 {
+			t.Errorf("posting %v: %d batches with %d of %d points", posting, len(q.list), put-dropped, put)
 		}
 	}
 }

@@ -53,11 +53,12 @@ func (q *memoryQueue) join(points int) {
 }
 
 // joined adds a batch to the last waiting batch of its kind, if there is room. When both kinds
-// are in use, one of the last two batches is of its kind.
+// are in use, one of the last two batches is of its kind. What is joined is small relative to the
+// queue, so that a drop is small.
 func (q *memoryQueue) joined(b *batch) bool {
 	for i := len(q.list) - 1; i >= max(q.first(), len(q.list)-2); i-- {
 		to := q.list[i]
-		if to.kind != b.kind || to.points+b.points > q.maxPoints || len(to.buf)+len(b.buf) > min(maxBatchBytes, q.maxBytes) {
+		if to.kind != b.kind || to.points+b.points > q.maxPoints || len(to.buf)+len(b.buf) > min(maxBatchBytes, q.maxBytes/8) {
 			continue
 		}
 		q.bytes -= cap(to.buf)
