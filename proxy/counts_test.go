@@ -224,3 +224,94 @@ func TestTokens(t *testing.T) {
 	_, err = r.post(ctx, &downstreamAddr{dial: "127.0.0.1:1"}, "id", nil)
 	require.ErrorContains(t, err, "127.0.0.1:1 is not a configured node")
 }
+
+// What is received and sent is counted by its kind, on both sides.
+func TestTrafficIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineOf(t, Config{Fallback: time.Hour}, newKeeper(), "node")
+		defer e.close()
+		blks := newBlocks(t, 4, 10)
+		c := cids(blks)
+		e.wantlist("peer", false, []entry{{cid: c[0], block: true}, {cid: c[1]}, {cid: c[2], block: true, dontHave: true}, {cid: c[3]}})
+		synctest.Wait()
+		e.fromNode("node", blks[:1], c[1:2], c[2:3])
+		synctest.Wait()
+		e.wantlist("peer", false, []entry{{cid: c[3], cancel: true}, {cid: c[1], cancel: true}})
+		synctest.Wait()
+		s := e.status()
+		require.Equal(t, event.Traffic{WantBlock: 2, WantHave: 2, Cancel: 2}, s.Received)
+		require.Equal(t, event.Traffic{Messages: 1, Blocks: 1, BlockBytes: 10, Have: 1, DontHave: 1}, s.Sent)
+		d := s.Downstreams[0]
+		require.Equal(t, event.Traffic{Messages: 1, Blocks: 1, BlockBytes: 10, Have: 1, DontHave: 1}, d.Received)
+		require.Equal(t, event.Traffic{Messages: 2, WantBlock: 2, WantHave: 2, Cancel: 1}, d.Sent, "the other want is not in its ledger any more")
+		require.EqualValues(t, []uint64{1, 10, 1}, []uint64{d.Verified, d.VerifiedBytes, d.Connects})
+		require.Equal(t, 1, e.total)
+	})
+}
+
+// The home of a peer is the next connected node of the ring.
+func TestHomesGoAround(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineOf(t, Config{Fallback: time.Hour}, newKeeper(), "a", "b", "c", "d")
+		defer e.close()
+		e.turn, e.downs[1].connected = 0, false
+		var homes string
+		for range 5 {
+			homes += e.homeOf(new(upstream)).addr.name
+		}
+		require.Equal(t, "cdacd", homes)
+		for _, d := range e.downs {
+			d.connected = false
+		}
+		require.Nil(t, e.homeOf(new(upstream)))
+	})
+}
+
+// What waits for a node is sent when its ledger and its messages have room, and what it has
+// said no to stays with it as long as nothing waits.
+func TestBacklogAdvances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineOf(t, Config{Fallback: time.Hour}, newKeeper(), "node")
+		defer e.close()
+		d := e.downs[0]
+		d.box.running = true // nothing is sent
+		waiting := func() *ask {
+			w := &want{cid: newBlocks(t, 1, 10)[0].Cid(), waiters: []*waiter{{up: new(upstream)}}}
+			a := &ask{want: w, down: d}
+			w.asks = []*ask{a}
+			return a
+		}
+		for _, c := range []struct{ ledger, items, left int }{{window - 1, 0, 0}, {window, 0, 1}, {0, maxUnsent, 0}, {0, maxUnsent + 1, 1}} {
+			d.backlog, d.ledger, d.box.items = []*ask{waiting()}, c.ledger, make([]item, c.items)
+			e.advance(d)
+			require.Len(t, d.backlog, c.left, c)
+		}
+		d.box.items, d.backlog = nil, nil
+		no := waiting()
+		no.state, no.inLedger = dontHave, true
+		d.ledger, d.parked = window, []*ask{no}
+		e.advanceParked(d)
+		require.Len(t, d.parked, 1)
+		d.backlog = []*ask{waiting()}
+		e.advanceParked(d)
+		require.Empty(t, d.parked)
+		require.Empty(t, d.backlog)
+		require.Equal(t, window, d.ledger)
+		require.False(t, no.inLedger)
+
+		// Those that have left the ledger are forgotten when they are most.
+		gone := &ask{want: no.want, down: d, state: dontHave}
+		again := &ask{want: no.want, down: d, state: asked, inLedger: true}
+		kept := &ask{want: no.want, down: d, state: dontHave, inLedger: true}
+		d.parked = make([]*ask, 0, 2*window+1)
+		for len(d.parked) < 2*window {
+			d.parked = append(d.parked, []*ask{gone, again, kept}[len(d.parked)%3])
+		}
+		e.advanceParked(d)
+		require.Len(t, d.parked, 2*window)
+		d.parked = append(d.parked, kept)
+		e.advanceParked(d)
+		require.Len(t, d.parked, 2*window/3+1)
+		d.box.items, d.box.running, d.open, d.ledger = nil, false, 0, 0
+	})
+}
