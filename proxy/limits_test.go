@@ -56,6 +56,18 @@ func TestConfigLimits(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1:7", s.refsAt)
 	require.Equal(t, "/ip4/127.0.0.1/tcp/0/ws", s.ws.String())
+	require.Equal(t, DefaultBlock, s.Block)
+	require.NotNil(t, s.Logger)
+	c.Block, c.PreloadPort, c.Logger = []string{}, 0, slog.New(slog.DiscardHandler)
+	c.TrustedProxies = []string{"10.0.0.0/8", "::1", "::ffff:1.2.3.4"}
+	s, err = c.settings()
+	require.NoError(t, err)
+	require.Empty(t, s.Block)
+	require.Empty(t, s.refsAt)
+	require.Same(t, c.Logger, s.Logger)
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("1.2.3.4/32")}, s.trusted)
+	no("want an address of tcp", func(c *Config) { c.WebSocket = "/ip4/127.0.0.1/udp/1/quic-v1" })
+	ok(func(c *Config) { c.SwarmKeyFile = "key" })
 }
 
 // A node has the same weight for a CID in every run and every proxy: else two proxies would ask
@@ -89,8 +101,10 @@ func TestCacheLimits(t *testing.T) {
 		require.False(t, c.has(all[0].Cid()))
 		c.add(all[2], time.Now(), true) // again
 		require.Equal(t, []int{1000, 1}, []int{c.bytes, c.unread})
-		c.add(newBlocks(t, 1, 1000)[0], time.Now(), true)
+		whole := newBlocks(t, 1, 1000)[0]
+		c.add(whole, time.Now(), true)
 		require.Equal(t, []int{1000, 1}, []int{c.bytes, c.unread})
+		require.True(t, c.has(whole.Cid()))
 		c.add(newBlocks(t, 1, 1001)[0], time.Now(), true)
 		require.Equal(t, []int{1000, 1}, []int{c.bytes, c.unread})
 

@@ -118,10 +118,10 @@ func TestSince(t *testing.T) {
 // Words of InfluxQL, with quotes, patterns and brackets.
 func TestWords(t *testing.T) {
 	got := ""
-	for _, w := range words("azAZ_09 b-1c(d ('e\\'f') \"G;\");h/2 =~ /i j/,/k\\/l/ FROM /m/ n.o. /p/ {q}[r]@`s") {
+	for _, w := range words("azAZ_09 b-1c(d ('e\\'f') \"G;\");h/2 =~ /i j/,/k\\/l/ FROM /m/ n.o. /p/ {q}[r]@`s z A Z a") {
 		got += fmt.Sprint(w.text, " ", w.at, " ", w.depth, "|")
 	}
-	const want = "azaz_09 0 0|b 8 0|c 11 0|d 13 1|'e\\'f' 16 2|\"g;\" 24 1|; 29 0|h 30 0|/i j/ 37 0|/k\\/l/ 43 0|from 50 0|/m/ 55 0|n 59 0|o 61 0|/p/ 64 0|q 69 0|r 72 0|s 76 0|"
+	const want = "azaz_09 0 0|b 8 0|c 11 0|d 13 1|'e\\'f' 16 2|\"g;\" 24 1|; 29 0|h 30 0|/i j/ 37 0|/k\\/l/ 43 0|from 50 0|/m/ 55 0|n 59 0|o 61 0|/p/ 64 0|q 69 0|r 72 0|s 76 0|z 78 0|a 80 0|z 82 0|a 84 0|"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
