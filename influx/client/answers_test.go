@@ -46,6 +46,8 @@ func TestTablesOfFlux(t *testing.T) {
 	f("")
 	f("", []string{"#datatype", "string"})
 	f("error it went wrong", []string{"#datatype", "string", "string"}, []string{"error", "reference"}, []string{"it went wrong", "7"})
+	f("[] [a b]\n"+`[]interface {}{"1", interface {}(nil)}`+"\n", []string{"#datatype", "string"}, []string{"", "a", "b"}, []string{"", "1", "2"}) // a type too few
+	f("[] [reference error]\n"+`[]interface {}{"7", interface {}(nil)}`+"\n", []string{"#datatype", "string", "string"}, []string{"", "reference", "error"}, []string{"", "7"})
 	f("[] [error reference]\n", []string{"#datatype"}, []string{"error", "reference"})
 }
 
@@ -87,6 +89,8 @@ func TestWhichProxy(t *testing.T) {
 	f("http://a.example", "http://a.example", "http://proxy.example:3128", through)
 	f("http://a.example", "http://a.example", "<nil>", nil)
 	f("https://influxdb", "https://influxdb", "<nil>", nil)
+	f("https://a.example", "https://a.example", "http://secure.invalid:1", nil)
+	f("https://127.0.0.1", "https://127.0.0.1", "<nil>", nil)
 }
 
 // An answer through a proxy says so, and an answer cannot say so itself.
@@ -150,8 +154,8 @@ func TestRefusalsOf3(t *testing.T) {
 	if got := explain3(500, "the query-file-limit of 432"); !strings.Contains(got, "--since 48h") {
 		t.Error(got)
 	}
-	if coreLimits("Core") == coreLimits("Enterprise") {
-		t.Error("Core has no limits")
+	if coreLimits("Core") != "Core has at most 5 databases, and a query reads about 72 hours" || coreLimits("Enterprise") != "none that a monitor meets" {
+		t.Errorf("%s; %s", coreLimits("Core"), coreLimits("Enterprise"))
 	}
 }
 

@@ -2,7 +2,10 @@ package client_test
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/embedded/storetest"
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/logtest"
 )
 
 // InfluxDB 3 takes one statement in a request and reads one database: each statement goes to the
@@ -172,5 +176,51 @@ func TestInfluxDB3Refusals(t *testing.T) {
 	}
 	if err := (client.Config{Version: "3"}).Validate(); err != nil {
 		t.Errorf("an InfluxDB 3 without authorization: %v", err)
+	}
+}
+
+// What exists is no error, and without history it gets no database; what is refused is.
+func TestInfluxDB3SetUpAgain(t *testing.T) {
+	no := false
+	for _, history := range []*bool{nil, &no} {
+		s := influxtest.New3()
+		cfg := client.Config{URL: s.Start(t).URL, History: history}
+		for range 2 {
+			if err := client.Setup(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, there := s.Database("ipfsmon/history"); there != (history == nil) {
+			t.Errorf("a database of history: %v", there)
+		}
+		if n := len(s.Tables("ipfsmon/totals")); n != len(schema.Tables(schema.Totals)) {
+			t.Errorf("%d tables of totals", n)
+		}
+		if n := len(s.Tables("ipfsmon/history")); (n > 0) != (history == nil) {
+			t.Errorf("%d tables of history", n)
+		}
+	}
+}
+
+// A database or table that somebody else created in the meantime is no error, and any other refusal is one.
+func TestInfluxDB3Conflicts(t *testing.T) {
+	for status, want := range map[int]bool{http.StatusOK: true, http.StatusConflict: true, http.StatusUnprocessableEntity: false} {
+		var log logtest.Buffer
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Influxdb-Version", "3.11.2")
+			switch {
+			case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/table"):
+				w.WriteHeader(status)
+			case r.URL.Path == "/query":
+				_, _ = w.Write([]byte(`{"results":[{"statement_id":0}]}`))
+			case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/database"):
+				_, _ = w.Write([]byte(`[{"iox::database":"ipfsmon/history"},{"iox::database":"ipfsmon/totals"}]`))
+			}
+		}))
+		err := client.Setup(t.Context(), client.Config{URL: server.URL, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if got := !strings.Contains(log.String(), "did not create a table"); err != nil || got != want {
+			t.Errorf("%d: %v\n%s", status, err, log.String())
+		}
+		server.Close()
 	}
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -9,6 +10,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	os.Setenv("HTTP_PROXY", "http://proxy.invalid:1") // TestWhichProxy; read once
+	os.Setenv("HTTPS_PROXY", "http://secure.invalid:1")
 	storetest.Main()
 	goleak.VerifyTestMain(m)
 }

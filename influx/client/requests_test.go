@@ -165,7 +165,10 @@ func TestSecretsAreReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, cfg := range []Config{{Username: "u", PasswordFile: file}, {Org: "o", TokenFile: file}, {Version: "3", TokenFile: file}} {
+	for i, cfg := range []Config{{Username: "u", PasswordFile: file}, {Org: "o", TokenFile: file}, {Version: "3", TokenFile: file}, {Version: "3", TokenFile: file}} {
+		if i == 3 {
+			s.status = http.StatusForbidden
+		}
 		write("first")
 		c := s.client(t, cfg)
 		secret := func() string { return c.set.password + c.set.token }
@@ -261,5 +264,162 @@ func TestSettingsByHand(t *testing.T) {
 	}
 	if got := ErrorText(bytes.Repeat([]byte{0x80}, maxText+1)); got != "" {
 		t.Errorf("%q of bytes that begin no character", got)
+	}
+}
+
+// An answer to Flux: its tables one after the other, and the server's error in one of them.
+func TestAnswersToFlux(t *testing.T) {
+	s := newStandIn(t)
+	c := s.client(t, Config{})
+	ask := func(answer string) (string, error) {
+		s.answer = answer
+		var out table
+		err := c.Query(t.Context(), "from(bucket: \"b\")", true, &out)
+		return out.text, err
+	}
+	const one = "#datatype,string,long,long\r\n,result,table,_value\r\n,_result,0,1\r\n\r\n"
+	const two = "[] [_value]\n[]interface {}{\"1\"}\n"
+	if got, err := ask(one + "\r\n" + one); err != nil || got != two+two {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := ask(one + "#datatype,string,string\r\n,error,reference\r\n,it went wrong,7\r\n\r\n"); err == nil || err.Error() != "it went wrong" || got != two {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// SHOW without a measurement is asked of the databases that the monitor has.
+func TestShowOfInfluxDB3(t *testing.T) {
+	no := false
+	for want, history := range map[string]*bool{"ipfsmon/history ipfsmon/totals": nil, "ipfsmon/totals": &no} {
+		s, err := Config{Version: "3", History: history}.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := s.split3("SHOW MEASUREMENTS")
+		var got []string
+		for _, one := range all {
+			got = append(got, one.database)
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q, %v, want %s", got, err, want)
+		}
+	}
+}
+
+// Continuous queries of an earlier version are found by their names, those of this database alone, and the log
+// says how to remove them.
+func TestOldContinuousQueries(t *testing.T) {
+	s := newStandIn(t)
+	var log bytes.Buffer
+	c := s.client(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	answer := func(columns, row string) {
+		series := func(name, row string) string {
+			return fmt.Sprintf(`{"name":%q,"columns":[%s],"values":[%s]}`, name, columns, row)
+		}
+		s.answer = `{"results":[{"statement_id":0,"series":[` + series("other", strings.ReplaceAll(row, "wants_1m", "blocks_1h")) + "," + series("ipfsmon", row) + "]}]}"
+	}
+	f := func(columns, row string, want bool) {
+		t.Helper()
+		log.Reset()
+		answer(columns, row)
+		old, err := c.OldRollups(t.Context())
+		names, statement := "[]", ""
+		if want {
+			names, statement = "[wants_1m]", `DROP CONTINUOUS QUERY "wants_1m" ON "ipfsmon"`
+		}
+		if err != nil || fmt.Sprint(old.Names) != names || old.Statement != statement {
+			t.Errorf("%s: %+v, %v", columns, old, err)
+		}
+		c.reportOldRollups(t.Context())
+		if got := strings.Contains(log.String(), "ipfsmon query --write 'DROP CONTINUOUS"); got != want || (log.Len() > 0) != want {
+			t.Errorf("%s", log.String())
+		}
+	}
+	f(`"name","query"`, `["wants_1m","x"],["somebody's","x"]`, true)
+	f(`"query","name"`, `["x","wants_1m"]`, true)
+	f(`"query"`, `["wants_1m"]`, false)
+	f(`"name"`, `["somebody's"]`, false)
+	log.Reset()
+	s.status = http.StatusForbidden
+	if _, err := c.OldRollups(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "list continuous queries: ") {
+		t.Error(err)
+	}
+	if c.reportOldRollups(t.Context()); log.Len() > 0 {
+		t.Errorf("without the right to list them: %s", log.String())
+	}
+}
+
+// Each statement of the set-up that an InfluxDB 1.x refuses is an error, and what is there is not created again.
+func TestRefusedSetup(t *testing.T) {
+	for _, c := range []struct{ databases, policies, retention, refused string }{
+		{"", "", "", "CREATE DATABASE"},
+		{`["ipfsmon"]`, "", "", "CREATE RETENTION POLICY"},
+		{`["ipfsmon"]`, `["history","168h0m0s",true]`, "", "CREATE RETENTION POLICY"}, // of totals
+		{`["ipfsmon"]`, `["history","168h0m0s",true],["totals","0s",false]`, "2h", "ALTER RETENTION POLICY"},
+		{`["ipfsmon"]`, `["history","168h0m0s",false],["totals","0s",true]`, "", "ALTER RETENTION POLICY"},
+		{`["ipfsmon"]`, `["history","168h0m0s",true],["totals","9h0m0s",false]`, "", ""},
+	} {
+		for _, refuses := range []bool{true, false} {
+			var asked []string
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				q := r.URL.Query().Get("q")
+				switch rows := func(columns, values string) {
+					fmt.Fprintf(w, `{"results":[{"statement_id":0,"series":[{"name":"x","columns":[%s],"values":[%s]}]}]}`, columns, values)
+				}; {
+				case r.URL.Path != "/query":
+					w.WriteHeader(http.StatusNoContent)
+				case strings.HasPrefix(q, "SHOW DATABASES"):
+					rows(`"name"`, c.databases)
+				case strings.HasPrefix(q, "SHOW RETENTION"):
+					rows(`"name","duration","default"`, c.policies)
+				case strings.HasPrefix(q, "SHOW"):
+					fmt.Fprint(w, `{"results":[{"statement_id":0}]}`)
+				default:
+					if asked = append(asked, q); refuses && strings.HasPrefix(q, c.refused) {
+						w.WriteHeader(http.StatusForbidden)
+						fmt.Fprint(w, `{"error":"it is refused"}`)
+						return
+					}
+					fmt.Fprint(w, `{"results":[{"statement_id":0}]}`)
+				}
+			}))
+			err := Setup(t.Context(), Config{URL: s.URL, HistoryRetention: c.retention, Log: slog.New(slog.DiscardHandler)})
+			s.Close()
+			if refuses := refuses && c.refused != ""; (err != nil) != refuses || refuses && !strings.Contains(err.Error(), "it is refused") {
+				t.Errorf("%+v: %v", c, err)
+			}
+			if c.refused == "" && len(asked) > 0 || c.refused != "" && (len(asked) == 0 || !strings.HasPrefix(asked[0], c.refused)) {
+				t.Errorf("%+v: %q", c, asked)
+			}
+		}
+	}
+}
+
+// A retention that is shortened deletes points, which is a warning; one that is extended is none.
+func TestShorteningIsAWarning(t *testing.T) {
+	for have, want := range map[time.Duration]string{0: "level=WARN", 37 * time.Hour: "level=WARN", 35 * time.Hour: "level=INFO"} {
+		var log bytes.Buffer
+		c := &Client{set: &Settings{retain: 36 * time.Hour, asked: true, Logger: slog.New(slog.NewTextHandler(&log, nil))}}
+		if !c.keeps(have) || !strings.Contains(log.String(), want) {
+			t.Errorf("%v: %s, want %s", have, log.String(), want)
+		}
+	}
+}
+
+// An answer to a post that ends within its text is an error.
+func TestAnswerToAPostIsCut(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte("partial"))
+	}))
+	defer s.Close()
+	c, err := New(Config{URL: s.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if status, _, answer, err := c.Write(t.Context(), 0, nil, false); err == nil {
+		t.Errorf("%d, %q", status, answer)
 	}
 }
