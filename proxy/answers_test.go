@@ -234,3 +234,110 @@ func TestRetryLimit(t *testing.T) {
 		}
 	})
 }
+
+// The wants of a peer: which CIDs are accepted, what the cache answers, what a repeat changes, and what is merged.
+func TestWantsOfAPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, u := heldEngine(t)
+		require.True(t, e.peerConnected("other"))
+		other := e.ups["other"]
+		other.box.running = true
+		defer func() { other.box.running = false }()
+		e.cache = newCache(64 * firstSize)
+
+		long := func(n int) cid.Cid {
+			return cid.NewCidV1(cid.Raw, append([]byte{0x12, byte(n - 4)}, make([]byte, n-4)...))
+		}
+		e.wantlist("peer", false, []entry{{cid: long(maxCID)}, {cid: long(maxCID + 1)}, {cid: cid.NewCidV1(cid.Raw, []byte{0, 1, 7})}})
+		require.Len(t, u.wants, 1, "one that is too long and one that is its own block are none")
+		require.Contains(t, u.wants, long(maxCID))
+		e.wantlist("peer", true, nil)
+
+		// A cached block is the answer, also to a want that waits.
+		blks := newBlocks(t, 3, 10)
+		c := cids(blks)
+		e.cache.add(blks[0], time.Now(), false)
+		e.wantlist("peer", false, []entry{{cid: c[0], block: true}, {cid: c[1], block: true}})
+		require.Equal(t, []string{"block0"}, u.box.taken())
+		require.Len(t, u.wants, 1)
+		e.cache.add(blks[1], time.Now(), false)
+		e.wantlist("peer", false, []entry{{cid: c[1], block: true}})
+		require.Equal(t, []string{"block0"}, u.box.taken())
+		require.Empty(t, u.wants)
+		require.Empty(t, e.wants)
+		require.EqualValues(t, 2, e.n.cached)
+
+		// Wants of one CID are merged, each after the first.
+		e.wantlist("peer", false, []entry{{cid: c[2], dontHave: true}})
+		require.Zero(t, e.n.merged)
+		e.wantlist("other", false, []entry{{cid: c[2], dontHave: true}})
+		require.EqualValues(t, 1, e.n.merged)
+
+		// Two nodes said no: who asks again soon after gets that answer, later the nodes are asked again.
+		e.fromNode("a", nil, nil, c[2:])
+		e.fromNode("b", nil, nil, c[2:])
+		require.Equal(t, []string{"dontHave0"}, u.box.taken())
+		e.downs[0].box.taken()
+		e.downs[1].box.taken()
+		time.Sleep(time.Second - 1)
+		e.wantlist("peer", false, []entry{{cid: c[2], dontHave: true}})
+		require.Equal(t, []string{"dontHave0"}, u.box.taken())
+		time.Sleep(time.Nanosecond)
+		e.wantlist("peer", false, []entry{{cid: c[2], dontHave: true}})
+		require.Empty(t, u.box.taken())
+		require.Contains(t, append(e.downs[0].box.taken(), e.downs[1].box.taken()...), "wantHave0")
+		e.wantlist("peer", true, nil)
+		e.wantlist("other", true, nil)
+
+		// A block of smallBlock is the answer to HAVE; of a larger one HAVE is.
+		for size, want := range map[int]string{smallBlock: "block0", smallBlock + 1: "have0"} {
+			e.turn = 1
+			blk := newBlocks(t, 1, size)[0]
+			e.cache = newCache(0)
+			e.wantlist("peer", false, []entry{{cid: blk.Cid()}})
+			e.fromNode("a", []blocks.Block{blk}, nil, nil)
+			require.Equal(t, []string{want}, u.box.taken())
+			require.Len(t, u.wants, map[string]int{"block0": 0, "have0": 1}[want])
+			e.wantlist("peer", true, nil)
+		}
+
+		// A repeat of a want that has no room yet changes its priority, also that of the first.
+		e.cfg.QueueBytes = 1
+		first, second, third := newBlocks(t, 1, 10)[0].Cid(), newBlocks(t, 1, 10)[0].Cid(), newBlocks(t, 1, 10)[0].Cid()
+		u.size = 0
+		e.wantlist("peer", false, []entry{{cid: first, block: true, priority: 9}, {cid: second, block: true, priority: 8}, {cid: third, block: true, priority: 7}})
+		require.Equal(t, []int{firstSize, 2}, []int{u.reserved, len(u.waiting)}, "one is asked for however small the budget is")
+		require.Equal(t, second, u.waiting[0].cid)
+		e.wantlist("peer", false, []entry{{cid: second, block: true, priority: 1, dontHave: true}})
+		require.Equal(t, third, u.waiting[0].cid)
+		require.True(t, u.wants[second].dontHave)
+		e.wantlist("peer", true, nil)
+		require.Zero(t, u.reserved)
+
+		// What waits to be sent counts too.
+		e.cfg.QueueBytes, u.box.bytes = 3*firstSize, 2*firstSize
+		e.wantlist("peer", false, []entry{{cid: first, block: true}, {cid: second, block: true}})
+		require.Equal(t, []int{firstSize, 1}, []int{u.reserved, len(u.waiting)})
+		u.box.bytes = 0
+		e.wantlist("peer", true, nil)
+
+		// Blocks of a file that are wanted in a row are read ahead, HAVEs are not.
+		root, leaves := newFile(t, 40)
+		e.cache = newCache(64 * firstSize)
+		e.family.learn(root, nil, time.Now())
+		row := func(block bool) {
+			for _, x := range leaves[:aheadRun] {
+				e.wantlist("peer", false, []entry{{cid: x.Cid(), block: block}})
+			}
+		}
+		row(false)
+		require.Zero(t, e.ahead)
+		row(true)
+		require.Equal(t, aheadBlocks, e.ahead)
+		e.peerGone("peer")
+		e.peerGone("other")
+		for _, d := range e.downs {
+			d.open = 0
+		}
+	})
+}
