@@ -334,6 +334,12 @@ func TestGapsAreSummed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Gap{3, 3, 5, 20}, *e.Gap)
 	require.EqualValues(t, 6, e.Gap.Missed())
+	sub := newSubscriber("x", nil, &group{}, 1<<20) // it is sent as soon as nothing waits before it
+	sub.missed(3, 5, 7)
+	bufs, took, _ := sub.take(nil)
+	require.Len(t, bufs, 1)
+	require.Equal(t, taken{1, 0, sub.queued}, took)
+	require.False(t, sub.gap.any())
 	bus := gap{bus: 1}
 	require.True(t, bus.any())
 }
@@ -465,7 +471,7 @@ func TestRecordingLimits(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []int{n, 3}, got)
 	}
-	_, err = lines(maxLine + 64<<10 + 1)
+	_, err = lines(maxLine + 1)
 	var damaged *DamagedError
 	require.True(t, errors.As(err, &damaged))
 }

@@ -123,10 +123,10 @@ func readLines(path string, each func(line []byte) error) error {
 	var long []byte
 	for {
 		part, err := in.ReadSlice('\n')
+		if len(long)+len(part) > maxLine {
+			return &DamagedError{path, fmt.Errorf("a line of more than %d bytes", maxLine)}
+		}
 		if errors.Is(err, bufio.ErrBufferFull) {
-			if len(long)+len(part) > maxLine {
-				return &DamagedError{path, fmt.Errorf("a line of more than %d bytes", maxLine)}
-			}
 			long = append(long, part...)
 			continue
 		}

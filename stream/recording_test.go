@@ -136,6 +136,34 @@ func TestKilledRecorderIsRepaired(t *testing.T) {
 	require.GreaterOrEqual(t, last, 9, "what was flushed before the last bytes is kept")
 }
 
+// TestWholeFileIsFinished: a recorder may be killed after it completed a file and before it
+// renamed it. A name that cannot be given is an error.
+func TestWholeFileIsFinished(t *testing.T) {
+	dir := t.TempDir()
+	r, err := NewRecorder(dir, "m")
+	require.NoError(t, err)
+	require.NoError(t, r.Add(asClient(goldenEventsV4()[0])))
+	open := r.file.Name()
+	require.NoError(t, r.Close())
+	whole := strings.TrimSuffix(open, openSuffix)
+	require.NoError(t, os.Rename(whole, open))
+	r, err = NewRecorder(dir, "m")
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	events, _, err := readAll(t, whole)
+	require.NoError(t, err)
+	require.Len(t, events, 1)
+	left, err := filepath.Glob(filepath.Join(dir, "m", "*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(dir, "m", ".lock"), whole}, left)
+
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "empty"), 0o700))
+	monitors, err := RecordedMonitors(dir)
+	require.NoError(t, err)
+	require.Equal(t, []string{"m"}, monitors)
+	require.ErrorIs(t, r.rename(open, whole), os.ErrNotExist)
+}
+
 func TestReadsWhatOthersWrote(t *testing.T) {
 	write := func(data string) string {
 		var b bytes.Buffer
