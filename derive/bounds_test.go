@@ -370,6 +370,37 @@ func TestRepeatsAtTheirBounds(t *testing.T) {
 	}
 }
 
+// TestOldestRepeatGoesFirst: of a full bucket that may not grow, the entry goes that was wanted
+// or cancelled first.
+func TestOldestRepeatGoesFirst(t *testing.T) {
+	r := newRepeats(ways, DefaultWindow)
+	for key := range uint64(ways) {
+		r.want(key+1, event.WantBlock, start+int64(time.Duration(key)*10*ms), 1)
+	}
+	r.cancel(1, start+int64(time.Second))
+	r.want(2, event.WantBlock, start+int64(2*time.Second), 1)
+	for i, gone := range []uint64{3, 4, 5} {
+		if r.want(100+uint64(i), event.WantBlock, start+int64(3*time.Second), 1); r.find(gone) != nil || r.find(gone+1) == nil || r.find(1) == nil || r.find(2) == nil {
+			t.Errorf("another entry than that of key %d went", gone)
+		}
+	}
+}
+
+// TestRequestsAreSweptFromTimeToTime: those without an answer are looked for when a request
+// begins, a quarter of their time after they were before.
+func TestRequestsAreSweptFromTimeToTime(t *testing.T) {
+	d := quiet(Config{})
+	for _, x := range []struct {
+		at   time.Duration
+		open int
+	}{{0, 1}, {23 * time.Second, 2}, {30*time.Second + 400*ms, 3}, {30*time.Second + 500*ms, 3}} {
+		d.feed(wants(web(message(event.Sent, int(x.at), x.at)), event.WantBlock, 1))
+		if n := len(d.requests.open); n != x.open {
+			t.Errorf("at %v: %d requests, want %d", x.at, n, x.open)
+		}
+	}
+}
+
 // TestRetrievalAtItsBounds: a CID waits for Expiry since it was last asked for, and its
 // block is known for five seconds.
 func TestRetrievalAtItsBounds(t *testing.T) {

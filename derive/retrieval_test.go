@@ -56,6 +56,7 @@ func TestWhereBlocksComeFrom(t *testing.T) {
 	f("its HAVE is the first provider", event.SourceConnected, 10*ms, 30*ms, sent(0), presences(message(event.Received, 1, 10*ms), event.Have, c), got(30*ms))
 	f("named by the routing", event.SourceRouting, 5*ms, 30*ms, search(event.SearchBegan, 0, 0, c, false), search(event.SearchFound, 5*ms, 1, c, false), sent(10*ms), got(30*ms))
 	f("named and connected already", event.SourceRouting, 5*ms, 30*ms, search(event.SearchBegan, 0, 0, c, false), search(event.SearchFound, 5*ms, 1, c, true), sent(10*ms), got(30*ms))
+	f("asked as soon as it was named", event.SourceRouting, 5*ms, 30*ms, search(event.SearchBegan, 0, 0, c, false), search(event.SearchFound, 5*ms, 1, c, false), sent(5*ms), got(30*ms))
 	f("asked before it was named", event.SourceConnected, 5*ms, 30*ms, sent(0), search(event.SearchFound, 5*ms, 1, c, true), got(30*ms))
 	f("named for another CID", event.SourceSession, 30*ms, 30*ms, search(event.SearchFound, -10*ms, 1, 2, false), sent(0), got(30*ms))
 	f("named for another CID, but connected before", event.SourceConnected, 30*ms, 30*ms, search(event.SearchFound, -10*ms, 1, 2, true), sent(0), got(30*ms))

@@ -11,8 +11,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/bus"
@@ -152,5 +154,70 @@ func TestCleanForATerminal(t *testing.T) {
 		for _, c := range []string{"\x1b", "\a", "\u202e", "\r", "\x00", "\u200b", `\u001b`} {
 			require.NotContains(t, out, c)
 		}
+	}
+}
+
+// TestFollowWaits: the waits grow, and begin again after a stream that lasted longer than
+// followSettled.
+func TestFollowWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lasts := time.Duration(0)
+		o := Options{TokenFunc: func() (string, error) {
+			time.Sleep(lasts)
+			return "", errors.New("no token")
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		require.NoError(t, o.Follow(ctx, "127.0.0.1:1", nil, func(_ error, wait time.Duration) {
+			n++
+			switch {
+			case n == 1 || n == 22:
+				require.LessOrEqual(t, wait, followWaitMin)
+			case n == 20, n == 21:
+				require.GreaterOrEqual(t, wait, followWaitMax/2, "attempt %d", n)
+			}
+			switch n {
+			case 20:
+				lasts = followSettled
+			case 21:
+				lasts = followSettled + time.Nanosecond
+			case 22:
+				cancel()
+			}
+		}))
+		require.Equal(t, 22, n)
+	})
+}
+
+// TestDrainedAfterTheLastOfABatch: what came together can be handled together.
+func TestDrainedAfterTheLastOfABatch(t *testing.T) {
+	s := start(t, nil)
+	var got []string
+	done := make(chan error, 1)
+	go func() {
+		done <- Options{Drained: func() error { got = append(got, "drained"); return nil }}.FollowOnce(t.Context(), s.addr, func(e *Event) error {
+			got = append(got, "event")
+			return nil
+		})
+	}()
+	s.await(t, func(st Stats) bool { return len(st.Subscribers) == 1 })
+	for n := range 100 {
+		s.bus.Publish(message(n, 1))
+	}
+	s.bus.Close()
+	require.NoError(t, <-done)
+	all := strings.Join(got, " ")
+	require.Equal(t, 100, strings.Count(all, "event"))
+	require.True(t, strings.HasSuffix(all, "event drained"), all)
+	require.NotContains(t, all, "drained drained")
+	require.Less(t, strings.Count(all, "drained"), 100)
+}
+
+// TestHashOf a CID is its multihash, however long the codec before it is.
+func TestHashOf(t *testing.T) {
+	hash := testCID(1, 1).Hash()
+	require.Equal(t, string(hash), hashOf(cid.NewCidV0(hash)))
+	for _, codec := range []uint64{cid.Raw, cid.DagJSON, 0x7f, 0x80, 0x100, 0x4000, 1 << 40} {
+		require.Equal(t, string(hash), hashOf(cid.NewCidV1(codec, hash)), "%x", codec)
 	}
 }
