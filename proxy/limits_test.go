@@ -443,6 +443,15 @@ func TestFamilyLimits(t *testing.T) {
 		f.learn(more, nil, now)
 	}
 	require.NotNil(t, f.wanted(leaves[0].Cid()))
+	var all family // as many children as are known at all, and one more
+	most, its := newFile(t, maxChildren)
+	all.learn(most, nil, now)
+	require.Equal(t, maxChildren, all.known)
+	require.Same(t, all.parents[0], all.wanted(its[0].Cid()))
+	require.Zero(t, all.parents[0].last)
+	most, _ = newFile(t, maxChildren+1)
+	all.learn(most, nil, now)
+	require.Len(t, all.parents, 1)
 	last, _ := newFile(t, maxChildren-f.known)
 	f.learn(last, nil, now)
 	require.Equal(t, maxChildren, f.known)
@@ -530,6 +539,14 @@ func TestCallersBudget(t *testing.T) {
 		no, wait = s.enter(a)
 		require.Nil(t, no)
 		require.InDelta(t, 750*time.Millisecond, wait, float64(time.Millisecond))
+		s.p.cfg.PreloadRate = 120
+		for range 120 {
+			leave, _ := s.enter(netip.MustParseAddr("192.0.2.9"))
+			leave()
+		}
+		_, wait = s.enter(netip.MustParseAddr("192.0.2.9"))
+		require.InDelta(t, 500*time.Millisecond, wait, float64(time.Millisecond))
+		s.p.cfg.PreloadRate = 60
 		other, _ := s.enter(netip.MustParseAddr("192.0.2.2"))
 		require.NotNil(t, other)
 		time.Sleep(750 * time.Millisecond)
