@@ -301,6 +301,16 @@ func TestWantsOfAPeer(t *testing.T) {
 			e.wantlist("peer", true, nil)
 		}
 
+		// The time to a block is from its want, and not from a HAVE that was answered.
+		e.turn = 1
+		blk := newBlocks(t, 1, smallBlock)[0]
+		before := e.downs[0].rtt.total
+		e.wantlist("peer", false, []entry{{cid: blk.Cid()}})
+		e.fromNode("a", nil, []cid.Cid{blk.Cid()}, nil)
+		e.fromNode("a", []blocks.Block{blk}, nil, nil)
+		require.Equal(t, before, e.downs[0].rtt.total)
+		require.Equal(t, []string{"have0", "block0"}, u.box.taken())
+
 		// A repeat of a want that has no room yet changes its priority, also that of the first.
 		e.cfg.QueueBytes = 1
 		first, second, third := newBlocks(t, 1, 10)[0].Cid(), newBlocks(t, 1, 10)[0].Cid(), newBlocks(t, 1, 10)[0].Cid()
@@ -334,6 +344,13 @@ func TestWantsOfAPeer(t *testing.T) {
 		require.Zero(t, e.ahead)
 		row(true)
 		require.Equal(t, aheadBlocks, e.ahead)
+		merged, next, turns := e.n.merged, leaves[aheadRun], e.downs[0].rtt.total+e.downs[1].rtt.total
+		asked := e.wants[next.Cid()].asks[0].down
+		e.fromNode(asked.id, []blocks.Block{next}, nil, nil)
+		require.Equal(t, 1, e.cache.unread, "that nobody wants yet")
+		require.Equal(t, turns+1, e.downs[0].rtt.total+e.downs[1].rtt.total)
+		e.wantlist("other", false, []entry{{cid: leaves[aheadRun+1].Cid(), block: true}})
+		require.Equal(t, merged, e.n.merged, "nobody has wanted it before")
 		e.peerGone("peer")
 		e.peerGone("other")
 		for _, d := range e.downs {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -219,6 +220,7 @@ func TestTokens(t *testing.T) {
 	r, err := newRPC(&settings{})
 	require.NoError(t, err)
 	require.Empty(t, r.auth)
+	require.Equal(t, 5*time.Minute, r.client.Transport.(*http.Transport).ResponseHeaderTimeout)
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
 	_, err = r.post(ctx, &downstreamAddr{dial: "127.0.0.1:1"}, "id", nil)

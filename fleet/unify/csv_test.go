@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -77,7 +79,10 @@ func TestCSVFilesRotate(t *testing.T) {
 		f, err := NewCSVFiles(filepath.Join(dir, "out"), zip)
 		require.NoError(t, err)
 		e := Entry{Peer: testPeer(1), Type: WantHave, Message: Incremental, CID: testCID(1), Time: begin}
-		const messages, each = 75_001, 3
+		messages, each, begins := 75_001, 3, []string{"wl-000000001.csv", "wl-000033335.csv", "wl-000066669.csv"}
+		if zip { // the last message of a file is its last row
+			messages, each, begins = 50_001, 4, []string{"wl-000000001.csv", "wl-000025001.csv", "wl-000050001.csv"}
+		}
 		for i := range messages * each {
 			e.MessageID = int64(i/each) + 1
 			require.NoError(t, f.Add(&e))
@@ -90,7 +95,7 @@ func TestCSVFilesRotate(t *testing.T) {
 		require.Len(t, f.Files, 3)
 		next := int64(1)
 		for i, name := range f.Files {
-			require.Contains(t, filepath.Base(name), []string{"wl-000000001.csv", "wl-000033335.csv", "wl-000066669.csv"}[i])
+			require.Contains(t, filepath.Base(name), begins[i])
 			require.Equal(t, zip, strings.HasSuffix(name, ".gz"))
 			var in io.Reader
 			file, err := os.Open(name)
@@ -106,7 +111,7 @@ func TestCSVFilesRotate(t *testing.T) {
 			for j, row := range rows[1:] {
 				require.Equal(t, strconv.FormatInt(next+int64(j/each), 10), row[4])
 			}
-			next += int64(len(rows)-1) / each
+			next += int64((len(rows) - 1) / each)
 		}
 		require.EqualValues(t, messages+1, next)
 		_, err = NewCSVFiles(filepath.Join(dir, "out"), false)
@@ -236,6 +241,11 @@ func TestConverterRefuses(t *testing.T) {
 	require.True(t, ok)
 	require.Empty(t, e.Address)
 	require.Zero(t, e.Wants[0].Type+e.Wants[1].Type)
+	for n, want := range map[int]EntryType{event.MaxCIDBytes: WantBlock, event.MaxCIDBytes + 1: 0} {
+		c := cid.NewCidV1(cid.Raw, append([]byte{0x12, byte(n - 4)}, make([]byte, n-4)...))
+		require.Equal(t, n, c.ByteLen())
+		require.Equal(t, want, entryType(&stream.Want{Cid: c}))
+	}
 	for i := range 2*maxPeerTexts + 10 {
 		_, err := c.Peer(testPeer(i).String())
 		require.NoError(t, err)
