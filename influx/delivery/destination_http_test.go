@@ -182,6 +182,8 @@ func TestClosing(t *testing.T) {
 	f("25 points are stored, 1 waits in /s for the next run, 3 were dropped, 2 were rejected by the server (/s/rejected.lp). The last error: no", server, "/s", 0,
 		Delivery{Accepted: 31, Stored: 25, Queued: 1, Dropped: 3, Rejected: 2, LastError: "no"})
 	f("1 point is stored, 8 events were missed before they became points.", server, "/s", 8, Delivery{Accepted: 1, Stored: 1})
+	f("1 point is stored, 2 were dropped, 2 were rejected by the server. The last error: no", server, "", 0, Delivery{Accepted: 5, Stored: 1, Dropped: 2, Rejected: 2, LastError: "no"})
+	f("1 point is stored, 8 events were missed before they became points.", server, "", 8, Delivery{Accepted: 1, Stored: 1, LastError: "no"})
 	f("Everything is written to stdout:.", "stdout:", "", 0, Delivery{Accepted: 2, Stored: 2})
 	f("25 points are written to stdout:, 675 were dropped. The last error: broken pipe", "stdout:", "", 0, Delivery{Accepted: 700, Stored: 25, Dropped: 675, LastError: "broken pipe"})
 	f("Everything is sent to udp://h:1, which does not say what has arrived.", "udp://h:1", "", 0, Delivery{Accepted: 2, Stored: 2})
