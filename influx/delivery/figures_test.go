@@ -63,7 +63,7 @@ func TestFiguresOfADestination(t *testing.T) {
 		}
 		o.set.KeepsHistory, o.set.KeepsRollups = false, true
 		if o.takes(schema.History) || !o.takes(schema.Totals) {
-			t.Error("takes what it does not keep")
+			t.Errorf("%s: history is not kept, and totals are", c.dir)
 		}
 		if d = o.delivery(accepted, 3, open); d.Accepted != 23 || d.Queued != 0 || d.LagSeconds != 0 {
 			t.Errorf("%s, without history: %+v", c.dir, d)
