@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -13,8 +15,11 @@ import (
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	bsnet "github.com/ipfs/boxo/bitswap/network"
 	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/event"
 )
 
 // lines opens streams, numbers them, and records which message goes by which. Use it in a bubble of synctest,
@@ -149,4 +154,48 @@ func TestRunningPreloads(t *testing.T) {
 	s.part(f, netip.MustParseAddr("192.0.2.2"))
 	require.True(t, ended)
 	require.NotContains(t, s.flights, key)
+}
+
+// sentTo is a tracer that keeps to whom messages are sent.
+type sentTo struct{ all []peer.ID }
+
+func (s *sentTo) MessageReceived(peer.ID, bsmsg.BitSwapMessage) {}
+func (s *sentTo) MessageSent(to peer.ID, _ bsmsg.BitSwapMessage) {
+	s.all = append(s.all, to)
+}
+
+// What is sent to peers is shown to the tracer of peers, and what is sent to nodes to that of nodes.
+func TestTracersOfBothSides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineOf(t, Config{Fallback: time.Hour}, newKeeper(), "node")
+		defer e.close()
+		e.up = new(lines)
+		up, down := new(sentTo), new(sentTo)
+		e.trace[event.Upstream], e.trace[event.Downstream] = up, down
+		blk := newBlocks(t, 1, 10)[0]
+		e.wantlist("peer", false, []entry{{cid: blk.Cid(), block: true}})
+		synctest.Wait()
+		e.fromNode("node", []blocks.Block{blk}, nil, nil)
+		synctest.Wait()
+		require.Equal(t, []peer.ID{"peer"}, up.all)
+		require.Equal(t, []peer.ID{"node"}, down.all)
+	})
+}
+
+// A caller of the preload listener has so long to send its request, and a CID may be as long as kubo's.
+func TestPreloadListenerLimits(t *testing.T) {
+	cfg := &settings{Config: Config{Logger: slog.New(slog.DiscardHandler)}, refsAt: "127.0.0.1:0"}
+	s, err := newRefsServer(&Proxy{cfg: cfg, engine: newEngine(cfg, nil, nil), ctx: t.Context()})
+	require.NoError(t, err)
+	defer s.close()
+	require.Equal(t, []time.Duration{5 * time.Second, 15 * time.Second, time.Minute}, []time.Duration{s.server.ReadHeaderTimeout, s.server.ReadTimeout, s.server.IdleTimeout})
+	for n, want := range map[int]bool{maxCID: true, maxCID + 1: false} {
+		c := cid.NewCidV1(cid.Raw, append([]byte{0x12, byte(n - 4)}, make([]byte, n-4)...))
+		if n-4 > 127 {
+			c = cid.NewCidV1(cid.Raw, append([]byte{0x12, byte(n-5) | 0x80, byte((n - 5) >> 7)}, make([]byte, n-5)...))
+		}
+		require.Equal(t, n, c.ByteLen())
+		_, err := parseRefs(&http.Request{URL: &url.URL{RawQuery: "arg=" + c.String()}})
+		require.Equal(t, want, err == nil, "%d bytes: %v", n, err)
+	}
 }
