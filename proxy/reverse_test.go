@@ -8,10 +8,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ipfsmon/ipfsmon/event"
 )
 
 // reverseEngine is an engine with two nodes and two peers, near at the caller's address and far at
@@ -239,5 +242,45 @@ func TestReverseLimits(t *testing.T) {
 		e.joinPreload(p, netip.MustParseAddr("192.0.2.2"), -1)
 		require.Empty(t, p.callers)
 		e.closePreload(p)
+	})
+}
+
+// A message of a peer with presences or blocks alone answers the wants of nodes, and counts.
+func TestMessagesWithAnswersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, at := reverseEngine(t)
+		p, one := &Proxy{cfg: e.cfg, engine: e}, e.downs[0]
+		blk := newBlocks(t, 1, 10)[0]
+		way := e.openPreload(blk.Cid(), one, []netip.Addr{at})
+		e.nodeWants("one", []entry{{cid: blk.Cid(), block: true, dontHave: true}})
+		no, yes := bsmsg.New(false), bsmsg.New(false)
+		no.AddDontHave(blk.Cid())
+		yes.AddBlock(blk)
+		(*upSide)(p).ReceiveMessage(t.Context(), "near", no)
+		require.Equal(t, []string{"dontHave0"}, one.box.taken())
+		(*upSide)(p).ReceiveMessage(t.Context(), "near", yes)
+		require.Equal(t, []string{"block0"}, one.box.taken())
+		require.EqualValues(t, 2, e.n.received.Messages)
+		require.EqualValues(t, 2, p.received[event.Upstream].Load())
+		e.closePreload(way)
+	})
+}
+
+// Blocks that were read ahead and are too old make room for others.
+func TestOldBlocksMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := reverseEngine(t)
+		e.cache = newCache(4 * firstSize)
+		blks := newBlocks(t, 3, 10)
+		e.cache.add(blks[0], time.Now(), true)
+		e.cache.add(blks[1], time.Now(), true)
+		time.Sleep(cacheFor)
+		require.False(t, e.askAhead(e.ups["near"], blks[2].Cid(), 1))
+		time.Sleep(time.Nanosecond)
+		require.True(t, e.askAhead(e.ups["near"], blks[2].Cid(), 1))
+		require.Equal(t, []int{0, 1}, []int{e.cache.unread, e.ahead})
+		for _, d := range e.downs {
+			d.open = 0
+		}
 	})
 }
