@@ -982,7 +982,7 @@ func filledStore(t *testing.T, history bool, fill func(write writer)) *client.Cl
 		d.close()
 	}
 	for _, s := range sums { // all minutes and hours are over
-		lines[schema.Totals], _ = s.Append(lines[schema.Totals], time.Now().Add(48*time.Hour))
+		lines[schema.Totals], _ = s.Append(lines[schema.Totals], time.Now().Add(48*time.Hour), time.Time{})
 	}
 	password, err := os.ReadFile(cfg.PasswordFile)
 	if err != nil {

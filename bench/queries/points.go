@@ -93,7 +93,7 @@ func (b *bench) fill() error {
 				return err
 			}
 			var n int
-			bufs[schema.Totals], n = sums.Append(bufs[schema.Totals], at)
+			bufs[schema.Totals], n = sums.Append(bufs[schema.Totals], at, time.Time{})
 			points += n
 		}
 		if at.Minute() == 0 && at.Second() == 0 && at.Hour()%12 == 0 {

@@ -19,6 +19,7 @@ type batcher struct {
 	sums      *rollup.Sums                // nil: none
 	summed    atomic.Uint64               // points of sums, which accepted does not have
 	unsaved   func(error)                 // logs that sums could not be saved
+	oldest    func() time.Time            // when the oldest batch was accepted that is not delivered; zero: none
 
 	mu   sync.Mutex
 	open [schema.Kinds]*batch
@@ -75,7 +76,7 @@ func (b *batcher) flush(now time.Time) {
 	if b.sums != nil {
 		o := newBatch(schema.Totals)
 		o.sums, o.since = true, now
-		o.buf, o.points = b.sums.Append(o.buf, now)
+		o.buf, o.points = b.sums.Append(o.buf, now, b.oldest())
 		b.summed.Add(uint64(o.points))
 		if o.points > 0 {
 			b.queue.put(o)

@@ -124,6 +124,19 @@ func (f destinations) put(b *batch) {
 	last.queue.put(b)
 }
 
+// oldest returns when the oldest batch was accepted that a destination with rollups does not have yet; zero: none.
+func (f destinations) oldest() (oldest time.Time) {
+	for _, o := range f {
+		if !o.set.KeepsRollups {
+			continue
+		}
+		if _, _, at := o.queue.size(); !at.IsZero() && (oldest.IsZero() || at.Before(oldest)) {
+			oldest = at
+		}
+	}
+	return oldest
+}
+
 // start starts the writers. The returned channel is closed when they have ended, because ctx is
 // done or everything is delivered.
 func (o *destination) start(ctx context.Context) (ended <-chan struct{}) {

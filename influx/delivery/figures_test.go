@@ -135,7 +135,8 @@ func TestBatcherOfSums(t *testing.T) {
 	var got []*batch
 	enc, sums := lineproto.NewEncoder("n", true), rollup.New(now)
 	enc.SetRollups(sums)
-	b := batcher{maxPoints: 1000, queue: putter(func(b *batch) { got = append(got, b) }), sums: sums, unsaved: func(err error) { t.Error(err) }}
+	b := batcher{maxPoints: 1000, queue: putter(func(b *batch) { got = append(got, b) }), sums: sums, unsaved: func(err error) { t.Error(err) },
+		oldest: func() time.Time { return time.Time{} }}
 	b.flush(now)
 	if len(got) != 0 {
 		t.Fatalf("%d batches of nothing", len(got))

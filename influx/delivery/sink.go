@@ -80,7 +80,7 @@ func New(cfg client.Config, node string) (*Sink, error) {
 		}
 		s.to = append(s.to, o)
 	}
-	s.batcher = batcher{maxPoints: s.set.BatchSize, queue: s.to}
+	s.batcher = batcher{maxPoints: s.set.BatchSize, queue: s.to, oldest: s.to.oldest}
 	return s, nil
 }
 

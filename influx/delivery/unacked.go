@@ -160,7 +160,7 @@ func (s *Sink) sumsUnacked(b []byte) []byte {
 	defer s.guard.Recover("influx: write the sums")
 	now := time.Now()
 	s.batcher.save(now)
-	b, points := s.batcher.sums.Append(b, now)
+	b, points := s.batcher.sums.Append(b, now, time.Time{})
 	s.taken.Add(uint64(points))
 	return b
 }

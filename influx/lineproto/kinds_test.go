@@ -121,7 +121,7 @@ func TestSumsWithoutHistory(t *testing.T) {
 			t.Errorf("%v: %d points of history, which is off", ev.Kind, points[schema.History])
 		}
 	}
-	lines, _ := sums.Append(nil, now.Add(time.Hour))
+	lines, _ := sums.Append(nil, now.Add(time.Hour), time.Time{})
 	for _, r := range schema.Rollups() {
 		if !strings.Contains(string(lines), r.Name()+",") {
 			t.Errorf("no %s", r.Name())

@@ -71,6 +71,11 @@ func Open(dir string, now time.Time) (s *Sums, damaged int, err error) {
 		return nil, 0, fmt.Errorf("rollups: %w", err)
 	default:
 		damaged = s.read(old)
+		for i := range s.spans {
+			for _, v := range s.spans[i].held {
+				v.wrote = now // at the latest
+			}
+		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, damaged, fmt.Errorf("rollups: %w", err)
@@ -110,7 +115,7 @@ func (s *Sums) Save(now time.Time) error {
 			if v.unsaved {
 				changed, v.at = true, at
 			}
-			if v.written && !v.marked && now.Sub(v.wrote) >= settled {
+			if v.written && !v.overtook && !v.marked && now.Sub(v.wrote) >= settled {
 				changed, v.marked, v.unmarked = true, true, true
 			}
 			over = over || !v.written && v.start+sp.every+int64(grace) <= at

@@ -69,7 +69,8 @@ type interval struct {
 	marked    bool      // that it was written is to be on disk
 	unmarked  bool      // and is with the next block
 	at        int64     // when a point last was counted, by the clock of Save
-	wrote     time.Time // when it was written last
+	wrote     time.Time // when it was written last, or read from the file
+	overtook  bool      // an earlier write of it may arrive after the last one
 	notBefore time.Time // when it is written next
 }
 
@@ -219,18 +220,23 @@ func (v *interval) size() (bytes int) {
 // Append appends the lines of the minutes and hours that are over and have changed since they
 // were written, and returns how many lines there are. If there is a file, Save must have been called without
 // an error before: what is not on disk is not written.
-func (s *Sums) Append(b []byte, now time.Time) (lines []byte, points int) {
+//
+// waiting is the time of the oldest write that is not delivered yet, by the clock of now; zero: all are. Writes may
+// arrive in another order than they were made. What is written while an earlier write of the same minute or hour may
+// be waiting is written once more when that has arrived, so that the last write has it whole.
+func (s *Sums) Append(b []byte, now, waiting time.Time) (lines []byte, points int) {
 	for i := range s.spans {
 		sp := &s.spans[i]
 		sp.born = min(sp.born, sp.startOf(now.UnixNano())) // the clock was set back
 		for _, v := range sp.sorted() {
-			if v.written || v.unsaved && s.file != nil || v.start+sp.every+int64(grace) > now.UnixNano() || now.Before(v.notBefore) {
+			behind := !v.wrote.IsZero() && !waiting.IsZero() && !waiting.After(v.wrote)
+			if v.written && (behind || !v.overtook) || v.unsaved && s.file != nil || v.start+sp.every+int64(grace) > now.UnixNano() || now.Before(v.notBefore) {
 				continue
 			}
 			var n int
 			b, n = s.lines(b, sp, v)
 			points += n
-			v.written, v.wrote, v.notBefore = true, now, now.Add(again)
+			v.written, v.wrote, v.overtook, v.notBefore = true, now, behind, now.Add(again)
 		}
 	}
 	for i := range s.spans {

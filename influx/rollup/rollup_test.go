@@ -6,9 +6,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/ipfsmon/ipfsmon/influx/influxtest"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
@@ -38,7 +41,7 @@ func TestLines(t *testing.T) {
 	f := func(now time.Time, want string) {
 		t.Helper()
 		save(t, s, now)
-		got, points := s.Append(nil, now)
+		got, points := s.Append(nil, now, time.Time{})
 		want = strings.TrimPrefix(strings.ReplaceAll(strings.ReplaceAll(want, "HOUR", fmt.Sprint(at.UnixNano())), "NEXT", fmt.Sprint(at.Add(time.Minute).UnixNano())), "\n")
 		if string(got) != want || points != strings.Count(want, "\n") {
 			t.Errorf("at %v: %d points\n%s, want\n%s", now.Sub(at), points, got, want)
@@ -97,7 +100,7 @@ func (w *world) save() {
 
 func (w *world) write() {
 	w.save()
-	lines, _ := w.s.Append(nil, w.now)
+	lines, _ := w.s.Append(nil, w.now, time.Time{})
 	for _, l := range influxtest.Decode(w.t, string(lines)) {
 		key, n := fmt.Sprint(l.Name, l.Tags, l.At), l.Fields["wants"].(int64)
 		if n < w.store[key] {
@@ -192,17 +195,83 @@ func TestUnsavedIsNotWritten(t *testing.T) {
 	if err := s.Save(now); err == nil {
 		t.Error("saved to a file that cannot be written")
 	}
-	if _, points := s.Append(nil, now); points != 0 {
+	if _, points := s.Append(nil, now, time.Time{}); points != 0 {
 		t.Errorf("%d points of what is not on disk", points)
 	}
 	broken.Close()
 	s.file.f = f
 	save(t, s, now)
-	if _, points := s.Append(nil, now); points != 1 {
+	if _, points := s.Append(nil, now, time.Time{}); points != 1 {
 		t.Errorf("%d points, want 1", points)
 	}
 	if err := s.Close(now); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWritesArriveInAnyOrder: also where writes wait, overtake each other and outlive the monitor, each minute and hour has
+// all its points at the end.
+func TestWritesArriveInAnyOrder(t *testing.T) {
+	type write struct {
+		at    time.Time
+		lines []byte
+	}
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 8))
+		w := &world{t: t, dir: t.TempDir(), now: at, truth: map[string]int64{}, new: map[string]int64{}, store: map[string]int64{}}
+		w.open()
+		var waiting []write
+		deliver := func() {
+			i := r.IntN(len(waiting))
+			for _, l := range influxtest.Decode(t, string(waiting[i].lines)) {
+				w.store[fmt.Sprint(l.Name, l.Tags, l.At)] = l.Fields["wants"].(int64)
+			}
+			waiting = slices.Delete(waiting, i, i+1)
+		}
+		step := func() (wrote bool) {
+			w.save()
+			var oldest time.Time
+			if len(waiting) > 0 {
+				oldest = waiting[0].at
+			}
+			lines, points := w.s.Append(nil, w.now, oldest)
+			if points > 0 {
+				waiting = append(waiting, write{w.now, lines})
+			}
+			return points > 0
+		}
+		for range 400 {
+			w.now = w.now.Add(time.Duration(r.Int64N(int64(20 * time.Second))))
+			if r.IntN(50) == 0 { // what was written waits in the spool
+				w.s.file.close()
+				w.open()
+			}
+			for range r.IntN(3) {
+				when := w.now.Add(-time.Duration(r.Int64N(int64(5 * time.Minute))))
+				if when.Before(at) {
+					continue
+				}
+				w.s.Add(w.s.Series(schema.Wants, ",node=n"), when.UnixNano(), 0)
+				for _, every := range schema.RollupSpans {
+					w.new[fmt.Sprint("wants", schema.RollupSuffix(every), map[string]string{"node": "n"}, when.Truncate(every).UnixNano())]++
+				}
+			}
+			step()
+			if len(waiting) > 0 && r.IntN(3) == 0 {
+				deliver()
+			}
+		}
+		for w.now = w.now.Add(time.Hour); step() || len(waiting) > 0; w.now = w.now.Add(again) {
+			if len(waiting) > 0 {
+				deliver()
+			}
+		}
+		require.Equal(t, w.truth, w.store, "seed %d", seed)
+		for range 20 { // nothing is written for ever
+			w.now = w.now.Add(again)
+			require.False(t, step())
+		}
+		require.NoError(t, w.s.Close(w.now))
 	}
 }
 
@@ -267,7 +336,7 @@ func TestMemory(t *testing.T) {
 		counted++
 		if i%10 == 0 {
 			save(t, s, now)
-			_, points := s.Append(nil, now)
+			_, points := s.Append(nil, now, time.Time{})
 			written += uint64(points)
 			size := 0
 			if i%10000 == 0 {
@@ -333,7 +402,7 @@ func FuzzRead(f *testing.F) {
 		for l := range strings.Lines(string(b)) { // also those whose sum is wrong
 			r.line(strings.TrimSuffix(l, "\n"))
 		}
-		lines, points := s.Append(nil, at.Add(1000*time.Hour))
+		lines, points := s.Append(nil, at.Add(1000*time.Hour), time.Time{})
 		if strings.Count(string(lines), "\n") != points {
 			t.Errorf("%d points in %q", points, lines)
 		}
