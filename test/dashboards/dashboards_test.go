@@ -164,7 +164,7 @@ func fillSamples(t *testing.T, address string, authorize func(*http.Request)) {
 			}
 		}
 	}
-	lines[schema.Totals], _ = sums.Append(lines[schema.Totals], time.Now().Add(48*time.Hour)) // all minutes are over
+	lines[schema.Totals], _ = sums.Append(lines[schema.Totals], time.Now().Add(48*time.Hour), time.Time{}) // all minutes are over
 	for kind, points := range lines {
 		write := address + "/write?db=ipfsmon&rp=" + schema.Kind(kind).String()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, write, strings.NewReader(string(points)))
