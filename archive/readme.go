@@ -50,7 +50,7 @@ func (p *Publication) readme(i *Info) []byte {
 ` + "`_catalog.json`" + ` describes every column, ` + "`SHA256SUMS`" + ` has the checksums. Hours in the folders' names are UTC. With DuckDB:
 
     SELECT cid, count(*) AS wants, count(DISTINCT peer) AS peers
-    FROM read_parquet('wants/**/*.parquet', hive_partitioning = true)
+    FROM read_parquet('wants/**/*.parquet', hive_partitioning = true, hive_types = {'hour': BIGINT})
     WHERE direction = 'received' AND type <> 'cancel' GROUP BY cid ORDER BY peers DESC LIMIT 20;
 
 ## What was changed

@@ -105,7 +105,7 @@ func TestResearch(t *testing.T) {
 		for _, c := range table.Columns {
 			types[table.Name][c.Name] = c.Type
 		}
-		from := "read_parquet('archive/" + table.Name + "/**/*.parquet', hive_partitioning = true)"
+		from := "read_parquet('archive/" + table.Name + "/**/*.parquet', hive_partitioning = true, hive_types = {'hour': BIGINT})"
 		count = append(count, "SELECT count(*)::INTEGER FROM "+from)
 		describe = append(describe, "SELECT * FROM "+from+" LIMIT 1")
 	}
