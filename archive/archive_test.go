@@ -278,18 +278,28 @@ func TestTwoWriters(t *testing.T) {
 	require.Len(t, all, 6001)
 	require.EqualValues(t, 7002, all[1].Seq)
 
-	// The same source at the same time.
-	w, err := NewWriter(dir, Options{Monitor: "m", Source: SourceID("twice")})
+	// The same source at the same time: the second one is an error at once, and takes
+	// no file of the first.
+	w, err := NewWriter(dir, Options{Monitor: "twice", Source: SourceID("twice")})
 	require.NoError(t, err)
 	defer w.Abort()
-	for i := range 3 * window {
-		require.NoError(t, w.Add(&event.Event{Kind: event.KindMessage, Time: begin.UnixNano() + int64(i)}))
+	for i := range 2 * openHours {
+		require.NoError(t, w.Add(message(i, begin.Add(time.Duration(i)*time.Hour))))
 	}
-	second, err := NewWriter(dir, Options{Monitor: "m", Source: SourceID("twice")})
+	require.NotEmpty(t, w.Files, "some are whole before the end")
+	_, err = NewWriter(dir, Options{Monitor: "twice", Source: SourceID("twice")})
+	require.ErrorContains(t, err, "another writer")
+	require.NoError(t, w.Commit(Source{}))
+	all, _ = readAll(t, dir, "twice")
+	require.Len(t, all, 2*openHours)
+	_, err = NewWriter(dir, Options{Monitor: "twice", Source: SourceID("twice")})
+	require.ErrorContains(t, err, "already")
+
+	// After one that was aborted there may be another.
+	w, err = NewWriter(dir, Options{Monitor: "twice", Source: SourceID("again")})
 	require.NoError(t, err)
-	defer second.Abort()
-	require.NoError(t, second.Add(message(1, begin)))
-	require.ErrorContains(t, second.Close(), "another writer")
+	w.Abort()
+	made(t, dir, "twice", "again", message(1, begin))
 }
 
 // TestMergeIsInterrupted: between the new file's name and the end of the old ones

@@ -93,7 +93,7 @@ func lockedFile(path string) (*os.File, error) {
 		}
 		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 			f.Close()
-			return nil, fmt.Errorf("%s: another writer makes the same file: %w", path, err)
+			return nil, fmt.Errorf("%s: another writer is at it: %w", path, err)
 		}
 		mine, err := f.Stat()
 		if err != nil {

@@ -43,9 +43,22 @@ func (w *Writer) Commit(s Source) error {
 	s.ID, s.Monitor, s.Rows = w.Source, w.Monitor, w.Rows
 	b, err := json.Marshal(s)
 	if err == nil {
-		err = place(sourcePath(w.dir, s.ID), append(b, '\n'))
+		_, err = w.note.Write(append(b, '\n'))
+	}
+	if err == nil {
+		err = w.note.Sync()
+	}
+	path := sourcePath(w.dir, s.ID)
+	if err == nil {
+		err = os.Rename(w.note.Name(), path)
 	}
 	if err != nil {
+		w.unlock()
+		return fmt.Errorf("archive: note of the source: %w", err)
+	}
+	w.note.Close() // it is on the disk
+	w.note = nil
+	if err := syncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("archive: note of the source: %w", err)
 	}
 	return nil

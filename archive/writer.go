@@ -47,7 +47,8 @@ type Writer struct {
 	dir string
 	Options
 	of    [tableCount]tableWriter
-	base  int64 // of the numbers of messages
+	note  *os.File // of the source, locked while this writer is at it; nil once that has ended
+	base  int64    // of the numbers of messages
 	peers map[peer.ID]string
 	cids  map[cid.Cid]string
 
@@ -65,15 +66,25 @@ type tableWriter interface {
 }
 
 // NewWriter opens an archive, and makes its folder and its catalogue if needed.
-// Several writers may write to one archive, each another source. Files of the same
-// source that a writer left unfinished are removed.
-func NewWriter(dir string, o Options) (*Writer, error) {
+// Several writers may write to one archive, each another source; a second one of the
+// same source is an error. Files of the source that a writer left unfinished are
+// removed. Commit or Abort ends the writer.
+func NewWriter(dir string, o Options) (_ *Writer, err error) {
 	if !isID(o.Source) {
 		return nil, fmt.Errorf("archive: source %q: want an ID of SourceID", o.Source)
 	}
 	if err := Create(dir); err != nil {
 		return nil, err
 	}
+	w := &Writer{dir: dir, Options: o, peers: map[peer.ID]string{}, cids: map[cid.Cid]string{}, numbers: map[string]int{}}
+	if err := w.lock(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.unlock()
+		}
+	}()
 	l, err := list(dir)
 	if err != nil {
 		return nil, err
@@ -91,7 +102,6 @@ func NewWriter(dir string, o Options) (*Writer, error) {
 	if _, err := removeOpen(dir, l); err != nil {
 		return nil, err
 	}
-	w := &Writer{dir: dir, Options: o, peers: map[peer.ID]string{}, cids: map[cid.Cid]string{}, numbers: map[string]int{}}
 	// 20 bits of the source make the numbers of messages unique in an archive; 52 bits
 	// are whole numbers in every program.
 	n, err := strconv.ParseUint(o.Source[:5], 16, 64)
@@ -103,6 +113,28 @@ func NewWriter(dir string, o Options) (*Writer, error) {
 		w.of[i] = t.newWriter(w)
 	}
 	return w, nil
+}
+
+// lock begins the note of the source, under another name until it is complete, and
+// locks it: a second writer of the source would remove the files of this one.
+func (w *Writer) lock() (err error) {
+	path := sourcePath(w.dir, w.Source)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	if w.note, err = lockedFile(path + openSuffix); err != nil {
+		return fmt.Errorf("archive: source %s: %w", w.Source, err)
+	}
+	return nil
+}
+
+// unlock removes the note, unless Commit has completed it.
+func (w *Writer) unlock() {
+	if w.note != nil {
+		os.Remove(w.note.Name())
+		w.note.Close()
+		w.note = nil
+	}
 }
 
 // Create makes the folder of an archive, if needed, and writes its catalogue. A folder
@@ -163,7 +195,7 @@ func removeOpen(dir string, l *listing) (removed []string, err error) {
 	return removed, nil
 }
 
-// Close finishes all files. After an error none of the source's files counts: the
+// Close finishes all files. Without Commit none of the source's files counts: the
 // next writer of the source removes them.
 func (w *Writer) Close() error {
 	for i, t := range w.of {
@@ -177,11 +209,13 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// Abort removes what is not finished.
+// Abort removes what is not finished, and lets another writer have the source. After
+// Commit it changes nothing.
 func (w *Writer) Abort() {
 	for _, t := range w.of {
 		t.abort()
 	}
+	w.unlock()
 }
 
 func add[T any, P row[T]](w *Writer, to tableAt, r T) error {
