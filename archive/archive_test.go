@@ -390,6 +390,29 @@ func TestTornAndDamaged(t *testing.T) {
 	require.Empty(t, left)
 	require.Equal(t, whole, all)
 
+	// A file that is missing, also of what was merged, or of the unified trace.
+	w, err := NewWriter(dir, Options{Source: SourceID("u")})
+	require.NoError(t, err)
+	require.NoError(t, w.AddUnified(Unified{Seconds: begin.Unix(), CID: "x"}))
+	require.NoError(t, w.Commit(Source{}))
+	made(t, dir, "m", "late", message(2, begin))
+	_, err = Merge(context.Background(), dir, nil)
+	require.NoError(t, err)
+	l, err = list(dir)
+	require.NoError(t, err)
+	for _, f := range l.files {
+		path := filepath.Join(dir, f.Path)
+		require.NoError(t, os.Rename(path, path+".away"))
+		_, wrong, err := Verify(context.Background(), dir, nil)
+		require.NoError(t, err)
+		require.Len(t, wrong, 2, "%s.away is not of an archive, and %s is missing", f.Path, f.Path)
+		require.ErrorContains(t, wrong[1], "in no file")
+		require.NoError(t, os.Rename(path+".away", path))
+	}
+	_, wrong, err := Verify(context.Background(), dir, nil)
+	require.NoError(t, err)
+	require.Empty(t, wrong)
+
 	// A whole file in another folder, and files of others.
 	from := filepath.Join(dir, l.files[0].Path)
 	b, err := os.ReadFile(from)
@@ -398,7 +421,7 @@ func TestTornAndDamaged(t *testing.T) {
 	require.NoError(t, os.MkdirAll(to, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(to, filepath.Base(from)), b, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(to, "notes.txt"), nil, 0o600))
-	_, wrong, err := Verify(context.Background(), dir, nil)
+	_, wrong, err = Verify(context.Background(), dir, nil)
 	require.NoError(t, err)
 	require.ErrorContains(t, errors.Join(wrong...), "wrong folder")
 	require.ErrorContains(t, errors.Join(wrong...), "notes.txt is not a file of an archive")
@@ -432,7 +455,8 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, l.open)
 	for _, f := range l.files {
-		require.NoError(t, verifyFile(dir, f))
+		_, err := verifyFile(dir, f)
+		require.NoError(t, err)
 	}
 	disktest.Resize(t, disk, "64m")
 	made(t, dir, "m", "s", events...)

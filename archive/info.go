@@ -3,6 +3,8 @@ package archive
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 	"time"
@@ -157,9 +159,14 @@ func (i *Info) countGaps(ctx context.Context, a *Archive) error {
 }
 
 // Verify reads all of an archive: each file against the checksum in its name, each
-// of its rows, their order, and that they belong into its hour. It returns what is
-// wrong, which is nothing for a whole archive.
+// of its rows, their order, and that they belong into its hour; and whether there are
+// as many rows as the notes of the sources say. It returns what is wrong, which is
+// nothing for a whole archive.
 func Verify(ctx context.Context, dir string, progress func(done, total int)) (files int, wrong []error, err error) {
+	sources, err := Sources(dir) // before the files: those of a source are there before its note
+	if err != nil {
+		return 0, nil, err
+	}
 	l, err := list(dir)
 	if err != nil {
 		return 0, nil, err
@@ -167,20 +174,30 @@ func Verify(ctx context.Context, dir string, progress func(done, total int)) (fi
 	for _, at := range l.foreign {
 		wrong = append(wrong, fmt.Errorf("archive: %s is not a file of an archive", at))
 	}
-	for path := range replaced(dir, l.files) {
+	gone := replaced(dir, l.files)
+	for path := range gone {
 		if slices.ContainsFunc(l.files, func(f File) bool { return f.Path == path }) {
 			wrong = append(wrong, fmt.Errorf("archive: %s was merged into another file and is still here: a program that reads all files counts it twice; run ipfsmon archive merge", path))
 		}
+	}
+	missing := map[string]int64{} // rows, by the folder of the monitor
+	for _, s := range sources {
+		missing[monitorFolder(s.Monitor)] += s.Rows
 	}
 	for n, f := range l.files {
 		if err := ctx.Err(); err != nil {
 			return n, wrong, err
 		}
-		if err := verifyFile(dir, f); err != nil {
+		rows, err := verifyFile(dir, f)
+		if !gone[f.Path] {
+			missing[f.monitorFolder()] -= rows
+		}
+		if err != nil {
 			if !isDamaged(err) {
 				return n, wrong, err
 			}
 			wrong = append(wrong, err)
+			missing[f.monitorFolder()] = math.MinInt64 / 2 // its rows are not known
 		} else if made, err := Made(dir, f.Source); err != nil {
 			return n, wrong, err
 		} else if !made && f.Source != mergedID(f) {
@@ -190,24 +207,30 @@ func Verify(ctx context.Context, dir string, progress func(done, total int)) (fi
 			progress(n+1, len(l.files))
 		}
 	}
+	for _, folder := range slices.Sorted(maps.Keys(missing)) {
+		if n := missing[folder]; n > 0 {
+			wrong = append(wrong, fmt.Errorf("archive: %s: %d rows of its sources are in no file: files are missing, or were removed", folder, n))
+		}
+	}
 	return len(l.files), wrong, nil
 }
 
-func verifyFile(dir string, f File) error {
+// verifyFile returns what is wrong with a file, or how many rows it has.
+func verifyFile(dir string, f File) (rows int64, err error) {
 	if err := checkSum(dir, f); err != nil {
-		return err
+		return 0, err
 	}
 	path := filepath.Join(dir, f.Path)
 	meta, err := metadata(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if meta[keyTable] != f.Table || f.Table != "unified" && escaped(meta[keyMonitor]) != escaped(f.Monitor) {
-		return damaged(f.Path, fmt.Errorf("it is of table %q and monitor %q: it is in the wrong folder", shortened(meta[keyTable]), shortened(meta[keyMonitor])))
+		return 0, damaged(f.Path, fmt.Errorf("it is of table %q and monitor %q: it is in the wrong folder", shortened(meta[keyTable]), shortened(meta[keyMonitor])))
 	}
 	r, err := tables[tableNamed(f.Table)].openRows(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer r.Close()
 	var last order
@@ -215,13 +238,13 @@ func verifyFile(dir string, f File) error {
 		at, err := r.next()
 		switch {
 		case isDamaged(err):
-			return err
+			return 0, err
 		case err != nil:
-			return nil // the end
+			return int64(n), nil // the end
 		case n > 0 && at.compare(last) < 0:
-			return damaged(f.Path, fmt.Errorf("its row %d is older than the one before", n))
+			return 0, damaged(f.Path, fmt.Errorf("its row %d is older than the one before", n))
 		case hourOf(at.time)*3600 != f.Hour.Unix():
-			return damaged(f.Path, fmt.Errorf("its row %d is of %s", n, time.Unix(0, at.time).UTC().Format(time.RFC3339)))
+			return 0, damaged(f.Path, fmt.Errorf("its row %d is of %s", n, time.Unix(0, at.time).UTC().Format(time.RFC3339)))
 		}
 		last = at
 	}

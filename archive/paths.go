@@ -52,9 +52,20 @@ func folder(table, monitor string, hour int64) string {
 	at := time.Unix(hour*3600, 0).UTC()
 	parts := []string{table}
 	if table != tables[unified].about().Name {
-		parts = append(parts, "monitor="+escaped(monitor))
+		parts = append(parts, monitorFolder(monitor))
 	}
 	return filepath.Join(append(parts, at.Format("date=2006-01-02"), at.Format("hour=15"))...)
+}
+
+// monitorFolder returns the name of a monitor's folder, in that of a table.
+func monitorFolder(monitor string) string { return "monitor=" + escaped(monitor) }
+
+// monitorFolder returns the name of the folder of the file's monitor.
+func (f *File) monitorFolder() string {
+	if f.Table == tables[unified].about().Name {
+		return monitorFolder("")
+	}
+	return filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(f.Path))))
 }
 
 // escaped returns a monitor's name as a part of a path: what is not a letter, a
