@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -80,6 +81,7 @@ const flushBytes = 64 << 10
 // the name ends in .tmp. It is for one goroutine.
 type CSVFiles struct {
 	dir  string
+	lock *os.File // the folder; nil after Close
 	gzip bool
 
 	Rows  uint64   // written, without the first rows
@@ -94,17 +96,30 @@ type CSVFiles struct {
 }
 
 // NewCSVFiles returns a writer to a folder, which it makes if needed. It is an
-// error if the folder has files of an earlier run.
-func NewCSVFiles(dir string, compressed bool) (*CSVFiles, error) {
+// error if the folder has files of an earlier run, or another writer is at it.
+func NewCSVFiles(dir string, compressed bool) (_ *CSVFiles, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	// Where a folder cannot be locked, nothing is known of others.
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("fleet: %s: another program writes there: want a folder of its own", dir)
 	}
 	for _, pattern := range []string{"wl-*.csv", "wl-*.csv.gz"} {
 		if old, _ := filepath.Glob(filepath.Join(dir, pattern)); len(old) > 0 { // the error is about the pattern
 			return nil, fmt.Errorf("fleet: %s is there already: want a folder without files of an earlier run", old[0])
 		}
 	}
-	return &CSVFiles{dir: dir, gzip: compressed}, nil
+	return &CSVFiles{dir: dir, lock: lock, gzip: compressed}, nil
 }
 
 // Add writes an entry.
@@ -171,10 +186,13 @@ func (f *CSVFiles) finish() error {
 	if f.gzip {
 		err = errors.Join(err, f.zip.Close())
 	}
+	if err == nil {
+		err = file.Sync() // before the name, which means that it is complete
+	}
 	if err = errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("fleet: %s.tmp: %w", f.path, err)
 	}
-	if err := os.Rename(f.path+".tmp", f.path); err != nil {
+	if err := errors.Join(os.Rename(f.path+".tmp", f.path), f.lock.Sync()); err != nil {
 		return fmt.Errorf("fleet: %w", err)
 	}
 	f.Files = append(f.Files, f.path)
@@ -182,4 +200,11 @@ func (f *CSVFiles) finish() error {
 }
 
 // Close completes the open file. It may be called more than once.
-func (f *CSVFiles) Close() error { return f.finish() }
+func (f *CSVFiles) Close() error {
+	err := f.finish()
+	if f.lock != nil {
+		f.lock.Close() // ends the lock
+		f.lock = nil
+	}
+	return err
+}

@@ -119,6 +119,24 @@ func TestCSVFilesRotate(t *testing.T) {
 	}
 }
 
+// TestCSVFilesHaveOneWriter: a second writer would cut off the file that the first one
+// has open.
+func TestCSVFilesHaveOneWriter(t *testing.T) {
+	dir := t.TempDir()
+	f, err := NewCSVFiles(dir, false)
+	require.NoError(t, err)
+	require.NoError(t, f.Add(&Entry{Peer: testPeer(1), Type: WantHave, CID: testCID(1), Time: begin, MessageID: 1}))
+	_, err = NewCSVFiles(dir, false)
+	require.ErrorContains(t, err, "another program writes there")
+	require.NoError(t, f.Close())
+	_, err = NewCSVFiles(dir, false)
+	require.ErrorContains(t, err, "files of an earlier run")
+	require.NoError(t, os.Remove(f.Files[0]))
+	again, err := NewCSVFiles(dir, false)
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
+}
+
 // asStream is an event as a monitor streams it.
 func asStream(e *Event) *stream.Event {
 	out := &stream.Event{Timestamp: time.Unix(0, e.Time).UTC(), Seq: e.Seq, Peer: e.Peer.String()}
