@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/ipfsmon/ipfsmon/event"
@@ -27,12 +26,7 @@ func OpenPublicationKey(path string) (*Key, error) {
 	b, err := keyfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		k := NewPublicationKey()
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("privacy: key: %w", err)
-		}
-		_, err = fmt.Fprintf(f, "%s %s\n", publicationMagic, hex.EncodeToString(k.today.secret[:]))
-		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		if err := keyfile.Write(path, fmt.Appendf(nil, "%s %s\n", publicationMagic, hex.EncodeToString(k.today.secret[:]))); err != nil {
 			return nil, fmt.Errorf("privacy: key: %w", err)
 		}
 		return k, nil

@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 )
@@ -47,7 +48,8 @@ func Load(path string) (crypto.PrivKey, error) {
 
 // Read reads a file that only its owner may read, of at most 64 KiB.
 func Read(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK, opening a FIFO would wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -90,27 +92,40 @@ func pemKey(path string, b []byte) (crypto.PrivKey, error) {
 	return key, nil
 }
 
-// newKey writes a new key atomically to a file that must not exist.
+// newKey writes a new key to a file that must not exist.
 func newKey(path string) (crypto.PrivKey, error) {
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
 	}
 	b, err := crypto.MarshalPrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".key") // mode 0600
-	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Link(f.Name(), path) // never replaces a file created meanwhile
+	if err == nil {
+		err = Write(path, b)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
 	}
 	return key, nil
+}
+
+// Write writes a file that only its owner may read, whole or not at all. It is an error
+// if there is one.
+func Write(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".key") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil { // never replaces a file created meanwhile
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

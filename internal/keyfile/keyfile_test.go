@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -49,6 +50,11 @@ func TestKeys(t *testing.T) {
 			require.True(t, key.Equals(got), name)
 		}
 	}
+
+	fifo := filepath.Join(dir, "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	_, err = Load(fifo) // does not wait for a writer
+	require.ErrorContains(t, err, "want a regular file")
 
 	open := filepath.Join(dir, "open")
 	require.NoError(t, os.WriteFile(open, []byte("x"), 0o644))
