@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -95,6 +97,12 @@ func runFleetGateways(c *cli.Context) error {
 			fmt.Fprintf(os.Stderr, "ipfsmon: the monitor %s was not read: %s\n", textout.Line(m.Name, 128), textout.Line(m.Error, 300))
 		}
 	}
+	return writeGateways(ctx, report, format, c.String("output"), os.Stdout)
+}
+
+// writeGateways writes a report to a file or, without one, to out. What was found until
+// an interrupt is only a part: it replaces no file.
+func writeGateways(ctx context.Context, report *gateways.Report, format, path string, out io.Writer) (err error) {
 	if format == "list" && report.Found() == 0 {
 		return errors.New("fleet gateways: no peer asked for any of the blocks, so there is no list: want monitors that the gateways' nodes find or are connected to; --format json has the details")
 	}
@@ -109,11 +117,19 @@ func runFleetGateways(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if path := c.String("output"); path != "" {
-		return replaceFile(path, b.Bytes())
+	switch {
+	case path == "":
+		if _, err := out.Write(b.Bytes()); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return errors.New("fleet gateways: interrupted: this is what was found until then")
+		}
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("fleet gateways: interrupted: what was found is only a part, and %s stays as it was", shortened(path))
 	}
-	_, err = os.Stdout.Write(b.Bytes())
-	return err
+	return replaceFile(path, b.Bytes())
 }
 
 // gatewaysHere returns the running monitor of this machine and its node.
@@ -140,10 +156,27 @@ func gatewaysHere() ([]gateways.Monitor, error) {
 	return []gateways.Monitor{{Name: m.running.Monitor, Stream: m.running.Stream[0], API: u}}, nil
 }
 
-// replaceFile writes a file whole or not at all; who may read it stays as it was.
+// replaceFile writes a file whole or not at all; who may read it stays as it was. A link
+// stays a link; a device or a pipe, which is no file to replace, is written to.
 func replaceFile(path string, content []byte) error {
 	mode := os.FileMode(0o644)
-	if info, err := os.Stat(path); err == nil {
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		path = to
+	}
+	switch info, err := os.Stat(path); {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("--output: %s is a folder: want a file", path)
+	case err == nil && !info.Mode().IsRegular():
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return fmt.Errorf("--output: %w", err)
+		}
+		_, err = f.Write(content)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("--output: %w", err)
+		}
+		return nil
+	case err == nil:
 		mode = info.Mode().Perm()
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
