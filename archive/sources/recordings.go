@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/ipfsmon/ipfsmon/archive"
 	"github.com/ipfsmon/ipfsmon/event"
@@ -35,13 +36,20 @@ type Result struct {
 	Before bool // the archive had it before
 }
 
-// contentID returns the ID of a file by its content.
+// contentID returns the ID of a file by its content. What is not a file, such as a
+// pipe, could not be read again after that.
 func contentID(path string) (string, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK, opening a FIFO would wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return "", err
+	} else if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s: want a regular file", path)
+	}
 	sum := sha256.New()
 	if _, err := io.Copy(sum, f); err != nil {
 		return "", err

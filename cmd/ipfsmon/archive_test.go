@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -41,6 +42,10 @@ func TestArchiveArguments(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(empty, "x.json.gz"), trace.Bytes(), 0o600))
 	f("is not empty", "make", "--from", filepath.Join(empty, "x.json.gz"), other)
 	f("nothing in what was given", "make", "--from", filepath.Join(empty, "x.json.gz"), filepath.Join(empty, "new"))
+	pipe := filepath.Join(t.TempDir(), "pipe.csv") // which nobody writes
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	f("want a regular file", "make", "--from", pipe, filepath.Join(empty, "new"))
+	f("want a regular file", "make", "--unified", pipe, filepath.Join(empty, "new"))
 	var stderr bytes.Buffer
 	require.NotZero(t, runApp(app(), []string{"ipfsmon", "record", "--format", "xml", filepath.Join(empty, "b")}, &stderr))
 	require.Contains(t, stderr.String(), "want json or parquet")

@@ -37,6 +37,31 @@ func TestAStrayWordStartsNothing(t *testing.T) {
 	}
 }
 
+// TestSecondInterruptEndsACommand: one that waits for a pipe that nobody writes notices
+// the first Ctrl-C only then; the second one ends it at once. SIGHUP, of which a closing
+// terminal may send two, does not.
+func TestSecondInterruptEndsACommand(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	pipe := filepath.Join(home, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	out := filepath.Join(home, "out")
+	p := harness.Start(t, harness.Environ(home), "fleet", "unify", "--output", out, pipe)
+	require.Eventually(t, func() bool { _, err := os.Stat(out); return err == nil }, 60*time.Second, 10*time.Millisecond)
+	p.Signal(syscall.SIGHUP)
+	p.Signal(syscall.SIGHUP)
+	require.Eventually(t, func() bool {
+		select {
+		case <-p.Done:
+			return true
+		default:
+			_ = p.Cmd.Process.Signal(syscall.SIGINT) // it may have ended
+			return false
+		}
+	}, 30*time.Second, 100*time.Millisecond, "it swallows each Ctrl-C")
+	require.Equal(t, syscall.SIGINT, p.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
+}
+
 // streamOf serves a stream with one event each few milliseconds until the test ends.
 func streamOf(t *testing.T, e event.Event) (addr string) {
 	t.Helper()
