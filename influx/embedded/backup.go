@@ -185,6 +185,9 @@ func Restore(ctx context.Context, data, from string) error {
 	if IsStore(dir) {
 		return fmt.Errorf("store: restore: %s has a store already; move it away, or name another folder", data)
 	}
+	if err := checkFolder(dir); err != nil {
+		return err
+	}
 	z, err := zip.OpenReader(from)
 	if err != nil {
 		return fmt.Errorf("store: restore: read %s: %w; it is not a backup or not a complete one", from, err)

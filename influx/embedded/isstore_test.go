@@ -41,6 +41,21 @@ func TestRestoreAfterAFailedStart(t *testing.T) {
 	require.FileExists(t, filepath.Join(embedded.StoreDir(other), "mine"))
 }
 
+// TestFolderThatIsAPattern: a folder in which InfluxDB would not find its files again is
+// refused, and nothing is written there.
+func TestFolderThatIsAPattern(t *testing.T) {
+	for _, name := range []string{"de[1]", "a*", "b?", `c\d`} {
+		data := filepath.Join(t.TempDir(), name)
+		dir := embedded.StoreDir(data)
+		ctx, cancel := context.WithCancel(t.Context())
+		err := embedded.Serve(ctx, embedded.ServerConfig{Dir: dir, Listen: "127.0.0.1:0", Ready: func(string) { cancel() }})
+		cancel()
+		require.ErrorContains(t, err, "want another folder")
+		require.NoDirExists(t, data)
+		require.ErrorContains(t, embedded.Restore(t.Context(), data, "nowhere.zip"), "want another folder")
+	}
+}
+
 // serveOnce serves a folder until stop.
 func serveOnce(t *testing.T, dir string) (url string, stop func()) {
 	t.Helper()

@@ -55,6 +55,15 @@ func StoreDir(data string) string { return filepath.Join(data, "influxdb") }
 // ErrLocked means that another process has the store open.
 var ErrLocked = errors.New("in use by another ipfsmon store")
 
+// checkFolder rejects a store's folder in which InfluxDB would write, and find nothing at its
+// next start: it looks for its files with filepath.Glob, for which the path is a pattern.
+func checkFolder(dir string) error {
+	if strings.ContainsAny(dir, `*?[\`) {
+		return fmt.Errorf("store: the folder %q has one of * ? [ \\ in its path, with which InfluxDB does not find its files again: want another folder, or this one under another name", dir)
+	}
+	return nil
+}
+
 // ServerConfig is the configuration of Serve.
 type ServerConfig struct {
 	Dir    string        // the store's folder; created if missing
@@ -106,6 +115,9 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		if host, _, err := net.SplitHostPort(u.Listen); err != nil || !listen.LoopbackHost(host) {
 			return fmt.Errorf("store: listen on %q by UDP: want a loopback address and a port, such as 127.0.0.1:8089", u.Listen)
 		}
+	}
+	if err := checkFolder(cfg.Dir); err != nil {
+		return err
 	}
 	defer privateFiles()()
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
