@@ -17,6 +17,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 )
 
 // maxLine is the longest line of a recording, in bytes.
@@ -37,7 +38,7 @@ func Recordings(dir string) ([]string, error) {
 	switch len(monitors) {
 	case 0:
 		for _, at := range []string{"*", filepath.Join("*", "*")} {
-			if open, _ := filepath.Glob(filepath.Join(dir, at+recordingSuffix+".tmp")); len(open) > 0 {
+			if open := paths.Glob(dir, at+recordingSuffix+openSuffix); len(open) > 0 {
 				return nil, fmt.Errorf("recording: no *%s in %s yet: %s is still being written, or was left by a recorder that was killed and is finished by the next ipfsmon record into its folder", recordingSuffix, dir, open[0])
 			}
 		}

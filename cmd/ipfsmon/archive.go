@@ -17,6 +17,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/archive"
 	"github.com/ipfsmon/ipfsmon/archive/sources"
 	"github.com/ipfsmon/ipfsmon/influx/client"
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 	"github.com/ipfsmon/ipfsmon/internal/units"
 	"github.com/ipfsmon/ipfsmon/monitor"
@@ -222,11 +223,7 @@ func unifiedFiles(from []string) (out []string, err error) {
 		}
 		n := len(out)
 		for _, pattern := range []string{"*.csv", "*.csv.gz"} {
-			files, err := filepath.Glob(filepath.Join(at, pattern))
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, files...)
+			out = append(out, paths.Glob(at, pattern)...)
 		}
 		if len(out) == n {
 			return nil, fmt.Errorf("no *.csv or *.csv.gz in %s", at)

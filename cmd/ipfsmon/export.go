@@ -15,6 +15,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/query"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/textout"
 )
 
@@ -108,8 +109,8 @@ func exportParquet(ctx context.Context, c *client.Client, kind schema.Kind, sinc
 		}
 		return &exportedTable{Output: out, file: f, path: filepath.Join(dir, url.PathEscape(name)+".parquet"), files: &files, rows: &rows}, nil
 	})
-	if left, _ := filepath.Glob(filepath.Join(dir, ".export-*")); err != nil {
-		for _, path := range left {
+	if err != nil {
+		for _, path := range paths.Glob(dir, ".export-*") {
 			err = errors.Join(err, os.Remove(path))
 		}
 	}

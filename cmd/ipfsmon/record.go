@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -17,7 +18,9 @@ import (
 	"github.com/ipfsmon/ipfsmon/archive"
 	"github.com/ipfsmon/ipfsmon/archive/sources"
 	"github.com/ipfsmon/ipfsmon/broker"
+	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/fleet/collect"
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -119,6 +122,11 @@ const maxRecorded = 2 * collect.MaxMonitors
 const journalFolder = "_journal"
 
 func (r *recording) run(ctx context.Context) (err error) {
+	if r.archive != "" {
+		if err := r.recover(ctx); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	flushed := make(chan struct{})
 	go func() {
@@ -215,7 +223,49 @@ func (r *recording) recorder(monitor string) (*monitorRecording, error) {
 		r.of = map[string]*monitorRecording{}
 	}
 	r.of[monitor] = &monitorRecording{out, name}
+	if r.archive != "" {
+		if err := os.WriteFile(filepath.Join(out.Dir(), monitorFileName), []byte(name), 0o600); err != nil {
+			return nil, err
+		}
+	}
 	return r.of[monitor], nil
+}
+
+// monitorFileName is the file in a folder of the journal with the monitor's name, of
+// which the folder's own may have lost characters.
+const monitorFileName = ".monitor"
+
+// recover makes Parquet files of what recorders that were killed left in the journal,
+// whichever monitors it is of. Folders that another recorder is at stay.
+func (r *recording) recover(ctx context.Context) error {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		name := e.Name()
+		if b, err := os.ReadFile(filepath.Join(r.dir, name, monitorFileName)); err == nil && event.CheckName(string(b)) == nil {
+			name = string(b)
+		}
+		out, err := stream.NewRecorder(r.dir, name) // it repairs the file that was open
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			continue
+		}
+		if err == nil {
+			err = errors.Join(r.moveOf(ctx, &monitorRecording{out, name}), out.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if r.moved > 0 {
+		fmt.Fprintf(os.Stderr, "ipfsmon: %d rows in %s of a recorder that was killed\n", r.moved, r.archive)
+		r.moved = 0
+	}
+	return nil
 }
 
 // flush flushes every few seconds; an error, such as a full disk, ends the run.
@@ -250,29 +300,33 @@ func (r *recording) move(ctx context.Context) error {
 	all := slices.Collect(maps.Values(r.of))
 	r.mu.Unlock()
 	for _, out := range all {
-		files, err := filepath.Glob(filepath.Join(out.Dir(), "*.json.gz"))
+		if err := r.moveOf(ctx, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveOf is move for one monitor.
+func (r *recording) moveOf(ctx context.Context, out *monitorRecording) error {
+	for _, f := range paths.Glob(out.Dir(), "*.json.gz") {
+		made, err := sources.Recording(ctx, f, out.monitor, sources.Options{Dir: r.archive})
+		if ctx.Err() != nil {
+			return nil // the end moves it
+		}
 		if err != nil {
 			return err
 		}
-		for _, f := range files {
-			made, err := sources.Recording(ctx, f, out.monitor, sources.Options{Dir: r.archive})
-			if ctx.Err() != nil {
-				return nil // the end moves it
-			}
-			if err != nil {
+		if made.Damaged != "" {
+			fmt.Fprintln(os.Stderr, "ipfsmon:", made.Damaged)
+			if err := os.Rename(f, f+".damaged"); err != nil {
 				return err
 			}
-			if made.Damaged != "" {
-				fmt.Fprintln(os.Stderr, "ipfsmon:", made.Damaged)
-				if err := os.Rename(f, f+".damaged"); err != nil {
-					return err
-				}
-				continue
-			}
-			r.moved += made.Rows
-			if err := os.Remove(f); err != nil {
-				return err
-			}
+			continue
+		}
+		r.moved += made.Rows
+		if err := os.Remove(f); err != nil {
+			return err
 		}
 	}
 	return nil

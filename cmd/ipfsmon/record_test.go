@@ -261,3 +261,34 @@ func TestRecordOfACollector(t *testing.T) {
 	require.NoError(t, r.add(&stream.Event{Monitor: "de1"}))
 	require.ErrorContains(t, r.add(&stream.Event{Monitor: "us1"}), "--name one: the stream has events of de1 and of us1: want no --name")
 }
+
+// TestRecordAfterAKill: what a killed recorder left becomes files of the archive when
+// another one starts, whichever monitor that one is for and whether it answers, under the
+// name that the monitor had.
+func TestRecordAfterAKill(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "archive[1]")
+	require.NoError(t, archive.Create(at))
+	r := &recording{archive: at, dir: filepath.Join(at, journalFolder)}
+	for i, monitor := range []string{"de/1", "us1"} {
+		require.NoError(t, r.add(&stream.Event{Monitor: monitor, Timestamp: time.Unix(1e9, int64(i)), Peer: "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X", Connection: &stream.Connection{}}))
+		require.NoError(t, r.of[monitor].Flush())
+		defer r.of[monitor].Close()
+	}
+	killed := filepath.Join(t.TempDir(), "archive[1]") // as it is after kill -9: nobody holds the locks
+	require.NoError(t, os.CopyFS(killed, os.DirFS(at)))
+	for range 2 {
+		next := &recording{archive: killed, dir: filepath.Join(killed, journalFolder), from: "127.0.0.1:1", once: true}
+		require.ErrorContains(t, next.run(t.Context()), "refused")
+		a, err := archive.Open(killed)
+		require.NoError(t, err)
+		require.Equal(t, []string{"de/1", "us1"}, a.Monitors())
+		require.Len(t, a.Files, 2)
+	}
+
+	// What another recorder is at stays its own.
+	next := &recording{archive: at, dir: r.dir, from: "127.0.0.1:1", once: true}
+	require.ErrorContains(t, next.run(t.Context()), "refused")
+	a, err := archive.Open(at)
+	require.NoError(t, err)
+	require.Empty(t, a.Files)
+}

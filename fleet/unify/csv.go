@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 )
 
 // Columns are the columns of the field's CSV, in its order.
@@ -115,7 +116,7 @@ func NewCSVFiles(dir string, compressed bool) (_ *CSVFiles, err error) {
 		return nil, fmt.Errorf("fleet: %s: another program writes there: want a folder of its own", dir)
 	}
 	for _, pattern := range []string{"wl-*.csv", "wl-*.csv.gz"} {
-		if old, _ := filepath.Glob(filepath.Join(dir, pattern)); len(old) > 0 { // the error is about the pattern
+		if old := paths.Glob(dir, pattern); len(old) > 0 {
 			return nil, fmt.Errorf("fleet: %s is there already: want a folder without files of an earlier run", old[0])
 		}
 	}

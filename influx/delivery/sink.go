@@ -18,6 +18,7 @@ import (
 	"github.com/ipfsmon/ipfsmon/influx/rollup"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
 	"github.com/ipfsmon/ipfsmon/internal/guard"
+	"github.com/ipfsmon/ipfsmon/internal/paths"
 	"github.com/ipfsmon/ipfsmon/internal/throttle"
 )
 
@@ -89,8 +90,7 @@ func (s *Sink) forgotten() {
 	if s.set.SpoolDir == "" {
 		return
 	}
-	found, _ := filepath.Glob(filepath.Join(s.set.SpoolDir, client.SpoolPrefix+"*", "*.seg")) // the pattern is a valid one
-	for _, segment := range found {
+	for _, segment := range paths.Glob(s.set.SpoolDir, client.SpoolPrefix+"*/*.seg") {
 		dir := filepath.Dir(segment)
 		name := strings.TrimPrefix(filepath.Base(dir), client.SpoolPrefix)
 		if !slices.ContainsFunc(s.set.Also, func(d client.Destination) bool { return d.Name == name }) {

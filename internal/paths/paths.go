@@ -1,7 +1,7 @@
-// Package paths expands paths that a person wrote.
+// Package paths expands paths that a person wrote, and finds files in such folders.
 //
 // In: a path from a flag, the environment or a configuration. Out: the path to
-// open. Promised: ~ means the same as in kubo, so that IPFS_PATH=~/x is the same
+// open, or the paths of files. Promised: ~ means the same as in kubo, so that IPFS_PATH=~/x is the same
 // repository for all commands of ipfsmon and kubo. Not promised: that the path
 // exists.
 package paths
@@ -9,6 +9,7 @@ package paths
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,4 +83,16 @@ func Expand(all map[string]*string) error {
 		*path = out
 	}
 	return errors.Join(errs...)
+}
+
+// Glob returns the paths of what is in a folder and has a name that matches a pattern,
+// in the order of names. The folder is no part of the pattern: in filepath.Glob a folder
+// called a[1] is one that nobody has. The pattern is one of filepath.Match, with / between
+// folders; a wrong one, or a folder that cannot be read, matches nothing.
+func Glob(dir, pattern string) (out []string) {
+	names, _ := fs.Glob(os.DirFS(dir), pattern) // the only error is that of a wrong pattern
+	for _, name := range names {
+		out = append(out, filepath.Join(dir, filepath.FromSlash(name)))
+	}
+	return out
 }

@@ -1,8 +1,10 @@
 package paths
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,5 +87,27 @@ func TestExpand(t *testing.T) {
 	err := Expand(map[string]*string{"A": &a, "B": &b, "C": &c})
 	if a != "/home/lab/a" || b != "" || err == nil || !strings.HasPrefix(err.Error(), "C: ") {
 		t.Errorf("Expand: %q %q %v", a, b, err)
+	}
+}
+
+// TestGlob: the characters of patterns in the folder's own name stand for themselves.
+func TestGlob(t *testing.T) {
+	for _, name := range []string{"plain", "a[1]", "b*", "c?", `d\e`} {
+		dir := filepath.Join(t.TempDir(), name)
+		for _, file := range []string{"2.gz", "1.gz", "x.txt", "in/3.gz"} {
+			path := filepath.Join(dir, file)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, want := Glob(dir, "*.gz"), []string{filepath.Join(dir, "1.gz"), filepath.Join(dir, "2.gz")}; !slices.Equal(got, want) {
+			t.Errorf("Glob = %q, want %q", got, want)
+		}
+		if got, want := Glob(dir, "*/*.gz"), []string{filepath.Join(dir, "in", "3.gz")}; !slices.Equal(got, want) {
+			t.Errorf("Glob = %q, want %q", got, want)
+		}
+	}
+	if got := Glob(filepath.Join(t.TempDir(), "none"), "*"); got != nil {
+		t.Errorf("Glob = %q of no folder", got)
 	}
 }
