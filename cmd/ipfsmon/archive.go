@@ -207,6 +207,9 @@ func archiveMake(c *cli.Context) error {
 	if m.made+m.before == 0 {
 		return errors.New("archive make: there is nothing in what was given")
 	}
+	if m.damaged > 0 {
+		return fmt.Errorf("archive make: %d files are damaged: what comes after the damage is missing", m.damaged)
+	}
 	return nil
 }
 
@@ -247,6 +250,7 @@ type archiveMaking struct {
 	log          io.Writer
 	rows         int64
 	made, before int
+	damaged      int // recordings and traces that could not be read to their end
 }
 
 func (m *archiveMaking) result(r sources.Result) {
@@ -261,6 +265,7 @@ func (m *archiveMaking) result(r sources.Result) {
 		m.bars.end()
 	}
 	if r.Damaged != "" {
+		m.damaged++
 		fmt.Fprintf(m.log, "ipfsmon: %s; what comes before is in the archive\n", textout.Line(r.Damaged, 512))
 	}
 	if r.Skipped > 0 {

@@ -176,6 +176,23 @@ func TestReplayToInflux(t *testing.T) {
 		require.Contains(t, line, "node=de1")
 		require.Contains(t, line, " 17951857", "its original time")
 	}
+
+	// After an interrupt not all is written, which is no success.
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	r = replay{files: files, name: "de1", influx: server.URL, log: &log, pace: stream.Pace{Speed: 1e-9}}
+	require.ErrorContains(t, r.run(over), "the rest of the recording is not written")
+
+	// The same of a file that is cut off, here and in an archive of it; the rest is written.
+	whole, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(files[0], whole[:len(whole)-4], 0o600))
+	r = replay{files: files, name: "de1", influx: server.URL, log: &log}
+	require.ErrorContains(t, r.run(t.Context()), "not all of the recording was replayed")
+	require.Equal(t, 33, r.events)
+	var stderr bytes.Buffer
+	require.Equal(t, 1, runApp(app(), []string{"ipfsmon", "archive", "make", "--from", files[0], filepath.Join(t.TempDir(), "archive")}, &stderr))
+	require.Contains(t, stderr.String(), "1 files are damaged")
 }
 
 func TestRecordAndReplayArguments(t *testing.T) {

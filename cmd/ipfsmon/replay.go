@@ -92,7 +92,10 @@ func (r *replay) open(dir string) error {
 		case !slices.Contains(all, r.name):
 			return fmt.Errorf("%s has the monitors %s; want --name with one of them", dir, strings.Join(all, ", "))
 		}
-		a.Damaged = func(err error) { fmt.Fprintf(r.log, "ipfsmon: %v; left out\n", shown(err)) }
+		a.Damaged = func(err error) {
+			r.damaged++
+			fmt.Fprintf(r.log, "ipfsmon: %v; left out\n", shown(err))
+		}
 		r.archive = a
 		return nil
 	}
@@ -121,8 +124,9 @@ type replay struct {
 	influx  string // URL; "": serve the stream
 	log     io.Writer
 
-	addrs  func([]string) // called with the addresses that it listens on, if not nil
-	events int
+	addrs   func([]string) // called with the addresses that it listens on, if not nil
+	events  int
+	damaged int // files that could not be read to their end
 }
 
 // sink is where a recording goes.
@@ -165,15 +169,21 @@ func (r *replay) run(ctx context.Context) error {
 		err = to.rest(ctx)
 	}
 	b.Close()
-	err = errors.Join(err, <-ended)
+	ran := <-ended
+	err = errors.Join(err, ran)
 	fmt.Fprintf(r.log, "ipfsmon: %d events replayed\n", r.events)
 	if to.words != nil {
 		fmt.Fprintf(r.log, "ipfsmon: %s\n", to.words())
 	}
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case err == nil && r.damaged > 0:
+		return fmt.Errorf("%d files or rows are damaged: not all of the recording was replayed", r.damaged)
+	case !errors.Is(err, context.Canceled):
+		return err
+	case r.influx == "":
 		return nil // Ctrl-C
 	}
-	return err
+	return errors.Join(fmt.Errorf("interrupted after %d events: the rest of the recording is not written", r.events), ran)
 }
 
 // feed publishes the recording, or the archive, at its pace.
@@ -198,6 +208,7 @@ func (r *replay) feed(ctx context.Context, b *bus.Bus, to sink) error {
 		})
 		strange += bad
 		if damaged := (*stream.DamagedError)(nil); errors.As(err, &damaged) {
+			r.damaged++
 			fmt.Fprintf(r.log, "ipfsmon: %v; continuing after it (file %d of %d)\n", shown(err), i+1, len(r.files))
 			err = nil
 		}
