@@ -94,6 +94,25 @@ func TestBytesOfOldNodes(t *testing.T) {
 	})
 }
 
+// A node that is late for a block and then has it is asked for it again.
+func TestLateNodeThatHasIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, u := heldEngine(t)
+		a, blk := e.downs[0], newBlocks(t, 1, 10)[0]
+		e.wantlist("peer", false, []entry{{cid: blk.Cid(), block: true}})
+		time.Sleep(time.Second)
+		e.tick(time.Now())
+		require.Equal(t, []string{"wantBlock0"}, a.box.taken())
+		require.Equal(t, overdue, e.wants[blk.Cid()].ask(a).state)
+		e.fromNode("a", nil, []cid.Cid{blk.Cid()}, nil)
+		require.Equal(t, []string{"wantBlock0"}, a.box.taken())
+		require.Equal(t, asked, e.wants[blk.Cid()].ask(a).state)
+		e.fromNode("a", []blocks.Block{blk}, nil, nil)
+		require.Equal(t, []string{"block0"}, u.box.taken())
+		require.Zero(t, a.open)
+	})
+}
+
 // A node that lies is asked last for a minute, and what it owes is asked of the others; what it has said no to is not.
 func TestWhatALiarOwes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -145,9 +164,10 @@ func TestNodeThatComesIsAsked(t *testing.T) {
 			b.box.taken()
 		}
 		// Without peers that want it, nothing is asked.
-		e.wants[c] = &want{cid: c}
+		e.wants[c] = &want{cid: c, parked: true}
 		e.nodeConnected(b, "b")
 		require.Empty(t, b.box.taken())
+		require.True(t, e.wants[c].parked)
 		e.askNext(e.wants[c])
 		require.NotNil(t, e.wants[c])
 		e.wants[c].ahead = e.ups["peer"]
@@ -245,12 +265,9 @@ func TestWantsOfAPeer(t *testing.T) {
 		defer func() { other.box.running = false }()
 		e.cache = newCache(64 * firstSize)
 
-		long := func(n int) cid.Cid {
-			return cid.NewCidV1(cid.Raw, append([]byte{0x12, byte(n - 4)}, make([]byte, n-4)...))
-		}
-		e.wantlist("peer", false, []entry{{cid: long(maxCID)}, {cid: long(maxCID + 1)}, {cid: cid.NewCidV1(cid.Raw, []byte{0, 1, 7})}})
+		e.wantlist("peer", false, []entry{{cid: longCID(t, maxCID)}, {cid: longCID(t, maxCID+1)}, {cid: cid.NewCidV1(cid.Raw, []byte{0, 1, 7})}})
 		require.Len(t, u.wants, 1, "one that is too long and one that is its own block are none")
-		require.Contains(t, u.wants, long(maxCID))
+		require.Contains(t, u.wants, longCID(t, maxCID))
 		e.wantlist("peer", true, nil)
 
 		// A cached block is the answer, also to a want that waits.
@@ -323,6 +340,32 @@ func TestWantsOfAPeer(t *testing.T) {
 		require.True(t, u.wants[second].dontHave)
 		e.wantlist("peer", true, nil)
 		require.Zero(t, u.reserved)
+
+		// One that waits for room is answered from the cache if its block came for another peer.
+		e.wantlist("peer", false, []entry{{cid: first, block: true, priority: 9}, {cid: blks[2].Cid(), block: true, priority: 8}})
+		require.Len(t, u.waiting, 1)
+		e.cache = newCache(64 * firstSize)
+		e.cache.add(blks[2], time.Now(), false)
+		cachedBefore := e.n.cached
+		e.wantlist("peer", false, []entry{{cid: first, cancel: true}})
+		require.Equal(t, []string{"block0"}, u.box.taken())
+		require.Equal(t, cachedBefore+1, e.n.cached)
+		require.Empty(t, u.wants)
+
+		// A block for which the queue has no room is fetched again when it has.
+		e.wantlist("peer", false, []entry{{cid: blk.Cid(), block: true}})
+		u.box.bytes = 2*e.cfg.QueueBytes + 1
+		e.fromNode(e.wants[blk.Cid()].asks[0].down.id, []blocks.Block{blk}, nil, nil)
+		require.EqualValues(t, 1, e.n.deferred)
+		require.Empty(t, u.box.taken())
+		require.Empty(t, e.wants)
+		require.Equal(t, blk.Cid(), u.waiting[0].cid)
+		e.cache = newCache(0)
+		u.box.bytes = 0
+		e.pump(u)
+		require.Len(t, e.wants[blk.Cid()].asks, 1)
+		e.wantlist("peer", true, nil)
+		u.size = 0
 
 		// What waits to be sent counts too.
 		e.cfg.QueueBytes, u.box.bytes = 3*firstSize, 2*firstSize

@@ -161,6 +161,8 @@ func TestDrain(t *testing.T) {
 		require.Zero(t, took(), "only HAVE is wanted")
 		e.ups["peer"].box.running = true
 		require.Equal(t, time.Minute, took())
+		e.ups["peer"].wants[blk.Cid()].block = true
+		require.Equal(t, time.Minute, took(), "two things are left")
 		e.ups["peer"].box.running = false
 		e.ups["peer"].wants[blk.Cid()].block = true
 		go func() { time.Sleep(time.Second - time.Millisecond); e.peerGone("peer") }()

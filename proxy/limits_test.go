@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -13,9 +14,13 @@ import (
 	"time"
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	"github.com/ipfs/boxo/ipld/merkledag"
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	format "github.com/ipfs/go-ipld-format"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
@@ -232,6 +237,8 @@ func TestMessagesAreFull(t *testing.T) {
 	f(1, enoughBytes-1, blks(enoughBytes-1, 2)...)
 	f(1, 2*enoughBytes, blks(2*enoughBytes, 1)...)
 	f(3, 30, blks(10, 10, 10)...)
+	f(1, enoughBytes, append(blks(enoughBytes), haves[0])...)
+	f(2, enoughBytes-1, append(blks(enoughBytes-1), haves[0])...)
 	c := newBlocks(t, 1, 10)[0].Cid()
 	f(1, 0, item{cid: c, what: itemWantHave}, item{cid: c, what: itemCancel})
 	f(1, 0, item{cid: c, what: itemCancel}, item{cid: c, what: itemWantBlock})
@@ -332,6 +339,18 @@ func TestPatience(t *testing.T) {
 		at(patience * time.Second)
 		require.EqualValues(t, 1, first.n.timeouts)
 		require.False(t, first.stalled)
+
+		// After as long again it is asked once more.
+		for i := range time.Duration(patience) {
+			require.EqualValues(t, 1, first.n.sent.WantBlock)
+			first.heard = began.Add((patience + i) * time.Second)
+			at((patience + i) * time.Second)
+		}
+		at(2*patience*time.Second - 1)
+		require.EqualValues(t, 1, first.n.sent.WantBlock)
+		first.heard = began.Add(2 * patience * time.Second)
+		at(2 * patience * time.Second)
+		require.EqualValues(t, 2, first.n.sent.WantBlock)
 	})
 	synctest.Test(t, func(t *testing.T) {
 		e := engineOf(t, Config{Fallback: time.Second}, newKeeper(), "one")
@@ -461,6 +480,37 @@ func TestFamilyLimits(t *testing.T) {
 	require.Equal(t, maxChildren+1-60, f.known)
 	require.Nil(t, f.wanted(leaves[0].Cid()))
 	require.Len(t, f.children, f.known)
+
+	// A node of maxParent bytes has children, of a larger one they are not read.
+	for size, want := range map[int]int{maxParent: 1, maxParent + 1: 0} {
+		var large family
+		large.learn(fileOf(t, size), nil, now)
+		require.Len(t, large.parents, want, size)
+	}
+}
+
+// fileOf makes a dag-pb node of so many bytes with one child.
+func fileOf(t *testing.T, size int) blocks.Block {
+	t.Helper()
+	dir := &merkledag.ProtoNode{}
+	require.NoError(t, dir.AddRawLink("", &format.Link{Cid: newBlocks(t, 1, 10)[0].Cid(), Size: 10}))
+	require.NoError(t, dir.SetCidBuilder(cid.V1Builder{Codec: cid.DagProtobuf, MhType: 0x12}))
+	dir.SetData(make([]byte, size))
+	dir.SetData(make([]byte, 2*size-len(dir.RawData())))
+	require.Len(t, dir.RawData(), size)
+	return dir
+}
+
+// longCID makes a CID of so many bytes.
+func longCID(t *testing.T, n int) cid.Cid {
+	t.Helper()
+	hash := []byte{0x12, byte(n - 4)}
+	if n-4 > 127 {
+		hash = []byte{0x12, byte(n-5) | 0x80, byte((n - 5) >> 7)}
+	}
+	c := cid.NewCidV1(cid.Raw, append(hash, make([]byte, n-2-len(hash))...))
+	require.Equal(t, n, c.ByteLen())
+	return c
 }
 
 // How far ahead of a peer is read.
@@ -491,6 +541,22 @@ func TestReadAheadLimits(t *testing.T) {
 		require.Nil(t, e.wants[leaves[50].Cid()])
 		require.NotNil(t, e.wants[leaves[51].Cid()])
 		require.NotNil(t, e.wants[leaves[59].Cid()])
+		synctest.Wait()
+
+		// The last ones are requested though they are few.
+		end, last := newFile(t, 20)
+		e.family.learn(end, nil, time.Now())
+		p = e.family.parents[1]
+		read(20-1-aheadBlocks/4, aheadRun, 20)
+		require.NotNil(t, e.wants[last[19].Cid()])
+		synctest.Wait()
+
+		// A CID as long as kubo's longest is one, a longer one is not.
+		for n, want := range map[int]bool{maxCID: true, maxCID + 1: false} {
+			c := longCID(t, n)
+			require.True(t, e.askAhead(u, c, 1))
+			require.Equal(t, want, e.wants[c] != nil, n)
+		}
 		synctest.Wait()
 
 		// What is read ahead fills at most half of the cache.
@@ -594,6 +660,40 @@ func TestCallerBehindProxies(t *testing.T) {
 	f("10.0.0.1:5", "2001:db8::1", "[2001:db8::1]")
 	f("10.0.0.1:5", "", "somebody")
 	f("unix", "")
+}
+
+// The limits of libp2p's resources grow with the number of peers, and stay numbers.
+func TestResourcesOfPeers(t *testing.T) {
+	f := func(peers int, scope string, want rcmgr.BaseLimit) {
+		t.Helper()
+		rm, err := peersManager(peers)
+		require.NoError(t, err)
+		defer rm.Close()
+		var got rcmgr.BaseLimit
+		read := func(scope network.ResourceScope) error {
+			l := scope.(rcmgr.ResourceScopeLimiter).Limit()
+			got = rcmgr.BaseLimit{Streams: l.GetStreamTotalLimit(), StreamsInbound: l.GetStreamLimit(network.DirInbound), StreamsOutbound: l.GetStreamLimit(network.DirOutbound),
+				Conns: l.GetConnTotalLimit(), ConnsInbound: l.GetConnLimit(network.DirInbound), FD: l.GetFDLimit()}
+			return nil
+		}
+		switch scope {
+		case "system":
+			require.NoError(t, rm.ViewSystem(read))
+		case "transient":
+			require.NoError(t, rm.ViewTransient(read))
+		case "service":
+			require.NoError(t, rm.ViewService("some", func(s network.ServiceScope) error { return read(s) }))
+		case "protocol":
+			require.NoError(t, rm.ViewProtocol("/some/1", func(s network.ProtocolScope) error { return read(s) }))
+		}
+		require.Equal(t, want, got, scope)
+	}
+	f(1000, "system", rcmgr.BaseLimit{Conns: 2128, ConnsInbound: 2128, FD: 2512, Streams: 34048, StreamsInbound: 18048, StreamsOutbound: 18048})
+	f(1000, "transient", rcmgr.BaseLimit{Conns: 1128, ConnsInbound: 1128, FD: 1128, Streams: 3024, StreamsInbound: 3024, StreamsOutbound: 3024})
+	for _, scope := range []string{"service", "protocol"} {
+		f(1000, scope, rcmgr.BaseLimit{Streams: 17024, StreamsInbound: 17024, StreamsOutbound: 17024})
+	}
+	f(math.MaxInt32, "service", rcmgr.BaseLimit{Streams: math.MaxInt32, StreamsInbound: math.MaxInt32, StreamsOutbound: math.MaxInt32})
 }
 
 // passedStream is a stream of a peer.

@@ -126,6 +126,22 @@ func TestReverseDirection(t *testing.T) {
 		require.Len(t, e.reverse.wishes[two], 1)
 		e.nodeGone(two)
 		require.Empty(t, e.reverse.wishes[two])
+
+		// The wants of a node that is gone are cancelled, those of the others are not.
+		e.nodeConnected(two, "two")
+		require.True(t, e.peerConnected("near"))
+		near = &e.ups["near"].box
+		near.running = true
+		for i, d := range []*downstream{one, two} {
+			e.openPreload(blks[i].Cid(), d, []netip.Addr{at})
+			e.nodeWants(d.id, []entry{{cid: blks[i].Cid(), block: true, priority: int32(i)}})
+		}
+		require.Equal(t, []string{"wantBlock0", "wantBlock1"}, near.taken())
+		e.nodeGone(two)
+		require.Len(t, near.items, 1)
+		require.Equal(t, blks[1].Cid(), near.items[0].cid)
+		require.Equal(t, []string{"cancel0"}, near.taken())
+		require.Len(t, e.reverse.wants, 1)
 	})
 }
 
@@ -174,11 +190,10 @@ func TestReverseLimits(t *testing.T) {
 		e.nodeWants("one", ids(1, maxWishes))
 		require.Len(t, e.reverse.wishes[one], maxWishes)
 		require.Contains(t, e.reverse.wishes[one], ids(1, maxWishes)[0].cid)
-		long := func(n int) entry { // a CID of n bytes
-			return entry{cid: cid.NewCidV1(cid.Raw, append([]byte{0, byte(n-5) | 0x80, 1}, make([]byte, n-5)...)), block: true}
-		}
-		if e.nodeWants("one", []entry{long(maxCID + 1)}); e.reverse.wishes[one][long(maxCID+1).cid].block {
-			t.Error("too long a CID is wished")
+		for n, want := range map[int]bool{maxCID: true, maxCID + 1: false} {
+			long := entry{cid: longCID(t, n), block: true}
+			e.nodeWants("one", []entry{long})
+			require.Equal(t, want, e.reverse.wishes[one][long.cid].block, n)
 		}
 		delete(e.reverse.wishes, one)
 		e.nodeWants("nobody", ids(1, 0))
@@ -262,7 +277,16 @@ func TestMessagesWithAnswersAlone(t *testing.T) {
 		require.Equal(t, []string{"block0"}, one.box.taken())
 		require.EqualValues(t, 2, e.n.received.Messages)
 		require.EqualValues(t, 2, p.received[event.Upstream].Load())
+		(*upSide)(p).ReceiveMessage(t.Context(), "stranger", no)
+		require.NotContains(t, e.ups, peer.ID("stranger"), "who wants nothing has no state")
 		e.closePreload(way)
+
+		// The wants of a node are in its messages.
+		wants := bsmsg.New(false)
+		wants.AddEntry(blk.Cid(), 5, wantBlock, false)
+		(*downSide)(p).ReceiveMessage(t.Context(), "one", wants)
+		require.Equal(t, entry{cid: blk.Cid(), block: true, priority: 5}, e.reverse.wishes[one][blk.Cid()])
+		require.EqualValues(t, 1, p.received[event.Downstream].Load())
 	})
 }
 
