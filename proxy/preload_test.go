@@ -93,6 +93,7 @@ func TestRefsAnswers(t *testing.T) {
 			io.WriteString(w, "{\"Ref\":\"nonsense\"}\n")
 		}
 	})
+	require.Contains(t, fmt.Sprint(p.Addrs()), "/ws/p2p/"+p.Host().ID().String())
 	status, body, head := call(t, "GET", url+"?recursive=true&arg="+root)
 	require.Equal(t, 200, status, body)
 	require.Equal(t, fmt.Sprintf("{\"Ref\":%q,\"Err\":\"\"}\n{\"Ref\":%q,\"Err\":\"\"}\n", blks[1].Cid(), blks[2].Cid()), body)

@@ -3,11 +3,17 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +21,6 @@ import (
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	bsnet "github.com/ipfs/boxo/bitswap/network"
 	blocks "github.com/ipfs/go-block-format"
-	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 
@@ -126,6 +131,26 @@ func TestStreamsOfAPeer(t *testing.T) {
 	}
 }
 
+// A queue that was long frees its memory when it is empty, a short one keeps it for the next items.
+func TestEmptyQueues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineOf(t, Config{Fallback: time.Hour}, newKeeper(), "node")
+		defer e.close()
+		box := &e.downs[0].box
+		for n, kept := range map[int]bool{1: true, 1000: false} {
+			box.items = make([]item, 0, n)
+			var wants []entry
+			for _, b := range newBlocks(t, min(n, window/2), 10) {
+				wants = append(wants, entry{cid: b.Cid(), block: true})
+			}
+			e.wantlist("peer", false, wants)
+			synctest.Wait()
+			require.Empty(t, box.items)
+			require.Equal(t, kept, cap(box.items) > 0)
+		}
+	})
+}
+
 // So many preloads run at once, and those of one CID are one.
 func TestRunningPreloads(t *testing.T) {
 	cfg := &settings{Config: Config{Logger: slog.New(slog.DiscardHandler)}}
@@ -155,6 +180,205 @@ func TestRunningPreloads(t *testing.T) {
 	require.True(t, ended)
 	require.NotContains(t, s.flights, key)
 }
+
+// A preload that has ended is not joined any more, and its end removes no other one of its CID. A caller that leaves is
+// none of its callers.
+func TestEndOfAPreload(t *testing.T) {
+	p, _, _ := stillProxy(t, nil, "node")
+	p.cfg.PreloadTimeout, p.cfg.PreloadNodes = patient, 10
+	gate := make(chan struct{})
+	p.rpc.client.Transport = apiFunc(func() (int, string) { <-gate; return 200, "" })
+	p.engine.nodeConnected(p.engine.downs[0], nodeID)
+	s := &refsServer{p: p, flights: map[flightKey]*flight{}}
+	at, key := netip.MustParseAddr("192.0.2.1"), flightKey{cid: newBlocks(t, 1, 10)[0].Cid()}
+	f, err := s.join(key, at)
+	require.NoError(t, err)
+	require.Equal(t, 1, p.engine.status().PreloadRunning)
+	for range 2 {
+		same, err := s.join(key, at)
+		require.NoError(t, err)
+		require.Same(t, f, same)
+	}
+	callers := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		p.engine.mu.Lock()
+		defer p.engine.mu.Unlock()
+		if f.preload == nil {
+			return 0
+		}
+		return f.preload.callers[at]
+	}
+	require.Eventually(t, func() bool { return callers() == 3 }, patient, time.Millisecond)
+	s.part(f, at)
+	require.Equal(t, 2, callers())
+	gate <- struct{}{}
+	p.tasks.Wait()
+	require.Empty(t, s.flights, "it has ended, though two still read it")
+	require.Zero(t, p.engine.status().PreloadRunning)
+
+	f, err = s.join(key, at)
+	require.NoError(t, err)
+	other := new(flight)
+	s.mu.Lock()
+	s.flights[key] = other
+	s.mu.Unlock()
+	gate <- struct{}{}
+	p.tasks.Wait()
+	require.Same(t, other, s.flights[key])
+	s.part(f, at)
+	require.Same(t, other, s.flights[key])
+}
+
+// What a node answers to a preload: which lines are passed on, what is wrong, and whether another node may be asked.
+func TestAnswersToAPreload(t *testing.T) {
+	p, _, _ := stillProxy(t, nil, "node")
+	p.cfg.PreloadNodes = 2
+	s := &refsServer{p: p}
+	all, broke := newBlocks(t, 3, 10), ""
+	line := func(i int) string { return fmt.Sprintf("{\"Ref\":%q,\"Err\":\"\"}\n", all[i].Cid()) }
+	f := func(lines int, wrong string, answer func() (int, string)) {
+		t.Helper()
+		p.rpc.client.Transport = &trailers{apiFunc(answer), broke}
+		f := &flight{key: flightKey{cid: all[0].Cid()}, changed: make(chan struct{})}
+		began, err := s.ask(t.Context(), f, p.engine.downs[0])
+		if wrong == "" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, wrong)
+		}
+		require.Equal(t, lines > 0, began)
+		require.Len(t, f.lines, lines)
+		for i, got := range f.lines {
+			require.Equal(t, line(i), string(got))
+		}
+	}
+	for n := range 3 {
+		before := ""
+		for i := range n {
+			before += line(i)
+		}
+		says := func(more string) func() (int, string) {
+			return func() (int, string) { return 200, before + more }
+		}
+		f(n, "", says("\n"))
+		f(n, "the answer is not kubo's", says("{\n"))
+		f(n, "refs: no such block", says(`{"Err":"no such block"}`))
+		f(n, `"nonsense" is not a CID`, says(`{"Ref":"nonsense"}`))
+		f(n, "refs: bufio.Scanner: token too long", says(strings.Repeat("x", maxRefLine)))
+		broke = "it broke"
+		f(n, "refs: it broke", says(""))
+		broke = ""
+	}
+	f(2, "more than 2 nodes", func() (int, string) { return 200, line(0) + line(1) + line(2) })
+	f(0, "status 500: sorry", func() (int, string) { return 500, " sorry\n" })
+}
+
+// trailers adds a trailer to answers, which kubo sends for an error after the first line.
+type trailers struct {
+	apiFunc
+	err string
+}
+
+func (t *trailers) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.apiFunc.RoundTrip(r)
+	resp.Trailer = http.Header{"X-Stream-Error": {t.err}}
+	return resp, err
+}
+
+// Requests to nodes carry the token if there is one.
+func TestTokenIsShownToNodes(t *testing.T) {
+	p, _, _ := stillProxy(t, nil, "node")
+	for auth, want := range map[string][]string{"": nil, "Bearer secret": {"Bearer secret"}} {
+		var got []string
+		s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Values("Authorization") }))
+		p.rpc.auth, p.rpc.client = auth, s.Client()
+		resp, err := p.rpc.post(t.Context(), &downstreamAddr{dial: s.Listener.Addr().String()}, "id", nil)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, want, got)
+		s.Close()
+	}
+}
+
+// What the preload listener counts, and how long a caller without room has to wait.
+func TestRefusedPreloads(t *testing.T) {
+	p, _, log := stillProxy(t, nil, "node")
+	s := &refsServer{p: p, open: true, flights: map[flightKey]*flight{}, callers: map[netip.Prefix]*caller{}}
+	p.cfg.PreloadRate, p.cfg.PreloadParallel = 60, 1
+	ask := func() *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodPost, refsPath+"?arg="+newBlocks(t, 1, 10)[0].Cid().String(), nil))
+		return w
+	}
+	require.Equal(t, http.StatusServiceUnavailable, ask().Code)
+	now := p.engine.status()
+	require.Equal(t, []uint64{1, 1}, []uint64{now.PreloadRequests, now.PreloadRefused})
+	p.cfg.PreloadParallel = 0
+	w := ask()
+	require.Equal(t, http.StatusTooManyRequests, w.Code)
+	require.Equal(t, "2", w.Header().Get("Retry-After"), "the whole seconds after one")
+	now = p.engine.status()
+	require.Equal(t, []uint64{2, 2}, []uint64{now.PreloadRequests, now.PreloadRefused})
+
+	// A listener that fails is named, one that was closed is not.
+	var err error
+	s.listener, err = net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s.listener.Close()
+	s.server = new(http.Server)
+	s.serve()
+	require.Contains(t, log.String(), "the preload listener failed")
+	require.NoError(t, s.server.Close())
+	s.serve()
+	require.Equal(t, 1, strings.Count(log.String(), "\n"))
+}
+
+// Requests that run when the preload listener closes have drainTimeout to end.
+func TestRunningPreloadsAreEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for takes, want := range map[time.Duration]time.Duration{time.Second: time.Second, time.Hour: drainTimeout} {
+			var took time.Duration
+			near, far := net.Pipe()
+			s := &refsServer{listener: &onePipe{conn: near, closed: make(chan struct{})}, server: &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				began := time.Now()
+				select {
+				case <-r.Context().Done():
+				case <-time.After(takes):
+				}
+				took = time.Since(began)
+			})}}
+			go s.server.Serve(s.listener)
+			go io.Copy(io.Discard, far)
+			_, err := io.WriteString(far, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			require.NoError(t, err)
+			synctest.Wait()
+			s.close()
+			synctest.Wait()
+			require.Equal(t, want, took)
+			far.Close()
+		}
+	})
+}
+
+// onePipe is a listener that accepts one connection.
+type onePipe struct {
+	net.Listener
+	conn   net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *onePipe) Accept() (conn net.Conn, err error) {
+	if conn, l.conn = l.conn, nil; conn != nil {
+		return conn, nil
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *onePipe) Addr() net.Addr { return new(net.TCPAddr) }
+func (l *onePipe) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
 
 // sentTo is a tracer that keeps to whom messages are sent.
 type sentTo struct{ all []peer.ID }
@@ -190,12 +414,7 @@ func TestPreloadListenerLimits(t *testing.T) {
 	defer s.close()
 	require.Equal(t, []time.Duration{5 * time.Second, 15 * time.Second, time.Minute}, []time.Duration{s.server.ReadHeaderTimeout, s.server.ReadTimeout, s.server.IdleTimeout})
 	for n, want := range map[int]bool{maxCID: true, maxCID + 1: false} {
-		c := cid.NewCidV1(cid.Raw, append([]byte{0x12, byte(n - 4)}, make([]byte, n-4)...))
-		if n-4 > 127 {
-			c = cid.NewCidV1(cid.Raw, append([]byte{0x12, byte(n-5) | 0x80, byte((n - 5) >> 7)}, make([]byte, n-5)...))
-		}
-		require.Equal(t, n, c.ByteLen())
-		_, err := parseRefs(&http.Request{URL: &url.URL{RawQuery: "arg=" + c.String()}})
+		_, err := parseRefs(&http.Request{URL: &url.URL{RawQuery: "arg=" + longCID(t, n).String()}})
 		require.Equal(t, want, err == nil, "%d bytes: %v", n, err)
 	}
 }
