@@ -131,6 +131,38 @@ func TestStreamsOfAPeer(t *testing.T) {
 	}
 }
 
+// stuck opens streams whose other side reads nothing.
+type stuck struct{ oneLine }
+
+func (s *stuck) NewMessageSender(context.Context, peer.ID, *bsnet.MessageSenderOpts) (bsnet.MessageSender, error) {
+	return s, nil
+}
+
+func (s *stuck) Reset() error { return nil }
+func (s *stuck) SendMsg(ctx context.Context, _ bsmsg.BitSwapMessage) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A peer that does not read a message is dropped when sendTimeout is over and five seconds more, in which its stream
+// may say so.
+func TestPeerThatDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineOf(t, Config{Fallback: time.Hour}, newKeeper(), "node")
+		defer e.close()
+		e.up = new(stuck)
+		blk := newBlocks(t, 1, 10)[0]
+		e.wantlist("peer", false, []entry{{cid: blk.Cid(), block: true}})
+		e.fromNode("node", []blocks.Block{blk}, nil, nil)
+		time.Sleep(35*time.Second - 1)
+		synctest.Wait()
+		require.Len(t, e.peers(), 1)
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		require.Empty(t, e.peers())
+	})
+}
+
 // A queue that was long frees its memory when it is empty, a short one keeps it for the next items.
 func TestEmptyQueues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
