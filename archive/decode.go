@@ -35,7 +35,7 @@ func (d *decoder) peer(s string) (peer.ID, error) {
 	p, ok := d.peers[s]
 	if !ok {
 		var err error
-		if p, err = peer.Decode(s); err != nil {
+		if p, err = peertext.ID(s); err != nil {
 			return "", fmt.Errorf("%q is not a peer ID: %w", shortened(s), err)
 		}
 		if len(d.peers) >= texts {

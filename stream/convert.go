@@ -18,7 +18,7 @@ import (
 // enforces, so that it can be published on a bus. What version 3 does not have is
 // empty, or "other" where the closed set has no empty value. A gap, or an Event
 // with none of its parts, returns an error.
-func (e *Event) ToEvent() (*event.Event, error) { return e.ToEventWith(peer.Decode) }
+func (e *Event) ToEvent() (*event.Event, error) { return e.ToEventWith(peertext.ID) }
 
 // ToEventWith is ToEvent with another function that decodes the text of a peer: one that
 // remembers those that it has decoded.
@@ -43,7 +43,7 @@ func (e *Event) ToEventWith(decode func(string) (peer.ID, error)) (*event.Event,
 	}
 	var err error
 	if out.Peer, err = decode(e.Peer); err != nil {
-		return nil, fmt.Errorf("stream: an event of %q, which is not a peer ID: %w", e.Peer, err)
+		return nil, fmt.Errorf("stream: an event of %q, which is not a peer ID: %w", event.Clean(e.Peer, 128), err)
 	}
 	switch {
 	case e.Message != nil:

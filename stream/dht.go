@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // DHTRequest is a request of the DHT's protocol that has ended. Peer asked the
@@ -78,7 +78,7 @@ func (r *DHTRequest) fill(out *event.Event) {
 			return
 		}
 	case event.DHTFindNode:
-		if p, err := peer.Decode(r.Key); err == nil && len(p) <= event.MaxDHTKeyBytes {
+		if p, err := peertext.ID(r.Key); err == nil && len(p) <= event.MaxDHTKeyBytes {
 			x.Target = p
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // Filter says which events a subscriber wants. An event must match every list
@@ -128,9 +129,9 @@ func (f Filter) compile() (*matcher, error) {
 		m.nodes[event.Text(s)] = true
 	}
 	for _, s := range f.Peers {
-		p, err := peer.Decode(s)
+		p, err := peertext.ID(s)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("peers: %q is not a peer ID", s))
+			errs = append(errs, fmt.Errorf("peers: %q is not a peer ID", event.Clean(s, 128)))
 			continue
 		}
 		if m.peers == nil {

@@ -181,7 +181,7 @@ func readPeers(r io.Reader, most int) (all map[peer.ID]*known, overflow uint64, 
 		if err := dec.Decode(&one); err != nil {
 			return nil, 0, err
 		}
-		id, err := peer.Decode(one.ID)
+		id, err := peertext.ID(one.ID)
 		if err != nil || one.Connected != 1 {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 	"github.com/ipfsmon/ipfsmon/stream"
 )
 
@@ -100,7 +101,7 @@ func (c *Converter) Peer(text string) (peer.ID, error) {
 	if p, ok := c.peers[text]; ok {
 		return p, nil
 	}
-	p, err := peer.Decode(text)
+	p, err := peertext.ID(text)
 	if err == nil && len(p) > event.MaxCIDBytes {
 		err = fmt.Errorf("%d bytes: want at most %d", len(p), event.MaxCIDBytes)
 	}

@@ -8,6 +8,7 @@ package peertext
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
@@ -15,6 +16,18 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 )
+
+// maxID is the longest text of a peer ID that is decoded. Decoding base58 takes time with
+// the square of the length: half a minute for 100 kB.
+const maxID = 2 * event.MaxCIDBytes
+
+// ID decodes the text of a peer's ID, of whoever wrote it.
+func ID(text string) (peer.ID, error) {
+	if len(text) > maxID {
+		return "", fmt.Errorf("a peer ID of %d characters: want at most %d", len(text), maxID)
+	}
+	return peer.Decode(text)
+}
 
 // Addr returns an address as text, "" for none. One that is too long is cut, and
 // its text ends with "…".
