@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 	"github.com/ipfsmon/ipfsmon/internal/peertext"
 	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
@@ -53,7 +54,7 @@ func (d *decoder) cid(s string) (cid.Cid, error) {
 	c, ok := d.cids[s]
 	if !ok {
 		var err error
-		if c, err = cid.Decode(s); err != nil {
+		if c, err = cidtext.Parse(s); err != nil {
 			return cid.Undef, fmt.Errorf("%q is not a CID: %w", shortened(s), err)
 		}
 		if n := c.ByteLen(); n > event.MaxCIDBytes+4 {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/capture"
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // bitswapIn mirrors, field by field, what kubo's constructor of Bitswap asks
@@ -160,7 +161,7 @@ func providerQueries(cfg *config.Config, nets network.BitSwapNetwork, discovery 
 	}
 	var ignored []peer.ID
 	for _, text := range cfg.Routing.IgnoreProviders {
-		id, err := peer.Decode(text)
+		id, err := peertext.ID(text)
 		if err != nil {
 			return nil, fmt.Errorf("Routing.IgnoreProviders: %q: %w", text, err)
 		}

@@ -16,11 +16,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/go-cid"
 	mh "github.com/multiformats/go-multihash"
 	"golang.org/x/time/rate"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 	listening "github.com/ipfsmon/ipfsmon/internal/listen"
 )
 
@@ -216,7 +216,7 @@ func parseRefs(r *http.Request) (flightKey, error) {
 	if len(args) != 1 {
 		return flightKey{}, errors.New("want one argument: ?arg=CID")
 	}
-	c, err := cid.Decode(strings.TrimPrefix(args[0], "/ipfs/"))
+	c, err := cidtext.Parse(strings.TrimPrefix(args[0], "/ipfs/"))
 	if err != nil {
 		return flightKey{}, fmt.Errorf("arg: want a CID, as in ?arg=bafy...: %s", event.Clean(err.Error(), 100))
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
 // errDone ends a complete flight.
@@ -215,7 +216,7 @@ func (s *refsServer) ask(ctx context.Context, f *flight, d *downstream) (began b
 		if r.Err != "" {
 			return n > 0, fmt.Errorf("refs: %s", event.Clean(r.Err, 200))
 		}
-		c, err := cid.Decode(r.Ref)
+		c, err := cidtext.Parse(r.Ref)
 		if err != nil {
 			return n > 0, fmt.Errorf("refs: %q is not a CID", event.Clean(r.Ref, 100))
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/keyfile"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // Limits of requests to the RPC APIs.
@@ -113,7 +114,7 @@ func (r *rpc) id(ctx context.Context, d *downstreamAddr) (*peer.AddrInfo, error)
 		return nil, fmt.Errorf("id: %w", err)
 	}
 	info := &peer.AddrInfo{}
-	if info.ID, err = peer.Decode(answer.ID); err != nil {
+	if info.ID, err = peertext.ID(answer.ID); err != nil {
 		return nil, fmt.Errorf("id: %q is not a peer ID", event.Clean(answer.ID, 100))
 	}
 	if info.Addrs = reachable(d.host, answer.Addresses); len(info.Addrs) == 0 {

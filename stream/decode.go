@@ -6,6 +6,8 @@ import (
 	"math"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 )
 
 // decodeLine fills e, which is empty, with a line. Most lines are messages as
@@ -291,7 +293,7 @@ func (s *scanner) cid(c *cid.Cid) bool {
 	}
 	var err error
 	if text[0] == 'Q' {
-		*c, err = cid.Decode(string(text))
+		*c, err = cidtext.Parse(string(text))
 		return err == nil
 	}
 	var room [128]byte

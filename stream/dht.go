@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ipfs/go-cid"
-
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 	"github.com/ipfsmon/ipfsmon/internal/peertext"
@@ -73,7 +71,7 @@ func (r *DHTRequest) fill(out *event.Event) {
 	out.DHT = x
 	switch x.Type {
 	case event.DHTAddProvider, event.DHTGetProviders:
-		if c, err := cid.Decode(r.Key); err == nil && c.ByteLen() <= event.MaxCIDBytes+4 {
+		if c, err := cidtext.Parse(r.Key); err == nil && c.ByteLen() <= event.MaxCIDBytes+4 {
 			x.CID = c
 			return
 		}

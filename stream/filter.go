@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
@@ -140,7 +141,7 @@ func (f Filter) compile() (*matcher, error) {
 		m.peers[p] = true
 	}
 	for _, s := range f.CIDs {
-		c, err := cid.Decode(s)
+		c, err := cidtext.Parse(s)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cids: %q is not a CID", s))
 			continue

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -227,7 +228,14 @@ func readLines(path string) (out []string, err error) {
 		return nil, err
 	}
 	defer f.Close()
-	in := bufio.NewScanner(io.LimitReader(f, maxBootstrapFile))
+	b, err := io.ReadAll(io.LimitReader(f, maxBootstrapFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxBootstrapFile {
+		return nil, fmt.Errorf("%s: want at most %d bytes", path, maxBootstrapFile)
+	}
+	in := bufio.NewScanner(bytes.NewReader(b))
 	for in.Scan() {
 		text, _, _ := strings.Cut(in.Text(), "#")
 		if text = strings.TrimSpace(text); text != "" {

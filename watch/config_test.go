@@ -3,6 +3,7 @@ package watch
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ func TestErrorsNameTheFlag(t *testing.T) {
 	f(Config{BootstrapFile: file("# ours\n\n /ip4/192.0.2.1/tcp/4001" + somePeer + " # the first\n")})
 	f(Config{BootstrapFile: file("# nobody\n")}, "--bootstrap-file", "want a bootstrap peer on each line")
 	f(Config{BootstrapFile: file("nobody\n")}, "--bootstrap-file", `"nobody": want a multiaddr`)
+	f(Config{BootstrapFile: file("/ip4/192.0.2.1/tcp/4001" + somePeer + strings.Repeat("\n", maxBootstrapFile))}, "--bootstrap-file", "want at most 1048576 bytes")
 	f(Config{BootstrapFile: "/nonexistent"}, "--bootstrap-file: open /nonexistent")
 	f(Config{Bootstrap: []string{NoBootstrap}})
 	f(Config{Bootstrap: []string{NoBootstrap}, BootstrapFile: "x"}, "want one of them")

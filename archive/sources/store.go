@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/archive"
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/influx/client"
 	"github.com/ipfsmon/ipfsmon/influx/schema"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 	"github.com/ipfsmon/ipfsmon/internal/sets"
 )
 
@@ -226,7 +227,7 @@ func (p *point) cid() cid.Cid {
 	if s == "" {
 		return cid.Undef
 	}
-	c, err := cid.Decode(s)
+	c, err := cidtext.Parse(s)
 	if err != nil && p.err == nil {
 		p.err = err
 	}
@@ -248,7 +249,7 @@ func (p *point) event(k event.Kind) *event.Event {
 		e.Downstream = event.Clean(p.text("downstream"), event.MaxNameText)
 	}
 	if s := p.text("peer"); s != "" {
-		if e.Peer, err = peer.Decode(s); err != nil && p.err == nil {
+		if e.Peer, err = peertext.ID(s); err != nil && p.err == nil {
 			p.err = err
 		}
 	}
@@ -353,12 +354,12 @@ func (p *point) dht() *event.Event {
 	key := p.text("target")
 	switch x.Type {
 	case event.DHTAddProvider, event.DHTGetProviders:
-		if c, err := cid.Decode(key); err == nil {
+		if c, err := cidtext.Parse(key); err == nil {
 			x.CID = c
 			return e
 		}
 	case event.DHTFindNode:
-		if id, err := peer.Decode(key); err == nil {
+		if id, err := peertext.ID(key); err == nil {
 			x.Target = id
 			return e
 		}

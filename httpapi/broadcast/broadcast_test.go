@@ -82,11 +82,14 @@ func newPeer(t *testing.T, protocols ...protocol.ID) (host.Host, *arrived) {
 	return h, a
 }
 
+// connect connects a to b and waits until a knows all protocols of b, which may send the last ones
+// after the connection's first identify.
 func connect(t *testing.T, a, b host.Host) {
 	require.NoError(t, a.Connect(t.Context(), peer.AddrInfo{ID: b.ID(), Addrs: b.Addrs()}))
 	require.Eventually(t, func() bool {
-		p, err := a.Peerstore().GetProtocols(b.ID())
-		return err == nil && len(p) > 0
+		all := b.Mux().Protocols()
+		known, err := a.Peerstore().SupportsProtocols(b.ID(), all...)
+		return err == nil && len(known) == len(all)
 	}, time.Minute, time.Millisecond)
 }
 

@@ -1,18 +1,34 @@
 // Package cidtext makes the texts of CIDs and peer IDs, which every sink writes
-// by the thousand.
+// by the thousand, and reads those of CIDs.
 //
 // In: a CID or a peer ID. Out: the text that its own String() returns, appended
-// to a buffer. Promised: identifiers of the usual lengths allocate nothing,
+// to a buffer; or a text, and the CID. Promised: a text of any length is read in
+// less than a millisecond; identifiers of the usual lengths allocate nothing,
 // where String() allocates once or several times. Longer ones are whole too,
 // and cost what String() costs.
 package cidtext
 
 import (
 	"encoding/base32"
+	"fmt"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
+
+// maxText is the longest text of a CID that is decoded, in bytes: the longest CID that an
+// event has, of 168 bytes and a prefix, has less in every base, of which base 2 is the longest.
+// Decoding base58 takes time with the square of the length.
+const maxText = 1400
+
+// Parse decodes the text of a CID, of whoever wrote it, in any base. It is an error if the
+// text has more than 1,400 bytes.
+func Parse(text string) (cid.Cid, error) {
+	if len(text) > maxText {
+		return cid.Undef, fmt.Errorf("a CID of %d characters: want at most %d", len(text), maxText)
+	}
+	return cid.Decode(text)
+}
 
 // AppendCID appends the text of a defined CID, the same as c.String(): base58
 // for version 0, "b" and base32 for version 1.

@@ -18,6 +18,31 @@ func hash(t testing.TB, data string, code uint64) multihash.Multihash {
 	return mh
 }
 
+// TestParse: the longest CID of an event is read in the longest base, and no text that is longer.
+func TestParse(t *testing.T) {
+	long, err := multihash.Encode(make([]byte, 160), multihash.IDENTITY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := cid.NewCidV1(cid.Raw, long)
+	for _, text := range []func() (string, error){
+		func() (string, error) { return want.StringOfBase('0') }, // base 2
+		func() (string, error) { return want.StringOfBase('z') }, // 58
+		func() (string, error) { return want.StringOfBase('b') }, // 32
+	} {
+		text, err := text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Parse(text); err != nil || got != want {
+			t.Errorf("%s: got %v, %v", text, got, err)
+		}
+	}
+	if _, err := Parse("z" + strings.Repeat("2", maxText)); err == nil || err.Error() != "a CID of 1401 characters: want at most 1400" {
+		t.Errorf("got %v, want an error that says how long a CID may be", err)
+	}
+}
+
 // check compares both texts of a key with the libraries', behind other bytes in the
 // buffer.
 func check(t *testing.T, b []byte) {

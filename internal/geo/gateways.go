@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 )
 
 // maxProblems is the most invalid lines that one error names.
@@ -39,7 +41,7 @@ func parseList(b []byte) (map[peer.ID]struct{}, error) {
 		if len(line) == 0 {
 			continue
 		}
-		p, err := peer.Decode(string(line))
+		p, err := peertext.ID(string(line))
 		if err != nil {
 			if wrong++; wrong <= maxProblems {
 				errs = append(errs, fmt.Errorf("line %d: %.64q is not a peer ID: %w", n, line, err))

@@ -31,6 +31,8 @@ import (
 	mh "github.com/multiformats/go-multihash"
 
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
@@ -251,7 +253,7 @@ func (x *Indexer) block(name string) ([]byte, error) {
 	if name == "head" {
 		return x.signedHead()
 	}
-	c, err := cid.Decode(name)
+	c, err := cidtext.Parse(name)
 	if err != nil {
 		return nil, errors.New("not a CID")
 	}
@@ -356,7 +358,7 @@ func (x *Indexer) find(ctx context.Context, c cid.Cid) ([]peer.ID, error) {
 	var out []peer.ID
 	for _, m := range answer.MultihashResults {
 		for _, p := range m.ProviderResults {
-			if id, err := peer.Decode(p.Provider.ID); err == nil {
+			if id, err := peertext.ID(p.Provider.ID); err == nil {
 				out = append(out, id)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/server"
 	"github.com/ipfsmon/ipfsmon/probe/store"
@@ -185,7 +186,7 @@ func (c *client) measure(ctx context.Context, n *store.Node, path string, body r
 // of reports whether the answer is about that content. It compares multihashes,
 // because servers in JavaScript answer with a CIDv1.
 func (m *measured) of(c cid.Cid) bool {
-	other, err := cid.Decode(m.CID)
+	other, err := cidtext.Parse(m.CID)
 	return err == nil && bytes.Equal(other.Hash(), c.Hash())
 }
 

@@ -28,11 +28,11 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfsmon/ipfsmon/event"
 	"github.com/ipfsmon/ipfsmon/internal/backoff"
 	"github.com/ipfsmon/ipfsmon/internal/listen"
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 	"github.com/ipfsmon/ipfsmon/probe"
 	"github.com/ipfsmon/ipfsmon/probe/server"
 	"github.com/ipfsmon/ipfsmon/probe/store"
@@ -400,7 +400,7 @@ func (s *Scheduler) event(n *store.Node, r *store.Result, c cid.Cid) *event.Even
 		p.Hops, p.RPCs, p.FailedRPCs, p.Dials, p.FailedDials = l.Hops, l.RPCs, l.FailedRPCs, l.Dials, l.FailedDials
 		copy(p.HopTimes[:], l.HopTimes)
 	}
-	id, err := peer.Decode(n.PeerID)
+	id, err := peertext.ID(n.PeerID)
 	if err != nil {
 		id = "" // a server of another program may write anything there
 	}

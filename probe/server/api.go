@@ -12,6 +12,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
@@ -237,7 +238,7 @@ func (s *Server) retrieve(w http.ResponseWriter, r *http.Request) (*probe.Measur
 	if len(text) > maxCIDText {
 		return nil, "", refuse(http.StatusBadRequest, "the CID has %d bytes: want at most %d", len(text), maxCIDText)
 	}
-	c, err := cid.Decode(text)
+	c, err := cidtext.Parse(text)
 	if err != nil {
 		return nil, "", refuse(http.StatusBadRequest, "invalid CID %.80q: %v", text, err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/ipfs-shipyard/nopfs"
 	"github.com/ipfs/go-cid"
 
+	"github.com/ipfsmon/ipfsmon/internal/cidtext"
 	"github.com/ipfsmon/ipfsmon/probe"
 )
 
@@ -142,7 +143,7 @@ func parseDenyList(b []byte) (*nopfs.Denylist, error) {
 	out.Grow(len(b) + 1)
 	for line := range bytes.Lines(b) {
 		line = bytes.TrimRight(line, "\n \t")
-		if _, err := cid.Decode(string(line)); err == nil {
+		if _, err := cidtext.Parse(string(line)); err == nil {
 			out.WriteString("/ipfs/")
 		}
 		out.Write(line)

@@ -12,6 +12,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
+	"github.com/ipfsmon/ipfsmon/internal/peertext"
 	"github.com/ipfsmon/ipfsmon/probe/store"
 )
 
@@ -51,7 +52,7 @@ func Join(ctx context.Context, l Lister, fleet string, h host.Host, ready func()
 }
 
 func connect(ctx context.Context, h host.Host, n *store.Node, log *slog.Logger) {
-	id, err := peer.Decode(n.PeerID)
+	id, err := peertext.ID(n.PeerID)
 	if err != nil || id == h.ID() || n.PeerPort < 1 || n.PeerPort > 65535 {
 		return // a server of another program may write anything there
 	}

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,4 +71,40 @@ func TestEveryRecoverIsTheGuards(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Greater(t, recovers, 4)
+}
+
+// TestTextsOfIDsAreBounded: a text of a peer ID or a CID that somebody else wrote is decoded by
+// internal/peertext and internal/cidtext, which bound it: base58 takes time with the square
+// of the length.
+func TestTextsOfIDsAreBounded(t *testing.T) {
+	bounded := 0
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel := strings.TrimPrefix(filepath.ToSlash(path), "../../")
+		switch {
+		case d.IsDir() && (rel == "bin" || rel == "test" || rel == "bench" || rel == "examples" || rel == ".git"):
+			return filepath.SkipDir
+		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		text := string(b)
+		bounded += strings.Count(text, "cidtext.Parse(") + strings.Count(text, "peertext.ID(")
+		if rel == "internal/cidtext/cidtext.go" || rel == "internal/peertext/peertext.go" {
+			return nil
+		}
+		for _, decode := range []string{"cid.Decode(", "cid.Parse(", "peer.Decode(", "base58.Decode(", "multibase.Decode("} {
+			if strings.Contains(text, decode) {
+				t.Errorf("%s: %s) of a text of any length: want cidtext.Parse or peertext.ID", rel, decode)
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, bounded, 10)
 }
