@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -533,4 +534,39 @@ func TestPanicIsCaught(t *testing.T) {
 	m.want(time.Now())
 	require.Eventually(t, func() bool { return c.Panics() == 1 }, patience, time.Millisecond)
 	f.await(t, m.addr, func(m Monitor) bool { return m.Connects == 2 && m.Up })
+}
+
+// TestEventsWhileTheListIsRead: the list may have been made before them.
+func TestEventsWhileTheListIsRead(t *testing.T) {
+	p := newPeers(10)
+	conn := func(id peer.ID, closed bool, left int) {
+		p.event(&event.Event{Kind: event.KindConnection, Peer: id, Conn: &event.Conn{Closed: closed, PeerConns: left}})
+	}
+	identify := func(id peer.ID, agent event.Text) {
+		p.event(&event.Event{Kind: event.KindIdentify, Peer: id, Identify: &event.Identify{Agent: agent}})
+	}
+	agents := func() map[peer.ID]event.Text {
+		out := map[peer.ID]event.Text{}
+		for _, k := range p.snapshot(nil) {
+			out[k.ID] = k.Agent
+		}
+		return out
+	}
+	conn("before", false, 1)
+	conn("gone before", false, 1)
+	p.reading()
+	conn("new", false, 1)
+	identify("new", "kubo/1")
+	conn("left", true, 0)
+	conn("before", true, 1) // one of its connections
+	identify("listed", "kubo/2")
+	conn("back", true, 0)
+	conn("back", false, 1)
+	p.replace(map[peer.ID]*known{"before": {}, "left": {}, "listed": {agent: "kubo/1"}, "back": {}}, 0, time.Now())
+	require.Equal(t, map[peer.ID]event.Text{"before": "", "new": "kubo/1", "listed": "kubo/1", "back": ""}, agents())
+	conn("left", false, 1)
+	p.reading()
+	p.forget() // the monitor is away
+	p.replace(map[peer.ID]*known{"before": {}}, 0, time.Now())
+	require.Equal(t, map[peer.ID]event.Text{"before": ""}, agents())
 }

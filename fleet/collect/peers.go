@@ -28,6 +28,10 @@ type peers struct {
 	overflow uint64 // peers that found no room
 	complete bool   // the monitor's own list was read since it connected
 	read     time.Time
+
+	// Whether peers are connected of which events came while the list is being read, which may
+	// have been made before them; nil while it is not.
+	meanwhile map[peer.ID]bool
 }
 
 type known struct {
@@ -47,13 +51,19 @@ func (p *peers) event(e *event.Event) {
 	k := p.of[e.Peer]
 	switch {
 	case e.Kind == event.KindIdentify:
-		if k != nil {
-			k.agent, k.protocols = e.Identify.Agent, e.Identify.Protocols
+		if k == nil {
+			return
 		}
+		k.agent, k.protocols = e.Identify.Agent, e.Identify.Protocols
 	case e.Conn.Closed && e.Conn.PeerConns == 0:
 		delete(p.of, e.Peer)
-	case k == nil && !e.Conn.Closed:
+	case e.Conn.Closed:
+		return
+	case k == nil:
 		p.add(e.Peer, &known{})
+	}
+	if p.meanwhile != nil && len(p.meanwhile) < p.most {
+		p.meanwhile[e.Peer] = e.Kind == event.KindIdentify || !e.Conn.Closed
 	}
 }
 
@@ -74,12 +84,33 @@ func (p *peers) forget() {
 	p.complete = false
 }
 
-// replace sets the list that was read from the monitor.
+// reading begins the reading of the monitor's list.
+func (p *peers) reading() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.meanwhile = map[peer.ID]bool{}
+}
+
+// replace sets the list that was read from the monitor. Of peers with events since reading, what
+// these said counts.
 func (p *peers) replace(all map[peer.ID]*known, overflow uint64, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	before := p.of
 	p.of, p.complete, p.read = all, true, now
 	p.overflow += overflow
+	for id, connected := range p.meanwhile {
+		switch k := before[id]; {
+		case !connected:
+			delete(all, id)
+		case k == nil: // forgotten since
+		case all[id] == nil:
+			p.add(id, k)
+		case k.agent != "" || k.protocols != nil:
+			all[id] = k
+		}
+	}
+	p.meanwhile = nil
 }
 
 // len returns how many are connected of those that has, if not nil, is true for, and
@@ -120,6 +151,7 @@ const maxPeersBytes = 1 << 30
 
 // fetch reads the connected peers of a monitor from its HTTP API.
 func (s *source) fetch(ctx context.Context) error {
+	s.peers.reading()
 	to := s.client
 	if f := s.sourceSettings.stream.TokenFunc; f != nil {
 		var err error
